@@ -1,0 +1,15 @@
+"""What all tests share: where the films are, when they are here."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of films, clips and hostile images; absent on a stranger's machine."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the films of ../shared/data")
+    return SHARED_DATA
