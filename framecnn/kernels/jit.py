@@ -1,0 +1,126 @@
+"""How kernels are compiled: the ``@kernel`` policy, the cache and the kind of CPU."""
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import platformdirs
+from llvmlite import binding as llvm
+from numba.core.caching import FunctionCache
+
+__all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "kernel"]
+
+CPU_KINDS = {
+    # kind: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
+    "avx512": (64, (12, 2)),
+    "avx2": (32, (6, 2)),
+    "plain": (16, (4, 2)),
+}
+
+
+@cache
+def cpu_kind() -> str:
+    """Name the widest vectors of this CPU: ``"avx512"``, ``"avx2"`` or ``"plain"``.
+
+    The environment variable ``FRAMECNN_CPU`` forces another kind: narrower vectors run everywhere, wider ones are
+    split by the compiler.
+
+    Raises
+    ------
+    ValueError
+        If ``FRAMECNN_CPU`` names no kind.
+
+    Examples
+    --------
+    >>> cpu_kind() in {"avx512", "avx2", "plain"}
+    True
+    """
+    forced = os.environ.get("FRAMECNN_CPU")
+    if forced:
+        if forced not in CPU_KINDS:
+            raise ValueError(f"FRAMECNN_CPU: expected one of {', '.join(CPU_KINDS)}, got {forced!r}; unset it")
+        return forced
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return "avx512"
+    return "avx2" if features.get("avx2") and features.get("fma") else "plain"
+
+
+VECTOR_BYTES, REGISTER_BLOCK = CPU_KINDS[cpu_kind()]
+
+
+@cache
+def cache_directory() -> Path | None:
+    """Give the private folder of compiled kernels, or ``None`` where there is no safe one.
+
+    A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it. Its name
+    holds a digest of all kernel sources: Numba itself does not notice that a helper in another file has changed.
+
+    Returns
+    -------
+    Path or None
+
+    Examples
+    --------
+    >>> folder = cache_directory()
+    >>> folder is None or folder.is_dir()
+    True
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    name = f"{digest}-{cpu_kind()}-numba{numba.__version__}"
+    try:
+        folder = Path(platformdirs.user_cache_dir("framecnn")) / "kernels" / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        state = folder.stat()
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):
+        return None
+    private = stat.S_IMODE(state.st_mode) == 0o700 and (os.name == "nt" or state.st_uid == os.getuid())
+    return folder if private else None
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache of one function, for which a damaged entry or a full disk is no reason to stop."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # whatever unpickling garbage raises
+            self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(sig, data)
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a serial kernel that releases the GIL; ``threads.run`` makes it parallel.
+
+    Compiled code is kept between runs in :func:`cache_directory`; a damaged entry is dropped and compiled again.
+
+    Parameters
+    ----------
+    function : callable
+        Plain loops over arrays, without allocation of results.
+
+    Returns
+    -------
+    callable
+    """
+    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})(function)
+    folder = cache_directory()
+    if folder is not None:
+        elsewhere, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+        dispatcher._cache = _KernelCache(function)
+        numba.config.CACHE_DIR = elsewhere
+    return dispatcher

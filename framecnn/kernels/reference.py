@@ -1,0 +1,94 @@
+"""What every operation is, in plain NumPy and float64: the specification that the fast kernels are tested against.
+
+Slow on purpose: each function is its formula. Geometry comes in resolved, as :mod:`framecnn.geometry` gives it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from framecnn.typing import Array
+
+__all__ = ["activation", "conv2d", "dense", "filter_bank", "pool2d"]
+
+Pair = tuple[int, int]
+
+
+def conv2d(
+    x: Array, kernel: Array, bias: Array, strides: Pair, border: tuple[Pair, Pair], dilation: Pair, groups: int
+) -> Array:
+    """``y[n, i, j, f] = bias[f] + sum_{u, v, k} x[n, i s + u d - top, j s + v d - left, k] kernel[u, v, k, f]``.
+
+    Shapes: x (n, h, w, c), kernel (kh, kw, c / groups, f), bias (f,), y (n, oh, ow, f). Filters are split evenly over
+    groups, and each group sees its own ``c / groups`` channels.
+    """
+    x = np.pad(np.asarray(x, np.float64), ((0, 0), *border, (0, 0)))
+    kernel = np.asarray(kernel, np.float64)
+    channels, filters = kernel.shape[2], kernel.shape[3] // groups
+    maps = []
+    for group in range(groups):
+        own = x[..., group * channels : (group + 1) * channels]
+        windows = np.stack(list(_taps(own, kernel.shape[:2], strides, dilation)), axis=3)  # (n, oh, ow, kh*kw, c)
+        weights = kernel[..., group * filters : (group + 1) * filters].reshape(-1, channels, filters)
+        maps.append(np.einsum("nijtk,tkf->nijf", windows, weights))
+    return np.concatenate(maps, axis=-1) + np.asarray(bias, np.float64)
+
+
+def filter_bank(
+    x: Array, kernel: Array, bias: Array, strides: Pair, contrast: float, thresholds: tuple[float, ...]
+) -> Array:
+    """``relu(kernel . (window - mean) / sqrt(variance + contrast) + bias - threshold)``, a map per threshold.
+
+    Shapes: x (n, h, w, c), kernel (kh, kw, c, f), bias (f,), result (n, oh, ow, thresholds * f), threshold by
+    threshold. Mean and variance are those of the window's kh * kw * c values.
+    """
+    kernel = np.asarray(kernel, np.float64)
+    windows = np.stack(list(_taps(np.asarray(x, np.float64), kernel.shape[:2], strides, (1, 1))), axis=3)
+    windows = windows.reshape(*windows.shape[:3], -1)
+    windows = windows - windows.mean(axis=-1, keepdims=True)
+    windows /= np.sqrt(np.mean(windows**2, axis=-1, keepdims=True) + contrast)
+    response = windows @ kernel.reshape(-1, kernel.shape[3]) + np.asarray(bias, np.float64)
+    return np.concatenate([np.maximum(response - threshold, 0) for threshold in thresholds], axis=-1)
+
+
+def _taps(x: Array, window: Pair, strides: Pair, dilation: Pair) -> Iterator[Array]:
+    """Yield for every place of the window the pixels it meets: kh * kw arrays (n, oh, ow, c)."""
+    reach = [d * (k - 1) for k, d in zip(window, dilation, strict=True)]
+    for u in range(window[0]):
+        for v in range(window[1]):
+            row, column = u * dilation[0], v * dilation[1]
+            stop_row, stop_column = x.shape[1] - reach[0] + row, x.shape[2] - reach[1] + column
+            yield x[:, row : stop_row : strides[0], column : stop_column : strides[1]]
+
+
+def pool2d(x: Array, rows: list[Array], columns: list[Array], mode: str) -> Array:
+    """``y[n, i, j] = max or mean of x[n, r, c]`` for r in rows[i], c in columns[j].
+
+    Shapes: x (n, h, w, c); rows and columns list the pixels of every window; y (n, len(rows), len(columns), c).
+    Pixels of the border are in no list, so a mean divides by the pixels that exist. NaN wins over every number.
+    """
+    reduce = np.max if mode == "max" else np.mean
+    x = np.asarray(x, np.float64)
+    lines = [[reduce(x[:, row][:, :, column], axis=(1, 2)) for column in columns] for row in rows]
+    return np.stack([np.stack(line, axis=1) for line in lines], axis=1)
+
+
+def dense(x: Array, kernel: Array, bias: Array) -> Array:
+    """``y = x kernel + bias``. Shapes: x (n, d), kernel (d, units), bias (units,), y (n, units)."""
+    return np.asarray(x, np.float64) @ np.asarray(kernel, np.float64) + np.asarray(bias, np.float64)
+
+
+def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
+    """Apply relu, leaky_relu, sigmoid, tanh, sqrt or softmax (over the last axis); shape unchanged."""
+    x = np.asarray(x, np.float64)
+    if function == "softmax":
+        shifted = np.exp(x - x.max(axis=-1, keepdims=True))
+        return shifted / shifted.sum(axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):
+        return {
+            "relu": lambda: np.maximum(x, 0),
+            "leaky_relu": lambda: np.where(x < 0, negative_slope * x, x),
+            "sigmoid": lambda: 1 / (1 + np.exp(-x)),
+            "tanh": lambda: np.tanh(x),
+            "sqrt": lambda: np.sqrt(np.maximum(x, 0)),
+        }[function]()

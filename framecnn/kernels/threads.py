@@ -1,0 +1,170 @@
+"""The one thread pool: fixed chunks, kernels that release the GIL, results in fixed order.
+
+Chunks never depend on the number of threads, so neither do the bits of a result. The calling thread works too, so a
+call from inside a chunk, from many Python threads or from a forked child can never wait for itself.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+__all__ = ["get_num_threads", "ordered_map", "run", "set_num_threads", "single_threaded_blas"]
+
+CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, where handing out a chunk costs about 0.01 ms
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def _threads_from_environment() -> int:
+    asked = os.environ.get("FRAMECNN_NUM_THREADS")
+    if asked is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not asked.isdecimal() or int(asked) < 1:
+        raise ValueError(f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {asked!r}; unset it")
+    return int(asked)
+
+
+_lock = threading.RLock()
+_num_threads = _threads_from_environment()
+_executor: ThreadPoolExecutor | None = None
+_blas_users = 0
+_blas_limits: threadpool_limits | None = None
+
+
+def get_num_threads() -> int:
+    """Give the number of threads that kernels use.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
+    """
+    return _num_threads
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads that kernels use; ``FRAMECNN_NUM_THREADS`` sets it from outside.
+
+    Parameters
+    ----------
+    n : int
+        One or more. Results have the same bits for any number.
+
+    Raises
+    ------
+    ValueError
+        If `n` is no positive whole number.
+    """
+    global _num_threads
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"set_num_threads: expected a positive whole number, got {n!r}")
+    with _lock:
+        _num_threads = n
+        _forget_executor()
+
+
+def _forget_executor() -> None:
+    global _executor
+    _executor = None
+
+
+def _after_fork() -> None:
+    """A child of fork inherits neither threads nor the state of locks."""
+    global _lock, _blas_users, _blas_limits
+    _lock = threading.RLock()
+    _blas_users, _blas_limits = 0, None
+    _forget_executor()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _executor
+    with _lock:
+        if _executor is None:
+            _executor = ThreadPoolExecutor(max(1, _num_threads - 1), thread_name_prefix="framecnn")
+        return _executor
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Call `function` on every item with all threads; give the results in the order of the items.
+
+    Parameters
+    ----------
+    function : callable
+        Spends its time outside the GIL: a kernel, a product, a decoder.
+    items : iterable
+
+    Returns
+    -------
+    list
+
+    Examples
+    --------
+    >>> ordered_map(abs, [-1, 2, -3])
+    [1, 2, 3]
+    """
+    todo = list(items)
+    results: list[Any] = [None] * len(todo)
+    numbers = iter(range(len(todo)))  # next() on it is atomic: every number is handed out once
+
+    def work() -> None:
+        for number in numbers:
+            results[number] = function(todo[number])
+
+    helpers = min(_num_threads, len(todo)) - 1
+    futures = [_pool().submit(work) for _ in range(helpers)] if helpers > 0 else []
+    try:
+        work()
+    finally:
+        started = [future for future in futures if not future.cancel()]
+        wait(started)
+    for future in started:
+        future.result()
+    return results
+
+
+def run(function: Callable[..., None], n_items: int, work_per_item: float, *arguments: Any) -> None:
+    """Call ``function(*arguments, start, stop)`` over fixed chunks of ``range(n_items)``, with all threads.
+
+    Parameters
+    ----------
+    function : kernel
+        Items must not depend on each other: each writes its own part of the output.
+    n_items : int
+        Number of items.
+    work_per_item : float
+        Multiply-adds an item costs; decides how many make a chunk.
+    *arguments
+        What the kernel takes before ``start`` and ``stop``.
+    """
+    grain = max(1, round(CHUNK_WORK / max(1.0, work_per_item)))
+    ordered_map(lambda start: function(*arguments, start, min(n_items, start + grain)), range(0, n_items, grain))
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS and OpenMP to one thread inside the block, whoever else is inside at the same time.
+
+    A product's bits depend on how many threads share it, so products whose bits are promised are cut into fixed
+    blocks, each by one BLAS thread. The guard is counted: overlapping blocks of two threads do not undo each other.
+    """
+    global _blas_users, _blas_limits
+    with _lock:
+        _blas_users += 1
+        if _blas_users == 1:
+            _blas_limits = threadpool_limits(limits=1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _blas_users -= 1
+            if _blas_users == 0 and _blas_limits is not None:
+                _blas_limits.restore_original_limits()

@@ -1,0 +1,69 @@
+"""Functions of one value, and softmax."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from framecnn import kernels
+from framecnn.errors import ShapeError
+from framecnn.layers.base import Case, Layer, check_choice
+from framecnn.typing import Array, Shape
+
+__all__ = ["ActivationLayer"]
+
+
+@dataclass(frozen=True)
+class ActivationLayer(Layer):
+    """Apply a function to every value; softmax to the last axis.
+
+    Parameters
+    ----------
+    function : str
+        ``"relu"`` max(x, 0); ``"leaky_relu"`` x, or negative_slope x below zero; ``"sigmoid"`` 1 / (1 + exp(-x));
+        ``"tanh"``; ``"softmax"`` exp(x) / sum exp(x); ``"sqrt"`` the square root of max(x, 0).
+    negative_slope : float, default 0.3
+        Of leaky_relu.
+
+    Shapes
+    ------
+    x (n, ...) -> y (n, ...)
+
+    Raises
+    ------
+    ShapeError
+        ``ActivationLayer: expected ..., got ...`` for another function or a slope that is no finite number.
+
+    Notes
+    -----
+    Keras: ``Activation``, and ``LeakyReLU`` with the same default slope.
+
+    Examples
+    --------
+    >>> ActivationLayer("relu").build((3,))([[-1, 0, 2]])
+    array([[0., 0., 2.]], dtype=float32)
+    """
+
+    function: str
+    _: KW_ONLY
+    negative_slope: float = 0.3
+
+    cases: ClassVar = tuple(
+        Case({"function": function}, shape)
+        for function in ("relu", "leaky_relu", "sigmoid", "tanh", "softmax", "sqrt")
+        for shape in ((4, 3, 5), (6,))
+    )
+
+    def __post_init__(self) -> None:
+        check_choice("ActivationLayer", "function", self.function, tuple(kernels.FUNCTIONS))
+        if not isinstance(self.negative_slope, int | float) or not np.isfinite(self.negative_slope):
+            raise ShapeError(
+                f"ActivationLayer: expected negative_slope as a finite number, got {self.negative_slope!r}"
+            )
+        self._set(negative_slope=float(self.negative_slope))
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def forward(self, x: Array) -> Array:
+        return kernels.activate(x, self.function, self.negative_slope)

@@ -1,0 +1,234 @@
+"""What every layer is: frozen settings, a shape law, parameters in a dict, a forward pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from framecnn import initializers
+from framecnn.errors import FormatError, ShapeError
+from framecnn.typing import Array, Shape
+
+__all__ = ["Case", "Layer", "Param", "Params"]
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class Param:
+    """What a parameter must be: its shape, how it is drawn, whether training changes it."""
+
+    shape: Shape
+    initializer: str
+    trainable: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """An example of a layer: its settings and the shape it is fed. Tests, benchmarks and docs run over them."""
+
+    settings: Mapping[str, Any]
+    input_shape: Shape
+
+
+class Params(dict[str, Array]):
+    """Parameters by name; what is assigned is checked against the layer's shapes and cast to its dtype."""
+
+    def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
+        self._who, self._specs, self._dtype = who, specs, dtype
+        if set(values) != set(specs):
+            raise ShapeError(f"{who}: expected the parameters {sorted(specs)}, got {sorted(values)}")
+        super().__init__()
+        for name in specs:
+            self[name] = values[name]
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        if name not in self._specs:
+            raise ShapeError(f"{self._who}: expected one of the parameters {sorted(self._specs)}, got {name!r}")
+        expected = self._specs[name].shape
+        if np.shape(value) != expected:
+            raise ShapeError(f"{self._who}: expected {name} of shape {expected}, got {np.shape(value)}")
+        super().__setitem__(name, np.ascontiguousarray(value, self._dtype))
+
+
+class Layer:
+    """A step of a network.
+
+    A subclass is a frozen dataclass whose fields are its settings. It gives :meth:`infer_shape` and :meth:`forward`,
+    and :meth:`param_specs` where it has parameters; the rest follows. Shapes exclude the batch; arrays are batch
+    first, channels last.
+
+    Attributes
+    ----------
+    params : Params
+        Arrays by name; read them, or set them: ``layer.params["kernel"] = weights``.
+    input_shape, output_shape : tuple of int
+        Known after :meth:`build`.
+    dtype : numpy.dtype
+        float32 or float64.
+    """
+
+    cases: ClassVar[tuple[Case, ...]] = ()
+    registry: ClassVar[dict[str, type["Layer"]]] = {}
+
+    params: Params
+    input_shape: Shape
+    output_shape: Shape
+    dtype: np.dtype
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Layer.registry[cls.__name__] = cls
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        """Give the shape of the output; a ShapeError where the input does not fit."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method infer_shape, got none; write it")
+
+    def param_specs(self, input_shape: Shape) -> dict[str, Param]:
+        """Give what each parameter must be."""
+        return {}
+
+    def forward(self, x: Array) -> Array:
+        """Compute the output of a checked, contiguous batch."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none; write it")
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        """Count the multiply-adds of one frame."""
+        return 0
+
+    def build(self, input_shape: Shape, seed: int | np.random.Generator = 0, dtype: Any = np.float32) -> Self:
+        """Check the shapes and draw the parameters.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one frame, ``(h, w, c)``, or of one row of features, ``(d,)``.
+        seed : int or numpy.random.Generator, default 0
+        dtype : float32 (default) or float64
+
+        Returns
+        -------
+        The layer itself.
+
+        Raises
+        ------
+        ShapeError
+            If the shape or the dtype does not fit.
+        """
+        rng = np.random.default_rng(seed)
+        specs = self.prepare(input_shape, dtype)
+        values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
+        return self.assign(values)
+
+    def prepare(self, input_shape: Shape, dtype: Any = np.float32) -> dict[str, Param]:
+        """Settle shapes and dtype without drawing anything; give what :meth:`assign` must be given."""
+        if np.dtype(dtype) not in DTYPES:
+            raise ShapeError(f"{self._who}: expected dtype float32 or float64, got {np.dtype(dtype)}")
+        input_shape = tuple(int(n) for n in input_shape)
+        if not input_shape or min(input_shape) < 1:
+            raise ShapeError(f"{self._who}: expected an input shape of positive sizes, got {input_shape}")
+        state = {"input_shape": input_shape, "output_shape": self.infer_shape(input_shape), "dtype": np.dtype(dtype)}
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        return self.param_specs(input_shape)
+
+    def assign(self, values: Mapping[str, Array]) -> Self:
+        """Set all parameters of a prepared layer; a ShapeError where a name or shape differs."""
+        params = Params(self._who, self.param_specs(self.input_shape), self.dtype, values)
+        object.__setattr__(self, "params", params)
+        return self
+
+    def __call__(self, x: Array) -> Array:
+        """Check a batch, cast it to the layer's dtype and give the output.
+
+        Parameters
+        ----------
+        x : (n, *input_shape) array
+
+        Returns
+        -------
+        (n, *output_shape) array
+
+        Raises
+        ------
+        ShapeError
+            If the layer is not built, or `x` does not fit it.
+        """
+        return self.forward(check_batch(self._who, x, self._built.input_shape, self.dtype))
+
+    @property
+    def n_params(self) -> int:
+        """Number of values in all parameters."""
+        return sum(value.size for value in self._built.params.values())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The class name and the settings, ready for JSON."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {"layer": self._who, **settings}
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> "Layer":
+        """Build the layer that a :attr:`config` describes; only classes of the registry are ever called.
+
+        Raises
+        ------
+        FormatError
+            If the class is unknown or a setting does not fit.
+        """
+        settings = dict(config)
+        name = settings.pop("layer", None)
+        if not isinstance(name, str) or name not in Layer.registry:
+            raise FormatError(f"layer: expected one of {', '.join(sorted(Layer.registry))}, got {name!r}")
+        try:
+            return Layer.registry[name](**settings)
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"{name}: expected settings that fit it, got {settings}: {error}") from error
+
+    @property
+    def _who(self) -> str:
+        return type(self).__name__
+
+    @property
+    def _built(self) -> Self:
+        if not hasattr(self, "params"):
+            raise ShapeError(
+                f"{self._who}: expected a built layer, got one without parameters; call build(input_shape)"
+            )
+        return self
+
+    def _set(self, **settings: Any) -> None:
+        """Normalise settings of the frozen dataclass from ``__post_init__``."""
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+
+
+def check_batch(who: str, x: Any, shape: Shape, dtype: np.dtype) -> Array:
+    """Give `x` as a contiguous array (n, *shape) of `dtype`; a ShapeError where it does not fit."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise ShapeError(f"{who}: expected real numbers, got dtype {x.dtype}")
+    if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
+        raise ShapeError(f"{who}: expected x of shape (n, {', '.join(map(str, shape))}), got {x.shape}")
+    return np.ascontiguousarray(x, dtype)
+
+
+def check_frame(who: str, input_shape: Shape) -> tuple[int, int, int]:
+    """Give ``(h, w, c)``; a ShapeError for anything but three sizes."""
+    if len(input_shape) != 3:
+        raise ShapeError(f"{who}: expected frames of shape (height, width, channels), got {input_shape}")
+    return input_shape[0], input_shape[1], input_shape[2]
+
+
+def check_count(who: str, name: str, value: Any) -> int:
+    """Give a positive whole number; a ShapeError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ShapeError(f"{who}: expected {name} as a positive whole number, got {value!r}")
+    return int(value)
+
+
+def check_choice(who: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """A ShapeError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ShapeError(f"{who}: expected {name} as one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,122 @@
+"""Convolution over frames."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from framecnn import geometry, kernels
+from framecnn.errors import ShapeError
+from framecnn.layers.base import Case, Layer, Param, check_count, check_frame
+from framecnn.typing import Array, Shape
+
+__all__ = ["ConvLayer"]
+
+
+@dataclass(frozen=True)
+class ConvLayer(Layer):
+    r"""Slide filters over a frame (the cross-correlation that deep learning calls convolution).
+
+    .. math:: y_{ijf} = b_f + \sum_{u,v,k} x_{i s + u d - top,\; j s + v d - left,\; k}\; kernel_{uvkf}
+
+    Parameters
+    ----------
+    filters : int
+        Channels of the output.
+    kernel_size : int or (int, int)
+        Rows and columns of the window, in pixels.
+    strides : int or (int, int), default 1
+        Step of the window, in pixels.
+    padding : "valid" (default), "same" or ((top, bottom), (left, right))
+        Border of zeros, in pixels; "same" is TensorFlow's rule.
+    dilation_rate : int or (int, int), default 1
+        Step inside the window, in pixels.
+    groups : int, default 1
+        Channels and filters are split into so many groups that do not see each other.
+    use_bias : bool, default True
+    kernel_initializer : str, default "glorot_uniform"
+
+    Shapes
+    ------
+    x (n, h, w, c) -> y (n, oh, ow, filters); kernel (kh, kw, c / groups, filters), bias (filters,)
+
+    Raises
+    ------
+    ShapeError
+        ``ConvLayer: expected ..., got ...`` for settings or frames that do not fit.
+
+    Notes
+    -----
+    ``oh ow kh kw (c / groups) filters`` multiply-adds a frame. Each value is within ``(K + 2) eps`` of the exact sum of
+    absolute products, K = kh kw c / groups. Keras: ``Conv2D``, same layouts; ONNX: ``Conv``.
+
+    Examples
+    --------
+    >>> layer = ConvLayer(8, kernel_size=3).build((240, 360, 3), seed=0)
+    >>> layer.output_shape, layer.params["kernel"].shape, layer.n_params
+    ((238, 358, 8), (3, 3, 3, 8), 224)
+    """
+
+    filters: int
+    _: KW_ONLY
+    kernel_size: int | tuple[int, int]
+    strides: int | tuple[int, int] = 1
+    padding: geometry.Padding = "valid"
+    dilation_rate: int | tuple[int, int] = 1
+    groups: int = 1
+    use_bias: bool = True
+    kernel_initializer: str = "glorot_uniform"
+
+    cases: ClassVar = (
+        Case({"filters": 5, "kernel_size": 3}, (7, 9, 2)),
+        Case({"filters": 32, "kernel_size": 3, "padding": "same"}, (12, 13, 8)),
+        Case({"filters": 17, "kernel_size": (5, 2), "strides": (2, 3), "padding": "same"}, (11, 14, 3)),
+        Case({"filters": 6, "kernel_size": 3, "dilation_rate": (2, 3), "groups": 2}, (9, 11, 4)),
+        Case({"filters": 4, "kernel_size": 2, "padding": ((0, 1), (2, 0)), "use_bias": False}, (4, 5, 1)),
+        Case({"filters": 33, "kernel_size": 1}, (6, 6, 16)),
+    )
+
+    def __post_init__(self) -> None:
+        self._set(
+            filters=check_count("ConvLayer", "filters", self.filters),
+            kernel_size=geometry.pair(self.kernel_size, "ConvLayer", "kernel_size"),
+            strides=geometry.pair(self.strides, "ConvLayer", "strides"),
+            padding=geometry.as_padding(self.padding, "ConvLayer"),
+            dilation_rate=geometry.pair(self.dilation_rate, "ConvLayer", "dilation_rate"),
+            groups=check_count("ConvLayer", "groups", self.groups),
+        )
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = check_frame("ConvLayer", input_shape)
+        if channels % self.groups or self.filters % self.groups:
+            raise ShapeError(
+                f"ConvLayer: expected channels and filters as multiples of groups={self.groups}, "
+                f"got {channels} channels and {self.filters} filters"
+            )
+        return (*self._window((height, width))[0], self.filters)
+
+    def param_specs(self, input_shape: Shape) -> dict[str, Param]:
+        kernel = (*self.kernel_size, input_shape[2] // self.groups, self.filters)
+        specs = {"kernel": Param(kernel, self.kernel_initializer)}
+        return specs | {"bias": Param((self.filters,), "zeros")} if self.use_bias else specs
+
+    def forward(self, x: Array) -> Array:
+        output, border = self._window(x.shape[1:3])
+        return kernels.conv2d(
+            x,
+            self.params["kernel"],
+            self.params.get("bias"),
+            self.strides,
+            border,
+            output,
+            self.dilation_rate,
+            self.groups,
+        )
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        rows, columns, _ = self.infer_shape(input_shape)
+        window = self.kernel_size[0] * self.kernel_size[1]
+        return rows * columns * window * (input_shape[2] // self.groups) * self.filters
+
+    def _window(self, frame: tuple[int, int]) -> tuple[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]:
+        return geometry.window_output(
+            frame, self.kernel_size, self.strides, self.dilation_rate, self.padding, "ConvLayer"
+        )

@@ -1,0 +1,74 @@
+"""The fully connected layer."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from framecnn import kernels
+from framecnn.errors import ShapeError
+from framecnn.layers.base import Case, Layer, Param, check_count
+from framecnn.typing import Array, Shape
+
+__all__ = ["DenseLayer"]
+
+
+@dataclass(frozen=True)
+class DenseLayer(Layer):
+    """Weigh all features of a row for every unit.
+
+    .. math:: y = x \\cdot kernel + bias
+
+    Parameters
+    ----------
+    units : int
+        Values of the output.
+    use_bias : bool, default True
+    kernel_initializer : str, default "glorot_uniform"
+
+    Shapes
+    ------
+    x (n, d) -> y (n, units); kernel (d, units), bias (units,)
+
+    Raises
+    ------
+    ShapeError
+        ``DenseLayer: expected ..., got ...`` for units that are none, or an input that is no row of features.
+
+    Notes
+    -----
+    ``d units`` multiply-adds a row; each value is within ``(d + 2) eps`` of the exact sum of absolute products.
+    Keras: ``Dense``; ONNX: ``Gemm``.
+
+    Examples
+    --------
+    >>> layer = DenseLayer(1).build((2,))
+    >>> layer.params["kernel"] = [[2], [3]]
+    >>> layer([[1, 1]])
+    array([[5.]], dtype=float32)
+    """
+
+    units: int
+    _: KW_ONLY
+    use_bias: bool = True
+    kernel_initializer: str = "glorot_uniform"
+
+    cases: ClassVar = (Case({"units": 7}, (13,)), Case({"units": 33, "use_bias": False}, (40,)))
+
+    def __post_init__(self) -> None:
+        self._set(units=check_count("DenseLayer", "units", self.units))
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 1:
+            raise ShapeError(
+                f"DenseLayer: expected rows of features (d,), got {tuple(input_shape)}; put a FlatteningLayer before it"
+            )
+        return (self.units,)
+
+    def param_specs(self, input_shape: Shape) -> dict[str, Param]:
+        specs = {"kernel": Param((input_shape[0], self.units), self.kernel_initializer)}
+        return specs | {"bias": Param((self.units,), "zeros")} if self.use_bias else specs
+
+    def forward(self, x: Array) -> Array:
+        return kernels.dense(x, self.params["kernel"], self.params.get("bias"))
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return input_shape[0] * self.units

@@ -1,0 +1,75 @@
+"""Smaller frames by a whole factor."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from framecnn import geometry, kernels
+from framecnn.layers.base import Case, Layer, check_choice, check_frame
+from framecnn.typing import Array, Shape
+
+__all__ = ["DownsamplingLayer"]
+
+
+@dataclass(frozen=True)
+class DownsamplingLayer(Layer):
+    r"""Make frames smaller by a whole factor: the mean of each block of pixels, or its first pixel.
+
+    .. math:: y_{ijk} = \frac{1}{f^2} \sum_{u,v < f} x_{i f + u,\; j f + v,\; k}
+
+    Parameters
+    ----------
+    factor : int or (int, int)
+        Rows and columns of a block, in pixels.
+    mode : "mean" (default) or "stride"
+        The mean keeps what lies between the pixels; "stride" takes the first pixel and aliases.
+
+    Shapes
+    ------
+    x (n, h, w, c) -> y (n, h // factor, w // factor, c); pixels that fill no block are left out
+
+    Raises
+    ------
+    ShapeError
+        ``DownsamplingLayer: expected ..., got ...`` for settings or frames that do not fit.
+
+    Notes
+    -----
+    Keras: ``AveragePooling2D(factor)``.
+
+    Examples
+    --------
+    >>> DownsamplingLayer(2).build((2, 2, 1))([[[[1], [2]], [[3], [6]]]]).ravel()
+    array([3.], dtype=float32)
+    """
+
+    factor: int | tuple[int, int]
+    _: KW_ONLY
+    mode: str = "mean"
+
+    cases: ClassVar = (
+        Case({"factor": 2}, (6, 9, 3)),
+        Case({"factor": (3, 1), "mode": "stride"}, (7, 4, 2)),
+    )
+
+    def __post_init__(self) -> None:
+        self._set(factor=geometry.pair(self.factor, "DownsamplingLayer", "factor"))
+        check_choice("DownsamplingLayer", "mode", self.mode, ("mean", "stride"))
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = check_frame("DownsamplingLayer", input_shape)
+        output, _ = geometry.window_output(
+            (height, width), self.factor, self.factor, (1, 1), "valid", "DownsamplingLayer"
+        )
+        return (*output, channels)
+
+    def forward(self, x: Array) -> Array:
+        (rows, columns), (down, across) = self.infer_shape(x.shape[1:])[:2], self.factor
+        if self.mode == "stride":
+            return np.ascontiguousarray(x[:, : rows * down : down, : columns * across : across])
+        blocks = [
+            geometry.window_pixels(length, output, factor, factor, 1, 0)
+            for length, output, factor in zip(x.shape[1:3], (rows, columns), self.factor, strict=True)
+        ]
+        return kernels.pool2d(x, *blocks, "average")

@@ -1,0 +1,113 @@
+"""Filters on contrast-normalised windows: what filters learned without back-propagation do."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from framecnn import geometry, kernels
+from framecnn.errors import ShapeError
+from framecnn.layers.base import Case, Layer, Param, check_count, check_frame
+from framecnn.typing import Array, Shape
+
+__all__ = ["FilterBankLayer"]
+
+
+@dataclass(frozen=True)
+class FilterBankLayer(Layer):
+    r"""Respond to each window by its pattern, whatever its brightness and contrast.
+
+    .. math:: y_{tf} = \max\left(0,\; kernel_f \cdot \frac{window - mean}{\sqrt{variance + contrast}} + bias_f - threshold_t\right)
+
+    Mean and variance are those of the window's own kh kw c values. Whitening, which learned filters need, is folded
+    into kernel and bias (:mod:`framecnn.filters`).
+
+    Parameters
+    ----------
+    filters : int
+        Number of filters.
+    kernel_size : int or (int, int)
+        Rows and columns of the window, in pixels.
+    strides : int or (int, int), default 1
+        Step of the window, in pixels.
+    contrast : float, default 10.0
+        Added to the variance, in squared pixel values of 0..255: flat windows stay quiet.
+    thresholds : tuple of float, default (0.25, 0.75)
+        A map for each: weak and strong responses.
+
+    Shapes
+    ------
+    x (n, h, w, c) -> y (n, oh, ow, thresholds * filters), threshold by threshold; kernel (kh, kw, c, filters),
+    bias (filters,)
+
+    Raises
+    ------
+    ShapeError
+        ``FilterBankLayer: expected ..., got ...`` for settings or frames that do not fit.
+
+    Notes
+    -----
+    ``oh ow kh kw c filters`` multiply-adds a frame; further thresholds cost none.
+
+    References
+    ----------
+    Coates, Lee & Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011.
+
+    Examples
+    --------
+    >>> FilterBankLayer(400, kernel_size=6, strides=3).build((240, 360, 3)).output_shape
+    (79, 119, 800)
+    """
+
+    filters: int
+    _: KW_ONLY
+    kernel_size: int | tuple[int, int]
+    strides: int | tuple[int, int] = 1
+    contrast: float = 10.0
+    thresholds: tuple[float, ...] = (0.25, 0.75)
+
+    cases: ClassVar = (
+        Case({"filters": 5, "kernel_size": 3}, (8, 9, 3)),
+        Case({"filters": 20, "kernel_size": (4, 3), "strides": (2, 3), "thresholds": (0.5,)}, (9, 13, 2)),
+    )
+
+    def __post_init__(self) -> None:
+        thresholds = tuple(self.thresholds) if np.iterable(self.thresholds) else ()
+        if not thresholds or not all(isinstance(t, int | float) and np.isfinite(t) for t in thresholds):
+            raise ShapeError(f"FilterBankLayer: expected thresholds as finite numbers, got {self.thresholds!r}")
+        if not isinstance(self.contrast, int | float) or not 0 < self.contrast < np.inf:
+            raise ShapeError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
+        self._set(
+            filters=check_count("FilterBankLayer", "filters", self.filters),
+            kernel_size=geometry.pair(self.kernel_size, "FilterBankLayer", "kernel_size"),
+            strides=geometry.pair(self.strides, "FilterBankLayer", "strides"),
+            contrast=float(self.contrast),
+            thresholds=tuple(float(t) for t in thresholds),
+        )
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        height, width, _ = check_frame("FilterBankLayer", input_shape)
+        return (*self._positions((height, width)), self.filters * len(self.thresholds))
+
+    def param_specs(self, input_shape: Shape) -> dict[str, Param]:
+        kernel = (*self.kernel_size, input_shape[2], self.filters)
+        return {"kernel": Param(kernel, "glorot_uniform"), "bias": Param((self.filters,), "zeros")}
+
+    def forward(self, x: Array) -> Array:
+        return kernels.filter_bank(x, *self._arguments(x))
+
+    def forward_average(self, x: Array, grid: tuple[int, int]) -> Array:
+        """Give the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
+        return kernels.filter_bank_average(x, *self._arguments(x), grid)
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        rows, columns, _ = self.infer_shape(input_shape)
+        return rows * columns * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] * self.filters
+
+    def _arguments(self, x: Array) -> tuple:
+        output = self._positions(x.shape[1:3])
+        return self.params["kernel"], self.params["bias"], self.strides, output, self.contrast, self.thresholds
+
+    def _positions(self, frame: tuple[int, int]) -> tuple[int, int]:
+        window = (frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")
+        return geometry.window_output(*window)[0]

@@ -1,0 +1,38 @@
+"""From maps to rows of features."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from framecnn.layers.base import Case, Layer
+from framecnn.typing import Array, Shape
+
+__all__ = ["FlatteningLayer"]
+
+
+@dataclass(frozen=True)
+class FlatteningLayer(Layer):
+    """Lay the values of a frame side by side, row by row, channels innermost.
+
+    Shapes
+    ------
+    x (n, h, w, c) -> y (n, h * w * c), a view of x
+
+    Notes
+    -----
+    Keras: ``Flatten`` with channels last.
+
+    Examples
+    --------
+    >>> FlatteningLayer().build((2, 3, 4)).output_shape
+    (24,)
+    """
+
+    cases: ClassVar = (Case({}, (3, 4, 2)), Case({}, (5,)))
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        return (int(np.prod(input_shape)),)
+
+    def forward(self, x: Array) -> Array:
+        return x.reshape(len(x), self.infer_shape(x.shape[1:])[0])

@@ -1,0 +1,67 @@
+"""The door of a network: the shape of a frame, and a scale for its values."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from framecnn.errors import ShapeError
+from framecnn.layers.base import Case, Layer
+from framecnn.typing import Array, Shape
+
+__all__ = ["InputLayer"]
+
+
+@dataclass(frozen=True)
+class InputLayer(Layer):
+    """Say what a network is fed, and multiply it by a scale.
+
+    .. math:: y = scale \\cdot x
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(h, w, c)`` of a frame, or ``(d,)`` of a row of features.
+    scale : float, default 1.0
+        For example 1/255 brings uint8 frames to 0..1.
+
+    Shapes
+    ------
+    x (n, *shape) -> y (n, *shape)
+
+    Raises
+    ------
+    ShapeError
+        ``InputLayer: expected ..., got ...`` for a shape or a scale that is none.
+
+    Notes
+    -----
+    Keras: ``Input(shape)`` and ``Rescaling(scale)``.
+
+    Examples
+    --------
+    >>> InputLayer((2,), scale=0.5).build((2,))([[2, 4]])
+    array([[1., 2.]], dtype=float32)
+    """
+
+    shape: Shape
+    _: KW_ONLY
+    scale: float = 1.0
+
+    cases: ClassVar = (Case({"shape": (5, 7, 3), "scale": 0.25}, (5, 7, 3)), Case({"shape": (4,)}, (4,)))
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.shape) if np.iterable(self.shape) else ()
+        if not shape or not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
+            raise ShapeError(f"InputLayer: expected shape as positive whole numbers, got {self.shape!r}")
+        if not isinstance(self.scale, int | float) or not np.isfinite(self.scale):
+            raise ShapeError(f"InputLayer: expected scale as a finite number, got {self.scale!r}")
+        self._set(shape=tuple(int(n) for n in shape), scale=float(self.scale))
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        if tuple(input_shape) != self.shape:
+            raise ShapeError(f"InputLayer: expected input of shape {self.shape}, got {tuple(input_shape)}")
+        return self.shape
+
+    def forward(self, x: Array) -> Array:
+        return x if self.scale == 1 else x * x.dtype.type(self.scale)

@@ -1,0 +1,112 @@
+"""Pooling: the largest value or the mean of each window."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from framecnn import geometry, kernels
+from framecnn.errors import ShapeError
+from framecnn.layers.base import Case, Layer, check_choice, check_frame
+from framecnn.typing import Array, Shape
+
+__all__ = ["PoolingLayer"]
+
+MODES = ("max", "average", "adaptive_max", "adaptive_average")
+
+
+@dataclass(frozen=True)
+class PoolingLayer(Layer):
+    r"""Give the largest value or the mean of every window, channel by channel.
+
+    .. math:: y_{ijk} = \max_{u,v} x_{i s + u d - top,\; j s + v d - left,\; k}
+
+    Parameters
+    ----------
+    pool_size : int or (int, int)
+        Rows and columns of the window, in pixels; in the adaptive modes, rows and columns of the output.
+    strides : int or (int, int), default `pool_size`
+        Step of the window, in pixels.
+    padding : "valid" (default), "same" or ((top, bottom), (left, right))
+        Border, in pixels. It holds no values: a maximum ignores it, a mean divides by the pixels that exist.
+    dilation_rate : int or (int, int), default 1
+        Step inside the window, in pixels.
+    mode : "max" (default), "average", "adaptive_max" or "adaptive_average"
+        Adaptive windows cover the frame whatever its size: cell ``i`` of ``m`` runs from ``floor(i h / m)`` to
+        ``ceil((i + 1) h / m)``.
+
+    Shapes
+    ------
+    x (n, h, w, c) -> y (n, oh, ow, c)
+
+    Raises
+    ------
+    ShapeError
+        ``PoolingLayer: expected ..., got ...`` for settings or frames that do not fit.
+
+    Notes
+    -----
+    NaN wins over every number. Keras: ``MaxPooling2D``, ``AveragePooling2D``; PyTorch: ``AdaptiveAvgPool2d``.
+
+    Examples
+    --------
+    >>> layer = PoolingLayer(2).build((2, 4, 1))
+    >>> layer([[[[1], [2], [5], [6]], [[3], [4], [7], [8]]]]).ravel()
+    array([4., 8.], dtype=float32)
+    """
+
+    pool_size: int | tuple[int, int]
+    _: KW_ONLY
+    strides: int | tuple[int, int] | None = None
+    padding: geometry.Padding = "valid"
+    dilation_rate: int | tuple[int, int] = 1
+    mode: str = "max"
+
+    cases: ClassVar = (
+        Case({"pool_size": 2}, (6, 8, 3)),
+        Case({"pool_size": (3, 2), "strides": (2, 1), "padding": "same"}, (7, 6, 2)),
+        Case({"pool_size": 3, "strides": 2, "padding": ((1, 0), (2, 1)), "mode": "average"}, (6, 7, 5)),
+        Case({"pool_size": 2, "strides": 1, "dilation_rate": (1, 2), "mode": "average", "padding": "same"}, (5, 6, 1)),
+        Case({"pool_size": (3, 4), "mode": "adaptive_average"}, (7, 9, 2)),
+        Case({"pool_size": 2, "mode": "adaptive_max"}, (5, 5, 3)),
+    )
+
+    def __post_init__(self) -> None:
+        pool_size = geometry.pair(self.pool_size, "PoolingLayer", "pool_size")
+        check_choice("PoolingLayer", "mode", self.mode, MODES)
+        self._set(
+            pool_size=pool_size,
+            strides=pool_size if self.strides is None else geometry.pair(self.strides, "PoolingLayer", "strides"),
+            padding=geometry.as_padding(self.padding, "PoolingLayer"),
+            dilation_rate=geometry.pair(self.dilation_rate, "PoolingLayer", "dilation_rate"),
+        )
+        adaptive = self.mode.startswith("adaptive")
+        if adaptive and (self.strides, self.padding, self.dilation_rate) != (pool_size, "valid", (1, 1)):
+            raise ShapeError(
+                f"PoolingLayer: expected no strides, padding or dilation_rate with mode={self.mode!r}, "
+                f"got {self.strides}, {self.padding!r} and {self.dilation_rate}"
+            )
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        height, width, channels = check_frame("PoolingLayer", input_shape)
+        return (*(len(starts) for starts, _, _ in self.windows((height, width))), channels)
+
+    def windows(self, frame: tuple[int, int]) -> tuple[geometry.Windows, geometry.Windows]:
+        """Give the pixels of the windows along rows and columns, as :mod:`framecnn.geometry` lists them."""
+        if self.mode.startswith("adaptive"):
+            rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
+            return rows, columns
+        output, border = geometry.window_output(
+            frame, self.pool_size, self.strides, self.dilation_rate, self.padding, "PoolingLayer"
+        )
+        before = (border[0][0], border[1][0])
+        axes = zip(frame, output, self.pool_size, self.strides, self.dilation_rate, before, strict=True)
+        rows, columns = (geometry.window_pixels(*axis) for axis in axes)
+        for starts, stops, _ in (rows, columns):
+            if (starts >= stops).any():
+                raise ShapeError(
+                    f"PoolingLayer: expected every window to meet the frame {frame[0]}x{frame[1]}, "
+                    f"got padding {self.padding!r} wider than pool_size {self.pool_size}"
+                )
+        return rows, columns
+
+    def forward(self, x: Array) -> Array:
+        return kernels.pool2d(x, *self.windows(x.shape[1:3]), self.mode.removeprefix("adaptive_"))

@@ -1,0 +1,245 @@
+"""A chain of layers."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from framecnn.errors import ShapeError
+from framecnn.layers import InputLayer, Layer
+from framecnn.layers.base import check_batch, check_count
+from framecnn.plan import plan
+from framecnn.typing import Array, Shape
+
+__all__ = ["Sequential", "Summary", "SummaryRow"]
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """A layer in a summary: shapes without the batch, parameters, multiply-adds of one frame."""
+
+    name: str
+    layer: str
+    output_shape: Shape
+    n_params: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rows of a network; printed, they are a table."""
+
+    rows: tuple[SummaryRow, ...]
+
+    @property
+    def n_params(self) -> int:
+        """Values in all parameters."""
+        return sum(row.n_params for row in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one frame."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    def __str__(self) -> str:
+        cells = [("layer", "output", "parameters", "multiply-adds")]
+        cells += [
+            (row.name, " x ".join(map(str, row.output_shape)), f"{row.n_params:,}", f"{row.multiply_adds:,}")
+            for row in self.rows
+        ]
+        cells.append(("total", "", f"{self.n_params:,}", f"{self.multiply_adds:,}"))
+        widths = [max(len(line[column]) for line in cells) for column in range(4)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+class Sequential:
+    """Layers applied one after the other.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        The first is an InputLayer.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    names : tuple of str
+        ``"conv_1"``, ``"pooling_1"``, ...: the kind of layer and its number in the chain.
+
+    Raises
+    ------
+    ShapeError
+        If a member is no layer, or the first is no InputLayer.
+
+    Examples
+    --------
+    >>> from framecnn import ConvLayer, FlatteningLayer, DenseLayer
+    >>> model = Sequential([InputLayer((8, 8, 3)), ConvLayer(4, kernel_size=3), FlatteningLayer(), DenseLayer(2)])
+    >>> model.build(seed=0).predict(np.zeros((5, 8, 8, 3))).shape
+    (5, 2)
+    >>> print(model.summary())
+    layer         output     parameters  multiply-adds
+    --------------------------------------------------
+    input_1       8 x 8 x 3           0              0
+    conv_1        6 x 6 x 4         112          3,888
+    flattening_1  144                 0              0
+    dense_1       2                 290            288
+    --------------------------------------------------
+    total                           402          4,176
+    """
+
+    def __init__(self, layers: Iterable[Layer]):
+        self.layers = tuple(layers)
+        if not all(isinstance(layer, Layer) for layer in self.layers):
+            strangers = [type(layer).__name__ for layer in self.layers if not isinstance(layer, Layer)]
+            raise ShapeError(f"Sequential: expected layers, got {', '.join(strangers)}")
+        if not self.layers or not isinstance(self.layers[0], InputLayer):
+            first = type(self.layers[0]).__name__ if self.layers else "no layer"
+            raise ShapeError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
+        numbers: Counter[str] = Counter()
+        names = []
+        for layer in self.layers:
+            kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(layer).__name__.removesuffix("Layer")).lower()
+            numbers[kind] += 1
+            names.append(f"{kind}_{numbers[kind]}")
+        self.names = tuple(names)
+
+    def __repr__(self) -> str:
+        return f"Sequential({list(self.layers)})"
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one frame."""
+        return self.layers[0].shape  # type: ignore[attr-defined]
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one result."""
+        shape = self.input_shape
+        for layer in self.layers:
+            shape = layer.infer_shape(shape)
+        return shape
+
+    def build(self, seed: int | np.random.Generator = 0, dtype: Any = np.float32) -> Self:
+        """Check all shapes and draw all parameters.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator, default 0
+        dtype : float32 (default) or float64
+
+        Returns
+        -------
+        The model itself.
+
+        Raises
+        ------
+        ShapeError
+            From the layer that does not fit.
+        """
+        rng = np.random.default_rng(seed)
+        shape = self.input_shape
+        for layer in self.layers:
+            shape = layer.build(shape, rng, dtype).output_shape
+        return self
+
+    def predict(self, x: Array, batch_size: int = 32) -> Array:
+        """Give the output of every frame.
+
+        Parameters
+        ----------
+        x : (n, *input_shape) array
+            Any real dtype; cast to the model's.
+        batch_size : int, default 32
+            Frames in memory at a time. The result does not depend on it, to the bit.
+
+        Returns
+        -------
+        (n, *output_shape) array
+
+        Raises
+        ------
+        ShapeError
+            If the model is not built or `x` does not fit it.
+        """
+        check_count("Sequential.predict", "batch_size", batch_size)
+        dtype = self.layers[0]._built.dtype
+        if np.shape(x)[1:] != self.input_shape:
+            check_batch("Sequential.predict", x, self.input_shape, dtype)
+        steps = plan(self.layers)
+        y = np.empty((len(x), *self.output_shape), dtype)
+        for start in range(0, len(x), batch_size):
+            batch = check_batch("Sequential.predict", x[start : start + batch_size], self.input_shape, dtype)
+            for step in steps:
+                batch = step(batch)
+            y[start : start + batch_size] = batch
+        return y
+
+    __call__ = predict
+
+    def summary(self) -> Summary:
+        """Give shapes, parameters and multiply-adds of every layer; print it to see a table.
+
+        Returns
+        -------
+        Summary
+            ``rows``, ``n_params`` and ``multiply_adds`` are its data.
+        """
+        rows = []
+        shape = self.input_shape
+        for name, layer in zip(self.names, self.layers, strict=True):
+            specs = layer.param_specs(shape)
+            n_params = sum(int(np.prod(spec.shape)) for spec in specs.values())
+            output = layer.infer_shape(shape)
+            rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
+            shape = output
+        return Summary(tuple(rows))
+
+    def state_dict(self) -> dict[str, Array]:
+        """Give all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
+        return {
+            f"{name}/{parameter}": value
+            for name, layer in zip(self.names, self.layers, strict=True)
+            for parameter, value in layer._built.params.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Array], dtype: Any = np.float32) -> Self:
+        """Set all parameters; names and shapes must be exactly those of :meth:`state_dict`.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+        dtype : float32 (default) or float64
+            For a model that is not built yet; nothing is drawn.
+
+        Returns
+        -------
+        The model itself.
+
+        Raises
+        ------
+        ShapeError
+            If a name is missing or unknown, or a shape differs; the model keeps its parameters.
+        """
+        shape, wanted = self.input_shape, {}
+        for name, layer in zip(self.names, self.layers, strict=True):
+            dtype_here = getattr(layer, "dtype", dtype)
+            wanted[name] = layer.prepare(shape, dtype_here)
+            shape = layer.output_shape
+        expected = {f"{name}/{key}": spec.shape for name, specs in wanted.items() for key, spec in specs.items()}
+        received = {key: np.shape(value) for key, value in state.items()}
+        if received != expected:
+            wrong = sorted(key for key in expected.keys() | received.keys() if expected.get(key) != received.get(key))
+            key = wrong[0]
+            raise ShapeError(
+                f"Sequential.load_state_dict: expected {key} as {expected.get(key, 'absent')}, "
+                f"got {received.get(key, 'nothing')} ({len(wrong)} of {len(expected)} differ)"
+            )
+        for name, layer in zip(self.names, self.layers, strict=True):
+            layer.assign({key: state[f"{name}/{key}"] for key in wanted[name]})
+        return self
