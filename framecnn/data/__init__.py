@@ -1,0 +1,22 @@
+"""From files to arrays: decoding, folders of frames, groups, splits and batches."""
+
+from framecnn.data.decode import BACKGROUND, DEFAULT_SIZE, MAX_PIXELS, Decoded, SkippedFrame, decode
+from framecnn.data.folder import FrameFolder
+from framecnn.data.loader import BatchLoader, FrameLost, LazyFrames
+from framecnn.data.scan import Skip
+from framecnn.data.subset import FrameSubset
+
+__all__ = [
+    "BACKGROUND",
+    "DEFAULT_SIZE",
+    "MAX_PIXELS",
+    "BatchLoader",
+    "Decoded",
+    "FrameFolder",
+    "FrameLost",
+    "FrameSubset",
+    "LazyFrames",
+    "Skip",
+    "SkippedFrame",
+    "decode",
+]

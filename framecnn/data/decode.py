@@ -1,0 +1,367 @@
+"""One way from an image file to pixels, for training, prediction and benchmarks: the same file gives the same pixels.
+
+A file is opened for reading only, decoded by the one of six decoders that its first bytes name, turned upright and
+stretched to the asked size. Whatever is wrong with it ends in one exception with a reason code.
+"""
+
+import contextlib
+import ctypes
+import functools
+import io
+import os
+import re
+import stat
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, _imaging
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from framecnn.typing import Array
+
+__all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "Decoded", "SkippedFrame", "decode"]
+
+DEFAULT_SIZE = (240, 360)
+"""The size frames are stretched to when nothing else is asked: (height, width) in pixels."""
+
+MAX_PIXELS = 64_000_000
+"""A picture whose header claims more pixels than this (8,000 x 8,000) is not decoded."""
+
+MIN_SIDE = 8
+"""A picture with fewer rows or columns than this is not decoded: it shows no scene."""
+
+BACKGROUND = (128, 128, 128)
+"""What shows through transparent pixels: mid-grey, on which white and black drawings both stay visible."""
+
+Signature = tuple[int, int]
+"""What tells that a file changed: its size in bytes and its time of change in nanoseconds."""
+
+_MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, nothing compressed
+_ORIENTATION = 0x0112
+_PHOTOMETRIC = 262
+_BITS_PER_SAMPLE = 258
+
+_DECODERS: dict[type[ImageFile], tuple[bytes, tuple[str, ...]]] = {
+    JpegImageFile: (rb"\xff\xd8\xff", (".jpg", ".jpeg", ".jpe", ".jfif")),
+    PngImageFile: (rb"\x89PNG\r\n\x1a\n", (".png", ".apng")),
+    WebPImageFile: (rb"RIFF....WEBP", (".webp",)),
+    BmpImageFile: (rb"BM", (".bmp", ".dib")),
+    GifImageFile: (rb"GIF8[79]a", (".gif",)),
+    TiffImageFile: (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", (".tif", ".tiff")),
+}
+
+SUFFIXES = tuple(suffix for _, suffixes in _DECODERS.values() for suffix in suffixes)
+"""The endings of file names, in lower case, under which pictures are expected."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class SkippedFrame(Exception):
+    """A file that gives no frame.
+
+    Parameters
+    ----------
+    reason : str
+        A code: ``empty``, ``not-a-file``, ``not-an-image``, ``truncated``, ``too-large``, ``too-small``,
+        ``unsupported-depth``, ``decoder-error``, ``unreadable``, ``vanished`` or ``changed``.
+    detail : str
+        One line for a person.
+    """
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The pixels of one file.
+
+    Parameters
+    ----------
+    pixels : array of uint8, shape (height, width, 3)
+        Red, green, blue.
+    notes : tuple of str
+        What is odd about the file though it was used: ``extension-mismatch`` (a PNG called .jpg), ``animated`` (only
+        the first of several pictures was read).
+    """
+
+    pixels: Array
+    notes: tuple[str, ...]
+
+
+def decode(path: str | os.PathLike[str], size: tuple[int, int] = DEFAULT_SIZE) -> Decoded:
+    """Read one JPEG, PNG, WebP, BMP, GIF or TIFF file as RGB pixels of a given size.
+
+    The picture is turned upright (EXIF orientation), transparency is put on a mid-grey background, 16-bit grey is
+    scaled from the full range of its type and floating point from 0..1 (or, where a value lies outside, from the
+    picture's own smallest to largest value) to 0..255, colour profiles are ignored, and the whole picture is stretched
+    to `size` by an antialiased bilinear filter. A JPEG at least twice too large is decoded at a half, a quarter or an
+    eighth of its size, never below `size`.
+
+    Parameters
+    ----------
+    path : path
+        The file. It is only read.
+    size : (int, int), default (240, 360)
+        Height and width of the result, in pixels.
+
+    Returns
+    -------
+    Decoded
+        ``pixels`` uint8 of shape ``(height, width, 3)``, and ``notes``.
+
+    Raises
+    ------
+    SkippedFrame
+        If the file gives no frame, whatever the cause.
+    ValueError
+        If `size` is not two positive whole numbers.
+
+    Notes
+    -----
+    Safe from many threads; the decoders release the GIL. Nothing is ever written to the terminal: Pillow's warnings
+    are dropped while a file is decoded, and the first TIFF silences libtiff's messages in this process.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "grey.png")
+    >>> Image.new("L", (64, 48), 200).save(path)
+    >>> decoded = decode(path, size=(24, 32))
+    >>> decoded.pixels.shape, int(decoded.pixels.max()), decoded.notes
+    ((24, 32, 3), 200, ())
+    """
+    return decode_signed(path, check_size("decode", size))[0]
+
+
+def check_size(who: str, size: tuple[int, int]) -> tuple[int, int]:
+    """Give `size` as (height, width), or raise ValueError."""
+    try:
+        height, width = (int(side) for side in size if side == int(side))
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"{who}: expected size=(height, width), two positive whole numbers of pixels, got {size!r}")
+    return height, width
+
+
+def decode_signed(
+    path: str | os.PathLike[str], size: tuple[int, int], signature: Signature | None = None
+) -> tuple[Decoded, Signature]:
+    """Decode, and tell which state of the file that was; given a `signature`, accept only that state."""
+    with _open_regular(path) as file:
+        before = _signature(file)
+        if signature not in (None, before):
+            raise SkippedFrame("changed", "the file is not the one that was scanned")
+        try:
+            decoded = _decode(file, PurePath(path).suffix.lower(), size)
+        finally:
+            if _signature(file) != before:
+                raise SkippedFrame("changed", "the file changed while it was read")
+    return decoded, before
+
+
+def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    # stat comes first because opening a device can act on it, and non-blocking because a FIFO put there after the
+    # stat would block for ever.
+    try:
+        if stat.S_ISREG(os.stat(path).st_mode):
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                return os.fdopen(handle, "rb")
+            os.close(handle)
+    except FileNotFoundError:
+        raise SkippedFrame("vanished", "there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise SkippedFrame("unreadable", _one_line(error)) from None
+    raise SkippedFrame("not-a-file", "a folder, pipe, socket or device")
+
+
+def _signature(file: BinaryIO) -> Signature:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _decode(file: BinaryIO, suffix: str, size: tuple[int, int]) -> Decoded:
+    n_bytes = os.fstat(file.fileno()).st_size
+    start = file.read(16)
+    if not start:
+        raise SkippedFrame("empty", "the file has no bytes")
+    decoder = next((d for d, (magic, _) in _DECODERS.items() if re.match(magic, start, re.DOTALL)), None)
+    if decoder is None:
+        raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
+    if n_bytes > _MAX_BYTES:
+        raise SkippedFrame("too-large", f"{n_bytes:,} bytes, at most {_MAX_BYTES:,} are read")
+    if decoder is TiffImageFile:
+        _silence_libtiff()
+        # libtiff would map the open file into memory, where a file cut short meanwhile kills the process
+        file = io.BytesIO(start + file.read())
+    notes: tuple[str, ...] = () if suffix in _DECODERS[decoder][1] else ("extension-mismatch",)
+    with _without_warnings():
+        try:
+            file.seek(0)
+            # the class itself, not Image.open: that hides why a header is bad, and judges sizes by a global
+            with decoder(file) as image:
+                _check_claim(image)
+                if getattr(image, "is_animated", False):
+                    notes += ("animated",)
+                return Decoded(np.array(_stretched(image, size)), notes)
+        except SkippedFrame:
+            raise
+        except Exception as error:
+            raise SkippedFrame(_reason(error, file), _one_line(error)) from error
+
+
+def _check_claim(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise SkippedFrame("too-large", f"{width:,} x {height:,} pixels, at most {MAX_PIXELS:,} are decoded")
+    if min(width, height) < MIN_SIDE:
+        raise SkippedFrame("too-small", f"{width} x {height} pixels, at least {MIN_SIDE} x {MIN_SIDE} are needed")
+
+
+def _stretched(image: ImageFile, size: tuple[int, int]) -> Image.Image:
+    orientation = _orientation(image)
+    height, width = size if orientation < 5 else size[::-1]
+    image.draft(None, (width, height))
+    image.load()
+    plain = _plain(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if plain.mode == "RGBA":
+        plain = Image.alpha_composite(Image.new("RGBA", plain.size, (*BACKGROUND, 255)), plain)
+    if orientation in _UPRIGHT:
+        plain = plain.transpose(_UPRIGHT[orientation])
+    return plain.convert("RGB")
+
+
+def _orientation(image: ImageFile) -> int:
+    """1 to 8 as EXIF counts them, 1 where nothing readable is said; Pillow turns a TIFF upright by itself."""
+    if isinstance(image, TiffImageFile):
+        return 1
+    with contextlib.suppress(Exception):
+        orientation = image.getexif().get(_ORIENTATION)
+        return orientation if orientation in _UPRIGHT else 1
+    return 1
+
+
+def _plain(image: ImageFile) -> Image.Image:
+    """The picture as L, RGB or RGBA: what can be resized without changing its meaning."""
+    if image.mode.startswith("I;16"):
+        return _from_uint16(image)
+    if image.mode == "F":
+        return _from_float(image)
+    if image.mode in ("I", "LAB"):
+        raise SkippedFrame("unsupported-depth", f"pixels of mode {image.mode} are not read")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _from_uint16(image: ImageFile) -> Image.Image:
+    values = np.array(image, np.float32)
+    bits, inverted = 16, False
+    if isinstance(image, TiffImageFile):
+        bits, inverted = image.tag_v2[_BITS_PER_SAMPLE][0], image.tag_v2[_PHOTOMETRIC] == 0
+    grey = _to_bytes(values, 0.0, 2.0**bits - 1)
+    if inverted:
+        grey = 255 - grey
+    plain = Image.fromarray(grey)
+    hidden = image.info.get("transparency")
+    if hidden is not None:
+        plain.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
+        return plain.convert("RGBA")
+    return plain
+
+
+def _from_float(image: ImageFile) -> Image.Image:
+    values = np.array(image)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise SkippedFrame("unsupported-depth", "not one finite pixel")
+    low, high = float(finite.min()), float(finite.max())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    return Image.fromarray(_to_bytes(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high))
+
+
+def _to_bytes(values: Array, low: float, high: float) -> Array:
+    scaled = (values - low) * (255 / (high - low) if high > low else 0)
+    return np.rint(scaled).astype(np.uint8)
+
+
+def _reason(error: Exception, file: BinaryIO) -> str:
+    text = str(error).lower()
+    if isinstance(error, Image.DecompressionBombError):
+        return "too-large"
+    if "truncated" in text or isinstance(error.__cause__, IndexError | EOFError | struct.error):
+        return "truncated"
+    if re.search("not identified|cannot load", text) and not file.read(1):
+        return "truncated"  # the file ends where its header does
+    if re.search("pixel depth|pixel mode|-bit layers", text):
+        return "unsupported-depth"
+    return "decoder-error"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+_guard = threading.Lock()
+_n_decoding = 0
+_PILLOW: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Drop Pillow's warnings while any thread decodes; catch_warnings() is not safe in threads."""
+    global _n_decoding
+    filters: Any = warnings.filters
+    with _guard:
+        _n_decoding += 1
+        if _n_decoding == 1:
+            filters.insert(0, _PILLOW)
+    try:
+        yield
+    finally:
+        with _guard:
+            _n_decoding -= 1
+            if _n_decoding == 0 and _PILLOW in filters:
+                filters.remove(_PILLOW)
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Drop what libtiff would print on damaged files; Pillow raises an exception as well.
+
+    Where libtiff is linked into Pillow without its symbols (some Windows builds) the messages stay.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libtiff = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(libtiff, name)
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler(None)

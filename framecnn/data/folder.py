@@ -1,0 +1,356 @@
+"""A folder of frames, one folder a class: what is in it, what belongs together, and how it is split."""
+
+import copy
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from framecnn.atomic import atomic_write
+from framecnn.data.decode import DEFAULT_SIZE, check_size
+from framecnn.data.groups import GROUPS_FILE, check_table, read_groups
+from framecnn.data.hashing import near_duplicate_clusters, same_pixels_in_two_classes
+from framecnn.data.loader import LazyFrames
+from framecnn.data.scan import Scanned, Skip, class_of, list_classes, scan, shape_error
+from framecnn.data.split import assign_folds, assign_parts
+from framecnn.data.subset import FrameSubset
+from framecnn.errors import DataError
+from framecnn.typing import Array
+
+__all__ = ["FrameFolder", "FrameSubset", "Skip"]
+
+_PARTS = ("training", "validation", "test")
+
+
+class FrameFolder:
+    """The frames of a folder that holds one folder a class; every file is used, or skipped with a reason.
+
+    Creating one decodes every file once, in threads, to find out what can be used. Files are only read. Folders inside
+    a class folder count as that class; names that start with a dot are left out; links are followed to files inside
+    the folder only.
+
+    Frames that belong together have one group, and no split by group separates them. Groups come from a CSV file
+    (columns ``path``, ``group`` and, not needed, ``label``); a file that it does not name is skipped, since nobody can
+    tell which frames it resembles; its rows that name no file are counted in ``warnings``. Without a CSV the groups
+    are clusters of frames that look alike, where flat frames (black, white) resemble nothing.
+
+    Parameters
+    ----------
+    root : path
+        The folder.
+    groups : path, optional
+        The CSV of groups. If None, ``root/frames.csv`` where it is there, else clusters of look-alikes.
+    size : (int, int), default (240, 360)
+        Height and width in pixels to which every frame is stretched.
+    progress : callable, optional
+        Called as ``progress(done, total)`` after each file.
+
+    Attributes
+    ----------
+    root : Path
+        The folder, without links.
+    size : (int, int)
+        Height and width.
+    classes : list of str
+        The names of the class folders, sorted.
+    class_to_idx : dict of str to int
+        The number of each class.
+    samples : list of (str, int)
+        Path, relative to `root`, and class number of each used frame, sorted by path.
+    targets : array of int64, shape (n,)
+        The class number of each used frame.
+    groups : array of str, shape (n,)
+        The group of each used frame.
+    group_source : str
+        Where the groups come from, in words.
+    skipped : list of Skip
+        What is not used, sorted by path.
+
+    Raises
+    ------
+    DataError
+        If the folder has not this shape: fewer than two class folders, a class without a usable frame, pictures beside
+        the class folders; or if the CSV of groups cannot be used.
+    ValueError
+        If `size` is not two positive whole numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> root = Path(tempfile.mkdtemp())
+    >>> for name, grey in [("day", 200), ("night", 20)]:
+    ...     (root / name).mkdir()
+    ...     for i in range(10):
+    ...         Image.new("L", (64, 48), grey + i).save(root / name / f"{i}.png")
+    >>> folder = FrameFolder(root, size=(24, 32))
+    >>> folder.classes, folder.frames.shape, len(folder.skipped)
+    (['day', 'night'], (20, 24, 32, 3), 0)
+    >>> train, val, test = folder.split(0.7, 0.2, 0.1, seed=0)
+    >>> len(train), len(val), len(test)
+    (14, 4, 2)
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        groups: str | os.PathLike[str] | None = None,
+        size: tuple[int, int] = DEFAULT_SIZE,
+        progress: Callable[[int, int], object] | None = None,
+    ):
+        self.size = check_size("FrameFolder", size)
+        self.root = Path(os.path.realpath(root))
+        if not self.root.is_dir():
+            raise DataError(f"FrameFolder: expected a folder, but {os.fspath(root)!r} is none; check the path")
+        if groups is None and (self.root / GROUPS_FILE).is_file():
+            groups = self.root / GROUPS_FILE
+        table_path = None if groups is None else Path(os.path.realpath(groups))
+        table = None if table_path is None else read_groups(table_path)
+        files, self.skipped = list_classes(self.root, table_path)
+        self.classes = sorted(files)
+        self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
+        found = sorted(path for paths in files.values() for path in paths)
+        paths = [path for path in found if table is None or path in table]
+        self.skipped += [
+            Skip(path, "not-in-csv", "the table of groups has no row for it")
+            for path in sorted(set(found) - set(paths))
+        ]
+        self.samples: list[tuple[str, int]] = []
+        self._scanned: list[Scanned] = []
+        for path, seen in scan(self.root, paths, self.size, progress):
+            if isinstance(seen, Skip):
+                self.skipped.append(seen)
+            else:
+                self.samples.append((path, self.class_to_idx[class_of(path)]))
+                self._scanned.append(seen)
+        self.skipped.sort(key=lambda skip: skip.path)
+        self.targets = np.array([target for _, target in self.samples], np.int64)
+        self._check_every_class_has_frames()
+        prints = [seen.fingerprint for seen in self._scanned]
+        self._clusters = near_duplicate_clusters(prints)
+        if table is None:
+            self.group_source = "clusters of frames that look alike; a frames.csv would keep whole shots together"
+            self.groups = np.array([f"alike-{cluster:06d}" for cluster in self._clusters])
+        else:
+            self.group_source = f"the groups in {Path(groups or '').name}"
+            self.groups = np.array([table[path][0] for path, _ in self.samples])
+        self._scan_warnings = [*check_table(table, found)] if table is not None else []
+        if conflicts := same_pixels_in_two_classes(self.samples, prints):
+            self._scan_warnings.append(
+                f"label conflict: {len(conflicts)} frames are the same, pixel by pixel, as a frame of another class "
+                f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
+            )
+
+    def _check_every_class_has_frames(self) -> None:
+        for target, name in enumerate(self.classes):
+            if target not in self.targets:
+                reasons = Counter(skip.reason for skip in self.skipped if class_of(skip.path) == name)
+                listed = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "it is empty"
+                hint = " (add rows for its files)" if "not-in-csv" in reasons else ""
+                raise shape_error(self.root, f"the class folder {name!r} gives no frame: {listed}{hint}")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __repr__(self) -> str:
+        return (
+            f"FrameFolder({self.root.name!r}: {len(self)} frames of {len(self.classes)} classes, "
+            f"{len(np.unique(self.groups))} groups, {len(self.skipped)} skipped)"
+        )
+
+    @property
+    def frames(self) -> LazyFrames:
+        """All used frames, decoded when indexed."""
+        return FrameSubset(self, np.arange(len(self)), "", ()).frames
+
+    @property
+    def found(self) -> int:
+        """How many files were found: used and skipped."""
+        return len(self.samples) + len(self.skipped)
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Path and note of what is odd about used files: ``extension-mismatch``, ``animated``."""
+        return [
+            (path, note) for (path, _), seen in zip(self.samples, self._scanned, strict=True) for note in seen.notes
+        ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to know about the folder: label conflicts, classes of one group, a table that does not fit."""
+        single = [name for i, name in enumerate(self.classes) if len(np.unique(self.groups[self.targets == i])) == 1]
+        return [
+            *self._scan_warnings,
+            *(
+                f"class {name!r} has one group, used for training: no test evidence for class {name!r}"
+                for name in single
+            ),
+        ]
+
+    def split(
+        self, train: float = 0.7, val: float = 0.2, test: float = 0.1, seed: int = 0, by: str = "group"
+    ) -> tuple[FrameSubset, FrameSubset, FrameSubset]:
+        """Split into training, validation and test frames.
+
+        Whole groups are shared out so that each class comes near the wanted shares. No part is empty where there are
+        groups enough; a class with one group goes to training.
+
+        Parameters
+        ----------
+        train, val, test : float, default 0.7, 0.2, 0.1
+            The shares; they sum to 1.
+        seed : int, default 0
+            Equal seeds give equal splits.
+        by : {"group", "random"}, default "group"
+            What stays together. ``"random"`` splits frame by frame: look-alikes then stand on both sides and the
+            accuracies come out too high.
+
+        Returns
+        -------
+        tuple of 3 FrameSubset
+            Training, validation, test; each says in ``split_note`` and ``warnings`` how it was split.
+
+        Raises
+        ------
+        ValueError
+            If the shares do not sum to 1, or `by` is another word.
+        """
+        if by not in ("group", "random"):
+            raise ValueError(f"FrameFolder.split: expected by='group' or by='random', got by={by!r}")
+        shares = f"{train:.0%} training, {val:.0%} validation, {test:.0%} test, seed {seed}"
+        if by == "group":
+            keep = self.groups
+            note = f"by group ({self.group_source}), each class as near as whole groups allow to {shares}"
+        else:
+            keep = np.arange(len(self))
+            note = f"at random, frame by frame: look-alikes stand on both sides, so accuracies are too high; {shares}"
+        parts = assign_parts(self.targets, keep, (train, val, test), seed)
+        indices = [np.flatnonzero(parts == part) for part in range(3)]
+        expected = [name for name, share in zip(_PARTS, (train, val, test), strict=True) if share]
+        found = self._split_warnings(dict(zip(_PARTS, indices, strict=True)), expected)
+        first, second, third = (FrameSubset(self, rows, note, found) for rows in indices)
+        return first, second, third
+
+    def folds(self, k: int, seed: int = 0) -> list[tuple[FrameSubset, FrameSubset]]:
+        """Leave each of k parts out once: pairs of training and test frames, by group and stratified by class.
+
+        Parameters
+        ----------
+        k : int
+            How many folds, at least 2.
+        seed : int, default 0
+            Equal seeds give equal folds.
+
+        Returns
+        -------
+        list of k (FrameSubset, FrameSubset)
+            Training and test frames of each fold.
+
+        Raises
+        ------
+        ValueError
+            If `k` is below 2.
+        DataError
+            If there are too few groups or frames for k folds.
+        """
+        fold_of = assign_folds(self.targets, self.groups, k, seed)
+        pairs = []
+        for fold in range(k):
+            note = f"fold {fold + 1} of {k} by group ({self.group_source}), stratified by class, seed {seed}"
+            rows = {"training": np.flatnonzero(fold_of != fold), "test": np.flatnonzero(fold_of == fold)}
+            found = self._split_warnings(rows, ["training", "test"])
+            pairs.append(
+                (FrameSubset(self, rows["training"], note, found), FrameSubset(self, rows["test"], note, found))
+            )
+        return pairs
+
+    def _split_warnings(self, rows: dict[str, Array], expected: Sequence[str]) -> tuple[str, ...]:
+        found = [
+            f"no {part} {'frames' if part == 'training' else 'evidence'} for class {name!r}"
+            for part in expected
+            for target, name in enumerate(self.classes)
+            if target not in self.targets[rows[part]]
+        ]
+        others = np.concatenate([rows[part] for part in rows if part != "training"])
+        alike = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
+        if len(alike):
+            first = self.samples[alike.min()][0]
+            found.append(f"{len(alike)} frames outside training look like a training frame (first: {first!r})")
+        return tuple(found)
+
+    def without(self, paths: Iterable[str]) -> "FrameFolder":
+        """Give the same folder with some frames skipped, as ``vanished`` or ``changed``, for what FrameLost reports.
+
+        Parameters
+        ----------
+        paths : iterable of str
+            Paths as in ``samples``.
+
+        Returns
+        -------
+        FrameFolder
+            A new one; classes and groups stay as they were.
+
+        Raises
+        ------
+        DataError
+            If a path is no used frame, or a class has no frame left.
+        """
+        lost = set(paths)
+        unknown = lost - {path for path, _ in self.samples}
+        if unknown:
+            raise DataError(f"FrameFolder.without: expected paths of used frames as in samples, got {min(unknown)!r}")
+        rest = copy.copy(self)
+        kept = [row for row, (path, _) in enumerate(self.samples) if path not in lost]
+        rest.samples = [self.samples[row] for row in kept]
+        rest._scanned = [self._scanned[row] for row in kept]
+        rest.targets, rest.groups, rest._clusters = self.targets[kept], self.groups[kept], self._clusters[kept]
+        skips = [
+            Skip(path, "changed", "it is not the file that was scanned")
+            if os.path.exists(self.root / path)
+            else Skip(path, "vanished", "it was there when the folder was scanned")
+            for path in lost
+        ]
+        rest.skipped = sorted(self.skipped + skips, key=lambda skip: skip.path)
+        rest._check_every_class_has_frames()
+        return rest
+
+    def write_manifest(self, path: str | os.PathLike[str]) -> None:
+        """Write what was found as a CSV file: path, label, group, status (used or skipped), reason, detail, notes.
+
+        Parameters
+        ----------
+        path : path
+            The file to write, outside the scanned folder. UTF-8; bytes of file names that are not UTF-8 are written
+            as they are. A cell that a spreadsheet would run as a formula gets a leading apostrophe.
+
+        Raises
+        ------
+        DataError
+            If the file would lie in the scanned folder.
+        """
+        if Path(os.path.realpath(path)).is_relative_to(self.root):
+            raise DataError(
+                f"FrameFolder.write_manifest: expected a file outside the scanned folder, got {os.fspath(path)!r}"
+            )
+        rows = [
+            (frame, self.classes[target], group, "used", "", "", " ".join(seen.notes))
+            for (frame, target), group, seen in zip(self.samples, self.groups, self._scanned, strict=True)
+        ]
+        for skip in self.skipped:
+            label = class_of(skip.path) if class_of(skip.path) in self.class_to_idx else ""
+            rows.append((skip.path, label, "", "skipped", skip.reason, skip.detail, ""))
+        with (
+            atomic_write(path) as temporary,
+            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            table = csv.writer(file)
+            table.writerow(("path", "label", "group", "status", "reason", "detail", "notes"))
+            table.writerows([_cell(text) for text in row] for row in sorted(rows))
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'", "\t", "\r")) else text

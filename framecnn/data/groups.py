@@ -1,0 +1,104 @@
+"""The table that says which frames belong together: ``frames.csv``, or a file of the same columns."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from framecnn.data.scan import class_of
+from framecnn.errors import DataError
+
+__all__ = ["GROUPS_FILE", "check_table", "read_groups"]
+
+GROUPS_FILE = "frames.csv"
+"""The name under which a folder's own table of groups is found."""
+
+
+def read_groups(path: Path) -> dict[str, tuple[str, str]]:
+    """Read the group and the label of each frame from a CSV file.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file with a header and the columns ``path`` (relative to the folder of frames, with ``/``) and ``group``;
+        ``label`` may be there, other columns are not looked at.
+
+    Returns
+    -------
+    dict of str to (str, str)
+        The group and the label (empty where there is none) of each path.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, lacks a column, has a row without path or group, or gives one path two groups.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "frames.csv"
+    >>> _ = path.write_text("path,label,group,time_s\\ncats/1.jpg,cats,film_shot001,0.5\\n")
+    >>> read_groups(path)
+    {'cats/1.jpg': ('film_shot001', 'cats')}
+    """
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark; surrogateescape: file names may be any bytes
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            return _parse(path, csv.DictReader(file, strict=True))
+    except OSError as error:
+        raise DataError(f"groups: cannot read {str(path)!r} ({error.strerror}); give a CSV file or none") from None
+    except csv.Error as error:
+        raise DataError(
+            f"groups: {str(path)!r} is not a CSV file ({error}); save it as comma-separated UTF-8"
+        ) from None
+
+
+def _parse(path: Path, reader: "csv.DictReader[str]") -> dict[str, tuple[str, str]]:
+    columns = reader.fieldnames or []
+    if not {"path", "group"} <= set(columns):
+        raise DataError(
+            f"groups: expected the columns path and group (and label, time_s) in {str(path)!r}, "
+            f"got {list(columns)}; add a header line with these names"
+        )
+    table: dict[str, tuple[str, str]] = {}
+    for row in reader:
+        if not row["path"] or not row["group"]:
+            raise DataError(
+                f"groups: line {reader.line_num} of {str(path)!r} has no path or no group; fill it in or take it out"
+            )
+        frame = str(PurePosixPath(row["path"]))
+        entry = (row["group"], row.get("label") or "")
+        if table.setdefault(frame, entry)[0] != entry[0]:
+            raise DataError(
+                f"groups: {str(path)!r} puts {frame!r} into the groups {table[frame][0]!r} and {entry[0]!r} "
+                f"(line {reader.line_num}); a frame has one group"
+            )
+    return table
+
+
+def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iterator[str]:
+    """Say in which ways a table of groups does not fit the files that were found.
+
+    Parameters
+    ----------
+    table : dict
+        What ``read_groups`` gave.
+    found : sequence of str
+        Paths of the files in the class folders, sorted.
+
+    Yields
+    ------
+    str
+        One sentence for: rows that name no file, files without a row, labels that are not the name of the folder.
+    """
+    gone = sorted(set(table) - set(found))
+    if gone:
+        yield f"the table of groups names {len(gone)} files that are not there (first: {gone[0]!r})"
+    unnamed = [path for path in found if path not in table]
+    if unnamed:
+        yield f"the table of groups has no row for {len(unnamed)} files, which are skipped (first: {unnamed[0]!r})"
+    moved = [path for path in found if path in table and table[path][1] not in ("", class_of(path))]
+    if moved:
+        yield (
+            f"the table of groups labels {len(moved)} frames otherwise than their folder, and the folder counts "
+            f"(first: {moved[0]!r}, labelled {table[moved[0]][1]!r})"
+        )

@@ -1,0 +1,196 @@
+"""Frames that are decoded when they are asked for, and batches of them, decoded one ahead of the use."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from framecnn.data.decode import Signature, SkippedFrame, decode_signed
+from framecnn.errors import DataError, ShapeError
+from framecnn.typing import Array, Shape
+
+__all__ = ["BatchLoader", "FrameLost", "LazyFrames"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class FrameLost(DataError):
+    """Frames that were there when the folder was scanned are gone, or are others now.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Their paths, as in ``FrameFolder.samples``; what ``FrameFolder.without`` takes.
+    reason : str
+        ``vanished`` if all of them are gone, else ``changed``.
+    """
+
+    def __init__(self, paths: Sequence[str], reason: str):
+        super().__init__(tuple(paths), reason)
+        self.paths = tuple(paths)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"LazyFrames: {len(self.paths)} of the frames {self.reason} since the folder was scanned "
+            f"(first: {self.paths[0]!r}); leave the folder alone during a run, and scan it again"
+        )
+
+
+class LazyFrames:
+    """The frames of a folder as an array that is decoded when it is indexed, in threads.
+
+    ``frames[i]`` is one frame, ``frames[2:5]`` and ``frames[[0, 7]]`` are arrays of frames, ``np.asarray(frames)`` is
+    all of them. Nothing is kept, so memory holds what was asked for and no more.
+
+    Parameters
+    ----------
+    root : Path
+        The folder the paths start from.
+    paths : sequence of str, length n
+        The files, relative to `root`.
+    signatures : sequence of (int, int), length n
+        Size in bytes and time of change in nanoseconds of each file when it was scanned.
+    size : (int, int)
+        Height and width in pixels.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n, height, width, 3)``.
+    dtype : dtype
+        uint8.
+
+    Raises
+    ------
+    FrameLost
+        While indexing, if a file vanished or changed since it was scanned.
+    """
+
+    ndim = 4
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, root: Path, paths: Sequence[str], signatures: Sequence[Signature], size: tuple[int, int]):
+        self._root = root
+        self._paths = paths
+        self._signatures = signatures
+        self._size = size
+
+    @property
+    def shape(self) -> Shape:
+        return (len(self._paths), *self._size, 3)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __repr__(self) -> str:
+        return f"LazyFrames(shape={self.shape})"
+
+    def __getitem__(self, key: Any) -> Array:
+        rows = np.arange(len(self))[key]
+        if rows.ndim > 1 or isinstance(key, tuple):
+            raise ShapeError(f"LazyFrames: expected a row, a slice or a list of rows as index, got {key!r}")
+        wanted = np.atleast_1d(rows)
+        frames = np.empty((len(wanted), *self.shape[1:]), np.uint8)
+
+        def fill(place: int) -> tuple[str, str] | None:
+            path = self._paths[wanted[place]]
+            try:
+                decoded, _ = decode_signed(self._root / path, self._size, self._signatures[wanted[place]])
+            except SkippedFrame as skipped:
+                return path, skipped.reason
+            frames[place] = decoded.pixels
+            return None
+
+        lost = [loss for loss in map_ahead(fill, range(len(wanted)), n_threads(), len(wanted)) if loss is not None]
+        if lost:
+            reason = "vanished" if all(reason == "vanished" for _, reason in lost) else "changed"
+            raise FrameLost([path for path, _ in lost], reason)
+        return frames if rows.ndim else frames[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("LazyFrames: expected copy=None or True, got copy=False: decoding makes a new array")
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class BatchLoader:
+    """Batches of frames and their targets; while one is used, the next is decoded.
+
+    Parameters
+    ----------
+    frames : LazyFrames or array, shape (n, ...)
+        What is cut into batches: anything that takes an array of rows as its index.
+    targets : array, shape (n,)
+        What belongs to each row.
+    batch_size : int, default 32
+        Rows in a batch; the last one may be smaller. At most three batches are in memory.
+    shuffle : bool, default False
+        Draw a new order for every pass.
+    seed : int, default 0
+        Where the orders come from: loaders of one seed give the same first order, the same second order, and so on.
+
+    Raises
+    ------
+    ShapeError
+        If `frames` and `targets` have different lengths.
+    ValueError
+        If `batch_size` is not positive.
+
+    Examples
+    --------
+    >>> loader = BatchLoader(np.zeros((5, 8, 8, 3), np.uint8), np.arange(5), batch_size=2)
+    >>> len(loader), [(x.shape, y.tolist()) for x, y in loader][-1]
+    (3, ((1, 8, 8, 3), [4]))
+    """
+
+    def __init__(self, frames: Any, targets: Any, batch_size: int = 32, shuffle: bool = False, seed: int = 0):
+        self._frames = frames
+        self._targets = np.asarray(targets)
+        if len(frames) != len(self._targets):
+            raise ShapeError(
+                f"BatchLoader: expected a target for each of {len(frames)} frames, got {len(self._targets)}"
+            )
+        if batch_size < 1:
+            raise ValueError(f"BatchLoader: expected batch_size of at least 1, got {batch_size!r}")
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self._targets) // self._batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        n = len(self._targets)
+        order = self._rng.permutation(n) if self._shuffle else np.arange(n)
+        rows = [order[start : start + self._batch_size] for start in range(0, n, self._batch_size)]
+        return map_ahead(lambda batch: (self._frames[batch], self._targets[batch]), rows, 1, 1)
+
+
+def n_threads() -> int:
+    """How many threads decode: FRAMECNN_NUM_THREADS, else the cores this process may use."""
+    asked = os.environ.get("FRAMECNN_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
+    """Yield ``function(item)`` in the order of the items, with at most `ahead` results waiting to be taken."""
+    pending: deque[Any] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,189 @@
+"""What is in a folder of class folders: every file is found once, and decoded once to see whether it can be used."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from framecnn.data.decode import SUFFIXES, Signature, SkippedFrame, decode_signed
+from framecnn.data.hashing import Fingerprint, fingerprint
+from framecnn.data.loader import map_ahead, n_threads
+from framecnn.errors import DataError
+
+__all__ = ["Scanned", "Skip", "class_of", "list_classes", "scan", "shape_error"]
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A file that is not used, and why.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the scanned folder, with ``/``. A hidden folder, or one that is a link, counts as one file.
+    reason : str
+        A code: those of SkippedFrame, or ``hidden``, ``outside-root`` (a link that leads out of the folder),
+        ``not-in-class`` (beside the class folders), ``not-in-csv`` (the table of groups has no row for it).
+    detail : str
+        One line for a person.
+    """
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What is kept of a file that can be used.
+
+    Parameters
+    ----------
+    signature : (int, int)
+        Tells whether the file is still the same.
+    notes : tuple of str
+        Those of ``decode``.
+    fingerprint : Fingerprint
+        Finds its duplicates.
+    """
+
+    signature: Signature
+    notes: tuple[str, ...]
+    fingerprint: Fingerprint
+
+
+def list_classes(root: Path, table: Path | None) -> tuple[dict[str, list[str]], list[Skip]]:
+    """Find the files of each class folder, without opening them.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of class folders, without links in its own path.
+    table : Path, optional
+        A file that belongs to the folder though it is no frame: the CSV of groups.
+
+    Returns
+    -------
+    dict of str to list of str
+        For each class folder the paths of its files, relative to `root`, in no order.
+    list of Skip
+        What is left out.
+
+    Raises
+    ------
+    DataError
+        If there are pictures beside the class folders, or fewer than two class folders.
+    """
+    files: dict[str, list[str]] = {}
+    skipped: list[Skip] = []
+    loose = []
+    for path, kind in _entries(root, "", skipped):
+        if kind == "folder":
+            files[path] = list(_files_below(root, path, skipped))
+        elif path.lower().endswith(SUFFIXES):
+            loose.append(path)
+        elif root / path != table:
+            skipped.append(Skip(path, "not-in-class", "it lies beside the class folders"))
+    if loose:
+        raise shape_error(root, f"{len(loose)} pictures lie beside the class folders (first: {min(loose)!r})")
+    if len(files) < 2:
+        links = [skip.path for skip in skipped if skip.reason == "outside-root"]
+        hint = f"; links out of the folder are not followed ({links[0]!r})" if links else ""
+        names = "no class folder" if not files else f"only one class folder ({min(files)!r})"
+        raise shape_error(root, f"{names}, at least two are needed{hint}")
+    return files, skipped
+
+
+def class_of(path: str) -> str:
+    """Give the class folder of a path that is relative to the scanned folder."""
+    return path.split("/", 1)[0]
+
+
+def shape_error(root: Path, problem: str) -> DataError:
+    """Give the error that draws the folder as it should be."""
+    return DataError(
+        f"FrameFolder: {str(root)!r}: {problem}. Expected one folder a class with its frames:\n"
+        "    films/\n"
+        "        sintel/\n"
+        "            001.jpg\n"
+        "            002.jpg\n"
+        "        nosferatu/\n"
+        "            001.jpg"
+    )
+
+
+def scan(
+    root: Path, paths: Sequence[str], size: tuple[int, int], progress: Callable[[int, int], object] | None = None
+) -> Iterator[tuple[str, Scanned | Skip]]:
+    """Decode every file once, in threads, and yield what it is, in the order of the paths.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of class folders.
+    paths : sequence of str
+        The files, relative to `root`.
+    size : (int, int)
+        Height and width in pixels to decode to.
+    progress : callable, optional
+        Called as ``progress(done, total)`` after each file.
+
+    Yields
+    ------
+    (str, Scanned or Skip)
+        The path, and what is kept of the file or why it is not used.
+    """
+
+    def look(path: str) -> Scanned | Skip:
+        try:
+            decoded, signature = decode_signed(root / path, size)
+        except SkippedFrame as skipped:
+            return Skip(path, skipped.reason, skipped.detail)
+        return Scanned(signature, decoded.notes, fingerprint(decoded.pixels))
+
+    threads = n_threads()
+    for done, (path, seen) in enumerate(zip(paths, map_ahead(look, paths, threads, 4 * threads), strict=True), 1):
+        yield path, seen
+        if progress is not None:
+            progress(done, len(paths))
+
+
+def _entries(root: Path, folder: str, skipped: list[Skip]) -> Iterator[tuple[str, str]]:
+    """Yield path and kind (folder, file) of what is in a folder; add the rest to `skipped`."""
+    try:
+        entries = list(os.scandir(root / folder))
+    except OSError as error:
+        skipped.append(Skip(folder, "unreadable", str(error.strerror)))
+        return
+    for entry in entries:
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.startswith("."):
+            skipped.append(Skip(path, "hidden", "names that start with a dot are left out"))
+        elif entry.is_symlink():
+            problem = _link_problem(root, entry.path)
+            if problem:
+                skipped.append(Skip(path, *problem))
+            else:
+                yield path, "file"
+        else:
+            yield path, "folder" if entry.is_dir() else "file"
+
+
+def _link_problem(root: Path, path: str) -> tuple[str, str] | None:
+    try:
+        target = Path(os.path.realpath(path, strict=True))
+    except OSError as error:
+        return "not-a-file", f"a link that leads nowhere ({error.strerror})"
+    if not target.is_relative_to(root):
+        return "outside-root", "a link that leads out of the folder"
+    return ("not-a-file", "a link to a folder") if target.is_dir() else None
+
+
+def _files_below(root: Path, folder: str, skipped: list[Skip]) -> Iterator[str]:
+    pending = [folder]
+    while pending:
+        for path, kind in _entries(root, pending.pop(), skipped):
+            if kind == "folder":
+                pending.append(path)
+            else:
+                yield path

@@ -1,0 +1,153 @@
+"""Which group of frames serves training, validation or test, and which fold it is left out in."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from framecnn.errors import DataError
+from framecnn.typing import Array
+
+__all__ = ["assign_folds", "assign_parts"]
+
+_UNITS = 2**24  # shares of a class are counted in whole units, so that ties are ties on every machine
+
+
+def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed: int = 0) -> Array:
+    """Share whole groups out among training, validation and test.
+
+    Every class is shared as near to `fractions` as its groups allow, after these, the earlier the more important: every
+    class has training frames; no part is empty; every class has test frames; every class has validation frames.
+
+    Parameters
+    ----------
+    targets : array of int, shape (n,)
+        The class of each frame.
+    groups : array, shape (n,)
+        What must stay together.
+    fractions : sequence of 3 floats
+        The wanted shares of training, validation and test; they sum to 1. A part with the share 0 stays empty.
+    seed : int, default 0
+        Decides among groups of about the same size (within a factor of two).
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        0 (training), 1 (validation) or 2 (test) for each frame.
+
+    Raises
+    ------
+    ValueError
+        If `fractions` are not three shares that sum to 1, the first above 0.
+
+    Examples
+    --------
+    >>> targets, groups = np.repeat([0, 1], 10), np.arange(20) // 2
+    >>> parts = assign_parts(targets, groups, (0.6, 0.2, 0.2))
+    >>> np.bincount(parts[targets == 0]), np.bincount(parts[targets == 1])
+    (array([6, 2, 2]), array([6, 2, 2]))
+    """
+    wanted = np.asarray(fractions, float)
+    if wanted.shape != (3,) or not np.isclose(wanted.sum(), 1) or wanted.min() < 0 or wanted[0] == 0:
+        raise ValueError(
+            f"split: expected shares of train (above 0), val and test that sum to 1, got {tuple(fractions)}"
+        )
+    used = np.flatnonzero(wanted)
+    _, group_of = np.unique(groups, return_inverse=True)
+    _, class_of = np.unique(targets, return_inverse=True)
+    counts = np.zeros((group_of.max() + 1, class_of.max() + 1), np.int64)
+    np.add.at(counts, (group_of, class_of), 1)
+    shares = np.rint(counts * (_UNITS / counts.sum(axis=0))).astype(np.int64)
+    goal = np.rint(wanted[used] * _UNITS).astype(np.int64)[:, None]
+    parts = _draw(shares, goal, np.random.default_rng(seed))
+    base = counts.shape[1] + 1
+    _improve(parts, shares, goal, np.array([base**3, 1, base])[used], base**2)
+    return used[parts[group_of]]
+
+
+def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
+    """Give each group, large ones first, to a part with room for it, the likelier the more that part still lacks."""
+    order = rng.permutation(len(shares))
+    magnitude = np.frexp(shares.max(axis=1))[1]
+    order = order[np.argsort(-magnitude[order], kind="stable")]
+    missing = np.repeat(goal, shares.shape[1], axis=1)
+    parts = np.empty(len(shares), np.int64)
+    for group in order:
+        lack = missing @ shares[group]
+        room = np.where(lack >= shares[group] @ shares[group], lack, 0).cumsum()
+        part = np.searchsorted(room, rng.integers(room[-1]), side="right") if room[-1] else lack.argmax()
+        missing[part] -= shares[group]
+        parts[group] = part
+    return parts
+
+
+def _improve(parts: Array, shares: Array, goal: Array, class_weights: Array, part_weight: int) -> None:
+    """Move single groups, in place, while that gives more evidence or, at equal evidence, comes nearer to the goal."""
+    rows = np.arange(len(shares))
+    squares = (shares**2).sum(axis=1)
+    present = (shares > 0).astype(np.int64)
+    for _ in rows:
+        members = (parts == np.arange(len(goal))[:, None]).astype(np.int64)
+        surplus = shares @ (members @ shares - goal).T
+        distance = 2 * (squares + surplus.T - surplus[rows, parts]).T
+        n_groups = members @ present
+        lost = present @ ((n_groups == 1).T * class_weights) + part_weight * (members.sum(axis=1) == 1)
+        won = present @ ((n_groups == 0).T * class_weights) + part_weight * (members.sum(axis=1) == 0)
+        evidence = lost[rows, parts][:, None] - won
+        distance[rows, parts] = evidence[rows, parts] = 0
+        best = np.where(evidence == evidence.min(), distance, np.iinfo(np.int64).max)
+        group, part = np.unravel_index(best.argmin(), best.shape)
+        if part == parts[group] or (evidence[group, part] == 0 and distance[group, part] >= 0):
+            return
+        parts[group] = part
+
+
+def assign_folds(targets: Array, groups: Array, k: int, seed: int = 0) -> Array:
+    """Share whole groups out among k folds of like class frequencies, by scikit-learn's StratifiedGroupKFold.
+
+    Parameters
+    ----------
+    targets : array of int, shape (n,)
+        The class of each frame.
+    groups : array, shape (n,)
+        What must stay together.
+    k : int
+        The number of folds, at least 2.
+    seed : int, default 0
+        Shuffles the groups first.
+
+    Returns
+    -------
+    array of int64, shape (n,)
+        The fold each frame is left out in.
+
+    Raises
+    ------
+    ValueError
+        If `k` is below 2.
+    DataError
+        If there are too few groups, or too few frames, for k folds.
+
+    Examples
+    --------
+    >>> folds = assign_folds(np.repeat([0, 1], 10), np.arange(20) // 2, k=5)
+    >>> np.bincount(folds)
+    array([4, 4, 4, 4, 4])
+    """
+    if k < 2:
+        raise ValueError(f"folds: expected k of at least 2, got {k!r}")
+    n_groups, largest = len(np.unique(groups)), np.bincount(targets).max()
+    if min(n_groups, largest) < k:
+        raise DataError(
+            f"folds: expected at least {k} groups and a class of {k} frames for k={k}, "
+            f"got {n_groups} groups and at most {largest} frames a class; ask for fewer folds or cut more frames"
+        )
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
+    folds = np.empty(len(targets), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer than k frames; the folds say which lacks it
+        for fold, (_, left_out) in enumerate(splitter.split(targets, targets, groups)):
+            folds[left_out] = fold
+    return folds
