@@ -1,0 +1,177 @@
+"""Pictures that fit inside a page: thumbnails of frames, tiles of learned filters."""
+
+import base64
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from framecnn.data.decode import SkippedFrame, decode
+from framecnn.errors import ShapeError
+from framecnn.typing import Array
+
+__all__ = ["Missing", "Picture", "filter_tiles", "thumbnails"]
+
+BOX = (126, 224)  # height and width a thumbnail fits in
+JPEG_QUALITY = 70
+TILE = 24  # pixels a filter takes, about
+GAP = 3
+COLUMNS = 20
+MAX_FILTERS = 400
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as text.
+
+    Parameters
+    ----------
+    uri : str
+        A ``data:`` URI that holds the whole file.
+    width, height : int
+        Its size in pixels.
+    """
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A frame of which no picture can be made any more.
+
+    Parameters
+    ----------
+    reason : str
+        The reason code of the decoder, such as ``"vanished"``.
+    """
+
+    reason: str
+
+
+def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing]:
+    """Make thumbnails in the order given until they fill the budget.
+
+    Each is a JPEG in the proportions of its file, at most 224 pixels wide and 126 high, never enlarged.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files, the most wanted first, each once.
+    budget : int
+        How many characters all pictures together may take.
+
+    Returns
+    -------
+    dict
+        From path to thumbnail, or to the reason why its file gives none; paths beyond the budget are left out.
+
+    Examples
+    --------
+    >>> thumbnails(["no/such/frame.jpg"], budget=1000)
+    {'no/such/frame.jpg': Missing(reason='vanished')}
+    """
+    made: dict[str, Picture | Missing] = {}
+    used = 0
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(paths), 8 * workers):
+            some = paths[start : start + 8 * workers]
+            with warnings.catch_warnings():  # headers are read by this thread alone: the filters are not thread-safe
+                warnings.simplefilter("ignore")
+                sizes = [_fitted_size(path) for path in some]
+            for path, picture in zip(some, pool.map(_thumbnail, some, sizes), strict=True):
+                used += len(picture.uri) if isinstance(picture, Picture) else 0
+                if used > budget:
+                    return made
+                made[path] = picture
+    return made
+
+
+def filter_tiles(filters: Array) -> Picture:
+    """Draw filters side by side, each stretched to its own range of values.
+
+    Parameters
+    ----------
+    filters : array, shape (n, height, width, channels)
+        Three channels are red, green and blue; any other number is drawn as the mean over channels, in grey.
+
+    Returns
+    -------
+    Picture
+        A PNG, transparent between the tiles, 20 filters a row and at most 400 of them.
+
+    Raises
+    ------
+    ShapeError
+        When `filters` has no filter or not four dimensions.
+
+    Examples
+    --------
+    >>> tiles = filter_tiles(np.eye(27).reshape(27, 3, 3, 3))
+    >>> tiles.width, tiles.height
+    (537, 51)
+    """
+    if filters.ndim != 4 or filters.size == 0:
+        raise ShapeError(f"filter_tiles: expected filters (n, height, width, channels), got shape {filters.shape}")
+    tiles = _stretched(np.nan_to_num(np.asarray(filters[:MAX_FILTERS], np.float64)))
+    colourfulness = np.ptp(tiles.astype(int), axis=3).mean(axis=(1, 2))
+    tiles = tiles[np.argsort(colourfulness, kind="stable")]
+    zoom = max(1, TILE // max(tiles.shape[1:3]))
+    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    n_filters, height, width, _ = tiles.shape
+    n_columns = min(n_filters, COLUMNS)
+    n_rows = -(-n_filters // n_columns)
+    canvas = np.zeros((n_rows * (height + GAP) - GAP, n_columns * (width + GAP) - GAP, 4), np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = index // n_columns * (height + GAP), index % n_columns * (width + GAP)
+        canvas[top : top + height, left : left + width, :3] = tile
+        canvas[top : top + height, left : left + width, 3] = 255
+    return _picture(Image.fromarray(canvas), "png", optimize=True)
+
+
+def _thumbnail(path: str, size: tuple[int, int]) -> Picture | Missing:
+    try:
+        pixels = decode(path, size).pixels
+    except SkippedFrame as skipped:
+        return Missing(skipped.reason)
+    return _picture(Image.fromarray(pixels), "jpeg", quality=JPEG_QUALITY, optimize=True, progressive=True)
+
+
+def _fitted_size(path: str) -> tuple[int, int]:
+    """Read the header for the proportions; whatever is odd about the file is for `decode` to say."""
+    height, width = BOX
+    try:
+        if Path(path).is_file():  # a pipe would block
+            with Image.open(path) as image:
+                width, height = image.size
+                if image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8):
+                    width, height = height, width
+    except Exception:  # decoders raise anything
+        return BOX
+    scale = min(BOX[0] / height, BOX[1] / width, 1)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _stretched(filters: Array) -> Array:
+    if filters.shape[3] != 3:
+        filters = filters.mean(axis=3, keepdims=True)
+    low = filters.min(axis=(1, 2, 3), keepdims=True)
+    span = filters.max(axis=(1, 2, 3), keepdims=True) - low
+    unit = np.where(span > 0, (filters - low) / np.where(span > 0, span, 1), 0.5)
+    return np.rint(255 * unit).astype(np.uint8)
+
+
+def _picture(image: Image.Image, kind: str, **options: int) -> Picture:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    uri = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return Picture(uri, *image.size)

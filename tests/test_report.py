@@ -1,0 +1,388 @@
+"""The page stands alone, tells the truth, and survives any name."""
+
+import base64
+import doctest
+import io
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import framecnn.report.page
+import framecnn.report.pictures
+from framecnn.errors import MissingExtraError, ShapeError
+from framecnn.evaluation import EvaluationResult
+from framecnn.report import Prototype, ReportData, write_report
+from framecnn.report.pictures import Missing, filter_tiles, thumbnails
+
+VOID = {"meta", "link", "wbr", "img"}
+
+
+class Page(HTMLParser):
+    """The page as a browser reads it: its words, addresses, and whether every element was closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.source = "", text
+        self.tags, self.ids, self.links, self.addresses = [], [], [], []
+        self._open = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src"):
+                (self.links if value.startswith("#") else self.addresses).append(value)
+            assert not name.startswith("on")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, words):
+        if self._open[-1:] != ["style"]:
+            self.text += words
+
+    @property
+    def words(self):
+        return " ".join(self.text.split())
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Twelve small pictures, no two alike."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(12):
+        paths.append(str(tmp_path / f"frame_{number:02d}.jpg"))
+        Image.fromarray(rng.integers(0, 256, (18, 32, 3), dtype=np.uint8)).resize((64, 36)).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def data(frames):
+    """Four test frames of two groups, one of them wrong, and eight training frames."""
+    classes = ("day", "night")
+    test = EvaluationResult("test", classes, [0, 0, 1, 1], [0, 0, 1, 0], [0.9, 0.8, 0.95, 0.7], ["a", "a", "b", "b"])
+    training = EvaluationResult("training", classes, [0, 1] * 4, [0, 1] * 4, [1] * 8, [f"t{i}" for i in range(8)])
+    return ReportData(
+        title="Films",
+        results=[training, test],
+        paths={"training": frames[4:], "test": frames[:4]},
+        prototypes=[Prototype("day", 0, 4, tuple(frames[4:7])), Prototype("night", 1, 4, tuple(frames[7:10]))],
+        filters={"36x64": np.random.default_rng(0).normal(size=(5, 6, 6, 3))},
+        skipped=[SimpleNamespace(path="day/half.jpg", reason="truncated", detail="7 bytes are missing")],
+        found=13,
+        split="Split by group, seed 0.",
+        split_table=[{"part": "test", "class": "day", "frames": 2, "groups": 1}],
+        chosen={"grid": "2x2"},
+        versions={"framecnn": "0.1.0"},
+        timings={"fit": 125.4},
+        warnings=["class night has one group"],
+    )
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write the page of some data and read it again."""
+
+    def read(data):
+        write_report(tmp_path / "report.html", data)
+        return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+    return read
+
+
+def test_the_page_needs_no_other_file_and_runs_no_script(data, read):
+    page = read(data)
+    assert {"script", "iframe", "object", "form"}.isdisjoint(page.tags)
+    assert page.addresses
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert "url(" not in page.source
+    assert "@import" not in page.source
+    assert "default-src 'none'" in page.source
+
+
+def test_every_link_and_every_picture_is_in_the_page(data, read):
+    page = read(data)
+    assert len(page.links) > 20
+    assert set(page.links) <= {f"#{name}" for name in page.ids}
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_page_tells_all_it_was_given(data, read):
+    words = read(data).words.replace(" ", "")
+    for told in (
+        "75.0%",
+        "The model names 3 of 4 frames correctly.",
+        "class night has one group",
+        "Split by group, seed 0.",
+        "night is taken for day",
+        "Says day, 70 % sure",
+        "4 training frames",
+        "5 filters of 6 × 6 pixels",
+        "13 files found: 12 used, 1 skipped.",
+        "1 skipped: the file is cut off (truncated)",
+        "day/half.jpg – 7 bytes are missing",
+        "grid 2x2",
+        "framecnn 0.1.0",
+        "fit 2 min 05 s",
+    ):
+        assert told.replace(" ", "") in words, told
+
+
+def test_the_same_data_gives_the_same_bytes(data, read):
+    assert read(data).source == read(data).source
+
+
+def test_a_cell_opens_the_frames_behind_it(data, read, frames):
+    source = read(data).source
+    panel = source[source.index('id="part0-1-0"') :]
+    panel = panel[: panel.index("</ul>")]
+    assert panel.count("<use") == 1
+    assert "frame_03" in panel.replace("<wbr>", "")
+
+
+def test_a_frame_shown_in_several_places_is_stored_once(data, read, frames):
+    page = read(data)
+    assert page.tags.count("image") == len(frames)
+    assert page.tags.count("use") > len(frames)
+
+
+def test_a_file_that_vanished_leaves_a_placeholder(data, read, frames):
+    Path(frames[3]).unlink()
+    page = read(data)
+    assert "no picture: vanished while framecnn was running" in page.text
+    assert page.tags.count("image") == len(frames) - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+        ("\" onload='alert(1)", "\" onload='alert(1)"),
+        ("{{ 7 * 7 }}", "{{ 7 * 7 }}"),
+        ("فيلم", "فيلم"),
+        ("x" * 255, "x" * 255),
+        ("two\nlines\x1b[31m\x00", r"two\nlines\x1b[31m\x00"),
+        ("bad \udcff byte", r"bad \udcff byte"),
+        ("=cmd()", "=cmd()"),
+    ],
+)
+def test_any_name_is_shown_and_never_obeyed(data, read, frames, name, shown):
+    results = [replace(result, classes=(name, "night")) for result in data.results]
+    skip = SimpleNamespace(path=name, reason=name, detail=name)
+    table = [{"part": name, "class": name, "frames": 1, "groups": 1}]
+    page = read(
+        replace(
+            data,
+            title=name,
+            results=results,
+            prototypes=[Prototype(name, 0, 1, (name,))],
+            filters={name: np.ones((1, 2, 2, 3))},
+            skipped=[skip],
+            split=name,
+            split_table=table,
+            chosen={name: name},
+            versions={name: name},
+            timings={name: 1},
+            warnings=[name],
+        )
+    )
+    assert page.text.count(shown) > 8
+    assert {"script", "iframe"}.isdisjoint(page.tags)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", page.source)
+
+
+def test_part_names_are_shown_and_never_obeyed(data, read, frames):
+    name = "<b>holiday</b>"
+    result = replace(data.results[1], part=name)
+    assert f"These are the frames of {name}." in read(replace(data, results=[result], paths={name: frames[:4]})).words
+
+
+def test_the_accuracy_of_the_test_frames_comes_first(data, read):
+    page = read(data)
+    assert page.words.index("75.0%") < page.words.index("100.0 %")
+    assert "test frames, set aside before it learned" in page.words
+
+
+def test_an_accuracy_on_training_frames_is_called_what_it_is(data, read):
+    page = read(replace(data, results=data.results[:1]))
+    assert "It learned from these very frames: on new ones expect less." in page.words
+
+
+def test_an_empty_validation_part_stands_in_the_table_and_nowhere_else(data, read):
+    empty = EvaluationResult("validation", ("day", "night"), [], [], [], [])
+    page = read(replace(data, results=[*data.results, empty], paths={**data.paths, "validation": []}))
+    assert "Validation –– 0 0".replace(" ", "") in page.words.replace(" ", "")
+    assert "nan" not in page.words
+
+
+def test_one_class_in_the_test_part_is_said(data, read, frames):
+    one = EvaluationResult("test", ("day", "night"), [0, 0], [0, 0], [1, 1], ["a", "b"])
+    page = read(replace(data, results=[one], paths={"test": frames[:2]}))
+    assert "1 of the 2 classes has no frame here: for it, this number says nothing." in page.words
+    assert "2 groups can only give a hint" in page.words
+    assert "None: every one of the test frames was named correctly." in page.words
+
+
+def test_a_page_about_nothing_is_a_page(read):
+    page = read(ReportData(title="Nothing"))
+    assert "No accuracy: no frame was evaluated." in page.words
+    assert "0 files found: 0 used, 0 skipped." in page.words
+    assert set(page.links) <= {f"#{name}" for name in page.ids}
+
+
+def test_mistakes_of_one_group_stand_together_the_most_confident_first(data, read, frames):
+    wrong = EvaluationResult(
+        "test", ("day", "night"), [0] * 4, [1] * 4, [0.5, 0.6, 0.9, 0.7], ["shot 1", "shot 1", "shot 1", "shot 2"]
+    )
+    page = read(replace(data, results=[wrong], paths={"test": frames[:4]}))
+    mistakes = page.words[page.words.index("The most confident mistakes") :]
+    assert mistakes.index("Says night, 90 % sureIs dayand 2 more like it") < mistakes.index("Says night, 70 % sure")
+    assert "60 % sure" not in mistakes
+
+
+def test_fifty_classes_fit_and_beyond_a_hundred_the_most_confused_are_shown(data, read, frames):
+    for n_classes, n_shown in ((50, 50), (120, 100)):
+        classes = [f"class {number:03d}" for number in range(n_classes)]
+        result = EvaluationResult("test", classes, [n_classes - 1], [n_classes - 2], [1], ["a"])
+        page = read(replace(data, results=[result], paths={"test": frames[:1]}, prototypes=[]))
+        assert page.source.count('<tr><th scope="row"><span class="clamp">') == n_shown
+        assert f"class {n_classes - 1:03d} is taken for class {n_classes - 2:03d}" in page.words
+    assert "The table shows the 100 of 120 classes with the most mistakes." in page.words
+
+
+def test_ten_thousand_skipped_files_are_counted_by_reason_and_the_first_are_listed(data, read):
+    skipped = [SimpleNamespace(path=f"{i}.jpg", reason=("empty", "odd")[i % 4 == 0], detail="") for i in range(10_000)]
+    page = read(replace(data, skipped=skipped, found=10_012))
+    assert "10,012 files found: 12 used, 10,000 skipped." in page.words
+    assert page.words.index("7,500 skipped: the file is empty") < page.words.index("2,500 skipped: odd")
+    assert "and 7,480 more" in page.words
+    assert page.source.count(".jpg</bdi>") < 100
+
+
+def test_pictures_beyond_the_budget_are_counted_not_shown(data, read, monkeypatch):
+    monkeypatch.setattr(framecnn.report.page, "PICTURE_BUDGET", 4000)
+    page = read(data)
+    assert 0 < page.tags.count("image") < 12
+    assert "without pictures to keep this page small" in page.words
+
+
+def test_a_cell_shows_one_frame_of_each_group_before_the_second_of_any(data, read, frames):
+    groups = ["long shot"] * 29 + ["short shot"]
+    result = EvaluationResult("test", ("day", "night"), [0] * 30, [1] * 30, np.linspace(1, 0.5, 30), groups)
+    page = read(replace(data, results=[result], paths={"test": frames[:1] * 29 + frames[1:2]}))
+    panel = page.source[page.source.index('id="part0-0-1"') :]
+    assert re.findall(r"frame_<wbr>(\d\d)", panel)[:3] == ["00", "01", "00"]
+    assert "and 6 more" in page.words
+
+
+def test_the_films_make_a_page_under_five_megabytes(shared_data, tmp_path):
+    files = sorted((shared_data / "films").glob("*/*.jpg"))
+    assert len(files) == 1136
+    classes = sorted({file.parent.name for file in files})
+    rng = np.random.default_rng(0)
+    part = rng.integers(0, 3, len(files))
+    results, paths = [], {}
+    for number, name in enumerate(("training", "validation", "test")):
+        mine = [file for file, of in zip(files, part, strict=True) if of == number]
+        targets = [classes.index(file.parent.name) for file in mine]
+        said = np.where(rng.random(len(mine)) < 0.8, targets, rng.integers(0, len(classes), len(mine)))
+        results.append(EvaluationResult(name, classes, targets, said, rng.random(len(mine)), range(len(mine))))
+        paths[name] = [str(file) for file in mine]
+    write_report(tmp_path / "report.html", ReportData("films", results, paths))
+    assert 1_000_000 < (tmp_path / "report.html").stat().st_size < 5_000_000
+
+
+def test_thumbnails_keep_the_proportions_of_their_file(tmp_path):
+    sizes = {"wide": (448, 252), "square": (400, 400), "tiny": (32, 32), "tall": (100, 252)}
+    for name, size in sizes.items():
+        Image.new("RGB", size, "teal").save(tmp_path / f"{name}.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (252, 100), "teal").save(tmp_path / "turned.jpg", exif=turned)
+    made = thumbnails([str(path) for path in sorted(tmp_path.iterdir())], budget=10**6)
+    assert [(picture.width, picture.height) for picture in made.values()] == [
+        (126, 126),
+        (50, 126),
+        (32, 32),
+        (50, 126),
+        (224, 126),
+    ]
+
+
+def test_a_file_that_is_no_picture_gives_its_reason(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"not a picture")
+    assert thumbnails([str(tmp_path / "a.jpg")], budget=1000) == {str(tmp_path / "a.jpg"): Missing("not-an-image")}
+
+
+def pixels_of(picture):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.partition(",")[2]))))
+
+
+def test_each_filter_is_stretched_to_its_own_range():
+    filters = np.stack([np.linspace(5, 6, 27), np.linspace(-900, 900, 27)]).reshape(2, 3, 3, 3)
+    pixels = pixels_of(filter_tiles(filters))
+    assert pixels.shape == (24, 51, 4)
+    np.testing.assert_array_equal(pixels[:, :24], pixels[:, 27:])
+    assert (pixels[:, :24, :3].min(), pixels[:, :24, :3].max()) == (0, 255)
+    assert np.all(pixels[:, 24:27, 3] == 0)
+
+
+def test_grey_filters_stand_before_coloured_ones():
+    colour, grey = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
+    colour[..., 0], grey[0] = 1, 1
+    pixels = pixels_of(filter_tiles(np.stack([colour, grey])))
+    np.testing.assert_array_equal(pixels[0, [0, 27], :3], [[255, 255, 255], [255, 0, 0]])
+
+
+def test_flat_broken_and_many_channelled_filters_are_drawn_too():
+    for filters in (np.ones((1, 4, 4, 3)), np.full((1, 4, 4, 1), np.nan), np.zeros((1, 4, 4, 7))):
+        assert np.unique(pixels_of(filter_tiles(filters))[..., :3]).tolist() == [128]
+
+
+def test_more_filters_than_fit_are_counted(data, read):
+    page = read(replace(data, filters={"36x64": np.random.default_rng(0).normal(size=(450, 2, 2, 9))}))
+    assert "450 filters of 2 × 2 pixels, mean over 9 channels; the first 400 are shown" in page.words
+
+
+@pytest.mark.parametrize("shape", [(0, 6, 6, 3), (6, 6, 3)])
+def test_filters_have_four_dimensions_and_are_not_none(shape):
+    with pytest.raises(ShapeError, match="expected filters"):
+        filter_tiles(np.zeros(shape))
+
+
+def test_every_frame_of_a_result_needs_a_path_and_the_old_page_stays(data, read, tmp_path, frames):
+    before = read(data).source
+    with pytest.raises(ShapeError, match="4 frames of the part 'test', got 3"):
+        write_report(tmp_path / "report.html", replace(data, paths={**data.paths, "test": frames[:3]}))
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+
+
+def test_without_jinja2_the_message_says_how_to_get_it(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'framecnn\[report\]'"):
+        write_report(tmp_path / "report.html", data)
+
+
+@pytest.mark.parametrize("module", [framecnn.report.page, framecnn.report.pictures])
+def test_the_examples_run(module):
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
