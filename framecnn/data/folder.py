@@ -140,7 +140,7 @@ class FrameFolder:
         self._scan_warnings = [*check_table(table, found)] if table is not None else []
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self._scan_warnings.append(
-                f"label conflict: {len(conflicts)} frames are the same, pixel by pixel, as a frame of another class "
+                f"label conflict: frames with the same pixels as a frame of another class: {len(conflicts)} "
                 f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
             )
 
@@ -278,7 +278,7 @@ class FrameFolder:
         alike = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
         if len(alike):
             first = self.samples[alike.min()][0]
-            found.append(f"{len(alike)} frames outside training look like a training frame (first: {first!r})")
+            found.append(f"frames outside training that look like a training frame: {len(alike)} (first: {first!r})")
         return tuple(found)
 
     def without(self, paths: Iterable[str]) -> "FrameFolder":

@@ -92,13 +92,13 @@ def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iter
     """
     gone = sorted(set(table) - set(found))
     if gone:
-        yield f"the table of groups names {len(gone)} files that are not there (first: {gone[0]!r})"
+        yield f"files in the table of groups that are not there: {len(gone)} (first: {gone[0]!r})"
     unnamed = [path for path in found if path not in table]
     if unnamed:
-        yield f"the table of groups has no row for {len(unnamed)} files, which are skipped (first: {unnamed[0]!r})"
+        yield f"files skipped because the table of groups has no row for them: {len(unnamed)} (first: {unnamed[0]!r})"
     moved = [path for path in found if path in table and table[path][1] not in ("", class_of(path))]
     if moved:
         yield (
-            f"the table of groups labels {len(moved)} frames otherwise than their folder, and the folder counts "
+            f"frames labelled otherwise in the table of groups than by their folder, which counts: {len(moved)} "
             f"(first: {moved[0]!r}, labelled {table[moved[0]][1]!r})"
         )

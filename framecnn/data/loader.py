@@ -37,8 +37,8 @@ class FrameLost(DataError):
 
     def __str__(self) -> str:
         return (
-            f"LazyFrames: {len(self.paths)} of the frames {self.reason} since the folder was scanned "
-            f"(first: {self.paths[0]!r}); leave the folder alone during a run, and scan it again"
+            f"LazyFrames: frames {self.reason} since the folder was scanned: {len(self.paths)} "
+            f"(first: {self.paths[0]!r}); scan the folder again and leave it alone during the run"
         )
 
 

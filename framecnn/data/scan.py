@@ -85,7 +85,7 @@ def list_classes(root: Path, table: Path | None) -> tuple[dict[str, list[str]], 
         elif root / path != table:
             skipped.append(Skip(path, "not-in-class", "it lies beside the class folders"))
     if loose:
-        raise shape_error(root, f"{len(loose)} pictures lie beside the class folders (first: {min(loose)!r})")
+        raise shape_error(root, f"pictures beside the class folders: {len(loose)} (first: {min(loose)!r})")
     if len(files) < 2:
         links = [skip.path for skip in skipped if skip.reason == "outside-root"]
         hint = f"; links out of the folder are not followed ({links[0]!r})" if links else ""

@@ -1,0 +1,82 @@
+"""Small pictures that the tests of framecnn.data write."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def scene(seed: int, height: int = 48, width: int = 64) -> Image.Image:
+    """A picture with large soft shapes: another seed gives one that looks different."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def film_folder(root: Path, frames: dict[str, int], first_seed: int = 0) -> Path:
+    """A folder of class folders, each with so many frames, all showing something else."""
+    seed = first_seed
+    for name, n_frames in frames.items():
+        (root / name).mkdir(parents=True)
+        for i in range(n_frames):
+            scene(seed).save(root / name / f"{i:03d}.png")
+            seed += 1
+    return root
+
+
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+    """The bytes of a picture file."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header claims a size."""
+    data = bytearray(encoded(Image.new("L", (8, 8)), "PNG"))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def jpeg_claiming(width: int, height: int) -> bytes:
+    """A JPEG of a few bytes whose header claims a size."""
+    data = bytearray(encoded(Image.new("L", (8, 8)), "JPEG"))
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def bmp_claiming(width: int, height: int) -> bytes:
+    """A BMP of a few bytes whose header claims a size."""
+    data = bytearray(encoded(Image.new("RGB", (8, 8)), "BMP"))
+    data[18:26] = struct.pack("<ii", width, height)
+    return bytes(data)
+
+
+def gif_claiming(width: int, height: int) -> bytes:
+    """A GIF of a few bytes whose header claims a size."""
+    data = bytearray(encoded(Image.new("L", (8, 8)), "GIF"))
+    data[6:10] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def webp_claiming(width: int, height: int) -> bytes:
+    """A WebP of a few bytes whose header claims a size."""
+    data = bytearray(encoded(Image.new("RGB", (8, 8)), "WEBP"))
+    data[26:30] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def tiff(width: int, height: int, data: bytes, bits: int = 8, photometric: int = 1, sample_format: int = 1) -> bytes:
+    """An uncompressed grey little-endian TIFF, with any depth."""
+    tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric)]
+    tags += [(277, 3, 1), (278, 4, height), (279, 4, len(data)), (339, 3, sample_format)]
+    offset = 8 + 2 + 12 * (len(tags) + 1) + 4
+    entries = sorted([*tags, (273, 4, offset)])
+    header = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return (
+        header + b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries) + bytes(4) + data
+    )

@@ -1,0 +1,122 @@
+"""The table that says which frames belong together."""
+
+import re
+
+import numpy as np
+import pytest
+from pictures import film_folder
+
+from framecnn.data import FrameFolder
+from framecnn.data.groups import read_groups
+from framecnn.errors import DataError
+
+SIZE = (24, 32)
+ROWS = [f"{name}/00{i}.png,{name},{name}_shot{i // 2},{i}.5" for name in "ab" for i in range(4)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    return film_folder(tmp_path / "films", {"a": 4, "b": 4})
+
+
+def table(path, *rows, header="path,label,group,time_s"):
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_frames_csv_in_the_folder_is_found_and_is_no_frame(root):
+    table(root / "frames.csv", *ROWS)
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
+    assert folder.group_source == "the groups in frames.csv"
+    assert (folder.skipped, folder.warnings) == ([], [])
+    train, _, test = folder.split(0.5, 0, 0.5)
+    assert sorted(np.unique(train.groups).tolist() + np.unique(test.groups).tolist()) == sorted(set(folder.groups))
+
+
+def test_a_given_table_goes_before_the_one_in_the_folder(root, tmp_path):
+    table(root / "frames.csv", *ROWS)
+    given = table(tmp_path / "mine.csv", *(row.replace("shot", "scene") for row in ROWS))
+    folder = FrameFolder(root, groups=given, size=SIZE)
+    assert folder.groups[0] == "a_scene0"
+    assert folder.group_source == "the groups in mine.csv"
+    assert [skip.path for skip in folder.skipped] == ["frames.csv"]
+
+
+def test_without_a_table_the_groups_are_look_alikes(root):
+    folder = FrameFolder(root, size=SIZE)
+    assert len(set(folder.groups)) == 8
+    assert "frames that look alike" in folder.group_source
+
+
+def test_a_spreadsheets_byte_order_mark_other_columns_and_dots_in_paths_are_fine(root, tmp_path):
+    rows = [f"./{name}//00{i}.png,x,{name}{i}" for name in "ab" for i in range(4)]
+    path = table(tmp_path / "t.csv", *rows, header="\ufeffpath,comment,group")
+    assert FrameFolder(root, groups=path, size=SIZE).groups.tolist() == [f"{n}{i}" for n in "ab" for i in range(4)]
+
+
+def test_rows_that_name_no_file_are_told_and_change_nothing(root):
+    table(root / "frames.csv", *ROWS, "a/gone.png,a,a_shot9,9", "../../etc/passwd,a,x,9")
+    folder = FrameFolder(root, size=SIZE)
+    assert len(folder) == folder.found == 8
+    assert folder.warnings == ["files in the table of groups that are not there: 2 (first: '../../etc/passwd')"]
+
+
+def test_files_that_the_table_does_not_name_are_skipped_since_nobody_knows_what_they_belong_to(root):
+    table(root / "frames.csv", *ROWS[:2], *ROWS[3:])
+    folder = FrameFolder(root, size=SIZE)
+    assert [(skip.path, skip.reason) for skip in folder.skipped] == [("a/002.png", "not-in-csv")]
+    assert folder.warnings == [
+        "files skipped because the table of groups has no row for them: 1 (first: 'a/002.png')",
+    ]
+
+
+def test_a_class_that_the_table_does_not_name_at_all_is_an_error(root):
+    table(root / "frames.csv", *ROWS[:4])
+    with pytest.raises(DataError, match=re.escape("folder 'b' gives no frame: 4 not-in-csv (add rows for its files)")):
+        FrameFolder(root, size=SIZE)
+
+
+def test_the_folder_gives_the_class_where_the_table_says_otherwise(root):
+    table(root / "frames.csv", *ROWS[:7], ROWS[7].replace(",b,", ",a,"))
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.samples[7] == ("b/003.png", 1)
+    assert folder.warnings == [
+        "frames labelled otherwise in the table of groups than by their folder, which counts: 1 "
+        "(first: 'b/003.png', labelled 'a')"
+    ]
+
+
+@pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path;label;group", ""])
+def test_a_table_without_the_columns_path_and_group_is_an_error(tmp_path, header):
+    path = table(tmp_path / "t.csv", "1,2,3", header=header)
+    with pytest.raises(DataError, match="expected the columns path and group") as error:
+        read_groups(path)
+    assert repr(str(path)) in str(error.value)
+
+
+@pytest.mark.parametrize("row", ["a/0.png,a,,1", ",a,g,1", "a/0.png"])
+def test_a_row_without_path_or_group_is_an_error_that_names_the_line(tmp_path, row):
+    path = table(tmp_path / "t.csv", "a/1.png,a,g,1", row)
+    with pytest.raises(DataError, match=r"groups: line 3 of .*t.csv' has no path or no group; fill it in"):
+        read_groups(path)
+
+
+def test_one_frame_in_two_groups_is_an_error(tmp_path):
+    same = table(tmp_path / "same.csv", "a/1.png,a,g,1", "a/1.png,a,g,1")
+    assert read_groups(same) == {"a/1.png": ("g", "a")}
+    two = table(tmp_path / "two.csv", "a/1.png,a,g,1", "./a/1.png,a,h,1")
+    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'g' and 'h' \(line 3\)"):
+        read_groups(two)
+
+
+def test_what_is_no_csv_file_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"groups: cannot read .*none.csv' \(No such file or directory\)"):
+        read_groups(tmp_path / "none.csv")
+    broken = tmp_path / "broken.csv"
+    broken.write_text('path,group\n"a/1.png" x,g\n')
+    with pytest.raises(DataError, match=r"groups: .*broken.csv' is not a CSV file \(.*\); save it as comma-separated"):
+        read_groups(broken)
+    (tmp_path / "utf16.csv").write_text("path,group\na,b\n", encoding="utf-16")
+    with pytest.raises(DataError, match="expected the columns path and group"):
+        read_groups(tmp_path / "utf16.csv")
