@@ -10,7 +10,7 @@ from pictures import encoded, film_folder, scene
 
 from framecnn.data import BatchLoader, FrameFolder, FrameLost
 from framecnn.data.decode import decode
-from framecnn.data.loader import n_threads
+from framecnn.data.loader import map_ahead, n_threads
 from framecnn.errors import DataError, ShapeError
 
 SIZE = (24, 32)
@@ -132,6 +132,19 @@ def test_a_pass_that_is_broken_off_leaves_no_thread():
     for _ in BatchLoader(Counted(), np.zeros(100), batch_size=10):
         break
     assert threading.active_count() == before
+
+
+def test_an_error_stops_what_is_not_yet_begun():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        time.sleep(0.005)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_ahead(work, range(100), 1, 100))
+    assert len(begun) < 100
 
 
 def test_an_empty_subset_gives_no_batches(folder):

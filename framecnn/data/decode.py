@@ -278,7 +278,7 @@ def _plain(image: ImageFile) -> Image.Image:
         raise SkippedFrame("unsupported-depth", f"pixels of mode {image.mode} are not read")
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return image.convert("L" if image.mode == "L" else "RGB")
 
 
 def _from_uint16(image: ImageFile) -> Image.Image:

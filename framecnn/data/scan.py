@@ -174,9 +174,7 @@ def _link_problem(root: Path, path: str) -> tuple[str, str] | None:
         target = Path(os.path.realpath(path, strict=True))
     except OSError as error:
         return "not-a-file", f"a link that leads nowhere ({error.strerror})"
-    if not target.is_relative_to(root):
-        return "outside-root", "a link that leads out of the folder"
-    return ("not-a-file", "a link to a folder") if target.is_dir() else None
+    return None if target.is_relative_to(root) else ("outside-root", "a link that leads out of the folder")
 
 
 def _files_below(root: Path, folder: str, skipped: list[Skip]) -> Iterator[str]:
