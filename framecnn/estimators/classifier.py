@@ -122,8 +122,6 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         if automatic and self.projection is not None and self.features_.frame_shape_ is not None:
             raw, chosen = self._choose(frames, codes, groups, seed)
             self.features_.grid = chosen.grid
-            if self.shrinkage == "auto":
-                self.head_.shrinkage = chosen.shrinkage
         else:
             raw = self.features_.extract(frames, [self.features_.grid])[self.features_.grid]
         self.head_.fit(self.features_.standardise(raw), self.classes_[codes], groups)

@@ -12,24 +12,25 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn import kernels
-from framecnn.estimators.ridge import choose_shrinkage, folds_by_group, held_out_scores, ridge
+from framecnn.estimators.ridge import choose_shrinkage, folds_by_group, ridge
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
 
 __all__ = ["KMeansClassifier"]
 
-SELECTION_ROWS = 2000
+SELECTION_ROWS = 4000
+N_INIT = 5
 FLOATS = (np.float64, np.float32)
 
 
 class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Classify by the nearest cluster, where clusters carry the label of their training samples.
 
-    Samples are projected to a discriminant space, one score a class; k-means, seeded with the class means, clusters
-    the scores that the training samples get when their own group is left out, so that clusters lie where unseen
-    samples will fall. With ``projection=None`` k-means works on the features themselves and never looks at a label
-    before its clusters are named: the plain head.
+    Samples are projected to a discriminant space, one score a class, and clustered there by the scores that they get
+    when their own group is left out, so that clusters lie where unseen samples will fall. Clusters keep to their class
+    (constrained k-means: one cluster is the class mean). With ``projection=None`` k-means works on the features
+    themselves and never looks at a label before its clusters are named after their members: the plain head.
 
     Parameters
     ----------
@@ -64,6 +65,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     References
     ----------
     Hastie, Buja & Tibshirani, "Penalized Discriminant Analysis", Annals of Statistics, 1995.
+    Basu, Banerjee & Mooney, "Semi-supervised Clustering by Seeding", ICML 2002.
 
     Examples
     --------
@@ -104,7 +106,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"KMeansClassifier: expected at least two classes in y, got 1 class ({self.classes_[0]!r})")
-        seed = int(check_random_state(self.random_state).randint(2**31 - N_SEEDS))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         points = X if self.projection is None else self._fit_projection(X, codes, groups, seed)
         self._cluster(points, codes, seed)
         return self
@@ -134,47 +136,39 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
             self.shrinkage_ = chosen.shrinkage
         else:
             self.shrinkage_ = float(self.shrinkage)
-        self.weights_ = np.ascontiguousarray(ridge(features, targets, self.shrinkage_), X.dtype)
         folds = folds_by_group(codes, groups, seed)
-        if not folds:
-            return self._project(X)
-        return (held_out_scores(features, targets, self.shrinkage_, folds) + self.offset_).astype(X.dtype)
+        weights, scores = ridge(features, targets, self.shrinkage_, folds)
+        self.weights_ = np.ascontiguousarray(weights, X.dtype)
+        return (scores + self.offset_).astype(X.dtype)
 
     def _cluster(self, points, codes, seed):
-        seeds = self._seeds(points, codes, seed)
-        with single_threaded_blas(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than seeds: said in _seeds
-            clustering = KMeans(len(seeds), init=seeds, n_init=1, max_iter=100).fit(points)
-        members = np.stack([np.bincount(codes[clustering.labels_ == k], minlength=len(self.classes_)) for k in range(len(seeds))])
-        kept = np.flatnonzero(members.sum(axis=1))
-        self.cluster_centers_ = np.ascontiguousarray(clustering.cluster_centers_[kept], points.dtype)
-        self.cluster_labels_ = members[kept].argmax(axis=1)
+        if self.projection is None:
+            self.cluster_centers_, assigned = self._centres(points, self.clusters_per_class * len(self.classes_), seed)
+            members = [np.bincount(codes[assigned == k], minlength=len(self.classes_)) for k in range(assigned.max() + 1)]
+            self.cluster_labels_ = np.argmax(members, axis=1)
+        else:
+            parts = [points[codes == code] for code in range(len(self.classes_))]
+            centres = [self._centres(part, self.clusters_per_class, seed)[0] for part in parts]
+            self.cluster_centers_ = np.concatenate(centres)
+            self.cluster_labels_ = np.repeat(np.arange(len(centres)), [len(c) for c in centres])
         squares = squared_distances(points, self.cluster_centers_)
         self.labels_ = squares.argmin(axis=1)
         self.prototypes_ = squares.argmin(axis=0)
         nearest = np.sqrt(squares.min(axis=1))
-        overall = np.quantile(nearest, 0.99)
-        own = [nearest[self.labels_ == k] for k in range(len(kept))]
-        self.radius_ = np.array([np.quantile(distances, 0.99) if len(distances) else overall for distances in own])
+        own = [nearest[self.labels_ == k] for k in range(len(self.cluster_centers_))]
+        self.radius_ = np.array([np.quantile(distances if len(distances) else nearest, 0.99) for distances in own])
         self.temperature_ = self._fit_temperature(squares, codes)
-        self._n_features_out = len(kept)
+        self._n_features_out = len(self.cluster_centers_)
 
-    def _seeds(self, points, codes, seed):
-        """Class means, or k-means++ within each class; without a projection, k-means++ over all points."""
-        m = self.clusters_per_class
-        blind = self.projection is None
-        parts = [points] if blind else [points[codes == code] for code in range(len(self.classes_))]
-        wanted = m * len(self.classes_) if blind else m
-        found = []
-        for part in parts:
-            distinct = min(wanted, len(np.unique(part, axis=0)))
-            if distinct < wanted:
-                message = f"KMeansClassifier: {wanted} clusters were asked of {distinct} distinct samples; made {distinct}"
-                warnings.warn(message, ConvergenceWarning, stacklevel=4)
-            with single_threaded_blas():
-                clustering = KMeans(distinct, n_init=N_SEEDS if blind else 1, random_state=seed).fit(part)
-            found.append(clustering.cluster_centers_)
-        return np.concatenate(found)
+    def _centres(self, points, wanted, seed):
+        """Give k-means centres (k, d) of points and the cluster of every point; fewer where fewer points differ."""
+        distinct = min(wanted, len(np.unique(points, axis=0)))
+        if distinct < wanted:
+            message = f"KMeansClassifier: {wanted} clusters were asked of {distinct} distinct samples; made {distinct}"
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        with single_threaded_blas():
+            clustering = KMeans(distinct, n_init=N_INIT, random_state=seed).fit(points)
+        return np.ascontiguousarray(clustering.cluster_centers_, points.dtype), clustering.labels_
 
     def _fit_temperature(self, squares, codes):
         by_class = self._nearest_by_class(squares.astype(np.float64))
@@ -228,9 +222,6 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         distances = self.transform(X)
         nearest = distances.argmin(axis=1)
         return distances[np.arange(len(distances)), nearest] > self.radius_[nearest]
-
-
-N_SEEDS = 10
 
 
 def _softmax(logits):

@@ -7,7 +7,6 @@ sample and feature dimension, every factorisation by one BLAS thread, so that th
 Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +17,11 @@ from framecnn.kernels.linalg import blocked_product
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["SHRINKAGES", "Choice", "centre_accuracy", "choose_shrinkage", "folds_by_group", "held_out_scores", "ridge"]
+__all__ = ["SHRINKAGES", "Choice", "centre_accuracy", "choose_shrinkage", "folds_by_group", "ridge"]
 
-SHRINKAGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+SHRINKAGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates: the penalty in units of the summed variance of the features (their number, when standardised)."""
+FALLBACK = 0.03  # where no group can be left out
 N_FOLDS = 4
 N_SPLITS = 3
 Folds = list[Array]
@@ -52,14 +52,39 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     return [held_out for _, held_out in splits if len(held_out)]
 
 
-def ridge(features: Array, targets: Array, shrinkage: float) -> Array:
-    """Give the weights (d, classes) of ``min |targets - features w|^2 + penalty |w|^2``."""
-    return _Systems(features, targets).weights(shrinkage)
+def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tuple[Array, Array]:
+    """Solve ``min |targets - features w|^2 + penalty |w|^2``; give w, and the scores of every fold left out of it.
 
+    With ``L L^T`` the penalised Gram matrix, a fold ``b`` left out has the residuals ``(I - A^T A)^{-1} r_b``,
+    ``A = L^{-1} features_b^T``; in the dual ``(A^T A)^{-1} alpha_b``, ``A = L^{-1} e_b``: one factorisation for all.
 
-def held_out_scores(features: Array, targets: Array, shrinkage: float, folds: Folds) -> Array:
-    """Give for every row its scores (n, classes) by weights that were fitted without its fold."""
-    return _Systems(features, targets).held_out(shrinkage, folds)
+    Shapes: weights (d, classes), scores (n, classes); rows of no fold keep their fitted scores.
+    """
+    dual = len(features) <= features.shape[1]
+    system = _gram(features if dual else np.ascontiguousarray(features.T))
+    system[np.diag_indices_from(system)] += _penalty(features, shrinkage)
+    with single_threaded_blas():
+        factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+        if dual:
+            alpha = linalg.cho_solve((factor, True), targets, check_finite=False)
+            weights = features.T.astype(np.float64) @ alpha
+        else:
+            moments = features.T.astype(np.float64) @ targets
+            weights = linalg.cho_solve((factor, True), moments, check_finite=False)
+        scores = blocked_product(features.astype(np.float64), weights)
+
+        def left_out(rows: Array) -> Array:
+            right = np.eye(len(features))[:, rows] if dual else features[rows].T.astype(np.float64)
+            a = linalg.solve_triangular(factor, right, lower=True, overwrite_b=True, check_finite=False)
+            if dual:
+                residuals = linalg.solve(a.T @ a, alpha[rows], assume_a="pos")
+            else:
+                residuals = linalg.solve(np.eye(len(rows)) - a.T @ a, targets[rows] - scores[rows], assume_a="pos")
+            return targets[rows] - residuals
+
+        for rows, found in zip(folds, ordered_map(left_out, folds), strict=True):
+            scores[rows] = found
+    return weights, scores
 
 
 def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Array | None, seed: int) -> Choice:
@@ -71,7 +96,7 @@ def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Arra
     """
     splits = [folds for number in range(N_SPLITS) if (folds := folds_by_group(codes, groups, seed + number))]
     if not splits:
-        return Choice(SHRINKAGES[len(SHRINKAGES) // 2], 0.0, 0.0)
+        return Choice(FALLBACK, 0.0, 0.0)
     vectors, values = _eigen(features)
     projected = vectors.T @ targets
 
@@ -123,47 +148,3 @@ def _eigen(features: Array) -> tuple[Array, Array]:
         kept = values > values[-1] * np.finfo(features.dtype).eps
         values, right = values[kept], right[:, kept]
         return blocked_product(features.astype(np.float64), right) / np.sqrt(values), values
-
-
-class _Systems:
-    """The normal equations of a set of features, and of the same without some rows."""
-
-    def __init__(self, features: Array, targets: Array):
-        self.features, self.targets = features, targets
-        self.dual = len(features) <= features.shape[1]
-        self.gram = _gram(features if self.dual else np.ascontiguousarray(features.T))
-        if not self.dual:
-            self.moments = blocked_product(np.ascontiguousarray(features.T), targets.astype(features.dtype))
-
-    def weights(self, shrinkage: float) -> Array:
-        penalty = _penalty(self.features, shrinkage)
-        with single_threaded_blas():
-            if not self.dual:
-                return _solve(self.gram, penalty, self.moments)
-            factors = _solve(self.gram, penalty, self.targets)
-            return blocked_product(np.ascontiguousarray(self.features.T), factors.astype(self.features.dtype))
-
-    def held_out(self, shrinkage: float, folds: Sequence[Array]) -> Array:
-        penalty = _penalty(self.features, shrinkage)
-
-        def scores(rows: Array) -> Array:
-            if self.dual:
-                rest = np.setdiff1d(np.arange(len(self.features)), rows)
-                factors = _solve(self.gram[np.ix_(rest, rest)], penalty, self.targets[rest])
-                return self.gram[np.ix_(rows, rest)] @ factors
-            own = self.features[rows].astype(np.float64)
-            moments = self.moments - own.T @ self.targets[rows]
-            return own @ _solve(self.gram - own.T @ own, penalty, moments)
-
-        result = np.empty_like(self.targets)
-        with single_threaded_blas():
-            for rows, found in zip(folds, ordered_map(scores, folds), strict=True):
-                result[rows] = found
-        return result
-
-
-def _solve(gram: Array, penalty: float, right: Array) -> Array:
-    system = gram.copy()
-    system[np.diag_indices_from(system)] += penalty
-    factor = linalg.cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-    return linalg.cho_solve(factor, right, check_finite=False)
