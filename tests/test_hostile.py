@@ -1,6 +1,8 @@
 """Files that others made to break decoders: each is used or skipped, and nobody sees or hears of it."""
 
 import shutil
+import struct
+import subprocess
 import sys
 import warnings
 from collections import Counter
@@ -8,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from pictures import encoded, film_folder, scene
+from pictures import encoded, film_folder, scene, tiff
 from PIL import Image
 
 from framecnn.data import FrameFolder, SkippedFrame, decode
@@ -138,6 +140,19 @@ def test_damaged_files_neither_print_nor_warn_nor_raise_anything_but_a_skip(tmp_
     assert sum(skipped.values()) > 0
     assert seen == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_pillow_logs_does_not_reach_the_terminal(tmp_path):
+    data = tiff(64, 48, bytes(64 * 48)).replace(
+        struct.pack("<HHII", 277, 3, 1, 1), struct.pack("<HHII", 277, 3, 1, 999)
+    )
+    (tmp_path / "samples.tif").write_bytes(data)
+    program = (
+        "from framecnn.data import SkippedFrame, decode\ntry: decode('samples.tif')\nexcept SkippedFrame: print(1)"
+    )
+    # another process, because pytest listens to every log
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "1\n", "")
 
 
 def test_the_same_file_gives_the_same_pixels_in_any_thread(tmp_path):

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import functools
 import io
+import logging
 import os
 import re
 import stat
@@ -329,6 +330,9 @@ def _reason(error: Exception, file: BinaryIO) -> str:
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
+
+# Python prints what a library logs as an error when nobody asked for its log
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _guard = threading.Lock()
 _n_decoding = 0
