@@ -1,6 +1,7 @@
 """One file in, upright RGB pixels or one reason out."""
 
 import importlib
+import io
 import os
 import re
 import socket
@@ -243,6 +244,16 @@ def test_a_path_that_leads_nowhere_or_may_not_be_read_is_a_skip(tmp_path, monkey
 
     path = written(tmp_path, "x.jpg", b"x")
     monkeypatch.setattr(os, "open", forbidden)
+    assert reason_of(path) == "unreadable"
+
+
+def test_a_disk_that_fails_while_a_file_is_read_is_a_skip(tmp_path, monkeypatch):
+    class Failing(io.FileIO):
+        def read(self, size=-1):
+            raise OSError(5, "Input/output error")
+
+    path = written(tmp_path, "x.jpg", encoded(scene(0), "JPEG"))
+    monkeypatch.setattr(os, "fdopen", lambda handle, mode: Failing(handle))
     assert reason_of(path) == "unreadable"
 
 

@@ -145,6 +145,15 @@ def test_of_several_pictures_the_first_is_used_and_noted(tmp_path, file_format):
     assert decode(path, SIZE).notes == ()
 
 
+def test_an_animation_that_breaks_after_its_first_picture_is_used(tmp_path):
+    pictures = [scene(seed).convert("P", palette=Image.Palette.ADAPTIVE) for seed in (0, 1)]
+    data = encoded(pictures[0], "GIF", save_all=True, append_images=pictures[1:])
+    whole = pixels_of(tmp_path, data)
+    alone = len(encoded(pictures[0], "GIF"))
+    for cut in range(alone + 25, len(data), 100):
+        assert (pixels_of(tmp_path, data[:cut]) == whole).all()
+
+
 STORED = {
     1: lambda upright: upright,
     2: np.fliplr,

@@ -209,33 +209,38 @@ def _signature(file: BinaryIO) -> Signature:
 
 
 def _decode(file: BinaryIO, suffix: str, size: tuple[int, int]) -> Decoded:
-    n_bytes = os.fstat(file.fileno()).st_size
+    try:
+        decoder = _decoder_for(file)
+        if decoder is TiffImageFile:
+            _silence_libtiff()
+            # libtiff would map the open file into memory, where a file cut short meanwhile kills the process
+            file = io.BytesIO(file.read())
+        notes = [] if suffix in _DECODERS[decoder][1] else ["extension-mismatch"]
+        # the class itself, not Image.open: that hides why a header is bad, and judges sizes by a global
+        with _without_warnings(), decoder(file) as image:
+            _check_claim(image)
+            pixels = np.array(_stretched(image, size))
+            with contextlib.suppress(Exception):  # the first picture is whole, whatever follows
+                notes += ["animated"] if getattr(image, "is_animated", False) else []
+            return Decoded(pixels, tuple(notes))
+    except SkippedFrame:
+        raise
+    except Exception as error:
+        raise SkippedFrame(_reason(error, file), _one_line(error)) from error
+
+
+def _decoder_for(file: BinaryIO) -> type[ImageFile]:
     start = file.read(16)
+    file.seek(0)
     if not start:
         raise SkippedFrame("empty", "the file has no bytes")
-    decoder = next((d for d, (magic, _) in _DECODERS.items() if re.match(magic, start, re.DOTALL)), None)
-    if decoder is None:
-        raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
-    if n_bytes > _MAX_BYTES:
-        raise SkippedFrame("too-large", f"{n_bytes:,} bytes, at most {_MAX_BYTES:,} are read")
-    if decoder is TiffImageFile:
-        _silence_libtiff()
-        # libtiff would map the open file into memory, where a file cut short meanwhile kills the process
-        file = io.BytesIO(start + file.read())
-    notes: tuple[str, ...] = () if suffix in _DECODERS[decoder][1] else ("extension-mismatch",)
-    with _without_warnings():
-        try:
-            file.seek(0)
-            # the class itself, not Image.open: that hides why a header is bad, and judges sizes by a global
-            with decoder(file) as image:
-                _check_claim(image)
-                if getattr(image, "is_animated", False):
-                    notes += ("animated",)
-                return Decoded(np.array(_stretched(image, size)), notes)
-        except SkippedFrame:
-            raise
-        except Exception as error:
-            raise SkippedFrame(_reason(error, file), _one_line(error)) from error
+    n_bytes = os.fstat(file.fileno()).st_size
+    for decoder, (magic, _) in _DECODERS.items():
+        if re.match(magic, start, re.DOTALL):
+            if n_bytes > _MAX_BYTES:
+                raise SkippedFrame("too-large", f"{n_bytes:,} bytes, at most {_MAX_BYTES:,} are read")
+            return decoder
+    raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
 
 
 def _check_claim(image: Image.Image) -> None:
@@ -318,6 +323,8 @@ def _reason(error: Exception, file: BinaryIO) -> str:
     text = str(error).lower()
     if isinstance(error, Image.DecompressionBombError):
         return "too-large"
+    if isinstance(error, OSError) and error.errno:
+        return "unreadable"
     if "truncated" in text or isinstance(error.__cause__, IndexError | EOFError | struct.error):
         return "truncated"
     if re.search("not identified|cannot load", text) and not file.read(1):

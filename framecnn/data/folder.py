@@ -105,11 +105,9 @@ class FrameFolder:
         self.root = Path(os.path.realpath(root))
         if not self.root.is_dir():
             raise DataError(f"FrameFolder: expected a folder, but {os.fspath(root)!r} is none; check the path")
-        if groups is None and (self.root / GROUPS_FILE).is_file():
-            groups = self.root / GROUPS_FILE
-        table_path = None if groups is None else Path(os.path.realpath(groups))
-        table = None if table_path is None else read_groups(table_path)
-        files, self.skipped = list_classes(self.root, table_path)
+        table_path = Path(groups or self.root / GROUPS_FILE)
+        table = read_groups(table_path) if groups or table_path.is_file() else None
+        files, self.skipped = list_classes(self.root, table_path.resolve())
         self.classes = sorted(files)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         found = sorted(path for paths in files.values() for path in paths)
@@ -135,7 +133,7 @@ class FrameFolder:
             self.group_source = "clusters of frames that look alike; a frames.csv would keep whole shots together"
             self.groups = np.array([f"alike-{cluster:06d}" for cluster in self._clusters])
         else:
-            self.group_source = f"the groups in {Path(groups or '').name}"
+            self.group_source = f"the groups in {table_path.name}"
             self.groups = np.array([table[path][0] for path, _ in self.samples])
         self._scan_warnings = [*check_table(table, found)] if table is not None else []
         if conflicts := same_pixels_in_two_classes(self.samples, prints):

@@ -52,15 +52,15 @@ class Scanned:
     fingerprint: Fingerprint
 
 
-def list_classes(root: Path, table: Path | None) -> tuple[dict[str, list[str]], list[Skip]]:
+def list_classes(root: Path, table: Path) -> tuple[dict[str, list[str]], list[Skip]]:
     """Find the files of each class folder, without opening them.
 
     Parameters
     ----------
     root : Path
         The folder of class folders, without links in its own path.
-    table : Path, optional
-        A file that belongs to the folder though it is no frame: the CSV of groups.
+    table : Path
+        A file that belongs to the folder though it is no frame, if it is there: the CSV of groups.
 
     Returns
     -------
