@@ -1,0 +1,85 @@
+"""The command line: ``framecnn COMMAND``. A command's module is loaded when the command runs, not before."""
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from framecnn import __version__
+from framecnn.cli import console
+
+__all__ = ["app", "main"]
+
+# name of the command and of its function: (module, what `framecnn --help` says)
+_COMMANDS = {
+    "demo": ("framecnn.cli.demo", "Go the whole way on three short clips; see demo/report.html."),
+    "frames": ("framecnn.cli.frames", "Cut movies into a folder of frames per class."),
+    "scan": ("framecnn.cli.scan", "List classes, groups and unusable files of a folder of frames."),
+    "train": ("framecnn.cli.train", "Train on a folder of frames; write a model and a page."),
+    "evaluate": ("framecnn.cli.evaluate", "Say how good a model is on another folder of frames."),
+    "predict": ("framecnn.cli.predict", "Label pictures."),
+    "summary": ("framecnn.cli.summary", "Show what is inside a model file."),
+    "doctor": ("framecnn.cli.doctor", "Say what is installed, what is missing, and where kernels are kept."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Commands by name; each is built from its function when it is asked for."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.commands = dict.fromkeys(_COMMANDS)  # type: ignore[assignment]  # for the hint after a typing error
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = typer.Typer(add_completion=False, rich_markup_mode=None)
+        command.command(cmd_name)(getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name))
+        return typer.main.get_command(command)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+app = typer.Typer(
+    name="framecnn",
+    cls=_LazyGroup,
+    help="Classify movie frames, or any folder of pictures, on an ordinary CPU, and see why.",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: at once, and readable on any terminal
+)
+
+
+@app.callback(invoke_without_command=True)
+def _without_command(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(f"framecnn {__version__}" if version else context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command line and leave Python with its exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        What follows ``framecnn``. If None, that of this process.
+
+    Raises
+    ------
+    SystemExit
+        Always: 0 well; 2 for an error of the user, the files or the machine, said in one line on standard error; 130
+        when interrupted or terminated; 141 when standard output was closed.
+    """
+
+    def work() -> None:
+        command = typer.main.get_command(app)
+        with command.make_context("framecnn", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
+
+    sys.exit(console.run(work))

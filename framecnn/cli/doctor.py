@@ -1,0 +1,86 @@
+"""``framecnn doctor``: what this installation has, what it lacks, and how to get it."""
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from framecnn.cli import console
+
+__all__ = ["doctor"]
+
+_MAIN = ("numpy", "numba", "scikit-learn", "pillow")
+_MADE_FOR_CONTRIBUTORS = ("dev", "bench")
+
+
+def doctor() -> None:
+    """Say what is installed, what is missing and how to install it, and where compiled kernels are kept."""
+    console.table(list(_installation()) + list(_machine()))
+    extras = list(_extras())
+    if extras:
+        console.say()
+        console.table(extras, head=("extra", "brings", "missing", "to install"))
+
+
+def _installation() -> Iterator[tuple[str, str]]:
+    yield "framecnn", _version("framecnn") or "not installed; run: pip install ."
+    yield "Python", f"{platform.python_version()} ({platform.platform()})"
+    for package in _MAIN:
+        yield package, _version(package) or f"missing; run: pip install {package}"
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    from framecnn.kernels.jit import cache_directory, cpu_kind
+    from framecnn.kernels.threads import get_num_threads
+
+    yield "CPU", f"{_cpu_name()} ({cpu_kind()} kernels)"
+    yield "threads", f"{get_num_threads()} of {os.cpu_count()} cores (FRAMECNN_NUM_THREADS changes it)"
+    cache = cache_directory()
+    if cache is None:
+        yield (
+            "kernel cache",
+            "none that is private and writable: kernels are compiled at every start; set XDG_CACHE_HOME",
+        )
+    else:
+        n_files = sum(1 for _ in cache.rglob("*.nbc"))
+        yield "kernel cache", f"{cache} (writable, {n_files} kernels)"
+
+
+def _extras() -> Iterator[tuple[str, str, str, str]]:
+    """Compare what the installed framecnn declares with what is there."""
+    try:
+        requirements = metadata.requires("framecnn") or []
+    except metadata.PackageNotFoundError:
+        return
+    extras: dict[str, list[str]] = {}
+    for requirement in requirements:
+        match = re.fullmatch(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]([\w.-]+)['"].*""", requirement)
+        if match and match[1] != "framecnn" and match[2] not in _MADE_FOR_CONTRIBUTORS:
+            extras.setdefault(match[2], []).append(match[1])
+    for extra, packages in extras.items():
+        versions = {package: _version(package) for package in packages}
+        missing = [package for package, version in versions.items() if version is None]
+        yield (
+            extra,
+            ", ".join(f"{package} {version}" for package, version in versions.items() if version),
+            ", ".join(missing) or "nothing",
+            f"pip install 'framecnn[{extra}]'" if missing else "",
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        match = re.search(r"^model name\s*:\s*(.+)$", information.read_text(errors="replace"), re.MULTILINE)
+        if match:
+            return match[1]
+    return platform.processor() or platform.machine()

@@ -1,0 +1,83 @@
+"""``framecnn frames``: movies into a folder of frames."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from framecnn.cli import console
+
+__all__ = ["frames", "seconds"]
+
+
+def seconds(text: str) -> float:
+    """Read a duration.
+
+    Parameters
+    ----------
+    text : str
+        A number, and ``ms``, ``s``, ``m`` or ``h``; without a unit, seconds.
+
+    Returns
+    -------
+    float
+        Seconds.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is no such text.
+
+    Examples
+    --------
+    >>> seconds("1.5m"), seconds("200ms"), seconds("2")
+    (90.0, 0.2, 2.0)
+    """
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(ms|s|m|h|)", str(text).strip())
+    if not match:
+        raise typer.BadParameter(f"expected a duration such as 1s, 0.2s, 500ms or 2m, got {text!r}")
+    return float(match[1]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def frames(
+    movies: Annotated[list[Path], typer.Argument(metavar="MOVIE", help="Movie files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of frames; made if needed.")],
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Class of these movies.", show_default="each movie's name")
+    ] = None,
+    every: Annotated[
+        float | None, typer.Option(parser=seconds, metavar="TIME", help="Time between frames.", show_default="1s")
+    ] = None,
+    per_shot: Annotated[int | None, typer.Option(metavar="N", help="N frames of each shot, instead.")] = None,
+    block: Annotated[
+        float, typer.Option(parser=seconds, metavar="TIME", help="Longest stretch of one group.", show_default="10s")
+    ] = 10.0,
+    crop_letterbox: Annotated[bool, typer.Option("--crop-letterbox", help="Crop black bars.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace frames of the same movies.")] = False,
+) -> None:
+    """Cut movies into a folder of frames per class.
+
+    Writes FOLDER/LABEL/MOVIE_SECONDS.jpg, and FOLDER/frames.csv, which says which frames belong to one shot (or block
+    of a long shot), so that training and test never share one. Black frames and near-repeats are left out. Movies of
+    several classes go to one folder in several calls.
+    """
+    if every is not None and per_shot is not None:
+        raise typer.BadParameter("give --every or --per-shot, not both")
+    from framecnn.data.video import cut_frames
+
+    with console.progress("cutting frames") as tell:
+        reports = cut_frames(
+            movies,
+            out,
+            label=label,
+            every=1.0 if every is None else every,
+            per_shot=per_shot,
+            block=block,
+            crop_letterbox=crop_letterbox,
+            replace=replace,
+            progress=tell,
+        )
+    for report in reports:
+        console.say(report.describe())
+    console.say(f"{sum(report.n_frames for report in reports)} frames in {out}")

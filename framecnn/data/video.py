@@ -1,0 +1,268 @@
+"""From movies to a folder of frames: which frames to take, where they go, and which of them belong together."""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise
+from pathlib import Path
+
+from PIL import Image
+
+from framecnn.atomic import atomic_write
+from framecnn.data.movie import Movie
+from framecnn.data.shots import LetterboxDetector, RepeatDetector, ShotDetector, group_names, is_blank
+from framecnn.data.store import FrameStore, file_name
+from framecnn.errors import DataError
+from framecnn.typing import Array
+
+__all__ = ["MovieReport", "cut_frames"]
+
+Progress = Callable[[float, float | None, str], None]
+Slot = tuple[float, float]  # the seconds in which one frame is taken: from, to
+Cropping = tuple[tuple[int, int], tuple[int, int, int, int]]  # (height, width) it is for; top, bottom, left, right
+
+_BETWEEN_LETTERBOX_FRAMES = 1.0  # seconds
+_NO_BARS: Cropping = ((0, 0), (0, 0, 0, 0))
+
+
+@dataclass(frozen=True)
+class MovieReport:
+    """What became of one movie.
+
+    Parameters
+    ----------
+    movie : str
+        Its name.
+    label : str
+        The class its frames went to.
+    n_frames, n_shots : int
+        Frames written, and shots found.
+    seconds : float
+        How much of the movie could be read.
+    duration : float or None
+        How long the movie says it is, in seconds.
+    n_black, n_repeated : int
+        Times at which no frame was taken, because there was but black (or one flat colour), or a near-repeat of a
+        frame taken before.
+    n_damaged : int
+        Packets and frames that were damaged.
+    bars : tuple of int
+        Pixels cropped from the top, bottom, left and right.
+
+    Examples
+    --------
+    >>> print(MovieReport("orion", "orion", 4, 2, 4.5, 10.0, 1, 0, 3, (0, 0, 0, 0)).describe())
+    orion: 4 frames of 2 shots; got 4.5 s of 10.0 s; 3 damaged packets or frames; left out: 1 black
+    """
+
+    movie: str
+    label: str
+    n_frames: int
+    n_shots: int
+    seconds: float
+    duration: float | None
+    n_black: int
+    n_repeated: int
+    n_damaged: int
+    bars: tuple[int, int, int, int]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the movie ended more than a second, and more than 2 %, before its time."""
+        return self.duration is not None and self.duration - self.seconds > max(1.0, 0.02 * self.duration)
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        got = f"got {self.seconds:.1f} s of {self.duration:.1f} s" if self.is_short else f"{self.seconds:.1f} s"
+        shots = "shot" if self.n_shots == 1 else "shots"
+        parts = [f"{self.movie}: {self.n_frames} frames of {self.n_shots} {shots}", got]
+        if self.n_damaged:
+            parts.append(f"{self.n_damaged} damaged packets or frames")
+        left_out = ((self.n_black, "black"), (self.n_repeated, "repeated"))
+        if any(number for number, _ in left_out):
+            parts.append("left out: " + ", ".join(f"{number} {what}" for number, what in left_out if number))
+        if any(self.bars):
+            parts.append("cropped {} + {} rows and {} + {} columns".format(*self.bars))
+        return "; ".join(parts)
+
+
+def cut_frames(
+    movies: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    label: str | None = None,
+    every: float = 1.0,
+    per_shot: int | None = None,
+    block: float = 10.0,
+    crop_letterbox: bool = False,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> list[MovieReport]:
+    """Cut frames from movies into a folder per class, and write beside them which frames belong together.
+
+    The frames are JPEG files ``out/LABEL/MOVIE_SECONDS.jpg`` of the movie's own size. ``out/frames.csv`` gets a row for
+    each (path, label, group, time_s); rows of other movies stay. The group is the movie and the shot, in a long shot
+    also the block. Black frames and near-repeats are left out; a later frame of the interval takes their place.
+
+    Nothing is touched until all movies have been opened. A movie's frames appear when it is finished; after an error
+    or an interruption nothing of the unfinished one is left. A damaged movie gives the frames that can be read.
+
+    Parameters
+    ----------
+    movies : sequence of path
+        The movie files. Their names must differ: the name stands for the movie in file names and groups.
+    out : path
+        The folder of frames; made if needed.
+    label : str, optional
+        The class of all these movies. If None, each movie's name.
+    every : float, default=1.0
+        Seconds between frames, at least 0.01.
+    per_shot : int, optional
+        So many frames evenly from each shot, instead of `every`. The movie is then read twice.
+    block : float, default=10.0
+        Longest stretch of one group in seconds.
+    crop_letterbox : bool, default=False
+        Whether to crop black bars. The movie's key frames are then read beforehand.
+    replace : bool, default=False
+        What to do about a movie that `out` already holds: refuse, or put the new frames in the place of the old.
+    progress : callable, optional
+        Called as ``progress(seconds_done, seconds_in_all, movie)``; the second is None where the movie does not say.
+
+    Returns
+    -------
+    list of MovieReport
+        One a movie.
+
+    Raises
+    ------
+    DataError
+        If an argument, a movie or the folder cannot be used; the message says which and what to do.
+    MissingExtraError
+        If PyAV is not installed.
+    """
+    if not movies:
+        raise DataError("frames: expected at least one movie, got none")
+    if not 0.01 <= every < math.inf:
+        raise DataError(f"frames: expected at least 0.01 seconds between frames, got {every}")
+    if per_shot is not None and per_shot < 1:
+        raise DataError(f"frames: expected at least 1 frame per shot, got {per_shot}")
+    if not block > 0:
+        raise DataError(f"frames: expected blocks longer than 0 seconds, got {block}")
+    if label is not None and not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", label):
+        raise DataError(f"frames: expected the name of a folder that is not hidden as label, got {label!r}")
+    labels = _check_movies(movies, label)
+    store = FrameStore(Path(out))
+    store.check(labels, replace)
+    reports = []
+    for path in movies:
+        cropping = _find_bars(path) if crop_letterbox else _NO_BARS
+        slots = _regular_slots(every) if per_shot is None else _slots_of_shots(path, per_shot, progress)
+        with Movie(path) as movie, store.staging() as staging:
+            times, starts, outcomes = _take(movie, slots, staging, cropping, progress)
+            if not movie.seconds:
+                raise DataError(
+                    f"frames: no frame of {str(path)!r} could be decoded ({movie.damaged} damaged packets or frames); "
+                    "copy the movie again, or leave it out"
+                )
+            groups = group_names(movie.name, times, starts, movie.seconds, block)
+            store.add(movie.name, labels[movie.name], staging, zip(times, groups, strict=True))
+            reports.append(
+                MovieReport(
+                    movie=movie.name,
+                    label=labels[movie.name],
+                    n_frames=len(times),
+                    n_shots=len(starts),
+                    seconds=movie.seconds,
+                    duration=movie.duration,
+                    n_black=outcomes["black"],
+                    n_repeated=outcomes["repeated"],
+                    n_damaged=movie.damaged,
+                    bars=cropping[1],
+                )
+            )
+    return reports
+
+
+def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -> dict[str, str]:
+    """Open every movie once; give the label of each name."""
+    labels: dict[str, str] = {}
+    for path in movies:
+        with Movie(path) as movie:
+            if movie.name in labels:
+                raise DataError(
+                    f"frames: two movies are called {movie.name!r}, the second is {str(path)!r}; "
+                    "give one file another name"
+                )
+            labels[movie.name] = movie.name if label is None else label
+    return labels
+
+
+def _take(
+    movie: Movie, slots: Iterator[Slot], staging: Path, cropping: Cropping, progress: Progress | None
+) -> tuple[list[float], list[float], Counter[str]]:
+    """Write the first telling frame of each slot; give their times, where shots start, and what became of the slots."""
+    times: list[float] = []
+    detector, seen, outcomes = ShotDetector(movie.rate), RepeatDetector(), Counter[str]()
+    slot, outcome = next(slots), "none"
+    for time, frame in movie.frames():
+        if progress:
+            progress(time, movie.duration, movie.name)
+        small = movie.small(frame)
+        detector.push(time, small)
+        middle = time + 0.5 / movie.rate  # so that the frame nearest to a slot's beginning belongs to it
+        while middle >= slot[1]:
+            outcomes[outcome] += 1
+            slot, outcome = next(slots), "none"
+        if middle < slot[0] or outcome == "taken":
+            continue
+        if is_blank(small):
+            outcome = "black"
+        elif seen.is_repeat(small):
+            outcome = "repeated"
+        else:
+            outcome = "taken"
+            seen.remember(small)
+            times.append(time)
+            with atomic_write(staging / file_name(movie.name, time)) as temporary:
+                Image.fromarray(_crop(movie.upright(frame), cropping)).save(temporary, "JPEG", quality=90)
+    outcomes[outcome] += 1
+    return times, detector.finish(), outcomes
+
+
+def _regular_slots(every: float) -> Iterator[Slot]:
+    return ((i * every, (i + 1) * every) for i in count())
+
+
+def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progress | None) -> Iterator[Slot]:
+    """Cut each shot into equal stretches and yield each from its middle frame on."""
+    with Movie(path) as movie:
+        detector = ShotDetector(movie.rate)
+        for time, frame in movie.frames():
+            if progress:
+                progress(time, movie.duration, f"{movie.name}, finding shots")
+            detector.push(time, movie.small(frame))
+        bounds, interval = [*detector.finish(), movie.seconds], 1 / movie.rate
+    for start, end in pairwise(bounds):
+        step = (end - start) / per_shot
+        for i in range(per_shot):
+            yield start + i * step + max(0.0, (step - interval) / 2), start + (i + 1) * step
+    yield math.inf, math.inf
+
+
+def _find_bars(path: str | os.PathLike[str]) -> Cropping:
+    detector, last, shape = LetterboxDetector(), -math.inf, (0, 0)
+    with Movie(path) as movie:
+        for time, frame in movie.frames(key_frames_only=True):
+            if time >= last + _BETWEEN_LETTERBOX_FRAMES:
+                picture = movie.upright(frame)
+                detector.push(picture)
+                last, shape = time, picture.shape[:2]
+    return shape, detector.bars()
+
+
+def _crop(picture: Array, cropping: Cropping) -> Array:
+    shape, (top, bottom, left, right) = cropping
+    height, width = picture.shape[:2]
+    return picture[top : height - bottom, left : width - right] if (height, width) == shape else picture

