@@ -59,7 +59,7 @@ def is_blank(picture: Array) -> bool:
 
 
 class ShotDetector:
-    """Find where shots begin, frame by frame, holding less than a second and a half of histograms.
+    """Find where shots begin, frame by frame, holding the histograms of a third of a second.
 
     Every frame becomes 16 colour histograms, one a cell of a 4 x 4 grid (square root of the values, 16 steps of luma,
     5 x 5 of chroma). The distance of two frames is the mean over the least changed three quarters of the cells, so that
