@@ -31,7 +31,9 @@ def measure(x_train, y_train, groups, x_test, y_test, seed):
         "fit_seconds": round(seconds, 1),
         "grid": "x".join(map(str, classifier.chosen_["grid"])),
         "shrinkage": classifier.chosen_["shrinkage"],
-        "inner_accuracies": {"x".join(map(str, g)): round(100 * a, 2) for g, a in classifier.chosen_["accuracies"].items()},
+        "inner_accuracies": {
+            "x".join(map(str, g)): round(100 * a, 2) for g, a in classifier.chosen_["accuracies"].items()
+        },
         "n_test": len(y_test),
     }
 

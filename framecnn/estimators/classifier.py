@@ -101,6 +101,16 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         ValueError
             If a parameter, X, y or groups does not fit, or y holds one class.
         """
+        self._fit(X, y, groups)
+        return self
+
+    def fit_transform(self, X, y=None, groups=None):
+        """Fit, and give the distances of the training frames to the clusters without reading them again."""
+        features = self._fit(X, y, groups)
+        return self.head_.transform(features)
+
+    def _fit(self, X, y, groups):
+        """Fit, and give the features of the training frames."""
         if y is None:
             raise ValueError("FrameClassifier: requires y to be passed, but the target y is None")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -124,14 +134,15 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             self.features_.grid = chosen.grid
         else:
             raw = self.features_.extract(frames, [self.features_.grid])[self.features_.grid]
-        self.head_.fit(self.features_.standardise(raw), self.classes_[codes], groups)
+        features = self.features_.standardise(raw)
+        self.head_.fit(features, self.classes_[codes], groups)
         self.n_features_in_ = self.features_.n_features_in_
         self.chosen_ = {
             "grid": self.features_.grid,
             "shrinkage": getattr(self.head_, "shrinkage_", None),
             "accuracies": {} if chosen is None else {g: choice.accuracy for g, choice in chosen.tried.items()},
         }
-        return self
+        return features
 
     def _check_targets(self, X, y, groups):
         y = column_or_1d(y, warn=True)

@@ -105,7 +105,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         groups = check_groups(groups, len(X))
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"KMeansClassifier: expected at least two classes in y, got 1 class ({self.classes_[0]!r})")
+            raise ValueError(
+                f"KMeansClassifier: expected at least two classes in y, got 1 class ({self.classes_[0]!r})"
+            )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         points = X if self.projection is None else self._fit_projection(X, codes, groups, seed)
         self._cluster(points, codes, seed)
@@ -119,7 +121,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
             raise ValueError(f"KMeansClassifier: expected projection 'discriminant' or None, got {self.projection!r}")
         positive = isinstance(self.shrinkage, int | float) and 0 < self.shrinkage < np.inf
         if not positive and self.shrinkage != "auto":
-            raise ValueError(f"KMeansClassifier: expected shrinkage 'auto' or a positive number, got {self.shrinkage!r}")
+            raise ValueError(
+                f"KMeansClassifier: expected shrinkage 'auto' or a positive number, got {self.shrinkage!r}"
+            )
 
     def _fit_projection(self, X, codes, groups, seed):
         """Set the projection; give the scores of every training sample by weights fitted without its fold."""
@@ -144,7 +148,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     def _cluster(self, points, codes, seed):
         if self.projection is None:
             self.cluster_centers_, assigned = self._centres(points, self.clusters_per_class * len(self.classes_), seed)
-            members = [np.bincount(codes[assigned == k], minlength=len(self.classes_)) for k in range(assigned.max() + 1)]
+            members = [
+                np.bincount(codes[assigned == k], minlength=len(self.classes_)) for k in range(assigned.max() + 1)
+            ]
             self.cluster_labels_ = np.argmax(members, axis=1)
         else:
             parts = [points[codes == code] for code in range(len(self.classes_))]
@@ -175,7 +181,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         scale = np.median(by_class.min(axis=1)) or np.median(by_class[np.isfinite(by_class)]) or 1.0
 
         def surprise(log_temperature):
-            return -np.log(_softmax(-by_class / (scale * np.exp(log_temperature)))[np.arange(len(codes)), codes] + 1e-12).mean()
+            return -np.log(
+                _softmax(-by_class / (scale * np.exp(log_temperature)))[np.arange(len(codes)), codes] + 1e-12
+            ).mean()
 
         return float(scale * np.exp(minimize_scalar(surprise, bounds=(-8, 8), method="bounded").x))
 
@@ -210,7 +218,12 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
         Softmax of minus the squared distance to the nearest cluster of each class over ``temperature_``.
         """
-        return _softmax(-self._nearest_by_class(self._squared_distances(X).astype(np.float64)) / self.temperature_)
+        return self.probabilities(self.transform(X))
+
+    def probabilities(self, distances):
+        """Give the probabilities (n_samples, n_classes) of samples whose distances :meth:`transform` gave."""
+        squares = np.square(distances, dtype=np.float64)
+        return _softmax(-self._nearest_by_class(squares) / self.temperature_)
 
     def reject(self, X):
         """Say which samples are unlike all training samples: farther from the nearest cluster than its ``radius_``.

@@ -15,7 +15,7 @@ import platformdirs
 from llvmlite import binding as llvm
 from numba.core.caching import FunctionCache
 
-__all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "kernel"]
+__all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "is_compiled", "kernel"]
 
 CPU_KINDS = {
     # kind: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
@@ -86,6 +86,12 @@ def cache_directory() -> Path | None:
         return None
     private = stat.S_IMODE(state.st_mode) == 0o700 and (os.name == "nt" or state.st_uid == os.getuid())
     return folder if private else None
+
+
+def is_compiled() -> bool:
+    """Say whether the cache holds compiled kernels already."""
+    folder = cache_directory()
+    return folder is not None and next(folder.rglob("*.nbc"), None) is not None
 
 
 class _KernelCache(FunctionCache):

@@ -1,0 +1,33 @@
+"""``framecnn demo``: the whole way, from three short clips to a page."""
+
+from pathlib import Path
+
+from framecnn.cli import console
+from framecnn.cli.workflow import Plan, train_folder
+
+__all__ = ["demo"]
+
+CAUTION = (
+    "This is a demonstration on three short clips, two of which are one shot: they are cut into blocks of a second, "
+    "and neighbouring blocks of one shot are alike. The accuracy illustrates the way and says nothing of other films."
+)
+
+
+def demo() -> None:
+    """Go the whole way on three short clips: movies, frames, split, training, evaluation, demo/report.html."""
+    from framecnn.data.demo_clips import demo_clips
+    from framecnn.data.video import cut_frames
+
+    out = Path("demo")
+    frames = out / "frames"
+    with console.progress("cutting movies") as tell:
+        reports = cut_frames(demo_clips(), frames, every=0.2, block=1.0, replace=True, progress=tell)
+    for report in reports:
+        console.say(report.describe())
+    console.say()
+    console.warn(CAUTION)
+    console.say()
+    train_folder(Plan(frames, out / "model.safetensors", out / "report.html", caution=CAUTION))
+    console.say()
+    console.say("Now open demo/report.html in a browser, or label a picture of yours:")
+    console.say("  framecnn predict demo/model.safetensors PICTURE.jpg")

@@ -1,0 +1,111 @@
+"""``framecnn predict``: a label and a probability for every picture."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from framecnn.cli import console
+from framecnn.cli.evaluate import load_classifier
+from framecnn.data import SkippedFrame, decode
+from framecnn.errors import DataError
+
+__all__ = ["predict"]
+
+BATCH = 32
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Label pictures. A picture unlike all training frames is marked; one that cannot be read is named and skipped."""
+    if as_json and as_csv:
+        raise typer.BadParameter("expected --json or --csv, got both")
+    classifier = load_classifier(model)
+    files = list(_files(paths))
+    with console.progress("predicting") as tell:
+        rows = list(_predictions(classifier, files, tell))
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    elif as_csv:
+        buffer = io.StringIO()
+        columns = ["path", "label", "probability", "unlike_training", "skipped"]
+        writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        typer.echo(buffer.getvalue(), nl=False)
+    else:
+        used = [row for row in rows if "label" in row]
+        unlike = {True: "unlike all training frames", False: ""}
+        console.table(
+            [(r["path"], r["label"], f"{100 * r['probability']:.1f} %", unlike[r["unlike_training"]]) for r in used]
+        )
+        for row in rows:
+            if "skipped" in row:
+                console.warn(f"skipped {row['path']}: {row['skipped']}")
+    if not any("label" in row for row in rows):
+        raise DataError(f"predict: expected at least one picture that can be read, got {len(rows)} that cannot")
+
+
+def _files(paths: list[Path]) -> Iterator[Path]:
+    """Yield the files named, and those below the folders named, hidden ones apart, in the order of their names."""
+    for path in paths:
+        if path.is_dir():
+            for folder, folders, names in os.walk(path):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+        elif os.path.lexists(path):
+            yield path
+        else:
+            raise DataError(f"predict: expected a picture or a folder, but {str(path)!r} is not there; check the path")
+
+
+def _predictions(classifier: Any, files: list[Path], tell: console.Tell) -> Iterator[dict[str, Any]]:
+    from framecnn.data.loader import map_ahead, n_threads
+
+    size = tuple(classifier.features_.frame_shape_[:2])
+    decoded = map_ahead(lambda path: _pixels(path, size), files, n_threads(), BATCH)
+    batch: list[tuple[Path, Any]] = []
+    for done, (path, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
+        batch.append((path, pixels))
+        if len(batch) == BATCH or done == len(files):
+            yield from _label(classifier, batch)
+            batch = []
+            tell(done, len(files))
+
+
+def _pixels(path: Path, size: tuple[int, int]) -> Any:
+    try:
+        return decode(path, size).pixels
+    except SkippedFrame as skipped:
+        return f"{skipped.reason}: {skipped.detail}" if skipped.detail else skipped.reason
+
+
+def _label(classifier: Any, batch: list[tuple[Path, Any]]) -> Iterator[dict[str, Any]]:
+    frames = [pixels for _, pixels in batch if not isinstance(pixels, str)]
+    if frames:
+        features = classifier.features_.transform(np.stack(frames))
+        answers = iter(zip(classifier.head_.predict_proba(features), classifier.head_.reject(features), strict=True))
+    names = [str(label) for label in classifier.classes_]
+    for path, pixels in batch:
+        if isinstance(pixels, str):
+            yield {"path": str(path), "skipped": pixels}
+            continue
+        probabilities, unlike = next(answers)
+        best = int(probabilities.argmax())
+        yield {
+            "path": str(path),
+            "label": names[best],
+            "probability": round(float(probabilities[best]), 6),
+            "unlike_training": bool(unlike),
+            "probabilities": {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)},
+        }

@@ -1,0 +1,44 @@
+"""``framecnn scan``: what is in a folder of frames, before anything is trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from framecnn.cli import console
+from framecnn.cli.workflow import Stages, scan_folder
+
+__all__ = ["scan"]
+
+
+def scan(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a folder of frames per class.")],
+    groups: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Which frames belong together.", show_default="FOLDER/frames.csv if there"),
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every file, used or skipped, as CSV.")
+    ] = None,
+) -> None:
+    """List classes, groups and unusable files of a folder. Every file is decoded; none is changed."""
+    frames = scan_folder(Stages(), folder, groups, (240, 360), max_bad=100)
+    console.say()
+    owns = [frames.targets == number for number in range(len(frames.classes))]
+    rows = [
+        (name, int(own.sum()), len(np.unique(frames.groups[own])))
+        for name, own in zip(frames.classes, owns, strict=True)
+    ]
+    console.table(rows, head=("class", "frames", "groups"))
+    if frames.skipped:
+        console.say()
+        console.table(
+            [(skip.path, skip.reason, skip.detail) for skip in frames.skipped], head=("skipped", "reason", "")
+        )
+    if frames.notes:
+        console.say()
+        console.table(frames.notes, head=("used", "note"))
+    if manifest is not None:
+        frames.write_manifest(manifest)
+        console.say(f"wrote {manifest}")
