@@ -9,7 +9,8 @@ Coates & Ng, "Learning Feature Representations with K-means", in Neural Networks
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.kernels.linalg import blocked_product, single_threaded_blas
+from framecnn.kernels.linalg import blocked_product
+from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
 
 __all__ = ["METHODS", "learn_filters", "normalise_patches", "sample_patches", "spherical_kmeans", "whitening"]

@@ -1,21 +1,24 @@
 """The whole classifier: frames in, labels out."""
 
-import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from typing import Any, Self
 
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from framecnn.estimators.checks import encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
-from framecnn.estimators.head import KMeansClassifier, check_groups, selection_rows
-from framecnn.estimators.selection import choose_grid
+from framecnn.estimators.head import KMeansClassifier
+from framecnn.estimators.ridge import Choice
+from framecnn.estimators.selection import Grid, choose_grid, selection_rows
+from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
 
 SELECTION_FRAMES = 2000
 
 
-class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
+class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Classify frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` describes the frames, :class:`KMeansClassifier` labels them. Only the pooling grid and the
@@ -26,14 +29,18 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     frame_shape : (int, int, int) or None, default None
         ``(h, w, c)`` of flat rows. 2-D input without it is taken as feature vectors.
     grid : "auto" (default) or (int, int)
-        Cells of the pooling; "auto" tries the whole frame, 2 x 2 and 3 x 4.
+        Cells of the pooling; "auto" tries the whole frame, 2 x 2 and 3 x 4, and is the whole frame where the
+        projection is None.
     shrinkage : "auto" (default) or float
+        Penalty of the projection in units of the number of features.
     clusters_per_class : int, default 1
     projection : "discriminant" (default) or None
         None is the plain k-means head.
     filters : "kmeans" (default), "random" or "pca"
     n_filters : int or None, default None
+        None is 1,200.
     depth : 1 (default) or 2
+        Filter banks on each other.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -44,17 +51,20 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     chosen_ : dict
         ``grid``, ``shrinkage``, and ``accuracies``: by grid, over frames whose group was left out.
     prototypes_ : (n_clusters,) int array
-        The training frame nearest to each cluster's centre.
+        The training frame, of the cluster's members, nearest to each centre.
     n_features_in_ : int
         Values of a frame.
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
-    >>> dark, light = rng.integers(0, 90, (8, 24, 32, 3)), rng.integers(0, 250, (8, 24, 32, 3))
-    >>> clf = FrameClassifier(n_filters=20, random_state=0).fit(np.concatenate([dark, light]), [0] * 8 + [1] * 8)
-    >>> clf.predict(light[:2]).tolist()
-    [1, 1]
+    >>> across = np.repeat(rng.integers(0, 256, (8, 24, 1, 3), np.uint8), 32, axis=2)
+    >>> down = np.repeat(rng.integers(0, 256, (8, 1, 32, 3), np.uint8), 24, axis=1)
+    >>> X, y = np.concatenate([across, down]), ["across"] * 8 + ["down"] * 8
+    >>> clf = FrameClassifier(n_filters=20, random_state=0).fit(X, y)
+    >>> clf.predict(down[:2]).tolist()
+    ['down', 'down']
     """
 
     def __init__(
@@ -80,12 +90,12 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.depth = depth
         self.random_state = random_state
 
-    def fit(self, X, y, groups=None):
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Learn filters, choose grid and shrinkage, fit the head.
 
         Parameters
         ----------
-        X : (n, h, w, c) array of uint8 or float
+        X : (n, h, w, c) array of uint8, other whole numbers or floats
             Or flat rows with `frame_shape`, or a lazily loaded array such as ``FrameFolder.frames``. Frames are read
             in batches.
         y : (n,) array of labels
@@ -104,94 +114,84 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self._fit(X, y, groups)
         return self
 
-    def fit_transform(self, X, y=None, groups=None):
-        """Fit, and give the distances of the training frames to the clusters without reading them again."""
+    def fit_transform(self, X: Any, y: Any = None, groups: Any = None) -> Array:
+        """Fit, and give the distances of the training frames to the clusters without reading them again.
+
+        Parameters
+        ----------
+        X, y, groups
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        (n, n_clusters) array
+        """
         features = self._fit(X, y, groups)
         return self.head_.transform(features)
 
-    def _fit(self, X, y, groups):
-        """Fit, and give the features of the training frames."""
-        if y is None:
-            raise ValueError("FrameClassifier: requires y to be passed, but the target y is None")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        automatic = isinstance(self.grid, str) and self.grid == "auto"
-        self.features_ = FrameFeatures(
-            self.frame_shape,
-            grid=GRIDS[0] if automatic else self.grid,
-            filters=self.filters,
-            n_filters=self.n_filters,
-            depth=self.depth,
-            random_state=seed,
-        )
-        self.head_ = KMeansClassifier(
-            self.clusters_per_class, projection=self.projection, shrinkage=self.shrinkage, random_state=seed
-        )
-        codes, groups = self._check_targets(X, y, groups)
-        frames = self.features_.learn(X)
-        chosen = None
-        if automatic and self.projection is not None and self.features_.frame_shape_ is not None:
-            raw, chosen = self._choose(frames, codes, groups, seed)
-            self.features_.grid = chosen.grid
-        else:
-            raw = self.features_.extract(frames, [self.features_.grid])[self.features_.grid]
-        features = self.features_.standardise(raw)
-        self.head_.fit(features, self.classes_[codes], groups)
-        self.n_features_in_ = self.features_.n_features_in_
-        self.chosen_ = {
-            "grid": self.features_.grid,
-            "shrinkage": getattr(self.head_, "shrinkage_", None),
-            "accuracies": {} if chosen is None else {g: choice.accuracy for g, choice in chosen.tried.items()},
-        }
-        return features
+    def predict(self, X: Any) -> Array:
+        """Give the label of every frame.
 
-    def _check_targets(self, X, y, groups):
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        n = X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X)
-        if len(y) != n:
-            raise ValueError(f"FrameClassifier: expected a label a frame, got {n} frames and {len(y)} labels")
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"FrameClassifier: expected at least two classes in y, got 1 class ({self.classes_[0]!r})")
-        return codes, check_groups(groups, n)
+        Parameters
+        ----------
+        X : (n, h, w, c) array, or as in :meth:`fit`
 
-    def _choose(self, frames, codes, groups, seed):
-        """Choose on at most 2,000 frames; give the features of all frames over the chosen grid."""
-        rows = selection_rows(codes, groups, SELECTION_FRAMES, seed)
-        everything = len(rows) == len(frames)
-        by_grid = self.features_.extract(frames, GRIDS, rows)
-        standardised = {grid: self.features_.standardise(raw) for grid, raw in by_grid.items()}
-        chosen = choose_grid(standardised, codes[rows], None if groups is None else groups[rows], seed)
-        if everything:
-            return by_grid[chosen.grid], chosen
-        return self.features_.extract(frames, [chosen.grid])[chosen.grid], chosen
+        Returns
+        -------
+        (n,) array of labels
+        """
+        features = self._features(X)
+        return self.head_.predict(features)
 
-    def predict(self, X):
-        """Give the label of every frame, (n,)."""
-        return self.head_.predict(self._features(X))
+    def predict_proba(self, X: Any) -> Array:
+        """Give the probability of every class.
 
-    def predict_proba(self, X):
-        """Give probabilities (n, n_classes) in the order of ``classes_``."""
-        return self.head_.predict_proba(self._features(X))
+        Parameters
+        ----------
+        X : (n, h, w, c) array, or as in :meth:`fit`
 
-    def transform(self, X):
-        """Give the distance of every frame to every cluster, (n, n_clusters)."""
-        return self.head_.transform(self._features(X))
+        Returns
+        -------
+        (n, n_classes) array
+            In the order of ``classes_``.
+        """
+        features = self._features(X)
+        return self.head_.predict_proba(features)
 
-    def reject(self, X):
-        """Say which frames are unlike all training frames, (n,) bool; see :meth:`KMeansClassifier.reject`."""
-        return self.head_.reject(self._features(X))
+    def transform(self, X: Any) -> Array:
+        """Give the distance of every frame to every cluster.
 
-    def _features(self, X):
-        check_is_fitted(self)
-        return self.features_.transform(X)
+        Parameters
+        ----------
+        X : (n, h, w, c) array, or as in :meth:`fit`
+
+        Returns
+        -------
+        (n, n_clusters) array
+        """
+        features = self._features(X)
+        return self.head_.transform(features)
+
+    def reject(self, X: Any) -> Array:
+        """Say which frames are unlike all training frames; see :meth:`KMeansClassifier.reject`.
+
+        Parameters
+        ----------
+        X : (n, h, w, c) array, or as in :meth:`fit`
+
+        Returns
+        -------
+        (n,) bool array
+        """
+        features = self._features(X)
+        return self.head_.reject(features)
 
     @property
-    def prototypes_(self):
-        """The training frame nearest to each cluster's centre, (n_clusters,) int."""
+    def prototypes_(self) -> Array:
+        """The training frame, of the cluster's members, nearest to each centre, (n_clusters,) int."""
         return self.head_.prototypes_
 
-    def save(self, path):
+    def save(self, path: Any) -> None:
         """Write the fitted classifier as one safetensors file, atomically; see :func:`framecnn.load`.
 
         Parameters
@@ -201,3 +201,59 @@ class FrameClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         from framecnn.serialization import save
 
         save(self, path)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.head_.cluster_centers_)
+
+    def _features(self, X: Any) -> Array:
+        check_is_fitted(self)
+        return self.features_.transform(X)
+
+    def _fit(self, X: Any, y: Any, groups: Any) -> Array:
+        """Fit, and give the features of the training frames."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        automatic = isinstance(self.grid, str) and self.grid == "auto"
+        features = FrameFeatures(
+            self.frame_shape,
+            grid=GRIDS[0] if automatic else self.grid,
+            filters=self.filters,
+            n_filters=self.n_filters,
+            depth=self.depth,
+            random_state=seed,
+        )
+        head = KMeansClassifier(
+            self.clusters_per_class, projection=self.projection, shrinkage=self.shrinkage, random_state=seed
+        )
+        head._check_parameters()
+        frames = features.accept(X)
+        classes, codes = encode_labels("FrameClassifier", y, len(frames))
+        groups = encode_groups("FrameClassifier", groups, len(frames))
+        features.learn(frames)
+        if automatic and self.projection is not None and features.frame_shape_ is not None:
+            raw, tried = _choose_features(features, frames, codes, groups, seed)
+        else:
+            raw, tried = features.extract(frames, [features.grid])[tuple(features.grid)], {}
+        found = features.standardise(raw)
+        head.fit(found, classes[codes], groups)
+        self.classes_, self.features_, self.head_ = classes, features, head
+        self.n_features_in_ = features.n_features_in_
+        self.chosen_ = {
+            "grid": features.grid,
+            "shrinkage": getattr(head, "shrinkage_", None),
+            "accuracies": {grid: choice.accuracy for grid, choice in tried.items()},
+        }
+        return found
+
+
+def _choose_features(
+    features: FrameFeatures, frames: Any, codes: Array, groups: Array | None, seed: int
+) -> tuple[Array, dict[Grid, Choice]]:
+    """Set the grid, chosen on at most 2,000 frames; give the features of all frames, and what was tried."""
+    rows = selection_rows(len(frames), groups, SELECTION_FRAMES, seed)
+    by_grid = features.extract(frames, GRIDS, rows)
+    standardised = {grid: features.standardise(raw) for grid, raw in by_grid.items()}
+    features.grid, tried = choose_grid(standardised, codes[rows], None if groups is None else groups[rows], seed)
+    if len(rows) == len(frames):
+        return by_grid[features.grid], tried
+    return features.extract(frames, [features.grid])[features.grid], tried

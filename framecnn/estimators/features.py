@@ -1,11 +1,16 @@
 """From frames to rows of features, by filters learned without labels."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
+from framecnn.estimators.selection import Grid
 from framecnn.filters import METHODS, learn_filters, sample_patches
 from framecnn.layers import (
     ActivationLayer,
@@ -13,19 +18,23 @@ from framecnn.layers import (
     FilterBankLayer,
     FlatteningLayer,
     InputLayer,
+    Layer,
     PoolingLayer,
 )
 from framecnn.model import Sequential
+from framecnn.typing import Array, Shape
 
 __all__ = ["GRIDS", "FrameFeatures", "scales"]
 
-GRIDS = ((1, 1), (2, 2), (3, 4))
+
+GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (3, 4))
 FINE_GRID = (6, 4)  # cells of the first pooling; every coarser grid is a mean over whole cells of it
 LARGEST_SIDE, SMALLEST_SIDE, PIXELS_A_STRIDE = 240, 48, 70
 FILTERS, KERNEL, CONTRAST = 1200, 6, 10.0
 FIRST_FILTERS, SECOND_KERNEL, SECOND_CONTRAST = 64, 3, 0.01  # of a second layer: 3 x 3 x 128 values, relative contrast
 PATCHES, SOURCE_FRAMES, SOURCE_BLOCK = 60_000, 400, 20
-BATCH_VALUES = 8_000_000  # 32 frames of 240 x 360
+DARKEST = 1e-30  # frames whose largest value is below are black
+BATCH_VALUES = 8_000_000  # 30 frames of 240 x 360
 KINDS = {"u": "whole", "i": "whole", "b": "whole", "f": "float"}
 
 
@@ -42,6 +51,7 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     * 1,200 filters, shared evenly by the scales;
     * mirrored copies (the mean over a frame and its mirror image) where there is one scale, that is for small frames.
 
+    uint8 frames are taken as 0..255; frames of any other dtype are brought there by their largest value at fit.
     Feature vectors (2-D input without `frame_shape`) are only standardised.
 
     Parameters
@@ -67,11 +77,7 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     mean_, scale_ : (n_features_out,) float arrays
         What features are standardised by.
     n_features_in_ : int
-
-    Raises
-    ------
-    ValueError
-        At fit or transform, if frames do not fit: rank, shape, kind of dtype, NaN.
+        Values of a frame, or features of a vector.
 
     References
     ----------
@@ -84,9 +90,11 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     (12, 40)
     """
 
-    def __init__(
-        self, frame_shape=None, *, grid=(2, 2), filters="kmeans", n_filters=None, depth=1, random_state=None
-    ):
+    frame_shape_: Any
+    dtype_kind_: str
+    bodies_: list[Sequential]
+
+    def __init__(self, frame_shape=None, *, grid=(2, 2), filters="kmeans", n_filters=None, depth=1, random_state=None):
         self.frame_shape = frame_shape
         self.grid = grid
         self.filters = filters
@@ -94,56 +102,90 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.depth = depth
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn filters, without labels, and the mean and scale of every feature.
 
         Parameters
         ----------
-        X : (n, h, w, c) array or lazily loaded array, flat rows (n, h * w * c) with `frame_shape`, or feature vectors
+        X : (n, h, w, c) array, flat rows (n, h * w * c) with `frame_shape`, or feature vectors (n, d)
+            Also a lazily loaded array: ``shape``, ``dtype``, ``len()``, and an array of rows as its index.
         y : ignored
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not fit, or X: rank, dtype, no frame, NaN or infinity.
         """
         self.fit_transform(X)
         return self
 
-    def fit_transform(self, X, y=None):
-        """Fit, and give the standardised features of X, (n, n_features_out)."""
-        frames = self.learn(X)
-        return self.standardise(self.extract(frames, [self.grid])[self.grid])
+    def fit_transform(self, X: Any, y: Any = None) -> Array:
+        """Fit, and give the standardised features of X without reading it again.
 
-    def transform(self, X):
-        """Give the standardised features of frames, (n, n_features_out) float32; feature vectors keep their dtype.
+        Parameters
+        ----------
+        X, y
+            As in :meth:`fit`.
 
-        A frame's features have the same bits alone and in any batch.
+        Returns
+        -------
+        (n, n_features_out) array
+        """
+        frames = self.accept(X)
+        self.learn(frames)
+        return self.standardise(self.extract(frames, [self.grid])[tuple(self.grid)])
+
+    def transform(self, X: Any) -> Array:
+        """Give the standardised features of frames; a frame has the same bits alone and in any batch.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+            Of the same shape, and whole numbers or floats as there.
+
+        Returns
+        -------
+        (n, n_features_out) array
+            float32; feature vectors keep their dtype.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit what was seen at fit, or holds NaN or infinity.
         """
         check_is_fitted(self)
-        return self._scaled(self.extract(self._check(X, reset=False), [self.grid])[self.grid])
+        return self._scaled(self.extract(self._check(X, reset=False), [self.grid])[tuple(self.grid)])
 
-    def learn(self, X):
-        """Check X and learn the filters of every scale; give X as :meth:`extract` takes it."""
+    def accept(self, X: Any) -> Any:
+        """Check parameters and X at the start of fitting; give X as :meth:`learn` and :meth:`extract` take it."""
         self._check_parameters()
-        frames = self._check(X, reset=True)
+        return self._check(X, reset=True)
+
+    def learn(self, frames: Any) -> None:
+        """Learn the filters of every scale from frames that :meth:`accept` gave."""
         self.bodies_ = []
         self.mirrored_ = False
-        if self.frame_shape_ is not None:
-            rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-            gain = self._gain(frames)
-            source = frames[np.sort(rng.permutation(len(frames))[:SOURCE_FRAMES])]
-            levels = scales(self.frame_shape_)
-            self.mirrored_ = len(levels) == 1
-            n_filters = max(1, (self.n_filters or FILTERS) // len(levels))
-            self.bodies_ = [self._learn_body(source, gain, *level, n_filters, rng) for level in levels]
-        return frames
+        if self.frame_shape_ is None:
+            return
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        gain = self._gain(frames)
+        source = self._read(frames, np.sort(rng.permutation(len(frames))[:SOURCE_FRAMES]))
+        levels = scales(self.frame_shape_)
+        self.mirrored_ = len(levels) == 1
+        n_filters = max(1, (self.n_filters or FILTERS) // len(levels))
+        self.bodies_ = [self._learn_body(source, gain, *level, n_filters, rng) for level in levels]
 
-    def extract(self, frames, grids, rows=None):
+    def extract(self, frames: Any, grids: Iterable[Grid], rows: Array | None = None) -> dict[Grid, Array]:
         """Give features of frames, or of some rows of them, by grid: ``{(rows, columns): (n, d) array}``."""
         rows = np.arange(len(frames)) if rows is None else rows
+        pairs = [(n_rows, n_columns) for n_rows, n_columns in grids]
         if self.frame_shape_ is None:
-            return {tuple(grid): frames[rows] for grid in grids}
-        tails = {tuple(grid): [_tail(body.output_shape, grid) for body in self.bodies_] for grid in grids}
+            return dict.fromkeys(pairs, frames[rows])
+        tails = {grid: [_tail(body.output_shape, grid) for body in self.bodies_] for grid in pairs}
         found = {
             grid: np.empty((len(rows), sum(tail.output_shape[0] for tail in parts)), np.float32)
             for grid, parts in tails.items()
@@ -152,11 +194,13 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             sides = [batch, batch[:, :, ::-1]] if self.mirrored_ else [batch]
             maps = [[body.predict(side, len(side)) for body in self.bodies_] for side in sides]
             for grid, parts in tails.items():
-                copies = [np.hstack([tail.predict(m, len(m)) for tail, m in zip(parts, side)]) for side in maps]
+                copies = [
+                    np.hstack([tail.predict(m, len(m)) for tail, m in zip(parts, side, strict=True)]) for side in maps
+                ]
                 found[grid][place] = copies[0] if len(copies) == 1 else (copies[0] + copies[1]) / 2
         return found
 
-    def standardise(self, raw):
+    def standardise(self, raw: Array) -> Array:
         """Set mean and scale from features (n, d) and give them standardised."""
         self.mean_ = raw.mean(axis=0, dtype=np.float64).astype(raw.dtype)
         deviation = raw.std(axis=0, dtype=np.float64)
@@ -166,7 +210,7 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self._scaled(raw)
 
     @property
-    def networks_(self):
+    def networks_(self) -> list[Sequential]:
         """One Sequential a scale, from frames (n, h, w, c) to features (n, d) before mirroring and scaling."""
         check_is_fitted(self)
         chains = []
@@ -175,15 +219,17 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             chains.append(Sequential(layers).load_state_dict(body.state_dict()))
         return chains
 
-    def _scaled(self, raw):
+    def _scaled(self, raw: Array) -> Array:
         return (raw - self.mean_) / self.scale_
 
-    def _learn_body(self, source, gain, factor, stride, n_filters, rng):
+    def _learn_body(
+        self, source: Array, gain: float, factor: int, stride: int, n_filters: int, rng: np.random.Generator
+    ) -> Sequential:
         """Learn the chain of one scale from sample frames, up to the fine grid."""
-        layers = [InputLayer(self.frame_shape_, scale=gain)]
+        layers: list[Layer] = [InputLayer(self.frame_shape_, scale=gain)]
         if factor > 1:
             layers.append(DownsamplingLayer(factor))
-        state = {}
+        state: dict[str, Array] = {}
         for level in range(1, self.depth + 1):
             last = level == self.depth
             body = Sequential(layers).load_state_dict(state)
@@ -199,26 +245,35 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             layers.append(PoolingLayer(FINE_GRID, mode="adaptive_average") if last else PoolingLayer(2, mode="average"))
         return Sequential(layers).load_state_dict(state)
 
-    def _gain(self, frames):
-        """Bring float frames to 0..255, where the filter bank's contrast is at home."""
-        if self.dtype_kind_ != "float":
+    def _gain(self, frames: Any) -> float:
+        """Bring frames to 0..255, where the filter bank's contrast is at home."""
+        if frames.dtype == np.uint8:
             return 1.0
-        largest = max(float(np.abs(batch).max()) for _, batch in self._batches(frames, np.arange(len(frames))))
-        return 255 / largest if largest else 1.0
+        batches = self._batches(frames, np.arange(len(frames)))
+        largest = max(float(np.abs(batch, dtype=np.float64).max()) for _, batch in batches)
+        return 255 / largest if largest > DARKEST else 1.0
 
-    def _batches(self, frames, rows):
-        """Yield (places, frames of rows[places]), read ahead; a ValueError for numbers that are not finite."""
-        size = max(1, BATCH_VALUES // int(np.prod(self.frame_shape_)))
+    def _read(self, frames: Any, rows: Array) -> Array:
+        """Give some frames, (n, h, w, c); a ValueError for numbers that are not finite."""
+        batch = np.asarray(frames[rows]).reshape(len(rows), *self.frame_shape_)
+        if self.dtype_kind_ == "float":
+            with np.errstate(over="ignore"):
+                batch = batch.astype(np.float32)
+            if not np.isfinite(batch).all():
+                raise ValueError("FrameFeatures: expected finite float32 frames, got NaN or infinity; clean X first")
+        return batch
+
+    def _batches(self, frames: Any, rows: Array) -> Iterator[tuple[slice, Array]]:
+        """Yield (places, frames of rows[places]), read ahead."""
+        maps = [body.output_shape for body in self.bodies_]
+        size = max(1, BATCH_VALUES // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
         places = [slice(start, start + size) for start in range(0, len(rows), size)]
-        for place, batch in zip(places, map_ahead(lambda place: frames[rows[place]], places, 1, 1), strict=True):
-            if self.dtype_kind_ == "float" and not np.isfinite(batch).all():
-                raise ValueError("FrameFeatures: expected finite frames, got NaN or infinity; clean X first")
-            yield place, batch
+        yield from zip(places, map_ahead(lambda place: self._read(frames, rows[place]), places, 1, 1), strict=True)
 
-    def _check_parameters(self):
+    def _check_parameters(self) -> None:
         grid = tuple(self.grid) if np.iterable(self.grid) else ()
-        fits = len(grid) == 2 and all(n in range(1, cells + 1) and cells % n == 0 for n, cells in zip(grid, FINE_GRID))
-        if not fits:
+        whole = len(grid) == len(FINE_GRID) and all(map(_is_count, grid))
+        if not whole or any(fine % coarse for fine, coarse in zip(FINE_GRID, grid, strict=True)):
             raise ValueError(
                 f"FrameFeatures: expected grid as (rows, columns) that divide {FINE_GRID[0]} and {FINE_GRID[1]}, "
                 f"got {self.grid!r}"
@@ -227,40 +282,43 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise ValueError(f"FrameFeatures: expected filters as one of {', '.join(METHODS)}, got {self.filters!r}")
         if self.depth not in (1, 2):
             raise ValueError(f"FrameFeatures: expected depth 1 or 2, got {self.depth!r}")
-        count = self.n_filters
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1):
+        count, shape = self.n_filters, self.frame_shape
+        sizes = tuple(shape) if np.iterable(shape) else ()
+        if count is not None and not _is_count(count):
             raise ValueError(f"FrameFeatures: expected n_filters as None or a positive whole number, got {count!r}")
+        if shape is not None and not (len(sizes) == 3 and all(map(_is_count, sizes))):
+            raise ValueError(f"FrameFeatures: expected frame_shape as (height, width, channels), got {shape!r}")
 
-    def _check(self, X, reset):
-        """Give frames (n, h, w, c), or checked feature vectors."""
-        X = X if hasattr(X, "shape") and hasattr(X, "dtype") else np.asarray(X)
-        if self.frame_shape is None and len(X.shape) != 4:
-            if not reset and self.frame_shape_ is not None:
-                raise ValueError(f"FrameFeatures: expected frames of shape (n, {_sizes(self.frame_shape_)}), got {X.shape}")
+    def _check(self, X: Any, reset: bool) -> Any:
+        """Give frames as they came, an array or lazily loaded, or checked feature vectors (n, d)."""
+        frames = X if isinstance(getattr(X, "dtype", None), np.dtype) else np.asarray(X)
+        received = tuple(frames.shape)
+        vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None
+        if vectors and len(received) > 2:
+            expected = "frames (n, height, width, channels) or vectors (n, d)" if reset else "vectors (n, d)"
+            raise ValueError(f"FrameFeatures: expected {expected}, got shape {received}; grey frames have 1 channel")
+        if vectors or issparse(frames):
             if reset:
                 self.frame_shape_ = None
             return validate_data(self, X, dtype=(np.float64, np.float32), reset=reset)
-        shape = tuple(X.shape[1:]) if self.frame_shape is None else tuple(self.frame_shape)
-        if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(f"FrameFeatures: expected frame_shape as (height, width, channels), got {self.frame_shape!r}")
-        if tuple(X.shape[1:]) == (int(np.prod(shape)),):
-            X = X.reshape(-1, *shape)
-        if tuple(X.shape[1:]) != shape or (not reset and shape != self.frame_shape_):
-            expected = shape if reset else self.frame_shape_
-            raise ValueError(f"FrameFeatures: expected frames of shape (n, {_sizes(expected)}), got {tuple(X.shape)}")
-        kind = KINDS.get(X.dtype.kind)
+        shape = tuple(map(int, self.frame_shape or received[1:])) if reset else self.frame_shape_
+        flat = self.frame_shape is not None and received[1:] == (np.prod(shape),)
+        if not flat and received[1:] != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(f"FrameFeatures: expected frames of shape (n, {expected}), got {received}")
+        kind = KINDS.get(frames.dtype.kind)
         if kind is None or (not reset and kind != self.dtype_kind_):
             expected = "whole or float" if reset else self.dtype_kind_
-            raise ValueError(f"FrameFeatures: expected frames of {expected} numbers, got dtype {X.dtype}")
-        if not len(X):
-            raise ValueError("FrameFeatures: expected at least one frame, got 0 samples")
+            raise ValueError(f"FrameFeatures: expected frames of {expected} numbers, got dtype {frames.dtype}")
+        if not all(received):
+            raise ValueError(f"FrameFeatures: expected at least one frame and pixel, got shape {received}")
         if reset:
             self.frame_shape_, self.dtype_kind_ = shape, kind
             self.n_features_in_ = int(np.prod(shape))
-        return X
+        return frames
 
 
-def scales(frame_shape):
+def scales(frame_shape: Shape) -> list[tuple[int, int]]:
     """Give ``(factor, stride)`` of every scale for frames (h, w, c), the finest first.
 
     Examples
@@ -274,30 +332,26 @@ def scales(frame_shape):
     return [(factor, max(1, round(side // factor / PIXELS_A_STRIDE))) for factor in factors]
 
 
-def _tail(fine_shape, grid):
+def _tail(fine_shape: Shape, grid: Grid) -> Sequential:
     """From a fine grid of responses (6, 4, channels) to features over `grid`."""
-    cells = tuple(fine // coarse for fine, coarse in zip(fine_shape[:2], grid))
+    cells = fine_shape[0] // grid[0], fine_shape[1] // grid[1]
     return Sequential(
         [InputLayer(fine_shape), PoolingLayer(cells, mode="average"), ActivationLayer("sqrt"), FlatteningLayer()]
     ).build()
 
 
-def _patches(source, body, kernel_size, rng):
-    """Sample windows evenly from what `body` makes of the source frames."""
-    edges = np.linspace(0, PATCHES, len(source) + 1).astype(int)
-    blocks = range(0, len(source), SOURCE_BLOCK)
-    return np.concatenate(
-        [
-            sample_patches(
-                body.predict(source[start : start + SOURCE_BLOCK]),
-                int(edges[min(start + SOURCE_BLOCK, len(source))] - edges[start]),
-                kernel_size,
-                rng,
-            )
-            for start in blocks
-        ]
-    )
+def _patches(source: Array, body: Sequential, kernel_size: tuple[int, int], rng: np.random.Generator) -> Array:
+    """Sample windows evenly from what `body` makes of the source frames, no more than there are."""
+    height, width = body.output_shape[:2]
+    windows = len(source) * (height - kernel_size[0] + 1) * (width - kernel_size[1] + 1)
+    edges = np.linspace(0, min(PATCHES, windows), len(source) + 1).astype(int)
+    found = []
+    for start in range(0, len(source), SOURCE_BLOCK):
+        block = source[start : start + SOURCE_BLOCK]
+        n_patches = int(edges[start + len(block)] - edges[start])
+        found.append(sample_patches(body.predict(block), n_patches, kernel_size, rng))
+    return np.concatenate(found)
 
 
-def _sizes(shape):
-    return ", ".join(map(str, shape))
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

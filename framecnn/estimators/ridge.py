@@ -1,4 +1,4 @@
-"""Regularised discriminant scores in closed form, and what they would be for frames left out.
+"""Regularised discriminant scores in closed form, and what they would be for samples left out.
 
 Ridge regression onto the class indicators spans the space of penalised discriminant analysis (Hastie, Buja &
 Tibshirani, "Penalized Discriminant Analysis", Annals of Statistics 1995). All systems are solved in the smaller of
@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from framecnn.kernels.linalg import blocked_product
+from framecnn.kernels.linalg import blocked_product, lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
 
@@ -29,7 +29,10 @@ Folds = list[Array]
 
 @dataclass(frozen=True)
 class Choice:
-    """A shrinkage, the accuracy over folds left out that it was chosen for, and that accuracy's standard error."""
+    """A shrinkage, the accuracy over folds left out that it was chosen for, and that accuracy's standard error.
+
+    Both are NaN where nothing could be left out.
+    """
 
     shrinkage: float
     accuracy: float
@@ -42,13 +45,16 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     Shapes: codes (n,) class numbers, groups (n,) or None for every row its own. Empty where no two folds exist.
     """
     n_groups = len(codes) if groups is None else len(np.unique(groups))
-    n_folds = min(N_FOLDS, n_groups, np.bincount(codes).max())
+    sizes = np.bincount(codes)
+    n_folds = min(N_FOLDS, n_groups, sizes.max())
     if n_folds < 2:
         return []
-    folding = StratifiedKFold if n_groups == len(codes) else StratifiedGroupKFold
-    if np.bincount(codes).min() < n_folds and folding is StratifiedKFold:
-        folding, groups = StratifiedGroupKFold, np.arange(len(codes))  # unlike StratifiedKFold silent on rare classes
-    splits = folding(n_folds, shuffle=True, random_state=seed).split(codes, codes, groups)
+    rows = np.arange(len(codes))
+    if n_groups < len(codes) or sizes[sizes > 0].min() < n_folds:  # StratifiedKFold would warn of a rare class
+        folding, own = StratifiedGroupKFold, rows if groups is None else groups
+    else:
+        folding, own = StratifiedKFold, None
+    splits = folding(n_folds, shuffle=True, random_state=seed).split(rows, codes, own)
     return [held_out for _, held_out in splits if len(held_out)]
 
 
@@ -59,28 +65,37 @@ def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tu
     ``A = L^{-1} features_b^T``; in the dual ``(A^T A)^{-1} alpha_b``, ``A = L^{-1} e_b``: one factorisation for all.
 
     Shapes: weights (d, classes), scores (n, classes); rows of no fold keep their fitted scores.
+
+    Raises
+    ------
+    ValueError
+        If features depend on each other so much that a penalty this small cannot part them.
     """
-    dual = len(features) <= features.shape[1]
-    system = _gram(features if dual else np.ascontiguousarray(features.T))
-    system[np.diag_indices_from(system)] += _penalty(features, shrinkage)
+    n_samples, n_features = features.shape
+    dual = n_samples <= n_features
+    system = lower_gram(features if dual else features.T)
+    system[np.diag_indices_from(system)] += _penalty(system.trace(), n_samples, shrinkage)
+    moments = targets if dual else blocked_product(features.T, targets)
     with single_threaded_blas():
-        factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
-        if dual:
-            alpha = linalg.cho_solve((factor, True), targets, check_finite=False)
-            weights = features.T.astype(np.float64) @ alpha
-        else:
-            moments = features.T.astype(np.float64) @ targets
-            weights = linalg.cho_solve((factor, True), moments, check_finite=False)
-        scores = blocked_product(features.astype(np.float64), weights)
+        try:
+            factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+        except linalg.LinAlgError as error:
+            raise ValueError(f"shrinkage: expected enough to outweigh rounding, got {shrinkage}; raise it") from error
+        solution = linalg.cho_solve((factor, True), moments, check_finite=False)
+        weights = blocked_product(features.T, solution) if dual else solution
+        scores = blocked_product(features, weights)
 
         def left_out(rows: Array) -> Array:
-            right = np.eye(len(features))[:, rows] if dual else features[rows].T.astype(np.float64)
+            if dual:
+                right = np.zeros((n_samples, len(rows)), order="F")
+                right[rows, np.arange(len(rows))] = 1
+            else:
+                right = features[rows].T.astype(np.float64)
             a = linalg.solve_triangular(factor, right, lower=True, overwrite_b=True, check_finite=False)
             if dual:
-                residuals = linalg.solve(a.T @ a, alpha[rows], assume_a="pos")
-            else:
-                residuals = linalg.solve(np.eye(len(rows)) - a.T @ a, targets[rows] - scores[rows], assume_a="pos")
-            return targets[rows] - residuals
+                return targets[rows] - linalg.solve(a.T @ a, solution[rows], assume_a="pos")
+            residuals = targets[rows] - scores[rows]
+            return targets[rows] - linalg.solve(np.eye(len(rows)) - a.T @ a, residuals, assume_a="pos")
 
         for rows, found in zip(folds, ordered_map(left_out, folds), strict=True):
             scores[rows] = found
@@ -96,19 +111,21 @@ def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Arra
     """
     splits = [folds for number in range(N_SPLITS) if (folds := folds_by_group(codes, groups, seed + number))]
     if not splits:
-        return Choice(FALLBACK, 0.0, 0.0)
+        return Choice(FALLBACK, np.nan, np.nan)
     vectors, values = _eigen(features)
-    projected = vectors.T @ targets
+    with single_threaded_blas():
+        projected = vectors.T @ targets
 
     def accuracies(shrinkage: float) -> list[float]:
-        damping = values / (values + _penalty(features, shrinkage))
+        damping = values / (values + _penalty(values.sum(), len(features), shrinkage))
         residuals = targets - vectors @ (damping[:, None] * projected)
+        damped = vectors * np.sqrt(damping)
         found = []
         for folds in splits:
             scores = np.empty_like(residuals)
             for rows in folds:
-                own = vectors[rows]
-                missing = linalg.solve(np.eye(len(rows)) - (own * damping) @ own.T, residuals[rows], assume_a="pos")
+                own = damped[rows]
+                missing = linalg.solve(np.eye(len(rows)) - own @ own.T, residuals[rows], assume_a="pos")
                 scores[rows] = targets[rows] - missing
             found += [centre_accuracy(scores, codes, rows) for rows in folds]
         return found
@@ -122,29 +139,24 @@ def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Arra
 
 def centre_accuracy(scores: Array, codes: Array, rows: Array) -> float:
     """Give the share of `rows` whose nearest class centre, over all rows, is their own class."""
-    centres = np.stack([scores[codes == code].mean(axis=0) for code in np.unique(codes)])
+    present = np.unique(codes)
+    centres = np.stack([scores[codes == code].mean(axis=0) for code in present])
     distances = ((scores[rows, None] - centres) ** 2).sum(axis=2)
-    return float((np.unique(codes)[distances.argmin(axis=1)] == codes[rows]).mean())
+    return float((present[distances.argmin(axis=1)] == codes[rows]).mean())
 
 
-def _penalty(features: Array, shrinkage: float) -> float:
+def _penalty(summed_squares: float, n_samples: int, shrinkage: float) -> float:
     """Shrinkage in units of the summed variance; 1 for features that never vary."""
-    return shrinkage * float(np.square(features, dtype=np.float64).sum()) / len(features) or 1.0
-
-
-def _gram(a: Array) -> Array:
-    product = blocked_product(a, np.ascontiguousarray(a.T)).astype(np.float64)
-    return (product + product.T) / 2
+    return shrinkage * float(summed_squares) / n_samples or 1.0
 
 
 def _eigen(features: Array) -> tuple[Array, Array]:
     """Give left singular vectors (n, r) and squared singular values (r,) of the features."""
-    n, d = features.shape
+    dual = len(features) <= features.shape[1]
     with single_threaded_blas():
-        if n <= d:
-            values, vectors = linalg.eigh(_gram(features), driver="evd", overwrite_a=True)
-            return vectors, np.maximum(values, 0)
-        values, right = linalg.eigh(_gram(np.ascontiguousarray(features.T)), driver="evd", overwrite_a=True)
-        kept = values > values[-1] * np.finfo(features.dtype).eps
-        values, right = values[kept], right[:, kept]
-        return blocked_product(features.astype(np.float64), right) / np.sqrt(values), values
+        gram = lower_gram(features if dual else features.T)
+        values, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
+    if dual:
+        return vectors, np.maximum(values, 0)
+    kept = values > values[-1] * np.finfo(features.dtype).eps
+    return blocked_product(features, vectors[:, kept]) / np.sqrt(values[kept]), values[kept]

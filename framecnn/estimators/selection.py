@@ -1,25 +1,18 @@
-"""What is chosen on the training data: the pooling grid and the shrinkage."""
-
-from dataclasses import dataclass
+"""What is chosen on the training data: the pooling grid and, for it, the shrinkage."""
 
 import numpy as np
 
-from framecnn.estimators.ridge import Choice, choose_shrinkage
+from framecnn.estimators.ridge import Choice, choose_shrinkage, folds_by_group
 from framecnn.typing import Array
 
-__all__ = ["Chosen", "choose_grid"]
+__all__ = ["Grid", "choose_grid", "selection_rows"]
+
+Grid = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The grid and shrinkage that were taken, and the best choice for every grid that was tried."""
-
-    grid: tuple[int, int]
-    shrinkage: float
-    tried: dict[tuple[int, int], Choice]
-
-
-def choose_grid(features: dict[tuple[int, int], Array], codes: Array, groups: Array | None, seed: int) -> Chosen:
+def choose_grid(
+    features: dict[Grid, Array], codes: Array, groups: Array | None, seed: int
+) -> tuple[Grid, dict[Grid, Choice]]:
     """Pick the coarsest grid whose accuracy over left-out groups is within one standard error of the best.
 
     Many configurations tried on few groups favour luck, hence the simpler one in doubt (the one-standard-error rule
@@ -36,11 +29,37 @@ def choose_grid(features: dict[tuple[int, int], Array], codes: Array, groups: Ar
 
     Returns
     -------
-    Chosen
+    grid : (int, int)
+    tried : {(rows, columns): Choice}
+        The best shrinkage of every grid; empty where no group can be left out, and the coarsest grid is taken.
     """
+    if not folds_by_group(codes, groups, seed):
+        return next(iter(features)), {}
     indicators = np.eye(codes.max() + 1)[codes]
     targets = indicators - indicators.mean(axis=0)
     tried = {grid: choose_shrinkage(x, targets, codes, groups, seed) for grid, x in features.items()}
     best = max(tried.values(), key=lambda choice: choice.accuracy)
     grid = next(g for g, choice in tried.items() if choice.accuracy >= best.accuracy - best.standard_error)
-    return Chosen(grid, tried[grid].shrinkage, tried)
+    return grid, tried
+
+
+def selection_rows(n_samples: int, groups: Array | None, limit: int, seed: int) -> Array:
+    """Give sorted row numbers to choose on: all of them, or `limit` at random that stand for all groups alike.
+
+    Groups take turns, each giving one row more, since rows of one group tell less than rows of several.
+
+    Examples
+    --------
+    >>> np.bincount(np.repeat([0, 1, 2], [90, 9, 1])[selection_rows(100, np.repeat([0, 1, 2], [90, 9, 1]), 7, seed=0)])
+    array([3, 3, 1])
+    """
+    if n_samples <= limit:
+        return np.arange(n_samples)
+    order = np.random.default_rng(seed).permutation(n_samples)
+    if groups is not None:
+        by_group = np.argsort(groups[order], kind="stable")
+        sizes = np.bincount(groups)
+        turns = np.empty(n_samples, np.int64)
+        turns[by_group] = np.arange(n_samples) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        order = order[np.argsort(turns, kind="stable")]
+    return np.sort(order[:limit])

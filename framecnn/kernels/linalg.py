@@ -6,15 +6,16 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["blocked_product", "single_threaded_blas", "squared_distances"]
+__all__ = ["blocked_product", "lower_gram", "squared_distances"]
 
 BLOCK_ROWS = 512
+BLOCK_TERMS = 2048  # products that are summed up in the matrix's own precision
 
 
 def blocked_product(a: Array, b: Array) -> Array:
     """Give ``a @ b`` for large matrices in training: fixed blocks of rows, each by one BLAS thread, blocks in parallel.
 
-    Shapes: a (n, k), b (k, m), result (n, m).
+    Shapes: a (n, k), b (k, m), result (n, m) in the wider of the two dtypes.
     """
     product = np.empty((len(a), b.shape[1]), np.result_type(a, b))
 
@@ -26,13 +27,33 @@ def blocked_product(a: Array, b: Array) -> Array:
     return product
 
 
-def squared_distances(x: Array, centres: Array) -> Array:
-    """Give ``sum_j (x[n, j] - centres[k, j])**2``; the sum runs upwards over j, the same for a row alone and in a batch.
+def lower_gram(a: Array) -> Array:
+    """Give the lower triangle of ``a @ a.T``, all that a factorisation reads; what stands above it is undefined.
 
-    Shapes: x (n, d), centres (k, d), result (n, k).
+    Sums over fixed blocks of columns are added up in float64, so that the error does not grow with their number.
+
+    Shapes: a (n, k), result (n, n) float64.
     """
-    y = np.empty((len(x), len(centres)), x.dtype)
-    columns = np.ascontiguousarray(centres.T, x.dtype)
+    product = np.zeros((len(a), len(a)))
+
+    def rows(start: int) -> None:
+        stop = start + BLOCK_ROWS
+        for left in range(0, a.shape[1], BLOCK_TERMS):
+            terms = a[:stop, left : left + BLOCK_TERMS]
+            product[start:stop, :stop] += terms[start:] @ terms.T
+
+    with single_threaded_blas():
+        ordered_map(rows, range(0, len(a), BLOCK_ROWS))
+    return product
+
+
+def squared_distances(x: Array, centres: Array) -> Array:
+    """Give ``sum_j (x[n, j] - centres[k, j])**2``; the sum runs upwards over j, for a row alone as in any batch.
+
+    Shapes: x (n, d), centres (k, d), result (n, k) float64.
+    """
+    y = np.empty((len(x), len(centres)))
+    columns = np.ascontiguousarray(centres.T, np.float64)
     run(squared_distances_forward, len(x), centres.size, y, np.ascontiguousarray(x), columns)
     return y
 
