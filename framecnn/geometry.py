@@ -1,17 +1,36 @@
 """The output-size and padding formulas; every other module imports them from here."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.typing import Array
 
-__all__ = ["Padding", "Windows", "adaptive_cells", "as_padding", "pair", "window_output", "window_pixels"]
+__all__ = [
+    "Border",
+    "Padding",
+    "Pair",
+    "PairSetting",
+    "Windows",
+    "adaptive_cells",
+    "as_padding",
+    "pair",
+    "window_output",
+    "window_pixels",
+]
 
 Pair = tuple[int, int]
-Padding = Literal["valid", "same"] | tuple[Pair, Pair]
+"""Rows and columns."""
+
+PairSetting = Any
+"""``int | Pair`` as a layer's setting; the field holds what :func:`pair` makes of it."""
+
+Border = tuple[Pair, Pair]
+"""``((top, bottom), (left, right))`` in pixels."""
+
+Padding = Literal["valid", "same"] | Border
 Windows = tuple[Array, Array, int]
 """``(starts, stops, step)``: the pixels of window ``i`` along an axis are ``range(starts[i], stops[i], step)``."""
 
@@ -33,7 +52,7 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
     Raises
     ------
     ShapeError
-        If `value` is anything but one or two positive integers.
+        If `value` is anything but one or two positive integers below 2**31.
 
     Examples
     --------
@@ -41,13 +60,12 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
     (3, 3)
     """
     values = (value, value) if isinstance(value, int | np.integer) else tuple(value) if np.iterable(value) else ()
-    whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) and v >= 1 for v in values)
-    if len(values) != 2 or not whole:
+    if len(values) != 2 or not all(_is_whole(v, 1) for v in values):
         raise ShapeError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
     return int(values[0]), int(values[1])
 
 
-def as_padding(value: object, who: str) -> Padding:
+def as_padding(value: Any, who: str) -> Padding:
     """Give one of the three forms of padding; lists, as JSON has them, become tuples.
 
     Parameters
@@ -71,21 +89,27 @@ def as_padding(value: object, who: str) -> Padding:
     >>> as_padding([[1, 1], [0, 2]], "ConvLayer")
     ((1, 1), (0, 2))
     """
-    if isinstance(value, str):
-        if value in ("valid", "same"):
-            return value  # type: ignore[return-value]
-    elif np.shape(value) == (2, 2):
-        border = np.asarray(value)
-        if border.dtype.kind in "iu" and border.min() >= 0:
-            return tuple((int(before), int(after)) for before, after in border)  # type: ignore[return-value]
-    raise ShapeError(
-        f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) of whole pixels, got {value!r}"
-    )
+    if isinstance(value, str) and value in ("valid", "same"):
+        return value  # type: ignore[return-value]
+    try:
+        (top, bottom), (left, right) = value
+        sides = [top, bottom, left, right]
+    except (TypeError, ValueError):
+        sides = []
+    if not sides or not all(_is_whole(side, 0) for side in sides):
+        raise ShapeError(
+            f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) of whole pixels, got {value!r}"
+        )
+    return (int(top), int(bottom)), (int(left), int(right))
+
+
+def _is_whole(value: Any, smallest: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and smallest <= int(value) < 2**31
 
 
 def window_output(
     frame: Pair, window: Pair, strides: Pair, dilation: Pair, padding: Padding, who: str
-) -> tuple[Pair, tuple[Pair, Pair]]:
+) -> tuple[Pair, Border]:
     r"""Give the output size of a sliding window and the border it needs.
 
     .. math:: out = \lfloor (in + before + after - dilation (window - 1) - 1) / stride \rfloor + 1
@@ -119,20 +143,26 @@ def window_output(
     >>> window_output((240, 360), (3, 3), (2, 2), (1, 1), "same", "ConvLayer")
     ((120, 180), ((0, 1), (0, 1)))
     """
-    reach = tuple(d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True))
-    if padding == "valid":
-        border = ((0, 0), (0, 0))
-    elif padding == "same":
-        totals = (max(0, -(-n // s) * s - s + r - n) for n, r, s in zip(frame, reach, strides, strict=True))
-        border = tuple((total // 2, total - total // 2) for total in totals)
-    else:
-        border = padding
-    output = tuple((n + sum(p) - r) // s + 1 for n, p, r, s in zip(frame, border, reach, strides, strict=True))
-    if min(output) < 1:
-        raise ShapeError(
-            f"{who}: expected frames of at least {reach[0]}x{reach[1]} with the border, got {frame[0]}x{frame[1]}"
-        )
-    return output, border
+    sides = (padding, padding) if isinstance(padding, str) else padding
+    axes = zip(frame, window, strides, dilation, sides, strict=True)
+    (rows, vertical), (columns, horizontal) = (_axis_output(*axis) for axis in axes)
+    if rows < 1 or columns < 1:
+        reach = "x".join(str(d * (k - 1) + 1) for k, d in zip(window, dilation, strict=True))
+        raise ShapeError(f"{who}: expected frames of at least {reach} with the border, got {frame[0]}x{frame[1]}")
+    return (rows, columns), (vertical, horizontal)
+
+
+def _axis_output(
+    length: int, window: int, stride: int, dilation: int, sides: Literal["valid", "same"] | Pair
+) -> tuple[int, Pair]:
+    """Give the number of windows along an axis, and the border before and after."""
+    reach = dilation * (window - 1) + 1
+    if sides == "same":
+        total = max(0, (-(-length // stride) - 1) * stride + reach - length)
+        sides = (total // 2, total - total // 2)
+    elif sides == "valid":
+        sides = (0, 0)
+    return (length + sum(sides) - reach) // stride + 1, sides
 
 
 def window_pixels(length: int, output: int, window: int, stride: int, dilation: int, before: int) -> Windows:

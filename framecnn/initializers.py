@@ -1,5 +1,6 @@
 """How weights are drawn before training."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.typing import Array, Shape
 
-__all__ = ["draw"]
+__all__ = ["NAMES", "draw"]
 
 
 def _uniform(rng: np.random.Generator, shape: Shape, limit: float) -> Array:
@@ -16,7 +17,7 @@ def _uniform(rng: np.random.Generator, shape: Shape, limit: float) -> Array:
 
 def _fans(shape: Shape) -> tuple[int, int]:
     """Inputs and outputs of one value: channels times the window."""
-    window = int(np.prod(shape[:-2]))
+    window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1]
 
 
@@ -27,6 +28,9 @@ _DRAW: dict[str, Callable[[np.random.Generator, Shape], Array]] = {
     "he_normal": lambda rng, shape: rng.normal(0, np.sqrt(2 / _fans(shape)[0]), shape),
     "he_uniform": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / _fans(shape)[0])),
 }
+
+NAMES = tuple(_DRAW)
+"""What `draw` can be asked for."""
 
 
 def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | type) -> Array:

@@ -1,5 +1,6 @@
 """A chain of layers."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,7 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import InputLayer, Layer
-from framecnn.layers.base import check_batch, check_count
+from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_count
 from framecnn.plan import plan
 from framecnn.typing import Array, Shape
 
@@ -74,7 +75,7 @@ class Sequential:
     Raises
     ------
     ShapeError
-        If a member is no layer, or the first is no InputLayer.
+        If a member is no layer or stands there twice, or the first is no InputLayer.
 
     Examples
     --------
@@ -95,9 +96,11 @@ class Sequential:
 
     def __init__(self, layers: Iterable[Layer]):
         self.layers = tuple(layers)
-        if not all(isinstance(layer, Layer) for layer in self.layers):
-            strangers = [type(layer).__name__ for layer in self.layers if not isinstance(layer, Layer)]
+        strangers = [type(layer).__name__ for layer in self.layers if not isinstance(layer, Layer)]
+        if strangers:
             raise ShapeError(f"Sequential: expected layers, got {', '.join(strangers)}")
+        if len({id(layer) for layer in self.layers}) < len(self.layers):
+            raise ShapeError("Sequential: expected every layer once, got one twice; make two of the same settings")
         if not self.layers or not isinstance(self.layers[0], InputLayer):
             first = type(self.layers[0]).__name__ if self.layers else "no layer"
             raise ShapeError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
@@ -167,20 +170,32 @@ class Sequential:
         ShapeError
             If the model is not built or `x` does not fit it.
         """
-        check_count("Sequential.predict", "batch_size", batch_size)
-        dtype = self.layers[0]._built.dtype
-        if np.shape(x)[1:] != self.input_shape:
-            check_batch("Sequential.predict", x, self.input_shape, dtype)
+        who = "Sequential.predict"
+        check_count(who, "batch_size", batch_size)
+        check_batch_shape(who, x, self.input_shape)
+        dtype = self._built_dtype()
         steps = plan(self.layers)
         y = np.empty((len(x), *self.output_shape), dtype)
         for start in range(0, len(x), batch_size):
-            batch = check_batch("Sequential.predict", x[start : start + batch_size], self.input_shape, dtype)
+            batch = check_batch(who, x[start : start + batch_size], self.input_shape, dtype)
             for step in steps:
                 batch = step(batch)
             y[start : start + batch_size] = batch
         return y
 
     __call__ = predict
+
+    def _built_dtype(self) -> np.dtype:
+        """Give the dtype of a chain whose layers were built for each other; kernels rely on their shapes."""
+        shape, dtype = self.input_shape, self.layers[0].built().dtype
+        for name, layer in zip(self.names, self.layers, strict=True):
+            if (layer.built().input_shape, layer.dtype) != (shape, dtype):
+                raise ShapeError(
+                    f"Sequential.predict: expected {name} built for {shape} of {dtype}, got it built for "
+                    f"{layer.input_shape} of {layer.dtype}; build the model again"
+                )
+            shape = layer.output_shape
+        return dtype
 
     def summary(self) -> Summary:
         """Give shapes, parameters and multiply-adds of every layer; print it to see a table.
@@ -194,7 +209,7 @@ class Sequential:
         shape = self.input_shape
         for name, layer in zip(self.names, self.layers, strict=True):
             specs = layer.param_specs(shape)
-            n_params = sum(int(np.prod(spec.shape)) for spec in specs.values())
+            n_params = sum(math.prod(spec.shape) for spec in specs.values())
             output = layer.infer_shape(shape)
             rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
             shape = output
@@ -205,7 +220,7 @@ class Sequential:
         return {
             f"{name}/{parameter}": value
             for name, layer in zip(self.names, self.layers, strict=True)
-            for parameter, value in layer._built.params.items()
+            for parameter, value in layer.built().params.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Array], dtype: Any = np.float32) -> Self:
@@ -232,7 +247,7 @@ class Sequential:
             wanted[name] = layer.prepare(shape, dtype_here)
             shape = layer.output_shape
         expected = {f"{name}/{key}": spec.shape for name, specs in wanted.items() for key, spec in specs.items()}
-        received = {key: np.shape(value) for key, value in state.items()}
+        received = {key: _shape_of_numbers(value) for key, value in state.items()}
         if received != expected:
             wrong = sorted(key for key in expected.keys() | received.keys() if expected.get(key) != received.get(key))
             key = wrong[0]
@@ -243,3 +258,9 @@ class Sequential:
         for name, layer in zip(self.names, self.layers, strict=True):
             layer.assign({key: state[f"{name}/{key}"] for key in wanted[name]})
         return self
+
+
+def _shape_of_numbers(value: Any) -> Any:
+    """Give the shape of an array; of one that holds no real numbers its dtype."""
+    value = np.asarray(value)
+    return value.shape if value.dtype.kind in REAL else value.dtype

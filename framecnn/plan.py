@@ -1,6 +1,7 @@
 """The inference plan: which layers run in one pass. Same bits as layer by layer, less memory."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from framecnn.layers import FilterBankLayer, Layer, PoolingLayer
 from framecnn.typing import Array
@@ -36,7 +37,7 @@ def plan(layers: Sequence[Layer]) -> list[Step]:
     while rest:
         match rest:
             case [FilterBankLayer() as bank, PoolingLayer(mode="adaptive_average") as pooling, *rest]:
-                steps.append(lambda x, bank=bank, grid=pooling.pool_size: bank.forward_average(x, grid))
+                steps.append(partial(bank.forward_average, grid=pooling.pool_size))
             case [layer, *rest]:
                 steps.append(layer.forward)
     return steps

@@ -1,6 +1,6 @@
 """Direct convolution: padded rows in a buffer, register blocks of pixels and filters over it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,46 +15,56 @@ BUFFER_BYTES = 256 * 1024  # rows of a chunk: half of the smallest second-level 
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class RowPlan:
-    """Where the window's pixels lie in a buffer of padded rows; follows from shapes alone.
+class RowPlan(NamedTuple):
+    """How a window meets a buffer of padded rows (buffer_rows, row_width, c); follows from shapes alone.
 
-    Shapes: ``runs`` (groups, n_runs) are offsets of contiguous stretches of ``run_length`` values.
+    Shapes: ``runs`` (groups, n_runs) says where, from the window's first value, contiguous stretches of ``run_length``
+    values begin.
     """
 
     runs: Array
     run_length: int
+    window_w: int
     row_width: int
     output_width: int
     rows: int
     buffer_rows: int
+    stride_h: int
+    stride_w: int
+    top: int
+    left: int
 
     @classmethod
     def of(
         cls,
-        frame: Pair,
-        channels: int,
+        x: Array,
         window: Pair,
         output: Pair,
         strides: Pair,
-        left: int,
-        dilation: Pair,
-        groups: int,
-        dtype: np.dtype,
+        corner: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+        rows: int | None = None,
     ) -> "RowPlan":
-        """Plan for frames (h, w, channels) and a window; `left` is the border at the left in pixels."""
+        """Plan for frames x (n, h, w, c) and a window; `corner` is the border at the top and the left in pixels.
+
+        A chunk is `rows` output rows; None is as many as keep the buffer in the cache.
+        """
+        width, channels = x.shape[2:]
         output_width = -(-output[1] // PIXELS) * PIXELS
         reach = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
-        row_width = max(left + frame[1], (output_width - 1) * strides[1] + reach[1])
+        row_width = max(corner[1] + width, (output_width - 1) * strides[1] + reach[1])
         own = channels // groups
         whole_rows = dilation[1] == 1 and groups == 1  # then a row of the window is one contiguous stretch
         columns = [0] if whole_rows else [v * dilation[1] * channels for v in range(window[1])]
         taps = [u * dilation[0] * row_width * channels + column for u in range(window[0]) for column in columns]
         runs = np.array([[tap + group * own for tap in taps] for group in range(groups)], np.int64)
-        row_bytes = row_width * channels * dtype.itemsize
-        rows = int(np.clip((BUFFER_BYTES // row_bytes - reach[0]) // strides[0] + 1, 1, output[0]))
+        if rows is None:
+            fitting = BUFFER_BYTES // (row_width * channels * x.itemsize)
+            rows = min(max((fitting - reach[0]) // strides[0] + 1, 1), output[0])
         run_length = window[1] * channels if whole_rows else own
-        return cls(runs, run_length, row_width, output_width, rows, (rows - 1) * strides[0] + reach[0])
+        buffer_rows = (rows - 1) * strides[0] + reach[0]
+        return cls(runs, run_length, window[1], row_width, output_width, rows, buffer_rows, *strides, *corner)
 
 
 def pack_conv2d(weights: Array, groups: int) -> Array:
@@ -79,21 +89,14 @@ def conv2d(
 
     Shapes: x (n, h, w, c), weights (kh, kw, c / groups, f), bias (f,), result (n, oh, ow, f).
     """
-    n, height, width, channels = x.shape
-    window, filters = weights.shape[:2], weights.shape[3]
-    plan = RowPlan.of((height, width), channels, window, output, strides, border[1][0], dilation, groups, x.dtype)
-    packed = pack_conv2d(weights, groups)
-    padded_bias = (
-        np.zeros_like(packed[:, :, 0]) if bias is None else pack_conv2d(bias[None, None, None], groups)[:, :, 0]
-    )
-    y = np.empty((n, *output, filters), x.dtype)
+    filters = weights.shape[3]
+    plan = RowPlan.of(x, weights.shape[:2], output, strides, (border[0][0], border[1][0]), dilation, groups)
+    bias = np.zeros(filters, x.dtype) if bias is None else bias
+    packed, packed_bias = pack_conv2d(weights, groups), pack_conv2d(bias[None, None, None], groups)[:, :, 0]
+    y = np.empty((len(x), *output, filters), x.dtype)
     row_blocks = -(-output[0] // plan.rows)
     work = plan.rows * output[1] * filters * plan.runs.shape[1] * plan.run_length
-    run(
-        conv2d_forward, n * row_blocks, work,
-        y, x, packed, padded_bias, plan.runs, plan.run_length,
-        plan.row_width, plan.output_width, plan.rows, plan.buffer_rows, *strides, border[0][0], border[1][0],
-    )  # fmt: skip
+    run(conv2d_forward, len(x) * row_blocks, work, y, x, packed, packed_bias, plan)
     return y
 
 
@@ -112,11 +115,15 @@ def load_rows(buffer, x, n, first_row, left):
 
 
 @kernel
-def convolve_rows(rows, buffer, weights, bias, runs, run_length, n_rows, stride_h, stride_w):
-    """rows (n_rows, width, groups * blocks * block) from buffer (r, row_width, c), weights (groups, blocks, K, block)."""
+def convolve_rows(rows, buffer, weights, bias, plan, n_rows):
+    """rows (n_rows, width, groups * blocks * block) from buffer (r, row_width, c).
+
+    weights (groups, blocks, K, block), bias (groups, blocks, block).
+    """
     width, filters = rows.shape[1], rows.shape[2]
     row_width, channels = buffer.shape[1], buffer.shape[2]
     groups, blocks, products, block = weights.shape
+    down, across = plan.stride_h * row_width * channels, plan.stride_w * channels
     for g in range(groups):
         for b in range(blocks):
             part = g * blocks + b
@@ -124,28 +131,28 @@ def convolve_rows(rows, buffer, weights, bias, runs, run_length, n_rows, stride_
                 for j in range(0, width, PIXELS):
                     multiply_block(
                         rows, (i * width + j) * filters + part * block, filters,
-                        buffer, (i * stride_h * row_width + j * stride_w) * channels, stride_w * channels,
-                        runs[g], run_length, weights, part * products * block, bias, part * block,
+                        buffer, i * down + j * across, across,
+                        plan.runs[g], plan.run_length, weights, part * products * block, bias, part * block,
                     )  # fmt: skip
 
 
 @kernel
-def conv2d_forward(
-    y, x, weights, bias, runs, run_length, row_width, padded_width, n_rows, buffer_rows,
-    stride_h, stride_w, top, left, start, stop,
-):  # fmt: skip
-    """y (n, oh, ow, f) from x (n, h, w, c), weights (groups, blocks, K, block); items are blocks of n_rows rows."""
+def conv2d_forward(y, x, weights, bias, plan, start, stop):
+    """y (n, oh, ow, f) from x (n, h, w, c), weights (groups, blocks, K, block), bias (groups, blocks, block).
+
+    Items are blocks of plan.rows output rows.
+    """
     height, width, filters = y.shape[1], y.shape[2], y.shape[3]
     groups, blocks, block = bias.shape
     own = filters // groups
-    row_blocks = (height + n_rows - 1) // n_rows
-    buffer = np.zeros((buffer_rows, row_width, x.shape[3]), x.dtype)
-    rows = np.empty((n_rows, padded_width, groups * blocks * block), x.dtype)
+    row_blocks = (height + plan.rows - 1) // plan.rows
+    buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
+    rows = np.empty((plan.rows, plan.output_width, groups * blocks * block), x.dtype)
     for item in range(start, stop):
-        n, first = item // row_blocks, item % row_blocks * n_rows
-        present = min(n_rows, height - first)
-        load_rows(buffer, x, n, first * stride_h - top, left)
-        convolve_rows(rows, buffer, weights, bias, runs, run_length, present, stride_h, stride_w)
+        n, first = item // row_blocks, item % row_blocks * plan.rows
+        present = min(plan.rows, height - first)
+        load_rows(buffer, x, n, first * plan.stride_h - plan.top, plan.left)
+        convolve_rows(rows, buffer, weights, bias, plan, present)
         for i in range(present):
             for j in range(width):
                 for g in range(groups):

@@ -22,7 +22,7 @@ def dense(x: Array, weights: Array, bias: Array | None) -> Array:
     y = np.empty((len(x), packed.shape[0] * packed.shape[2]), x.dtype)
     work = len(x) * packed.shape[1] * packed.shape[2]
     run(dense_forward, len(packed), work, y, np.ascontiguousarray(x), packed, padded_bias, np.zeros(1, np.int64))
-    return y[:, : weights.shape[1]]
+    return np.ascontiguousarray(y[:, : weights.shape[1]])
 
 
 @kernel

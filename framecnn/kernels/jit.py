@@ -13,7 +13,7 @@ from typing import Any
 import numba
 import platformdirs
 from llvmlite import binding as llvm
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 
 __all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "is_compiled", "kernel"]
 
@@ -79,13 +79,17 @@ def cache_directory() -> Path | None:
     try:
         folder = Path(platformdirs.user_cache_dir("framecnn")) / "kernels" / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        state = folder.stat()
         tempfile.TemporaryFile(dir=folder).close()
+        return folder if os.name == "nt" or _is_private(folder) else None
     except (OSError, RuntimeError):
         return None
-    private = stat.S_IMODE(state.st_mode) == 0o700 and (os.name == "nt" or state.st_uid == os.getuid())
-    return folder if private else None
+
+
+def _is_private(folder: Path) -> bool:
+    if folder.stat().st_uid != os.getuid():
+        return False
+    folder.chmod(0o700)
+    return stat.S_IMODE(folder.stat().st_mode) == 0o700  # some file systems know no modes
 
 
 def is_compiled() -> bool:
@@ -94,14 +98,29 @@ def is_compiled() -> bool:
     return folder is not None and next(folder.rglob("*.nbc"), None) is not None
 
 
+class _PrivateLocator(InTreeCacheLocator):
+    """Numba keeps compiled code in the private folder and nowhere else."""
+
+    def __init__(self, function: Callable[..., Any], file: str):
+        super().__init__(function, file)
+        self._cache_path = str(cache_directory())
+
+
+class _PrivateCache(CompileResultCacheImpl):
+    _locator_classes = [_PrivateLocator]  # noqa: RUF012, as Numba has it
+
+
 class _KernelCache(FunctionCache):
     """Numba's cache of one function, for which a damaged entry or a full disk is no reason to stop."""
+
+    _impl_class = _PrivateCache
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # whatever unpickling garbage raises
-            self.flush()
+            with suppress(OSError):
+                self.flush()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -123,10 +142,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     -------
     callable
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})(function)
-    folder = cache_directory()
-    if folder is not None:
-        elsewhere, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
-        dispatcher._cache = _KernelCache(function)
-        numba.config.CACHE_DIR = elsewhere
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})(function)
+    if cache_directory() is not None:
+        with suppress(RuntimeError):  # Numba's word for a folder that has vanished or filled up since
+            dispatcher._cache = _KernelCache(function)
     return dispatcher

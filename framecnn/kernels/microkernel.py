@@ -53,11 +53,12 @@ def pack_filters(kernel: Array) -> Array:
 
 
 def _multiply(pixels: int) -> Callable[..., Any]:
-    """Make the intrinsic ``multiply(y, y_at, y_step, x, x_at, x_step, runs, run_length, kernel, kernel_at, bias, bias_at)``.
+    """Make the intrinsic ``multiply`` for so many pixels at a time.
 
-    ``y[y_at + p y_step + f] = bias[bias_at + f] + sum_{r, t} x[x_at + p x_step + runs[r] + t] kernel[kernel_at + ..., f]``
-    for ``p < pixels`` and ``f < filter_block``; the sum goes run by run, t upwards, one fused multiply-add at a time.
-    Positions and steps count elements; arrays are flat or contiguous, and all accesses must lie inside them.
+    For ``p < pixels`` and ``f < filter_block`` it sets ``y[y_at + p y_step + f]`` to ``bias[bias_at + f]`` plus the
+    sum of ``x[x_at + p x_step + runs[r] + t] kernel[kernel_at + (r run_length + t) filter_block + f]``, run by run,
+    t upwards, one fused multiply-add at a time. Positions and steps count elements of contiguous arrays, and all that
+    is read or written must lie inside them.
     """
 
     @intrinsic
@@ -68,12 +69,10 @@ def _multiply(pixels: int) -> Callable[..., Any]:
 
         def generate(context, builder, signature, arguments):
             emit = _Emitter(context, builder, signature.args[0].dtype)
-            place = [
-                emit.pointer(signature.args[i], arguments[i], arguments[i + 1]) for i in (0, 3, 8, 10)
-            ]  # y, x, kernel, bias
+            y, x, kernel, bias = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 3, 8, 10))
             offsets = emit.array(signature.args[6], arguments[6])
             n_runs = builder.extract_value(offsets.shape, 0)
-            emit.products(pixels, *place, arguments[2], arguments[5], offsets.data, n_runs, arguments[7])
+            emit.products(pixels, y, x, kernel, bias, arguments[2], arguments[5], offsets.data, n_runs, arguments[7])
             return context.get_dummy_value()
 
         return signature, generate

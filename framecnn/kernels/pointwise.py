@@ -75,7 +75,7 @@ def activate(x: Array, function: str, slope: float) -> Array:
 
     Shapes: x of any shape, result the same; softmax works along the last axis.
     """
-    y = np.empty_like(x)
+    y = np.empty(x.shape, x.dtype)
     values = x.reshape(-1, x.shape[-1]) if function == "softmax" else x.reshape(-1)
     work = 4 * (x.shape[-1] if function == "softmax" else 1)
     run(FUNCTIONS[function], len(values), work, y.reshape(values.shape), values, x.dtype.type(slope))

@@ -6,12 +6,16 @@ call from inside a chunk, from many Python threads or from a forked child can ne
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import threadpool_limits
+
+from framecnn.typing import Array
 
 __all__ = ["get_num_threads", "ordered_map", "run", "set_num_threads", "single_threaded_blas"]
 
@@ -74,10 +78,9 @@ def _forget_executor() -> None:
 
 
 def _after_fork() -> None:
-    """A child of fork inherits neither threads nor the state of locks."""
-    global _lock, _blas_users, _blas_limits
+    """A child of fork inherits neither threads nor the holders of locks."""
+    global _lock
     _lock = threading.RLock()
-    _blas_users, _blas_limits = 0, None
     _forget_executor()
 
 
@@ -95,6 +98,8 @@ def _pool() -> ThreadPoolExecutor:
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Call `function` on every item with all threads; give the results in the order of the items.
+
+    An exception of `function` is raised here, once the items that were begun have ended; no other is begun.
 
     Parameters
     ----------
@@ -116,8 +121,12 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     numbers = iter(range(len(todo)))  # next() on it is atomic: every number is handed out once
 
     def work() -> None:
-        for number in numbers:
-            results[number] = function(todo[number])
+        try:
+            for number in numbers:
+                results[number] = function(todo[number])
+        except BaseException:
+            deque(numbers, maxlen=0)  # after an error nobody begins another item
+            raise
 
     helpers = min(_num_threads, len(todo)) - 1
     futures = [_pool().submit(work) for _ in range(helpers)] if helpers > 0 else []
@@ -131,8 +140,8 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     return results
 
 
-def run(function: Callable[..., None], n_items: int, work_per_item: float, *arguments: Any) -> None:
-    """Call ``function(*arguments, start, stop)`` over fixed chunks of ``range(n_items)``, with all threads.
+def run(function: Callable[..., None], n_items: int, work_per_item: float, output: Array, *inputs: Any) -> None:
+    """Call ``function(output, *inputs, start, stop)`` over fixed chunks of ``range(n_items)``, with all threads.
 
     Parameters
     ----------
@@ -142,11 +151,21 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, *argu
         Number of items.
     work_per_item : float
         Multiply-adds an item costs; decides how many make a chunk.
-    *arguments
-        What the kernel takes before ``start`` and ``stop``.
+    output : array
+        What the kernel writes.
+    *inputs
+        What it takes besides. All arrays go in read-only, so that whether the caller's are does not decide which of
+        two compiled kernels runs.
     """
     grain = max(1, round(CHUNK_WORK / max(1.0, work_per_item)))
-    ordered_map(lambda start: function(*arguments, start, min(n_items, start + grain)), range(0, n_items, grain))
+    fixed = [_read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
+    ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @contextmanager

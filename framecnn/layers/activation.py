@@ -3,11 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from framecnn import kernels
-from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, check_choice
+from framecnn.layers.base import Case, Layer, check_choice, check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["ActivationLayer"]
@@ -56,11 +53,7 @@ class ActivationLayer(Layer):
 
     def __post_init__(self) -> None:
         check_choice("ActivationLayer", "function", self.function, tuple(kernels.FUNCTIONS))
-        if not isinstance(self.negative_slope, int | float) or not np.isfinite(self.negative_slope):
-            raise ShapeError(
-                f"ActivationLayer: expected negative_slope as a finite number, got {self.negative_slope!r}"
-            )
-        self._set(negative_slope=float(self.negative_slope))
+        self._set(negative_slope=check_number("ActivationLayer", "negative_slope", self.negative_slope))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)

@@ -1,5 +1,7 @@
 """What every layer is: frozen settings, a shape law, parameters in a dict, a forward pass."""
 
+import sys
+from collections import UserDict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
@@ -13,6 +15,7 @@ from framecnn.typing import Array, Shape
 __all__ = ["Case", "Layer", "Param", "Params"]
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+REAL = "fiub"  # kinds of dtypes
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Case:
     input_shape: Shape
 
 
-class Params(dict[str, Array]):
-    """Parameters by name; what is assigned is checked against the layer's shapes and cast to its dtype."""
+class Params(UserDict[str, Array]):
+    """Parameters by name; what is assigned is checked against the layer's shapes and copied in its dtype."""
 
     def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
         self._who, self._specs, self._dtype = who, specs, dtype
@@ -47,9 +50,12 @@ class Params(dict[str, Array]):
         if name not in self._specs:
             raise ShapeError(f"{self._who}: expected one of the parameters {sorted(self._specs)}, got {name!r}")
         expected = self._specs[name].shape
-        if np.shape(value) != expected:
-            raise ShapeError(f"{self._who}: expected {name} of shape {expected}, got {np.shape(value)}")
-        super().__setitem__(name, np.ascontiguousarray(value, self._dtype))
+        value = np.asarray(value)
+        if value.shape != expected or value.dtype.kind not in REAL:
+            raise ShapeError(
+                f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
+            )
+        super().__setitem__(name, np.array(value, self._dtype, order="C"))
 
 
 class Layer:
@@ -125,18 +131,13 @@ class Layer:
         """Settle shapes and dtype without drawing anything; give what :meth:`assign` must be given."""
         if np.dtype(dtype) not in DTYPES:
             raise ShapeError(f"{self._who}: expected dtype float32 or float64, got {np.dtype(dtype)}")
-        input_shape = tuple(int(n) for n in input_shape)
-        if not input_shape or min(input_shape) < 1:
-            raise ShapeError(f"{self._who}: expected an input shape of positive sizes, got {input_shape}")
-        state = {"input_shape": input_shape, "output_shape": self.infer_shape(input_shape), "dtype": np.dtype(dtype)}
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+        input_shape = check_sizes(self._who, "input_shape", input_shape)
+        self._set(input_shape=input_shape, output_shape=self.infer_shape(input_shape), dtype=np.dtype(dtype))
         return self.param_specs(input_shape)
 
     def assign(self, values: Mapping[str, Array]) -> Self:
         """Set all parameters of a prepared layer; a ShapeError where a name or shape differs."""
-        params = Params(self._who, self.param_specs(self.input_shape), self.dtype, values)
-        object.__setattr__(self, "params", params)
+        self._set(params=Params(self._who, self.param_specs(self.input_shape), self.dtype, values))
         return self
 
     def __call__(self, x: Array) -> Array:
@@ -155,12 +156,12 @@ class Layer:
         ShapeError
             If the layer is not built, or `x` does not fit it.
         """
-        return self.forward(check_batch(self._who, x, self._built.input_shape, self.dtype))
+        return self.forward(check_batch(self._who, x, self.built().input_shape, self.dtype))
 
     @property
     def n_params(self) -> int:
         """Number of values in all parameters."""
-        return sum(value.size for value in self._built.params.values())
+        return sum(value.size for value in self.built().params.values())
 
     @property
     def config(self) -> dict[str, Any]:
@@ -177,7 +178,7 @@ class Layer:
         FormatError
             If the class is unknown or a setting does not fit.
         """
-        settings = dict(config)
+        settings = dict(config) if isinstance(config, Mapping) else {}
         name = settings.pop("layer", None)
         if not isinstance(name, str) or name not in Layer.registry:
             raise FormatError(f"layer: expected one of {', '.join(sorted(Layer.registry))}, got {name!r}")
@@ -190,8 +191,8 @@ class Layer:
     def _who(self) -> str:
         return type(self).__name__
 
-    @property
-    def _built(self) -> Self:
+    def built(self) -> Self:
+        """Give the layer itself; a ShapeError where it has not been built."""
         if not hasattr(self, "params"):
             raise ShapeError(
                 f"{self._who}: expected a built layer, got one without parameters; call build(input_shape)"
@@ -199,19 +200,25 @@ class Layer:
         return self
 
     def _set(self, **settings: Any) -> None:
-        """Normalise settings of the frozen dataclass from ``__post_init__``."""
+        """Write into the frozen dataclass: settings as ``__post_init__`` normalises them, and what is built."""
         for name, value in settings.items():
             object.__setattr__(self, name, value)
 
 
 def check_batch(who: str, x: Any, shape: Shape, dtype: np.dtype) -> Array:
     """Give `x` as a contiguous array (n, *shape) of `dtype`; a ShapeError where it does not fit."""
+    check_batch_shape(who, x, shape)
     x = np.asarray(x)
-    if x.dtype.kind not in "fiub":
+    if x.dtype.kind not in REAL:
         raise ShapeError(f"{who}: expected real numbers, got dtype {x.dtype}")
-    if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
-        raise ShapeError(f"{who}: expected x of shape (n, {', '.join(map(str, shape))}), got {x.shape}")
     return np.ascontiguousarray(x, dtype)
+
+
+def check_batch_shape(who: str, x: Any, shape: Shape) -> None:
+    """A ShapeError unless `x` is (n, *shape); lazily decoded frames are asked for their shape only."""
+    received = np.shape(x)
+    if len(received) != len(shape) + 1 or received[1:] != shape:
+        raise ShapeError(f"{who}: expected x of shape (n, {', '.join(map(str, shape))}), got {received}")
 
 
 def check_frame(who: str, input_shape: Shape) -> tuple[int, int, int]:
@@ -221,6 +228,14 @@ def check_frame(who: str, input_shape: Shape) -> tuple[int, int, int]:
     return input_shape[0], input_shape[1], input_shape[2]
 
 
+def check_sizes(who: str, name: str, value: Any) -> Shape:
+    """Give a tuple of positive whole numbers; a ShapeError for anything else."""
+    sizes = tuple(value) if np.iterable(value) else ()
+    if not sizes:
+        raise ShapeError(f"{who}: expected {name} as positive whole numbers, got {value!r}")
+    return tuple(check_count(who, f"every size of {name}", size) for size in sizes)
+
+
 def check_count(who: str, name: str, value: Any) -> int:
     """Give a positive whole number; a ShapeError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
@@ -228,7 +243,21 @@ def check_count(who: str, name: str, value: Any) -> int:
     return int(value)
 
 
-def check_choice(who: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_number(who: str, name: str, value: Any) -> float:
+    """Give a finite number; a ShapeError for anything else."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not abs(value) <= sys.float_info.max:
+        raise ShapeError(f"{who}: expected {name} as a finite number, got {value!r}")
+    return float(value)
+
+
+def check_initial(who: str, use_bias: Any, kernel_initializer: Any) -> None:
+    """A ShapeError unless the settings that say how a layer begins are known ones."""
+    check_choice(who, "use_bias", use_bias, (True, False))
+    check_choice(who, "kernel_initializer", kernel_initializer, initializers.NAMES)
+
+
+def check_choice(who: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """A ShapeError unless `value` is one of `choices`."""
     if value not in choices:
-        raise ShapeError(f"{who}: expected {name} as one of {', '.join(choices)}, got {value!r}")
+        raise ShapeError(f"{who}: expected {name} as one of {', '.join(map(str, choices))}, got {value!r}")

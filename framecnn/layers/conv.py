@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, Param, check_count, check_frame
+from framecnn.layers.base import Case, Layer, Param, check_count, check_frame, check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -57,10 +57,10 @@ class ConvLayer(Layer):
 
     filters: int
     _: KW_ONLY
-    kernel_size: int | tuple[int, int]
-    strides: int | tuple[int, int] = 1
+    kernel_size: geometry.PairSetting
+    strides: geometry.PairSetting = 1
     padding: geometry.Padding = "valid"
-    dilation_rate: int | tuple[int, int] = 1
+    dilation_rate: geometry.PairSetting = 1
     groups: int = 1
     use_bias: bool = True
     kernel_initializer: str = "glorot_uniform"
@@ -75,6 +75,7 @@ class ConvLayer(Layer):
     )
 
     def __post_init__(self) -> None:
+        check_initial("ConvLayer", self.use_bias, self.kernel_initializer)
         self._set(
             filters=check_count("ConvLayer", "filters", self.filters),
             kernel_size=geometry.pair(self.kernel_size, "ConvLayer", "kernel_size"),
@@ -100,23 +101,15 @@ class ConvLayer(Layer):
 
     def forward(self, x: Array) -> Array:
         output, border = self._window(x.shape[1:3])
-        return kernels.conv2d(
-            x,
-            self.params["kernel"],
-            self.params.get("bias"),
-            self.strides,
-            border,
-            output,
-            self.dilation_rate,
-            self.groups,
-        )
+        kernel, bias = self.params["kernel"], self.params.get("bias")
+        return kernels.conv2d(x, kernel, bias, self.strides, border, output, self.dilation_rate, self.groups)
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         window = self.kernel_size[0] * self.kernel_size[1]
         return rows * columns * window * (input_shape[2] // self.groups) * self.filters
 
-    def _window(self, frame: tuple[int, int]) -> tuple[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]:
+    def _window(self, frame: geometry.Pair) -> tuple[geometry.Pair, geometry.Border]:
         return geometry.window_output(
             frame, self.kernel_size, self.strides, self.dilation_rate, self.padding, "ConvLayer"
         )

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from framecnn import kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, Param, check_count
+from framecnn.layers.base import Case, Layer, Param, check_count, check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]
@@ -54,6 +54,7 @@ class DenseLayer(Layer):
     cases: ClassVar = (Case({"units": 7}, (13,)), Case({"units": 33, "use_bias": False}, (40,)))
 
     def __post_init__(self) -> None:
+        check_initial("DenseLayer", self.use_bias, self.kernel_initializer)
         self._set(units=check_count("DenseLayer", "units", self.units))
 
     def infer_shape(self, input_shape: Shape) -> Shape:

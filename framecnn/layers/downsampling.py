@@ -44,7 +44,7 @@ class DownsamplingLayer(Layer):
     array([3.], dtype=float32)
     """
 
-    factor: int | tuple[int, int]
+    factor: geometry.PairSetting
     _: KW_ONLY
     mode: str = "mean"
 
@@ -68,8 +68,6 @@ class DownsamplingLayer(Layer):
         (rows, columns), (down, across) = self.infer_shape(x.shape[1:])[:2], self.factor
         if self.mode == "stride":
             return np.ascontiguousarray(x[:, : rows * down : down, : columns * across : across])
-        blocks = [
-            geometry.window_pixels(length, output, factor, factor, 1, 0)
-            for length, output, factor in zip(x.shape[1:3], (rows, columns), self.factor, strict=True)
-        ]
-        return kernels.pool2d(x, *blocks, "average")
+        row_blocks = geometry.window_pixels(x.shape[1], rows, down, down, 1, 0)
+        column_blocks = geometry.window_pixels(x.shape[2], columns, across, across, 1, 0)
+        return kernels.pool2d(x, row_blocks, column_blocks, "average")

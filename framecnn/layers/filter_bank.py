@@ -7,7 +7,7 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, Param, check_count, check_frame
+from framecnn.layers.base import Case, Layer, Param, check_count, check_frame, check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]
@@ -17,7 +17,11 @@ __all__ = ["FilterBankLayer"]
 class FilterBankLayer(Layer):
     r"""Respond to each window by its pattern, whatever its brightness and contrast.
 
-    .. math:: y_{tf} = \max\left(0,\; kernel_f \cdot \frac{window - mean}{\sqrt{variance + contrast}} + bias_f - threshold_t\right)
+    .. math::
+
+        y_{tf} = \max\left(
+            0,\; kernel_f \cdot \frac{window - mean}{\sqrt{variance + contrast}} + bias_f - threshold_t
+        \right)
 
     Mean and variance are those of the window's own kh kw c values. Whitening, which learned filters need, is folded
     into kernel and bias (:mod:`framecnn.filters`).
@@ -61,8 +65,8 @@ class FilterBankLayer(Layer):
 
     filters: int
     _: KW_ONLY
-    kernel_size: int | tuple[int, int]
-    strides: int | tuple[int, int] = 1
+    kernel_size: geometry.PairSetting
+    strides: geometry.PairSetting = 1
     contrast: float = 10.0
     thresholds: tuple[float, ...] = (0.25, 0.75)
 
@@ -73,16 +77,17 @@ class FilterBankLayer(Layer):
 
     def __post_init__(self) -> None:
         thresholds = tuple(self.thresholds) if np.iterable(self.thresholds) else ()
-        if not thresholds or not all(isinstance(t, int | float) and np.isfinite(t) for t in thresholds):
+        if not thresholds:
             raise ShapeError(f"FilterBankLayer: expected thresholds as finite numbers, got {self.thresholds!r}")
-        if not isinstance(self.contrast, int | float) or not 0 < self.contrast < np.inf:
+        contrast = check_number("FilterBankLayer", "contrast", self.contrast)
+        if contrast <= 0:
             raise ShapeError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
         self._set(
             filters=check_count("FilterBankLayer", "filters", self.filters),
             kernel_size=geometry.pair(self.kernel_size, "FilterBankLayer", "kernel_size"),
             strides=geometry.pair(self.strides, "FilterBankLayer", "strides"),
-            contrast=float(self.contrast),
-            thresholds=tuple(float(t) for t in thresholds),
+            contrast=contrast,
+            thresholds=tuple(check_number("FilterBankLayer", "every threshold", t) for t in thresholds),
         )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
@@ -94,20 +99,22 @@ class FilterBankLayer(Layer):
         return {"kernel": Param(kernel, "glorot_uniform"), "bias": Param((self.filters,), "zeros")}
 
     def forward(self, x: Array) -> Array:
-        return kernels.filter_bank(x, *self._arguments(x))
+        kernel, bias = self.params["kernel"], self.params["bias"]
+        output = self._positions(x.shape[1:3])
+        return kernels.filter_bank(x, kernel, bias, self.strides, output, self.contrast, self.thresholds)
 
-    def forward_average(self, x: Array, grid: tuple[int, int]) -> Array:
+    def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
         """Give the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
-        return kernels.filter_bank_average(x, *self._arguments(x), grid)
+        kernel, bias = self.params["kernel"], self.params["bias"]
+        output = self._positions(x.shape[1:3])
+        rows, columns = map(geometry.adaptive_cells, output, grid)
+        return kernels.filter_bank_average(
+            x, kernel, bias, self.strides, output, self.contrast, self.thresholds, rows, columns
+        )
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         return rows * columns * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] * self.filters
 
-    def _arguments(self, x: Array) -> tuple:
-        output = self._positions(x.shape[1:3])
-        return self.params["kernel"], self.params["bias"], self.strides, output, self.contrast, self.thresholds
-
-    def _positions(self, frame: tuple[int, int]) -> tuple[int, int]:
-        window = (frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")
-        return geometry.window_output(*window)[0]
+    def _positions(self, frame: geometry.Pair) -> geometry.Pair:
+        return geometry.window_output(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")[0]

@@ -1,9 +1,8 @@
 """From maps to rows of features."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
 
 from framecnn.layers.base import Case, Layer
 from framecnn.typing import Array, Shape
@@ -32,7 +31,7 @@ class FlatteningLayer(Layer):
     cases: ClassVar = (Case({}, (3, 4, 2)), Case({}, (5,)))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        return (int(np.prod(input_shape)),)
+        return (math.prod(input_shape),)
 
     def forward(self, x: Array) -> Array:
         return x.reshape(len(x), self.infer_shape(x.shape[1:])[0])

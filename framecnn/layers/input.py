@@ -3,10 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer
+from framecnn.layers.base import Case, Layer, check_number, check_sizes
 from framecnn.typing import Array, Shape
 
 __all__ = ["InputLayer"]
@@ -51,12 +49,9 @@ class InputLayer(Layer):
     cases: ClassVar = (Case({"shape": (5, 7, 3), "scale": 0.25}, (5, 7, 3)), Case({"shape": (4,)}, (4,)))
 
     def __post_init__(self) -> None:
-        shape = tuple(self.shape) if np.iterable(self.shape) else ()
-        if not shape or not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
-            raise ShapeError(f"InputLayer: expected shape as positive whole numbers, got {self.shape!r}")
-        if not isinstance(self.scale, int | float) or not np.isfinite(self.scale):
-            raise ShapeError(f"InputLayer: expected scale as a finite number, got {self.scale!r}")
-        self._set(shape=tuple(int(n) for n in shape), scale=float(self.scale))
+        self._set(
+            shape=check_sizes("InputLayer", "shape", self.shape), scale=check_number("InputLayer", "scale", self.scale)
+        )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if tuple(input_shape) != self.shape:

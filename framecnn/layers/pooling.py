@@ -53,11 +53,11 @@ class PoolingLayer(Layer):
     array([4., 8.], dtype=float32)
     """
 
-    pool_size: int | tuple[int, int]
+    pool_size: geometry.PairSetting
     _: KW_ONLY
-    strides: int | tuple[int, int] | None = None
+    strides: geometry.PairSetting = None
     padding: geometry.Padding = "valid"
-    dilation_rate: int | tuple[int, int] = 1
+    dilation_rate: geometry.PairSetting = 1
     mode: str = "max"
 
     cases: ClassVar = (
@@ -78,8 +78,7 @@ class PoolingLayer(Layer):
             padding=geometry.as_padding(self.padding, "PoolingLayer"),
             dilation_rate=geometry.pair(self.dilation_rate, "PoolingLayer", "dilation_rate"),
         )
-        adaptive = self.mode.startswith("adaptive")
-        if adaptive and (self.strides, self.padding, self.dilation_rate) != (pool_size, "valid", (1, 1)):
+        if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (pool_size, "valid", (1, 1)):
             raise ShapeError(
                 f"PoolingLayer: expected no strides, padding or dilation_rate with mode={self.mode!r}, "
                 f"got {self.strides}, {self.padding!r} and {self.dilation_rate}"
@@ -87,26 +86,32 @@ class PoolingLayer(Layer):
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = check_frame("PoolingLayer", input_shape)
-        return (*(len(starts) for starts, _, _ in self.windows((height, width))), channels)
-
-    def windows(self, frame: tuple[int, int]) -> tuple[geometry.Windows, geometry.Windows]:
-        """Give the pixels of the windows along rows and columns, as :mod:`framecnn.geometry` lists them."""
-        if self.mode.startswith("adaptive"):
-            rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
-            return rows, columns
-        output, border = geometry.window_output(
-            frame, self.pool_size, self.strides, self.dilation_rate, self.padding, "PoolingLayer"
-        )
-        before = (border[0][0], border[1][0])
-        axes = zip(frame, output, self.pool_size, self.strides, self.dilation_rate, before, strict=True)
-        rows, columns = (geometry.window_pixels(*axis) for axis in axes)
-        for starts, stops, _ in (rows, columns):
-            if (starts >= stops).any():
+        if self._adaptive:
+            return (*self.pool_size, channels)
+        output, border = self._window((height, width))
+        for length, sides, size, step in zip((height, width), border, self.pool_size, self.dilation_rate, strict=True):
+            if max(sides) > (size - 1) * step or (size > 1 and step > length):
                 raise ShapeError(
-                    f"PoolingLayer: expected every window to meet the frame {frame[0]}x{frame[1]}, "
-                    f"got padding {self.padding!r} wider than pool_size {self.pool_size}"
+                    f"PoolingLayer: expected every window to meet the frame {height}x{width}, got pool_size "
+                    f"{self.pool_size}, dilation_rate {self.dilation_rate}, padding {self.padding!r}; use less of them"
                 )
-        return rows, columns
+        return (*output, channels)
 
     def forward(self, x: Array) -> Array:
-        return kernels.pool2d(x, *self.windows(x.shape[1:3]), self.mode.removeprefix("adaptive_"))
+        frame = x.shape[1:3]
+        if self._adaptive:
+            rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
+        else:
+            output, ((top, _), (left, _)) = self._window(frame)
+            axes = zip(frame, output, self.pool_size, self.strides, self.dilation_rate, (top, left), strict=True)
+            rows, columns = (geometry.window_pixels(*axis) for axis in axes)
+        return kernels.pool2d(x, rows, columns, self.mode.removeprefix("adaptive_"))
+
+    @property
+    def _adaptive(self) -> bool:
+        return self.mode.startswith("adaptive")
+
+    def _window(self, frame: geometry.Pair) -> tuple[geometry.Pair, geometry.Border]:
+        return geometry.window_output(
+            frame, self.pool_size, self.strides, self.dilation_rate, self.padding, "PoolingLayer"
+        )
