@@ -26,8 +26,8 @@ def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
         raise ValueError(f"{who}: expected a label a sample, got {n_samples} samples and {len(y)} labels")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{who}: expected finite labels, got NaN or infinity")
-    check_classification_targets(y)
     try:
+        check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
     except TypeError as error:
         kinds = ", ".join(sorted({type(label).__name__ for label in y}))

@@ -49,12 +49,11 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     n_folds = min(N_FOLDS, n_groups, sizes.max())
     if n_folds < 2:
         return []
-    rows = np.arange(len(codes))
-    if n_groups < len(codes) or sizes[sizes > 0].min() < n_folds:  # StratifiedKFold would warn of a rare class
-        folding, own = StratifiedGroupKFold, rows if groups is None else groups
+    strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns of classes that are rarer
+    if n_groups == len(codes):
+        splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata)
     else:
-        folding, own = StratifiedKFold, None
-    splits = folding(n_folds, shuffle=True, random_state=seed).split(rows, codes, own)
+        splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata, groups)
     return [held_out for _, held_out in splits if len(held_out)]
 
 

@@ -1,0 +1,66 @@
+"""Products and distances have the same bits on one thread and on two."""
+
+import numpy as np
+import pytest
+
+from framecnn.kernels.linalg import blocked_product, lower_gram, squared_distances
+from framecnn.kernels.threads import get_num_threads, set_num_threads
+
+
+def on_threads(n, function, *arguments):
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        return function(*arguments)
+    finally:
+        set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_of_whole_numbers_are_exact(dtype):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-9, 10, (1100, 37)), rng.integers(-9, 10, (37, 5))
+    product = blocked_product(a.astype(dtype), b.astype(dtype))
+    assert product.dtype == dtype
+    np.testing.assert_array_equal(product, a @ b)
+
+
+def test_a_product_has_the_wider_dtype():
+    a, b = np.ones((3, 2), np.float32), np.full((2, 1), 1 / 3)
+    np.testing.assert_array_equal(blocked_product(a, b), np.full((3, 1), 2 / 3))
+
+
+@pytest.mark.parametrize("shape", [(1100, 37), (37, 5000), (1, 1)])
+def test_the_lower_triangle_of_a_gram_matrix_is_exact_for_whole_numbers(shape):
+    a = np.random.default_rng(0).integers(-9, 10, shape)
+    np.testing.assert_array_equal(np.tril(lower_gram(a.astype(np.float32))), np.tril(a @ a.T))
+    np.testing.assert_array_equal(np.tril(lower_gram(a.T.astype(np.float32))), np.tril(a.T @ a))
+
+
+def test_the_error_of_a_gram_matrix_does_not_grow_with_the_number_of_terms():
+    a = np.full((1, 1_000_000), 0.1, np.float32)
+    exact = 1_000_000 * float(a[0, 0]) ** 2
+    assert abs(lower_gram(a)[0, 0] - exact) < 2048 * np.finfo(np.float32).eps * exact
+    assert abs(np.cumsum(a[0] ** 2)[-1] - exact) > 2048 * np.finfo(np.float32).eps * exact
+
+
+def test_distances_are_sums_of_squared_differences():
+    rng = np.random.default_rng(0)
+    x, centres = rng.normal(size=(50, 7)).astype(np.float32), rng.normal(size=(3, 7)).astype(np.float32)
+    differences = x[:, None].astype(np.float64) - centres
+    np.testing.assert_allclose(squared_distances(x, centres), (differences**2).sum(axis=2), rtol=1e-14)
+
+
+def test_a_point_lies_on_itself_and_far_points_have_finite_distances():
+    x = np.array([[1e30, -1e30]], np.float32)
+    assert squared_distances(x, x)[0, 0] == 0
+    assert np.isfinite(squared_distances(x, np.zeros_like(x))).all()
+
+
+def test_results_have_the_same_bits_on_one_and_two_threads_and_for_a_row_alone():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2000, 60)).astype(np.float32), rng.normal(size=(60, 90)).astype(np.float32)
+    for function, arguments in [(blocked_product, (x, y)), (lower_gram, (x,)), (squared_distances, (x, y.T))]:
+        one, two = on_threads(1, function, *arguments), on_threads(2, function, *arguments)
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(squared_distances(x[7:8], y.T), squared_distances(x, y.T)[7:8])

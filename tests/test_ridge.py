@@ -1,0 +1,169 @@
+"""Left-out scores in closed form are what refitting without the fold would give."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framecnn.estimators.ridge import (
+    FALLBACK,
+    N_SPLITS,
+    SHRINKAGES,
+    centre_accuracy,
+    choose_shrinkage,
+    folds_by_group,
+    ridge,
+)
+
+
+def problem(n_samples, n_features, dtype=np.float64, signal=1.0, n_classes=3):
+    """Features and targets of mean zero, class numbers, groups of up to four rows."""
+    rng = np.random.default_rng(0)
+    codes = np.arange(n_samples) % n_classes
+    features = rng.normal(size=(n_samples, n_features)) + signal * rng.normal(size=(n_classes, n_features))[codes]
+    groups = np.arange(n_samples) // (4 * n_classes) * n_classes + codes
+    indicators = np.eye(n_classes)[codes]
+    return (features - features.mean(axis=0)).astype(dtype), indicators - indicators.mean(axis=0), codes, groups
+
+
+def solve(features, targets, penalty):
+    """The definition: the normal equations of ridge regression."""
+    features = features.astype(np.float64)
+    return np.linalg.solve(features.T @ features + penalty * np.eye(features.shape[1]), features.T @ targets)
+
+
+def penalty_of(features, shrinkage):
+    return shrinkage * (features.astype(np.float64) ** 2).sum() / len(features)
+
+
+WIDE_AND_TALL = [(40, 90), (90, 15), (30, 30)]
+
+
+@pytest.mark.parametrize(("n_samples", "n_features"), WIDE_AND_TALL)
+@pytest.mark.parametrize("shrinkage", [0.001, 0.3])
+def test_weights_solve_the_normal_equations(n_samples, n_features, shrinkage):
+    features, targets, _, _ = problem(n_samples, n_features)
+    weights, scores = ridge(features, targets, shrinkage, folds=[])
+    expected = solve(features, targets, penalty_of(features, shrinkage))
+    np.testing.assert_allclose(weights, expected, atol=1e-9)
+    np.testing.assert_allclose(scores, features @ expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n_samples", "n_features"), WIDE_AND_TALL)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-8), (np.float32, 1e-4)])
+def test_scores_of_a_fold_left_out_are_those_of_a_refit_without_it(n_samples, n_features, dtype, tolerance):
+    features, targets, codes, groups = problem(n_samples, n_features, dtype)
+    folds = folds_by_group(codes, groups, seed=0)
+    _, scores = ridge(features, targets, 0.01, folds)
+    penalty = penalty_of(features, 0.01)
+    for rows in folds:
+        kept = np.setdiff1d(np.arange(n_samples), rows)
+        refit = features[rows] @ solve(features[kept], targets[kept], penalty)
+        np.testing.assert_allclose(scores[rows], refit, atol=tolerance)
+
+
+def test_primal_and_dual_agree():
+    features, targets, codes, groups = problem(60, 20)
+    folds = folds_by_group(codes, groups, seed=0)
+    wide = np.hstack([features, np.zeros((60, 60))])  # the same geometry with more features than samples
+    for shrinkage in SHRINKAGES:
+        primal, primal_scores = ridge(features, targets, shrinkage, folds)
+        dual, dual_scores = ridge(wide, targets, shrinkage, folds)
+        np.testing.assert_allclose(primal, dual[:20], atol=1e-10)
+        np.testing.assert_allclose(primal_scores, dual_scores, atol=1e-10)
+    assert choose_shrinkage(features, targets, codes, groups, 0) == choose_shrinkage(wide, targets, codes, groups, 0)
+
+
+@pytest.mark.parametrize(("n_samples", "n_features"), WIDE_AND_TALL)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_decomposition_tells_what_refits_for_every_shrinkage_tell(n_samples, n_features, dtype):
+    features, targets, codes, groups = problem(n_samples, n_features, dtype, signal=0.3)
+    accuracies = {}
+    for shrinkage in SHRINKAGES:
+        found = []
+        for number in range(N_SPLITS):
+            folds = folds_by_group(codes, groups, 5 + number)
+            _, scores = ridge(features, targets, shrinkage, folds)
+            found += [centre_accuracy(scores, codes, rows) for rows in folds]
+        accuracies[shrinkage] = np.mean(found)
+    chosen = choose_shrinkage(features, targets, codes, groups, seed=5)
+    assert chosen.accuracy == pytest.approx(max(accuracies.values()), abs=1e-12)
+    assert accuracies[chosen.shrinkage] == pytest.approx(chosen.accuracy, abs=1e-12)
+    assert min(accuracies.values()) < chosen.accuracy < 1
+    assert 0 < chosen.standard_error < 0.5
+
+
+def test_of_equally_good_shrinkages_the_largest_is_chosen():
+    features, targets, codes, groups = problem(48, 10)
+    apart = features + 100 * np.eye(3, 10)[codes]
+    chosen = choose_shrinkage(apart - apart.mean(axis=0), targets, codes, groups, seed=0)
+    assert (chosen.shrinkage, chosen.accuracy, chosen.standard_error) == (max(SHRINKAGES), 1, 0)
+
+
+def test_noise_wants_more_shrinkage_than_signal():
+    rng = np.random.default_rng(0)
+    codes = np.arange(120) % 2
+    targets = np.eye(2)[codes] - 0.5
+    direction = np.zeros((120, 200))
+    direction[:, 0] = 4 * (codes - 0.5)
+    noisy = direction + rng.normal(size=(120, 200))
+    chosen = choose_shrinkage(noisy - noisy.mean(axis=0), targets, codes, None, seed=0)
+    assert chosen.shrinkage >= 0.03
+
+
+def test_features_that_never_vary_give_zero_scores():
+    _, targets, codes, groups = problem(24, 5)
+    for shape in [(24, 5), (24, 50)]:
+        weights, scores = ridge(np.zeros(shape), targets, 0.03, folds_by_group(codes, groups, 0))
+        assert not weights.any()
+        np.testing.assert_array_equal(scores, 0)
+        assert np.isfinite(choose_shrinkage(np.zeros(shape), targets, codes, groups, 0).accuracy)
+
+
+def test_a_shrinkage_below_rounding_is_refused():
+    features, targets, _, _ = problem(30, 90, np.float32)
+    twins = np.concatenate([features, features])
+    with pytest.raises(ValueError, match="shrinkage: expected enough to outweigh rounding, got 1e-30"):
+        ridge(twins, np.concatenate([targets, targets]), 1e-30, [])
+
+
+def test_nothing_is_chosen_where_no_group_can_be_left_out():
+    features, targets, codes, _ = problem(12, 5)
+    one_group = choose_shrinkage(features, targets, codes, np.zeros(12, int), seed=0)
+    assert one_group.shrinkage == FALLBACK
+    assert np.isnan(one_group.accuracy)
+    assert folds_by_group(np.arange(5), None, seed=0) == []  # a class for every sample
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_folds_share_no_group_and_hold_every_row_once(data):
+    n_groups = data.draw(st.integers(2, 12))
+    groups = np.array(data.draw(st.lists(st.integers(0, n_groups - 1), min_size=4, max_size=40)))
+    codes = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(groups), max_size=len(groups))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folds = folds_by_group(codes, groups, data.draw(st.integers(0, 9)))
+    if folds:
+        assert 2 <= len(folds) <= 4
+        np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(len(groups)))
+        sides = [set(groups[rows]) for rows in folds]
+        assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+def test_folds_without_groups_hold_every_class_alike_and_bear_a_rare_one():
+    codes = np.repeat([0, 1], [40, 20])
+    assert [np.bincount(codes[rows]).tolist() for rows in folds_by_group(codes, None, 0)] == [[10, 5]] * 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folds = folds_by_group(np.array([0] * 9 + [1]), None, 0)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(10))
+
+
+def test_accuracy_is_that_of_the_nearest_class_centre():
+    scores = np.array([[0.0], [1], [2], [10], [11], [1]])
+    codes = np.array([0, 0, 0, 5, 5, 5])  # centres 1 and 22 / 3
+    assert centre_accuracy(scores, codes, np.arange(6)) == 5 / 6
+    assert centre_accuracy(scores, codes, np.array([5])) == 0
