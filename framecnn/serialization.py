@@ -1,45 +1,39 @@
-"""Models as one .safetensors file: tensors and a JSON description. Data only: loading never runs code from the file.
+"""Models as data: what a file describes is built from classes of the registry, and code from a file never runs.
 
-The header is checked before any tensor is read: sizes, order, overlap, duplicate keys. Then the description builds
-classes of the registry, tensors must have exactly the shapes that these expect, and every number must be finite.
+:mod:`framecnn.model_file` reads and checks the file; here the description builds a model, whose tensors must have
+exactly the shapes that it expects.
 """
 
-import json
+import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from framecnn.atomic import atomic_write
-from framecnn.errors import FormatError
+from framecnn import model_file
+from framecnn.errors import FormatError, ShapeError
 from framecnn.layers import Layer
 from framecnn.model import Sequential
-from framecnn.typing import Array
+from framecnn.typing import Array, Shape
 
-__all__ = ["FORMAT", "load", "save"]
+if TYPE_CHECKING:
+    from framecnn.estimators import FrameClassifier, FrameFeatures, KMeansClassifier
 
-FORMAT = 1
-KEY = "framecnn"
-DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
-MAX_HEADER = 16 * 2**20
-FOREIGN = {
-    b"PK\x03\x04": "a zip archive, as Keras (.keras) and PyTorch (.pt) write them",
-    b"\x89HDF": "an HDF5 file, as older Keras writes them",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
-    b"\x93NUMPY": "a NumPy array",
-}
+__all__ = ["load", "save"]
+
+LARGEST_MAP = 2**28  # values a layer gives for one frame: 1 GiB of float32
+LARGEST_LABELS = 2**26  # bytes of all class names
+LABEL_DTYPES = re.compile(r"\|b1|[<>|][iuf][1248]|[<>]U\d{1,7}|\|O")  # what JSON can give back
 
 FEATURE_ARRAYS = ("mean_", "scale_")
-FEATURE_FACTS = ("mirrored_", "dtype_kind_", "n_features_in_")
 HEAD_ARRAYS = ("cluster_centers_", "cluster_labels_", "prototypes_", "radius_")
 PROJECTION_ARRAYS = ("mean_", "weights_", "offset_")
+
+Description = Mapping[str, Any]
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
@@ -56,9 +50,9 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     TypeError
-        If `model` is neither.
+        If `model` is neither, or its labels are no numbers, bools or strings.
     ValueError
-        If a classifier is not fitted.
+        If it is not built or fitted, holds NaN or infinity, or is too large for :func:`load`.
 
     Examples
     --------
@@ -69,17 +63,16 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     >>> load(path).output_shape
     (1,)
     """
+    from framecnn import __version__
+
     if isinstance(model, Sequential):
-        kind, description, tensors = "Sequential", _describe_network(model), model.state_dict()
-    elif type(model).__name__ == "FrameClassifier":
-        kind, (description, tensors) = "FrameClassifier", _describe_classifier(model)
+        kind, (description, tensors) = "Sequential", _describe_network(model)
     else:
-        raise TypeError(f"save: expected a Sequential or a FrameClassifier, got {type(model).__name__}")
-    versions = {name: version(name) for name in ("framecnn", "numpy", "numba", "scikit-learn")}
-    text = json.dumps({"format": FORMAT, "kind": kind, "versions": versions, **description}, sort_keys=True)
-    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    with atomic_write(path) as temporary:
-        save_file(contiguous, temporary, metadata={KEY: text})
+        kind, (description, tensors) = "FrameClassifier", _describe_classifier(model)
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    _BUILDERS[kind](_plain(description), tensors)  # what could not be loaded is not saved
+    versions = {"framecnn": __version__} | {name: version(name) for name in ("numpy", "numba", "scikit-learn")}
+    model_file.write(path, {"kind": kind, "versions": versions, **description}, tensors)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -92,255 +85,245 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     Sequential or FrameClassifier
-        A classifier predicts as before; what only described its training samples (``head_.labels_``) is not kept.
+        A classifier predicts as before, to the bit; what only describes its training samples (``head_.labels_``) and a
+        `random_state` that is no number are not kept.
 
     Raises
     ------
     FormatError
-        If the file is anything but a whole, consistent model of this or an older format.
+        If the file is anything but a whole, consistent model of this format.
     OSError
         If it cannot be read.
     """
     path = Path(path)
     try:
-        header, body = _read_header(path)
-        description = _description(header)
-        tensors = _read_tensors(path, header, body)
-        build = _BUILDERS[description["kind"]]
-        return build(description, tensors)
+        description, tensors = model_file.read(path)
+        kind = description.get("kind")
+        if kind not in _BUILDERS:
+            raise FormatError(f"expected a model of {' or '.join(_BUILDERS)}, got {kind!r}; save it again")
+        return _BUILDERS[kind](description, tensors)
     except FormatError as error:
-        raise FormatError(f"{path.name}: {error}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        raise FormatError(
-            f"{path.name}: expected a framecnn model, got a description that fits none ({error!r})"
-        ) from error
+        raise FormatError(f"{path.name}: {_shortened(error)}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        reason = _shortened(f"{type(error).__name__}: {error}")
+        raise FormatError(f"{path.name}: expected a framecnn model, got one that cannot be built ({reason})") from error
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Give the checked header, and where the tensors begin."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
-        for magic, name in FOREIGN.items():
-            if start.startswith(magic):
-                raise FormatError(
-                    f"expected a framecnn model (.safetensors), got {name}; train or export one with framecnn"
-                )
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > min(MAX_HEADER, size - 8):
-            raise FormatError(
-                f"expected a .safetensors file, got {size} bytes without a whole header; save the model again"
-            )
-        text = file.read(length)
-    try:
-        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"expected a JSON header, got one that is damaged ({error})") from error
-    if not isinstance(header, dict):
-        raise FormatError(f"expected a JSON object as header, got {type(header).__name__}")
-    return header, 8 + length
+def _shortened(message: object) -> str:
+    text = str(message)
+    return text if len(text) <= 400 else f"{text[:397]}..."
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise FormatError("expected every key once in the header, got one twice")
-    return found
+def _describe_network(network: Sequential) -> tuple[dict[str, Any], dict[str, Array]]:
+    tensors = network.state_dict()
+    layers = [_plain(layer.config) for layer in network.layers]
+    return {"layers": layers, "dtype": network.layers[0].dtype.name}, tensors
 
 
-def _no_constant(name: str) -> None:
-    raise FormatError(f"expected finite numbers in the header, got {name}")
-
-
-def _description(header: dict[str, Any]) -> dict[str, Any]:
-    text = (header.get("__metadata__") or {}).get(KEY)
-    if not isinstance(text, str):
-        raise FormatError("expected a model written by framecnn, got a .safetensors file without its description")
-    description = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    number = description["format"]
-    if isinstance(number, int) and number > FORMAT:
-        raise FormatError(f"expected format {FORMAT}, got format {number} of a newer framecnn; pip install -U framecnn")
-    if number != FORMAT or description["kind"] not in _BUILDERS:
-        raise FormatError(
-            f"expected format {FORMAT} of {', '.join(_BUILDERS)}, got {number!r} of {description['kind']!r}"
-        )
-    return description
-
-
-def _read_tensors(path: Path, header: Mapping[str, Any], body: int) -> dict[str, Array]:
-    """Check that the tensors fill the file without gap or overlap, then read them."""
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    plan = []
-    for name, entry in entries.items():
-        dtype, shape, (start, stop) = DTYPES.get(entry["dtype"]), entry["shape"], entry["data_offsets"]
-        whole = all(type(n) is int and n >= 0 for n in [*shape, start, stop])
-        if dtype is None or not whole or len(shape) > 8 or stop - start != _count(shape) * dtype.itemsize:
-            raise FormatError(f"expected tensor {name!r} of {', '.join(DTYPES)} to fill its place, got {entry}")
-        plan.append((start, stop, name, dtype, shape))
-    plan.sort(key=lambda item: item[:2])
-    edges = [0, *(stop for _, stop, *_ in plan)]
-    if [start for start, *_ in plan] != edges[:-1] or edges[-1] != path.stat().st_size - body:
-        raise FormatError("expected the tensors to fill the file exactly, got gaps, overlaps or a wrong length")
-    tensors = {}
-    with open(path, "rb") as file:
-        file.seek(body)
-        for start, stop, name, dtype, shape in plan:
-            data = file.read(stop - start)
-            if len(data) != stop - start:
-                raise FormatError(f"expected {stop - start} bytes of tensor {name!r}, got {len(data)}")
-            tensors[name] = np.frombuffer(bytearray(data), dtype).reshape(shape)
-            if not np.isfinite(tensors[name]).all():
-                raise FormatError(f"expected finite numbers in tensor {name!r}, got NaN or infinity")
-    return tensors
-
-
-def _count(shape: list[int]) -> int:
-    product = 1
-    for n in shape:
-        product *= n
-    return product
-
-
-def _describe_network(network: Sequential) -> dict[str, Any]:
-    return {"layers": [layer.config for layer in network.layers], "dtype": network.layers[0].dtype.name}
-
-
-def _build_network(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> Sequential:
+def _build_network(description: Description, tensors: Mapping[str, Array]) -> Sequential:
     network = Sequential([Layer.from_config(config) for config in description["layers"]])
+    _check_sizes(network)
     dtype = {"float32": np.float32, "float64": np.float64}[description["dtype"]]
-    if any(tensor.dtype != dtype for tensor in tensors.values()):
-        raise FormatError(f"expected tensors of {description['dtype']}, got others")
+    _expect(all(tensor.dtype == dtype for tensor in tensors.values()), f"tensors of {description['dtype']}")
     return network.load_state_dict(tensors, dtype)
 
 
-def _describe_classifier(classifier: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+def _check_sizes(network: Sequential) -> None:
+    """Refuse layers so wide that a frame would not fit into memory: a few bytes of settings can ask for any border."""
+    shape = network.input_shape
+    for layer in network.layers:
+        shape = layer.infer_shape(shape)
+        if math.prod(shape) > LARGEST_MAP:
+            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {shape}")
+
+
+def _describe_classifier(classifier: "FrameClassifier") -> tuple[dict[str, Any], dict[str, Array]]:
     from sklearn.utils.validation import check_is_fitted
 
+    from framecnn.estimators import FrameClassifier
+
+    if not isinstance(classifier, FrameClassifier):
+        raise TypeError(f"save: expected a Sequential or a FrameClassifier, got {type(classifier).__name__}")
     check_is_fitted(classifier, "head_")
     features, head = classifier.features_, classifier.head_
-    parameters = classifier.get_params()
-    seeded = parameters["random_state"] is None or isinstance(parameters["random_state"], int | np.integer)
-    parameters["random_state"] = _plain(parameters["random_state"]) if seeded else None
-    kept = [*HEAD_ARRAYS, *(PROJECTION_ARRAYS if head.projection else ())]
-    tensors = {f"head/{name.rstrip('_')}": np.asarray(getattr(head, name)) for name in kept}
-    tensors |= {f"features/{name.rstrip('_')}": getattr(features, name) for name in FEATURE_ARRAYS}
+    parameters = _plain(classifier.get_params())
+    if not isinstance(parameters["random_state"], int):
+        parameters["random_state"] = None
+    tensors = _described_arrays(features, "features", FEATURE_ARRAYS) | _described_arrays(head, "head", _kept(head))
+    scales = []
     for number, body in enumerate(features.bodies_, start=1):
-        tensors |= {f"features/scale_{number}/{name}": value for name, value in body.state_dict().items()}
+        scale, state = _describe_network(body)
+        scales.append(scale)
+        tensors |= {f"features/scale_{number}/{name}": value for name, value in state.items()}
     shape = features.frame_shape_
+    frames = None if shape is None else {"shape": shape, "resize": "stretched", "values": features.dtype_kind_}
     description = {
-        "parameters": {name: _plain(value) for name, value in parameters.items()},
-        "classes": {"dtype": classifier.classes_.dtype.str, "values": classifier.classes_.tolist()},
-        "preprocessing": None
-        if shape is None
-        else {
-            "size": _plain(shape[:2]),
-            "channels": int(shape[2]),
-            "resize": "stretched",
-            "values": features.dtype_kind_,
-        },
-        "chosen": {
-            "grid": _plain(classifier.chosen_["grid"]),
-            "shrinkage": _plain(classifier.chosen_["shrinkage"]),
-            "accuracies": [[_plain(grid), accuracy] for grid, accuracy in classifier.chosen_["accuracies"].items()],
-        },
+        "parameters": parameters,
+        "classes": _describe_classes(classifier.classes_),
+        "frames": frames,
         "features": {
-            "grid": _plain(features.grid),
-            "scales": [_describe_network(body) for body in features.bodies_],
-            **{name: _plain(getattr(features, name)) for name in FEATURE_FACTS if hasattr(features, name)},
+            "grid": features.grid,
+            "mirrored": features.mirrored_,
+            "n_features_in": features.n_features_in_,
+            "scales": scales,
         },
         "head": {"temperature": head.temperature_, "shrinkage": getattr(head, "shrinkage_", None)},
+        "accuracies": list(classifier.chosen_["accuracies"].items()),
     }
-    return description, tensors
+    return _plain(description), tensors
+
+
+def _described_arrays(estimator: Any, prefix: str, names: tuple[str, ...]) -> dict[str, Array]:
+    return {f"{prefix}/{name.rstrip('_')}": getattr(estimator, name) for name in names}
+
+
+def _kept(head: "KMeansClassifier") -> tuple[str, ...]:
+    return HEAD_ARRAYS + PROJECTION_ARRAYS if head.projection else HEAD_ARRAYS
+
+
+def _describe_classes(classes: Array) -> dict[str, Any]:
+    values, dtype = classes.tolist(), classes.dtype.str
+    if all(isinstance(value, str | int | float) for value in values):
+        return {"dtype": dtype if LABEL_DTYPES.fullmatch(dtype) else "|O", "values": values}
+    raise TypeError(f"save: expected labels that are numbers, bools or strings, got dtype {classes.dtype}; convert y")
 
 
 def _plain(value: Any) -> Any:
     """Give JSON's own types."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list | np.ndarray):
         return [_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _build_classifier(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> Any:
-    from framecnn.estimators import FrameClassifier, FrameFeatures, KMeansClassifier
+def _build_classifier(description: Description, tensors: Mapping[str, Array]) -> "FrameClassifier":
+    from framecnn.estimators import FrameClassifier
 
+    left = dict(tensors)
     parameters = {name: _tupled(value) for name, value in description["parameters"].items()}
     classifier = FrameClassifier(**parameters)
-    tensors = dict(tensors)
-    facts, preprocessing = description["features"], description["preprocessing"]
-    features = FrameFeatures(
-        parameters["frame_shape"],
-        grid=_tupled(facts["grid"]),
-        filters=parameters["filters"],
-        n_filters=parameters["n_filters"],
-        depth=parameters["depth"],
-        random_state=parameters["random_state"],
-    )
-    features._check_parameters()
-    features.frame_shape_ = None if preprocessing is None else (*preprocessing["size"], preprocessing["channels"])
-    features.mirrored_, features.n_features_in_ = bool(facts["mirrored_"]), int(facts["n_features_in_"])
-    features.bodies_ = []
-    if features.frame_shape_ is not None:
-        features.dtype_kind_ = facts["dtype_kind_"]
-    for number, scale in enumerate(facts["scales"], start=1):
-        prefix = f"features/scale_{number}/"
-        own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
-        features.bodies_.append(_build_network(scale, own))
-        _expect(features.bodies_[-1].input_shape == features.frame_shape_, "every scale to take the frames")
-    for name in FEATURE_ARRAYS:
-        setattr(features, name, tensors.pop(f"features/{name.rstrip('_')}"))
-    n_features = sum(network.output_shape[0] for network in features.networks_) or features.n_features_in_
-    _expect(
-        all(getattr(features, name).shape == (n_features,) for name in FEATURE_ARRAYS), "a mean and scale a feature"
-    )
-    features._n_features_out = n_features
-
-    classes = np.array(description["classes"]["values"], dtype=np.dtype(description["classes"]["dtype"]))
-    _expect(classes.ndim == 1 and len(classes) > 1 and classes.dtype.kind in "iufbU", "two classes or more")
-    head = KMeansClassifier(
-        parameters["clusters_per_class"], projection=parameters["projection"], shrinkage=parameters["shrinkage"]
-    )
-    head._check_parameters()
-    for name in [*HEAD_ARRAYS, *(PROJECTION_ARRAYS if head.projection else ())]:
-        setattr(head, name, tensors.pop(f"head/{name.rstrip('_')}"))
-    _expect(not tensors, "no other tensors")
-    _check_head(head, n_features, len(classes))
-    head.classes_ = classifier.classes_ = classes
-    head.temperature_ = float(description["head"]["temperature"])
-    _expect(0 < head.temperature_ < np.inf, "a positive temperature")
-    if head.projection:
-        head.shrinkage_ = float(description["head"]["shrinkage"])
-    head.n_features_in_, head._n_features_out = n_features, len(head.cluster_centers_)
-    classifier.features_, classifier.head_ = features, head
+    features = classifier.features_ = _build_features(parameters, description, left)
+    head = classifier.head_ = _build_head(parameters, description["head"], left)
+    _expect(not left, "no further tensors")
+    _expect(parameters["grid"] in ("auto", features.grid), "one pooling grid")
+    seed = parameters["random_state"]
+    _expect(seed is None or (type(seed) is int and seed >= 0), "a seed as random_state")
+    classifier.classes_ = head.classes_ = _build_classes(description["classes"])
+    head.n_features_in_ = len(features.mean_)
+    _check_head(head)
+    floats = [features.mean_, features.scale_, head.cluster_centers_]
+    floats += [getattr(head, name) for name in PROJECTION_ARRAYS if head.projection]
+    _expect(len({array.dtype for array in floats}) == 1 and floats[0].dtype.kind == "f", "floats of one dtype")
     classifier.n_features_in_ = features.n_features_in_
-    chosen = description["chosen"]
-    accuracies = {_tupled(grid): float(accuracy) for grid, accuracy in chosen["accuracies"]}
-    classifier.chosen_ = {"grid": _tupled(chosen["grid"]), "shrinkage": chosen["shrinkage"], "accuracies": accuracies}
+    accuracies = {_tupled(grid): _number(accuracy) for grid, accuracy in description["accuracies"]}
+    shrinkage = getattr(head, "shrinkage_", None)
+    classifier.chosen_ = {"grid": features.grid, "shrinkage": shrinkage, "accuracies": accuracies}
     return classifier
 
 
-def _check_head(head: Any, n_features: int, n_classes: int) -> None:
-    n_clusters = len(head.cluster_centers_)
-    width = n_classes if head.projection else n_features
-    shapes = {"cluster_centers_": (n_clusters, width)} | dict.fromkeys(HEAD_ARRAYS[1:], (n_clusters,))
+def _build_features(parameters: Description, description: Description, tensors: dict[str, Array]) -> "FrameFeatures":
+    from framecnn.estimators import FrameFeatures
+
+    facts, frames = description["features"], description["frames"]
+    own = {name: parameters[name] for name in ("frame_shape", "filters", "n_filters", "depth", "random_state")}
+    features = FrameFeatures(grid=_tupled(facts["grid"]), **own)
+    features._check_parameters()
+    features.bodies_ = []
+    for number, scale in enumerate(facts["scales"], start=1):
+        prefix = f"features/scale_{number}/"
+        state = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+        features.bodies_.append(_build_network(scale, state))
+    _take_arrays(features, "features", FEATURE_ARRAYS, tensors)
+    features.mirrored_, features.n_features_in_ = facts["mirrored"], facts["n_features_in"]
+    features._n_features_out = len(features.mean_)
+    features.frame_shape_ = features.bodies_[0].input_shape if features.bodies_ else None
+    _expect((frames is None) == (features.frame_shape_ is None), "scales for frames, none for vectors")
+    if frames is not None:
+        _expect(frames["shape"] == list(features.frame_shape_), "one shape of frames")
+        known = frames["resize"] == "stretched" and frames["values"] in ("whole", "float")
+        _expect(known, "stretched frames of whole or float numbers")
+        features.dtype_kind_ = frames["values"]
+    _check_features(features)
+    return features
+
+
+def _check_features(features: "FrameFeatures") -> None:
+    from framecnn.estimators.features import FINE_GRID
+
+    shape, bodies = features.frame_shape_, features.bodies_
+    _expect(features.frame_shape in (None, shape), "one shape of frames")
+    for body in bodies:
+        fits = body.input_shape == shape and body.output_shape[:-1] == FINE_GRID
+        _expect(fits, f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames")
+    _expect(type(features.mirrored_) is bool and type(features.n_features_in_) is int, "a number of features")
+    _expect(shape is None or features.n_features_in_ == math.prod(shape), "a number of features")
+    n_features = sum(network.output_shape[0] for network in features.networks_) if bodies else features.n_features_in_
+    _expect(features.mean_.shape == features.scale_.shape == (n_features,), "a mean and a scale for every feature")
+    _expect(bool((features.scale_ > 0).all()), "positive scales")
+
+
+def _build_classes(described: Description) -> Array:
+    values = described["values"]
+    _expect(bool(LABEL_DTYPES.fullmatch(described["dtype"])), "labels that are numbers, bools or strings")
+    dtype = np.dtype(described["dtype"])
+    _expect(dtype.itemsize * len(values) <= LARGEST_LABELS, f"labels of at most {LARGEST_LABELS} bytes")
+    classes = np.array(values, dtype)
+    exact = model_file.canonical({"": classes.tolist()}) == model_file.canonical({"": values})
+    _expect(classes.ndim == 1 and exact, f"labels of dtype {dtype}")
+    _expect(len(classes) > 1 and bool((classes[1:] > classes[:-1]).all()), "two labels or more, each once, in order")
+    return classes
+
+
+def _build_head(parameters: Description, described: Description, tensors: dict[str, Array]) -> "KMeansClassifier":
+    from framecnn.estimators import KMeansClassifier
+
+    own = {name: parameters[name] for name in ("clusters_per_class", "projection", "shrinkage", "random_state")}
+    head = KMeansClassifier(**own)
+    head._check_parameters()
+    _take_arrays(head, "head", _kept(head), tensors)
+    head._n_features_out = len(head.cluster_centers_)
+    head.temperature_ = _number(described["temperature"])
+    _expect(head.temperature_ > 0, "a positive temperature")
+    if head.projection:
+        head.shrinkage_ = _number(described["shrinkage"])
+    return head
+
+
+def _check_head(head: "KMeansClassifier") -> None:
+    n_clusters, n_classes, n_features = len(head.cluster_centers_), len(head.classes_), head.n_features_in_
+    shapes: dict[str, Shape] = {"cluster_centers_": (n_clusters, n_classes if head.projection else n_features)}
+    shapes |= dict.fromkeys(HEAD_ARRAYS[1:], (n_clusters,))
     if head.projection:
         shapes |= {"mean_": (n_features,), "weights_": (n_features, n_classes), "offset_": (n_classes,)}
     for name, shape in shapes.items():
-        _expect(getattr(head, name).shape == shape, f"head {name.rstrip('_')} of shape {shape}")
-    labels = head.cluster_labels_
-    whole = all(getattr(head, name).dtype == np.int64 for name in ("cluster_labels_", "prototypes_"))
-    _expect(n_clusters > 0 and whole and labels.min() >= 0 and labels.max() < n_classes, "clusters with a class each")
+        _expect(getattr(head, name).shape == shape, f"head/{name.rstrip('_')} of shape {shape}")
+    labels, prototypes = head.cluster_labels_, head.prototypes_
+    _expect(labels.dtype == prototypes.dtype == np.int64, "whole numbers as labels and prototypes of clusters")
+    _expect(min(labels.min(), prototypes.min()) >= 0 and labels.max() < n_classes, "clusters with a label each")
+    _expect(head.radius_.dtype.kind == "f" and head.radius_.min() >= 0, "clusters with a radius each")
+
+
+def _take_arrays(estimator: Any, prefix: str, names: tuple[str, ...], tensors: dict[str, Array]) -> None:
+    for name in names:
+        setattr(estimator, name, tensors.pop(f"{prefix}/{name.rstrip('_')}"))
+
+
+def _number(value: Any) -> float:
+    _expect(type(value) in (int, float), "a number")
+    return float(value)
 
 
 def _expect(holds: bool, what: str) -> None:
     if not holds:
-        raise FormatError(f"expected {what}, got a model whose parts do not fit together")
+        raise FormatError(f"expected {what}, got a model whose parts do not fit together; save it again")
 
 
 def _tupled(value: Any) -> Any:
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
-_BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Array]], Any]] = {
+_BUILDERS: dict[str, Callable[[Description, Mapping[str, Array]], Any]] = {
     "Sequential": _build_network,
     "FrameClassifier": _build_classifier,
 }

@@ -1,0 +1,218 @@
+"""One .safetensors file: a JSON description and tensors. Reading checks everything that is the same for every model.
+
+The header comes first: sizes, order, overlap, duplicate keys. Then tensors are read, every number must be finite, and a
+digest must find tensors and description as they were saved.
+"""
+
+import hashlib
+import json
+import math
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from framecnn.atomic import atomic_write
+from framecnn.errors import FormatError
+from framecnn.typing import Array, Shape
+
+__all__ = ["FORMAT", "canonical", "read", "write"]
+
+FORMAT = 1
+KEY = "framecnn"
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+LARGEST_HEADER = 16 * 2**20  # bytes
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive, as Keras (.keras), PyTorch (.pt) and NumPy (.npz) write them",
+    b"\x89HDF": "an HDF5 file, as older Keras (.h5) writes them",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x80\x02": "a pickle, as joblib and older PyTorch write them",
+    b"\x80\x03": "a pickle, as joblib writes them",
+    b"\x80\x04": "a pickle, as joblib writes them",
+    b"\x80\x05": "a pickle, as joblib writes them",
+    b"\x93NUMPY": "a NumPy array (.npy)",
+}
+
+
+def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+    """Write a model file atomically; equal content gives equal bytes.
+
+    Parameters
+    ----------
+    path : path
+    description : mapping
+        Of what JSON knows.
+    tensors : mapping of str to array
+        C-contiguous float32, float64 or int64, none of them empty.
+
+    Raises
+    ------
+    ValueError
+        If a tensor holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> write(path, {"kind": "example"}, {"kernel": np.ones((2, 3))})
+    >>> read(path)
+    ({'kind': 'example'}, {'kernel': array([[1., 1., 1.],
+           [1., 1., 1.]])})
+    """
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"save: expected finite numbers, got NaN or infinity in {name}; train the model again")
+    sealed = {"format": FORMAT, "sha256": _digest(description, tensors), **description}
+    with atomic_write(path) as temporary:
+        save_file(dict(tensors), temporary, metadata={KEY: canonical(sealed)})
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read what :func:`write` wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    description : dict
+    tensors : dict of str to array
+
+    Raises
+    ------
+    FormatError
+        If the file is anything else, or not whole.
+    OSError
+        If it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
+        raise FormatError("expected a model file, got a folder or a device; name the file")
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header = _read_header(file, size)
+        description = _description(header)
+        tensors = _read_tensors(file, size, header)
+    if description.pop("sha256", None) != _digest(description, tensors):
+        raise FormatError("expected what was saved, got a file that was damaged or edited; copy or save it again")
+    return description, tensors
+
+
+def canonical(description: Mapping[str, Any]) -> str:
+    """Give the one JSON text of a description.
+
+    Parameters
+    ----------
+    description : mapping
+
+    Returns
+    -------
+    str
+        ASCII, with sorted keys.
+
+    Raises
+    ------
+    ValueError
+        If it holds NaN or infinity, which JSON does not know.
+
+    Examples
+    --------
+    >>> canonical({"b": (1, 2), "a": "é"})
+    '{"a": "\\\\u00e9", "b": [1, 2]}'
+    """
+    return json.dumps(description, sort_keys=True, allow_nan=False)
+
+
+def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
+    """Give the SHA-256 of all that a model file says, whatever its order."""
+    total = hashlib.sha256(canonical(description).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name!a} {tensor.dtype.str} {tensor.shape}".encode())
+        total.update(tensor)  # type: ignore[arg-type]
+    return total.hexdigest()
+
+
+def _read_header(file: BinaryIO, size: int) -> dict[str, Any]:
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(LARGEST_HEADER, size - 8):
+        for magic, name in FOREIGN.items():
+            if start.startswith(magic):
+                raise FormatError(f"expected a framecnn model (.safetensors), got {name}; make one: framecnn train")
+        raise FormatError(
+            f"expected a framecnn model (.safetensors), got {size} bytes without a whole header; copy or save it again"
+        )
+    return _parsed(str(file.read(length), "utf-8", "replace"))
+
+
+def _description(header: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = header.get("__metadata__")
+    text = metadata.get(KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise FormatError(
+            "expected a model that framecnn saved, got a .safetensors file of another program; make one: framecnn train"
+        )
+    description = _parsed(text)
+    number = description.pop("format", None)
+    if type(number) is int and number > FORMAT:
+        raise FormatError(f"expected format {FORMAT}, got format {number} of a newer framecnn; pip install -U framecnn")
+    if type(number) is not int or number != FORMAT:
+        raise FormatError(f"expected format {FORMAT}, got {number!r}; save the model again")
+    return description
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"expected a header in JSON, got one that is damaged ({error}); copy it again") from error
+    if not isinstance(parsed, dict):
+        raise FormatError(f"expected a JSON object as header, got {type(parsed).__name__}; copy it again")
+    return parsed
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise FormatError("a key stands twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise FormatError(f"{text} is no finite number")
+    return number
+
+
+def _read_tensors(file: BinaryIO, size: int, header: Mapping[str, Any]) -> dict[str, Array]:
+    """Check that the tensors fill the rest of the file without gap or overlap, then read them."""
+    plan = sorted((*_place(name, entry), name) for name, entry in header.items() if name != "__metadata__")
+    edges = [0, *(stop for _, stop, *_ in plan)]
+    if [start for start, *_ in plan] != edges[:-1] or edges[-1] != size - file.tell():
+        raise FormatError(
+            "expected tensors that fill the file, got gaps, overlaps or a wrong length; copy or save it again"
+        )
+    tensors = {}
+    for start, stop, code, shape, name in plan:
+        tensor = np.empty(shape, DTYPES[code])
+        if file.readinto(tensor.reshape(-1).view(np.uint8)) != stop - start:  # type: ignore[attr-defined]
+            raise FormatError(f"expected {stop - start} bytes of tensor {name!r}, got a file that became shorter")
+        if not np.isfinite(tensor).all():
+            raise FormatError(f"expected finite numbers in tensor {name!r}, got NaN or infinity; train the model again")
+        tensors[name] = tensor
+    return tensors
+
+
+def _place(name: str, entry: Any) -> tuple[int, int, str, Shape]:
+    """Give first byte, byte after the last, dtype and shape of a tensor, once they agree."""
+    match entry:
+        case {"dtype": str(code), "shape": [*shape], "data_offsets": [start, stop]} if code in DTYPES:
+            whole = all(type(n) is int and n > 0 for n in [*shape, stop]) and type(start) is int and start >= 0
+            if whole and len(shape) <= 8 and stop - start == math.prod(shape) * DTYPES[code].itemsize:
+                return start, stop, code, tuple(shape)
+    raise FormatError(f"expected tensor {name!r} of {', '.join(DTYPES)} to fill its place, got {entry}")
