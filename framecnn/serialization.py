@@ -65,14 +65,10 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     """
     from framecnn import __version__
 
-    if isinstance(model, Sequential):
-        kind, (description, tensors) = "Sequential", _describe_network(model)
-    else:
-        kind, (description, tensors) = "FrameClassifier", _describe_classifier(model)
-    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    _BUILDERS[kind](_plain(description), tensors)  # what could not be loaded is not saved
+    description, tensors = _describe(model)
+    _build(description, tensors)  # what could not be loaded is not saved
     versions = {"framecnn": __version__} | {name: version(name) for name in ("numpy", "numba", "scikit-learn")}
-    model_file.write(path, {"kind": kind, "versions": versions, **description}, tensors)
+    model_file.write(path, description | {"versions": versions}, tensors)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -98,10 +94,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     try:
         description, tensors = model_file.read(path)
-        kind = description.get("kind")
-        if kind not in _BUILDERS:
-            raise FormatError(f"expected a model of {' or '.join(_BUILDERS)}, got {kind!r}; save it again")
-        return _BUILDERS[kind](description, tensors)
+        del description["versions"]
+        return _build(description, tensors)
     except FormatError as error:
         raise FormatError(f"{path.name}: {_shortened(error)}") from error
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
@@ -114,10 +108,26 @@ def _shortened(message: object) -> str:
     return text if len(text) <= 400 else f"{text[:397]}..."
 
 
+def _describe(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    kind = "Sequential" if isinstance(model, Sequential) else "FrameClassifier"
+    description, tensors = _describe_network(model) if kind == "Sequential" else _describe_classifier(model)
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    return {"kind": kind, **_plain(description)}, contiguous
+
+
+def _build(description: Description, tensors: Mapping[str, Array]) -> Any:
+    kind = description["kind"]
+    if kind not in _BUILDERS:
+        raise FormatError(f"expected a model of {' or '.join(_BUILDERS)}, got {kind!r}; save it again")
+    model = _BUILDERS[kind](description, tensors)
+    said = model_file.canonical(_describe(model)[0]) == model_file.canonical(description)
+    _expect(said, "a description of every setting and of nothing else")
+    return model
+
+
 def _describe_network(network: Sequential) -> tuple[dict[str, Any], dict[str, Array]]:
     tensors = network.state_dict()
-    layers = [_plain(layer.config) for layer in network.layers]
-    return {"layers": layers, "dtype": network.layers[0].dtype.name}, tensors
+    return {"layers": [layer.config for layer in network.layers], "dtype": network.layers[0].dtype.name}, tensors
 
 
 def _build_network(description: Description, tensors: Mapping[str, Array]) -> Sequential:
@@ -170,7 +180,7 @@ def _describe_classifier(classifier: "FrameClassifier") -> tuple[dict[str, Any],
         "head": {"temperature": head.temperature_, "shrinkage": getattr(head, "shrinkage_", None)},
         "accuracies": list(classifier.chosen_["accuracies"].items()),
     }
-    return _plain(description), tensors
+    return description, tensors
 
 
 def _described_arrays(estimator: Any, prefix: str, names: tuple[str, ...]) -> dict[str, Array]:
@@ -216,7 +226,10 @@ def _build_classifier(description: Description, tensors: Mapping[str, Array]) ->
     floats += [getattr(head, name) for name in PROJECTION_ARRAYS if head.projection]
     _expect(len({array.dtype for array in floats}) == 1 and floats[0].dtype.kind == "f", "floats of one dtype")
     classifier.n_features_in_ = features.n_features_in_
-    accuracies = {_tupled(grid): _number(accuracy) for grid, accuracy in description["accuracies"]}
+    accuracies = {}
+    for (rows, columns), accuracy in description["accuracies"]:
+        _expect(type(rows) is type(columns) is int, "accuracies by grid")
+        accuracies[rows, columns] = _number(accuracy)
     shrinkage = getattr(head, "shrinkage_", None)
     classifier.chosen_ = {"grid": features.grid, "shrinkage": shrinkage, "accuracies": accuracies}
     return classifier
@@ -287,6 +300,7 @@ def _build_head(parameters: Description, described: Description, tensors: dict[s
     _expect(head.temperature_ > 0, "a positive temperature")
     if head.projection:
         head.shrinkage_ = _number(described["shrinkage"])
+        _expect(head.shrinkage_ > 0, "a positive shrinkage")
     return head
 
 

@@ -1,0 +1,241 @@
+"""Model files that are not what they should be: each is one FormatError that says what to do, and nothing else."""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import zipfile
+
+import mutations
+import numpy as np
+import pytest
+from mutations import pack, unpack
+from refusals import little_memory, refusal, write_models
+from safetensors.numpy import save_file
+
+from framecnn import DenseLayer, InputLayer, Sequential, load, model_file, save
+
+NOT_WHOLE = "got {} bytes without a whole header; copy or save it again"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def network(models):
+    return (models / "network").read_bytes()
+
+
+def test_the_files_are_good_as_they_are(models):
+    for path in models.iterdir():
+        mutations.use(load(path))
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 40])
+def test_a_file_cut_in_its_header_is_not_whole(tmp_path, network, length):
+    assert NOT_WHOLE.format(length) in refusal(tmp_path / "m", network[:length])
+
+
+def test_a_file_cut_or_longer_anywhere_else_is_refused(tmp_path, network):
+    start = 8 + int.from_bytes(network[:8], "little")
+    for length in (*range(start - 3, start), *range(start, len(network))):
+        refusal(tmp_path / "m", network[:length])
+    for junk in (b"\0", b"junk", network):
+        assert "got gaps, overlaps or a wrong length" in refusal(tmp_path / "m", network + junk)
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 2**31, 16 * 2**20 + 1])
+def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path, network, length):
+    with little_memory():
+        assert NOT_WHOLE.format(len(network)) in refusal(tmp_path / "m", length.to_bytes(8, "little") + network[8:])
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("", "expected a header in JSON, got one that is damaged (Expecting value"),
+        ("\x00\x01\x02 garbage", "got one that is damaged"),
+        ("{'a': 1}", "got one that is damaged"),
+        ("[" * 100_000, "got one that is damaged (maximum recursion depth"),
+        ('{"a":' * 100_000, "got one that is damaged (maximum recursion depth"),
+        ("[]", "expected a JSON object as header, got list"),
+        ("null", "expected a JSON object as header, got NoneType"),
+        ('{"a": 1, "a": 1}', "got one that is damaged (a key stands twice)"),
+        ('{"a": NaN}', "got one that is damaged (NaN is no finite number)"),
+        ('{"a": -Infinity}', "(-Infinity is no finite number)"),
+        ('{"a": 1e999}', "(1e999 is no finite number)"),
+        ('{"a": ' + "9" * 5000 + "}", "got one that is damaged (Exceeds the limit"),
+        ("{}", "got a .safetensors file of another program; make one: framecnn train"),
+        ('{"__metadata__": null}', "of another program"),
+        ('{"__metadata__": [1]}', "of another program"),
+        ('{"__metadata__": {"framecnn": 3}}', "of another program"),
+        ('{"__metadata__": {"framecnn": "{"}}', "got one that is damaged"),
+        ('{"__metadata__": {"framecnn": "[]"}}', "expected a JSON object as header, got list"),
+        ('{"__metadata__": {"framecnn": "{\\"kind\\": 1, \\"kind\\": 2}"}}', "(a key stands twice)"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": NaN}"}}', "(NaN is no finite number)"),
+        ('{"__metadata__": {"framecnn": "{}"}}', "expected format 1, got None; save the model again"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": true}"}}', "expected format 1, got True"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": 0}"}}', "expected format 1, got 0"),
+        (
+            '{"__metadata__": {"framecnn": "{\\"format\\": 2}"}}',
+            "got format 2 of a newer framecnn; pip install -U framecnn",
+        ),
+    ],
+)
+def test_a_header_that_is_no_header_of_ours(tmp_path, header, message):
+    assert message in refusal(tmp_path / "m", pack(header))
+
+
+def test_a_header_that_is_not_utf8(tmp_path, network):
+    header, body = unpack(network)
+    for encoding in ("utf-16", "utf-32"):
+        text = json.dumps(header).encode(encoding)
+        assert "got one that is damaged" in refusal(tmp_path / "m", len(text).to_bytes(8, "little") + text + body)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data_offsets": [0, 16]}, "expected tensor 'dense_1/kernel' of F32, F64, I64 to fill its place"),
+        ({"data_offsets": [24, 0]}, "to fill its place"),
+        ({"data_offsets": [-24, 0]}, "to fill its place"),
+        ({"data_offsets": [0.0, 24.0]}, "to fill its place"),
+        ({"data_offsets": [0]}, "to fill its place"),
+        ({"data_offsets": [4, 28]}, "got gaps, overlaps or a wrong length"),
+        ({"data_offsets": [8, 32]}, "got gaps, overlaps or a wrong length"),
+        ({"data_offsets": [2**62, 2**62 + 24]}, "got gaps, overlaps or a wrong length"),
+        ({"shape": [3, 3]}, "to fill its place"),
+        ({"shape": [2**32, 2**32]}, "to fill its place"),
+        ({"shape": [2**62, 2**62, 16]}, "to fill its place"),
+        ({"shape": [0, 2]}, "to fill its place"),
+        ({"shape": [-3, -2]}, "to fill its place"),
+        ({"shape": [3, 2, *[1] * 7]}, "to fill its place"),
+        ({"shape": [3, True, 2]}, "to fill its place"),
+        ({"shape": "32"}, "to fill its place"),
+        ({"shape": [6]}, "got a file that was damaged or edited"),
+        ({"shape": [2, 3]}, "got a file that was damaged or edited"),
+        ({"dtype": "F16"}, "to fill its place"),
+        ({"dtype": "BOOL"}, "to fill its place"),
+        ({"dtype": ["F32"]}, "to fill its place"),
+        ({"dtype": "F64", "shape": [3]}, "got a file that was damaged or edited"),
+    ],
+)
+def test_a_tensor_that_does_not_fill_its_place(tmp_path, network, change, message):
+    header, body = unpack(network)
+    header["dense_1/kernel"] |= {"data_offsets": [8, 32]} | change
+    header["dense_1/bias"]["data_offsets"] = [0, 8]
+    if change == {"data_offsets": [8, 32]}:
+        header["dense_1/bias"]["data_offsets"] = [4, 12]
+    assert message in refusal(tmp_path / "m", pack(header, body))
+
+
+@pytest.mark.parametrize("entry", [None, [], "F32", {}, {"dtype": "F32"}])
+def test_a_tensor_without_description(tmp_path, network, entry):
+    header, body = unpack(network)
+    assert "to fill its place" in refusal(tmp_path / "m", pack(header | {"x": entry}, body))
+
+
+def test_a_tensor_named_twice(tmp_path, network):
+    header, body = unpack(network)
+    text = json.dumps(header)
+    twice = f'{text[:-1]}, "dense_1/kernel": {json.dumps(header["dense_1/kernel"])}}}'
+    assert "a key stands twice" in refusal(tmp_path / "m", pack(twice, body))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_tensor_with_numbers_that_are_none(tmp_path, network, value):
+    body = np.frombuffer(network[-32:], np.float32).copy()
+    body[-1] = value
+    message = refusal(tmp_path / "m", network[:-32] + body.tobytes())
+    assert "expected finite numbers in tensor 'dense_1/kernel', got NaN or infinity" in message
+
+
+def test_any_flipped_bit_of_the_tensors_is_found(tmp_path, network):
+    for bit in range(8 * (len(network) - 32), 8 * len(network)):
+        data = bytearray(network)
+        data[bit // 8] ^= 1 << bit % 8
+        assert "damaged or edited" in refusal(tmp_path / "m", data) or "NaN" in refusal(tmp_path / "m", data)
+
+
+def test_a_changed_word_of_the_description_is_found(tmp_path, models):
+    data = (models / "frames").read_bytes()
+    assert data.count(b"across") == 1
+    assert "damaged or edited; copy or save it again" in refusal(tmp_path / "m", data.replace(b"across", b"acro55"))
+
+
+def zipped():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("config.json", "{}")
+    return buffer.getvalue()
+
+
+def npy():
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (zipped(), "a zip archive, as Keras (.keras), PyTorch (.pt) and NumPy (.npz) write them"),
+        *((pickle.dumps({"weights": [1.0]}, protocol), "a pickle, as joblib") for protocol in range(2, 6)),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file, as older Keras (.h5)"),
+        (gzip.compress(b"model"), "a gzip archive"),
+        (npy(), "a NumPy array (.npy)"),
+    ],
+)
+def test_a_model_of_another_program_is_named_with_what_to_do(tmp_path, content, name):
+    message = refusal(tmp_path / "model.keras", content)
+    assert message.startswith(f"expected a framecnn model (.safetensors), got {name}")
+    assert message.endswith("; make one: framecnn train")
+
+
+def test_tensors_of_another_program_are_no_model(tmp_path):
+    save_file({"weight": np.zeros(3)}, tmp_path / "other.safetensors", metadata={"format": "pt"})
+    assert "a .safetensors file of another program" in refusal(tmp_path / "other.safetensors")
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
+    """Headers of 640 bytes begin with the same two bytes as pickles of protocol 2."""
+    for width in range(0, 600, 8):
+        path = tmp_path / "m"
+        description = {"kind": "x" * width}
+        model_file.write(path, description, {"a": np.zeros(1)})
+        if path.read_bytes()[:2] == b"\x80\x02":
+            break
+    assert path.read_bytes()[:8] == (640).to_bytes(8, "little")
+    assert model_file.read(path)[0] == description
+
+
+def test_a_folder_or_a_device_is_no_model(tmp_path):
+    assert refusal(tmp_path) == "expected a model file, got a folder or a device; name the file"
+    os.mkfifo(tmp_path / "fifo")
+    assert "got a folder or a device" in refusal(tmp_path / "fifo")
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "missing")
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "m"
+    save(Sequential([InputLayer((100,)), DenseLayer(1000)]).build(), path)
+
+    def shorten(header):
+        os.truncate(path, path.stat().st_size - 4)
+        return json.loads(header["__metadata__"]["framecnn"])
+
+    monkeypatch.setattr(model_file, "_description", shorten)
+    assert "got a file that became shorter" in refusal(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none_are_not_written(tmp_path, value):
+    with pytest.raises(ValueError, match="expected finite numbers, got NaN or infinity in a"):
+        model_file.write(tmp_path / "m", {}, {"a": np.array([1, value])})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        model_file.write(tmp_path / "m", {"a": value}, {})
+    assert list(tmp_path.iterdir()) == []
