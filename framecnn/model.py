@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -123,10 +123,15 @@ class Sequential:
     @property
     def output_shape(self) -> Shape:
         """Shape of one result."""
+        return list(self._walk())[-1][-1]
+
+    def _walk(self) -> Iterator[tuple[str, Layer, Shape, Shape]]:
+        """Yield name, layer, input and output shape along the chain."""
         shape = self.input_shape
-        for layer in self.layers:
-            shape = layer.infer_shape(shape)
-        return shape
+        for name, layer in zip(self.names, self.layers, strict=True):
+            output = layer.infer_shape(shape)
+            yield name, layer, shape, output
+            shape = output
 
     def build(self, seed: int | np.random.Generator = 0, dtype: Any = np.float32) -> Self:
         """Check all shapes and draw all parameters.
@@ -146,9 +151,8 @@ class Sequential:
             From the layer that does not fit.
         """
         rng = np.random.default_rng(seed)
-        shape = self.input_shape
-        for layer in self.layers:
-            shape = layer.build(shape, rng, dtype).output_shape
+        for _, layer, shape, _ in self._walk():
+            layer.build(shape, rng, dtype)
         return self
 
     def predict(self, x: Array, batch_size: int = 32) -> Array:
@@ -187,14 +191,13 @@ class Sequential:
 
     def _built_dtype(self) -> np.dtype:
         """Give the dtype of a chain whose layers were built for each other; kernels rely on their shapes."""
-        shape, dtype = self.input_shape, self.layers[0].built().dtype
-        for name, layer in zip(self.names, self.layers, strict=True):
+        dtype = self.layers[0].built().dtype
+        for name, layer, shape, _ in self._walk():
             if (layer.built().input_shape, layer.dtype) != (shape, dtype):
                 raise ShapeError(
                     f"Sequential.predict: expected {name} built for {shape} of {dtype}, got it built for "
                     f"{layer.input_shape} of {layer.dtype}; build the model again"
                 )
-            shape = layer.output_shape
         return dtype
 
     def summary(self) -> Summary:
@@ -206,13 +209,9 @@ class Sequential:
             ``rows``, ``n_params`` and ``multiply_adds`` are its data.
         """
         rows = []
-        shape = self.input_shape
-        for name, layer in zip(self.names, self.layers, strict=True):
-            specs = layer.param_specs(shape)
-            n_params = sum(math.prod(spec.shape) for spec in specs.values())
-            output = layer.infer_shape(shape)
+        for name, layer, shape, output in self._walk():
+            n_params = sum(math.prod(spec.shape) for spec in layer.param_specs(shape).values())
             rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
-            shape = output
         return Summary(tuple(rows))
 
     def state_dict(self) -> dict[str, Array]:
@@ -241,12 +240,8 @@ class Sequential:
         ShapeError
             If a name is missing or unknown, or a shape differs; the model keeps its parameters.
         """
-        shape, wanted = self.input_shape, {}
-        for name, layer in zip(self.names, self.layers, strict=True):
-            dtype_here = getattr(layer, "dtype", dtype)
-            wanted[name] = layer.prepare(shape, dtype_here)
-            shape = layer.output_shape
-        expected = {f"{name}/{key}": spec.shape for name, specs in wanted.items() for key, spec in specs.items()}
+        steps = [(name, layer, shape, layer.param_specs(shape)) for name, layer, shape, _ in self._walk()]
+        expected = {f"{name}/{key}": spec.shape for name, _, _, specs in steps for key, spec in specs.items()}
         received = {key: _shape_of_numbers(value) for key, value in state.items()}
         if received != expected:
             wrong = sorted(key for key in expected.keys() | received.keys() if expected.get(key) != received.get(key))
@@ -255,8 +250,9 @@ class Sequential:
                 f"Sequential.load_state_dict: expected {key} as {expected.get(key, 'absent')}, "
                 f"got {received.get(key, 'nothing')} ({len(wrong)} of {len(expected)} differ)"
             )
-        for name, layer in zip(self.names, self.layers, strict=True):
-            layer.assign({key: state[f"{name}/{key}"] for key in wanted[name]})
+        for name, layer, shape, specs in steps:
+            values = {key: state[f"{name}/{key}"] for key in specs}
+            layer.assign(shape, values, getattr(layer, "dtype", dtype))
         return self
 
 

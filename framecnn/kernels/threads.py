@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from framecnn.typing import Array
 
@@ -37,7 +37,7 @@ _lock = threading.RLock()
 _num_threads = _threads_from_environment()
 _executor: ThreadPoolExecutor | None = None
 _blas_users = 0
-_blas_limits: threadpool_limits | None = None
+_blas_before: list[tuple[Any, int]] = []
 
 
 def get_num_threads() -> int:
@@ -170,20 +170,34 @@ def _read_only(array: Array) -> Array:
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Keep BLAS and OpenMP to one thread inside the block, whoever else is inside at the same time.
+    """Keep BLAS to one thread inside the block, whoever else is inside at the same time.
 
     A product's bits depend on how many threads share it, so products whose bits are promised are cut into fixed
     blocks, each by one BLAS thread. The guard is counted: overlapping blocks of two threads do not undo each other.
     """
-    global _blas_users, _blas_limits
+    global _blas_users, _blas_before
     with _lock:
         _blas_users += 1
         if _blas_users == 1:
-            _blas_limits = threadpool_limits(limits=1)
+            libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            _blas_before = [(library, library.get_num_threads()) for library in libraries]
+            _limit_blas([(library, 1) for library in libraries])
     try:
         yield
     finally:
         with _lock:
             _blas_users -= 1
-            if _blas_users == 0 and _blas_limits is not None:
-                _blas_limits.restore_original_limits()
+            if _blas_users == 0:
+                _limit_blas(_blas_before)
+
+
+def _limit_blas(limits: list[tuple[Any, int]]) -> None:
+    """Set libraries' numbers of threads, from any thread.
+
+    Since 3.8 threadpoolctl obeys only the thread that set OpenBLAS's number first and ignores all others silently.
+    """
+    for library, number in limits:
+        let_go = getattr(library, "clear_controlling_thread", lambda force: None)
+        let_go(force=True)
+        library.set_num_threads(number)
+        let_go(force=True)

@@ -123,21 +123,38 @@ class Layer:
             If the shape or the dtype does not fit.
         """
         rng = np.random.default_rng(seed)
-        specs = self.prepare(input_shape, dtype)
+        input_shape = check_sizes(self._who, "input_shape", input_shape)
+        self.infer_shape(input_shape)
+        specs = self.param_specs(input_shape)
         values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
-        return self.assign(values)
+        return self.assign(input_shape, values, dtype)
 
-    def prepare(self, input_shape: Shape, dtype: Any = np.float32) -> dict[str, Param]:
-        """Settle shapes and dtype without drawing anything; give what :meth:`assign` must be given."""
+    def assign(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any = np.float32) -> Self:
+        """Build with given parameters instead of drawn ones; after an error the layer is as it was.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one frame, or of one row of features.
+        values : mapping of str to array
+            All parameters that :meth:`param_specs` names; they are copied.
+        dtype : float32 (default) or float64
+
+        Returns
+        -------
+        The layer itself.
+
+        Raises
+        ------
+        ShapeError
+            If a shape, a name or the dtype does not fit.
+        """
         if np.dtype(dtype) not in DTYPES:
             raise ShapeError(f"{self._who}: expected dtype float32 or float64, got {np.dtype(dtype)}")
         input_shape = check_sizes(self._who, "input_shape", input_shape)
-        self._set(input_shape=input_shape, output_shape=self.infer_shape(input_shape), dtype=np.dtype(dtype))
-        return self.param_specs(input_shape)
-
-    def assign(self, values: Mapping[str, Array]) -> Self:
-        """Set all parameters of a prepared layer; a ShapeError where a name or shape differs."""
-        self._set(params=Params(self._who, self.param_specs(self.input_shape), self.dtype, values))
+        output_shape = self.infer_shape(input_shape)
+        params = Params(self._who, self.param_specs(input_shape), np.dtype(dtype), values)
+        self._set(input_shape=input_shape, output_shape=output_shape, dtype=np.dtype(dtype), params=params)
         return self
 
     def __call__(self, x: Array) -> Array:

@@ -1,0 +1,165 @@
+"""What every layer should give, from the definitions in kernels/reference.py, and how far floats may be from it."""
+
+import numpy as np
+
+from framecnn import geometry
+from framecnn.kernels import reference
+from framecnn.layers import (
+    ActivationLayer,
+    ConvLayer,
+    DenseLayer,
+    DownsamplingLayer,
+    FilterBankLayer,
+    FlatteningLayer,
+    InputLayer,
+    Layer,
+    PoolingLayer,
+)
+
+
+def same_bits(a, b):
+    """Whether two arrays have equal dtype, shape and bytes."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def expected(layer, x):
+    """The output of a built layer in float64, by definition."""
+    match layer:
+        case InputLayer():
+            return layer.scale * np.asarray(x, np.float64)
+        case FlatteningLayer():
+            return np.asarray(x, np.float64).reshape(len(x), -1)
+        case ActivationLayer():
+            return reference.activation(x, layer.function, layer.negative_slope)
+        case DenseLayer():
+            return reference.dense(x, layer.params["kernel"], layer.params.get("bias", 0))
+        case ConvLayer():
+            return convolution(layer, x, layer.params["kernel"], layer.params.get("bias", 0))
+        case PoolingLayer() | DownsamplingLayer():
+            rows, columns, mode = pooled_pixels(layer)
+            return reference.pool2d(x, rows, columns, mode)
+        case FilterBankLayer():
+            kernel, bias = layer.params["kernel"], layer.params["bias"]
+            return reference.filter_bank(x, kernel, bias, layer.strides, layer.contrast, layer.thresholds)
+    raise NotImplementedError(f"write what {type(layer).__name__} should give")
+
+
+def rounding(layer, x):
+    """How far a built layer's output may be from `expected`: roundings in units of its dtype's eps, value by value."""
+    eps, tiny, x = np.finfo(layer.dtype).eps, np.finfo(layer.dtype).tiny, np.asarray(x, np.float64)
+    y = np.abs(expected(layer, x))
+    match layer:
+        case InputLayer():
+            return eps * y
+        case FlatteningLayer():
+            return 0 * y
+        case ActivationLayer(function="softmax"):
+            # x - max is rounded once and enters the exponent; then the exponential, c sums and a division
+            return eps * y * (np.abs(x - x.max(axis=-1, keepdims=True)) + x.shape[-1] + 6) + tiny
+        case ActivationLayer(function="relu"):
+            return 0 * y
+        case ActivationLayer():
+            return 4 * eps * y + tiny  # of exp, tanh and sqrt at most two units, then a sum and a division
+        case DenseLayer():
+            kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
+            return (len(kernel) + 2) * eps * reference.dense(np.abs(x), kernel, bias)
+        case ConvLayer():
+            kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
+            return (kernel[..., 0].size + 2) * eps * convolution(layer, np.abs(x), kernel, bias)
+        case PoolingLayer() | DownsamplingLayer():
+            rows, columns, mode = pooled_pixels(layer)
+            products = max(map(len, rows)) * max(map(len, columns))
+            return 0 * y if mode == "max" else (products + 2) * eps * reference.pool2d(np.abs(x), rows, columns, mode)
+        case FilterBankLayer():
+            return filter_bank_rounding(layer, x, eps)
+    raise NotImplementedError(f"write how far {type(layer).__name__} may round")
+
+
+def filter_bank_rounding(layer, x, eps):
+    """As a convolution by centred filters, scaled; then the roundings of bias, threshold, scale and variance."""
+    kernel, bias = layer.params["kernel"].astype(np.float64), np.abs(layer.params["bias"])
+    centred = np.abs(kernel - kernel.mean(axis=(0, 1, 2)))
+    exact, products = np.finfo(np.float64).eps, kernel[..., 0].size
+
+    def windows(values, weights):
+        return reference.conv2d(values, weights, 0, layer.strides, ((0, 0), (0, 0)), (1, 1), 1)
+
+    mean = np.full((*kernel.shape[:3], 1), 1 / products)
+    squares = windows(x**2, mean)
+    variance = squares - windows(x, mean) ** 2 + layer.contrast
+    scaling = products * exact * squares / variance  # the variance is a difference of squares, in float64
+    centring = products * exact * windows(np.abs(x), np.abs(kernel))
+    response = (windows(np.abs(x), centred) * ((products + 6) * eps + scaling) + centring) / np.sqrt(variance)
+    return np.concatenate([response + 3 * eps * (bias + abs(t)) for t in layer.thresholds], axis=-1)
+
+
+def convolution(layer, x, kernel, bias):
+    """The reference with a layer's geometry."""
+    _, border = geometry.window_output(
+        np.shape(x)[1:3], layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, "test"
+    )
+    return reference.conv2d(x, kernel, bias, layer.strides, border, layer.dilation_rate, layer.groups)
+
+
+def pooled_pixels(layer):
+    """The pixels of every window along rows and columns, counted out one by one, and the mode."""
+    frame, output = layer.input_shape[:2], layer.output_shape[:2]
+    if isinstance(layer, DownsamplingLayer):
+        reach = layer.factor if layer.mode == "mean" else (1, 1)
+        lines = [
+            [range(i * step, i * step + k) for i in range(n)]
+            for n, step, k in zip(output, layer.factor, reach, strict=True)
+        ]
+        return *map(as_lists, lines), "average"
+    if layer.mode.startswith("adaptive"):
+        lines = [
+            [range(i * n // m, -(-(i + 1) * n // m)) for i in range(m)] for n, m in zip(frame, output, strict=True)
+        ]
+        return *map(as_lists, lines), layer.mode.removeprefix("adaptive_")
+    _, border = geometry.window_output(
+        frame, layer.pool_size, layer.strides, layer.dilation_rate, layer.padding, "test"
+    )
+    lines = [
+        [[p for u in range(k) if 0 <= (p := i * s + u * d - before) < n] for i in range(m)]
+        for n, m, k, s, d, (before, _) in zip(
+            frame, output, layer.pool_size, layer.strides, layer.dilation_rate, border, strict=True
+        )
+    ]
+    return *lines, layer.mode
+
+
+def as_lists(ranges):
+    """Ranges as lists, which NumPy can index by."""
+    return [list(pixels) for pixels in ranges]
+
+
+def is_exact(layer):
+    """Whether a layer's output is exact for whole numbers: sums of products, maxima, choices."""
+    if isinstance(layer, PoolingLayer):
+        return layer.mode.endswith("max")
+    if isinstance(layer, DownsamplingLayer):
+        return layer.mode == "stride"
+    if isinstance(layer, ActivationLayer):
+        return layer.function == "relu"
+    return isinstance(layer, ConvLayer | DenseLayer | FlatteningLayer | InputLayer)
+
+
+def built(case_of, dtype=np.float32, whole=False):
+    """Build a layer of a case with parameters drawn for a test: whole numbers below 16, or floats, bias included."""
+    kind, case = case_of
+    layer = kind(**case.settings).build(case.input_shape, seed=0, dtype=dtype)
+    rng = np.random.default_rng(1)
+    for name, value in layer.params.items():
+        layer.params[name] = rng.integers(-15, 16, value.shape) if whole else rng.normal(size=value.shape)
+    return layer
+
+
+def frames(layer, n, whole=False):
+    """Draw `n` frames for a layer: whole numbers of 0..255, or floats around zero."""
+    rng = np.random.default_rng(2)
+    shape = (n, *layer.input_shape)
+    return (rng.integers(0, 256, shape) if whole else rng.normal(0, 40, shape)).astype(layer.dtype)
+
+
+OURS = [kind for _, kind in sorted(Layer.registry.items()) if kind.__module__.startswith("framecnn.")]
+CASES = {f"{kind.__name__}-{number}": (kind, case) for kind in OURS for number, case in enumerate(kind.cases)}

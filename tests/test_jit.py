@@ -1,0 +1,180 @@
+"""Compiled kernels are kept in a private folder; whatever happens to it, kernels run."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import platformdirs
+import pytest
+
+from framecnn.kernels.jit import cache_directory, cpu_kind, is_compiled
+
+EVERY_KERNEL = """
+import sys
+import numpy as np
+from agreement import CASES, built, frames
+from framecnn import FilterBankLayer, PoolingLayer
+from framecnn.kernels import linalg
+from framecnn.plan import plan
+
+for case in CASES.values():
+    layer = built(case)
+    layer(frames(layer, 1))
+bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
+plan([bank, PoolingLayer(2, mode="adaptive_average").build(bank.output_shape)])[0](np.zeros((1, 9, 9, 3), np.float32))
+linalg.squared_distances(np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32))
+
+for module in [module for name, module in sys.modules.items() if name.startswith("framecnn.kernels.")]:
+    for name, kernel in vars(module).items():
+        if hasattr(kernel, "py_func") and kernel.py_func.__module__ == module.__name__:
+            print(name, sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+"""
+ONE_KERNEL = """
+import numpy as np
+from framecnn.kernels.pointwise import activate, relu_forward
+assert activate(np.array([-1.0, 2.0]), "relu", 0.0).tolist() == [0, 2]
+print(sum(relu_forward.stats.cache_hits.values()), sum(relu_forward.stats.cache_misses.values()))
+"""
+compiled, from_cache = "0 1\n", "1 0\n"
+
+
+def python(script, **environment):
+    """Run a script in a fresh Python beside the tests, with the caches that the environment names; give its output."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=os.path.dirname(__file__),
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def folder_now():
+    """The cache folder that a process with this environment would use."""
+    return cache_directory.__wrapped__()
+
+
+@pytest.fixture
+def caches(tmp_path, monkeypatch):
+    """Send caches to a folder of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """A folder of caches with one compiled kernel."""
+    caches = tmp_path_factory.mktemp("caches")
+    assert python(ONE_KERNEL, XDG_CACHE_HOME=str(caches)) == compiled
+    return caches
+
+
+def test_a_second_process_compiles_nothing():
+    python(EVERY_KERNEL)
+    seen = dict(line.split(maxsplit=1) for line in python(EVERY_KERNEL).splitlines())
+    inner = {"load_rows", "convolve_rows", "inverse_deviations"}  # part of those that call them
+    outer = {name: counts for name, counts in seen.items() if name not in inner}
+    assert {"conv2d_forward", "dense_forward", "filter_bank_average_forward", "pool2d_max_forward"} < set(outer)
+    assert set(outer.values()) == {"1 0"}
+    assert all(seen[name] == "0 0" for name in inner)
+
+
+def test_compiled_kernels_lie_in_a_private_folder_and_nowhere_else(warm):
+    files = [path for path in warm.rglob("*") if path.is_file()]
+    (folder,) = {path.parent for path in files}
+    assert {path.suffix for path in files} == {".nbi", ".nbc"}
+    assert folder.parent == warm / "framecnn" / "kernels"
+    assert folder.name.split("-")[1] == cpu_kind()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert python(ONE_KERNEL, XDG_CACHE_HOME=str(warm)) == from_cache
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"\x80garbage", lambda data: data[: len(data) // 2]])
+def test_a_damaged_entry_is_dropped_and_compiled_again(warm, tmp_path, suffix, damage):
+    caches = shutil.copytree(warm, tmp_path / "caches")
+    (entry,) = caches.rglob(f"*{suffix}")
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    assert python(ONE_KERNEL, XDG_CACHE_HOME=str(caches)) == compiled
+    assert len(entry.read_bytes()) == pytest.approx(len(whole), rel=0.1)
+
+
+def test_a_damaged_entry_that_cannot_be_replaced_is_no_reason_to_stop(warm, tmp_path):
+    caches = shutil.copytree(warm, tmp_path / "caches")
+    for entry in [*caches.rglob("*.nbi")]:
+        entry.unlink()
+        entry.mkdir()
+    assert python(ONE_KERNEL, XDG_CACHE_HOME=str(caches)) == compiled
+
+
+def test_without_a_folder_for_caches_kernels_run_all_the_same(tmp_path):
+    (tmp_path / "file").touch()
+    assert python(ONE_KERNEL, XDG_CACHE_HOME=str(tmp_path / "file")) == compiled
+
+
+def test_a_folder_that_vanishes_while_kernels_are_defined_is_no_reason_to_stop(tmp_path):
+    script = """
+import shutil, sys
+from framecnn.kernels import jit
+shutil.rmtree(jit.cache_directory())
+jit.cache_directory().parent.rmdir()
+jit.cache_directory().parent.touch()
+"""
+    assert python(script + ONE_KERNEL, XDG_CACHE_HOME=str(tmp_path)) == compiled
+
+
+def test_the_folder_is_made_private(caches):
+    folder = folder_now()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    assert folder_now() == folder
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_somebody_else_is_left_alone(caches, monkeypatch):
+    folder = folder_now()
+    folder.chmod(0o755)
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert folder_now() is None
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_a_folder_that_cannot_be_made_private_is_not_used(caches, monkeypatch):
+    folder_now().chmod(0o777)
+    monkeypatch.setattr("pathlib.Path.chmod", lambda path, mode: None)  # a file system without modes
+    assert folder_now() is None
+
+
+def test_a_folder_that_cannot_be_written_is_not_used(caches, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert folder_now() is None
+
+
+def test_a_user_without_a_home_has_no_folder(monkeypatch):
+    def homeless(*arguments, **keywords):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(platformdirs, "user_cache_dir", homeless)
+    assert folder_now() is None
+
+
+def test_whether_kernels_are_compiled_already_is_known(caches, monkeypatch):
+    monkeypatch.setattr("framecnn.kernels.jit.cache_directory", folder_now)
+    assert not is_compiled()
+    (folder_now() / "conv.nbc").touch()
+    assert is_compiled()
+
+
+def test_an_edited_kernel_source_means_another_folder(caches, monkeypatch):
+    before = folder_now()
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: b"another source")
+    assert folder_now() != before

@@ -1,0 +1,233 @@
+"""The thread pool: fixed chunks, results in order, no deadlock from any caller, one guard for BLAS."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from framecnn import get_num_threads, set_num_threads
+from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
+
+SOON = 30  # seconds that nothing here ever needs: a deadlock fails instead of hanging
+
+
+@pytest.fixture(params=[1, 2, 5])
+def n_threads(request):
+    """Several numbers of threads, one after the other; afterwards the number is as before."""
+    before = get_num_threads()
+    set_num_threads(request.param)
+    yield request.param
+    set_num_threads(before)
+
+
+def test_results_come_in_the_order_of_the_items(n_threads):
+    assert ordered_map(lambda n: n * n, iter(range(200))) == [n * n for n in range(200)]
+    assert ordered_map(str, []) == []
+    assert ordered_map(str, [7]) == ["7"]
+
+
+def test_as_many_items_run_at_once_as_there_are_threads(n_threads):
+    meeting = threading.Barrier(n_threads)
+    ordered_map(lambda _: meeting.wait(SOON), range(n_threads))
+    assert not meeting.broken
+
+
+def test_never_more_items_run_at_once_than_there_are_threads(n_threads):
+    lock, running, most = threading.Lock(), 0, 0
+
+    def count(_):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.001)
+        with lock:
+            running -= 1
+
+    ordered_map(count, range(50))
+    assert most <= n_threads
+
+
+def test_an_exception_of_an_item_reaches_the_caller_and_no_other_item_is_begun(n_threads):
+    begun = []
+
+    def fail(number):
+        begun.append(number)
+        raise OSError(f"item {number}")
+
+    with pytest.raises(OSError, match=r"item \d"):
+        ordered_map(fail, range(1000))
+    assert len(begun) <= n_threads
+    assert ordered_map(abs, [-1, -2]) == [1, 2]
+
+
+def test_an_exception_in_a_helper_reaches_the_caller_too():
+    before = get_num_threads()
+    set_num_threads(2)
+    meeting = threading.Barrier(2)
+    caller = threading.get_ident()
+
+    def fail_elsewhere(_):
+        meeting.wait(SOON)
+        if threading.get_ident() != caller:
+            raise KeyError("helper")
+
+    with pytest.raises(KeyError, match="helper"):
+        ordered_map(fail_elsewhere, range(2))
+    set_num_threads(before)
+
+
+def test_a_call_inside_a_call_is_answered(n_threads):
+    def inner(n):
+        return sum(ordered_map(lambda k: ordered_map(abs, [-n * k])[0], range(5)))
+
+    assert ordered_map(inner, range(20)) == [10 * n for n in range(20)]
+
+
+def test_eight_python_threads_may_call_at_once(n_threads):
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(ordered_map, lambda n: -n, range(start, start + 100)) for start in range(8)]
+        results = [call.result(SOON) for call in calls]
+    assert results == [[-n for n in range(start, start + 100)] for start in range(8)]
+
+
+def test_every_item_is_in_one_chunk_and_the_chunks_do_not_depend_on_the_threads(n_threads):
+    chunks = []
+    run(lambda output, start, stop: chunks.append((start, stop)), 10, 1_500_000, np.zeros(1))
+    assert sorted(chunks) == [(0, 3), (3, 6), (6, 9), (9, 10)]
+
+
+def test_a_kernel_may_write_its_output_only():
+    x = np.zeros(3)
+
+    def check(output, given, number, start, stop):
+        output[start:stop] = number
+        with pytest.raises(ValueError, match="read-only"):
+            given[0] = 1
+
+    y = np.zeros(3)
+    run(check, 3, 1, y, x, 7)
+    assert y.tolist() == [7, 7, 7]
+    assert x.flags.writeable
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.0, True, "2", None])
+def test_a_number_of_threads_is_a_positive_whole_number(number):
+    before = get_num_threads()
+    message = f"set_num_threads: expected a positive whole number, got {number!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        set_num_threads(number)
+    assert get_num_threads() == before
+
+
+def python(script, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | environment, capture_output=True, text=True, timeout=10 * SOON
+    )
+
+
+def test_the_environment_sets_the_number_of_threads():
+    done = python("import framecnn; print(framecnn.get_num_threads())", FRAMECNN_NUM_THREADS="3")
+    assert done.stdout == "3\n"
+
+
+@pytest.mark.parametrize("number", ["0", "-2", "many", "1.5", ""])
+def test_the_environment_cannot_ask_for_anything_else(number):
+    done = python("import framecnn.kernels.threads", FRAMECNN_NUM_THREADS=number)
+    message = f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {number!r}; unset it"
+    assert done.stderr.endswith(f"ValueError: {message}\n")
+
+
+FORK = """
+import os, signal, threading
+import numpy as np
+from framecnn import DenseLayer, set_num_threads
+from framecnn.kernels.threads import ordered_map, single_threaded_blas
+
+set_num_threads(3)
+layer = DenseLayer(40).build((30,))
+x = np.random.default_rng(0).normal(size=(20, 30))
+y = layer(x)
+meeting = threading.Barrier(3)
+ordered_map(lambda _: meeting.wait(), range(3))  # now there are helpers, which the child does not inherit
+inside, leave = threading.Event(), threading.Event()
+
+def hold_the_guard():
+    with single_threaded_blas():
+        inside.set()
+        leave.wait()
+
+other = threading.Thread(target=hold_the_guard)
+other.start()
+inside.wait()
+child = os.fork()
+if not child:
+    signal.alarm(30)  # a deadlock ends the child
+    meeting = threading.Barrier(3)
+    ordered_map(lambda _: meeting.wait(), range(3))
+    with single_threaded_blas():
+        same = layer(x).tobytes() == y.tobytes()
+    os._exit(0 if same else 1)
+leave.set()
+other.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_kernels_run_in_a_forked_child_after_they_ran_in_its_parent():
+    done = python(FORK)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def blas_threads():
+    """How many threads each loaded BLAS may use."""
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+@pytest.fixture
+def two_blas_threads():
+    """BLAS with two threads, as on any machine with two cores."""
+    np.ones((2, 2)) @ np.ones((2, 2))
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("needs a BLAS that can use two threads")
+        yield
+
+
+def test_inside_the_guard_blas_has_one_thread_and_afterwards_as_many_as_before(two_blas_threads):
+    with single_threaded_blas():
+        assert blas_threads() == {1}
+        with single_threaded_blas():
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
+    with pytest.raises(OSError, match="inside"), single_threaded_blas():
+        raise OSError("inside")
+    assert blas_threads() == {2}
+
+
+def test_overlapping_guards_of_two_threads_do_not_undo_each_other(two_blas_threads):
+    entered, leave, seen = threading.Event(), threading.Event(), []
+
+    def first():
+        with single_threaded_blas():
+            seen.append(blas_threads())
+            entered.set()
+            leave.wait(SOON)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    entered.wait(SOON)
+    with single_threaded_blas():
+        leave.set()
+        thread.join()
+        seen.append(blas_threads())
+    seen.append(blas_threads())
+    assert seen == [{1}, {1}, {2}]
