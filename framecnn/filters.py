@@ -9,7 +9,7 @@ Coates & Ng, "Learning Feature Representations with K-means", in Neural Networks
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.kernels.linalg import blocked_product
+from framecnn.kernels.linalg import blocked_product, lower_gram
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
 
@@ -68,6 +68,7 @@ def normalise_patches(patches: Array, contrast: float) -> Array:
     return (centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + contrast)).astype(np.float32)
 
 
+@single_threaded_blas()
 def whitening(patches: Array) -> tuple[Array, Array]:
     """Give mean and matrix of ZCA whitening: ``(patches - mean) @ matrix`` has nearly unit covariance.
 
@@ -84,12 +85,11 @@ def whitening(patches: Array) -> tuple[Array, Array]:
     """
     mean = patches.mean(axis=0, dtype=np.float64)
     centred = (patches - mean).astype(np.float32)
-    covariance = blocked_product(np.ascontiguousarray(centred.T), centred).astype(np.float64) / len(patches)
-    with single_threaded_blas():
-        values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-        return mean, (vectors / np.sqrt(np.maximum(values, 0) + WHITENING_FLOOR)) @ vectors.T
+    values, vectors = np.linalg.eigh(lower_gram(centred.T) / len(patches))
+    return mean, (vectors / np.sqrt(np.maximum(values, 0) + WHITENING_FLOOR)) @ vectors.T
 
 
+@single_threaded_blas()
 def spherical_kmeans(points: Array, n_directions: int, rng: np.random.Generator) -> Array:
     """Learn unit directions that each stand for the points nearest to them in angle.
 
@@ -128,6 +128,7 @@ def _unit_rows(rows: Array) -> Array:
     return (rows / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
+@single_threaded_blas()
 def learn_filters(
     patches: Array, n_filters: int, kernel_size: tuple[int, int], contrast: float, method: str, rng: np.random.Generator
 ) -> tuple[Array, Array]:
@@ -179,14 +180,12 @@ def learn_filters(
         directions = _principal_directions(normalised, n_filters)
     else:
         raise ShapeError(f"learn_filters: expected method as one of {', '.join(METHODS)}, got {method!r}")
-    with single_threaded_blas():
-        kernel = matrix @ directions.T.astype(np.float64)
-        bias = -mean @ kernel
+    kernel = matrix @ directions.T.astype(np.float64)
+    bias = -mean @ kernel
     return kernel.reshape(*kernel_size, channels, -1).astype(np.float32), bias.astype(np.float32)
 
 
 def _principal_directions(patches: Array, n_filters: int) -> Array:
-    with single_threaded_blas():
-        _, vectors = np.linalg.eigh(np.cov(patches.T))
+    _, vectors = np.linalg.eigh(np.cov(patches.T))
     leading = vectors.T[::-1]
     return np.stack([leading, -leading], axis=1).reshape(-1, leading.shape[1])[:n_filters].astype(np.float32)

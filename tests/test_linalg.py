@@ -30,7 +30,7 @@ def test_a_product_has_the_wider_dtype():
     np.testing.assert_array_equal(blocked_product(a, b), np.full((3, 1), 2 / 3))
 
 
-@pytest.mark.parametrize("shape", [(1100, 37), (37, 5000), (1, 1)])
+@pytest.mark.parametrize("shape", [(1100, 37), (37, 2500), (1, 1)])
 def test_the_lower_triangle_of_a_gram_matrix_is_exact_for_whole_numbers(shape):
     a = np.random.default_rng(0).integers(-9, 10, shape)
     np.testing.assert_array_equal(np.tril(lower_gram(a.astype(np.float32))), np.tril(a @ a.T))

@@ -241,8 +241,10 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
             state |= {f"filter_bank_{level}/kernel": kernel, f"filter_bank_{level}/bias": bias}
             strides = stride if level == 1 else 1
-            layers.append(FilterBankLayer(len(bias), kernel_size=size, strides=strides, contrast=contrast))
-            layers.append(PoolingLayer(FINE_GRID, mode="adaptive_average") if last else PoolingLayer(2, mode="average"))
+            bank = FilterBankLayer(len(bias), kernel_size=size, strides=strides, contrast=contrast)
+            height, width, _ = bank.infer_shape(body.output_shape)
+            halves = PoolingLayer((min(2, height), min(2, width)), mode="average")
+            layers += [bank, PoolingLayer(FINE_GRID, mode="adaptive_average") if last else halves]
         return Sequential(layers).load_state_dict(state)
 
     def _gain(self, frames: Any) -> float:

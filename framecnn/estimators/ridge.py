@@ -57,6 +57,7 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     return [held_out for _, held_out in splits if len(held_out)]
 
 
+@single_threaded_blas()
 def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tuple[Array, Array]:
     """Solve ``min |targets - features w|^2 + penalty |w|^2``; give w, and the scores of every fold left out of it.
 
@@ -75,32 +76,32 @@ def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tu
     system = lower_gram(features if dual else features.T)
     system[np.diag_indices_from(system)] += _penalty(system.trace(), n_samples, shrinkage)
     moments = targets if dual else blocked_product(features.T, targets)
-    with single_threaded_blas():
-        try:
-            factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
-        except linalg.LinAlgError as error:
-            raise ValueError(f"shrinkage: expected enough to outweigh rounding, got {shrinkage}; raise it") from error
-        solution = linalg.cho_solve((factor, True), moments, check_finite=False)
-        weights = blocked_product(features.T, solution) if dual else solution
-        scores = blocked_product(features, weights)
+    try:
+        factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError as error:
+        raise ValueError(f"shrinkage: expected enough to outweigh rounding, got {shrinkage}; raise it") from error
+    solution = linalg.cho_solve((factor, True), moments, check_finite=False)
+    weights = blocked_product(features.T, solution) if dual else solution
+    scores = blocked_product(features, weights)
 
-        def left_out(rows: Array) -> Array:
-            if dual:
-                right = np.zeros((n_samples, len(rows)), order="F")
-                right[rows, np.arange(len(rows))] = 1
-            else:
-                right = features[rows].T.astype(np.float64)
-            a = linalg.solve_triangular(factor, right, lower=True, overwrite_b=True, check_finite=False)
-            if dual:
-                return targets[rows] - linalg.solve(a.T @ a, solution[rows], assume_a="pos")
-            residuals = targets[rows] - scores[rows]
-            return targets[rows] - linalg.solve(np.eye(len(rows)) - a.T @ a, residuals, assume_a="pos")
+    def left_out(rows: Array) -> Array:
+        if dual:
+            right = np.zeros((n_samples, len(rows)), order="F")
+            right[rows, np.arange(len(rows))] = 1
+        else:
+            right = features[rows].T.astype(np.float64)
+        a = linalg.solve_triangular(factor, right, lower=True, overwrite_b=True, check_finite=False)
+        if dual:
+            return targets[rows] - linalg.solve(a.T @ a, solution[rows], assume_a="pos")
+        residuals = targets[rows] - scores[rows]
+        return targets[rows] - linalg.solve(np.eye(len(rows)) - a.T @ a, residuals, assume_a="pos")
 
-        for rows, found in zip(folds, ordered_map(left_out, folds), strict=True):
-            scores[rows] = found
+    for rows, found in zip(folds, ordered_map(left_out, folds), strict=True):
+        scores[rows] = found
     return weights, scores
 
 
+@single_threaded_blas()
 def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Array | None, seed: int) -> Choice:
     """Pick the shrinkage with the best accuracy over folds left out, averaged over several splits by group.
 
@@ -112,8 +113,7 @@ def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Arra
     if not splits:
         return Choice(FALLBACK, np.nan, np.nan)
     vectors, values = _eigen(features)
-    with single_threaded_blas():
-        projected = vectors.T @ targets
+    projected = vectors.T @ targets
 
     def accuracies(shrinkage: float) -> list[float]:
         damping = values / (values + _penalty(values.sum(), len(features), shrinkage))
@@ -129,8 +129,7 @@ def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Arra
             found += [centre_accuracy(scores, codes, rows) for rows in folds]
         return found
 
-    with single_threaded_blas():
-        table = np.array(ordered_map(accuracies, SHRINKAGES))
+    table = np.array(ordered_map(accuracies, SHRINKAGES))
     best = int(len(SHRINKAGES) - 1 - table.mean(axis=1)[::-1].argmax())
     error = table[best].std(ddof=1) / np.sqrt(len(splits[0]))  # the splits share their rows: they add no evidence
     return Choice(SHRINKAGES[best], float(table[best].mean()), float(error))
@@ -152,9 +151,8 @@ def _penalty(summed_squares: float, n_samples: int, shrinkage: float) -> float:
 def _eigen(features: Array) -> tuple[Array, Array]:
     """Give left singular vectors (n, r) and squared singular values (r,) of the features."""
     dual = len(features) <= features.shape[1]
-    with single_threaded_blas():
-        gram = lower_gram(features if dual else features.T)
-        values, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
+    gram = lower_gram(features if dual else features.T)
+    values, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
     if dual:
         return vectors, np.maximum(values, 0)
     kept = values > values[-1] * np.finfo(features.dtype).eps

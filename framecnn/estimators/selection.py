@@ -3,6 +3,7 @@
 import numpy as np
 
 from framecnn.estimators.ridge import Choice, choose_shrinkage, folds_by_group
+from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
 
 __all__ = ["Grid", "choose_grid", "selection_rows"]
@@ -10,6 +11,7 @@ __all__ = ["Grid", "choose_grid", "selection_rows"]
 Grid = tuple[int, int]
 
 
+@single_threaded_blas()
 def choose_grid(
     features: dict[Grid, Array], codes: Array, groups: Array | None, seed: int
 ) -> tuple[Grid, dict[Grid, Choice]]:

@@ -1,0 +1,211 @@
+"""The whole classifier: frames in, labels out."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from textures import CLASSES, Lazy, textures
+from threadpoolctl import threadpool_limits
+
+from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, get_num_threads, set_num_threads
+
+
+def small(**parameters):
+    return FrameClassifier(**{"n_filters": 20, "random_state": 0} | parameters)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return small().fit(*textures())
+
+
+def test_new_frames_get_the_label_of_their_texture(fitted):
+    unseen, truth, _ = textures(n_groups=10, seed=1)
+    assert fitted.score(unseen, truth) > 0.9
+    assert fitted.classes_.tolist() == list(CLASSES)
+
+
+def test_it_is_the_features_and_the_head_one_after_the_other(fitted):
+    frames, _, _ = textures(seed=1)
+    assert isinstance(fitted.features_, FrameFeatures)
+    assert isinstance(fitted.head_, KMeansClassifier)
+    features = fitted.features_.transform(frames)
+    for method in ("predict", "predict_proba", "transform", "reject"):
+        np.testing.assert_array_equal(getattr(fitted, method)(frames), getattr(fitted.head_, method)(features))
+
+
+def test_fit_transform_gives_the_distances_of_the_training_frames(fitted):
+    frames, labels, groups = textures()
+    np.testing.assert_array_equal(small().fit_transform(frames, labels, groups), fitted.transform(frames))
+
+
+def test_what_was_chosen_is_told(fitted):
+    assert set(fitted.chosen_) == {"grid", "shrinkage", "accuracies"}
+    assert set(fitted.chosen_["accuracies"]) == {(1, 1), (2, 2), (3, 4)}
+    assert all(0 <= accuracy <= 1 for accuracy in fitted.chosen_["accuracies"].values())
+    assert fitted.chosen_["grid"] == fitted.features_.grid
+    assert fitted.chosen_["shrinkage"] == fitted.head_.shrinkage_
+
+
+def test_what_was_asked_for_is_not_chosen():
+    frames, labels, _ = textures()
+    classifier = small(grid=[2, 2], shrinkage=0.1).fit(frames, labels)
+    assert classifier.chosen_ == {"grid": [2, 2], "shrinkage": 0.1, "accuracies": {}}
+    plain = small(projection=None).fit(frames, labels)
+    assert plain.chosen_ == {"grid": (1, 1), "shrinkage": None, "accuracies": {}}
+
+
+def test_where_a_pattern_is_decides_the_grid():
+    """Light above or below: only a grid of cells can tell."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(126, 131, (40, 40, 36, 1))
+    labels = np.arange(40) % 2
+    for frame, label in zip(frames, labels, strict=True):
+        away, column = rng.integers(6, 9), rng.integers(6, 22)
+        row = 32 - away if label else away
+        frame[row : row + 8, column : column + 8] = rng.integers(0, 256, (8, 8, 1))
+    classifier = small().fit(frames.astype(np.uint8), labels)
+    accuracies = classifier.chosen_["accuracies"]
+    assert classifier.chosen_["grid"] != (1, 1)
+    assert accuracies[classifier.chosen_["grid"]] > accuracies[1, 1] + 0.2
+
+
+def test_the_choice_is_made_on_a_part_of_many_frames(monkeypatch):
+    frames, labels, groups = textures(n_groups=10)
+    monkeypatch.setattr("framecnn.estimators.classifier.SELECTION_FRAMES", 30)
+    lazy = Lazy(frames)
+    assert small().fit(lazy, labels, groups).score(lazy, labels) > 0.9
+    assert small().fit(lazy, labels).score(lazy, labels) > 0.9
+
+
+def test_digits_of_eight_by_eight_grey_pixels_are_read():
+    rows, digits = load_digits(return_X_y=True)
+    train, test, truth, expected = train_test_split(rows, digits, train_size=900, random_state=0)
+    classifier = FrameClassifier((8, 8, 1), n_filters=100, random_state=0).fit(train, truth)
+    assert classifier.score(test, expected) > 0.96
+    np.testing.assert_array_equal(classifier.predict(test.reshape(-1, 8, 8, 1)), classifier.predict(test))
+
+
+@pytest.mark.parametrize("groups", [None, [0, 0, 1, 1, 2, 2]])
+def test_six_frames_of_three_groups_are_enough(groups):
+    frames, labels, _ = textures(n_groups=1)
+    order = np.argsort(labels)
+    classifier = small().fit(frames[order], labels[order], groups)
+    assert classifier.score(frames, labels) == 1
+    assert small().fit(frames[order], [0, 0, 0, 0, 1, 1], groups).predict(frames).shape == (6,)
+
+
+def test_frames_of_one_group_leave_nothing_to_choose_on():
+    frames, labels, _ = textures()
+    classifier = small().fit(frames, labels, np.zeros(len(frames)))
+    assert classifier.chosen_["accuracies"] == {}
+    assert classifier.score(frames, labels) > 0.9
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_predictions_have_the_same_bits_in_any_batch_and_order(fitted, size):
+    frames, _, _ = textures(n_groups=12, seed=1)
+    whole = fitted.predict_proba(frames)
+    parts = [fitted.predict_proba(frames[start : start + size]) for start in range(0, len(frames), size)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_array_equal(fitted.predict_proba(frames[::-1]), whole[::-1])
+
+
+def test_one_and_two_threads_give_the_same_bits():
+    frames, labels, groups = textures()
+    before = get_num_threads()
+    found = []
+    for n in (1, 2):
+        set_num_threads(n)
+        try:
+            with threadpool_limits(n):
+                found.append(small().fit(frames, labels, groups).predict_proba(frames))
+        finally:
+            set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
+def test_float_and_uint8_frames_give_nearly_the_same_probabilities(fitted):
+    frames, labels, groups = textures()
+    floats = small().fit(frames / 255, labels, groups)
+    assert np.abs(floats.predict_proba(frames / 255) - fitted.predict_proba(frames)).max() < 0.1
+    np.testing.assert_array_equal(floats.predict(frames / 255), fitted.predict(frames))
+
+
+def test_prototypes_are_training_frames_of_the_class_they_stand_for(fitted):
+    _, labels, _ = textures()
+    np.testing.assert_array_equal(labels[fitted.prototypes_], fitted.classes_[fitted.head_.cluster_labels_])
+
+
+def test_noise_is_unlike_all_training_frames():
+    frames, labels, groups = textures(n_groups=10)
+    classifier = small(grid=(1, 1), projection=None).fit(frames, labels, groups)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 24, 32, 3), np.uint8)
+    assert classifier.reject(noise).all()
+    assert classifier.reject(frames).mean() < 0.1
+
+
+def test_vectors_go_straight_to_the_head():
+    rng = np.random.default_rng(0)
+    vectors, labels = rng.normal(size=(40, 3)) + 5 * np.eye(2, 3)[np.arange(40) % 2], np.arange(40) % 2
+    classifier = FrameClassifier(random_state=0).fit(vectors, labels)
+    assert classifier.score(vectors, labels) > 0.95
+    assert classifier.n_features_in_ == 3
+    assert classifier.chosen_["accuracies"] == {}
+
+
+def test_a_failed_fit_leaves_the_classifier_as_it_was():
+    frames, labels, groups = textures()
+    classifier = small().fit(frames, labels, groups)
+    before = classifier.predict_proba(frames)
+    with pytest.raises(ValueError, match="at least two classes"):
+        classifier.fit(frames[:, :12], np.zeros(len(frames)))
+    np.testing.assert_array_equal(classifier.predict_proba(frames), before)
+
+
+X, Y = np.zeros((4, 8, 9, 3), np.uint8), np.array([0, 0, 1, 1])
+REFUSED = [
+    ({"grid": (5, 5)}, {}, r"FrameFeatures: expected grid as \(rows, columns\) that divide 6 and 4, got \(5, 5\)"),
+    ({"grid": "finest"}, {}, "FrameFeatures: expected grid .* got 'finest'"),
+    ({"shrinkage": -1}, {}, "KMeansClassifier: expected shrinkage 'auto' or a positive number, got -1"),
+    ({"filters": "ica"}, {}, "FrameFeatures: expected filters as one of kmeans, random, pca, got 'ica'"),
+    ({}, {"y": None}, "FrameClassifier: expected a label a sample .*y is None"),
+    ({}, {"y": [1, 1, 1, 1]}, r"FrameClassifier: expected at least two classes in y, got 1 class \(.*1.*\)"),
+    ({}, {"y": [0, 0, 1, np.nan]}, "FrameClassifier: expected finite labels, got NaN"),
+    ({}, {"y": ["a", "a", "b", None]}, "FrameClassifier: expected labels of one type, got NoneType, str"),
+    ({}, {"y": Y[:3]}, "FrameClassifier: expected a label a sample, got 4 samples and 3 labels"),
+    ({}, {"y": np.eye(4)}, "1d array"),
+    ({}, {"groups": Y[:3]}, r"FrameClassifier: expected a group a sample, shape \(4,\), got shape \(3,\)"),
+    ({}, {"X": X[..., 0]}, "FrameFeatures: expected frames .* got shape"),
+    ({}, {"X": np.full(X.shape, np.nan)}, "FrameFeatures: expected finite float32 frames, got NaN"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "data", "message"), REFUSED)
+def test_what_does_not_fit_is_refused(parameters, data, message):
+    with pytest.raises(ValueError, match=message):
+        small(**parameters).fit(**{"X": X, "y": Y} | data)
+
+
+def test_a_wrong_parameter_is_refused_before_any_frame_is_read():
+    lazy = Lazy(textures()[0])
+    for parameters in ({"shrinkage": 0}, {"grid": (4, 4)}, {"clusters_per_class": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            small(**parameters).fit(lazy, textures()[1])
+    assert lazy.largest_read == 0
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "reject"])
+def test_other_frames_than_those_of_training_are_refused(fitted, method):
+    frames = textures()[0]
+    predict = getattr(fitted, method)
+    for other in (
+        frames[:, :12],
+        frames[..., :1],
+        frames.reshape(len(frames), -1),
+        frames / 255,
+        frames[0],
+        frames[:0],
+    ):
+        with pytest.raises(ValueError, match=r"FrameFeatures: expected .*, got"):
+            predict(other)
