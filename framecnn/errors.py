@@ -1,6 +1,6 @@
 """The errors framecnn raises. Each message says who, what was expected, what came, and what to do."""
 
-__all__ = ["DataError", "FormatError", "MissingExtraError", "ShapeError"]
+__all__ = ["DataError", "FormatError", "MissingExtraError", "SettingError", "ShapeError"]
 
 
 class ShapeError(ValueError):
@@ -13,6 +13,10 @@ class FormatError(ValueError):
 
 class DataError(ValueError):
     """A folder or movie cannot be used as it is."""
+
+
+class SettingError(ValueError):
+    """An environment variable of framecnn has a value that it cannot have."""
 
 
 class MissingExtraError(ImportError):

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from framecnn.cli import console, main
-from framecnn.errors import DataError, FormatError, MissingExtraError, ShapeError
+from framecnn.errors import DataError, FormatError, MissingExtraError, SettingError, ShapeError
 
 
 def python(code, **options):
@@ -49,6 +49,7 @@ def test_work_that_ends_well_exits_with_zero():
         (DataError("folder 'x': empty; add pictures"), "error: folder 'x': empty; add pictures"),
         (FormatError("no model"), "error: no model"),
         (ShapeError("expected (3,)"), "error: expected (3,)"),
+        (SettingError("FRAMECNN_CPU: odd"), "error: FRAMECNN_CPU: odd"),
         (MissingExtraError("framecnn frames", "av", "video"), "pip install 'framecnn[video]'"),
         (FileNotFoundError(2, "No such file or directory", "x\x1b"), r"error: No such file or directory: 'x\x1b'"),
         (OSError("odd"), "error: odd"),
@@ -203,6 +204,24 @@ def test_a_terminal_shows_a_bar_unless_it_is_dumb(term, is_live):
     assert process.returncode == 0
     assert "cut [red]orion\\x1b" in shown
     assert ("\x1b[" in shown) is is_live
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_bar_says_no_percentage_where_the_total_is_not_known():
+    code = (
+        "from framecnn.cli import console\n"
+        "view = console._Bar('writing'); view.start(); view.tell(3); view.stop()\n"
+        "view = console._Bar('reading'); view.start(); view.tell(1, 4); view.stop()"
+    )
+    terminal, end = os.openpty()
+    process = python(code, stderr=end, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"})
+    process.communicate(timeout=30)
+    os.close(end)
+    writing, reading = os.read(terminal, 100_000).decode().split("reading", 1)
+    os.close(terminal)
+    assert "writing" in writing
+    assert "%" not in writing
+    assert "25 %" in reading
 
 
 def test_progress_appears_by_itself_when_work_does_not_tell(capsys, monkeypatch):

@@ -141,7 +141,7 @@ def test_the_environment_sets_the_number_of_threads():
 def test_the_environment_cannot_ask_for_anything_else(number):
     done = python("import framecnn.kernels.threads", FRAMECNN_NUM_THREADS=number)
     message = f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {number!r}; unset it"
-    assert done.stderr.endswith(f"ValueError: {message}\n")
+    assert done.stderr.endswith(f"framecnn.errors.SettingError: {message}\n")
 
 
 FORK = """

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 
 import typer
 
-from framecnn.errors import DataError, FormatError, MissingExtraError, ShapeError
+from framecnn.errors import DataError, FormatError, MissingExtraError, SettingError, ShapeError
 
 __all__ = ["EXIT_CLOSED", "EXIT_ERROR", "EXIT_INTERRUPTED", "clean", "progress", "run", "say", "table", "warn"]
 
@@ -181,17 +181,24 @@ class _Lines(_View):
 class _Bar(_View):
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
 
         columns = (
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
+            TaskProgressColumn("{task.percentage:>3.0f} %"),  # nothing where the total is not known
             TimeElapsedColumn(),
         )
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._progress.add_task("")
+        self._task = self._progress.add_task("", total=None)
         self._update()
         self._progress.start()
 
@@ -235,7 +242,7 @@ def run(work: Callable[[], None]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_CLOSED
-    except (DataError, FormatError, ShapeError, MissingExtraError) as error:
+    except (DataError, FormatError, ShapeError, SettingError, MissingExtraError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error))

@@ -15,6 +15,8 @@ import platformdirs
 from llvmlite import binding as llvm
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 
+from framecnn.errors import SettingError
+
 __all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "is_compiled", "kernel"]
 
 CPU_KINDS = {
@@ -34,7 +36,7 @@ def cpu_kind() -> str:
 
     Raises
     ------
-    ValueError
+    SettingError
         If ``FRAMECNN_CPU`` names no kind.
 
     Examples
@@ -45,7 +47,7 @@ def cpu_kind() -> str:
     forced = os.environ.get("FRAMECNN_CPU")
     if forced:
         if forced not in CPU_KINDS:
-            raise ValueError(f"FRAMECNN_CPU: expected one of {', '.join(CPU_KINDS)}, got {forced!r}; unset it")
+            raise SettingError(f"FRAMECNN_CPU: expected one of {', '.join(CPU_KINDS)}, got {forced!r}; unset it")
         return forced
     features = llvm.get_host_cpu_features()
     if features.get("avx512f"):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from framecnn.errors import SettingError
 from framecnn.typing import Array
 
 __all__ = ["get_num_threads", "ordered_map", "run", "set_num_threads", "single_threaded_blas"]
@@ -29,7 +30,7 @@ def _threads_from_environment() -> int:
     if asked is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not asked.isdecimal() or int(asked) < 1:
-        raise ValueError(f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {asked!r}; unset it")
+        raise SettingError(f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {asked!r}; unset it")
     return int(asked)
 
 
