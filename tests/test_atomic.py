@@ -59,7 +59,9 @@ def test_a_folder_that_does_not_exist_is_not_made(tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["a" * 255, "é" * 120 + ".safetensors", "🎬" * 60 + ".txt", ".hidden", "no suffix"])
+@pytest.mark.parametrize(
+    "name", ["a" * 255, "é" * 120 + ".safetensors", "🎬" * 60 + ".txt", ".hidden", "no suffix"], ids=len
+)
 def test_any_name_that_the_folder_takes_will_do(tmp_path, name):
     with atomic_write(tmp_path / name) as temporary:
         temporary.write_bytes(b"x")
