@@ -7,7 +7,7 @@ exactly the shapes that it expects.
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "save"]
 
+FLOATS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 LARGEST_MAP = 2**28  # values a layer gives for one frame: 1 GiB of float32
 LARGEST_LABELS = 2**26  # bytes of all class names
 LABEL_DTYPES = re.compile(r"\|b1|[<>|][iuf][1248]|[<>]U\d{1,7}|\|O")  # what JSON can give back
@@ -133,8 +134,12 @@ def _describe_network(network: Sequential) -> tuple[dict[str, Any], dict[str, Ar
 def _build_network(description: Description, tensors: Mapping[str, Array]) -> Sequential:
     network = Sequential([Layer.from_config(config) for config in description["layers"]])
     _check_sizes(network)
-    dtype = {"float32": np.float32, "float64": np.float64}[description["dtype"]]
-    _expect(all(tensor.dtype == dtype for tensor in tensors.values()), f"tensors of {description['dtype']}")
+    dtype = FLOATS[description["dtype"]]
+    largest = float(np.finfo(dtype).max)
+    _expect(
+        all(abs(number) <= largest for number in _numbers(description["layers"])), f"settings in the range of {dtype}"
+    )
+    _expect(all(tensor.dtype == dtype for tensor in tensors.values()), f"tensors of {dtype}")
     return network.load_state_dict(tensors, dtype)
 
 
@@ -145,6 +150,14 @@ def _check_sizes(network: Sequential) -> None:
         shape = layer.infer_shape(shape)
         if math.prod(shape) > LARGEST_MAP:
             raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {shape}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _describe_classifier(classifier: "FrameClassifier") -> tuple[dict[str, Any], dict[str, Array]]:
