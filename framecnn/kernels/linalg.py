@@ -34,7 +34,7 @@ def lower_gram(a: Array) -> Array:
 
     Shapes: a (n, k), result (n, n) float64.
     """
-    product = np.zeros((len(a), len(a)))
+    product = np.zeros((len(a), len(a)), order="F")  # LAPACK works in place
 
     def rows(start: int) -> None:
         stop = start + BLOCK_ROWS
