@@ -7,23 +7,14 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.workflow import Stages, scan_folder, Watched, write_json
+from framecnn.cli.models import load_classifier
+from framecnn.cli.outputs import check_outputs, write_json
+from framecnn.cli.workflow import Stages, Watched, listed, scan_folder, without_lost
+from framecnn.data import FrameFolder, FrameLost
 from framecnn.errors import DataError
+from framecnn.evaluation import EvaluationResult
 
-__all__ = ["evaluate", "load_classifier"]
-
-
-def load_classifier(path: Path) -> Any:
-    """Load a classifier of colour frames; a DataError for any other model."""
-    from framecnn import FrameClassifier, load
-
-    model = load(path)
-    shape = model.features_.frame_shape_ if isinstance(model, FrameClassifier) else None
-    if shape is None or shape[2] != 3:
-        raise DataError(
-            f"{path.name}: expected a classifier of colour frames, got {model!r}; train one: framecnn train"
-        )
-    return model
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -36,36 +27,57 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")] = None,
     max_bad: Annotated[float, typer.Option(min=0, max=100, help="Unusable files allowed, in percent.")] = 5.0,
 ) -> None:
-    """Say how many frames of a folder a model labels as their folders do, with an interval and a confusion matrix."""
-    from framecnn.evaluation import evaluate as measure
-
+    """Say how many frames of a folder a model labels as their folders do, with an interval, and what it mistakes."""
+    check_outputs([json], folder)
     classifier = load_classifier(model)
     stages = Stages()
     frames = scan_folder(stages, folder, groups, classifier.features_.frame_shape_[:2], max_bad)
     known = [str(label) for label in classifier.classes_]
     unknown = [name for name in frames.classes if name not in known]
-    names = np.array(frames.classes)[frames.targets]
-    rows = np.flatnonzero(np.isin(names, known))
+    if len(unknown) == len(frames.classes):
+        raise DataError(
+            f"{frames.root.name}: expected folders of the model's classes ({listed(known)}), "
+            f"got {listed(unknown)}; name the folders as in training"
+        )
     if unknown:
-        console.warn(f"the model knows no class {', '.join(unknown)}: {len(names) - len(rows)} frames are left out")
-    if not len(rows):
-        raise DataError(f"{folder.name}: expected frames of the classes {', '.join(known)}, got none; check the folder")
-    targets = np.array([known.index(name) for name in names[rows]])
-    with stages("evaluate", "evaluating") as tell:
-        pixels = Watched(_Rows(frames.frames, rows), tell, len(rows))
-        result = measure(classifier, pixels, targets, frames.groups[rows], known, folder.resolve().name)
+        n = sum(frames.classes[target] in unknown for target in frames.targets)
+        console.warn(f"frames of classes that the model does not know are left out: {n:,} ({listed(unknown)})")
+    while True:
+        try:
+            result = _measure(stages, classifier, known, frames)
+            break
+        except FrameLost as lost:
+            frames = without_lost(frames, lost, max_bad)
     console.say()
     console.say(f"accuracy {result.describe()}")
     console.say()
-    console.table(
-        [
-            (label, *counts, "-" if np.isnan(recall) else f"{100 * recall:.1f} %")
-            for label, counts, recall in zip(known, result.confusion.tolist(), result.recall, strict=True)
-        ],
-        head=("true class", *known, "found"),
-    )
+    console.table(_by_class(result), head=("class", "frames", "found", "taken for"))
     if json is not None:
         write_json(json, result.to_dict())
+        console.say()
+        console.say(f"wrote {json}")
+
+
+def _measure(stages: Stages, classifier: Any, known: list[str], frames: FrameFolder) -> EvaluationResult:
+    from framecnn.evaluation import evaluate as measure
+
+    names = np.array(frames.classes)[frames.targets]
+    rows = np.flatnonzero(np.isin(names, known))
+    targets = np.array([known.index(name) for name in names[rows]])
+    with stages("evaluate", "evaluating") as tell:
+        pixels = Watched(_Rows(frames.frames, rows), tell, len(rows))
+        return measure(classifier, pixels, targets, frames.groups[rows], known, frames.root.name)
+
+
+def _by_class(result: EvaluationResult) -> list[tuple[str, int, str, str]]:
+    """Give name, frames, share found, and mistakes of every class."""
+    rows = []
+    for truth, (name, counts, recall) in enumerate(zip(result.classes, result.confusion, result.recall, strict=True)):
+        wrong = [said for said in np.argsort(-counts, kind="stable") if counts[said] and said != truth]
+        mistaken = [f"{result.classes[said]} {counts[said]:,}" for said in wrong]
+        found = "-" if np.isnan(recall) else f"{100 * recall:.1f} %"
+        rows.append((name, int(counts.sum()), found, listed(mistaken, 5)))
+    return rows
 
 
 class _Rows:

@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +13,15 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.evaluate import load_classifier
+from framecnn.cli.models import load_classifier
 from framecnn.data import SkippedFrame, decode
+from framecnn.data.folder import spreadsheet_cell
 from framecnn.errors import DataError
 
 __all__ = ["predict"]
 
 BATCH = 32
+COLUMNS = ("path", "label", "probability", "unlike_training", "skipped")
 
 
 def predict(
@@ -37,30 +40,18 @@ def predict(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     elif as_csv:
-        buffer = io.StringIO()
-        columns = ["path", "label", "probability", "unlike_training", "skipped"]
-        writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        typer.echo(buffer.getvalue(), nl=False)
+        typer.echo(_csv(rows), nl=False)
     else:
-        used = [row for row in rows if "label" in row]
-        unlike = {True: "unlike all training frames", False: ""}
-        console.table(
-            [(r["path"], r["label"], f"{100 * r['probability']:.1f} %", unlike[r["unlike_training"]]) for r in used]
-        )
-        for row in rows:
-            if "skipped" in row:
-                console.warn(f"skipped {row['path']}: {row['skipped']}")
+        _say(rows)
     if not any("label" in row for row in rows):
-        raise DataError(f"predict: expected at least one picture that can be read, got {len(rows)} that cannot")
+        raise DataError(f"predict: expected a picture that can be read, got none of {len(rows)} files; check the paths")
 
 
-def _files(paths: list[Path]) -> Iterator[Path]:
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the files named, and those below the folders named, hidden ones apart, in the order of their names."""
     for path in paths:
         if path.is_dir():
-            for folder, folders, names in os.walk(path):
+            for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
         elif os.path.lexists(path):
@@ -69,7 +60,11 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             raise DataError(f"predict: expected a picture or a folder, but {str(path)!r} is not there; check the path")
 
 
-def _predictions(classifier: Any, files: list[Path], tell: console.Tell) -> Iterator[dict[str, Any]]:
+def _warn_of_folder(error: OSError) -> None:
+    console.warn(f"skipped the folder {error.filename}: {error.strerror}")
+
+
+def _predictions(classifier: Any, files: Sequence[Path], tell: console.Tell) -> Iterator[dict[str, Any]]:
     from framecnn.data.loader import map_ahead, n_threads
 
     size = tuple(classifier.features_.frame_shape_[:2])
@@ -90,7 +85,7 @@ def _pixels(path: Path, size: tuple[int, int]) -> Any:
         return f"{skipped.reason}: {skipped.detail}" if skipped.detail else skipped.reason
 
 
-def _label(classifier: Any, batch: list[tuple[Path, Any]]) -> Iterator[dict[str, Any]]:
+def _label(classifier: Any, batch: Sequence[tuple[Path, Any]]) -> Iterator[dict[str, Any]]:
     frames = [pixels for _, pixels in batch if not isinstance(pixels, str)]
     if frames:
         features = classifier.features_.transform(np.stack(frames))
@@ -109,3 +104,27 @@ def _label(classifier: Any, batch: list[tuple[Path, Any]]) -> Iterator[dict[str,
             "unlike_training": bool(unlike),
             "probabilities": {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)},
         }
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Give a table in UTF-8: names as they are for a file or a program, harmless for a terminal or a spreadsheet."""
+    written = console.clean if sys.stdout.isatty() else str
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([spreadsheet_cell(written(row.get(column, ""))) for column in COLUMNS] for row in rows)
+    return buffer.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _say(rows: Sequence[Mapping[str, Any]]) -> None:
+    marks = {True: "unlike all training frames", False: ""}
+    labelled = [
+        (row["path"], row["label"], f"{100 * row['probability']:.1f} %", marks[row["unlike_training"]])
+        for row in rows
+        if "label" in row
+    ]
+    if labelled:
+        console.table(labelled, head=("picture", "label", "probability", ""))
+    for row in rows:
+        if "skipped" in row:
+            console.warn(f"skipped {row['path']}: {row['skipped']}")

@@ -7,6 +7,7 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.outputs import check_outputs
 from framecnn.cli.workflow import Stages, scan_folder
 
 __all__ = ["scan"]
@@ -23,13 +24,14 @@ def scan(
     ] = None,
 ) -> None:
     """List classes, groups and unusable files of a folder. Every file is decoded; none is changed."""
+    check_outputs([manifest], folder)
     frames = scan_folder(Stages(), folder, groups, (240, 360), max_bad=100)
-    console.say()
     owns = [frames.targets == number for number in range(len(frames.classes))]
     rows = [
         (name, int(own.sum()), len(np.unique(frames.groups[own])))
         for name, own in zip(frames.classes, owns, strict=True)
     ]
+    console.say()
     console.table(rows, head=("class", "frames", "groups"))
     if frames.skipped:
         console.say()
@@ -41,4 +43,5 @@ def scan(
         console.table(frames.notes, head=("used", "note"))
     if manifest is not None:
         frames.write_manifest(manifest)
+        console.say()
         console.say(f"wrote {manifest}")

@@ -1,36 +1,43 @@
 """``framecnn summary``: what is inside a model file."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.models import load_model
+from framecnn.cli.outputs import describe_choice
+from framecnn.cli.workflow import listed
 
 __all__ = ["summary"]
 
 
 def summary(model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn wrote.")]) -> None:
     """Show a model's layers, classes and clusters."""
-    from framecnn import Sequential, load
+    from framecnn import Sequential
 
-    loaded = load(model)
-    networks = [loaded] if isinstance(loaded, Sequential) else loaded.features_.networks_
+    loaded = load_model(model)
+    networks = [loaded]
     if not isinstance(loaded, Sequential):
-        from framecnn.cli.workflow import describe_choice
-
-        features, head = loaded.features_, loaded.head_
-        shape = "feature vectors" if features.frame_shape_ is None else " x ".join(map(str, features.frame_shape_))
-        console.table(
-            [
-                ("classes", ", ".join(map(str, loaded.classes_))),
-                ("frames", shape + (", with mirrored copies" if features.mirrored_ else "")),
-                ("features", f"{head.n_features_in_:,}"),
-                ("head", f"{len(head.cluster_centers_)} clusters in {head.cluster_centers_.shape[1]} dimensions"),
-                *describe_choice(loaded).items(),
-            ]
-        )
-    for network in networks:
-        console.say()
+        console.table(list(_facts(loaded)))
+        networks = loaded.features_.networks_
+    for number, network in enumerate(networks):
+        if number or not isinstance(loaded, Sequential):
+            console.say()
         for line in str(network.summary()).splitlines():
             console.say(line)
+
+
+def _facts(classifier: Any) -> Iterator[tuple[str, str]]:
+    features, head = classifier.features_, classifier.head_
+    n_clusters, n_dimensions = head.cluster_centers_.shape
+    shape = features.frame_shape_
+    yield "classes", f"{len(classifier.classes_)}: {listed(classifier.classes_)}"
+    if shape is not None:
+        mirrored = ", each also mirrored" if features.mirrored_ else ""
+        yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{mirrored}"
+    yield "features", f"{head.n_features_in_:,}"
+    yield "head", f"{n_clusters:,} clusters in {n_dimensions:,} dimensions"
+    yield from describe_choice(classifier).items()

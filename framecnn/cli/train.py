@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from framecnn.cli.workflow import Plan, train_folder
+from framecnn.cli.outputs import Plan
+from framecnn.cli.workflow import train_folder
 
 __all__ = ["frame_size", "train"]
 

@@ -20,7 +20,7 @@ from framecnn.data.subset import FrameSubset
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
-__all__ = ["FrameFolder", "FrameSubset", "Skip"]
+__all__ = ["FrameFolder", "FrameSubset", "Skip", "spreadsheet_cell"]
 
 _PARTS = ("training", "validation", "test")
 
@@ -347,8 +347,23 @@ class FrameFolder:
         ):
             table = csv.writer(file)
             table.writerow(("path", "label", "group", "status", "reason", "detail", "notes"))
-            table.writerows([_cell(text) for text in row] for row in sorted(rows))
+            table.writerows([spreadsheet_cell(text) for text in row] for row in sorted(rows))
 
 
-def _cell(text: str) -> str:
+def spreadsheet_cell(text: str) -> str:
+    """Give text for a CSV file; an apostrophe keeps a spreadsheet from running it as a formula.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> spreadsheet_cell("=cmd()"), spreadsheet_cell("sintel/001.jpg")
+    ("'=cmd()", 'sintel/001.jpg')
+    """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "'", "\t", "\r")) else text

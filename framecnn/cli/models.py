@@ -1,0 +1,36 @@
+"""What commands load."""
+
+from pathlib import Path
+from typing import Any
+
+from framecnn.errors import DataError
+
+__all__ = ["load_classifier", "load_model"]
+
+
+def load_model(path: Path) -> Any:
+    """Load a model of any kind; a DataError where there is none."""
+    from framecnn import load
+
+    try:
+        return load(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: expected a model, got no such file; make one: framecnn train") from error
+
+
+def load_classifier(path: Path) -> Any:
+    """Load a classifier of colour frames as files give them; a DataError for any other model."""
+    from framecnn import FrameClassifier
+
+    model = load_model(path)
+    if not isinstance(model, FrameClassifier):
+        kind = f"a {type(model).__name__}"
+    elif model.features_.frame_shape_ is None:
+        kind = "a classifier of feature vectors"
+    elif model.features_.frame_shape_[2] != 3:
+        kind = f"a classifier of frames with {model.features_.frame_shape_[2]} channels"
+    elif model.features_.dtype_kind_ != "whole" or model.features_.bodies_[0].layers[0].scale != 1:  # type: ignore
+        kind = "a classifier of frames in another range of values"
+    else:
+        return model
+    raise DataError(f"{path}: expected a classifier of 8-bit colour frames, got {kind}; make one: framecnn train")

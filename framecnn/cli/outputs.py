@@ -1,0 +1,232 @@
+"""What a training run leaves behind: the model, the list of files, the page and the figures."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framecnn.atomic import atomic_write
+from framecnn.cli import console
+from framecnn.data import FrameFolder, FrameSubset
+from framecnn.errors import DataError, MissingExtraError
+from framecnn.evaluation import EvaluationResult
+from framecnn.typing import Array
+
+__all__ = ["PARTS", "Plan", "Run", "check_outputs", "describe_choice", "write_everything", "write_json"]
+
+PARTS = ("training", "validation", "test")
+SHOWN_FRAMES = 6  # of each cluster on the page
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train on and where to write."""
+
+    folder: Path
+    out: Path
+    report: Path
+    json: Path | None = None
+    groups: Path | None = None
+    size: tuple[int, int] = (240, 360)
+    seed: int = 0
+    by: str = "group"
+    max_bad: float = 5.0
+    title: str = ""
+    caution: str = ""
+
+    @property
+    def manifest(self) -> Path:
+        """Where every file of the folder is listed: beside the model."""
+        return self.out.with_name("manifest.csv")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a plan: training, validation and test frames, and what the classifier made of them."""
+
+    plan: Plan
+    folder: FrameFolder
+    parts: Sequence[FrameSubset]
+    classifier: Any
+    distances: Array
+    """Of the training frames to the clusters, (n, n_clusters)."""
+    results: Sequence[EvaluationResult]
+    seconds: Mapping[str, float]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What one must know before trusting the figures, the gravest first, each once."""
+        own = [self.plan.caution] if self.plan.caution else []
+        own += [self.parts[0].split_note] if self.plan.by == "random" else []
+        return list(dict.fromkeys([*own, *self.folder.warnings, *self.parts[0].warnings]))
+
+
+def check_outputs(paths: Sequence[Path | None], folder: Path) -> None:
+    """Refuse before work starts what could not be written after it.
+
+    Parameters
+    ----------
+    paths : sequence of Path or None
+        The files to write.
+    folder : Path
+        The frames, beside which nothing is written.
+
+    Raises
+    ------
+    DataError
+        If two are the same file, one is a folder or a device, its folder is missing, cannot be written to, or is that
+        of the frames.
+    """
+    asked = [path for path in paths if path is not None]
+    for path, resolved in zip(asked, [path.resolve() for path in asked], strict=True):
+        parent = resolved.parent
+        if sum(resolved == other.resolve() for other in asked) > 1:
+            raise DataError(f"{path}: expected another file for each thing to write, got this one twice; rename one")
+        if resolved.exists() and not resolved.is_file():
+            raise DataError(f"{path}: expected a file to write, got a folder or a device; name a file")
+        if not parent.is_dir():
+            raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is none; make it first")
+        if parent.is_relative_to(folder.resolve()):
+            raise DataError(
+                f"{path}: expected a place outside the frames' folder, which stays as it is; choose another"
+            )
+        if not os.access(parent, os.W_OK):
+            raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is read-only; choose another")
+
+
+def write_everything(run: Run) -> dict[Path, str]:
+    """Write what the plan names; give the files, and what they are."""
+    plan = run.plan
+    run.classifier.save(plan.out)
+    run.folder.write_manifest(plan.manifest)
+    written = {plan.out: "the model"}
+    if _write_page(run):
+        written[plan.report] = "the page: open it in a browser"
+    written[plan.manifest] = "every file, used or skipped"
+    if plan.json is not None:
+        write_json(plan.json, _figures(run))
+        written[plan.json] = "all figures"
+    return written
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON as a whole file."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="ascii")
+
+
+def describe_choice(classifier: Any) -> dict[str, str]:
+    """Give what was chosen on the training frames, in words; nothing where nothing was."""
+    chosen = classifier.chosen_
+    words = {}
+    if classifier.features_.frame_shape_ is not None:
+        words["pooling grid"] = _grid(chosen["grid"])
+    if chosen["accuracies"]:
+        tried = ", ".join(f"{_grid(grid)} {100 * accuracy:.1f} %" for grid, accuracy in chosen["accuracies"].items())
+        words["accuracy over left-out groups, by grid"] = tried
+    if chosen["shrinkage"] is not None:
+        words["shrinkage"] = f"{chosen['shrinkage']:g}"
+    return words
+
+
+def _grid(grid: tuple[int, int]) -> str:
+    return "whole frame" if tuple(grid) == (1, 1) else f"{grid[0]}x{grid[1]}"
+
+
+def _split_table(parts: Sequence[FrameSubset]) -> list[dict[str, Any]]:
+    return [
+        {"part": name, "class": label, "frames": int(own.sum()), "groups": len(np.unique(part.groups[own]))}
+        for name, part in zip(PARTS, parts, strict=True)
+        for number, label in enumerate(part.classes)
+        if (own := part.targets == number).any()
+    ]
+
+
+def _versions() -> dict[str, str]:
+    packages = ("framecnn", "numpy", "numba", "scikit-learn", "pillow")
+    return {"Python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    plan, folder = run.plan, run.folder
+    return {
+        "folder": folder.root.name,
+        "seed": plan.seed,
+        "size": list(plan.size),
+        "found": folder.found,
+        "used": len(folder),
+        "skipped": [vars(skip) for skip in folder.skipped],
+        "groups": folder.group_source,
+        "split": run.parts[0].split_note,
+        "split_table": _split_table(run.parts),
+        "chosen": describe_choice(run.classifier),
+        "results": {result.part: result.to_dict() for result in run.results},
+        "warnings": run.warnings,
+        "seconds": {name: round(value, 3) for name, value in run.seconds.items()},
+        "versions": _versions(),
+    }
+
+
+def _write_page(run: Run) -> bool:
+    """Write the page; say so and give False where what it needs is not installed."""
+    from framecnn.report import ReportData, write_report
+
+    data = ReportData(
+        title=run.plan.title or run.folder.root.name,
+        results=run.results,
+        paths={name: _files(part) for name, part in zip(PARTS, run.parts, strict=True)},
+        prototypes=_prototypes(run),
+        filters=_filters(run.classifier),
+        skipped=run.folder.skipped,
+        found=run.folder.found,
+        split=run.parts[0].split_note,
+        split_table=_split_table(run.parts),
+        chosen=describe_choice(run.classifier),
+        versions=_versions(),
+        timings=run.seconds,
+        warnings=run.warnings,
+    )
+    try:
+        write_report(run.plan.report, data)
+    except MissingExtraError as error:
+        console.warn(f"no page was written ({error})")
+        return False
+    return True
+
+
+def _files(part: FrameSubset) -> list[str]:
+    return [str(part.folder.root / path) for path in part.paths]
+
+
+def _prototypes(run: Run) -> list[Any]:
+    """Give for every cluster its training frames, nearest to the centre first, one a group as far as there are."""
+    from framecnn.report import Prototype
+
+    head, distances, train = run.classifier.head_, run.distances, run.parts[0]
+    files, assigned = _files(train), distances.argmin(axis=1)
+    found = []
+    for cluster, label in enumerate(head.cluster_labels_):
+        members = np.flatnonzero(assigned == cluster)
+        nearest = members[np.argsort(distances[members, cluster], kind="stable")]
+        _, first = np.unique(train.groups[nearest], return_index=True)
+        leading = np.sort(first)
+        order = np.concatenate([leading, np.setdiff1d(np.arange(len(nearest)), leading)])
+        paths = tuple(files[row] for row in nearest[order[:SHOWN_FRAMES]])
+        found.append(Prototype(str(head.classes_[label]), cluster, len(members), paths))
+    return found
+
+
+def _filters(classifier: Any) -> dict[str, Any]:
+    """Give the kernels of the first filter bank of every scale, (n, kh, kw, c), by the size that they look at."""
+    found = {}
+    for network in classifier.features_.bodies_:
+        bank = next(layer for layer in network.layers if "kernel" in layer.params)
+        height, width, _ = bank.input_shape
+        found[f"{height}x{width}"] = np.moveaxis(bank.params["kernel"], -1, 0)
+    return found

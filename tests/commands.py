@@ -1,0 +1,75 @@
+"""Run commands of framecnn in this process, on small folders of frames."""
+
+import csv
+import hashlib
+import io
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+import pytest
+from PIL import Image
+from textures import textures
+
+from framecnn.cli import main
+from framecnn.estimators import features
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def framecnn(*arguments):
+    """Run a command line; give its exit code and what it printed."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        main([os.fspath(argument) for argument in arguments])
+    texts = (stream.buffer.getvalue().decode("utf-8", "surrogateescape") for stream in (out, err))
+    return Ended(end.value.code or 0, *texts)
+
+
+def refused(*arguments):
+    """Run a command line that must end in one line on standard error, and nothing but it; give the line."""
+    ended = framecnn(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    return ended.err.rstrip("\n").removeprefix("error: ")
+
+
+def quick(monkeypatch):
+    """Let training learn few filters from few patches: commands have no options for it."""
+    monkeypatch.setattr(features, "FILTERS", 12)
+    monkeypatch.setattr(features, "PATCHES", 2000)
+
+
+def write_frames(root, n_groups=5, names=("across", "blobs", "down"), with_groups=True):
+    """Write JPEG files of three textures in a folder a class, and which belong together; give the folder."""
+    frames, labels, groups = textures(n_groups)
+    rows = []
+    for number, (frame, label, group) in enumerate(zip(frames, labels, groups, strict=True)):
+        name = names[("across", "blobs", "down").index(label)]
+        path = root / name / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(frame).save(path, quality=95)
+        rows.append((f"{name}/{path.name}", name, group))
+    if with_groups:
+        with open(root / "frames.csv", "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            csv.writer(file).writerows([("path", "label", "group"), *rows])
+    return root
+
+
+def fingerprint(root):
+    """A digest of everything in a folder: names, contents, times and permissions."""
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        state = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        facts = os.fsencode(path), state.st_mode, state.st_size, state.st_mtime_ns, state.st_ino, content
+        total.update(repr(facts).encode())
+    return total.hexdigest()

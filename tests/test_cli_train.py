@@ -1,0 +1,346 @@
+"""``framecnn train``: a folder becomes a model, a page and a list of what was used."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+from commands import fingerprint, framecnn, quick, refused, write_frames
+
+from framecnn import FrameFolder, load
+from framecnn.cli import console, workflow
+from framecnn.cli.train import frame_size
+from framecnn.kernels import jit
+
+SIZE = ("--size", "24x32")
+quickly = pytest.fixture(autouse=True)(quick)
+
+
+@pytest.fixture
+def films(tmp_path):
+    return write_frames(tmp_path / "films")
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "model.safetensors"
+
+
+def first_frame(films, name):
+    return min((films / name).iterdir())
+
+
+def manifest(out):
+    with open(out.with_name("manifest.csv"), encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_becomes_a_model_a_page_a_list_and_figures(films, out):
+    broken = first_frame(films, "across")
+    broken.write_bytes(b"\xff\xd8\xff broken")
+    ended = framecnn("train", films, "--out", out, *SIZE, "--json", out.with_name("figures.json"))
+    assert ended.code == 0, ended.err
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        *("figures.json", "manifest.csv", "model.safetensors", "report.html")
+    ]
+    assert load(out).classes_.tolist() == ["across", "blobs", "down"]
+    assert load(out).features_.frame_shape_ == (24, 32, 3)
+    page = out.with_name("report.html").read_text()
+    assert "<html" in page
+    assert f"across/{broken.name}" in page
+    figures = json.loads(out.with_name("figures.json").read_text())
+    assert (figures["found"], figures["used"], len(figures["skipped"])) == (30, 29, 1)
+    assert (figures["folder"], figures["size"], figures["seed"]) == ("films", [24, 32], 0)
+    assert figures["results"]["test"]["accuracy"] > 0.6
+    assert sum(row["frames"] for row in figures["split_table"]) == 29
+    assert [row["status"] for row in manifest(out)].count("used") == 29
+    assert [row["path"] for row in manifest(out) if row["status"] == "skipped"] == [f"across/{broken.name}"]
+
+
+def test_what_was_done_is_said(films, out):
+    first_frame(films, "across").write_bytes(b"")
+    said = framecnn("train", films, "-o", out, *SIZE).out
+    assert said.startswith(
+        "frames   29 of 3 classes: across, blobs, down\n"
+        "groups   15 (the groups in frames.csv)\n"
+        "skipped  1 of 30 files (1 empty)\n"
+        "\n"
+        "split by group (the groups in frames.csv), each class as near as whole groups allow to 70% training, "
+        "20% validation, 10% test, seed 0\n"
+        "\n"
+        "frames       training  validation  test\n"
+        "across              "
+    )
+    assert re.search(r"^all classes +\d+ +\d+ +\d+$", said, re.MULTILINE)
+    for part in ("training", "validation", "test"):
+        line = rf"^{part} accuracy +\d+\.\d % \(95 % interval \d+\.\d to \d+\.\d; \d+ frames of \d groups\)$"
+        assert re.search(line, said, re.MULTILINE)
+    for line in (
+        r"chosen on the training frames:",
+        r"  pooling grid +(whole frame|\dx\d)",
+        r"  accuracy over left-out groups, by grid  whole frame [\d.]+ %, 2x2 [\d.]+ %, 3x4 [\d.]+ %",
+        r"  shrinkage +[\d.e-]+",
+        r"took [\d.]+ s to scan, [\d.]+ s to fit, [\d.]+ s to evaluate, [\d.]+ s to write",
+        rf"wrote  {re.escape(str(out))} +the model",
+        rf"       {re.escape(str(out.parent))}/report\.html +the page: open it in a browser",
+        rf"       {re.escape(str(out.parent))}/manifest\.csv +every file, used or skipped",
+    ):
+        assert re.search(f"^{line}$", said, re.MULTILINE), line
+
+
+def test_the_folder_of_frames_is_only_read(films, out):
+    for path in [*films.rglob("*"), films]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = fingerprint(films)
+    assert framecnn("train", films, "-o", out, *SIZE).code == 0
+    assert fingerprint(films) == before
+
+
+def test_names_of_any_kind_reach_the_model_the_list_and_the_page(tmp_path, out):
+    names = ("日本 🎬 \u202e", "it's\n\"<script>alert(1)\x1b[31m", os.fsdecode(b"=caf\xe9()"))
+    films = write_frames(tmp_path / "films\n\x1b[1m", names=names)
+    ended = framecnn("train", films, "-o", out, *SIZE, "--json", out.with_name("figures.json"))
+    assert ended.code == 0, ended.err
+    assert load(out).classes_.tolist() == sorted(names)
+    assert {row["label"].removeprefix("'") for row in manifest(out)} == set(names)
+    assert set(json.loads(out.with_name("figures.json").read_text())["results"]["test"]["classes"]) == set(names)
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e\udce9]", ended.out + ended.err)
+    assert r"it's\n" in ended.out
+    page = out.with_name("report.html").read_text()
+    assert "<script>alert" not in page
+    assert "日本 🎬" in page
+
+
+def test_a_random_split_says_what_it_does(films, out):
+    ended = framecnn("train", films, "-o", out, *SIZE, "--split", "random", "--json", out.with_name("figures.json"))
+    assert "split at random, frame by frame: look-alikes stand on both sides, so accuracies are too high" in ended.out
+    assert "at random, frame by frame" in json.loads(out.with_name("figures.json").read_text())["warnings"][0]
+    assert "at random, frame by frame" in out.with_name("report.html").read_text()
+
+
+def test_groups_may_come_from_another_file_or_from_the_frames_themselves(films, out):
+    table = films.rename(films.with_name("elsewhere")) / "frames.csv"
+    films = write_frames(films, with_groups=False)
+    assert "groups   15 (the groups in frames.csv)" in framecnn("train", films, "-o", out, *SIZE, "--groups", table).out
+    assert "(clusters of frames that look alike;" in framecnn("train", films, "-o", out, *SIZE).out
+
+
+def test_a_class_of_one_group_is_trained_and_warned_of(tmp_path, out):
+    films = write_frames(tmp_path / "films")
+    text = (films / "frames.csv").read_text()
+    (films / "frames.csv").write_text(re.sub(r"across \d", "across 0", text))
+    ended = framecnn("train", films, "-o", out, *SIZE)
+    assert ended.code == 0
+    assert "warning: class 'across' has one group, used for training: no test evidence for class 'across'" in ended.err
+
+
+def test_a_frame_that_vanishes_or_changes_is_said_and_the_run_goes_on(films, out, monkeypatch):
+    vanished, changed = first_frame(films, "across"), first_frame(films, "down")
+    split = FrameFolder.split
+
+    def losing(folder, *arguments, **options):
+        if vanished.exists():
+            vanished.unlink()
+            changed.write_bytes(first_frame(films, "blobs").read_bytes())
+        return split(folder, *arguments, **options)
+
+    monkeypatch.setattr(FrameFolder, "split", losing)
+    ended = framecnn("train", films, "-o", out, *SIZE, "--max-bad", "10")
+    assert ended.code == 0, ended.err
+    assert re.search(
+        "^warning: [12] frames? vanished or changed during the run .*; starting again without$", ended.err, re.M
+    )
+    skipped = {row["path"]: row["reason"] for row in manifest(out) if row["status"] == "skipped"}
+    assert skipped == {f"across/{vanished.name}": "vanished", f"down/{changed.name}": "changed"}
+
+
+def test_a_run_that_loses_too_many_frames_stops(films, out, monkeypatch):
+    split = FrameFolder.split
+
+    def losing(folder, *arguments, **options):
+        for path in list((films / "across").iterdir())[:3]:
+            path.unlink()
+        return split(folder, *arguments, **options)
+
+    monkeypatch.setattr(FrameFolder, "split", losing)
+    ended = framecnn("train", films, "-o", out, *SIZE)
+    assert ended.code == 2
+    assert "error: films: expected at most 5 % of the files to be unusable, got 10.0 % (3 vanished); " in ended.err
+    assert not out.exists()
+
+
+def test_without_jinja2_the_model_is_there_and_how_to_get_the_page_is_said(films, out, monkeypatch):
+    out.with_name("report.html").write_text("an older page")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    ended = framecnn("train", films, "-o", out, *SIZE)
+    assert ended.code == 0
+    assert (
+        "warning: no page was written (framecnn report: the package jinja2 is not installed; run: pip install"
+        in ended.err
+    )
+    assert "report.html" not in ended.out
+    assert load(out).classes_.tolist() == ["across", "blobs", "down"]
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(films, out, monkeypatch):
+    monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
+    err = framecnn("train", films, "-o", out, *SIZE).err
+    assert re.search(r"^learning filters and features( \.\.\.|: \d+ %)$", err, re.MULTILINE)
+    assert not re.search("[\r\x1b]", err)
+
+
+def test_the_first_run_says_that_it_compiles(films, out, monkeypatch):
+    monkeypatch.setattr(jit, "is_compiled", lambda: False)
+    assert "first run on this machine: compiling the kernels takes some seconds, once\n" in (
+        framecnn("train", films, "-o", out, *SIZE).out
+    )
+
+
+def test_a_split_of_many_classes_is_not_a_flood(films, out, monkeypatch):
+    monkeypatch.setattr(workflow, "SHOWN_CLASSES", 2)
+    said = framecnn("train", films, "-o", out, *SIZE).out
+    assert "\nacross  " in said
+    assert "\n1 more  " in said
+    assert "\ndown  " not in said
+    assert workflow.listed(["a", "b", "c"], 2) == "a, b and 1 more"
+
+
+def test_hidden_files_and_notes_beside_the_classes_are_not_bad_frames(films, out):
+    for name in (".DS_Store", "across/.DS_Store", "blobs/._001.jpg", "notes.txt"):
+        (films / name).write_text("no frame")
+    assert "skipped  4 of 34 files (3 hidden, 1 not-in-class)" in framecnn("train", films, "-o", out, *SIZE).out
+
+
+def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
+    for name in ("across", "blobs", "down"):
+        first_frame(films, name).write_bytes(b"")
+    ended = framecnn("train", films, "-o", out, *SIZE)
+    assert ended.code == 2
+    assert ended.err.endswith(
+        "error: films: expected at most 5 % of the files to be unusable, got 10.0 % (3 empty); mend or remove them "
+        "(framecnn scan lists them), or raise --max-bad\n"
+    )
+    assert list(out.parent.iterdir()) == []
+    assert framecnn("train", films, "-o", out, *SIZE, "--max-bad", "10").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone"], "FrameFolder: expected a folder, but 'gone' is none; check the path"),
+        (["films/frames.csv"], "FrameFolder: expected a folder, but 'films/frames.csv' is none; check the path"),
+        (["films", "--out", "films/m.safetensors"], "films/m.safetensors: expected a place outside the frames' folder"),
+        (["films", "--out", "link/m.safetensors"], "link/m.safetensors: expected a place outside the frames' folder"),
+        (["films", "--json", "films/across/f.json"], "films/across/f.json: expected a place outside the frames'"),
+        (["films", "--out", "gone/m.safetensors"], "gone' is none; make it first"),
+        (["films", "--out", "out"], "out: expected a file to write, got a folder or a device; name a file"),
+        (["films", "--out", "/dev/null"], "/dev/null: expected a file to write, got a folder or a device"),
+        (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
+        (["films", "--json", "model.safetensors"], "model.safetensors: expected another file for each thing to write"),
+        (
+            ["films", "--out", "manifest.csv"],
+            "manifest.csv: expected another file for each thing to write, got",
+        ),
+        (["films", "--groups", "gone.csv"], "groups: cannot read 'gone.csv' (No such file or directory)"),
+        (["films", "--groups", "films/across"], "groups: cannot read 'films/across' (Is a directory)"),
+        (["films", "--size", "240"], "Invalid value for '--size': expected HEIGHTxWIDTH such as 240x360"),
+        (["films", "--split", "even"], "Invalid value: expected --split group or random, got 'even'"),
+        (["films", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["films", "--max-bad", "101"], "Invalid value for '--max-bad'"),
+        (["films", "--seed", "one"], "Invalid value for '--seed'"),
+        ([], "Missing argument 'FOLDER'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_one_line_before_work_starts(films, out, monkeypatch, arguments, message):
+    monkeypatch.chdir(films.parent)
+    (films.parent / "link").symlink_to(films)
+    before = fingerprint(films.parent)
+    assert message in refused("train", *arguments)
+    assert fingerprint(films.parent) == before
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_work_starts(films, out, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # a superuser may write everywhere
+    assert "is read-only; choose another" in refused("train", films, "-o", out)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: root.mkdir(), "no class folder, at least two are needed"),
+        (lambda root: (root / "across").mkdir(parents=True), "only one class folder ('across')"),
+        (
+            lambda root: write_frames(root).joinpath("left").mkdir(),
+            "the class folder 'left' gives no frame",
+        ),
+    ],
+)
+def test_a_folder_of_another_shape_is_drawn_as_it_should_be(tmp_path, out, make, message):
+    make(tmp_path / "films")
+    ended = framecnn("train", tmp_path / "films", "-o", out)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+    assert (
+        ". Expected one folder a class with its frames:\n    films/\n        sintel/\n            001.jpg\n"
+        in ended.err
+    )
+
+
+@pytest.mark.parametrize(("text", "size"), [("8x8", (8, 8)), ("240x360", (240, 360)), (" 4096x4096 ", (4096, 4096))])
+def test_a_size_is_height_and_width(text, size):
+    assert frame_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "240", "240x", "x360", "7x360", "240x4097", "-240x360", "2.5x3", "240x360x3", "a x b"]
+)
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="expected HEIGHTxWIDTH such as 240x360, each 8 to 4096 pixels, got"):
+        frame_size(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("FRAMECNN_NUM_THREADS", "expected a positive whole number, got 'nonsense'; unset it"),
+        ("FRAMECNN_CPU", "expected one of avx512, avx2, plain, got 'nonsense'; unset it"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(films, out, name, message):
+    command = [sys.executable, "-m", "framecnn", "train", films, "-o", out]
+    ended = subprocess.run(command, env=os.environ | {name: "nonsense"}, capture_output=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout.decode()) == (2, "")
+    assert ended.stderr.decode() == f"error: {name}: {message}\n"
+
+
+def test_the_smallest_frames_can_be_trained_on(films, out):
+    assert framecnn("train", films, "-o", out, "--size", "8x8").code == 0
+
+
+def test_a_third_of_the_films_is_told_apart(shared_data, tmp_path, out, monkeypatch):
+    """Real frames, default filters: every third shot of each of the six films."""
+    monkeypatch.undo()
+    with open(shared_data / "films" / "frames.csv", newline="") as file:
+        frames = list(csv.DictReader(file))
+    kept = set()
+    for name in sorted({frame["label"] for frame in frames}):
+        kept.update(sorted({frame["group"] for frame in frames if frame["label"] == name})[::3])
+    with open(tmp_path / "groups.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, frames[0].keys())
+        table.writeheader()
+        table.writerows(frame for frame in frames if frame["group"] in kept)
+    figures = out.with_name("figures.json")
+    options = ("--groups", tmp_path / "groups.csv", "--max-bad", "100", "--size", "24x36", "--json", figures)
+    ended = framecnn("train", shared_data / "films", "-o", out, *options)
+    assert ended.code == 0, ended.err
+    results = json.loads(figures.read_text())["results"]
+    assert len(results["test"]["classes"]) == 6
+    right = sum(results[part]["accuracy"] * results[part]["n_frames"] for part in ("validation", "test"))
+    assert right / (results["validation"]["n_frames"] + results["test"]["n_frames"]) > 0.6
+    assert "<html" in out.with_name("report.html").read_text()
