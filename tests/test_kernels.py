@@ -9,6 +9,7 @@ import pytest
 from agreement import expected, frames, rounding, same_bits
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numba.core.errors import TypingError
 
 from framecnn import ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
 from framecnn.kernels import activate, dense, pool2d, reference
@@ -62,8 +63,9 @@ def test_a_convolution_over_rows_longer_than_the_buffer_is_exact():
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
 
-def test_a_convolution_of_many_chunks_is_exact():
-    layer = build(ConvLayer(17, kernel_size=3, padding="same"), (150, 160, 16), np.float32, True)
+@pytest.mark.parametrize("filters", [17, 1])  # a chunk for every few rows, and few chunks of many rows
+def test_a_convolution_of_many_rows_is_exact(filters):
+    layer = build(ConvLayer(filters, kernel_size=3, padding="same"), (150, 160, 16), np.float32, True)
     x = frames(layer, 3, whole=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
@@ -151,6 +153,11 @@ def test_infinity_wins_a_maximum_and_minus_infinity_is_a_value_like_others():
     x = np.array([-np.inf, -np.inf, 2, np.inf], np.float32).reshape(1, 1, 4, 1)
     y = PoolingLayer((1, 2)).build((1, 4, 1))(x)
     np.testing.assert_array_equal(y.ravel(), [-np.inf, np.inf])
+
+
+def test_kernels_refuse_to_mix_dtypes():
+    with pytest.raises(TypingError, match="expected contiguous arrays of one dtype"):
+        dense(np.ones((2, 3), np.float32), np.ones((3, 2), np.float64), None)
 
 
 def test_kernels_take_arrays_of_any_layout():

@@ -12,6 +12,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from framecnn.kernels.jit import REGISTER_BLOCK, VECTOR_BYTES, cpu_kind
@@ -64,6 +65,11 @@ def _multiply(pixels: int) -> Callable[..., Any]:
     @intrinsic
     def multiply(typing, y, y_at, y_step, x, x_at, x_step, runs, run_length, kernel, kernel_at, bias, bias_at):
         """Add up the products of so many pixels and a block of filters; positions and steps count elements."""
+        arrays = (y, x, kernel, bias)
+        if {(array.dtype, array.layout) for array in arrays} != {(y.dtype, "C")} or runs.dtype != types.int64:
+            raise TypingError(
+                f"multiply: expected contiguous arrays of one dtype and int64 runs, got {arrays} and {runs}"
+            )
         signature = types.void(
             y, types.intp, types.intp, x, types.intp, types.intp, runs, types.intp, kernel, types.intp, bias, types.intp
         )

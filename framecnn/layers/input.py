@@ -25,7 +25,7 @@ class InputLayer(Layer):
 
     Shapes
     ------
-    x (n, *shape) -> y (n, *shape)
+    x (n, *shape) -> y (n, *shape), x itself where `scale` is 1
 
     Raises
     ------
