@@ -26,6 +26,8 @@ def scan(
     """List classes, groups and unusable files of a folder. Every file is decoded; none is changed."""
     check_outputs([manifest], folder)
     frames = scan_folder(Stages(), folder, groups, (240, 360), max_bad=100)
+    for warning in frames.warnings[len(frames.scan_warnings) :]:
+        console.warn(warning)
     owns = [frames.targets == number for number in range(len(frames.classes))]
     rows = [
         (name, int(own.sum()), len(np.unique(frames.groups[own])))

@@ -71,7 +71,7 @@ def scan_folder(
             ("skipped", f"{len(frames.skipped):,} of {counted(frames.found, 'file')}{reasons and f' ({reasons})'}"),
         ]
     )
-    for warning in frames.warnings:
+    for warning in frames.scan_warnings:
         console.warn(warning)
     _check_bad(frames, max_bad)
     return frames
@@ -122,8 +122,9 @@ def train_folder(plan: Plan) -> list[EvaluationResult]:
         try:
             parts = folder.split(0.7, 0.2, 0.1, seed=plan.seed, by=plan.by)
             _say_split(parts)
-            for warning in dict.fromkeys(parts[0].warnings):
-                console.warn(warning)
+            for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
+                if warning not in folder.scan_warnings:
+                    console.warn(warning)
             classifier, distances = _fit(stages, parts[0], plan.seed)
             results = _evaluate(stages, classifier, distances, parts)
             break

@@ -68,6 +68,8 @@ class FrameFolder:
         Where the groups come from, in words.
     skipped : list of Skip
         What is not used, sorted by path.
+    scan_warnings : list of str
+        What to know about the files: label conflicts, a table that does not fit.
 
     Raises
     ------
@@ -135,9 +137,9 @@ class FrameFolder:
         else:
             self.group_source = f"the groups in {table_path.name}"
             self.groups = np.array([table[path][0] for path, _ in self.samples])
-        self._scan_warnings = [*check_table(table, found)] if table is not None else []
+        self.scan_warnings = [*check_table(table, found)] if table is not None else []
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
-            self._scan_warnings.append(
+            self.scan_warnings.append(
                 f"label conflict: frames with the same pixels as a frame of another class: {len(conflicts)} "
                 f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
             )
@@ -178,10 +180,10 @@ class FrameFolder:
 
     @property
     def warnings(self) -> list[str]:
-        """What to know about the folder: label conflicts, classes of one group, a table that does not fit."""
+        """What to know before splitting: `scan_warnings`, and classes of one group."""
         single = [name for i, name in enumerate(self.classes) if len(np.unique(self.groups[self.targets == i])) == 1]
         return [
-            *self._scan_warnings,
+            *self.scan_warnings,
             *(
                 f"class {name!r} has one group, used for training: no test evidence for class {name!r}"
                 for name in single

@@ -1,0 +1,340 @@
+"""``framecnn predict``, ``evaluate``, ``summary`` and ``scan``: what a trained model and a folder are asked."""
+
+import csv
+import io
+import json
+import os
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from commands import fingerprint, framecnn, quick, refused, write_frames
+from PIL import Image
+from textures import textures
+
+from framecnn import DenseLayer, FrameClassifier, InputLayer, Sequential, save
+from framecnn.cli import console, predict
+from framecnn.data import LazyFrames
+from framecnn.estimators import features
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of films and the model that was trained on it."""
+    root = tmp_path_factory.mktemp("trained")
+    films = write_frames(root / "films", n_groups=6)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        quick(monkeypatch)
+        assert framecnn("train", films, "-o", root / "model.safetensors", "--size", "24x32").code == 0
+    return root
+
+
+@pytest.fixture
+def model(trained):
+    return trained / "model.safetensors"
+
+
+@pytest.fixture
+def films(trained):
+    return trained / "films"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """New frames, some that cannot be read, and names that want to be obeyed."""
+    folder = write_frames(tmp_path / "new", n_groups=1, with_groups=False)
+    (folder / "across" / "empty.jpg").touch()
+    (folder / "down" / "text.jpg").write_text("no picture")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "x.jpg").write_text("not looked at")
+    return folder
+
+
+def copy(frame, path):
+    path.write_bytes(frame.read_bytes())
+    return path
+
+
+def test_pictures_are_labelled_and_what_cannot_be_read_is_named(model, pictures):
+    before = fingerprint(pictures)
+    ended = framecnn("predict", model, pictures)
+    assert fingerprint(pictures) == before
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert re.fullmatch(r"picture +label +probability", lines[0])
+    assert len(lines) == 7
+    right = [re.match(rf"{pictures}/(\w+)/\d+\.jpg +\1 +\d+\.\d %", line) for line in lines[1:]]
+    assert sum(map(bool, right)) >= 5
+    assert ended.err.splitlines() == [
+        f"warning: skipped {pictures}/across/empty.jpg: empty: the file has no bytes",
+        f"warning: skipped {pictures}/down/text.jpg: not-an-image: not a JPEG, PNG, WebP, BMP, GIF or TIFF file",
+    ]
+
+
+def test_one_picture_gets_the_label_it_gets_among_others(model, films):
+    frames = sorted((films / "blobs").iterdir())[:3]
+    together = json.loads(framecnn("predict", model, *frames, "--json").out)
+    alone = [json.loads(framecnn("predict", model, frame, "--json").out)[0] for frame in frames]
+    assert alone == together
+
+
+def test_json_has_everything(model, pictures):
+    rows = json.loads(framecnn("predict", model, pictures, "--json").out)
+    assert [row["path"] for row in rows] == sorted(str(path) for path in pictures.rglob("[!.]*/*.jpg"))
+    read = [row for row in rows if "skipped" not in row]
+    assert len(read) == 6
+    for row in read:
+        assert set(row) == {"path", "label", "probability", "unlike_training", "probabilities"}
+        assert set(row["probabilities"]) == {"across", "blobs", "down"}
+        assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert isinstance(row["unlike_training"], bool)
+    assert [row["skipped"].split(":")[0] for row in rows if "skipped" in row] == ["empty", "not-an-image"]
+
+
+def test_csv_has_a_row_a_picture(model, pictures):
+    rows = list(csv.DictReader(io.StringIO(framecnn("predict", model, pictures, "--csv").out)))
+    told = json.loads(framecnn("predict", model, pictures, "--json").out)
+    for row, expected in zip(rows, told, strict=True):
+        assert row["path"] == expected["path"]
+        assert row["label"] == expected.get("label", "")
+        assert row["probability"] == str(expected.get("probability", ""))
+        assert row["unlike_training"] == str(expected.get("unlike_training", ""))
+        assert row["skipped"] == expected.get("skipped", "")
+
+
+def test_names_of_any_kind_survive_and_are_not_obeyed(model, films, tmp_path, monkeypatch):
+    names = [
+        "日本 🎬.jpg",
+        "two\nlines.jpg",
+        'quote",".jpg',
+        "\x1b[31mred.jpg",
+        os.fsdecode(b"caf\xe9.jpg"),
+        "=cmd().jpg",
+    ]
+    for name in names:
+        copy(next((films / "down").iterdir()), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    as_json = json.loads(framecnn("predict", model, ".", "--json").out)
+    assert {row["path"] for row in as_json} == set(names)
+    as_csv = csv.DictReader(io.StringIO(framecnn("predict", model, ".", "--csv").out, newline=""))
+    assert {row["path"] for row in as_csv} == {*names[:-1], "'=cmd().jpg"}
+    shown = framecnn("predict", model, ".").out
+    assert len(shown.splitlines()) == 7
+    assert "\x1b" not in shown
+
+
+def test_csv_on_a_terminal_obeys_no_name(films, tmp_path, monkeypatch):
+    copy(next((films / "down").iterdir()), tmp_path / "\x1b[31mred.jpg")
+    rows = [{"path": str(next(tmp_path.iterdir()))}]
+    assert b"\x1b" in predict._csv(rows)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    assert rb"\x1b[31mred.jpg" in predict._csv(rows)
+
+
+def test_a_picture_unlike_all_training_frames_is_marked(model, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    assert framecnn("predict", model, tmp_path / "noise.png").out.rstrip().endswith("unlike all training frames")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(model, films, monkeypatch):
+    walk = os.walk
+
+    def forbidden(top, onerror):
+        onerror(PermissionError(13, "Permission denied", f"{top}/secret"))
+        return walk(top)
+
+    monkeypatch.setattr(os, "walk", forbidden)
+    ended = framecnn("predict", model, films / "down")
+    assert ended.code == 0
+    assert f"warning: skipped the folder {films}/down/secret: Permission denied\n" in ended.err
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--csv"]])
+def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
+    (tmp_path / "text.jpg").write_text("no picture")
+    ended = framecnn("predict", model, tmp_path, *options)
+    assert ended.code == 2
+    assert ended.err.endswith(
+        "error: predict: expected a picture that can be read, got none of 1 files; check the paths\n"
+    )
+    assert options or ended.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["MODEL", "gone.jpg"], "predict: expected a picture or a folder, but 'gone.jpg' is not there; check the path"),
+        (["MODEL", "empty"], "predict: expected a picture that can be read, got none of 0 files; check the paths"),
+        (["MODEL"], "Missing argument 'PATH...'"),
+        (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
+        (["gone", "empty"], "gone: expected a model, got no such file; make one: framecnn train"),
+        (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
+        (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a whole header"),
+        (["network", "empty"], "network: expected a classifier of 8-bit colour frames, got a Sequential; make one:"),
+        (
+            ["vectors", "empty"],
+            "vectors: expected a classifier of 8-bit colour frames, got a classifier of feature vectors",
+        ),
+        (
+            ["grey", "empty"],
+            "grey: expected a classifier of 8-bit colour frames, got a classifier of frames with 1 channels",
+        ),
+        (
+            ["float", "empty"],
+            "float: expected a classifier of 8-bit colour frames, got a classifier of frames in another range",
+        ),
+        (
+            ["deep", "empty"],
+            "deep: expected a classifier of 8-bit colour frames, got a classifier of frames in another range",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_one_line(models, model, arguments, message, monkeypatch):
+    monkeypatch.chdir(models)
+    arguments = [model if argument == "MODEL" else argument for argument in arguments]
+    assert message in refused("predict", *arguments)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Models of every kind that cannot label pictures, and other files."""
+    folder = tmp_path_factory.mktemp("models")
+    frames, labels, groups = textures(4)
+    (folder / "empty").mkdir()
+    (folder / "text").write_text("text")
+    save(Sequential([InputLayer((2,)), DenseLayer(1)]).build(), folder / "network")
+    inputs = {
+        "vectors": np.random.default_rng(0).normal(size=(len(frames), 3)),
+        "grey": frames[..., :1],
+        "float": frames / 255,
+        "deep": frames.astype(np.uint16) * 256,
+    }
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(features, "PATCHES", 2000)
+        for name, x in inputs.items():
+            FrameClassifier(n_filters=4, random_state=0).fit(x, labels, groups).save(folder / name)
+        FrameClassifier(n_filters=4, random_state=0, projection=None).fit(frames, labels, groups).save(folder / "plain")
+    return folder
+
+
+def test_a_plain_head_labels_pictures_too(models, films):
+    assert framecnn("predict", models / "plain", films / "down").code == 0
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(model, films, monkeypatch):
+    monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
+    assert framecnn("predict", model, films / "down").err == "predicting ...\n"
+
+
+def test_evaluate_says_how_good_a_model_is_on_a_folder(model, films, tmp_path):
+    before = fingerprint(films)
+    ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
+    assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
+    lines = ended.out.splitlines()
+    assert lines[:3] == [
+        "frames   36 of 3 classes: across, blobs, down",
+        "groups   18 (the groups in frames.csv)",
+        "skipped  0 of 36 files",
+    ]
+    assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])
+    assert re.fullmatch(r"class +frames +found +taken for", lines[6])
+    assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[7:10]] == ["across", "blobs", "down"]
+    assert lines[-1] == f"wrote {tmp_path / 'f.json'}"
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert (figures["part"], figures["n_frames"], figures["classes"]) == ("films", 36, ["across", "blobs", "down"])
+    assert figures["accuracy"] > 0.9
+
+
+def test_what_is_mistaken_is_said(model, tmp_path):
+    turned = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
+    said = framecnn("evaluate", model, turned).out
+    assert re.search(r"^across +4 +0\.0 % +down 4$", said, re.MULTILINE)
+    assert re.search(r"^down +4 +0\.0 % +across 4$", said, re.MULTILINE)
+
+
+def test_classes_that_the_model_does_not_know_are_left_out(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
+    ended = framecnn("evaluate", model, films)
+    assert ended.code == 0
+    assert "warning: frames of classes that the model does not know are left out: 4 (new\\x1b)\n" in ended.err
+    assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
+
+
+def test_a_folder_without_any_class_of_the_model_is_an_error(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=1, names=("a", "b", "c"))
+    assert framecnn("evaluate", model, films).err == (
+        "error: films: expected folders of the model's classes (across, blobs, down), got a, b, c; "
+        "name the folders as in training\n"
+    )
+
+
+def test_a_frame_that_vanishes_while_it_is_evaluated_is_left_out(model, tmp_path, monkeypatch):
+    films = write_frames(tmp_path / "films", n_groups=4)
+    lost, read = min((films / "down").iterdir()), LazyFrames.__getitem__
+
+    def losing(frames, key):
+        lost.unlink(missing_ok=True)
+        return read(frames, key)
+
+    monkeypatch.setattr(LazyFrames, "__getitem__", losing)
+    ended = framecnn("evaluate", model, films)
+    assert ended.code == 0, ended.err
+    assert f"1 frame vanished or changed during the run (first: 'down/{lost.name}'); starting again" in ended.err
+    assert "23 frames of 12 groups" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["MODEL", "gone"], "FrameFolder: expected a folder, but 'gone' is none; check the path"),
+        (["gone", "FILMS"], "gone: expected a model, got no such file; make one: framecnn train"),
+        (["text", "FILMS"], "text: expected a framecnn model"),
+        (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),
+        (["MODEL", "FILMS", "--json", "gone/f.json"], "gone' is none; make it first"),
+        (["MODEL", "FILMS", "--json", "empty"], "empty: expected a file to write, got a folder or a device"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_evaluated_is_one_line(models, model, films, arguments, message, monkeypatch):
+    monkeypatch.chdir(models)
+    places = {"MODEL": model, "FILMS": films}
+    assert message in refused("evaluate", *(places.get(argument, argument) for argument in arguments))
+
+
+def test_summary_shows_what_is_inside_a_model(model, models):
+    said = framecnn("summary", model).out
+    assert "classes                                 3: across, blobs, down\n" in said
+    assert "24x32 pixels, 3 channels, each also mirrored\n" in said
+    assert re.search(r"^head +3 clusters in 3 dimensions$", said, re.MULTILINE)
+    assert re.search(r"^filter_bank_1 +19 x 27 x 24 ", said, re.MULTILINE)
+    said = framecnn("summary", models / "network").out
+    assert said.startswith("layer ")
+    assert "dense_1" in said
+    assert framecnn("summary", models / "vectors").out.startswith("classes    3: across, blobs, down\nfeatures   3\n")
+    assert "shrinkage" not in framecnn("summary", models / "plain").out
+    assert "no such file" in refused("summary", models / "gone")
+
+
+def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=4)
+    empty, png = min((films / "down").iterdir()), max((films / "down").iterdir())
+    empty.write_bytes(b"")
+    Image.new("RGB", (32, 24)).save(png, "PNG")
+    before = fingerprint(films)
+    ended = framecnn("scan", films, "--manifest", tmp_path / "m.csv")
+    assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
+    assert (
+        "\n\nclass   frames  groups\nacross       8       4\nblobs        8       4\ndown         7       4\n"
+        in ended.out
+    )
+    assert re.search(rf"^skipped +reason\ndown/{empty.name}  empty +the file has no bytes$", ended.out, re.MULTILINE)
+    assert re.search(rf"^used +note\ndown/{png.name}  extension-mismatch$", ended.out, re.MULTILINE)
+    assert ended.out.endswith(f"\n\nwrote {tmp_path / 'm.csv'}\n")
+    with open(tmp_path / "m.csv", newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
+    assert "outside the frames' folder" in refused("scan", films, "--manifest", films / "m.csv")
