@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from framecnn.atomic import atomic_write
 from framecnn.errors import FormatError
@@ -67,8 +67,9 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
         if not np.isfinite(tensor).all():
             raise ValueError(f"save: expected finite numbers, got NaN or infinity in {name}; train the model again")
     sealed = {"format": FORMAT, "sha256": _digest(description, tensors), **description}
+    content = save(dict(tensors), metadata={KEY: canonical(sealed)})
     with atomic_write(path) as temporary:
-        save_file(dict(tensors), temporary, metadata={KEY: canonical(sealed)})
+        temporary.write_bytes(content)  # save_file would leave a file that only its owner may read
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
