@@ -239,6 +239,10 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
         (["films", "--json", "films/across/f.json"], "films/across/f.json: expected a place outside the frames'"),
         (["films", "--out", "gone/m.safetensors"], "gone' is none; make it first"),
         (["films", "--out", "out"], "out: expected a file to write, got a folder or a device; name a file"),
+        (["films", "--out", "."], ".: expected a file to write, got a folder or a device; name a file"),
+        (["films", "--out", "/"], "/: expected a file to write, got a folder or a device; name a file"),
+        (["films", "--out", "loop/m.safetensors"], "loop' is none; make it first"),
+        (["loop"], "FrameFolder: expected a folder, but 'loop' is none; check the path"),
         (["films", "--out", "/dev/null"], "/dev/null: expected a file to write, got a folder or a device"),
         (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
         (["films", "--json", "model.safetensors"], "model.safetensors: expected another file for each thing to write"),
@@ -251,6 +255,7 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
         (["films", "--size", "240"], "Invalid value for '--size': expected HEIGHTxWIDTH such as 240x360"),
         (["films", "--split", "even"], "Invalid value: expected --split group or random, got 'even'"),
         (["films", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["films", "--seed", "4294967296"], "Invalid value for '--seed'"),
         (["films", "--max-bad", "101"], "Invalid value for '--max-bad'"),
         (["films", "--seed", "one"], "Invalid value for '--seed'"),
         ([], "Missing argument 'FOLDER'"),
@@ -260,6 +265,7 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
 def test_what_cannot_be_is_one_line_before_work_starts(films, out, monkeypatch, arguments, message):
     monkeypatch.chdir(films.parent)
     (films.parent / "link").symlink_to(films)
+    (films.parent / "loop").symlink_to("loop")
     before = fingerprint(films.parent)
     assert message in refused("train", *arguments)
     assert fingerprint(films.parent) == before

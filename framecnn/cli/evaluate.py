@@ -1,13 +1,12 @@
 """``framecnn evaluate``: how good a model is on a folder of frames it has not seen."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 
 from framecnn.cli import console
 from framecnn.cli.models import load_classifier
+from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Model
 from framecnn.cli.outputs import check_outputs, write_json
 from framecnn.cli.workflow import Stages, Watched, listed, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
@@ -17,16 +16,7 @@ from framecnn.evaluation import EvaluationResult
 __all__ = ["evaluate"]
 
 
-def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a folder of frames per class.")],
-    groups: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Which frames belong together.", show_default="FOLDER/frames.csv if there"),
-    ] = None,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")] = None,
-    max_bad: Annotated[float, typer.Option(min=0, max=100, help="Unusable files allowed, in percent.")] = 5.0,
-) -> None:
+def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures = None, max_bad: MaxBad = 5.0) -> None:
     """Say how many frames of a folder a model labels as their folders do, with an interval, and what it mistakes."""
     check_outputs([json], folder)
     classifier = load_classifier(model)

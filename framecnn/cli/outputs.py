@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -43,7 +44,7 @@ class Plan:
     @property
     def manifest(self) -> Path:
         """Where every file of the folder is listed: beside the model."""
-        return self.out.with_name("manifest.csv")
+        return self.out.parent / "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,19 @@ def check_outputs(paths: Sequence[Path | None], folder: Path) -> None:
         If two are the same file, one is a folder or a device, its folder is missing, cannot be written to, or is that
         of the frames.
     """
-    asked = [path for path in paths if path is not None]
-    for path, resolved in zip(asked, [path.resolve() for path in asked], strict=True):
+    asked = [(path, Path(os.path.realpath(path))) for path in paths if path is not None]
+    times = Counter(resolved for _, resolved in asked)
+    for path, resolved in asked:
         parent = resolved.parent
-        if sum(resolved == other.resolve() for other in asked) > 1:
+        if times[resolved] > 1:
             raise DataError(f"{path}: expected another file for each thing to write, got this one twice; rename one")
         if resolved.exists() and not resolved.is_file():
             raise DataError(f"{path}: expected a file to write, got a folder or a device; name a file")
         if not parent.is_dir():
             raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is none; make it first")
-        if parent.is_relative_to(folder.resolve()):
+        if parent.is_relative_to(os.path.realpath(folder)):
             raise DataError(
-                f"{path}: expected a place outside the frames' folder, which stays as it is; choose another"
+                f"{path}: expected a place outside the frames' folder, which is only read; choose another place"
             )
         if not os.access(parent, os.W_OK):
             raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is read-only; choose another")

@@ -14,6 +14,7 @@ import typer
 
 from framecnn.cli import console
 from framecnn.cli.models import load_classifier
+from framecnn.cli.options import Model
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.folder import spreadsheet_cell
 from framecnn.errors import DataError
@@ -25,8 +26,8 @@ COLUMNS = ("path", "label", "probability", "unlike_training", "skipped")
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")],
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    model: Model,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.options import Folder, Groups
 from framecnn.cli.outputs import check_outputs
 from framecnn.cli.workflow import Stages, scan_folder
 
@@ -14,11 +15,8 @@ __all__ = ["scan"]
 
 
 def scan(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a folder of frames per class.")],
-    groups: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Which frames belong together.", show_default="FOLDER/frames.csv if there"),
-    ] = None,
+    folder: Folder,
+    groups: Groups = None,
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every file, used or skipped, as CSV.")
     ] = None,

@@ -1,20 +1,18 @@
 """``framecnn summary``: what is inside a model file."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from framecnn.cli import console
 from framecnn.cli.models import load_model
+from framecnn.cli.options import Model
 from framecnn.cli.outputs import describe_choice
 from framecnn.cli.workflow import listed
 
 __all__ = ["summary"]
 
 
-def summary(model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn wrote.")]) -> None:
+def summary(model: Model) -> None:
     """Show a model's layers, classes and clusters."""
     from framecnn import Sequential
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from framecnn.cli.options import Figures, Folder, Groups, MaxBad
 from framecnn.cli.outputs import Plan
 from framecnn.cli.workflow import train_folder
 
@@ -42,25 +43,29 @@ def frame_size(text: str) -> tuple[int, int]:
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a folder of frames per class.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The model.")] = Path("model.safetensors"),
-    groups: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Which frames belong together.", show_default="FOLDER/frames.csv if there"),
-    ] = None,
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the model.")] = Path(
+        "model.safetensors"
+    ),
+    groups: Groups = None,
     size: Annotated[
         tuple | None,
         typer.Option(
             parser=frame_size, metavar="HEIGHTxWIDTH", help="What frames are resized to.", show_default="240x360"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Makes the run repeatable.")] = 0,
-    split: Annotated[str, typer.Option(metavar="group|random", help="What is kept together.")] = "group",
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same number gives the same model.")
+    ] = 0,
+    split: Annotated[
+        str, typer.Option(metavar="group|random", help="Split whole groups, or frame by frame.")
+    ] = "group",
+    json: Figures = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page.", show_default="report.html beside the model")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write the page.", show_default="report.html beside the model"),
     ] = None,
-    max_bad: Annotated[float, typer.Option(min=0, max=100, help="Unusable files allowed, in percent.")] = 5.0,
+    max_bad: MaxBad = 5.0,
 ) -> None:
     """Train a classifier on a folder of frames; write the model, a page that explains it, and what was skipped."""
     if split not in ("group", "random"):
@@ -69,7 +74,7 @@ def train(
         Plan(
             folder=folder,
             out=out,
-            report=report or out.with_name("report.html"),
+            report=report or out.parent / "report.html",
             json=json,
             groups=groups,
             size=size or (240, 360),

@@ -1,5 +1,6 @@
 """What ``train`` and ``demo`` do: scan, split, fit, evaluate, write; and what ``evaluate`` and ``scan`` share of it."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,7 @@ def scan_folder(
     stages: Stages, folder: Path, groups: Path | None, size: tuple[int, int], max_bad: float
 ) -> FrameFolder:
     """Scan a folder and say what was found; a DataError where more than `max_bad` percent of it cannot be used."""
-    with stages("scan", f"scanning {folder.resolve().name}") as tell:
+    with stages("scan", f"scanning {os.path.basename(os.path.realpath(folder))}") as tell:
         frames = FrameFolder(folder, groups=groups, size=size, progress=tell)
     reasons = _reasons(frames)
     n_groups = len(np.unique(frames.groups))
