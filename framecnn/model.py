@@ -215,9 +215,9 @@ class Sequential:
         return Summary(tuple(rows))
 
     def state_dict(self) -> dict[str, Array]:
-        """Give all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
+        """Give copies of all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
         return {
-            f"{name}/{parameter}": value
+            f"{name}/{parameter}": value.copy()
             for name, layer in zip(self.names, self.layers, strict=True)
             for parameter, value in layer.built().params.items()
         }

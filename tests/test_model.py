@@ -96,8 +96,8 @@ def test_the_repr_of_a_model_builds_it_again():
     model = Sequential([InputLayer((4, 4, 1)), ConvLayer(2, kernel_size=3), FlatteningLayer()])
     assert repr(model) == (
         "Sequential([InputLayer(shape=(4, 4, 1), scale=1.0), ConvLayer(filters=2, kernel_size=(3, 3), strides=(1, 1), "
-        "padding='valid', dilation_rate=(1, 1), groups=1, use_bias=True, kernel_initializer='glorot_uniform'), "
-        "FlatteningLayer()])"
+        "padding='valid', dilation_rate=(1, 1), groups=1, use_bias=True, kernel_initializer='glorot_uniform', "
+        "algorithm='auto'), FlatteningLayer()])"
     )
 
 
@@ -184,8 +184,25 @@ def test_a_loaded_state_is_a_copy():
     model = network().build()
     twin = network().load_state_dict(model.state_dict())
     before = twin.predict(some_frames(2))
-    model.state_dict()["conv_1/kernel"][:] = 0
-    assert same_bits(twin.predict(some_frames(2)), before)
+    state = model.state_dict()
+    for each in (model, twin):
+        each.load_state_dict(state)
+        state["conv_1/kernel"][:] = 0
+        each.state_dict()["conv_1/kernel"][:] = 0
+        assert same_bits(each.predict(some_frames(2)), before)
+        state = model.state_dict()
+
+
+def test_a_parameter_that_is_set_changes_the_next_prediction():
+    model = network().build()
+    conv = model.layers[model.names.index("conv_1")]
+    before = model.predict(some_frames(2))
+    with pytest.raises(ValueError, match="read-only"):
+        conv.params["kernel"][0] = 1
+    conv.params["kernel"] = 2 * conv.params["kernel"]
+    twin = network().load_state_dict(model.state_dict())
+    assert not same_bits(model.predict(some_frames(2)), before)
+    assert same_bits(model.predict(some_frames(2)), twin.predict(some_frames(2)))
 
 
 @pytest.mark.parametrize(

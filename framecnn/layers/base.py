@@ -2,9 +2,9 @@
 
 import sys
 from collections import UserDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ __all__ = ["Case", "Layer", "Param", "Params"]
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 REAL = "fiub"  # kinds of dtypes
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Case:
 
 
 class Params(UserDict[str, Array]):
-    """Parameters by name; what is assigned is checked against the layer's shapes and copied in its dtype."""
+    """Parameters by name, read-only; what is assigned is checked against the layer's shapes and copied in its dtype."""
 
     def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
         self._who, self._specs, self._dtype = who, specs, dtype
@@ -45,6 +46,13 @@ class Params(UserDict[str, Array]):
         super().__init__()
         for name in specs:
             self[name] = values[name]
+
+    def derived(self, name: str, compute: Callable[[], Result]) -> Result:
+        """Give what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
+        derived = self._derived
+        if name not in derived:
+            derived[name] = compute()
+        return derived[name]
 
     def __setitem__(self, name: str, value: Array) -> None:
         if name not in self._specs:
@@ -55,7 +63,10 @@ class Params(UserDict[str, Array]):
             raise ShapeError(
                 f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
             )
-        super().__setitem__(name, np.array(value, self._dtype, order="C"))
+        own = np.array(value, self._dtype, order="C")
+        own.flags.writeable = False
+        super().__setitem__(name, own)
+        self._derived: dict[str, Any] = {}
 
 
 class Layer:
