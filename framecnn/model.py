@@ -11,7 +11,7 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import InputLayer, Layer
-from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_count
+from framecnn.layers.base import REAL, check_batch_shape, check_count, check_real
 from framecnn.plan import plan
 from framecnn.typing import Array, Shape
 
@@ -178,13 +178,11 @@ class Sequential:
         check_count(who, "batch_size", batch_size)
         check_batch_shape(who, x, self.input_shape)
         dtype = self._built_dtype()
-        steps = plan(self.layers)
+        passes = plan(self.layers, self.input_shape)
         y = np.empty((len(x), *self.output_shape), dtype)
         for start in range(0, len(x), batch_size):
-            batch = check_batch(who, x[start : start + batch_size], self.input_shape, dtype)
-            for step in steps:
-                batch = step(batch)
-            y[start : start + batch_size] = batch
+            batch = check_real(who, x[start : start + batch_size])
+            y[start : start + batch_size] = passes.run(batch, dtype)
         return y
 
     __call__ = predict

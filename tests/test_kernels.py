@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
-from framecnn.kernels import Epilogue, activate, dense, pack_filters, pool2d, reference
-from framecnn.kernels.microkernel import filter_block
+from framecnn.kernels import PackedDense, activate, dense, pool2d, reference
 from framecnn.plan import plan
 
 thorough = settings(deadline=None, max_examples=150)
@@ -139,9 +138,9 @@ def test_a_filter_bank_pooled_in_one_pass_gives_the_bits_of_the_two_layers(bank,
     build(bank, shape, dtype, False)
     pooling = PoolingLayer(cells, mode="adaptive_average").build(bank.output_shape, dtype=dtype)
     x = frames(bank, n)
-    steps = plan([bank, pooling])
+    steps = plan([bank, pooling], bank.input_shape).on_frames
     assert len(steps) == 1
-    assert same_bits(steps[0](x), pooling(bank(x)))
+    assert same_bits(steps[0].run(x), pooling(bank(x)))
 
 
 def test_a_constant_shift_of_a_frame_does_not_change_what_a_filter_bank_answers():
@@ -206,9 +205,9 @@ def test_what_runs_in_one_pass_gives_the_bits_of_the_layers(
     layers = [conv, *[copy.copy(layer) for layer in (activation, pooling) if layer is not None]]
     for layer in layers:
         shape = build(layer, shape, dtype, False).output_shape
-    (step,) = plan(layers)
+    (step,) = plan(layers, layers[0].input_shape).on_frames
     x = frames(conv, n)
-    y = step(x)
+    y = step.run(x)
     for layer in layers:
         x = layer(x)
     assert same_bits(y, x)
@@ -222,20 +221,19 @@ def test_a_dense_layer_and_its_activation_in_one_pass_give_the_bits_of_the_layer
     dense_layer = build(DenseLayer(units), (features,), dtype, False)
     activation = copy.copy(activation).build((units,), dtype=dtype)
     x = frames(dense_layer, n)
-    (step,) = plan([dense_layer, activation])
-    assert same_bits(step(x), activation(dense_layer(x)))
+    (step,) = plan([dense_layer, activation], (features,)).on_rows
+    assert same_bits(step.run(x), activation(dense_layer(x)))
 
 
 def test_kernels_refuse_to_mix_dtypes():
     with pytest.raises(TypingError, match="expected contiguous arrays of one dtype"):
-        dense(np.ones((2, 3), np.float32), np.ones((1, 3, 16)), np.zeros((1, 16)), 2, Epilogue())
+        dense(np.ones((2, 3), np.float32), PackedDense.of(np.ones((3, 2), np.float64)))
 
 
 def test_kernels_take_arrays_of_any_layout():
     rng = np.random.default_rng(0)
     x, weights = rng.integers(0, 9, (6, 5)).astype(np.float32), rng.integers(0, 9, (4, 6)).astype(np.float32).T
-    y = dense(x.T[:, ::-1], pack_filters(weights), np.zeros((1, filter_block(np.float32)), np.float32), 4, Epilogue())
-    np.testing.assert_array_equal(y, x.T[:, ::-1] @ weights)
+    np.testing.assert_array_equal(dense(x.T[:, ::-1], PackedDense.of(weights)), x.T[:, ::-1] @ weights)
     window = (np.array([0, 2]), np.array([2, 4]), 1)
     x = np.asfortranarray(rng.normal(size=(2, 4, 4, 3)))
     np.testing.assert_array_equal(pool2d(x, window, window, "max"), x.reshape(2, 2, 2, 2, 2, 3).max(axis=(2, 4)))

@@ -112,12 +112,12 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
 
 def train_folder(plan: Plan) -> list[EvaluationResult]:
     """Train on a folder, say how good the model is, and write everything that a plan names."""
-    from framecnn.kernels.jit import is_compiled
+    from framecnn.kernels.jit import n_compiled
 
     check_outputs([plan.out, plan.report, plan.json, plan.manifest], plan.folder)
     stages = Stages()
     folder = scan_folder(stages, plan.folder, plan.groups, plan.size, plan.max_bad)
-    if not is_compiled():
+    if not n_compiled():
         console.say("first run on this machine: compiling the kernels takes some seconds, once")
     while True:
         try:

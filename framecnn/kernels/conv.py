@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.kernels.epilogue import Epilogue, write_pixel
+from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, multiply_block, pack_filters
+from framecnn.kernels.microkernel import PIXELS, activated_block, pack_filters
 from framecnn.kernels.threads import CHUNK_WORK, run
+from framecnn.kernels.tiles import pool_window
 from framecnn.typing import Array
 
 __all__ = ["RowPlan", "conv2d_direct", "load_rows", "pack_bias", "pack_conv2d"]
@@ -148,21 +149,25 @@ def conv2d_forward(y, x, weights, bias, plan, epilogue, start, stop):
         n, first = item // row_blocks, item % row_blocks * rows
         load_rows(buffer, x, n, first * side * plan.stride_h - plan.top, plan.left)
         for g in range(groups):
+            runs = plan.runs[g]
             for b in range(blocks):
                 part = g * blocks + b
                 for i in range(min(rows, height - first)):
                     for j in range(0, width, PIXELS // side):
                         at = min(j, max(width - PIXELS // side, 0))
                         for r in range(side):
-                            multiply_block(
+                            activated_block(
                                 tile, r * PIXELS * block, block,
                                 buffer, (i * side + r) * down + at * side * across, across,
-                                plan.runs[g], plan.run_length,
+                                runs, plan.run_length,
                                 weights, part * products * block, bias, part * block, epilogue.activation, slope,
                             )  # fmt: skip
                         target = ((n * height + first + i) * width + at) * filters + g * own + b * block
                         for p in range(min(width - at, PIXELS // side)):
-                            write_pixel(
-                                pixels, target + p * filters, own - b * block,
-                                line, tile, p * side * block, PIXELS * block, epilogue,
-                            )  # fmt: skip
+                            to, place = target + p * filters, p * side * block
+                            if own - b * block >= block:
+                                pool_window(pixels, to, tile, place, PIXELS * block, block, epilogue.pooling)
+                            else:
+                                pool_window(line, 0, tile, place, PIXELS * block, block, epilogue.pooling)
+                                for f in range(own - b * block):
+                                    pixels[to + f] = line[f]

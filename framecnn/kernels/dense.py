@@ -1,27 +1,45 @@
 """Matrix products without BLAS: the same bits for a sample alone and in any batch, on any number of threads."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, multiply_block, multiply_pixel
+from framecnn.kernels.microkernel import PIXELS, activated_block, activated_pixel, pack_filters
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["dense"]
+__all__ = ["PackedDense", "dense"]
 
 
-def dense(x: Array, packed: Array, packed_bias: Array, units: int, epilogue: Epilogue) -> Array:
+class PackedDense(NamedTuple):
+    """Weights (blocks, d, block) and bias (blocks, block) in the order in which the kernel reads them."""
+
+    weights: Array
+    bias: Array
+    units: int
+
+    @classmethod
+    def of(cls, weights: Array, bias: Array | None = None) -> "PackedDense":
+        """Pack weights (d, units) and a bias (units,)."""
+        units = weights.shape[1]
+        bias = np.zeros(units, weights.dtype) if bias is None else bias
+        return cls(pack_filters(weights), pack_filters(bias[None])[:, 0], units)
+
+
+def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: float = 0.0) -> Array:
     """Give ``activation(x weights + bias)`` with all threads; the sum of each value runs upwards over the features.
 
     Error of each value at most ``(d + 2) eps |x| |weights|``.
 
-    Shapes: x (n, d), packed (blocks, d, block), packed_bias (blocks, block), result (n, units).
+    Shapes: x (n, d), result (n, units).
     """
-    y = np.empty((len(x), packed_bias.size), x.dtype)
-    work = len(x) * packed[0].size
-    runs = np.zeros(1, np.int64)
-    run(dense_forward, len(packed), work, y, np.ascontiguousarray(x), packed, packed_bias, runs, epilogue)
+    weights, bias, units = packed
+    y = np.empty((len(x), bias.size), x.dtype)
+    work = len(x) * weights[0].size
+    runs, epilogue = np.zeros(1, np.int64), Epilogue.of(activation, slope)
+    run(dense_forward, len(weights), work, y, np.ascontiguousarray(x), weights, bias, runs, epilogue)
     return np.ascontiguousarray(y[:, :units])
 
 
@@ -34,12 +52,12 @@ def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
     slope = x.dtype.type(epilogue.slope)
     for b in range(start, stop):
         for n in range(0, whole, PIXELS):
-            multiply_block(
+            activated_block(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,
             )  # fmt: skip
         for n in range(whole, samples):
-            multiply_pixel(
+            activated_pixel(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,
             )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from framecnn.geometry import Windows
 from framecnn.kernels.conv import RowPlan, load_rows, pack_conv2d
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import NO_ACTIVATION, PIXELS, multiply_block
+from framecnn.kernels.microkernel import PIXELS, multiply_block
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
@@ -102,12 +102,13 @@ def respond(row, buffer, weights, silent, plan):
     width, filters = row.shape
     across = plan.stride_w * buffer.shape[2]
     _, blocks, products, block = weights.shape
+    runs = plan.runs[0]
     for b in range(blocks):
         for j in range(0, width, PIXELS):
             at = min(j, width - PIXELS)
             multiply_block(
-                row, at * filters + b * block, filters, buffer, at * across, across, plan.runs[0], plan.run_length,
-                weights, b * products * block, silent, b * block, NO_ACTIVATION, silent.dtype.type(0),
+                row, at * filters + b * block, filters, buffer, at * across, across, runs, plan.run_length,
+                weights, b * products * block, silent, b * block,
             )  # fmt: skip
 
 

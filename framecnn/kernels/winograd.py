@@ -13,19 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.kernels.epilogue import Epilogue, write_pixel
+from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import (
-    PIXELS,
-    input_tile_2,
-    input_tile_4,
-    lanes,
-    multiply_block,
-    output_tile_2,
-    output_tile_4,
-    pack_filters,
-)
+from framecnn.kernels.microkernel import PIXELS, multiply_block, pack_filters
 from framecnn.kernels.threads import run
+from framecnn.kernels.tiles import input_tile_2, input_tile_4, output_tile_2, output_tile_4, pool_window
+from framecnn.kernels.vectors import lanes
 from framecnn.typing import Array
 
 __all__ = ["KERNEL_TRANSFORM", "conv2d_winograd", "pack_winograd"]
@@ -44,6 +37,7 @@ KERNEL_TRANSFORM = {  # G, by rows of the output tile
     ),
 }
 TILES = 24  # in a block, where there are enough
+LINE = 16  # values between the rows of scratch: rows a power of two apart would share few places of the cache
 Pair = tuple[int, int]
 
 
@@ -91,6 +85,22 @@ def conv2d_winograd(
 
 
 @kernel
+def load_patch(patch, x, n, top, left, height, width, channels, padded):
+    """patch (reach, reach, padded), flat, = the pixels of x (n, h, w, c), flat, from a corner on, zeros outside."""
+    reach = int(np.sqrt(patch.size // padded))
+    for u in range(reach):
+        for v in range(reach):
+            to = (u * reach + v) * padded
+            if 0 <= top + u < height and 0 <= left + v < width:
+                at = ((n * height + top + u) * width + left + v) * channels
+                for k in range(channels):
+                    patch[to + k] = x[at + k]
+            else:
+                for k in range(channels):
+                    patch[to + k] = 0
+
+
+@kernel
 def winograd_forward(y, x, weights, bias, plan, epilogue, start, stop):
     """y (n, oh, ow, f) from x (n, h, w, c), weights (blocks, taps, c, block), bias (blocks, block).
 
@@ -103,13 +113,17 @@ def winograd_forward(y, x, weights, bias, plan, epilogue, start, stop):
     reach = side + 2
     ends = frames * plan.down * plan.across
     values, pixels = x.reshape(-1), y.reshape(-1)
+    tap_step, product_step = plan.tiles * padded + LINE, plan.tiles * block + LINE
     patch = np.zeros(reach * reach * padded, x.dtype)
-    transformed = np.zeros(taps * plan.tiles * padded, x.dtype)
-    products = np.empty(taps * plan.tiles * block, x.dtype)
+    transformed = np.zeros(taps * tap_step, x.dtype)
+    products = np.empty(taps * product_step, x.dtype)
     tile = np.empty(side * side * block, x.dtype)
     line = np.empty(block, x.dtype)
     silent = np.zeros(block, x.dtype)
     runs = np.zeros(1, np.int64)
+    targets = np.empty(plan.tiles, np.int64)
+    present_rows = np.empty(plan.tiles, np.int64)
+    present_columns = np.empty(plan.tiles, np.int64)
     slope = x.dtype.type(epilogue.slope)
     windows = side // epilogue.side
     for item in range(start, stop):
@@ -117,47 +131,40 @@ def winograd_forward(y, x, weights, bias, plan, epilogue, start, stop):
         present = min(plan.tiles, ends - first)
         for p in range(present):
             n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
-            top, left = place // plan.across * side - plan.top, place % plan.across * side - plan.left
+            down, across = place // plan.across, place % plan.across
+            targets[p] = ((n * rows + down * windows) * columns + across * windows) * filters
+            present_rows[p] = min(windows, rows - down * windows)
+            present_columns[p] = min(windows, columns - across * windows)
+            top, left = down * side - plan.top, across * side - plan.left
             from_x = 0 <= top <= height - reach and 0 <= left <= width - reach and padded == channels
             row_step = width * channels if from_x else reach * padded
             if not from_x:
-                for u in range(reach):
-                    for v in range(reach):
-                        to = (u * reach + v) * padded
-                        if 0 <= top + u < height and 0 <= left + v < width:
-                            at = ((n * height + top + u) * width + left + v) * channels
-                            for k in range(channels):
-                                patch[to + k] = values[at + k]
-                        else:
-                            for k in range(channels):
-                                patch[to + k] = 0
+                load_patch(patch, values, n, top, left, height, width, channels, padded)
             corner = ((n * height + top) * width + left) * channels
-            step = plan.tiles * padded
             if side == 4:
-                input_tile_4(transformed, p * padded, step, from_x, values, corner, patch, row_step, padded, padded)
+                input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
             else:
-                input_tile_2(transformed, p * padded, step, from_x, values, corner, patch, row_step, padded, padded)
+                input_tile_2(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
         for b in range(blocks):
             for tap in range(taps):
                 for p in range(0, present, PIXELS):
                     multiply_block(
-                        products, (tap * plan.tiles + p) * block, block,
-                        transformed, (tap * plan.tiles + p) * padded, padded,
-                        runs, channels, weights, (b * taps + tap) * channels * block, silent, 0, 0, slope,
+                        products, tap * product_step + p * block, block,
+                        transformed, tap * tap_step + p * padded, padded,
+                        runs, channels, weights, (b * taps + tap) * channels * block, silent, 0,
                     )  # fmt: skip
             for p in range(present):
-                n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
-                top, left = place // plan.across * windows, place % plan.across * windows
                 if side == 4:
-                    output_tile_4(
-                        tile, products, p * block, plan.tiles * block, bias, b * block, epilogue.activation, slope
-                    )
+                    output_tile_4(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
                 else:
-                    output_tile_2(
-                        tile, products, p * block, plan.tiles * block, bias, b * block, epilogue.activation, slope
-                    )
-                for i in range(min(windows, rows - top)):
-                    for j in range(min(windows, columns - left)):
-                        at = ((n * rows + top + i) * columns + left + j) * filters + b * block
+                    output_tile_2(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
+                for i in range(present_rows[p]):
+                    for j in range(present_columns[p]):
+                        at = targets[p] + (i * columns + j) * filters + b * block
                         place_in_tile = (i * side + j) * epilogue.side * block
-                        write_pixel(pixels, at, filters - b * block, line, tile, place_in_tile, side * block, epilogue)
+                        if filters - b * block >= block:
+                            pool_window(pixels, at, tile, place_in_tile, side * block, block, epilogue.pooling)
+                        else:
+                            pool_window(line, 0, tile, place_in_tile, side * block, block, epilogue.pooling)
+                            for f in range(filters - b * block):
+                                pixels[at + f] = line[f]

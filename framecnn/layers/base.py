@@ -236,10 +236,15 @@ class Layer:
 def check_batch(who: str, x: Any, shape: Shape, dtype: np.dtype) -> Array:
     """Give `x` as a contiguous array (n, *shape) of `dtype`; a ShapeError where it does not fit."""
     check_batch_shape(who, x, shape)
+    return np.ascontiguousarray(check_real(who, x), dtype)
+
+
+def check_real(who: str, x: Any) -> Array:
+    """Give `x` as an array; a ShapeError unless it holds real numbers."""
     x = np.asarray(x)
     if x.dtype.kind not in REAL:
         raise ShapeError(f"{who}: expected real numbers, got dtype {x.dtype}")
-    return np.ascontiguousarray(x, dtype)
+    return x
 
 
 def check_batch_shape(who: str, x: Any, shape: Shape) -> None:

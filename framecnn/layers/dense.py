@@ -3,8 +3,6 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from framecnn import kernels
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Case, Layer, Param, check_count, check_initial
@@ -75,12 +73,9 @@ class DenseLayer(Layer):
 
     def forward_fused(self, x: Array, activation: str = "linear", slope: float = 0.0) -> Array:
         """Give the activation of the output in the same pass."""
-        weights, bias = self.params.derived("packed", self._packed)
-        return kernels.dense(x, weights, bias, self.units, kernels.Epilogue.of(activation, slope))
-
-    def _packed(self) -> tuple[Array, Array]:
-        bias = self.params.get("bias", np.zeros(self.units, self.dtype))
-        return kernels.pack_filters(self.params["kernel"]), kernels.pack_bias(bias)[0]
+        params = self.params
+        packed = params.derived("packed", lambda: kernels.PackedDense.of(params["kernel"], params.get("bias")))
+        return kernels.dense(x, packed, activation, slope)
 
     def multiply_adds(self, input_shape: Shape) -> int:
         return input_shape[0] * self.units
