@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -86,10 +87,29 @@ def test_the_summary_counts_what_the_layers_hold_and_compute():
 def test_the_printed_summary_is_a_table_with_a_line_a_layer():
     lines = str(network().summary()).splitlines()
     assert lines[0].split() == ["layer", "output", "parameters", "multiply-adds"]
-    assert len(lines) == 12 + 4
+    assert len(lines) == 12 + 5
     assert lines[4].split() == ["conv_1", "10", "x", "12", "x", "6", "168", "19,440"]
-    assert len({len(line) for line in lines}) == 1
-    assert lines[-1].split()[0] == "total"
+    assert len({len(line) for line in lines[:-1]}) == 1
+    assert lines[-2].split()[0] == "total"
+    assert lines[-1] == "activations of a prediction: 0.4 MiB"
+
+
+def test_a_prediction_takes_the_memory_that_the_summary_says():
+    layers = [
+        ConvLayer(16, kernel_size=3),
+        ActivationLayer("relu"),
+        PoolingLayer(3, strides=2),
+        ConvLayer(8, kernel_size=5),
+    ]
+    model = Sequential([InputLayer((96, 144, 3)), *layers, FlatteningLayer(), DenseLayer(5)]).build()
+    x = np.zeros((96, 96, 144, 3), np.float32)
+    model.predict(x)
+    tracemalloc.start()
+    model.predict(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    said = model.summary().activation_bytes
+    assert 0.4 * said < peak < said + 2**20
 
 
 def test_the_repr_of_a_model_builds_it_again():
