@@ -86,7 +86,7 @@ def conv2d_winograd(
 
 @kernel
 def load_patch(patch, x, n, top, left, height, width, channels, padded):
-    """patch (reach, reach, padded), flat, = the pixels of x (n, h, w, c), flat, from a corner on, zeros outside."""
+    """patch (reach, reach, padded) = the pixels of x (n, h, w, c), both flat, from a corner on, zeros outside."""
     reach = int(np.sqrt(patch.size // padded))
     for u in range(reach):
         for v in range(reach):
@@ -101,70 +101,87 @@ def load_patch(patch, x, n, top, left, height, width, channels, padded):
 
 
 @kernel
+def transform_tiles(transformed, x, patch, plan, tap_step, first, present):
+    """transformed (taps, tap_step) = B^T d B of the tiles of x (n, h, w, c) from number first on."""
+    height, width, channels = x.shape[1], x.shape[2], x.shape[3]
+    side, padded = plan.side, plan.padded_channels
+    reach = side + 2
+    values = x.reshape(-1)
+    for p in range(present):
+        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = place // plan.across * side - plan.top, place % plan.across * side - plan.left
+        from_x = 0 <= top <= height - reach and 0 <= left <= width - reach and padded == channels
+        row_step = width * channels if from_x else reach * padded
+        if not from_x:
+            load_patch(patch, values, n, top, left, height, width, channels, padded)
+        corner = ((n * height + top) * width + left) * channels
+        if side == 4:
+            input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
+        else:
+            input_tile_2(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
+
+
+@kernel
+def multiply_tiles(products, transformed, weights, silent, runs, plan, steps, b, present):
+    """products (taps, product_step) = transformed (taps, tap_step) times block b of weights (blocks, taps, c, block)."""
+    _, taps, channels, block = weights.shape
+    tap_step, product_step = steps
+    padded = plan.padded_channels
+    for tap in range(taps):
+        for p in range(0, present, PIXELS):
+            multiply_block(
+                products, tap * product_step + p * block, block, transformed, tap * tap_step + p * padded, padded,
+                runs, channels, weights, (b * taps + tap) * channels * block, silent, 0,
+            )  # fmt: skip
+
+
+@kernel
+def write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, first, present, b):
+    """y (n, oh, ow, f) = A^T m A of products (taps, product_step), activated and pooled, for block b of filters."""
+    rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
+    block, side = line.size, plan.side
+    pixels = y.reshape(-1)
+    slope = line.dtype.type(epilogue.slope)
+    windows = side // epilogue.side
+    own = min(block, filters - b * block)
+    for p in range(present):
+        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = place // plan.across * windows, place % plan.across * windows
+        if side == 4:
+            output_tile_4(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
+        else:
+            output_tile_2(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
+        for i in range(min(windows, rows - top)):
+            for j in range(min(windows, columns - left)):
+                to = ((n * rows + top + i) * columns + left + j) * filters + b * block
+                at = (i * side + j) * epilogue.side * block
+                if own == block:
+                    pool_window(pixels, to, tile, at, side * block, block, epilogue.pooling)
+                else:
+                    pool_window(line, 0, tile, at, side * block, block, epilogue.pooling)
+                    for f in range(own):
+                        pixels[to + f] = line[f]
+
+
+@kernel
 def winograd_forward(y, x, weights, bias, plan, epilogue, start, stop):
     """y (n, oh, ow, f) from x (n, h, w, c), weights (blocks, taps, c, block), bias (blocks, block).
 
     Items are blocks of plan.tiles tiles, row by row and frame by frame.
     """
-    frames, height, width, channels = x.shape
-    rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
     blocks, taps, _, block = weights.shape
-    side, padded = plan.side, plan.padded_channels
-    reach = side + 2
-    ends = frames * plan.down * plan.across
-    values, pixels = x.reshape(-1), y.reshape(-1)
-    tap_step, product_step = plan.tiles * padded + LINE, plan.tiles * block + LINE
-    patch = np.zeros(reach * reach * padded, x.dtype)
+    tap_step, product_step = plan.tiles * plan.padded_channels + LINE, plan.tiles * block + LINE
+    patch = np.zeros((plan.side + 2) ** 2 * plan.padded_channels, x.dtype)
     transformed = np.zeros(taps * tap_step, x.dtype)
     products = np.empty(taps * product_step, x.dtype)
-    tile = np.empty(side * side * block, x.dtype)
+    tile = np.empty(plan.side * plan.side * block, x.dtype)
     line = np.empty(block, x.dtype)
     silent = np.zeros(block, x.dtype)
     runs = np.zeros(1, np.int64)
-    targets = np.empty(plan.tiles, np.int64)
-    present_rows = np.empty(plan.tiles, np.int64)
-    present_columns = np.empty(plan.tiles, np.int64)
-    slope = x.dtype.type(epilogue.slope)
-    windows = side // epilogue.side
     for item in range(start, stop):
         first = item * plan.tiles
-        present = min(plan.tiles, ends - first)
-        for p in range(present):
-            n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
-            down, across = place // plan.across, place % plan.across
-            targets[p] = ((n * rows + down * windows) * columns + across * windows) * filters
-            present_rows[p] = min(windows, rows - down * windows)
-            present_columns[p] = min(windows, columns - across * windows)
-            top, left = down * side - plan.top, across * side - plan.left
-            from_x = 0 <= top <= height - reach and 0 <= left <= width - reach and padded == channels
-            row_step = width * channels if from_x else reach * padded
-            if not from_x:
-                load_patch(patch, values, n, top, left, height, width, channels, padded)
-            corner = ((n * height + top) * width + left) * channels
-            if side == 4:
-                input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
-            else:
-                input_tile_2(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
+        present = min(plan.tiles, len(x) * plan.down * plan.across - first)
+        transform_tiles(transformed, x, patch, plan, tap_step, first, present)
         for b in range(blocks):
-            for tap in range(taps):
-                for p in range(0, present, PIXELS):
-                    multiply_block(
-                        products, tap * product_step + p * block, block,
-                        transformed, tap * tap_step + p * padded, padded,
-                        runs, channels, weights, (b * taps + tap) * channels * block, silent, 0,
-                    )  # fmt: skip
-            for p in range(present):
-                if side == 4:
-                    output_tile_4(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
-                else:
-                    output_tile_2(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
-                for i in range(present_rows[p]):
-                    for j in range(present_columns[p]):
-                        at = targets[p] + (i * columns + j) * filters + b * block
-                        place_in_tile = (i * side + j) * epilogue.side * block
-                        if filters - b * block >= block:
-                            pool_window(pixels, at, tile, place_in_tile, side * block, block, epilogue.pooling)
-                        else:
-                            pool_window(line, 0, tile, place_in_tile, side * block, block, epilogue.pooling)
-                            for f in range(filters - b * block):
-                                pixels[at + f] = line[f]
+            multiply_tiles(products, transformed, weights, silent, runs, plan, (tap_step, product_step), b, present)
+            write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, first, present, b)
