@@ -123,7 +123,7 @@ def transform_tiles(transformed, x, patch, plan, tap_step, first, present):
 
 @kernel
 def multiply_tiles(products, transformed, weights, silent, runs, plan, steps, b, present):
-    """products (taps, product_step) = transformed (taps, tap_step) times block b of weights (blocks, taps, c, block)."""
+    """products (taps, product_step) = transformed (taps, tap_step) by block b of weights (blocks, taps, c, block)."""
     _, taps, channels, block = weights.shape
     tap_step, product_step = steps
     padded = plan.padded_channels
