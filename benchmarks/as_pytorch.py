@@ -14,7 +14,16 @@ def network(model):
     import torch
 
     torch.set_num_threads(get_num_threads())
-    return torch.nn.Sequential(*[_module(torch, step) for step in cf.steps(model)]).eval().requires_grad_(False)
+    return torch.nn.Sequential(*_modules(torch, list(cf.steps(model)))).eval().requires_grad_(False)
+
+
+def _modules(torch, rest):
+    while rest:
+        match rest:
+            case [cf.Bank() as bank, cf.AdaptiveAverage() as pooling, *rest]:
+                yield _bank(torch, bank, pooling.grid)
+            case [step, *rest]:
+                yield _module(torch, step)
 
 
 def _module(torch, step):
@@ -30,8 +39,6 @@ def _module(torch, step):
             conv = nn.Conv2d(channels, filters, size, step.strides, padding, step.dilation)
             conv.weight.data, conv.bias.data = torch.tensor(step.weight), torch.tensor(step.bias)
             return conv if symmetric else nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), conv)
-        case cf.Bank():
-            return _bank(torch, step)
         case cf.Relu():
             return nn.ReLU()
         case cf.MaxPool():
@@ -44,6 +51,7 @@ def _module(torch, step):
             dense = nn.Linear(step.weight.shape[1], step.weight.shape[0])
             dense.weight.data, dense.bias.data = torch.tensor(step.weight), torch.tensor(step.bias)
             return dense
+    raise cf.Unsupported(f"no equivalent of {type(step).__name__}")
 
 
 def _scale(torch, step):
@@ -54,10 +62,11 @@ def _scale(torch, step):
     return Scale()
 
 
-def _bank(torch, step):
+def _bank(torch, step, grid):
     """The filter bank as two small average pools and one convolution with kernels whose own mean is taken away.
 
-    A filter without mean does not see the mean of a window, so only the deviation is left to divide by.
+    A filter without mean does not see the mean of a window, so only the deviation is left to divide by. Each threshold
+    is pooled before the next, which saves a map.
     """
     functional = torch.nn.functional
     size = step.weight.shape[2:]
@@ -74,8 +83,9 @@ def _bank(torch, step):
             mean = functional.avg_pool2d(x.mean(1, keepdim=True), size, step.strides)
             square = functional.avg_pool2d((x * x).mean(1, keepdim=True), size, step.strides)
             deviation = torch.sqrt(square - mean * mean + step.contrast)
-            z = functional.conv2d(x, self.weight, None, step.strides) / deviation + self.bias
-            return torch.cat([torch.relu(z - threshold) for threshold in step.thresholds], 1)
+            z = functional.conv2d(x, self.weight, None, step.strides).div_(deviation).add_(self.bias)
+            cells = [functional.adaptive_avg_pool2d((z - threshold).relu_(), grid) for threshold in step.thresholds]
+            return torch.cat(cells, 1)
 
     return Bank()
 

@@ -109,8 +109,8 @@ BLOCKS = (
 )
 
 FILTER_BANK = Case(
-    "8 x 240x360x3, 400 of 6x6, strides 2, two thresholds, averaged over 3x4",
-    8,
+    "16 x 240x360x3, 400 of 6x6, strides 2, two thresholds, averaged over 3x4",
+    16,
     (240, 360, 3),
     lambda: [
         FilterBankLayer(400, kernel_size=6, strides=2, thresholds=(0.25, 0.75)),
