@@ -9,6 +9,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, activated_block, pack_filters
 from framecnn.kernels.threads import CHUNK_WORK, run
 from framecnn.kernels.tiles import pool_window
+from framecnn.kernels.vectors import clear, copy
 from framecnn.typing import Array
 
 __all__ = ["RowPlan", "conv2d_direct", "load_rows", "pack_bias", "pack_conv2d"]
@@ -119,12 +120,9 @@ def load_rows(buffer, x, n, first_row, left):
     for r in range(buffer.shape[0]):
         row, to = first_row + r, r * row_size
         if 0 <= row < height:
-            at = (n * height + row) * width * channels
-            for j in range(width * channels):
-                flat[to + left * channels + j] = values[at + j]
+            copy(flat, to + left * channels, values, (n * height + row) * width * channels, width * channels)
         else:
-            for j in range(row_size):
-                flat[to + j] = 0
+            clear(flat, to, row_size)
 
 
 @kernel
@@ -169,5 +167,4 @@ def conv2d_forward(y, x, weights, bias, plan, epilogue, start, stop):
                                 pool_window(pixels, to, tile, place, PIXELS * block, block, epilogue.pooling)
                             else:
                                 pool_window(line, 0, tile, place, PIXELS * block, block, epilogue.pooling)
-                                for f in range(own - b * block):
-                                    pixels[to + f] = line[f]
+                                copy(pixels, to, line, 0, own - b * block)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
+from numba.extending import intrinsic
 
 from framecnn.kernels.jit import VECTOR_BYTES, cpu_kind
 
-__all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "check_arrays", "lanes"]
+__all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "check_arrays", "clear", "copy", "lanes"]
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 NO_ACTIVATION, RELU, LEAKY_RELU = 0, 1, 2
@@ -123,3 +125,33 @@ class Emitter:
             best = b.select(b.fcmp_ordered(">", value, best), value, best)
         is_nan = b.or_(*(b.fcmp_unordered("uno", *pair) for pair in (values[:2], values[2:])))
         return b.select(is_nan, self.constant(float("nan")), best)
+
+
+@intrinsic
+def copy(typing, y, y_at, x, x_at, length):
+    """Set ``y[y_at : y_at + length]`` to ``x[x_at : x_at + length]``, as one copy of memory."""
+    check_arrays("copy", y, x)
+    i = types.intp
+
+    def generate(context, builder, signature, arguments):
+        emit = Emitter(context, builder, signature.args[0])
+        to, source = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 2))
+        cgutils.raw_memcpy(builder, to, source, arguments[4], emit.itemsize)
+        return context.get_dummy_value()
+
+    return types.void(y, i, x, i, i), generate
+
+
+@intrinsic
+def clear(typing, y, y_at, length):
+    """Set ``y[y_at : y_at + length]`` to zero."""
+    check_arrays("clear", y)
+    i = types.intp
+
+    def generate(context, builder, signature, arguments):
+        emit = Emitter(context, builder, signature.args[0])
+        n_bytes = builder.mul(arguments[2], INT64(emit.itemsize))
+        cgutils.memset(builder, emit.pointer(signature.args[0], *arguments[:2]), n_bytes, 0)
+        return context.get_dummy_value()
+
+    return types.void(y, i, i), generate

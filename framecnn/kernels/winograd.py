@@ -18,7 +18,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, multiply_block, pack_filters
 from framecnn.kernels.threads import run
 from framecnn.kernels.tiles import input_tile_2, input_tile_4, output_tile_2, output_tile_4, pool_window
-from framecnn.kernels.vectors import lanes
+from framecnn.kernels.vectors import clear, copy, lanes
 from framecnn.typing import Array
 
 __all__ = ["KERNEL_TRANSFORM", "conv2d_winograd", "pack_winograd"]
@@ -92,12 +92,9 @@ def load_patch(patch, x, n, top, left, height, width, channels, padded):
         for v in range(reach):
             to = (u * reach + v) * padded
             if 0 <= top + u < height and 0 <= left + v < width:
-                at = ((n * height + top + u) * width + left + v) * channels
-                for k in range(channels):
-                    patch[to + k] = x[at + k]
+                copy(patch, to, x, ((n * height + top + u) * width + left + v) * channels, channels)
             else:
-                for k in range(channels):
-                    patch[to + k] = 0
+                clear(patch, to, channels)
 
 
 @kernel
@@ -159,8 +156,7 @@ def write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, fir
                     pool_window(pixels, to, tile, at, side * block, block, epilogue.pooling)
                 else:
                     pool_window(line, 0, tile, at, side * block, block, epilogue.pooling)
-                    for f in range(own):
-                        pixels[to + f] = line[f]
+                    copy(pixels, to, line, 0, own)
 
 
 @kernel
