@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import sys
 from dataclasses import replace
@@ -315,14 +316,26 @@ def test_thumbnails_keep_the_proportions_of_their_file(tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.new("RGB", (252, 100), "teal").save(tmp_path / "turned.jpg", exif=turned)
+    Image.new("RGB", (252, 100), "teal").save(tmp_path / "turned.tif", exif=turned)
     made = thumbnails([str(path) for path in sorted(tmp_path.iterdir())], budget=10**6)
     assert [(picture.width, picture.height) for picture in made.values()] == [
         (126, 126),
         (50, 126),
         (32, 32),
         (50, 126),
+        (50, 126),
         (224, 126),
     ]
+
+
+def test_a_thumbnail_opens_its_file_once_and_by_the_one_decoder(tmp_path, monkeypatch):
+    path = str(tmp_path / "a.jpg")
+    Image.new("RGB", (64, 36), "teal").save(path)
+    opened, fdopen = [], os.fdopen
+    monkeypatch.setattr(os, "fdopen", lambda *arguments: opened.append(1) or fdopen(*arguments))
+    monkeypatch.setattr(Image, "open", None)
+    assert thumbnails([path], budget=10**6)[path].width == 64
+    assert opened == [1]
 
 
 def test_a_file_that_is_no_picture_gives_its_reason(tmp_path):
