@@ -174,6 +174,7 @@ SPARSE = {
     "well formed.tif": (tiff(50_000, 50_000, b"", n_bytes=500_000_000), 500_000_000),
     "big end.tif": (encoded(scene(0), "TIFF"), 400_000_000),
     "big.tif": (encoded(scene(0), "TIFF", big_tiff=True), 400_000_000),
+    "one chunk.png": (encoded(scene(0), "PNG")[:33] + struct.pack(">I4s", 399_999_000, b"abCd"), 400_000_000),
     "lossy.webp": (encoded(scene(0), "WEBP"), 400_000_000),
     "lossless.webp": (encoded(scene(0), "WEBP", lossless=True), 400_000_000),
     "alpha.webp": (encoded(Image.new("RGBA", (64, 48)), "WEBP"), 400_000_000),
@@ -209,7 +210,7 @@ def test_bombs_take_no_memory(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("file_format", ["TIFF", "WEBP"])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
 def test_a_large_file_that_its_picture_explains_is_read(tmp_path, monkeypatch, file_format):
     monkeypatch.setattr(importlib.import_module("framecnn.data.decode"), "_SMALL_FILE", 100)
     path = written(tmp_path, "x", encoded(scene(0), file_format))

@@ -245,10 +245,12 @@ def _signature(file: BinaryIO) -> Signature:
 def _decode(file: BinaryIO, suffix: str, fit: Fit) -> Decoded:
     try:
         decoder = _decoder_for(file)
+        if decoder in (PngImageFile, TiffImageFile, WebPImageFile):
+            _check_header(file)
         if decoder is TiffImageFile:
             silence_libtiff()
-        if decoder in (TiffImageFile, WebPImageFile):
-            file = _in_memory(file)
+            # libtiff would map the open file into memory, where a file cut short meanwhile kills the process
+            file = io.BytesIO(file.read())
         notes = [] if suffix in _DECODERS[decoder][1] else ["extension-mismatch"]
         # the class itself, not Image.open: that hides why a header is bad, and judges sizes by a global
         with without_warnings(), decoder(file) as image:
@@ -276,18 +278,14 @@ def _decoder_for(file: BinaryIO) -> type[ImageFile]:
     raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
 
 
-def _in_memory(file: BinaryIO) -> BinaryIO:
-    """Read a file at once, if it is no larger than the picture that it claims can be.
-
-    libwebp takes nothing else, and libtiff would map an open file, where one cut short meanwhile kills the process.
-    """
+def _check_header(file: BinaryIO) -> None:
+    """Refuse a file larger than the picture that it claims can be, where all of it may be read at once."""
     n_bytes = os.fstat(file.fileno()).st_size
     if n_bytes > _SMALL_FILE:
         width, height = claimed_size(file)
         _check_claim(width, height)
         _check_bytes(n_bytes, width * height)
         file.seek(0)
-    return io.BytesIO(file.read())
 
 
 def _check_bytes(n_bytes: int, n_pixels: int) -> None:

@@ -1,4 +1,4 @@
-"""What the header of a TIFF or WebP file claims, from its few bytes: their decoders want the whole file first."""
+"""What the header of a PNG, TIFF or WebP file claims, before a decoder reads on: these may read the whole file."""
 
 import struct
 from typing import BinaryIO
@@ -11,7 +11,7 @@ _MOST_TAGS = 4096
 
 
 def claimed_size(file: BinaryIO) -> tuple[int, int]:
-    """Read how large the first picture of a TIFF, BigTIFF or WebP file says it is.
+    """Read how large the first picture of a PNG, TIFF, BigTIFF or WebP file says it is.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ def claimed_size(file: BinaryIO) -> tuple[int, int]:
     """
     start = file.read(30)
     try:
+        if start.startswith(b"\x89PNG"):
+            return struct.unpack_from(">II", start, 16)
         return _webp(start) if start.startswith(b"RIFF") else _tiff(file, start)
     except struct.error:
         raise EOFError("the header is truncated") from None
