@@ -20,6 +20,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 STOREYS = [
     {"errors", "typing", "atomic"},
+    {"thread_count"},
     {"geometry"},
     {"kernels", "initializers"},
     {"layers"},
@@ -111,10 +112,10 @@ def test_a_module_imports_from_below_only(path):
 
 
 @every_file
-def test_kernels_know_nothing_but_geometry(path):
+def test_kernels_know_nothing_but_geometry_and_how_many_threads_to_use(path):
     if part(f"{module_name(path)}.") == "kernels":
         own = {part(name) for name, _ in imports(path) if name.startswith("framecnn.")}
-        assert own <= {"kernels", "geometry", "errors", "typing"}
+        assert own <= {"kernels", "geometry", "errors", "typing", "thread_count"}
 
 
 @every_file

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from PIL import Image
 
 from framecnn.data.decode import SkippedFrame, decode_within
 from framecnn.errors import ShapeError
+from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
 __all__ = ["Missing", "Picture", "filter_tiles", "thumbnails"]
@@ -78,7 +78,7 @@ def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing
     """
     made: dict[str, Picture | Missing] = {}
     used = 0
-    workers = min(4, os.cpu_count() or 1)
+    workers = get_num_threads()
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(paths), 8 * workers):
             some = paths[start : start + 8 * workers]
