@@ -212,6 +212,10 @@ def test_sizes_beyond_all_frames_are_refused_or_take_no_memory():
     far = ((2**30, 2**30), (2**30, 2**30))
     assert PoolingLayer(2**30 + 1, strides=1, padding=far).infer_shape((1, 1, 1)) == (2**30 + 1, 2**30 + 1, 1)
     assert FlatteningLayer().infer_shape((2**31, 2**31, 2**31)) == (2**93,)
+    far, near = (FilterBankLayer(2, kernel_size=3, strides=step).build((4, 4, 1)) for step in (2**31 - 1, 2))
+    x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(far(x), near(x))
+    np.testing.assert_array_equal(far.forward_average(x, (1, 1)), near.forward_average(x, (1, 1)))
 
 
 @pytest.fixture
