@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import framecnn.data
 import framecnn.report.page
 from framecnn.errors import MissingExtraError, ShapeError
 from framecnn.evaluation import EvaluationResult
@@ -270,6 +271,14 @@ def test_ten_thousand_skipped_files_are_counted_by_reason_and_the_first_are_list
     assert page.words.index("7,500 skipped: the file is empty") < page.words.index("2,500 skipped: odd")
     assert "and 7,480 more" in page.words
     assert page.source.count(".jpg</bdi>") < 100
+
+
+def test_every_reason_to_skip_a_file_has_words():
+    sources = "".join(path.read_text() for path in Path(framecnn.data.__file__).parent.glob("*.py"))
+    calls = r'(?:SkippedFrame\(|Skip\([^,()]+, |return |else \()"([a-z]+(?:-[a-z]+)*)"'
+    reasons = set(re.findall(calls, sources))
+    assert {"empty", "not-in-csv", "not-in-class", "outside-root", "vanished", "truncated"} <= reasons
+    assert reasons == set(framecnn.report.page.REASONS)
 
 
 def test_pictures_beyond_the_budget_are_counted_not_shown(data, read, monkeypatch):

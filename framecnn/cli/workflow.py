@@ -20,7 +20,7 @@ from framecnn.typing import Array
 
 __all__ = ["Stages", "Watched", "listed", "scan_folder", "train_folder", "without_lost"]
 
-NO_FRAMES = ("hidden", "not-in-class")  # reasons of files that nobody meant as frames
+NOT_MEANT = ("hidden", "not-in-class", "not-in-csv")  # reasons of files that nobody meant as frames
 SHOWN_CLASSES = 20  # of the split on the screen
 
 
@@ -90,7 +90,7 @@ def _reasons(frames: FrameFolder) -> str:
 
 
 def _check_bad(frames: FrameFolder, max_bad: float) -> None:
-    bad = sum(skip.reason not in NO_FRAMES for skip in frames.skipped)
+    bad = sum(skip.reason not in NOT_MEANT for skip in frames.skipped)
     percent = 100 * bad / (bad + len(frames))
     if percent > max_bad:
         raise DataError(
