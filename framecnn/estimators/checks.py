@@ -24,10 +24,10 @@ def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
     if y is None:
         raise ValueError(f"{who}: expected a label a sample (requires y to be passed, but the target y is None)")
     y = column_or_1d(y, warn=True)
-    if y.dtype == object and all(label is None for label in y):
-        raise ValueError(f"{who}: expected a label a sample, got None for all {len(y)} samples")
     if len(y) != n_samples:
         raise ValueError(f"{who}: expected a label a sample, got {n_samples} samples and {len(y)} labels")
+    if y.dtype == object and all(label is None for label in y):
+        raise ValueError(f"{who}: expected a label a sample, got None for all {len(y)} samples")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{who}: expected finite labels, got NaN or infinity")
     try:
@@ -65,11 +65,11 @@ def check_known(who: str, y: Any, classes: Array) -> None:
     """
     if y is None:
         raise ValueError(f"{who}: expected a label a sample, got y=None; give the true labels")
-    known = classes.tolist()
-    unseen = [label for label in dict.fromkeys(np.ravel(y).tolist()) if label not in set(known)]
+    known = dict.fromkeys(classes.tolist())
+    unseen = dict.fromkeys(label for label in np.ravel(y).tolist() if label not in known)
     if unseen:
         raise ValueError(
-            f"{who}: expected labels seen at fit ({_listed(known)}), got {_listed(unseen)}; leave them out"
+            f"{who}: expected labels seen at fit ({_listed([*known])}), got {_listed([*unseen])}; leave them out"
         )
 
 
