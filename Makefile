@@ -13,8 +13,8 @@ test: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: .venv/dev
-	$(BIN)/python benchmarks/accuracy.py $(FILMS)
+bench: .venv/bench
+	$(BIN)/python -m benchmarks.run
 
 .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

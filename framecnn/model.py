@@ -11,11 +11,13 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import InputLayer, Layer
-from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_count
+from framecnn.layers.base import REAL, check_batch_shape, check_count, check_real
 from framecnn.plan import plan
 from framecnn.typing import Array, Shape
 
 __all__ = ["Sequential", "Summary", "SummaryRow"]
+
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,13 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of a network; printed, they are a table."""
+    """The rows of a network; printed, they are a table.
+
+    ``activation_bytes`` is what :meth:`Sequential.predict` holds at a time in float32, beside parameters and frames.
+    """
 
     rows: tuple[SummaryRow, ...]
+    activation_bytes: int
 
     @property
     def n_params(self) -> int:
@@ -55,7 +61,8 @@ class Summary:
         widths = [max(len(line[column]) for line in cells) for column in range(4)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
         rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        memory = f"activations of a prediction: {self.activation_bytes / 2**20:,.1f} MiB"
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], memory])
 
 
 class Sequential:
@@ -92,6 +99,7 @@ class Sequential:
     dense_1       2                 290            288
     --------------------------------------------------
     total                           402          4,176
+    activations of a prediction: 0.1 MiB
     """
 
     def __init__(self, layers: Iterable[Layer]):
@@ -155,7 +163,7 @@ class Sequential:
             layer.build(shape, rng, dtype)
         return self
 
-    def predict(self, x: Array, batch_size: int = 32) -> Array:
+    def predict(self, x: Array, batch_size: int = BATCH_SIZE) -> Array:
         """Give the output of every frame.
 
         Parameters
@@ -178,13 +186,11 @@ class Sequential:
         check_count(who, "batch_size", batch_size)
         check_batch_shape(who, x, self.input_shape)
         dtype = self._built_dtype()
-        steps = plan(self.layers)
+        passes = plan(self.layers, self.input_shape)
         y = np.empty((len(x), *self.output_shape), dtype)
         for start in range(0, len(x), batch_size):
-            batch = check_batch(who, x[start : start + batch_size], self.input_shape, dtype)
-            for step in steps:
-                batch = step(batch)
-            y[start : start + batch_size] = batch
+            batch = check_real(who, x[start : start + batch_size])
+            y[start : start + batch_size] = passes.run(batch, dtype)
         return y
 
     __call__ = predict
@@ -206,18 +212,19 @@ class Sequential:
         Returns
         -------
         Summary
-            ``rows``, ``n_params`` and ``multiply_adds`` are its data.
+            ``rows``, ``n_params``, ``multiply_adds`` and ``activation_bytes`` are its data.
         """
         rows = []
         for name, layer, shape, output in self._walk():
             n_params = sum(math.prod(spec.shape) for spec in layer.param_specs(shape).values())
             rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
-        return Summary(tuple(rows))
+        memory = plan(self.layers, self.input_shape).activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
+        return Summary(tuple(rows), memory)
 
     def state_dict(self) -> dict[str, Array]:
-        """Give all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
+        """Give copies of all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
         return {
-            f"{name}/{parameter}": value
+            f"{name}/{parameter}": value.copy()
             for name, layer in zip(self.names, self.layers, strict=True)
             for parameter, value in layer.built().params.items()
         }

@@ -1,43 +1,128 @@
-"""The inference plan: which layers run in one pass. Same bits as layer by layer, less memory."""
+"""The inference plan: which layers run in one pass, and how many frames at a time. Same bits as layer by layer."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
-from framecnn.layers import FilterBankLayer, Layer, PoolingLayer
-from framecnn.typing import Array
+import numpy as np
 
-__all__ = ["plan"]
+from framecnn.kernels import ACTIVATIONS
+from framecnn.layers import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, Layer, PoolingLayer
+from framecnn.typing import Array, Shape
 
-Step = Callable[[Array], Array]
+__all__ = ["Pass", "Plan", "plan"]
+
+PART_BYTES = 16 * 1024 * 1024  # of activations: what is written stays in the last-level cache until it is read
 
 
-def plan(layers: Sequence[Layer]) -> list[Step]:
-    """Give the passes of a built network, longest match first.
+class Pass(NamedTuple):
+    """One or several layers that run at once; shapes exclude the batch."""
 
-    A filter bank followed by adaptive average pooling is one pass, which never writes the map of responses.
+    run: Callable[[Array], Array]
+    input_shape: Shape
+    output_shape: Shape
+
+    @property
+    def values(self) -> int:
+        """Values of a frame that are alive while the pass runs."""
+        return math.prod(self.input_shape) + math.prod(self.output_shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The passes of a network. Those over frames run on few frames at a time, those over rows on the whole batch."""
+
+    on_frames: tuple[Pass, ...]
+    on_rows: tuple[Pass, ...]
+
+    def part(self, itemsize: int) -> int:
+        """Give how many frames go through the passes over frames at a time, for values of so many bytes."""
+        largest = max((step.values for step in self.on_frames), default=1)
+        return max(1, PART_BYTES // (largest * itemsize))
+
+    def run(self, x: Array, dtype: np.dtype) -> Array:
+        """Give the output (n, ...) of a batch (n, ...) of any real dtype, computed in `dtype`."""
+        part = self.part(dtype.itemsize)
+        parts = []
+        for start in range(0, max(len(x), 1), part):
+            batch = np.ascontiguousarray(x[start : start + part], dtype)
+            for step in self.on_frames:
+                batch = step.run(batch)
+            parts.append(batch)
+        batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        for step in self.on_rows:
+            batch = step.run(batch)
+        return batch
+
+    def activation_bytes(self, batch_size: int, itemsize: int) -> int:
+        """Give the bytes of activations that are alive at a time, in a batch of so many frames, without x itself."""
+        part = min(self.part(itemsize), batch_size)
+        on_frames = part * max((step.values for step in self.on_frames), default=0)
+        on_rows = batch_size * max((step.values for step in self.on_rows), default=0)
+        return itemsize * (on_frames + on_rows)
+
+
+def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
+    """Give the passes of a network, longest match first.
+
+    ======================================================  =========================================
+    layers                                                  one pass
+    ======================================================  =========================================
+    convolution, [relu or leaky_relu], [any pooling]        never writes the map that is pooled
+    dense, relu or leaky_relu                               activates the sums while in registers
+    filter bank, adaptive average pooling                   never writes the map of responses
+    ======================================================  =========================================
 
     Parameters
     ----------
-    layers : sequence of built layers
+    layers : sequence of layers
+    input_shape : tuple of int
+        Shape of one frame.
 
     Returns
     -------
-    list of callables
-        Each takes and gives a batch.
+    Plan
 
     Examples
     --------
-    >>> bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
-    >>> pooling = PoolingLayer(2, mode="adaptive_average").build(bank.output_shape)
-    >>> len(plan([bank, pooling]))
-    1
+    >>> layers = [FilterBankLayer(4, kernel_size=3), PoolingLayer(2, mode="adaptive_average")]
+    >>> [step.output_shape for step in plan(layers, (9, 9, 3)).on_frames]
+    [(2, 2, 8)]
     """
-    steps: list[Step] = []
-    rest = list(layers)
+    passes: list[Pass] = []
+    rest, shape = list(layers), input_shape
     while rest:
+        joined = 1
+        run: Callable[[Array], Array] = rest[0].forward
         match rest:
-            case [FilterBankLayer() as bank, PoolingLayer(mode="adaptive_average") as pooling, *rest]:
-                steps.append(partial(bank.forward_average, grid=pooling.pool_size))
-            case [layer, *rest]:
-                steps.append(layer.forward)
-    return steps
+            case [ConvLayer() as conv, ActivationLayer() as act, PoolingLayer() as pooling, *_] if _joins(act):
+                map_shape = conv.infer_shape(shape)
+                run, joined = partial(conv.forward_fused, **_activation(act), **_pooling(pooling, map_shape)), 3
+            case [ConvLayer() | DenseLayer() as summing, ActivationLayer() as act, *_] if _joins(act):
+                run, joined = partial(summing.forward_fused, **_activation(act)), 2
+            case [ConvLayer() as conv, PoolingLayer() as pooling, *_]:
+                run, joined = partial(conv.forward_fused, **_pooling(pooling, conv.infer_shape(shape))), 2
+            case [FilterBankLayer() as bank, PoolingLayer(mode="adaptive_average") as pooling, *_]:
+                run, joined = partial(bank.forward_average, grid=pooling.pool_size), 2
+        output = shape
+        for layer in rest[:joined]:
+            output = layer.infer_shape(output)
+        passes.append(Pass(run, shape, output))
+        rest, shape = rest[joined:], output
+    whole = next((number for number, step in enumerate(passes) if len(step.output_shape) < 3), len(passes))
+    return Plan(tuple(passes[:whole]), tuple(passes[whole:]))
+
+
+def _joins(activation: ActivationLayer) -> bool:
+    """Say whether an activation is one that registers can take."""
+    return activation.function in ACTIVATIONS
+
+
+def _activation(layer: ActivationLayer) -> dict[str, Any]:
+    return {"activation": layer.function, "slope": layer.negative_slope}
+
+
+def _pooling(layer: PoolingLayer, map_shape: Shape) -> dict[str, Any]:
+    return {"windows": layer.windows((map_shape[0], map_shape[1])), "mode": layer.reduction}

@@ -3,7 +3,9 @@
 import numpy as np
 
 from framecnn import geometry
-from framecnn.kernels import reference
+from framecnn.kernels import ALGORITHMS, choose_algorithm, reference
+from framecnn.kernels.tiles import INPUT_TRANSFORM, OUTPUT_TRANSFORM
+from framecnn.kernels.winograd import KERNEL_TRANSFORM
 from framecnn.layers import (
     ActivationLayer,
     ConvLayer,
@@ -63,6 +65,8 @@ def rounding(layer, x):
         case DenseLayer():
             kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
             return (len(kernel) + 2) * eps * reference.dense(np.abs(x), kernel, bias)
+        case ConvLayer() if side := winograd_side(layer):
+            return winograd_rounding(layer, x, side, eps)
         case ConvLayer():
             kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
             return (kernel[..., 0].size + 2) * eps * convolution(layer, np.abs(x), kernel, bias)
@@ -93,12 +97,43 @@ def filter_bank_rounding(layer, x, eps):
     return np.concatenate([response + 3 * eps * (bias + abs(t)) for t in layer.thresholds], axis=-1)
 
 
+def winograd_side(layer):
+    """The side of the output tiles of a built layer that convolves by Winograd, 0 for all others."""
+    if not isinstance(layer, ConvLayer):
+        return 0
+    settings = (layer.strides, layer.dilation_rate, layer.groups, layer.output_shape[:2])
+    name = layer.algorithm if layer.algorithm != "auto" else choose_algorithm(layer.params["kernel"], *settings)
+    return ALGORITHMS[name]
+
+
+def winograd_rounding(layer, x, side, eps):
+    """The transforms of absolute values: a sum over c channels, two transforms there, two back, bias and kernel."""
+    kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
+    G, B, A = (
+        np.abs(np.array(table[side], np.float64)) for table in (KERNEL_TRANSFORM, INPUT_TRANSFORM, OUTPUT_TRANSFORM)
+    )
+    rows, columns, filters = layer.output_shape
+    tiles = [-(-length // side) for length in (rows, columns)]
+    (top, _), (left, _) = border(layer)
+    padded = np.zeros((len(x), *(side * count + 2 for count in tiles), x.shape[3]))
+    inside = np.abs(x)[:, : padded.shape[1] - top, : padded.shape[2] - left]
+    padded[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side + 2, side + 2), (1, 2))[:, ::side, ::side]
+    transformed = np.einsum("ur,nijkrs,vs->nijkuv", B, windows, B)
+    products = np.einsum("nijkuv,uvkf->nijuvf", transformed, np.einsum("ur,rskf,vs->uvkf", G, kernel, G))
+    sums = np.einsum("pu,nijuvf,qv->nipjqf", A, products, A).reshape(len(x), side * tiles[0], side * tiles[1], filters)
+    return (x.shape[3] + 8 + 10 + 2) * eps * (sums[:, :rows, :columns] + bias)
+
+
+def border(layer):
+    """The border of a built layer."""
+    geometry_of = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, "test")
+    return geometry.window_output(layer.input_shape[:2], *geometry_of)[1]
+
+
 def convolution(layer, x, kernel, bias):
     """The reference with a layer's geometry."""
-    _, border = geometry.window_output(
-        np.shape(x)[1:3], layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, "test"
-    )
-    return reference.conv2d(x, kernel, bias, layer.strides, border, layer.dilation_rate, layer.groups)
+    return reference.conv2d(x, kernel, bias, layer.strides, border(layer), layer.dilation_rate, layer.groups)
 
 
 def pooled_pixels(layer):
@@ -141,7 +176,7 @@ def is_exact(layer):
         return layer.mode == "stride"
     if isinstance(layer, ActivationLayer):
         return layer.function == "relu"
-    return isinstance(layer, ConvLayer | DenseLayer | FlatteningLayer | InputLayer)
+    return isinstance(layer, ConvLayer | DenseLayer | FlatteningLayer | InputLayer) and not winograd_side(layer)
 
 
 def built(case_of, dtype=np.float32, whole=False):

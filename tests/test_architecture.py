@@ -28,7 +28,7 @@ STOREYS = [
     {"layers"},
     {"plan"},
     {"model"},
-    {"filters", "data", "evaluation", "model_file"},
+    {"filters", "data", "evaluation", "model_file", "warmup"},
     {"estimators", "report"},
     {"serialization"},
     {"cli"},
@@ -39,8 +39,8 @@ STOREYS = [
 CALLED_LATER = {("estimators", "serialization")}  # FrameClassifier.save, when it is called
 
 ONLY_IN = {
-    "numba": {"kernels/jit.py", "kernels/microkernel.py"},
-    "llvmlite": {"kernels/jit.py", "kernels/microkernel.py"},
+    "numba": {"kernels/jit.py", "kernels/vectors.py", "kernels/microkernel.py", "kernels/tiles.py"},
+    "llvmlite": {"kernels/jit.py", "kernels/vectors.py"},
     "sklearn": {"estimators/*", "evaluation.py", "filters.py", "data/split.py", "serialization.py"},
     "scipy": {"estimators/*"},
     "av": {"data/movie.py"},

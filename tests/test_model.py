@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -86,18 +87,37 @@ def test_the_summary_counts_what_the_layers_hold_and_compute():
 def test_the_printed_summary_is_a_table_with_a_line_a_layer():
     lines = str(network().summary()).splitlines()
     assert lines[0].split() == ["layer", "output", "parameters", "multiply-adds"]
-    assert len(lines) == 12 + 4
+    assert len(lines) == 12 + 5
     assert lines[4].split() == ["conv_1", "10", "x", "12", "x", "6", "168", "19,440"]
-    assert len({len(line) for line in lines}) == 1
-    assert lines[-1].split()[0] == "total"
+    assert len({len(line) for line in lines[:-1]}) == 1
+    assert lines[-2].split()[0] == "total"
+    assert lines[-1] == "activations of a prediction: 0.4 MiB"
+
+
+def test_a_prediction_takes_the_memory_that_the_summary_says():
+    layers = [
+        ConvLayer(16, kernel_size=3),
+        ActivationLayer("relu"),
+        PoolingLayer(3, strides=2),
+        ConvLayer(8, kernel_size=5),
+    ]
+    model = Sequential([InputLayer((96, 144, 3)), *layers, FlatteningLayer(), DenseLayer(5)]).build()
+    x = np.zeros((96, 96, 144, 3), np.float32)
+    model.predict(x)
+    tracemalloc.start()
+    model.predict(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    said = model.summary().activation_bytes
+    assert 0.4 * said < peak < said + 2**20
 
 
 def test_the_repr_of_a_model_builds_it_again():
     model = Sequential([InputLayer((4, 4, 1)), ConvLayer(2, kernel_size=3), FlatteningLayer()])
     assert repr(model) == (
         "Sequential([InputLayer(shape=(4, 4, 1), scale=1.0), ConvLayer(filters=2, kernel_size=(3, 3), strides=(1, 1), "
-        "padding='valid', dilation_rate=(1, 1), groups=1, use_bias=True, kernel_initializer='glorot_uniform'), "
-        "FlatteningLayer()])"
+        "padding='valid', dilation_rate=(1, 1), groups=1, use_bias=True, kernel_initializer='glorot_uniform', "
+        "algorithm='auto'), FlatteningLayer()])"
     )
 
 
@@ -184,8 +204,25 @@ def test_a_loaded_state_is_a_copy():
     model = network().build()
     twin = network().load_state_dict(model.state_dict())
     before = twin.predict(some_frames(2))
-    model.state_dict()["conv_1/kernel"][:] = 0
-    assert same_bits(twin.predict(some_frames(2)), before)
+    state = model.state_dict()
+    for each in (model, twin):
+        each.load_state_dict(state)
+        state["conv_1/kernel"][:] = 0
+        each.state_dict()["conv_1/kernel"][:] = 0
+        assert same_bits(each.predict(some_frames(2)), before)
+        state = model.state_dict()
+
+
+def test_a_parameter_that_is_set_changes_the_next_prediction():
+    model = network().build()
+    conv = model.layers[model.names.index("conv_1")]
+    before = model.predict(some_frames(2))
+    with pytest.raises(ValueError, match="read-only"):
+        conv.params["kernel"][0] = 1
+    conv.params["kernel"] = 2 * conv.params["kernel"]
+    twin = network().load_state_dict(model.state_dict())
+    assert not same_bits(model.predict(some_frames(2)), before)
+    assert same_bits(model.predict(some_frames(2)), twin.predict(some_frames(2)))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def _installation() -> Iterator[tuple[str, str]]:
 
 
 def _machine() -> Iterator[tuple[str, str]]:
-    from framecnn.kernels.jit import cache_directory, cpu_kind
+    from framecnn.kernels.jit import cache_directory, cpu_kind, n_compiled
     from framecnn.thread_count import get_num_threads
 
     yield "CPU", f"{_cpu_name()} ({cpu_kind()} kernels)"
@@ -44,8 +44,7 @@ def _machine() -> Iterator[tuple[str, str]]:
             "none that is private and writable: kernels are compiled at every start; set XDG_CACHE_HOME",
         )
     else:
-        n_files = sum(1 for _ in cache.rglob("*.nbc"))
-        yield "kernel cache", f"{cache} (writable, {n_files} kernels)"
+        yield "kernel cache", f"{cache} (writable, {n_compiled()} kernels; framecnn warmup compiles all)"
 
 
 def _extras() -> Iterator[tuple[str, str, str, str]]:

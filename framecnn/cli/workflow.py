@@ -112,12 +112,12 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
 
 def train_folder(job: Job) -> list[EvaluationResult]:
     """Train on a folder, say how good the model is, and write everything that a job names."""
-    from framecnn.kernels.jit import is_compiled
+    from framecnn.kernels.jit import n_compiled
 
     check_outputs([job.out, job.report, job.json, job.manifest], job.folder)
     stages = Stages()
     folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
-    if not is_compiled():
+    if not n_compiled():
         console.say("first run on this machine: compiling the kernels takes some seconds, once")
     while True:
         try:

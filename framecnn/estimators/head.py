@@ -285,7 +285,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         return by_class
 
     def _project(self, X: Array) -> Array:
-        return X if self.projection is None else kernels.dense(X - self.mean_, self.weights_, self.offset_)
+        if self.projection is None:
+            return X
+        return kernels.dense(X - self.mean_, kernels.PackedDense.of(self.weights_, self.offset_))
 
 
 def _k_means(points: Array, wanted: int, seed: int) -> tuple[Array, Array]:

@@ -1,44 +1,63 @@
 """Matrix products without BLAS: the same bits for a sample alone and in any batch, on any number of threads."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, multiply_block, multiply_pixel, pack_filters
+from framecnn.kernels.microkernel import PIXELS, activated_block, activated_pixel, pack_filters
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["dense"]
+__all__ = ["PackedDense", "dense"]
 
 
-def dense(x: Array, weights: Array, bias: Array | None) -> Array:
-    """Give ``x weights + bias`` with all threads; the sum of each value runs upwards over the features.
+class PackedDense(NamedTuple):
+    """Weights (blocks, d, block) and bias (blocks, block) in the order in which the kernel reads them."""
+
+    weights: Array
+    bias: Array
+    units: int
+
+    @classmethod
+    def of(cls, weights: Array, bias: Array | None = None) -> "PackedDense":
+        """Pack weights (d, units) and a bias (units,)."""
+        units = weights.shape[1]
+        bias = np.zeros(units, weights.dtype) if bias is None else bias
+        return cls(pack_filters(weights), pack_filters(bias[None])[:, 0], units)
+
+
+def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: float = 0.0) -> Array:
+    """Give ``activation(x weights + bias)`` with all threads; the sum of each value runs upwards over the features.
 
     Error of each value at most ``(d + 2) eps |x| |weights|``.
 
-    Shapes: x (n, d), weights (d, units), bias (units,), result (n, units).
+    Shapes: x (n, d), result (n, units).
     """
-    packed = pack_filters(weights)
-    padded_bias = np.zeros_like(packed[:, 0]) if bias is None else pack_filters(bias[None])[:, 0]
-    y = np.empty((len(x), packed.shape[0] * packed.shape[2]), x.dtype)
-    work = len(x) * packed.shape[1] * packed.shape[2]
-    run(dense_forward, len(packed), work, y, np.ascontiguousarray(x), packed, padded_bias, np.zeros(1, np.int64))
-    return np.ascontiguousarray(y[:, : weights.shape[1]])
+    weights, bias, units = packed
+    y = np.empty((len(x), bias.size), x.dtype)
+    work = len(x) * weights[0].size
+    runs, epilogue = np.zeros(1, np.int64), Epilogue.of(activation, slope)
+    run(dense_forward, len(weights), work, y, np.ascontiguousarray(x), weights, bias, runs, epilogue)
+    return np.ascontiguousarray(y[:, :units])
 
 
 @kernel
-def dense_forward(y, x, weights, bias, runs, start, stop):
-    """y (n, blocks * block) = x (n, d) weights (blocks, d, block) + bias (blocks, block); items are blocks."""
+def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
+    """y (n, blocks * block) from x (n, d), weights (blocks, d, block), bias (blocks, block); items are blocks."""
     samples, features = x.shape
     width, block = y.shape[1], weights.shape[2]
     whole = samples // PIXELS * PIXELS
+    slope = x.dtype.type(epilogue.slope)
     for b in range(start, stop):
         for n in range(0, whole, PIXELS):
-            multiply_block(
-                y, n * width + b * block, width, x, n * features, features,
-                runs, features, weights, b * features * block, bias, b * block,
+            activated_block(
+                y, n * width + b * block, width, x, n * features, features, runs, features,
+                weights, b * features * block, bias, b * block, epilogue.activation, slope,
             )  # fmt: skip
         for n in range(whole, samples):
-            multiply_pixel(
-                y, n * width + b * block, width, x, n * features, features,
-                runs, features, weights, b * features * block, bias, b * block,
+            activated_pixel(
+                y, n * width + b * block, width, x, n * features, features, runs, features,
+                weights, b * features * block, bias, b * block, epilogue.activation, slope,
             )  # fmt: skip

@@ -7,8 +7,9 @@ needed. With average pooling the map of responses, thousands of channels wide, i
 import numpy as np
 
 from framecnn.geometry import Windows
-from framecnn.kernels.conv import RowPlan, convolve_rows, load_rows, pack_conv2d
+from framecnn.kernels.conv import RowPlan, load_rows, pack_conv2d
 from framecnn.kernels.jit import kernel
+from framecnn.kernels.microkernel import PIXELS, multiply_block
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
@@ -25,7 +26,7 @@ def filter_bank(
 
     Shapes: x (n, h, w, c), weights (kh, kw, c, f), bias (f,), result (n, oh, ow, thresholds * f).
     """
-    plan = RowPlan.of(x, weights.shape[:2], output, strides, rows=1)
+    plan = RowPlan.of(x, weights.shape[:2], output, strides)
     levels = np.array(thresholds, x.dtype)
     y = np.empty((len(x), *output, len(levels) * len(bias)), x.dtype)
     work = output[1] * weights.size
@@ -49,7 +50,7 @@ def filter_bank_average(
     Shapes: as :func:`filter_bank`; rows and columns are those of the cells, as
     :func:`framecnn.geometry.adaptive_cells` gives them; result (n, cells down, cells across, thresholds * f).
     """
-    plan = RowPlan.of(x, weights.shape[:2], output, strides, rows=1)
+    plan = RowPlan.of(x, weights.shape[:2], output, strides)
     levels = np.array(thresholds, x.dtype)
     cells = len(rows[0])
     y = np.zeros((len(x), cells, len(columns[0]), len(levels) * len(bias)), x.dtype)
@@ -93,6 +94,25 @@ def inverse_deviations(scale, buffer, window_w, stride_w, contrast):
 
 
 @kernel
+def respond(row, buffer, weights, silent, plan):
+    """row (width, blocks * block) = kernel . window, from buffer (kh, row_width, c).
+
+    weights (1, blocks, K, block), silent (1, blocks, block) zeros.
+    """
+    width, filters = row.shape
+    across = plan.stride_w * buffer.shape[2]
+    _, blocks, products, block = weights.shape
+    runs = plan.runs[0]
+    for b in range(blocks):
+        for j in range(0, width, PIXELS):
+            at = min(j, width - PIXELS)
+            multiply_block(
+                row, at * filters + b * block, filters, buffer, at * across, across, runs, plan.run_length,
+                weights, b * products * block, silent, b * block,
+            )  # fmt: skip
+
+
+@kernel
 def filter_bank_forward(y, x, weights, silent, bias, thresholds, plan, contrast, start, stop):
     """y (n, oh, ow, t * f) from x (n, h, w, c), weights (1, blocks, K, block), silent (1, blocks, block), bias (f,).
 
@@ -100,18 +120,18 @@ def filter_bank_forward(y, x, weights, silent, bias, thresholds, plan, contrast,
     """
     height, width, filters = y.shape[1], y.shape[2], len(bias)
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
-    row = np.empty((1, plan.output_width, silent.size), x.dtype)
+    row = np.empty((plan.width, silent.size), x.dtype)
     scale = np.empty(width, x.dtype)
     zero = x.dtype.type(0)
     for item in range(start, stop):
         n, i = item // height, item % height
         load_rows(buffer, x, n, i * plan.stride_h, plan.left)
         inverse_deviations(scale, buffer, plan.window_w, plan.stride_w, contrast)
-        convolve_rows(row, buffer, weights, silent, plan, plan.rows)
+        respond(row, buffer, weights, silent, plan)
         for j in range(width):
             for t in range(len(thresholds)):
                 for f in range(filters):
-                    response = row[0, j, f] * scale[j] + (bias[f] - thresholds[t])
+                    response = row[j, f] * scale[j] + (bias[f] - thresholds[t])
                     y[n, i, j, t * filters + f] = zero if response < zero else response
 
 
@@ -122,7 +142,7 @@ def filter_bank_average_forward(y, x, weights, silent, bias, thresholds, plan, c
     row_starts, row_stops, _ = rows
     column_starts, column_stops, _ = columns
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
-    row = np.empty((1, plan.output_width, silent.size), x.dtype)
+    row = np.empty((plan.width, silent.size), x.dtype)
     scale = np.empty(column_stops[grid_w - 1], x.dtype)
     sums = np.empty((grid_w, y.shape[3]), x.dtype)
     zero = x.dtype.type(0)
@@ -133,13 +153,13 @@ def filter_bank_average_forward(y, x, weights, silent, bias, thresholds, plan, c
         for i in range(row_starts[first], row_stops[first + cells - 1]):
             load_rows(buffer, x, n, i * plan.stride_h, plan.left)
             inverse_deviations(scale, buffer, plan.window_w, plan.stride_w, contrast)
-            convolve_rows(row, buffer, weights, silent, plan, plan.rows)
+            respond(row, buffer, weights, silent, plan)
             sums[:] = zero
             for q in range(grid_w):
                 for j in range(column_starts[q], column_stops[q]):
                     for t in range(len(thresholds)):
                         for f in range(filters):
-                            response = row[0, j, f] * scale[j] + (bias[f] - thresholds[t])
+                            response = row[j, f] * scale[j] + (bias[f] - thresholds[t])
                             sums[q, t * filters + f] += zero if response < zero else response
             for p in range(first, first + cells):
                 if row_starts[p] <= i < row_stops[p]:

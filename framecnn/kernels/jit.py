@@ -17,11 +17,11 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCach
 
 from framecnn.errors import SettingError
 
-__all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "is_compiled", "kernel"]
+__all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "kernel", "n_compiled"]
 
 CPU_KINDS = {
     # kind: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
-    "avx512": (64, (12, 2)),
+    "avx512": (64, (6, 2)),
     "avx2": (32, (6, 2)),
     "plain": (16, (4, 2)),
 }
@@ -94,10 +94,10 @@ def _is_private(folder: Path) -> bool:
     return stat.S_IMODE(folder.stat().st_mode) == 0o700  # some file systems know no modes
 
 
-def is_compiled() -> bool:
-    """Say whether the cache holds compiled kernels already."""
+def n_compiled() -> int:
+    """Give the number of compiled kernels in the cache."""
     folder = cache_directory()
-    return folder is not None and next(folder.rglob("*.nbc"), None) is not None
+    return 0 if folder is None else sum(1 for _ in folder.rglob("*.nbc"))
 
 
 class _PrivateLocator(InTreeCacheLocator):

@@ -21,6 +21,7 @@ from framecnn.typing import Array
 __all__ = ["ordered_map", "run", "single_threaded_blas"]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, where handing out a chunk costs about 0.01 ms
+MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -112,7 +113,7 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
         What it takes besides. All arrays go in read-only, so that whether the caller's are does not decide which of
         two compiled kernels runs.
     """
-    grain = max(1, round(CHUNK_WORK / max(1.0, work_per_item)))
+    grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
     fixed = [_read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
     ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
 

@@ -2,10 +2,10 @@
 
 import sys
 from collections import UserDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ __all__ = ["Case", "Layer", "Param", "Params"]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 REAL = "fiub"  # kinds of dtypes
 NOT_BUILT = "expected a built layer, got one without parameters; call build(input_shape)"
+Result = TypeVar("Result")
 
 
 class NotBuiltError(ShapeError, AttributeError):
@@ -42,7 +43,7 @@ class Case:
 
 
 class Params(UserDict[str, Array]):
-    """Parameters by name; what is assigned is checked against the layer's shapes and copied in its dtype."""
+    """Parameters by name, read-only; what is assigned is checked against the layer's shapes and copied in its dtype."""
 
     def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
         self._who, self._specs, self._dtype = who, specs, dtype
@@ -51,6 +52,13 @@ class Params(UserDict[str, Array]):
         super().__init__()
         for name in specs:
             self[name] = values[name]
+
+    def derived(self, name: str, compute: Callable[[], Result]) -> Result:
+        """Give what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
+        derived = self._derived
+        if name not in derived:
+            derived[name] = compute()
+        return derived[name]
 
     def __setitem__(self, name: str, value: Array) -> None:
         if name not in self._specs:
@@ -61,7 +69,10 @@ class Params(UserDict[str, Array]):
             raise ShapeError(
                 f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
             )
-        super().__setitem__(name, np.array(value, self._dtype, order="C"))
+        own = np.array(value, self._dtype, order="C")
+        own.flags.writeable = False
+        super().__setitem__(name, own)
+        self._derived: dict[str, Any] = {}
 
 
 class Layer:
@@ -246,10 +257,15 @@ def check_dtype(who: str, dtype: Any) -> np.dtype:
 def check_batch(who: str, x: Any, shape: Shape, dtype: np.dtype) -> Array:
     """Give `x` as a contiguous array (n, *shape) of `dtype`; a ShapeError where it does not fit."""
     check_batch_shape(who, x, shape)
+    return np.ascontiguousarray(check_real(who, x), dtype)
+
+
+def check_real(who: str, x: Any) -> Array:
+    """Give `x` as an array; a ShapeError unless it holds real numbers."""
     x = np.asarray(x)
     if x.dtype.kind not in REAL:
         raise ShapeError(f"{who}: expected real numbers, got dtype {x.dtype}")
-    return np.ascontiguousarray(x, dtype)
+    return x
 
 
 def check_batch_shape(who: str, x: Any, shape: Shape) -> None:

@@ -69,7 +69,13 @@ class DenseLayer(Layer):
         return specs | {"bias": Param((self.units,), "zeros")} if self.use_bias else specs
 
     def forward(self, x: Array) -> Array:
-        return kernels.dense(x, self.params["kernel"], self.params.get("bias"))
+        return self.forward_fused(x)
+
+    def forward_fused(self, x: Array, activation: str = "linear", slope: float = 0.0) -> Array:
+        """Give the activation of the output in the same pass."""
+        params = self.params
+        packed = params.derived("packed", lambda: kernels.PackedDense.of(params["kernel"], params.get("bias")))
+        return kernels.dense(x, packed, activation, slope)
 
     def multiply_adds(self, input_shape: Shape) -> int:
         return input_shape[0] * self.units

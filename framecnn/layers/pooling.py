@@ -98,14 +98,22 @@ class PoolingLayer(Layer):
         return (*output, channels)
 
     def forward(self, x: Array) -> Array:
-        frame = x.shape[1:3]
+        return kernels.pool2d(x, *self.windows(x.shape[1:3]), self.reduction)
+
+    @property
+    def reduction(self) -> str:
+        """``"max"`` or ``"average"``: what is made of each window."""
+        return self.mode.removeprefix("adaptive_")
+
+    def windows(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
+        """Give the pixels of the windows along the rows and the columns of a frame."""
         if self._adaptive:
             rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
         else:
             output, ((top, _), (left, _)) = self._window(frame)
             axes = zip(frame, output, self.pool_size, self.strides, self.dilation_rate, (top, left), strict=True)
             rows, columns = (geometry.window_pixels(*axis) for axis in axes)
-        return kernels.pool2d(x, rows, columns, self.mode.removeprefix("adaptive_"))
+        return rows, columns
 
     @property
     def _adaptive(self) -> bool:

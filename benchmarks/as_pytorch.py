@@ -1,0 +1,139 @@
+"""A framecnn network in PyTorch, in three forms: contiguous, channels-last, and compiled with frozen weights."""
+
+import os
+import shutil
+
+from benchmarks import channels_first as cf
+from framecnn import get_num_threads
+
+__all__ = ["compiled", "network", "start_channels_last", "start_compiled", "start_contiguous"]
+
+
+def network(model):
+    """Give the PyTorch module of a built Sequential, for frames (n, c, h, w)."""
+    import torch
+
+    torch.set_num_threads(get_num_threads())
+    return torch.nn.Sequential(*_modules(torch, list(cf.steps(model)))).eval().requires_grad_(False)
+
+
+def _modules(torch, rest):
+    while rest:
+        match rest:
+            case [cf.Bank() as bank, cf.AdaptiveAverage() as pooling, *rest]:
+                yield _bank(torch, bank, pooling.grid)
+            case [step, *rest]:
+                yield _module(torch, step)
+
+
+def _module(torch, step):
+    nn = torch.nn
+    match step:
+        case cf.Scale():
+            return _scale(torch, step)
+        case cf.Conv():
+            (top, bottom), (left, right) = step.border
+            symmetric = (top, left) == (bottom, right)
+            filters, channels, *size = step.weight.shape
+            padding = (top, left) if symmetric else 0
+            conv = nn.Conv2d(channels, filters, size, step.strides, padding, step.dilation)
+            conv.weight.data, conv.bias.data = torch.tensor(step.weight), torch.tensor(step.bias)
+            return conv if symmetric else nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), conv)
+        case cf.Relu():
+            return nn.ReLU()
+        case cf.MaxPool():
+            return nn.MaxPool2d(step.size, step.strides)
+        case cf.AdaptiveAverage():
+            return nn.AdaptiveAvgPool2d(step.grid)
+        case cf.Flatten():
+            return nn.Flatten()
+        case cf.Dense():
+            dense = nn.Linear(step.weight.shape[1], step.weight.shape[0])
+            dense.weight.data, dense.bias.data = torch.tensor(step.weight), torch.tensor(step.bias)
+            return dense
+    raise cf.Unsupported(f"no equivalent of {type(step).__name__}")
+
+
+def _scale(torch, step):
+    class Scale(torch.nn.Module):
+        def forward(self, x):
+            return x * step.factor
+
+    return Scale()
+
+
+def _bank(torch, step, grid):
+    """The filter bank as two small average pools and one convolution with kernels whose own mean is taken away.
+
+    A filter without mean does not see the mean of a window, so only the deviation is left to divide by. Each threshold
+    is pooled before the next, which saves a map.
+    """
+    functional = torch.nn.functional
+    size = step.weight.shape[2:]
+
+    class Bank(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            centred = step.weight - step.weight.mean(axis=(1, 2, 3), keepdims=True)
+            self.weight = torch.nn.Parameter(torch.tensor(centred))
+            self.bias = torch.nn.Parameter(torch.tensor(step.bias).reshape(1, -1, 1, 1))
+
+        def forward(self, x):
+            x = x - 127.5  # changes no deviation, and keeps digits in the squares
+            mean = functional.avg_pool2d(x.mean(1, keepdim=True), size, step.strides)
+            square = functional.avg_pool2d((x * x).mean(1, keepdim=True), size, step.strides)
+            deviation = torch.sqrt(square - mean * mean + step.contrast)
+            z = functional.conv2d(x, self.weight, None, step.strides).div_(deviation).add_(self.bias)
+            cells = [functional.adaptive_avg_pool2d((z - threshold).relu_(), grid) for threshold in step.thresholds]
+            return torch.cat(cells, 1)
+
+    return Bank()
+
+
+def start_contiguous(model, x):
+    torch, net = _torch(), network(model)
+    return _runner(torch, net, _channels_first(torch, x).contiguous())
+
+
+def start_channels_last(model, x):
+    torch, net = _torch(), network(model)
+    return _runner(torch, net.to(memory_format=torch.channels_last), _channels_first(torch, x))
+
+
+def start_compiled(model, x):
+    torch, net = _torch(), compiled(model)
+    return _runner(torch, net, _channels_first(torch, x))
+
+
+def compiled(model):
+    """Give the compiled module of a built Sequential, for frames (n, c, h, w) and under ``torch.no_grad``."""
+    if not shutil.which(os.environ.get("CXX", "g++")) and not shutil.which("clang++"):
+        raise cf.Unsupported("torch.compile needs a C++ compiler, and there is none")
+    torch = _torch()
+    from torch._inductor import config
+
+    config.freezing = True
+    config.compile_threads = 1  # its compile workers would live on beside the measurement
+    torch._dynamo.reset()  # networks of one class count as recompilations of one function, and those are limited
+    net = network(model).to(memory_format=torch.channels_last)
+    return torch.compile(net, dynamic=False, fullgraph=True)
+
+
+def _torch():
+    import torch
+
+    return torch
+
+
+def _channels_first(torch, x):
+    """(n, h, w, c) -> (n, c, h, w), a view: what PyTorch calls channels-last memory."""
+    return torch.from_numpy(x).permute(0, 3, 1, 2)
+
+
+def _runner(torch, net, frames):
+    def run():
+        with torch.no_grad():  # freezing knows no inference_mode
+            y = net(frames)
+        return (y.permute(0, 2, 3, 1) if y.ndim == 4 else y).numpy()
+
+    return run

@@ -1,0 +1,125 @@
+"""Who is measured: framecnn and its peers, each with the same weights and the same number of threads.
+
+A contestant prepares itself for a network and a batch, and gives a function of no arguments that returns the output,
+channels last. What can be done once, before the batch comes (another order of the same pixels, compiling, packing
+weights), is done before and not timed.
+"""
+
+import dataclasses
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import as_keras, as_ncnn, as_onnx, as_pytorch
+from benchmarks.channels_first import Unsupported
+from framecnn import ConvLayer, Sequential
+
+__all__ = ["BLOCK_PEERS", "FILTER_BANK_PEERS", "FRAMECNN", "NETWORK_PEERS", "Contestant", "Missing", "by_name"]
+
+
+class Missing(Exception):
+    """A contestant that cannot take part, and why."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to run a network.
+
+    Parameters
+    ----------
+    name : str
+    start : callable
+        ``start(model, x) -> run`` and ``run() -> y``, x and y channels last.
+    packages : tuple of str
+        What it imports.
+    league : str
+        Whose fastest it is compared with: ``direct`` (multiplies every product), ``winograd`` (saves products),
+        ``bfloat16`` (may compute in less than float32, so its differences are reported and not judged) or ``own``.
+    """
+
+    name: str
+    start: Callable[[Sequential, Any], Callable[[], Any]]
+    packages: tuple[str, ...] = ()
+    league: str = "direct"
+
+    @property
+    def may_differ(self):
+        return self.league == "bfloat16"
+
+    def prepare(self, model, x):
+        """Give a function that runs `model` on `x` (n, h, w, c), and its first output; Missing where that fails."""
+        absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
+        if absent:
+            raise Missing(f"not installed: {', '.join(absent)}")
+        try:
+            with chatter_on_stderr():
+                run = self.start(model, x)
+                return run, np.array(run())
+        except Exception as error:  # another library's, of any kind: named in the result, never left out
+            raise Missing(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+
+
+def start_framecnn(model, x):
+    return partial(model.predict, x, batch_size=len(x))
+
+
+def start_framecnn_direct(model, x):
+    """The same network with Winograd forbidden: what the micro-kernel itself is worth."""
+    if "algorithm" not in {field.name for field in dataclasses.fields(ConvLayer)}:
+        raise Unsupported("ConvLayer has no setting 'algorithm'")
+    layers = [
+        dataclasses.replace(layer, **({"algorithm": "direct"} if isinstance(layer, ConvLayer) else {}))
+        for layer in model.layers
+    ]
+    return start_framecnn(Sequential(layers).load_state_dict(model.state_dict()), x)
+
+
+@contextmanager
+def chatter_on_stderr() -> Iterator[None]:
+    """Send to stderr what native code prints on stdout, where the tables go."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+FRAMECNN = Contestant("framecnn", start_framecnn, league="own")
+FRAMECNN_DIRECT = Contestant("framecnn, direct", start_framecnn_direct, league="own")
+
+KERAS = (
+    Contestant("Keras predict_on_batch", as_keras.start_predict_on_batch, ("keras", "tensorflow")),
+    Contestant("Keras tf.function", as_keras.start_tf_function, ("keras", "tensorflow")),
+)
+PYTORCH = (
+    Contestant("PyTorch contiguous", as_pytorch.start_contiguous, ("torch",)),
+    Contestant("PyTorch channels-last", as_pytorch.start_channels_last, ("torch",)),
+    Contestant("PyTorch compile + freezing", as_pytorch.start_compiled, ("torch",)),
+)
+ENGINES = (
+    Contestant("ONNX Runtime", as_onnx.start_onnxruntime, ("onnx", "onnxruntime")),
+    Contestant("OpenVINO float32", as_onnx.start_openvino_float32, ("onnx", "openvino")),
+    Contestant("OpenVINO default", as_onnx.start_openvino_default, ("onnx", "openvino"), "bfloat16"),
+    Contestant("ncnn", as_ncnn.start_ncnn, ("ncnn",), "winograd"),
+    Contestant("MNN", as_onnx.start_mnn, ("onnx", "MNN"), "winograd"),
+)
+
+NETWORK_PEERS = (*KERAS, *PYTORCH, *ENGINES)
+BLOCK_PEERS = (FRAMECNN_DIRECT, *KERAS, *PYTORCH)
+FILTER_BANK_PEERS = PYTORCH
+
+
+def by_name(name):
+    """Give the contestant called `name`."""
+    everybody = (FRAMECNN, FRAMECNN_DIRECT, *NETWORK_PEERS)
+    return next(contestant for contestant in everybody if contestant.name == name)

@@ -1,0 +1,71 @@
+"""Results as Markdown."""
+
+__all__ = ["by_case", "by_contestant", "milliseconds", "missing", "table"]
+
+
+def table(head, rows):
+    """Give a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def milliseconds(timing):
+    """Give the median and, in brackets, the quartiles."""
+    first, third = timing["quartiles_ms"]
+    return f"{timing['median_ms']:.3g} ({first:.3g} to {third:.3g})"
+
+
+def missing(comparisons):
+    """Give a line for every contestant that is missing, once for every reason."""
+    reasons = {}
+    for comparison in comparisons:
+        for name, reason in comparison["missing"].items():
+            reasons.setdefault((name, reason), []).append(comparison["case"])
+    return "\n".join(
+        f"* missing: **{name}**, {reason}" + ("" if len(cases) == len(comparisons) else f" ({'; '.join(cases)})")
+        for (name, reason), cases in reasons.items()
+    )
+
+
+def fastest(comparison):
+    """Give the fastest of every league in words."""
+    return "; ".join(
+        f"{best['name']} ({league}) takes {best['ratio']:.2f} times as long"
+        for league, best in comparison["fastest"].items()
+    )
+
+
+def by_contestant(comparison):
+    """Give one case, a row for each contestant, the fastest first."""
+    rows = [
+        (
+            name,
+            milliseconds(timing),
+            f"{timing['ratio']:.2f}" if "ratio" in timing else "",
+            f"{timing['difference']:.1e}" if "ratio" in timing else "",
+            f"{timing['gflops']:.0f}" if "gflops" in timing else "",
+            f"{100 * timing['share_of_yardstick']:.0f} %" if "gflops" in timing else "",
+        )
+        for name, timing in sorted(comparison["contestants"].items(), key=lambda item: item[1]["median_ms"])
+    ]
+    head = ("contestant", "ms (quartiles)", "times framecnn", "difference", "GFLOP/s", "of a @ b")
+    return "\n\n".join(
+        part
+        for part in (f"**{comparison['case']}**", table(head, rows), fastest(comparison), missing([comparison]))
+        if part
+    )
+
+
+def by_case(comparisons):
+    """Give many cases, a row for each, a column for each contestant."""
+    names = list(dict.fromkeys(name for comparison in comparisons for name in comparison["contestants"]))
+    rows = []
+    for comparison in comparisons:
+        timed = comparison["contestants"]
+        best = comparison["fastest"].get("direct")
+        cells = [milliseconds(timed[name]) if name in timed else "-" for name in names]
+        share = 100 * timed["framecnn"]["share_of_yardstick"]
+        ratio = f"{best['ratio']:.2f} ({best['name']})" if best else "-"
+        rows.append((comparison["case"], *cells, f"{timed['framecnn']['gflops']:.0f}", f"{share:.0f} %", ratio))
+    head = ("block", *(f"{name}, ms" for name in names), "GFLOP/s", "of a @ b", "fastest peer, times framecnn")
+    return "\n\n".join(part for part in (table(head, rows), missing(comparisons)) if part)

@@ -1,0 +1,113 @@
+"""Convolution with what follows it: the choice of an algorithm, and passes that never write the map to be pooled."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from framecnn.geometry import Windows
+from framecnn.kernels.conv import conv2d_direct, pack_bias, pack_conv2d
+from framecnn.kernels.epilogue import Epilogue, is_square
+from framecnn.kernels.pool import pool2d
+from framecnn.kernels.threads import ordered_map
+from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
+from framecnn.typing import Array
+
+__all__ = ["ALGORITHMS", "PackedConv", "choose_algorithm", "conv2d"]
+
+ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}
+STRIP_BYTES = 512 * 1024
+Pair = tuple[int, int]
+
+
+def choose_algorithm(kernel: Array, strides: Pair, dilation: Pair, groups: int, output: Pair) -> str:
+    """Name the fastest algorithm; it follows from shapes and dtype alone, so a frame has the same bits in any batch.
+
+    Costs are multiply-adds per channel and filter. A transform costs about as much as so many more filters, that of
+    the result as so many more channels (measured), so shallow and narrow layers stay direct. float64 is asked for its
+    exactness and stays direct too.
+
+    Shapes: kernel (kh, kw, c / groups, f); `output` are rows and columns of the result, in pixels.
+    """
+    if kernel.shape[:2] != (3, 3) or {*strides, *dilation, groups} != {1} or kernel.dtype != np.float32:
+        return "direct"
+    channels, filters = kernel.shape[2:]
+
+    def cost(side: int) -> float:
+        tiles = -(-output[0] // side) * -(-output[1] // side)
+        return tiles * (side + 2) ** 2 * (1 + 10 / filters + 12 / channels)
+
+    costs = {"direct": 9.0 * output[0] * output[1], "winograd2": cost(2), "winograd4": cost(4)}
+    return min(costs, key=lambda name: costs[name])
+
+
+class PackedConv(NamedTuple):
+    """A convolution ready to run: weights in the order in which an algorithm reads them, and its geometry."""
+
+    algorithm: int
+    weights: Array
+    bias: Array
+    filters: int
+    window: Pair
+    strides: Pair
+    dilation: Pair
+
+    @classmethod
+    def of(
+        cls, algorithm: str, kernel: Array, bias: Array | None, strides: Pair, dilation: Pair, groups: int
+    ) -> "PackedConv":
+        """Pack a kernel (kh, kw, c / groups, f) and a bias (f,)."""
+        side, filters = ALGORITHMS[algorithm], kernel.shape[3]
+        weights = pack_winograd(kernel, side) if side else pack_conv2d(kernel, groups)
+        packed_bias = pack_bias(np.zeros(filters, kernel.dtype) if bias is None else bias, groups)
+        return cls(side, weights, packed_bias, filters, kernel.shape[:2], strides, dilation)
+
+
+def conv2d(
+    x: Array,
+    packed: PackedConv,
+    corner: Pair,
+    output: Pair,
+    activation: str = "linear",
+    slope: float = 0.0,
+    windows: tuple[Windows, Windows] | None = None,
+    mode: str = "none",
+) -> Array:
+    """Convolve frames, apply an activation, pool: same bits as one after the other.
+
+    :func:`framecnn.kernels.reference.conv2d` is the definition. Error of a direct convolution at most
+    ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; of Winograd's as :mod:`framecnn.kernels.winograd`
+    states it.
+
+    Shapes: x (n, h, w, c); `corner` is the border at the top and the left, `output` the result before pooling, both in
+    pixels; `windows` are those of pooling along rows and columns, as :mod:`framecnn.geometry` gives them; result
+    (n, oh, ow, f).
+    """
+    if windows is None:
+        return _convolve(x, packed, corner, output, Epilogue.of(activation, slope))
+    if is_square(windows[0], output[0]) and is_square(windows[1], output[1]):
+        return _convolve(x, packed, corner, output, Epilogue.of(activation, slope, mode))
+    (starts, stops, step), columns = windows
+    y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
+    row_bytes = output[1] * packed.filters * x.itemsize * -(-output[0] // len(starts))
+    height = max(1, STRIP_BYTES // row_bytes)
+    epilogue = Epilogue.of(activation, slope)
+    aligned = max(packed.algorithm, 1)
+
+    def pool_strip(strip: tuple[int, int]) -> None:
+        n, first = strip
+        rows = slice(first, first + height)
+        above = int(starts[rows].min()) // aligned * aligned
+        size = (int(stops[rows].max()) - above, output[1])
+        here = (corner[0] - above * packed.strides[0], corner[1])
+        part = _convolve(x[n : n + 1], packed, here, size, epilogue)
+        y[n, rows] = pool2d(part, (starts[rows] - above, stops[rows] - above, step), columns, mode)[0]
+
+    ordered_map(pool_strip, [(n, first) for n in range(len(x)) for first in range(0, len(starts), height)])
+    return y
+
+
+def _convolve(x: Array, packed: PackedConv, corner: Pair, output: Pair, epilogue: Epilogue) -> Array:
+    algorithm, weights, bias, filters, window, strides, dilation = packed
+    if algorithm:
+        return conv2d_winograd(x, weights, bias[0], filters, corner, output, epilogue)
+    return conv2d_direct(x, weights, bias, filters, window, strides, corner, output, dilation, epilogue)

@@ -1,0 +1,125 @@
+"""LLVM vectors: what the micro-kernel and the tile transforms write their instructions with.
+
+Positions and steps count elements of contiguous arrays; all that is read or written must lie inside them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core.errors import TypingError
+
+from framecnn.kernels.jit import VECTOR_BYTES, cpu_kind
+
+__all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "check_arrays", "lanes"]
+
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+NO_ACTIVATION, RELU, LEAKY_RELU = 0, 1, 2
+
+
+def lanes(dtype: Any) -> int:
+    """Give how many values of `dtype` a vector register holds.
+
+    Examples
+    --------
+    >>> lanes(np.float32) == 2 * lanes(np.float64)
+    True
+    """
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def check_arrays(name: str, *arrays: Any) -> None:
+    """A TypingError, when a kernel is compiled, unless all arrays are contiguous and of one dtype."""
+    if {(array.dtype, array.layout) for array in arrays} != {(arrays[0].dtype, "C")}:
+        raise TypingError(f"{name}: expected contiguous arrays of one dtype, got {arrays}")
+
+
+class Emitter:
+    """Writes vector instructions for one element type at the builder's place."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, kind: Any):
+        self.context, self.builder = context, builder
+        self.scalar = context.get_data_type(kind.dtype)
+        self.itemsize = kind.dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.itemsize
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.zero = self.constant(0)
+        name = "fmuladd" if cpu_kind() == "plain" else "fma"  # without FMA hardware, llvm.fma is a slow library call
+        suffix = f"v{self.lanes}f{kind.dtype.bitwidth}"
+        operands = ir.FunctionType(self.vector, [self.vector] * 3)
+        self._fma = cgutils.get_or_insert_function(builder.module, operands, f"llvm.{name}.{suffix}")
+
+    def array(self, kind: Any, value: Any) -> Any:
+        return self.context.make_array(kind)(self.context, self.builder, value)
+
+    def pointer(self, kind: Any, value: Any, position: Any) -> Any:
+        return self.builder.gep(self.array(kind, value).data, [position])
+
+    def at(self, pointer: Any, *steps: tuple[Any, int]) -> Any:
+        """Give the pointer so many times further on, step by step."""
+        for step, times in steps:
+            pointer = self.builder.gep(pointer, [self.builder.mul(step, INT64(times))])
+        return pointer
+
+    def load(self, pointer: Any, vector: int = 0) -> Any:
+        return self.builder.load(self._vector_pointer(pointer, vector), align=self.itemsize)
+
+    def store(self, value: Any, pointer: Any, vector: int = 0) -> None:
+        self.builder.store(value, self._vector_pointer(pointer, vector), align=self.itemsize)
+
+    def _vector_pointer(self, pointer: Any, vector: int) -> Any:
+        place = self.builder.gep(pointer, [INT64(vector * self.lanes)])
+        return self.builder.bitcast(place, self.vector.as_pointer())
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def broadcast(self, scalar: Any) -> Any:
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        single = self.builder.insert_element(undefined, scalar, INT32(0))
+        first = ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(single, undefined, first)
+
+    def fma(self, factor: Any, value: Any, total: Any) -> Any:
+        return self.builder.call(self._fma, [factor, value, total])
+
+    def combine(self, factors: Sequence[float], values: Sequence[Any]) -> Any:
+        """Add up factors times vectors; a vector with the factor one, where there is one, comes first."""
+        terms = [(factor, value) for factor, value in zip(factors, values, strict=True) if factor]
+        terms.sort(key=lambda term: term[0] != 1)
+        (factor, value), *rest = terms
+        total = value if factor == 1 else self.builder.fmul(self.constant(factor), value)
+        for factor, value in rest:
+            match factor:
+                case 1:
+                    total = self.builder.fadd(total, value)
+                case -1:
+                    total = self.builder.fsub(total, value)
+                case _:
+                    total = self.fma(self.constant(factor), value, total)
+        return total
+
+    def activation(self, function: Any, slope: Any) -> Callable[[Any], Any]:
+        """Give what applies an activation, known only when running, to a vector."""
+        b = self.builder
+        bits = ir.VectorType(ir.IntType(8 * self.itemsize), self.lanes)
+        leaky, relu = (b.icmp_signed("==", function, INT64(code)) for code in (LEAKY_RELU, RELU))
+        slopes = self.broadcast(b.select(leaky, slope, ir.Constant(self.scalar, 1)))
+        kept = b.select(relu, ir.Constant(bits, [0] * self.lanes), ir.Constant(bits, [-1] * self.lanes))
+
+        def apply(value: Any) -> Any:
+            below = b.bitcast(b.and_(b.bitcast(b.fmul(slopes, value), bits), kept), self.vector)
+            return b.select(b.fcmp_ordered("<", value, self.zero), below, value)
+
+        return apply
+
+    def largest(self, values: Sequence[Any]) -> Any:
+        """Give the largest of four: NaN wins, and of equals the first."""
+        b = self.builder
+        best = values[0]
+        for value in values[1:]:
+            best = b.select(b.fcmp_ordered(">", value, best), value, best)
+        is_nan = b.or_(*(b.fcmp_unordered("uno", *pair) for pair in (values[:2], values[2:])))
+        return b.select(is_nan, self.constant(float("nan")), best)

@@ -1,0 +1,187 @@
+"""Winograd's minimal filtering, F(2x2, 3x3) and F(4x4, 3x3): 2.25 and 4 times fewer products than the definition.
+
+An output tile of ``m x m`` pixels is ``A^T [(G g G^T) * (B^T d B)] A``, d its ``(m + 2) x (m + 2)`` input pixels, g the
+kernel, summed over channels before A is applied. The sums over channels are matrix products, a block of tiles at a
+time, sized so that what is transformed stays in the second-level cache.
+
+References
+----------
+Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from framecnn.kernels.epilogue import Epilogue
+from framecnn.kernels.jit import kernel
+from framecnn.kernels.microkernel import PIXELS, multiply_block, pack_filters
+from framecnn.kernels.threads import run
+from framecnn.kernels.tiles import input_tile_2, input_tile_4, output_tile_2, output_tile_4, pool_window
+from framecnn.kernels.vectors import lanes
+from framecnn.typing import Array
+
+__all__ = ["KERNEL_TRANSFORM", "conv2d_winograd", "pack_winograd"]
+
+KERNEL_TRANSFORM = {  # G, by rows of the output tile
+    2: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
+    4: np.array(
+        [
+            [1 / 4, 0, 0],
+            [-1 / 6, -1 / 6, -1 / 6],
+            [-1 / 6, 1 / 6, -1 / 6],
+            [1 / 24, 1 / 12, 1 / 6],
+            [1 / 24, -1 / 12, 1 / 6],
+            [0, 0, 1],
+        ]
+    ),
+}
+TILES = 24  # in a block, where there are enough
+LINE = 16  # values between the rows of scratch: rows a power of two apart would share few places of the cache
+Pair = tuple[int, int]
+
+
+class TilePlan(NamedTuple):
+    """How tiles of ``side x side`` pixels cover the output; `down` and `across` count them."""
+
+    side: int
+    down: int
+    across: int
+    top: int
+    left: int
+    tiles: int
+    padded_channels: int
+
+
+def pack_winograd(weights: Array, side: int) -> Array:
+    """Transform a kernel (3, 3, c, f) and pack it as (blocks, (side + 2)**2, c, filter_block); computed in float64."""
+    G = KERNEL_TRANSFORM[side]
+    half = np.einsum("ur,rskf->uskf", G, weights.astype(np.float64))
+    transformed = np.einsum("vs,uskf->uvkf", G, half).astype(weights.dtype)
+    taps, channels, filters = len(G) ** 2, *weights.shape[2:]
+    packed = pack_filters(transformed.reshape(taps * channels, filters))
+    return packed.reshape(len(packed), taps, channels, -1)
+
+
+def conv2d_winograd(
+    x: Array, packed: Array, packed_bias: Array, filters: int, corner: Pair, output: Pair, epilogue: Epilogue
+) -> Array:
+    """Convolve frames by tiles with all threads.
+
+    Shapes: x (n, h, w, c), packed (blocks, (side + 2)**2, c, block), packed_bias (blocks, block), result
+    (n, oh, ow, filters), where oh and ow are those of `output`, halved where the epilogue pools; `corner` is the
+    border at the top and the left in pixels.
+    """
+    side = round(packed.shape[1] ** 0.5) - 2
+    down, across = (-(-length // side) for length in output)
+    n_tiles = len(x) * down * across
+    width = lanes(x.dtype)
+    tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
+    plan = TilePlan(side, down, across, *corner, tiles, -(-x.shape[3] // width) * width)
+    y = np.empty((len(x), *(length // epilogue.side for length in output), filters), x.dtype)
+    work = tiles * packed.size
+    run(winograd_forward, -(-n_tiles // tiles), work, y, x, packed, packed_bias, plan, epilogue)
+    return y
+
+
+@kernel
+def load_patch(patch, x, n, top, left, height, width, channels, padded):
+    """patch (reach, reach, padded) = the pixels of x (n, h, w, c), both flat, from a corner on, zeros outside."""
+    reach = int(np.sqrt(patch.size // padded))
+    for u in range(reach):
+        for v in range(reach):
+            to = (u * reach + v) * padded
+            if 0 <= top + u < height and 0 <= left + v < width:
+                at = ((n * height + top + u) * width + left + v) * channels
+                for k in range(channels):
+                    patch[to + k] = x[at + k]
+            else:
+                for k in range(channels):
+                    patch[to + k] = 0
+
+
+@kernel
+def transform_tiles(transformed, x, patch, plan, tap_step, first, present):
+    """transformed (taps, tap_step) = B^T d B of the tiles of x (n, h, w, c) from number first on."""
+    height, width, channels = x.shape[1], x.shape[2], x.shape[3]
+    side, padded = plan.side, plan.padded_channels
+    reach = side + 2
+    values = x.reshape(-1)
+    for p in range(present):
+        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = place // plan.across * side - plan.top, place % plan.across * side - plan.left
+        from_x = 0 <= top <= height - reach and 0 <= left <= width - reach and padded == channels
+        row_step = width * channels if from_x else reach * padded
+        if not from_x:
+            load_patch(patch, values, n, top, left, height, width, channels, padded)
+        corner = ((n * height + top) * width + left) * channels
+        if side == 4:
+            input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
+        else:
+            input_tile_2(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
+
+
+@kernel
+def multiply_tiles(products, transformed, weights, silent, runs, plan, steps, b, present):
+    """products (taps, product_step) = transformed (taps, tap_step) by block b of weights (blocks, taps, c, block)."""
+    _, taps, channels, block = weights.shape
+    tap_step, product_step = steps
+    padded = plan.padded_channels
+    for tap in range(taps):
+        for p in range(0, present, PIXELS):
+            multiply_block(
+                products, tap * product_step + p * block, block, transformed, tap * tap_step + p * padded, padded,
+                runs, channels, weights, (b * taps + tap) * channels * block, silent, 0,
+            )  # fmt: skip
+
+
+@kernel
+def write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, first, present, b):
+    """y (n, oh, ow, f) = A^T m A of products (taps, product_step), activated and pooled, for block b of filters."""
+    rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
+    block, side = line.size, plan.side
+    pixels = y.reshape(-1)
+    slope = line.dtype.type(epilogue.slope)
+    windows = side // epilogue.side
+    own = min(block, filters - b * block)
+    for p in range(present):
+        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = place // plan.across * windows, place % plan.across * windows
+        if side == 4:
+            output_tile_4(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
+        else:
+            output_tile_2(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
+        for i in range(min(windows, rows - top)):
+            for j in range(min(windows, columns - left)):
+                to = ((n * rows + top + i) * columns + left + j) * filters + b * block
+                at = (i * side + j) * epilogue.side * block
+                if own == block:
+                    pool_window(pixels, to, tile, at, side * block, block, epilogue.pooling)
+                else:
+                    pool_window(line, 0, tile, at, side * block, block, epilogue.pooling)
+                    for f in range(own):
+                        pixels[to + f] = line[f]
+
+
+@kernel
+def winograd_forward(y, x, weights, bias, plan, epilogue, start, stop):
+    """y (n, oh, ow, f) from x (n, h, w, c), weights (blocks, taps, c, block), bias (blocks, block).
+
+    Items are blocks of plan.tiles tiles, row by row and frame by frame.
+    """
+    blocks, taps, _, block = weights.shape
+    tap_step, product_step = plan.tiles * plan.padded_channels + LINE, plan.tiles * block + LINE
+    patch = np.zeros((plan.side + 2) ** 2 * plan.padded_channels, x.dtype)
+    transformed = np.zeros(taps * tap_step, x.dtype)
+    products = np.empty(taps * product_step, x.dtype)
+    tile = np.empty(plan.side * plan.side * block, x.dtype)
+    line = np.empty(block, x.dtype)
+    silent = np.zeros(block, x.dtype)
+    runs = np.zeros(1, np.int64)
+    for item in range(start, stop):
+        first = item * plan.tiles
+        present = min(plan.tiles, len(x) * plan.down * plan.across - first)
+        transform_tiles(transformed, x, patch, plan, tap_step, first, present)
+        for b in range(blocks):
+            multiply_tiles(products, transformed, weights, silent, runs, plan, (tap_step, product_step), b, present)
+            write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, first, present, b)

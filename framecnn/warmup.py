@@ -1,0 +1,33 @@
+"""Compile all kernels at once, so that no later run has to."""
+
+import numpy as np
+
+from framecnn.kernels import jit, linalg
+from framecnn.layers import FilterBankLayer, Layer, PoolingLayer
+from framecnn.plan import plan
+
+__all__ = ["warm_up"]
+
+
+def warm_up() -> int:
+    """Run every kernel once in float32 and give the number of compiled kernels that are kept.
+
+    Returns
+    -------
+    int
+        0 where there is no folder for compiled kernels.
+
+    Examples
+    --------
+    >>> warm_up() >= 0
+    True
+    """
+    for kind in list(Layer.registry.values()):
+        for case in kind.cases:
+            layer = kind(**case.settings).build(case.input_shape)
+            layer(np.zeros((1, *case.input_shape)))
+    bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
+    pooling = PoolingLayer(2, mode="adaptive_average")
+    plan([bank, pooling], bank.input_shape).run(np.zeros((1, 9, 9, 3)), bank.dtype)
+    linalg.squared_distances(np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32))
+    return jit.n_compiled()
