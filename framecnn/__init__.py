@@ -25,10 +25,10 @@ _HOMES = {
     "PoolingLayer": "layers",
     "Sequential": "model",
     "ShapeError": "errors",
-    "get_num_threads": "kernels.threads",
+    "get_num_threads": "thread_count",
     "load": "serialization",
     "save": "serialization",
-    "set_num_threads": "kernels.threads",
+    "set_num_threads": "thread_count",
 }
 
 __all__ = sorted(["__version__", *_HOMES])

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,16 +27,19 @@ FORMAT = 1
 KEY = "framecnn"
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 LARGEST_HEADER = 16 * 2**20  # bytes
+PICKLE = "a pickle, as joblib and older PyTorch write them"
 FOREIGN = {
-    b"PK\x03\x04": "a zip archive, as Keras (.keras), PyTorch (.pt) and NumPy (.npz) write them",
-    b"\x89HDF": "an HDF5 file, as older Keras (.h5) writes them",
-    b"\x1f\x8b": "a gzip archive",
-    b"\x80\x02": "a pickle, as joblib and older PyTorch write them",
-    b"\x80\x03": "a pickle, as joblib writes them",
-    b"\x80\x04": "a pickle, as joblib writes them",
-    b"\x80\x05": "a pickle, as joblib writes them",
-    b"\x93NUMPY": "a NumPy array (.npy)",
+    rb"PK\x03\x04": "a zip archive, as Keras (.keras), PyTorch (.pt) and NumPy (.npz) write them",
+    rb"\x89HDF": "an HDF5 file, as older Keras (.h5) writes them",
+    rb"\x80[\x02-\x05]": PICKLE,
+    rb"c[\w.]+\n\w+\n(p0\n|q\0)|\([dl]p0\n|[\]}]q\0": PICKLE,  # of protocol 0 or 1: an object, or a dict or list
+    rb"\x1f\x8b": "a gzip archive, as joblib writes them",
+    rb"x[\x01\x5e\x9c\xda]": "zlib data, as joblib writes them",
+    rb"BZh[1-9]": "a bzip2 archive, as joblib writes them",
+    rb"\xfd7zXZ\0|\]\0\0": "an xz archive, as joblib writes them",
+    rb"\x93NUMPY": "a NumPy array (.npy)",
 }
+"""What other programs' files begin with."""
 
 
 def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
@@ -138,15 +142,17 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str
 
 
 def _read_header(file: BinaryIO, size: int) -> dict[str, Any]:
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > min(LARGEST_HEADER, size - 8):
+    start = file.read(100)
+    if not start.startswith(b"{", 8):  # else two bytes of a length may look like another program's
         for magic, name in FOREIGN.items():
-            if start.startswith(magic):
+            if re.match(magic, start):
                 raise FormatError(f"expected a framecnn model (.safetensors), got {name}; make one: framecnn train")
+    length = int.from_bytes(start[:8], "little")
+    if size < 8 or length > min(LARGEST_HEADER, size - 8):
         raise FormatError(
             f"expected a framecnn model (.safetensors), got {size} bytes without a whole header; copy or save it again"
         )
+    file.seek(8)
     return _parsed(str(file.read(length), "utf-8", "replace"))
 
 

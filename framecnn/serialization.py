@@ -135,10 +135,9 @@ def _build_network(description: Description, tensors: Mapping[str, Array]) -> Se
     network = Sequential([Layer.from_config(config) for config in description["layers"]])
     _check_sizes(network)
     dtype = FLOATS[description["dtype"]]
-    largest = float(np.finfo(dtype).max)
-    _expect(
-        all(abs(number) <= largest for number in _numbers(description["layers"])), f"settings in the range of {dtype}"
-    )
+    least, largest = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+    sizes = [abs(number) for number in _numbers(description["layers"]) if number]
+    _expect(all(least <= size <= largest for size in sizes), f"settings in the range of {dtype}")
     _expect(all(tensor.dtype == dtype for tensor in tensors.values()), f"tensors of {dtype}")
     return network.load_state_dict(tensors, dtype)
 

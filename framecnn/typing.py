@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Array", "Shape"]
@@ -12,5 +11,3 @@ Array = npt.NDArray[Any]
 
 Shape = tuple[int, ...]
 """A shape without the batch: ``(height, width, channels)`` or ``(features,)``."""
-
-FloatDType = type[np.float32] | type[np.float64]

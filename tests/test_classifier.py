@@ -170,12 +170,20 @@ REFUSED = [
     ({"shrinkage": -1}, {}, "KMeansClassifier: expected shrinkage 'auto' or a positive number, got -1"),
     ({"filters": "ica"}, {}, "FrameFeatures: expected filters as one of kmeans, random, pca, got 'ica'"),
     ({}, {"y": None}, "FrameClassifier: expected a label a sample .*y is None"),
-    ({}, {"y": [1, 1, 1, 1]}, r"FrameClassifier: expected at least two classes in y, got 1 class \(.*1.*\)"),
+    ({}, {"y": [1, 1, 1, 1]}, r"FrameClassifier: expected at least two classes in y, got 1 class \(1\)$"),
+    ({}, {"y": ["a"] * 4}, r"got 1 class \('a'\)$"),
+    ({}, {"y": [None] * 4}, "FrameClassifier: expected a label a sample, got None for all 4 samples"),
     ({}, {"y": [0, 0, 1, np.nan]}, "FrameClassifier: expected finite labels, got NaN"),
     ({}, {"y": ["a", "a", "b", None]}, "FrameClassifier: expected labels of one type, got NoneType, str"),
     ({}, {"y": Y[:3]}, "FrameClassifier: expected a label a sample, got 4 samples and 3 labels"),
     ({}, {"y": np.eye(4)}, "1d array"),
     ({}, {"groups": Y[:3]}, r"FrameClassifier: expected a group a sample, shape \(4,\), got shape \(3,\)"),
+    ({}, {"groups": ["s", None, "s", "t"]}, "FrameClassifier: expected groups of one type, got NoneType, str; make"),
+    ({"filters": np.array(["pca", "ica"])}, {}, "FrameFeatures: expected filters as one of kmeans, .* got array"),
+    ({"projection": np.array(["a", "b"])}, {}, "KMeansClassifier: expected projection 'discriminant' or None, got arr"),
+    ({"depth": 2.0}, {}, "FrameFeatures: expected depth 1 or 2, got 2.0"),
+    ({"depth": True}, {}, "FrameFeatures: expected depth 1 or 2, got True"),
+    ({"depth": np.array([1, 2])}, {}, "FrameFeatures: expected depth 1 or 2, got array"),
     ({}, {"X": X[..., 0]}, "FrameFeatures: expected frames .* got shape"),
     ({}, {"X": np.full(X.shape, np.nan)}, "FrameFeatures: expected finite float32 frames, got NaN"),
 ]
@@ -185,6 +193,40 @@ REFUSED = [
 def test_what_does_not_fit_is_refused(parameters, data, message):
     with pytest.raises(ValueError, match=message):
         small(**parameters).fit(**{"X": X, "y": Y} | data)
+
+
+@pytest.mark.parametrize(
+    ("y", "got"),
+    [
+        (["across", "cut", "fade", "cut"], "'cut', 'fade'"),
+        (["across", None, "down", "down"], "None"),
+        ([0, 1, 1, 0], "0, 1"),
+        (np.array([np.nan, 0, 0, 0]), "nan, 0.0"),
+    ],
+)
+def test_a_label_that_was_not_there_at_fit_cannot_be_scored(fitted, y, got):
+    frames = textures()[0][:4]
+    message = rf"expected labels seen at fit \('across', 'blobs', 'down'\), got {got}; leave them out"
+    with pytest.raises(ValueError, match=f"FrameClassifier: {message}"):
+        fitted.score(frames, y)
+    with pytest.raises(ValueError, match=f"KMeansClassifier: {message}"):
+        fitted.head_.score(fitted.features_.transform(frames), y)
+
+
+def test_no_labels_cannot_be_scored_and_weights_count(fitted):
+    frames, labels, _ = textures()
+    with pytest.raises(ValueError, match="FrameClassifier: expected a label a sample, got y=None; give the true"):
+        fitted.score(frames, None)
+    wrong = np.where(np.arange(len(labels)) < 10, "down", labels)
+    weights = np.arange(len(labels)) >= 10
+    assert fitted.score(frames, wrong, weights) == fitted.score(frames[10:], labels[10:])
+
+
+def test_of_many_labels_the_first_are_named():
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 30
+    head = KMeansClassifier(random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"seen at fit \(0, 1, .* 9 and 20 more\), got 100, .* 109 and 50 more; leave"):
+        head.score(X, np.arange(100, 160))
 
 
 def test_a_wrong_parameter_is_refused_before_any_frame_is_read():

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import json
 import os
 import re
 import socket
@@ -28,6 +29,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from framecnn.data import decode as public_decode
 from framecnn.data.decode import BACKGROUND, MAX_PIXELS, SkippedFrame, decode, decode_signed
+from framecnn.data.headers import claimed_size
 
 SIZE = (48, 64)
 
@@ -164,29 +166,76 @@ def test_the_limit_is_64_megapixels(tmp_path):
 
 def test_a_file_of_more_bytes_than_any_allowed_picture_is_not_read(tmp_path):
     path = written(tmp_path, "x.webp", b"RIFF\xff\xff\xff\xffWEBPVP8X")
-    os.truncate(path, 8 * MAX_PIXELS + 1)
+    os.truncate(path, 8 * MAX_PIXELS + 16_000_001)
     assert reason_of(path) == "too-large"
+
+
+SPARSE = {
+    "well formed.tif": (tiff(50_000, 50_000, b"", n_bytes=500_000_000), 500_000_000),
+    "big end.tif": (encoded(scene(0), "TIFF"), 400_000_000),
+    "big.tif": (encoded(scene(0), "TIFF", big_tiff=True), 400_000_000),
+    "one chunk.png": (encoded(scene(0), "PNG")[:33] + struct.pack(">I4s", 399_999_000, b"abCd"), 400_000_000),
+    "lossy.webp": (encoded(scene(0), "WEBP"), 400_000_000),
+    "lossless.webp": (encoded(scene(0), "WEBP", lossless=True), 400_000_000),
+    "alpha.webp": (encoded(Image.new("RGBA", (64, 48)), "WEBP"), 400_000_000),
+    "large.webp": (webp_claiming(10_000, 10_000), 400_000_000),
+    "odd.webp": (b"RIFF\xf8\x83\xd7\x17WEBPJUNK", 400_000_000),
+    "header cut.tif": (b"II*\0\xff\xff\xff\xff", 400_000_000),
+    "no tags.tif": (b"MM\0*\0\0\0\x08", 400_000_000),
+}
+OTHERWISE = {"odd.webp": "decoder-error", "header cut.tif": "truncated", "no tags.tif": "decoder-error"}
 
 
 def test_bombs_take_no_memory(tmp_path):
     written(tmp_path, "a.png", encoded(scene(0), "PNG"))
     for name, data in BOMBS.items():
-        written(tmp_path, name, data)
+        written(tmp_path, f"bomb {name}", data)
+    for name, (data, n_bytes) in SPARSE.items():
+        os.truncate(written(tmp_path, name, data), n_bytes)
+    expected = {f"bomb {name}": "too-large" for name in BOMBS} | dict.fromkeys(SPARSE, "too-large") | OTHERWISE
     program = (
-        "import resource, sys\n"
+        "import json, resource, sys\n"
         "from framecnn.data.decode import SkippedFrame, decode\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "decode('a.png')\n"
         "before = peak()\n"
-        "for name in sys.argv[1:]:\n"
+        "for name, reason in json.loads(sys.argv[1]).items():\n"
         "    try: decode(name)\n"
-        "    except SkippedFrame as skipped: assert skipped.reason == 'too-large', (name, skipped)\n"
+        "    except SkippedFrame as skipped: assert skipped.reason == reason, (name, skipped)\n"
         "    else: raise AssertionError(name)\n"
-        "print((peak() - before) / 1024)\n"
+        "    assert peak() - before < 10 * 1024, (name, peak() - before)\n"
     )
-    run = subprocess.run([sys.executable, "-c", program, *BOMBS], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", program, json.dumps(expected)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert float(run.stdout) < 10  # MB
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
+def test_a_large_file_that_its_picture_explains_is_read(tmp_path, monkeypatch, file_format):
+    monkeypatch.setattr(importlib.import_module("framecnn.data.decode"), "_SMALL_FILE", 100)
+    path = written(tmp_path, "x", encoded(scene(0), file_format))
+    assert path.stat().st_size > 100
+    assert decode(path, SIZE).pixels.shape == (*SIZE, 3)
+    path = written(tmp_path, "x", encoded(scene(0), file_format) + bytes(64 * 48 * 8))
+    assert reason_of(path) == "too-large"
+
+
+@pytest.mark.parametrize("byte_order", "<>")
+def test_sizes_that_tiffs_claim_are_read_in_either_byte_order_and_width_of_numbers(byte_order):
+    mark = {"<": b"II", ">": b"MM"}[byte_order]
+    for kind, number, size in ((3, "H", (64, 48)), (4, "I", (70_000, 48))):
+        tags = b"".join(
+            struct.pack(f"{byte_order}HHI", tag, kind, 1) + struct.pack(byte_order + number, side).ljust(4, b"\0")
+            for tag, side in zip((256, 257), size, strict=True)
+        )
+        header = mark + struct.pack(f"{byte_order}HIH", 42, 8, 2)
+        assert claimed_size(io.BytesIO(header + tags)) == size
+        with pytest.raises(ValueError, match="headers: expected a TIFF picture with width and height, got one without"):
+            claimed_size(io.BytesIO(header + tags[:12]))
+    with pytest.raises(EOFError, match="the header is truncated"):
+        claimed_size(io.BytesIO(mark + struct.pack(f"{byte_order}HI", 42, 8)))
+    with pytest.raises(ValueError, match="headers: expected a WebP picture, got a chunk b'JUNK'"):
+        claimed_size(io.BytesIO(b"RIFF....WEBPJUNK"))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 500), (500, 1), (7, 8), (8, 7)])

@@ -115,6 +115,13 @@ def test_float_tiff_beyond_0_and_1_is_scaled_from_its_smallest_to_its_largest_va
     assert (pixels_of(tmp_path, encoded(Image.fromarray(np.full(SIZE, 7, np.float32)), "TIFF")) == 0).all()
 
 
+def test_float_tiff_may_span_all_that_floats_can_hold(tmp_path):
+    values = ramp(-3e38, 3e38, np.float32)
+    pixels = pixels_of(tmp_path, encoded(Image.fromarray(values), "TIFF"))
+    assert (pixels[..., 0] == np.rint(np.linspace(0, 255, values.size)).reshape(SIZE)).mean() > 0.99
+    assert np.abs(pixels[..., 0] - np.linspace(0, 255, values.size).reshape(SIZE)).max() <= 0.51
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -1,15 +1,23 @@
-"""Every example runs: the scripts of examples/, and the Python of the README."""
+"""Every example runs: the scripts of examples/, and the Python and the commands of the README."""
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import framecnn, quick
+from movies import moving, write_movie
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "examples").glob("[0-9]*.py"))
-README_BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+README_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+README_COMMANDS = re.findall(
+    r"^framecnn (.*)", "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)), re.MULTILINE
+)
 
 
 def run(arguments, folder):
@@ -21,6 +29,7 @@ def run(arguments, folder):
 def test_there_are_examples():
     assert len(SCRIPTS) >= 4
     assert len(README_BLOCKS) >= 3
+    assert len(README_COMMANDS) >= 7
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
@@ -38,3 +47,22 @@ def test_the_examples_say_what_they_promise(tmp_path):
 @pytest.mark.parametrize("number", range(len(README_BLOCKS)))
 def test_a_python_block_of_the_readme_runs(number, tmp_path):
     run(["-c", README_BLOCKS[number]], tmp_path)
+
+
+def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, monkeypatch):
+    """On two movies of six shots, under the names that the README gives them."""
+    quick(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for name, seeds in (("alien.mp4", range(6)), ("brazil.mkv", range(6, 12))):
+        write_movie(tmp_path / name, [picture for seed in seeds for picture in moving(seed, 48)])
+    ran = []
+    for line in README_COMMANDS:
+        arguments = shlex.split(line, comments=True)
+        ended = framecnn(*arguments)
+        assert ended.code == 0, (line, ended.err)
+        ran.append(arguments[0])
+        if arguments[0] == "frames":
+            shutil.copytree("films", "others")
+            shutil.copy(min(Path("films/alien").iterdir()), "still.jpg")
+    assert ran == ["frames", "scan", "train", "predict", "evaluate", "summary", "doctor"]
+    assert {"model.safetensors", "report.html", "manifest.csv"} <= {path.name for path in tmp_path.iterdir()}

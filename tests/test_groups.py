@@ -67,7 +67,8 @@ def test_files_that_the_table_does_not_name_are_skipped_since_nobody_knows_what_
     folder = FrameFolder(root, size=SIZE)
     assert [(skip.path, skip.reason) for skip in folder.skipped] == [("a/002.png", "not-in-csv")]
     assert folder.warnings == [
-        "files skipped because the table of groups has no row for them: 1 (first: 'a/002.png')",
+        "files skipped because the table of groups has no row for them: 1 (first: 'a/002.png'); "
+        "add rows for them to use them",
     ]
 
 

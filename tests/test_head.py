@@ -285,7 +285,7 @@ MISFITS = [
     ({"shrinkage": np.array([1.0, 2.0])}, {}, "expected shrinkage 'auto' or a positive number, got array"),
     ({}, {"y": None}, "expected a label a sample .*y is None"),
     ({}, {"y": Y[:5]}, "expected a label a sample, got 6 samples and 5 labels"),
-    ({}, {"y": np.zeros(6)}, r"expected at least two classes in y, got 1 class \(.*0.0.*\)"),
+    ({}, {"y": np.zeros(6)}, r"expected at least two classes in y, got 1 class \(0.0\)"),
     ({}, {"y": ["a", "a", "b", "b", "b", None]}, "expected labels of one type, got NoneType, str"),
     ({}, {"y": np.array(["a", "a", "b", "b", "b", np.nan], object)}, "expected labels of one type, got float, str"),
     ({}, {"y": [0, 0, 0, 1, 1, np.nan]}, "expected finite labels, got NaN or infinity"),

@@ -13,6 +13,7 @@ import pytest
 from pictures import encoded, film_folder, scene, tiff
 from PIL import Image
 
+from framecnn import thread_count
 from framecnn.data import FrameFolder, SkippedFrame, decode
 
 SIZE = (24, 32)
@@ -54,14 +55,14 @@ def test_hostile_images_in_a_folder_are_used_or_skipped_in_silence(hostile_folde
     found = {}
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        for threads in ("1", "2", "8"):
-            monkeypatch.setenv("FRAMECNN_NUM_THREADS", threads)
+        for threads in (1, 2, 8):
+            monkeypatch.setattr(thread_count, "_num_threads", threads)
             found[threads] = FrameFolder(hostile_folder, size=SIZE)
     assert seen == []
     assert capfd.readouterr() == ("", "")
     assert processes == []
-    folder = found["1"]
-    assert outcomes(folder) == outcomes(found["2"]) == outcomes(found["8"])
+    folder = found[1]
+    assert outcomes(folder) == outcomes(found[2]) == outcomes(found[8])
     assert folder.found == len(files) > 700
     reasons = Counter(skip.reason for skip in folder.skipped)
     assert reasons["hidden"] == len(hidden)

@@ -1,5 +1,7 @@
 """What layers refuse, and what they say then: who, what was expected, what came."""
 
+import copy
+import pickle
 import re
 from dataclasses import dataclass
 
@@ -144,11 +146,26 @@ def test_a_layer_must_be_built_before_it_works():
     for use in (lambda layer: layer([[1]]), lambda layer: layer.n_params):
         with pytest.raises(ShapeError, match=message):
             use(DenseLayer(1))
+    for name in ("params", "input_shape", "output_shape", "dtype"):
+        with pytest.raises(ShapeError, match=message):
+            getattr(DenseLayer(1), name)
+        assert not hasattr(DenseLayer(1), name)
+    with pytest.raises(AttributeError, match="DenseLayer has no attribute 'weights'"):
+        DenseLayer(1).weights  # noqa: B018
+
+
+def test_a_layer_that_is_not_built_is_copied_compared_and_shown():
+    layer = DenseLayer(1)
+    assert copy.deepcopy(layer) == pickle.loads(pickle.dumps(layer)) == layer
+    assert repr(copy.copy(layer)) == repr(layer)
 
 
 def test_only_floats_of_two_sizes_are_computed_with():
     with pytest.raises(ShapeError, match="DenseLayer: expected dtype float32 or float64, got float16"):
         DenseLayer(1).build((2,), dtype=np.float16)
+    for layer in (DenseLayer(1), FlatteningLayer()):
+        with pytest.raises(ShapeError, match="Layer: expected dtype float32 or float64, got foo"):
+            layer.build((2,), dtype="foo")
 
 
 @pytest.mark.parametrize(
@@ -212,6 +229,10 @@ def test_sizes_beyond_all_frames_are_refused_or_take_no_memory():
     far = ((2**30, 2**30), (2**30, 2**30))
     assert PoolingLayer(2**30 + 1, strides=1, padding=far).infer_shape((1, 1, 1)) == (2**30 + 1, 2**30 + 1, 1)
     assert FlatteningLayer().infer_shape((2**31, 2**31, 2**31)) == (2**93,)
+    far, near = (FilterBankLayer(2, kernel_size=3, strides=step).build((4, 4, 1)) for step in (2**31 - 1, 2))
+    x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(far(x), near(x))
+    np.testing.assert_array_equal(far.forward_average(x, (1, 1)), near.forward_average(x, (1, 1)))
 
 
 @pytest.fixture

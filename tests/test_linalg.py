@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from framecnn import get_num_threads, set_num_threads
 from framecnn.kernels.linalg import blocked_product, lower_gram, squared_distances
-from framecnn.kernels.threads import get_num_threads, set_num_threads
 
 
 def on_threads(n, function, *arguments):

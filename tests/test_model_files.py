@@ -1,11 +1,14 @@
 """Model files that are not what they should be: each is one FormatError that says what to do, and nothing else."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import zipfile
+import zlib
 
 import mutations
 import numpy as np
@@ -183,9 +186,18 @@ def npy():
     ("content", "name"),
     [
         (zipped(), "a zip archive, as Keras (.keras), PyTorch (.pt) and NumPy (.npz) write them"),
-        *((pickle.dumps({"weights": [1.0]}, protocol), "a pickle, as joblib") for protocol in range(2, 6)),
+        *((pickle.dumps({"weights": [1.0]}, protocol), "a pickle, as joblib") for protocol in range(6)),
+        *((pickle.dumps([1.0], protocol), "a pickle, as joblib") for protocol in range(6)),
+        *((pickle.dumps(DenseLayer(3), protocol), "a pickle, as joblib") for protocol in range(6)),
+        *((pickle.dumps(np.ones(9), protocol), "a pickle, as joblib") for protocol in range(6)),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file, as older Keras (.h5)"),
         (gzip.compress(b"model"), "a gzip archive"),
+        (gzip.compress(np.random.default_rng(0).bytes(2**20), mtime=0), "a gzip archive"),
+        *((zlib.compress(b"model" * 9, level), "zlib data, as joblib") for level in (0, 1, 3, 6, 9)),
+        *((zlib.compress(np.random.default_rng(0).bytes(2**20), level), "zlib data") for level in (0, 6)),
+        (bz2.compress(b"model"), "a bzip2 archive, as joblib"),
+        (lzma.compress(b"model"), "an xz archive, as joblib"),
+        (lzma.compress(b"model", lzma.FORMAT_ALONE), "an xz archive, as joblib"),
         (npy(), "a NumPy array (.npy)"),
     ],
 )
@@ -210,6 +222,7 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
             break
     assert path.read_bytes()[:8] == (640).to_bytes(8, "little")
     assert model_file.read(path)[0] == description
+    assert "without a whole header" in refusal(path, path.read_bytes()[:600])
 
 
 def test_a_folder_or_a_device_is_no_model(tmp_path):

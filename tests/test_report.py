@@ -1,7 +1,5 @@
 """The page stands alone, tells the truth, and survives any name."""
 
-import base64
-import io
 import re
 import sys
 from dataclasses import replace
@@ -13,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import framecnn.data
 import framecnn.report.page
 from framecnn.errors import MissingExtraError, ShapeError
 from framecnn.evaluation import EvaluationResult
 from framecnn.report import Prototype, ReportData, write_report
-from framecnn.report.pictures import Missing, filter_tiles, thumbnails
 
 VOID = {"meta", "link", "wbr", "img"}
 
@@ -275,6 +273,14 @@ def test_ten_thousand_skipped_files_are_counted_by_reason_and_the_first_are_list
     assert page.source.count(".jpg</bdi>") < 100
 
 
+def test_every_reason_to_skip_a_file_has_words():
+    sources = "".join(path.read_text() for path in Path(framecnn.data.__file__).parent.glob("*.py"))
+    calls = r'(?:SkippedFrame\(|Skip\([^,()]+, |return |else \()"([a-z]+(?:-[a-z]+)*)"'
+    reasons = set(re.findall(calls, sources))
+    assert {"empty", "not-in-csv", "not-in-class", "outside-root", "vanished", "truncated"} <= reasons
+    assert reasons == set(framecnn.report.page.REASONS)
+
+
 def test_pictures_beyond_the_budget_are_counted_not_shown(data, read, monkeypatch):
     monkeypatch.setattr(framecnn.report.page, "PICTURE_BUDGET", 4000)
     page = read(data)
@@ -308,62 +314,9 @@ def test_the_films_make_a_page_under_five_megabytes(shared_data, tmp_path):
     assert 1_000_000 < (tmp_path / "report.html").stat().st_size < 5_000_000
 
 
-def test_thumbnails_keep_the_proportions_of_their_file(tmp_path):
-    sizes = {"wide": (448, 252), "square": (400, 400), "tiny": (32, 32), "tall": (100, 252)}
-    for name, size in sizes.items():
-        Image.new("RGB", size, "teal").save(tmp_path / f"{name}.png")
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    Image.new("RGB", (252, 100), "teal").save(tmp_path / "turned.jpg", exif=turned)
-    made = thumbnails([str(path) for path in sorted(tmp_path.iterdir())], budget=10**6)
-    assert [(picture.width, picture.height) for picture in made.values()] == [
-        (126, 126),
-        (50, 126),
-        (32, 32),
-        (50, 126),
-        (224, 126),
-    ]
-
-
-def test_a_file_that_is_no_picture_gives_its_reason(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"not a picture")
-    assert thumbnails([str(tmp_path / "a.jpg")], budget=1000) == {str(tmp_path / "a.jpg"): Missing("not-an-image")}
-
-
-def pixels_of(picture):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.partition(",")[2]))))
-
-
-def test_each_filter_is_stretched_to_its_own_range():
-    filters = np.stack([np.linspace(5, 6, 27), np.linspace(-900, 900, 27)]).reshape(2, 3, 3, 3)
-    pixels = pixels_of(filter_tiles(filters))
-    assert pixels.shape == (24, 51, 4)
-    np.testing.assert_array_equal(pixels[:, :24], pixels[:, 27:])
-    assert (pixels[:, :24, :3].min(), pixels[:, :24, :3].max()) == (0, 255)
-    assert np.all(pixels[:, 24:27, 3] == 0)
-
-
-def test_grey_filters_stand_before_coloured_ones():
-    colour, grey = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
-    colour[..., 0], grey[0] = 1, 1
-    pixels = pixels_of(filter_tiles(np.stack([colour, grey])))
-    np.testing.assert_array_equal(pixels[0, [0, 27], :3], [[255, 255, 255], [255, 0, 0]])
-
-
-def test_flat_broken_and_many_channelled_filters_are_drawn_too():
-    for filters in (np.ones((1, 4, 4, 3)), np.full((1, 4, 4, 1), np.nan), np.zeros((1, 4, 4, 7))):
-        assert np.unique(pixels_of(filter_tiles(filters))[..., :3]).tolist() == [128]
-
-
 def test_more_filters_than_fit_are_counted(data, read):
     page = read(replace(data, filters={"36x64": np.random.default_rng(0).normal(size=(450, 2, 2, 9))}))
     assert "450 filters of 2 × 2 pixels, mean over 9 channels; the first 400 are shown" in page.words
-
-
-@pytest.mark.parametrize("shape", [(0, 6, 6, 3), (6, 6, 3)])
-def test_filters_have_four_dimensions_and_are_not_none(shape):
-    with pytest.raises(ShapeError, match="expected filters"):
-        filter_tiles(np.zeros(shape))
 
 
 def test_every_frame_of_a_result_needs_a_path_and_the_old_page_stays(data, read, tmp_path, frames):

@@ -4,7 +4,9 @@ import csv
 import tempfile
 
 import pytest
+from pictures import scene
 
+from framecnn.data import FrameFolder
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
 
@@ -83,6 +85,24 @@ def test_replacing_may_change_the_class(tmp_path):
     add(tmp_path, "orion", "space", [0])
     add(tmp_path, "orion", "film", [0], replace=True)
     assert paths(tmp_path) == {"frames.csv", "film/orion_0000.000s.jpg"}
+
+
+def test_replacing_under_another_label_leaves_a_folder_of_frames(tmp_path):
+    def add_pictures(movie, label, seed, replace=False):
+        store = FrameStore(tmp_path)
+        store.check({movie: label}, replace)
+        with store.staging() as staging:
+            scene(seed).save(staging / file_name(movie, 0))
+            store.add(movie, label, staging, [(0, f"{movie}_shot001")])
+
+    add_pictures("orion", "space", 0)
+    add_pictures("sintel", "film", 1)
+    add_pictures("orion", "stars", 0, replace=True)
+    assert FrameFolder(tmp_path, size=(24, 32)).classes == ["film", "stars"]
+    assert not (tmp_path / "space").exists()
+    (tmp_path / "stars/notes.txt").write_text("mine")
+    add_pictures("orion", "space", 0, replace=True)
+    assert paths(tmp_path / "stars") == {"notes.txt"}
 
 
 def test_a_table_cannot_make_us_delete_files_elsewhere(tmp_path):

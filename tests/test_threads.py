@@ -137,9 +137,10 @@ def test_the_environment_sets_the_number_of_threads():
     assert done.stdout == "3\n"
 
 
+@pytest.mark.parametrize("part", ["kernels.threads", "data"])
 @pytest.mark.parametrize("number", ["0", "-2", "many", "1.5", ""])
-def test_the_environment_cannot_ask_for_anything_else(number):
-    done = python("import framecnn.kernels.threads", FRAMECNN_NUM_THREADS=number)
+def test_the_environment_cannot_ask_for_anything_else(number, part):
+    done = python(f"import framecnn.{part}", FRAMECNN_NUM_THREADS=number)
     message = f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {number!r}; unset it"
     assert done.stderr.endswith(f"framecnn.errors.SettingError: {message}\n")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from framecnn.cli import console
-from framecnn.cli.outputs import Plan
+from framecnn.cli.outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.errors import DataError
 
@@ -31,7 +31,7 @@ def demo() -> None:
     console.say()
     console.warn(CAUTION)
     console.say()
-    train_folder(Plan(frames, out / "model.safetensors", out / "report.html", title="demo", caution=CAUTION))
+    train_folder(Job(frames, out / "model.safetensors", out / "report.html", title="demo", caution=CAUTION))
     console.say()
     console.say("Next: open demo/report.html in a browser; or label a picture of your own:")
     console.say("  framecnn predict demo/model.safetensors PICTURE.jpg")

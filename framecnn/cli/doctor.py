@@ -33,7 +33,7 @@ def _installation() -> Iterator[tuple[str, str]]:
 
 def _machine() -> Iterator[tuple[str, str]]:
     from framecnn.kernels.jit import cache_directory, cpu_kind, n_compiled
-    from framecnn.kernels.threads import get_num_threads
+    from framecnn.thread_count import get_num_threads
 
     yield "CPU", f"{_cpu_name()} ({cpu_kind()} kernels)"
     yield "threads", f"{get_num_threads()} of {os.cpu_count()} cores (FRAMECNN_NUM_THREADS changes it)"

@@ -9,7 +9,7 @@ from framecnn.cli.models import load_classifier
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Model
 from framecnn.cli.outputs import check_outputs, write_json
 from framecnn.cli.workflow import Stages, Watched, listed, scan_folder, without_lost
-from framecnn.data import FrameFolder, FrameLost
+from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult
 
@@ -54,9 +54,9 @@ def _measure(stages: Stages, classifier: Any, known: list[str], frames: FrameFol
     names = np.array(frames.classes)[frames.targets]
     rows = np.flatnonzero(np.isin(names, known))
     targets = np.array([known.index(name) for name in names[rows]])
+    part = FrameSubset(frames, rows, "", ())
     with stages("evaluate", "evaluating") as tell:
-        pixels = Watched(_Rows(frames.frames, rows), tell, len(rows))
-        return measure(classifier, pixels, targets, frames.groups[rows], known, frames.root.name)
+        return measure(classifier, Watched(part.frames, tell, len(rows)), targets, part.groups, known, frames.root.name)
 
 
 def _by_class(result: EvaluationResult) -> list[tuple[str, int, str, str]]:
@@ -68,17 +68,3 @@ def _by_class(result: EvaluationResult) -> list[tuple[str, int, str, str]]:
         found = "-" if np.isnan(recall) else f"{100 * recall:.1f} %"
         rows.append((name, int(counts.sum()), found, listed(mistaken, 5)))
     return rows
-
-
-class _Rows:
-    """Some rows of lazily decoded frames."""
-
-    def __init__(self, frames: Any, rows: Any):
-        self._frames, self._rows = frames, rows
-        self.shape, self.dtype, self.ndim = (len(rows), *frames.shape[1:]), frames.dtype, frames.ndim
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._frames[self._rows[key]]

@@ -14,19 +14,18 @@ import numpy as np
 
 from framecnn.atomic import atomic_write
 from framecnn.cli import console
-from framecnn.data import FrameFolder, FrameSubset
+from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.evaluation import EvaluationResult
 from framecnn.typing import Array
 
-__all__ = ["PARTS", "Plan", "Run", "check_outputs", "describe_choice", "write_everything", "write_json"]
+__all__ = ["PARTS", "Job", "Run", "check_outputs", "describe_choice", "write_everything", "write_json"]
 
 PARTS = ("training", "validation", "test")
-SHOWN_FRAMES = 6  # of each cluster on the page
 
 
 @dataclass(frozen=True)
-class Plan:
+class Job:
     """What to train on and where to write."""
 
     folder: Path
@@ -34,7 +33,7 @@ class Plan:
     report: Path
     json: Path | None = None
     groups: Path | None = None
-    size: tuple[int, int] = (240, 360)
+    size: tuple[int, int] = DEFAULT_SIZE
     seed: int = 0
     by: str = "group"
     max_bad: float = 5.0
@@ -49,9 +48,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a plan: training, validation and test frames, and what the classifier made of them."""
+    """What came of a job: training, validation and test frames, and what the classifier made of them."""
 
-    plan: Plan
+    job: Job
     folder: FrameFolder
     parts: Sequence[FrameSubset]
     classifier: Any
@@ -63,8 +62,8 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """What one must know before trusting the figures, the gravest first, each once."""
-        own = [self.plan.caution] if self.plan.caution else []
-        own += [self.parts[0].split_note] if self.plan.by == "random" else []
+        own = [self.job.caution] if self.job.caution else []
+        own += [self.parts[0].split_note] if self.job.by == "random" else []
         return list(dict.fromkeys([*own, *self.folder.warnings, *self.parts[0].warnings]))
 
 
@@ -103,17 +102,17 @@ def check_outputs(paths: Sequence[Path | None], folder: Path) -> None:
 
 
 def write_everything(run: Run) -> dict[Path, str]:
-    """Write what the plan names; give the files, and what they are."""
-    plan = run.plan
-    run.classifier.save(plan.out)
-    run.folder.write_manifest(plan.manifest)
-    written = {plan.out: "the model"}
+    """Write what the job names; give the files, and what they are."""
+    job = run.job
+    run.classifier.save(job.out)
+    run.folder.write_manifest(job.manifest)
+    written = {job.out: "the model"}
     if _write_page(run):
-        written[plan.report] = "the page: open it in a browser"
-    written[plan.manifest] = "every file, used or skipped"
-    if plan.json is not None:
-        write_json(plan.json, _figures(run))
-        written[plan.json] = "all figures"
+        written[job.report] = "the page: open it in a browser"
+    written[job.manifest] = "every file, used or skipped"
+    if job.json is not None:
+        write_json(job.json, _figures(run))
+        written[job.json] = "all figures"
     return written
 
 
@@ -156,11 +155,11 @@ def _versions() -> dict[str, str]:
 
 
 def _figures(run: Run) -> dict[str, Any]:
-    plan, folder = run.plan, run.folder
+    job, folder = run.job, run.folder
     return {
         "folder": folder.root.name,
-        "seed": plan.seed,
-        "size": list(plan.size),
+        "seed": job.seed,
+        "size": list(job.size),
         "found": folder.found,
         "used": len(folder),
         "skipped": [vars(skip) for skip in folder.skipped],
@@ -180,7 +179,7 @@ def _write_page(run: Run) -> bool:
     from framecnn.report import ReportData, write_report
 
     data = ReportData(
-        title=run.plan.title or run.folder.root.name,
+        title=run.job.title or run.folder.root.name,
         results=run.results,
         paths={name: _files(part) for name, part in zip(PARTS, run.parts, strict=True)},
         prototypes=_prototypes(run),
@@ -195,7 +194,7 @@ def _write_page(run: Run) -> bool:
         warnings=run.warnings,
     )
     try:
-        write_report(run.plan.report, data)
+        write_report(run.job.report, data)
     except MissingExtraError as error:
         console.warn(f"no page was written ({error})")
         return False
@@ -209,6 +208,7 @@ def _files(part: FrameSubset) -> list[str]:
 def _prototypes(run: Run) -> list[Any]:
     """Give for every cluster its training frames, nearest to the centre first, one a group as far as there are."""
     from framecnn.report import Prototype
+    from framecnn.report.view import PROTOTYPE_FRAMES, one_of_each_group_first
 
     head, distances, train = run.classifier.head_, run.distances, run.parts[0]
     files, assigned = _files(train), distances.argmin(axis=1)
@@ -216,10 +216,8 @@ def _prototypes(run: Run) -> list[Any]:
     for cluster, label in enumerate(head.cluster_labels_):
         members = np.flatnonzero(assigned == cluster)
         nearest = members[np.argsort(distances[members, cluster], kind="stable")]
-        _, first = np.unique(train.groups[nearest], return_index=True)
-        leading = np.sort(first)
-        order = np.concatenate([leading, np.setdiff1d(np.arange(len(nearest)), leading)])
-        paths = tuple(files[row] for row in nearest[order[:SHOWN_FRAMES]])
+        shown = one_of_each_group_first(nearest, train.groups)[:PROTOTYPE_FRAMES]
+        paths = tuple(files[row] for row in shown)
         found.append(Prototype(str(head.classes_[label]), cluster, len(members), paths))
     return found
 

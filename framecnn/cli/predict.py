@@ -66,10 +66,11 @@ def _warn_of_folder(error: OSError) -> None:
 
 
 def _predictions(classifier: Any, files: Sequence[Path], tell: console.Tell) -> Iterator[dict[str, Any]]:
-    from framecnn.data.loader import map_ahead, n_threads
+    from framecnn.data.loader import map_ahead
+    from framecnn.thread_count import get_num_threads
 
     size = tuple(classifier.features_.frame_shape_[:2])
-    decoded = map_ahead(lambda path: _pixels(path, size), files, n_threads(), BATCH)
+    decoded = map_ahead(lambda path: _pixels(path, size), files, get_num_threads(), BATCH)
     batch: list[tuple[Path, Any]] = []
     for done, (path, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
         batch.append((path, pixels))

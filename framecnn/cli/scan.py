@@ -10,6 +10,7 @@ from framecnn.cli import console
 from framecnn.cli.options import Folder, Groups
 from framecnn.cli.outputs import check_outputs
 from framecnn.cli.workflow import Stages, scan_folder
+from framecnn.data import DEFAULT_SIZE
 
 __all__ = ["scan"]
 
@@ -23,7 +24,7 @@ def scan(
 ) -> None:
     """List classes, groups and unusable files of a folder. Every file is decoded; none is changed."""
     check_outputs([manifest], folder)
-    frames = scan_folder(Stages(), folder, groups, (240, 360), max_bad=100)
+    frames = scan_folder(Stages(), folder, groups, DEFAULT_SIZE, max_bad=100)
     for warning in frames.warnings[len(frames.scan_warnings) :]:
         console.warn(warning)
     owns = [frames.targets == number for number in range(len(frames.classes))]

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad
-from framecnn.cli.outputs import Plan
+from framecnn.cli.outputs import Job
 from framecnn.cli.workflow import train_folder
+from framecnn.data import DEFAULT_SIZE
 
 __all__ = ["frame_size", "train"]
 
@@ -51,7 +52,10 @@ def train(
     size: Annotated[
         tuple | None,
         typer.Option(
-            parser=frame_size, metavar="HEIGHTxWIDTH", help="What frames are resized to.", show_default="240x360"
+            parser=frame_size,
+            metavar="HEIGHTxWIDTH",
+            help="What frames are resized to.",
+            show_default="x".join(map(str, DEFAULT_SIZE)),
         ),
     ] = None,
     seed: Annotated[
@@ -71,13 +75,13 @@ def train(
     if split not in ("group", "random"):
         raise typer.BadParameter(f"expected --split group or random, got {split!r}")
     train_folder(
-        Plan(
+        Job(
             folder=folder,
             out=out,
             report=report or out.parent / "report.html",
             json=json,
             groups=groups,
-            size=size or (240, 360),
+            size=size or DEFAULT_SIZE,
             seed=seed,
             by=split,
             max_bad=max_bad,

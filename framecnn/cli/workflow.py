@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.cli import console
-from framecnn.cli.outputs import PARTS, Plan, Run, check_outputs, describe_choice, write_everything
+from framecnn.cli.outputs import PARTS, Job, Run, check_outputs, describe_choice, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult, counted, evaluate
@@ -20,7 +20,7 @@ from framecnn.typing import Array
 
 __all__ = ["Stages", "Watched", "listed", "scan_folder", "train_folder", "without_lost"]
 
-NO_FRAMES = ("hidden", "not-in-class")  # reasons of files that nobody meant as frames
+NOT_MEANT = ("hidden", "not-in-class", "not-in-csv")  # reasons of files that nobody meant as frames
 SHOWN_CLASSES = 20  # of the split on the screen
 
 
@@ -90,7 +90,7 @@ def _reasons(frames: FrameFolder) -> str:
 
 
 def _check_bad(frames: FrameFolder, max_bad: float) -> None:
-    bad = sum(skip.reason not in NO_FRAMES for skip in frames.skipped)
+    bad = sum(skip.reason not in NOT_MEANT for skip in frames.skipped)
     percent = 100 * bad / (bad + len(frames))
     if percent > max_bad:
         raise DataError(
@@ -110,30 +110,30 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
     return rest
 
 
-def train_folder(plan: Plan) -> list[EvaluationResult]:
-    """Train on a folder, say how good the model is, and write everything that a plan names."""
+def train_folder(job: Job) -> list[EvaluationResult]:
+    """Train on a folder, say how good the model is, and write everything that a job names."""
     from framecnn.kernels.jit import n_compiled
 
-    check_outputs([plan.out, plan.report, plan.json, plan.manifest], plan.folder)
+    check_outputs([job.out, job.report, job.json, job.manifest], job.folder)
     stages = Stages()
-    folder = scan_folder(stages, plan.folder, plan.groups, plan.size, plan.max_bad)
+    folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
     if not n_compiled():
         console.say("first run on this machine: compiling the kernels takes some seconds, once")
     while True:
         try:
-            parts = folder.split(0.7, 0.2, 0.1, seed=plan.seed, by=plan.by)
+            parts = folder.split(0.7, 0.2, 0.1, seed=job.seed, by=job.by)
             _say_split(parts)
             for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
                 if warning not in folder.scan_warnings:
                     console.warn(warning)
-            classifier, distances = _fit(stages, parts[0], plan.seed)
+            classifier, distances = _fit(stages, parts[0], job.seed)
             results = _evaluate(stages, classifier, distances, parts)
             break
         except FrameLost as lost:
-            folder = without_lost(folder, lost, plan.max_bad)
+            folder = without_lost(folder, lost, job.max_bad)
     _say_results(results, classifier)
     with stages("write", "writing"):
-        run = Run(plan, folder, parts, classifier, distances, results, stages.seconds)
+        run = Run(job, folder, parts, classifier, distances, results, stages.seconds)
         written = write_everything(run)
     console.say()
     console.say("took " + ", ".join(f"{seconds:.1f} s to {name}" for name, seconds in stages.seconds.items()))

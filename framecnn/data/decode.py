@@ -5,23 +5,18 @@ stretched to the asked size. Whatever is wrong with it ends in one exception wit
 """
 
 import contextlib
-import ctypes
-import functools
 import io
-import logging
 import os
 import re
 import stat
 import struct
-import threading
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, _imaging
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -30,9 +25,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from framecnn.data.headers import claimed_size
+from framecnn.data.quiet import silence_libtiff, without_warnings
 from framecnn.typing import Array
 
-__all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "Decoded", "SkippedFrame", "decode"]
+__all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "Decoded", "SkippedFrame", "decode", "decode_within"]
 
 DEFAULT_SIZE = (240, 360)
 """The size frames are stretched to when nothing else is asked: (height, width) in pixels."""
@@ -49,7 +46,11 @@ BACKGROUND = (128, 128, 128)
 Signature = tuple[int, int]
 """What tells that a file changed: its size in bytes and its time of change in nanoseconds."""
 
-_MAX_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, nothing compressed
+Fit = Callable[[int, int], tuple[int, int]]
+"""From the height and width of a picture, upright, to those it is stretched to."""
+
+_BYTES_A_PIXEL = 8  # four channels of 16 bits, nothing compressed
+_SMALL_FILE = 16_000_000  # bytes that are read into memory whatever they hold
 _ORIENTATION = 0x0112
 _PHOTOMETRIC = 262
 _BITS_PER_SAMPLE = 258
@@ -171,16 +172,49 @@ def check_size(who: str, size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
+def decode_within(path: str | os.PathLike[str], box: tuple[int, int]) -> Decoded:
+    """Read a file as :func:`decode` does, in its own proportions: as large as fits into a box, never enlarged.
+
+    Parameters
+    ----------
+    path : path
+        The file. It is only read.
+    box : (int, int)
+        Greatest height and width of the result, in pixels.
+
+    Returns
+    -------
+    Decoded
+
+    Raises
+    ------
+    SkippedFrame
+        If the file gives no frame, whatever the cause.
+    """
+
+    def fit(height: int, width: int) -> tuple[int, int]:
+        scale = min(box[0] / height, box[1] / width, 1)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    return _decode_once(path, fit)[0]
+
+
 def decode_signed(
     path: str | os.PathLike[str], size: tuple[int, int], signature: Signature | None = None
 ) -> tuple[Decoded, Signature]:
     """Decode, and tell which state of the file that was; given a `signature`, accept only that state."""
+    return _decode_once(path, lambda height, width: size, signature)
+
+
+def _decode_once(
+    path: str | os.PathLike[str], fit: Fit, signature: Signature | None = None
+) -> tuple[Decoded, Signature]:
     with _open_regular(path) as file:
         before = _signature(file)
         if signature not in (None, before):
             raise SkippedFrame("changed", "the file is not the one that was scanned")
         try:
-            decoded = _decode(file, PurePath(path).suffix.lower(), size)
+            decoded = _decode(file, PurePath(path).suffix.lower(), fit)
         finally:
             if _signature(file) != before:
                 raise SkippedFrame("changed", "the file changed while it was read")
@@ -208,18 +242,20 @@ def _signature(file: BinaryIO) -> Signature:
     return status.st_size, status.st_mtime_ns
 
 
-def _decode(file: BinaryIO, suffix: str, size: tuple[int, int]) -> Decoded:
+def _decode(file: BinaryIO, suffix: str, fit: Fit) -> Decoded:
     try:
         decoder = _decoder_for(file)
+        if decoder in (PngImageFile, TiffImageFile, WebPImageFile):
+            _check_header(file)
         if decoder is TiffImageFile:
-            _silence_libtiff()
+            silence_libtiff()
             # libtiff would map the open file into memory, where a file cut short meanwhile kills the process
             file = io.BytesIO(file.read())
         notes = [] if suffix in _DECODERS[decoder][1] else ["extension-mismatch"]
         # the class itself, not Image.open: that hides why a header is bad, and judges sizes by a global
-        with _without_warnings(), decoder(file) as image:
-            _check_claim(image)
-            pixels = np.array(_stretched(image, size))
+        with without_warnings(), decoder(file) as image:
+            _check_claim(*image.size)
+            pixels = np.array(_stretched(image, fit))
             with contextlib.suppress(Exception):  # the first picture is whole, whatever follows
                 notes += ["animated"] if getattr(image, "is_animated", False) else []
             return Decoded(pixels, tuple(notes))
@@ -237,23 +273,37 @@ def _decoder_for(file: BinaryIO) -> type[ImageFile]:
     n_bytes = os.fstat(file.fileno()).st_size
     for decoder, (magic, _) in _DECODERS.items():
         if re.match(magic, start, re.DOTALL):
-            if n_bytes > _MAX_BYTES:
-                raise SkippedFrame("too-large", f"{n_bytes:,} bytes, at most {_MAX_BYTES:,} are read")
+            _check_bytes(n_bytes, MAX_PIXELS)
             return decoder
     raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
 
 
-def _check_claim(image: Image.Image) -> None:
-    width, height = image.size
+def _check_header(file: BinaryIO) -> None:
+    """Refuse a file larger than the picture that it claims can be, where all of it may be read at once."""
+    n_bytes = os.fstat(file.fileno()).st_size
+    if n_bytes > _SMALL_FILE:
+        width, height = claimed_size(file)
+        _check_claim(width, height)
+        _check_bytes(n_bytes, width * height)
+        file.seek(0)
+
+
+def _check_bytes(n_bytes: int, n_pixels: int) -> None:
+    largest = _SMALL_FILE + _BYTES_A_PIXEL * n_pixels
+    if n_bytes > largest:
+        raise SkippedFrame("too-large", f"{n_bytes:,} bytes, at most {largest:,} are read of {n_pixels:,} pixels")
+
+
+def _check_claim(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise SkippedFrame("too-large", f"{width:,} x {height:,} pixels, at most {MAX_PIXELS:,} are decoded")
     if min(width, height) < MIN_SIDE:
         raise SkippedFrame("too-small", f"{width} x {height} pixels, at least {MIN_SIDE} x {MIN_SIDE} are needed")
 
 
-def _stretched(image: ImageFile, size: tuple[int, int]) -> Image.Image:
+def _stretched(image: ImageFile, fit: Fit) -> Image.Image:
     orientation = _orientation(image)
-    height, width = size if orientation < 5 else size[::-1]
+    width, height = fit(*image.size[::-1])[::-1] if orientation < 5 else fit(*image.size)
     image.draft(None, (width, height))
     image.load()
     plain = _plain(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -315,8 +365,9 @@ def _from_float(image: ImageFile) -> Image.Image:
 
 
 def _to_bytes(values: Array, low: float, high: float) -> Array:
-    scaled = (values - low) * (255 / (high - low) if high > low else 0)
-    return np.rint(scaled).astype(np.uint8)
+    scaled = np.subtract(values, low, dtype=np.float64)  # the span of float32 does not fit into float32
+    scaled *= 255 / (high - low) if high > low else 0
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _reason(error: Exception, file: BinaryIO) -> str:
@@ -336,43 +387,3 @@ def _reason(error: Exception, file: BinaryIO) -> str:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-# Python prints what a library logs as an error when nobody asked for its log
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-_guard = threading.Lock()
-_n_decoding = 0
-_PILLOW: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Drop Pillow's warnings while any thread decodes; catch_warnings() is not safe in threads."""
-    global _n_decoding
-    filters: Any = warnings.filters
-    with _guard:
-        _n_decoding += 1
-        if _n_decoding == 1:
-            filters.insert(0, _PILLOW)
-    try:
-        yield
-    finally:
-        with _guard:
-            _n_decoding -= 1
-            if _n_decoding == 0 and _PILLOW in filters:
-                filters.remove(_PILLOW)
-
-
-@functools.cache
-def _silence_libtiff() -> None:
-    """Drop what libtiff would print on damaged files; Pillow raises an exception as well.
-
-    Where libtiff is linked into Pillow without its symbols (some Windows builds) the messages stay.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libtiff = ctypes.CDLL(_imaging.__file__)
-        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-            set_handler = getattr(libtiff, name)
-            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
-            set_handler(None)

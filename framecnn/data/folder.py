@@ -181,14 +181,16 @@ class FrameFolder:
     @property
     def warnings(self) -> list[str]:
         """What to know before splitting: `scan_warnings`, and classes of one group."""
-        single = [name for i, name in enumerate(self.classes) if len(np.unique(self.groups[self.targets == i])) == 1]
-        return [
-            *self.scan_warnings,
-            *(
-                f"class {name!r} has one group, used for training: no test evidence for class {name!r}"
-                for name in single
-            ),
-        ]
+        return [*self.scan_warnings, *self._one_group_warnings.values()]
+
+    @property
+    def _one_group_warnings(self) -> dict[str, str]:
+        """By class, for those of one group."""
+        return {
+            name: f"class {name!r} has one group, used for training: no test evidence for class {name!r}"
+            for target, name in enumerate(self.classes)
+            if len(np.unique(self.groups[self.targets == target])) == 1
+        }
 
     def split(
         self, train: float = 0.7, val: float = 0.2, test: float = 0.1, seed: int = 0, by: str = "group"
@@ -268,18 +270,25 @@ class FrameFolder:
         return pairs
 
     def _split_warnings(self, rows: dict[str, Array], expected: Sequence[str]) -> tuple[str, ...]:
-        found = [
-            f"no {part} {'frames' if part == 'training' else 'evidence'} for class {name!r}"
+        lacks = [
+            (part, name)
             for part in expected
             for target, name in enumerate(self.classes)
             if target not in self.targets[rows[part]]
+        ]
+        alone = self._one_group_warnings
+        found = [
+            f"no training frames for class {name!r}"
+            if part == "training"
+            else alone.get(name, f"no {part} evidence for class {name!r}")
+            for part, name in lacks
         ]
         others = np.concatenate([rows[part] for part in rows if part != "training"])
         alike = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
         if len(alike):
             first = self.samples[alike.min()][0]
             found.append(f"frames outside training that look like a training frame: {len(alike)} (first: {first!r})")
-        return tuple(found)
+        return tuple(dict.fromkeys(found))
 
     def without(self, paths: Iterable[str]) -> "FrameFolder":
         """Give the same folder with some frames skipped, as ``vanished`` or ``changed``, for what FrameLost reports.

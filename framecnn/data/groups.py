@@ -95,7 +95,10 @@ def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iter
         yield f"files in the table of groups that are not there: {len(gone)} (first: {gone[0]!r})"
     unnamed = [path for path in found if path not in table]
     if unnamed:
-        yield f"files skipped because the table of groups has no row for them: {len(unnamed)} (first: {unnamed[0]!r})"
+        yield (
+            f"files skipped because the table of groups has no row for them: {len(unnamed)} (first: {unnamed[0]!r}); "
+            "add rows for them to use them"
+        )
     moved = [path for path in found if path in table and table[path][1] not in ("", class_of(path))]
     if moved:
         yield (

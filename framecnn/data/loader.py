@@ -1,6 +1,5 @@
 """Frames that are decoded when they are asked for, and batches of them, decoded one ahead of the use."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import numpy as np
 
 from framecnn.data.decode import Signature, SkippedFrame, decode_signed
 from framecnn.errors import DataError, ShapeError
+from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 
 __all__ = ["BatchLoader", "FrameLost", "LazyFrames"]
@@ -107,7 +107,8 @@ class LazyFrames:
             frames[place] = decoded.pixels
             return None
 
-        lost = [loss for loss in map_ahead(fill, range(len(wanted)), n_threads(), len(wanted)) if loss is not None]
+        filled = map_ahead(fill, range(len(wanted)), get_num_threads(), len(wanted))
+        lost = [loss for loss in filled if loss is not None]
         if lost:
             reason = "vanished" if all(reason == "vanished" for _, reason in lost) else "changed"
             raise FrameLost([path for path, _ in lost], reason)
@@ -170,14 +171,6 @@ class BatchLoader:
         order = self._rng.permutation(n) if self._shuffle else np.arange(n)
         rows = [order[start : start + self._batch_size] for start in range(0, n, self._batch_size)]
         return map_ahead(lambda batch: (self._frames[batch], self._targets[batch]), rows, 1, 1)
-
-
-def n_threads() -> int:
-    """How many threads decode: FRAMECNN_NUM_THREADS, else the cores this process may use."""
-    asked = os.environ.get("FRAMECNN_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from framecnn.data.decode import SUFFIXES, Signature, SkippedFrame, decode_signed
 from framecnn.data.hashing import Fingerprint, fingerprint
-from framecnn.data.loader import map_ahead, n_threads
+from framecnn.data.loader import map_ahead
 from framecnn.errors import DataError
+from framecnn.thread_count import get_num_threads
 
 __all__ = ["Scanned", "Skip", "class_of", "list_classes", "scan", "shape_error"]
 
@@ -141,7 +142,7 @@ def scan(
             return Skip(path, skipped.reason, skipped.detail)
         return Scanned(signature, decoded.notes, fingerprint(decoded.pixels))
 
-    threads = n_threads()
+    threads = get_num_threads()
     for done, (path, seen) in enumerate(zip(paths, map_ahead(look, paths, threads, 4 * threads), strict=True), 1):
         yield path, seen
         if progress is not None:

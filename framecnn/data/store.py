@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,8 @@ class FrameStore:
     def add(self, movie: str, label: str, staging: Path, frames: Iterable[tuple[float, str]]) -> None:
         """Add a movie: move its frames to their folder, then write the table, then drop the files this replaces.
 
+        A folder that has no file left then is removed: a class without frames is no class.
+
         Parameters
         ----------
         movie, label : str
@@ -123,6 +125,8 @@ class FrameStore:
             for path in self._files_of(movie, folder.name):
                 if f"{folder.name}/{path.name}" in old:
                     path.unlink()
+                    with suppress(OSError):  # other files are in it
+                        folder.rmdir()
 
     def _files_of(self, movie: str, label: str) -> list[Path]:
         name = re.compile(re.escape(movie) + r"_\d{4,}\.\d{3}s\.jpg")

@@ -8,7 +8,9 @@ from sklearn.utils.validation import column_or_1d
 
 from framecnn.typing import Array
 
-__all__ = ["encode_groups", "encode_labels"]
+__all__ = ["check_known", "encode_groups", "encode_labels"]
+
+SHOWN_LABELS = 10
 
 
 def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
@@ -17,23 +19,24 @@ def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
     Raises
     ------
     ValueError
-        If y is None, has another length, holds NaN, numbers that are no classes, or fewer than two classes.
+        If y is None, has another length, holds None or NaN, numbers that are no classes, or fewer than two classes.
     """
     if y is None:
         raise ValueError(f"{who}: expected a label a sample (requires y to be passed, but the target y is None)")
     y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
         raise ValueError(f"{who}: expected a label a sample, got {n_samples} samples and {len(y)} labels")
+    if y.dtype == object and all(label is None for label in y):
+        raise ValueError(f"{who}: expected a label a sample, got None for all {len(y)} samples")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{who}: expected finite labels, got NaN or infinity")
     try:
         check_classification_targets(y)
-        classes, codes = np.unique(y, return_inverse=True)
     except TypeError as error:
-        kinds = ", ".join(sorted({type(label).__name__ for label in y}))
-        raise ValueError(f"{who}: expected labels of one type, got {kinds}") from error
+        raise _mixed(who, "labels", y) from error
+    classes, codes = _numbered(who, "labels", y)
     if len(classes) < 2:
-        raise ValueError(f"{who}: expected at least two classes in y, got 1 class ({classes[0]!r})")
+        raise ValueError(f"{who}: expected at least two classes in y, got 1 class ({classes.tolist()[0]!r})")
     return classes, codes
 
 
@@ -43,10 +46,47 @@ def encode_groups(who: str, groups: Any, n_samples: int) -> Array | None:
     Raises
     ------
     ValueError
-        If there is not one group a sample.
+        If there is not one group a sample, or they are of several types.
     """
     if groups is None:
         return None
     if np.shape(groups) != (n_samples,):
         raise ValueError(f"{who}: expected a group a sample, shape ({n_samples},), got shape {np.shape(groups)}")
-    return np.unique(groups, return_inverse=True)[1]
+    return _numbered(who, "groups", np.asarray(groups))[1]
+
+
+def check_known(who: str, y: Any, classes: Array) -> None:
+    """See that a model can be judged by these labels.
+
+    Raises
+    ------
+    ValueError
+        If y is None, or holds labels that are none of `classes`.
+    """
+    if y is None:
+        raise ValueError(f"{who}: expected a label a sample, got y=None; give the true labels")
+    known = dict.fromkeys(classes.tolist())
+    unseen = dict.fromkeys(label for label in np.ravel(y).tolist() if label not in known)
+    if unseen:
+        raise ValueError(
+            f"{who}: expected labels seen at fit ({_listed([*known])}), got {_listed([*unseen])}; leave them out"
+        )
+
+
+def _numbered(who: str, what: str, values: Array) -> tuple[Array, Array]:
+    """Give the different values in order, and the number of each value."""
+    try:
+        different, numbers = np.unique(values, return_inverse=True)
+    except TypeError as error:
+        raise _mixed(who, what, values) from error
+    return different, numbers
+
+
+def _mixed(who: str, what: str, values: Array) -> ValueError:
+    kinds = ", ".join(sorted({type(value).__name__ for value in values}))
+    return ValueError(f"{who}: expected {what} of one type, got {kinds}; make them all text, or all numbers")
+
+
+def _listed(labels: list[Any]) -> str:
+    rest = f" and {len(labels) - SHOWN_LABELS:,} more" if len(labels) > SHOWN_LABELS else ""
+    return ", ".join(map(repr, labels[:SHOWN_LABELS])) + rest

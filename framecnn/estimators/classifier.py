@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeatures
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from framecnn.estimators.checks import encode_groups, encode_labels
+from framecnn.estimators.checks import check_known, encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.ridge import Choice
@@ -185,6 +185,28 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         """
         features = self._features(X)
         return self.head_.reject(features)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Give the accuracy: the share of frames that get their own label.
+
+        Parameters
+        ----------
+        X : (n, h, w, c) array, or as in :meth:`fit`
+        y : (n,) array of labels
+        sample_weight : (n,) array, optional
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If y is None, or holds a label that was not there at fit: it could only ever count as wrong.
+        """
+        check_is_fitted(self)
+        check_known("FrameClassifier", y, self.classes_)
+        return super().score(X, y, sample_weight)
 
     @property
     def prototypes_(self) -> Array:

@@ -280,9 +280,9 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"FrameFeatures: expected grid as (rows, columns) that divide {FINE_GRID[0]} and {FINE_GRID[1]}, "
                 f"got {self.grid!r}"
             )
-        if self.filters not in METHODS:
+        if not isinstance(self.filters, str) or self.filters not in METHODS:
             raise ValueError(f"FrameFeatures: expected filters as one of {', '.join(METHODS)}, got {self.filters!r}")
-        if self.depth not in (1, 2):
+        if not _is_count(self.depth) or self.depth > 2:
             raise ValueError(f"FrameFeatures: expected depth 1 or 2, got {self.depth!r}")
         count, shape = self.n_filters, self.frame_shape
         sizes = tuple(shape) if np.iterable(shape) else ()

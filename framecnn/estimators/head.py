@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
-from framecnn.estimators.checks import encode_groups, encode_labels
+from framecnn.estimators.checks import check_known, encode_groups, encode_labels
 from framecnn.estimators.ridge import choose_shrinkage, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
 from framecnn.kernels.linalg import squared_distances
@@ -191,11 +191,33 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         distances = self.transform(X)
         return distances.min(axis=1) > self.radius_[distances.argmin(axis=1)]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Give the accuracy: the share of samples that get their own label.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features) array
+        y : (n,) array of labels
+        sample_weight : (n,) array, optional
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If y is None, or holds a label that was not there at fit: it could only ever count as wrong.
+        """
+        check_is_fitted(self)
+        check_known("KMeansClassifier", y, self.classes_)
+        return super().score(X, y, sample_weight)
+
     def _check_parameters(self) -> None:
         m = self.clusters_per_class
         if isinstance(m, bool) or not isinstance(m, int | np.integer) or m < 1:
             raise ValueError(f"KMeansClassifier: expected clusters_per_class as a positive whole number, got {m!r}")
-        if self.projection not in ("discriminant", None):
+        if not (self.projection is None or (isinstance(self.projection, str) and self.projection == "discriminant")):
             raise ValueError(f"KMeansClassifier: expected projection 'discriminant' or None, got {self.projection!r}")
         shrinkage = self.shrinkage
         positive = isinstance(shrinkage, Real) and not isinstance(shrinkage, bool) and 0 < float(shrinkage) < np.inf

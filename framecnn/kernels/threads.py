@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from framecnn.errors import SettingError
+from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["get_num_threads", "ordered_map", "run", "set_num_threads", "single_threaded_blas"]
+__all__ = ["ordered_map", "run", "single_threaded_blas"]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, where handing out a chunk costs about 0.01 ms
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end
@@ -26,76 +26,29 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def _threads_from_environment() -> int:
-    asked = os.environ.get("FRAMECNN_NUM_THREADS")
-    if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not asked.isdecimal() or int(asked) < 1:
-        raise SettingError(f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {asked!r}; unset it")
-    return int(asked)
-
-
 _lock = threading.RLock()
-_num_threads = _threads_from_environment()
-_executor: ThreadPoolExecutor | None = None
+_executor: tuple[int, ThreadPoolExecutor] | None = None
+"""For how many threads it was made, and the pool of all but the calling one."""
 _blas_users = 0
 _blas_before: list[tuple[Any, int]] = []
 
 
-def get_num_threads() -> int:
-    """Give the number of threads that kernels use.
-
-    Examples
-    --------
-    >>> get_num_threads() >= 1
-    True
-    """
-    return _num_threads
-
-
-def set_num_threads(n: int) -> None:
-    """Set the number of threads that kernels use; ``FRAMECNN_NUM_THREADS`` sets it from outside.
-
-    Parameters
-    ----------
-    n : int
-        One or more. Results have the same bits for any number.
-
-    Raises
-    ------
-    ValueError
-        If `n` is no positive whole number.
-    """
-    global _num_threads
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"set_num_threads: expected a positive whole number, got {n!r}")
-    with _lock:
-        _num_threads = n
-        _forget_executor()
-
-
-def _forget_executor() -> None:
-    global _executor
-    _executor = None
-
-
 def _after_fork() -> None:
     """A child of fork inherits neither threads nor the holders of locks."""
-    global _lock
-    _lock = threading.RLock()
-    _forget_executor()
+    global _lock, _executor
+    _lock, _executor = threading.RLock(), None
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _pool() -> ThreadPoolExecutor:
+def _pool(n_threads: int) -> ThreadPoolExecutor:
     global _executor
     with _lock:
-        if _executor is None:
-            _executor = ThreadPoolExecutor(max(1, _num_threads - 1), thread_name_prefix="framecnn")
-        return _executor
+        if _executor is None or _executor[0] != n_threads:
+            _executor = n_threads, ThreadPoolExecutor(max(1, n_threads - 1), thread_name_prefix="framecnn")
+        return _executor[1]
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -130,8 +83,9 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
             deque(numbers, maxlen=0)  # after an error nobody begins another item
             raise
 
-    helpers = min(_num_threads, len(todo)) - 1
-    futures = [_pool().submit(work) for _ in range(helpers)] if helpers > 0 else []
+    n_threads = get_num_threads()
+    helpers = min(n_threads, len(todo)) - 1
+    futures = [_pool(n_threads).submit(work) for _ in range(helpers)]
     try:
         work()
     finally:

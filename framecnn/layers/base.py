@@ -3,8 +3,9 @@
 import sys
 from collections import UserDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -16,7 +17,12 @@ __all__ = ["Case", "Layer", "Param", "Params"]
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 REAL = "fiub"  # kinds of dtypes
+NOT_BUILT = "expected a built layer, got one without parameters; call build(input_shape)"
 Result = TypeVar("Result")
+
+
+class NotBuiltError(ShapeError, AttributeError):
+    """A layer lacks what only building gives it; ``hasattr`` may ask."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Layer:
             If the shape or the dtype does not fit.
         """
         rng = np.random.default_rng(seed)
+        dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         self.infer_shape(input_shape)
         specs = self.param_specs(input_shape)
@@ -160,12 +167,11 @@ class Layer:
         ShapeError
             If a shape, a name or the dtype does not fit.
         """
-        if np.dtype(dtype) not in DTYPES:
-            raise ShapeError(f"{self._who}: expected dtype float32 or float64, got {np.dtype(dtype)}")
+        dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         output_shape = self.infer_shape(input_shape)
-        params = Params(self._who, self.param_specs(input_shape), np.dtype(dtype), values)
-        self._set(input_shape=input_shape, output_shape=output_shape, dtype=np.dtype(dtype), params=params)
+        params = Params(self._who, self.param_specs(input_shape), dtype, values)
+        self._set(input_shape=input_shape, output_shape=output_shape, dtype=dtype, params=params)
         return self
 
     def __call__(self, x: Array) -> Array:
@@ -222,15 +228,30 @@ class Layer:
     def built(self) -> Self:
         """Give the layer itself; a ShapeError where it has not been built."""
         if not hasattr(self, "params"):
-            raise ShapeError(
-                f"{self._who}: expected a built layer, got one without parameters; call build(input_shape)"
-            )
+            raise ShapeError(f"{self._who}: {NOT_BUILT}")
         return self
+
+    if not TYPE_CHECKING:  # mypy would believe in any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Give a ShapeError for what :meth:`build` has yet to give."""
+            if name in Layer.__annotations__:
+                raise NotBuiltError(f"{self._who}: {NOT_BUILT}")
+            raise AttributeError(f"{self._who} has no attribute {name!r}")
 
     def _set(self, **settings: Any) -> None:
         """Write into the frozen dataclass: settings as ``__post_init__`` normalises them, and what is built."""
         for name, value in settings.items():
             object.__setattr__(self, name, value)
+
+
+def check_dtype(who: str, dtype: Any) -> np.dtype:
+    """Give float32 or float64 as a dtype; a ShapeError for anything else."""
+    with suppress(TypeError):
+        dtype = np.dtype(dtype)
+        if dtype in DTYPES:
+            return dtype
+    raise ShapeError(f"{who}: expected dtype float32 or float64, got {dtype}")
 
 
 def check_batch(who: str, x: Any, shape: Shape, dtype: np.dtype) -> Array:

@@ -31,6 +31,8 @@ REASONS = {
     "hidden": "a hidden file or folder",
     "not-a-file": "not a regular file",
     "not-an-image": "not an image",
+    "not-in-class": "beside the class folders",
+    "not-in-csv": "not in the table of groups",
     "outside-root": "a link that leads out of the folder",
     "too-large": "too many pixels",
     "too-small": "too few pixels",

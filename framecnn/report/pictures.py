@@ -2,18 +2,16 @@
 
 import base64
 import io
-import os
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from framecnn.data.decode import SkippedFrame, decode
+from framecnn.data.decode import SkippedFrame, decode_within
 from framecnn.errors import ShapeError
+from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
 __all__ = ["Missing", "Picture", "filter_tiles", "thumbnails"]
@@ -24,7 +22,6 @@ TILE = 24  # pixels a filter takes, about
 GAP = 3
 COLUMNS = 20
 MAX_FILTERS = 400
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,11 @@ def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing
     """
     made: dict[str, Picture | Missing] = {}
     used = 0
-    workers = min(4, os.cpu_count() or 1)
+    workers = get_num_threads()
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(paths), 8 * workers):
             some = paths[start : start + 8 * workers]
-            with warnings.catch_warnings():  # headers are read by this thread alone: the filters are not thread-safe
-                warnings.simplefilter("ignore")
-                sizes = [_fitted_size(path) for path in some]
-            for path, picture in zip(some, pool.map(_thumbnail, some, sizes), strict=True):
+            for path, picture in zip(some, pool.map(_thumbnail, some), strict=True):
                 used += len(picture.uri) if isinstance(picture, Picture) else 0
                 if used > budget:
                     return made
@@ -138,27 +132,12 @@ def filter_tiles(filters: Array) -> Picture:
     return _picture(Image.fromarray(canvas), "png", optimize=True)
 
 
-def _thumbnail(path: str, size: tuple[int, int]) -> Picture | Missing:
+def _thumbnail(path: str) -> Picture | Missing:
     try:
-        pixels = decode(path, size).pixels
+        pixels = decode_within(path, BOX).pixels
     except SkippedFrame as skipped:
         return Missing(skipped.reason)
     return _picture(Image.fromarray(pixels), "jpeg", quality=JPEG_QUALITY, optimize=True, progressive=True)
-
-
-def _fitted_size(path: str) -> tuple[int, int]:
-    """Read the header for the proportions; whatever is odd about the file is for `decode` to say."""
-    height, width = BOX
-    try:
-        if Path(path).is_file():  # a pipe would block
-            with Image.open(path) as image:
-                width, height = image.size
-                if image.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8):
-                    width, height = height, width
-    except Exception:  # decoders raise anything
-        return BOX
-    scale = min(BOX[0] / height, BOX[1] / width, 1)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _stretched(filters: Array) -> Array:

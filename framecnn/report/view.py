@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from framecnn.data.folder import Skip
     from framecnn.report.page import Prototype, ReportData
 
-__all__ = ["View", "build_view"]
+__all__ = ["PROTOTYPE_FRAMES", "View", "build_view", "one_of_each_group_first"]
 
 CELL_FRAMES = 24
 MISTAKES = 24
-PROTOTYPE_FRAMES = 6
+PROTOTYPE_FRAMES = 6  # of each cluster
 SKIPS_LISTED = 20
 MATRIX_CLASSES = 100
 
@@ -140,7 +140,7 @@ class Part:
         rows = np.flatnonzero((result.targets == truth) & (result.predictions == said))
         surest_first = -result.confidences[rows] if truth != said else result.confidences[rows]
         rows = rows[np.argsort(surest_first, kind="stable")]
-        rows = _one_of_each_group_first(rows, result.groups)
+        rows = one_of_each_group_first(rows, result.groups)
         return Panel(
             anchor=f"{self.anchor}-{truth}-{said}",
             truth=result.classes[truth],
@@ -211,6 +211,33 @@ def build_view(data: "ReportData") -> View:
     )
 
 
+def one_of_each_group_first(rows: Array, groups: Array) -> Array:
+    """Put one frame of every group before the second of any, each in the order it had.
+
+    Parameters
+    ----------
+    rows : array of int, shape (n,)
+        Frames, the most telling first.
+    groups : array of str
+        The group of every frame that `rows` can name.
+
+    Returns
+    -------
+    array of int, shape (n,)
+
+    Examples
+    --------
+    >>> one_of_each_group_first(np.array([0, 1, 2, 3]), np.array(["a", "a", "b", "b"])).tolist()
+    [0, 2, 1, 3]
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for group in groups[rows]:
+        turns.append(seen[group])
+        seen[group] += 1
+    return rows[np.argsort(turns, kind="stable")]
+
+
 def _wanted(parts: list[Part], prototypes: list[tuple[str, list["Prototype"]]]) -> Iterator[str]:
     """Mistakes first, then the first picture of every other place, then the second, and so on."""
     if parts:
@@ -223,15 +250,6 @@ def _wanted(parts: list[Part], prototypes: list[tuple[str, list["Prototype"]]]) 
 
 def _held_out_first(result: EvaluationResult) -> int:
     return {"test": 0, "validation": 1, "training": 3}.get(result.part, 2)
-
-
-def _one_of_each_group_first(rows: Array, groups: Array) -> Array:
-    seen: Counter[str] = Counter()
-    turns = []
-    for group in groups[rows]:
-        turns.append(seen[group])
-        seen[group] += 1
-    return rows[np.argsort(turns, kind="stable")]
 
 
 def _by_label(prototypes: Iterable["Prototype"]) -> list[tuple[str, list["Prototype"]]]:

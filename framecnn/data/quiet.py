@@ -1,0 +1,54 @@
+"""Keep decoders quiet: what Pillow and libtiff would warn of or print, their exceptions say as well."""
+
+import contextlib
+import ctypes
+import functools
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import _imaging
+
+__all__ = ["silence_libtiff", "without_warnings"]
+
+# Python prints what a library logs as an error when nobody asked for its log
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+_guard = threading.Lock()
+_n_decoding = 0
+_PILLOW: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Drop Pillow's warnings while any thread decodes; catch_warnings() is not safe in threads."""
+    global _n_decoding
+    filters: Any = warnings.filters
+    with _guard:
+        _n_decoding += 1
+        if _n_decoding == 1:
+            filters.insert(0, _PILLOW)
+    try:
+        yield
+    finally:
+        with _guard:
+            _n_decoding -= 1
+            if _n_decoding == 0 and _PILLOW in filters:
+                filters.remove(_PILLOW)
+
+
+@functools.cache
+def silence_libtiff() -> None:
+    """Drop what libtiff would print on damaged files; Pillow raises an exception as well.
+
+    Where libtiff is linked into Pillow without its symbols (some Windows builds) the messages stay.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libtiff = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(libtiff, name)
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler(None)
