@@ -52,22 +52,24 @@ class RowPlan(NamedTuple):
     ) -> "RowPlan":
         """Plan for frames x (n, h, w, c) and a window; `corner` is the border at the top and the left in pixels.
 
-        A chunk is about `rows` output rows, fewer where the buffer would not fit the cache, a multiple of `side`.
+        A chunk is about `rows` output rows, fewer where the buffer would not fit the cache, a multiple of `side`. A
+        single position takes no step, however long: the buffer need not reach for the next.
         """
         width, channels = x.shape[2:]
+        down, across = (step if size > 1 else 1 for step, size in zip(strides, output, strict=True))
         output_width = max(output[1], PIXELS)
         reach = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
-        row_width = max(corner[1] + width, (output_width - 1) * strides[1] + reach[1])
+        row_width = max(corner[1] + width, (output_width - 1) * across + reach[1])
         own = channels // groups
         whole_rows = dilation[1] == 1 and groups == 1  # then a row of the window is one contiguous stretch
         columns = [0] if whole_rows else [v * dilation[1] * channels for v in range(window[1])]
         taps = [u * dilation[0] * row_width * channels + column for u in range(window[0]) for column in columns]
         runs = np.array([[tap + group * own for tap in taps] for group in range(groups)], np.int64)
         fitting = BUFFER_BYTES // (row_width * channels * x.itemsize)
-        rows = max(min(rows, (fitting - reach[0]) // strides[0] + 1, output[0]) // side * side, side)
+        rows = max(min(rows, (fitting - reach[0]) // down + 1, output[0]) // side * side, side)
         run_length = window[1] * channels if whole_rows else own
-        buffer_rows = (rows - 1) * strides[0] + reach[0]
-        return cls(runs, run_length, window[1], row_width, output_width, rows, buffer_rows, *strides, *corner)
+        buffer_rows = (rows - 1) * down + reach[0]
+        return cls(runs, run_length, window[1], row_width, output_width, rows, buffer_rows, down, across, *corner)
 
 
 def pack_conv2d(weights: Array, groups: int = 1) -> Array:

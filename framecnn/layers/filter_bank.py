@@ -101,7 +101,7 @@ class FilterBankLayer(Layer):
     def forward(self, x: Array) -> Array:
         kernel, bias = self.params["kernel"], self.params["bias"]
         output = self._positions(x.shape[1:3])
-        return kernels.filter_bank(x, kernel, bias, self._steps(output), output, self.contrast, self.thresholds)
+        return kernels.filter_bank(x, kernel, bias, self.strides, output, self.contrast, self.thresholds)
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
         """Give the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
@@ -109,17 +109,12 @@ class FilterBankLayer(Layer):
         output = self._positions(x.shape[1:3])
         rows, columns = map(geometry.adaptive_cells, output, grid)
         return kernels.filter_bank_average(
-            x, kernel, bias, self._steps(output), output, self.contrast, self.thresholds, rows, columns
+            x, kernel, bias, self.strides, output, self.contrast, self.thresholds, rows, columns
         )
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         return rows * columns * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] * self.filters
-
-    def _steps(self, output: geometry.Pair) -> geometry.Pair:
-        """Strides as they are taken: a single position takes none, and no buffer need reach for the next."""
-        rows, columns = self.strides
-        return rows if output[0] > 1 else 1, columns if output[1] > 1 else 1
 
     def _positions(self, frame: geometry.Pair) -> geometry.Pair:
         return geometry.window_output(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")[0]
