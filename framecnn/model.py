@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.layers import InputLayer, Layer
 from framecnn.layers.base import REAL, check_batch_shape, check_count, check_real
-from framecnn.plan import plan
+from framecnn.plan import Plan, plan
 from framecnn.typing import Array, Shape
 
 __all__ = ["Sequential", "Summary", "SummaryRow"]
@@ -186,14 +187,17 @@ class Sequential:
         check_count(who, "batch_size", batch_size)
         check_batch_shape(who, x, self.input_shape)
         dtype = self._built_dtype()
-        passes = plan(self.layers, self.input_shape)
         y = np.empty((len(x), *self.output_shape), dtype)
         for start in range(0, len(x), batch_size):
             batch = check_real(who, x[start : start + batch_size])
-            y[start : start + batch_size] = passes.run(batch, dtype)
+            y[start : start + batch_size] = self._plan.run(batch, dtype)
         return y
 
     __call__ = predict
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return plan(self.layers, self.input_shape)
 
     def _built_dtype(self) -> np.dtype:
         """Give the dtype of a chain whose layers were built for each other; kernels rely on their shapes."""
@@ -218,7 +222,7 @@ class Sequential:
         for name, layer, shape, output in self._walk():
             n_params = sum(math.prod(spec.shape) for spec in layer.param_specs(shape).values())
             rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
-        memory = plan(self.layers, self.input_shape).activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
+        memory = self._plan.activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
         return Summary(tuple(rows), memory)
 
     def state_dict(self) -> dict[str, Array]:

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framecnn.kernels import ACTIVATIONS
+from framecnn.kernels.threads import ordered_map
 from framecnn.layers import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, Layer, PoolingLayer
+from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 
 __all__ = ["Pass", "Plan", "plan"]
 
 PART_BYTES = 16 * 1024 * 1024  # of activations: what is written stays in the last-level cache until it is read
+PART_WORK = 250_000_000  # multiply-adds that are worth a thread's trip through all passes
 
 
 class Pass(NamedTuple):
@@ -23,6 +26,7 @@ class Pass(NamedTuple):
     run: Callable[[Array], Array]
     input_shape: Shape
     output_shape: Shape
+    multiply_adds: int
 
     @property
     def values(self) -> int:
@@ -32,25 +36,28 @@ class Pass(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The passes of a network. Those over frames run on few frames at a time, those over rows on the whole batch."""
+    """The passes of a network. Those over frames run on parts of a batch, those over rows on the whole batch.
+
+    Where there are parts enough, every thread takes its own through all passes over frames, so that activations stay
+    in its cache and no thread waits for another between passes; else the threads share every pass. The bits are the
+    same.
+    """
 
     on_frames: tuple[Pass, ...]
     on_rows: tuple[Pass, ...]
 
-    def part(self, itemsize: int) -> int:
-        """Give how many frames go through the passes over frames at a time, for values of so many bytes."""
-        largest = max((step.values for step in self.on_frames), default=1)
-        return max(1, PART_BYTES // (largest * itemsize))
-
     def run(self, x: Array, dtype: np.dtype) -> Array:
         """Give the output (n, ...) of a batch (n, ...) of any real dtype, computed in `dtype`."""
-        part = self.part(dtype.itemsize)
-        parts = []
-        for start in range(0, max(len(x), 1), part):
-            batch = np.ascontiguousarray(x[start : start + part], dtype)
+
+        def through(frames: slice) -> Array:
+            batch = np.ascontiguousarray(x[frames], dtype)
             for step in self.on_frames:
                 batch = step.run(batch)
-            parts.append(batch)
+            return batch
+
+        part, at_once = self._parts(len(x), dtype.itemsize)
+        slices = [slice(start, start + part) for start in range(0, max(len(x), 1), part)]
+        parts = ordered_map(through, slices) if at_once > 1 else [through(frames) for frames in slices]
         batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
         for step in self.on_rows:
             batch = step.run(batch)
@@ -58,10 +65,19 @@ class Plan:
 
     def activation_bytes(self, batch_size: int, itemsize: int) -> int:
         """Give the bytes of activations that are alive at a time, in a batch of so many frames, without x itself."""
-        part = min(self.part(itemsize), batch_size)
-        on_frames = part * max((step.values for step in self.on_frames), default=0)
+        part, at_once = self._parts(batch_size, itemsize)
+        on_frames = min(part * at_once, batch_size) * max((step.values for step in self.on_frames), default=0)
         on_rows = batch_size * max((step.values for step in self.on_rows), default=0)
         return itemsize * (on_frames + on_rows)
+
+    def _parts(self, n: int, itemsize: int) -> tuple[int, int]:
+        """Give how many of n frames make a part, and how many parts are under way at a time."""
+        work, threads = n * sum(step.multiply_adds for step in self.on_frames), get_num_threads()
+        rounds = min(work // PART_WORK, n) // threads
+        if threads > 1 and rounds:
+            return -(-n // (rounds * threads)), threads
+        largest = max((step.values for step in self.on_frames), default=1)
+        return max(1, PART_BYTES // (largest * itemsize)), 1
 
 
 def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
@@ -106,10 +122,11 @@ def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
                 run, joined = partial(conv.forward_fused, **_pooling(pooling, conv.infer_shape(shape))), 2
             case [FilterBankLayer() as bank, PoolingLayer(mode="adaptive_average") as pooling, *_]:
                 run, joined = partial(bank.forward_average, grid=pooling.pool_size), 2
-        output = shape
+        output, work = shape, 0
         for layer in rest[:joined]:
+            work += layer.multiply_adds(output)
             output = layer.infer_shape(output)
-        passes.append(Pass(run, shape, output))
+        passes.append(Pass(run, shape, output, work))
         rest, shape = rest[joined:], output
     whole = next((number for number, step in enumerate(passes) if len(step.output_shape) < 3), len(passes))
     return Plan(tuple(passes[:whole]), tuple(passes[whole:]))

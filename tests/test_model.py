@@ -323,3 +323,17 @@ def test_the_number_of_threads_does_not_change_a_bit():
         results.append(model.predict(x))
     set_num_threads(before)
     assert all(same_bits(result, results[0]) for result in results)
+
+
+def test_whether_threads_share_passes_or_take_frames_is_not_seen_in_the_bits(monkeypatch):
+    model, before = network().build(), get_num_threads()
+    x = some_frames(13)
+    expected_bits = model.predict(x)
+    monkeypatch.setattr("framecnn.plan.PART_WORK", 1000)
+    try:
+        for threads in (1, 2, 5):
+            set_num_threads(threads)
+            assert same_bits(model.predict(x), expected_bits)
+            assert same_bits(model.predict(x, batch_size=4), expected_bits)
+    finally:
+        set_num_threads(before)

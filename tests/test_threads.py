@@ -232,3 +232,19 @@ def test_overlapping_guards_of_two_threads_do_not_undo_each_other(two_blas_threa
         seen.append(blas_threads())
     seen.append(blas_threads())
     assert seen == [{1}, {1}, {2}]
+
+
+def test_calls_from_inside_stay_in_their_thread_where_all_threads_are_busy(n_threads):
+    def thread_names(_):
+        return {threading.current_thread().name, *ordered_map(lambda _: threading.current_thread().name, range(20))}
+
+    assert {len(names) for names in ordered_map(thread_names, range(20))} == {1}
+    chunks = ordered_map(chunks_of_a_run, range(20))
+    assert chunks == [[(0, 1000)]] * 20
+
+
+def chunks_of_a_run(_):
+    """The chunks that `run` makes of a thousand items of much work each."""
+    seen = []
+    run(lambda output, start, stop: seen.append((start, stop)), 1000, 1e9, np.zeros(0))
+    return seen

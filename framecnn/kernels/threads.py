@@ -27,6 +27,15 @@ Result = TypeVar("Result")
 
 
 _lock = threading.RLock()
+
+
+class _Here(threading.local):
+    """What a thread knows of itself: whether it works on one of enough items to keep every thread busy."""
+
+    busy = False
+
+
+_here = _Here()
 _executor: tuple[int, ThreadPoolExecutor] | None = None
 """For how many threads it was made, and the pool of all but the calling one."""
 _blas_users = 0
@@ -54,7 +63,8 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Call `function` on every item with all threads; give the results in the order of the items.
 
-    An exception of `function` is raised here, once the items that were begun have ended; no other is begun.
+    An exception of `function` is raised here, once the items that were begun have ended; no other is begun. Where the
+    items keep all threads busy, a call from inside `function` stays in its thread.
 
     Parameters
     ----------
@@ -75,16 +85,20 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     results: list[Any] = [None] * len(todo)
     numbers = iter(range(len(todo)))  # next() on it is atomic: every number is handed out once
 
+    n_threads = get_num_threads()
+
     def work() -> None:
+        before, _here.busy = _here.busy, _here.busy or len(todo) >= n_threads
         try:
             for number in numbers:
                 results[number] = function(todo[number])
         except BaseException:
             deque(numbers, maxlen=0)  # after an error nobody begins another item
             raise
+        finally:
+            _here.busy = before
 
-    n_threads = get_num_threads()
-    helpers = min(n_threads, len(todo)) - 1
+    helpers = 0 if _here.busy else min(n_threads, len(todo)) - 1
     futures = [_pool(n_threads).submit(work) for _ in range(helpers)]
     try:
         work()
@@ -114,6 +128,8 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
         two compiled kernels runs.
     """
     grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
+    if _here.busy:
+        grain = max(n_items, 1)
     fixed = [_read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
     ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
 
