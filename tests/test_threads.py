@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from framecnn import get_num_threads, set_num_threads
+from framecnn.kernels import threads
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
 
 SOON = 30  # seconds that nothing here ever needs: a deadlock fails instead of hanging
@@ -149,6 +151,7 @@ FORK = """
 import os, signal, threading
 import numpy as np
 from framecnn import DenseLayer, set_num_threads
+from framecnn.kernels import threads
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 
 set_num_threads(3)
@@ -248,3 +251,15 @@ def chunks_of_a_run(_):
     seen = []
     run(lambda output, start, stop: seen.append((start, stop)), 1000, 1e9, np.zeros(0))
     return seen
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux says where threads may run")
+def test_helpers_are_kept_off_the_cpu_of_their_caller(n_threads):
+    everywhere = os.sched_getaffinity(0)
+    for _ in range(2):  # the first call starts the helpers
+        ordered_map(lambda _: time.sleep(0.01), range(20))
+    pool = threads._pool_of(n_threads)
+    assert len(pool.members) == (n_threads - 1 if n_threads > 1 else 0)
+    for member in pool.members:
+        assert os.sched_getaffinity(member) == (everywhere - {pool.callers_cpu} or everywhere)
+    assert os.sched_getaffinity(0) == everywhere

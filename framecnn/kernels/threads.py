@@ -1,15 +1,17 @@
-"""The one thread pool: fixed chunks, kernels that release the GIL, results in fixed order.
+"""The one thread pool: kernels that release the GIL run over chunks of items, results come in fixed order.
 
-Chunks never depend on the number of threads, so neither do the bits of a result. The calling thread works too, so a
-call from inside a chunk, from many Python threads or from a forked child can never wait for itself.
+What an item gives does not depend on the chunk it is part of, so the bits of a result do not depend on the number of
+threads. The calling thread works too, so a call from inside a chunk, from many Python threads or from a forked child
+can never wait for itself.
 """
 
+import ctypes
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,28 +38,62 @@ class _Here(threading.local):
 
 
 _here = _Here()
-_executor: tuple[int, ThreadPoolExecutor] | None = None
-"""For how many threads it was made, and the pool of all but the calling one."""
+_pool: "_Pool | None" = None
 _blas_users = 0
 _blas_before: list[tuple[Any, int]] = []
 
 
 def _after_fork() -> None:
     """A child of fork inherits neither threads nor the holders of locks."""
-    global _lock, _executor
-    _lock, _executor = threading.RLock(), None
+    global _lock, _pool
+    _lock, _pool = threading.RLock(), None
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _pool(n_threads: int) -> ThreadPoolExecutor:
-    global _executor
+class _Pool:
+    """All threads but the calling one."""
+
+    def __init__(self, n_threads: int):
+        self.n_threads = n_threads
+        self.executor = ThreadPoolExecutor(max(1, n_threads - 1), "framecnn", self._join)
+        self.members: list[int] = []
+        self.callers_cpu: int | None = None
+
+    def _join(self) -> None:
+        self.members.append(threading.get_native_id())
+        self.callers_cpu = None
+
+    def submit(self, work: Callable[[], None], times: int) -> list[Future[None]]:
+        if _current_cpu is not None and self.callers_cpu != (cpu := _current_cpu()):
+            self.callers_cpu = cpu
+            self._leave(cpu)
+        return [self.executor.submit(work) for _ in range(times)]
+
+    def _leave(self, cpu: int) -> None:
+        """Keep the members off the caller's CPU.
+
+        Linux wakes a thread where it ran last, even if the caller is there now; where CPUs share no cache, as in some
+        virtual machines, nobody moves it for milliseconds and two threads take as long as one (measured).
+        """
+        others = os.sched_getaffinity(0) - {cpu}
+        for member in self.members:
+            if others and member != threading.get_native_id():
+                with suppress(OSError):
+                    os.sched_setaffinity(member, others)
+
+
+_current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+
+
+def _pool_of(n_threads: int) -> _Pool:
+    global _pool
     with _lock:
-        if _executor is None or _executor[0] != n_threads:
-            _executor = n_threads, ThreadPoolExecutor(max(1, n_threads - 1), thread_name_prefix="framecnn")
-        return _executor[1]
+        if _pool is None or _pool.n_threads != n_threads:
+            _pool = _Pool(n_threads)
+        return _pool
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -99,7 +135,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
             _here.busy = before
 
     helpers = 0 if _here.busy else min(n_threads, len(todo)) - 1
-    futures = [_pool(n_threads).submit(work) for _ in range(helpers)]
+    futures = _pool_of(n_threads).submit(work, helpers) if helpers else []
     try:
         work()
     finally:
