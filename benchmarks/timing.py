@@ -19,6 +19,9 @@ __all__ = ["TOLERANCE", "YARDSTICK", "Comparison", "Timing", "compare", "interle
 PAUSE = 0.05
 """Seconds before each turn."""
 
+LISTEN, MOST_PATIENCE = 0.01, 1.0
+"""Seconds that must pass in silence after the pause, and seconds to wait for that at most."""
+
 TURN = 0.02
 """A turn is as many calls as fit into this, in seconds, and at least one; it counts as their mean."""
 
@@ -143,8 +146,19 @@ def interleave(runs, rounds, pause=PAUSE):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(pause)
+            wait_for_silence()
             seconds[name].append(turn(runs[name]))
     return seconds
+
+
+def wait_for_silence():
+    """Wait until the threads of the last contestant spin no more: OpenBLAS's do for 100 ms, ONNX Runtime's for 60."""
+    patience = time.perf_counter() + MOST_PATIENCE
+    while time.perf_counter() < patience:
+        before = time.process_time()
+        time.sleep(LISTEN)
+        if time.process_time() - before < LISTEN / 10:
+            return
 
 
 def turn(run):
