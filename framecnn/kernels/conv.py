@@ -128,45 +128,58 @@ def load_rows(buffer, x, n, first_row, left):
 
 
 @kernel
+def convolve_row(y, target, own, buffer, row, tile, line, weights, bias, runs, plan, epilogue, width, filters, part):
+    """y[target:], flat, = a row of `width` pixels of a block of filters, of which `own` count, `filters` apart.
+
+    From buffer (rows, row_width, c) from `row` on; weights (blocks, K, block), bias (blocks, block), block number part.
+    """
+    channels, side = buffer.shape[2], epilogue.side
+    _, products, block = weights.shape
+    across, down = plan.stride_w * channels, plan.stride_h * plan.row_width * channels
+    slope = tile.dtype.type(epilogue.slope)
+    step = PIXELS // side
+    for j in range(0, width, step):
+        at = min(j, max(width - step, 0))
+        for r in range(side):
+            activated_block(
+                tile, r * PIXELS * block, block, buffer, (row + r) * down + at * side * across, across,
+                runs, plan.run_length,
+                weights, part * products * block, bias, part * block, epilogue.activation, slope,
+            )  # fmt: skip
+        for p in range(min(width - at, step)):
+            to, place = target + (at + p) * filters, p * side * block
+            if own >= block:
+                pool_window(y, to, tile, place, PIXELS * block, block, epilogue.pooling)
+            else:
+                pool_window(line, 0, tile, place, PIXELS * block, block, epilogue.pooling)
+                copy(y, to, line, 0, own)
+
+
+@kernel
 def conv2d_forward(y, x, weights, bias, plan, epilogue, start, stop):
     """y (n, oh, ow, f) from x (n, h, w, c), weights (groups, blocks, K, block), bias (groups, blocks, block).
 
     Items are blocks of plan.rows rows, before pooling.
     """
     height, width, filters = y.shape[1], y.shape[2], y.shape[3]
-    channels, side = x.shape[3], epilogue.side
+    side = epilogue.side
     groups, blocks, products, block = weights.shape
-    down, across = plan.stride_h * plan.row_width * channels, plan.stride_w * channels
     rows = plan.rows // side
     row_blocks = (height + rows - 1) // rows
-    buffer = np.zeros((plan.buffer_rows, plan.row_width, channels), x.dtype)
+    buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
     tile = np.empty(side * PIXELS * block, x.dtype)
     line = np.empty(block, x.dtype)
     pixels = y.reshape(-1)
-    slope = x.dtype.type(epilogue.slope)
+    packed, packed_bias = weights.reshape(-1, products, block), bias.reshape(-1, block)
     own = filters // groups
     for item in range(start, stop):
         n, first = item // row_blocks, item % row_blocks * rows
         load_rows(buffer, x, n, first * side * plan.stride_h - plan.top, plan.left)
-        for g in range(groups):
-            runs = plan.runs[g]
-            for b in range(blocks):
-                part = g * blocks + b
-                for i in range(min(rows, height - first)):
-                    for j in range(0, width, PIXELS // side):
-                        at = min(j, max(width - PIXELS // side, 0))
-                        for r in range(side):
-                            activated_block(
-                                tile, r * PIXELS * block, block,
-                                buffer, (i * side + r) * down + at * side * across, across,
-                                runs, plan.run_length,
-                                weights, part * products * block, bias, part * block, epilogue.activation, slope,
-                            )  # fmt: skip
-                        target = ((n * height + first + i) * width + at) * filters + g * own + b * block
-                        for p in range(min(width - at, PIXELS // side)):
-                            to, place = target + p * filters, p * side * block
-                            if own - b * block >= block:
-                                pool_window(pixels, to, tile, place, PIXELS * block, block, epilogue.pooling)
-                            else:
-                                pool_window(line, 0, tile, place, PIXELS * block, block, epilogue.pooling)
-                                copy(pixels, to, line, 0, own - b * block)
+        for part in range(groups * blocks):
+            g, b = part // blocks, part % blocks
+            for i in range(min(rows, height - first)):
+                target = (n * height + first + i) * width * filters + g * own + b * block
+                convolve_row(
+                    pixels, target, own - b * block, buffer, i * side, tile, line,
+                    packed, packed_bias, plan.runs[g], plan, epilogue, width, filters, part,
+                )  # fmt: skip
