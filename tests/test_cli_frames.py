@@ -36,7 +36,7 @@ def movie(tmp_path):
 def test_movies_become_folders_of_frames(movie, tmp_path, capsys):
     out = tmp_path / "frames"
     assert run(movie, "-o", out) == 0
-    assert capsys.readouterr() == (f"orion: 3 frames of 2 shots; 3.0 s\n3 frames in {out}\n", "")
+    assert capsys.readouterr() == (f"orion: 3 frames of 2 shots; 3.0 s\n3 frames written to {out}\n", "")
     assert rows(out) == [
         ("orion/orion_0000.000s.jpg", "orion_shot000"),
         ("orion/orion_0001.000s.jpg", "orion_shot000"),

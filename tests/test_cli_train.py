@@ -286,6 +286,19 @@ def test_what_cannot_be_is_one_line_before_work_starts(films, out, monkeypatch, 
     assert fingerprint(films.parent) == before
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "report.html", "manifest.csv"])
+def test_files_that_no_run_wrote_are_left_alone_and_those_of_a_run_replaced(films, out, name):
+    mine = out.with_name(name)
+    mine.write_text("my notes")
+    assert refused("train", films, "-o", out) == (
+        f"{mine}: expected no file or one that framecnn wrote, got another; move it or choose another place"
+    )
+    assert mine.read_text() == "my notes"
+    mine.write_text("")
+    for _ in range(2):
+        assert framecnn("train", films, "-o", out).code == 0
+
+
 def test_a_place_that_cannot_be_written_to_is_refused_before_work_starts(films, out, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # a superuser may write everywhere
     assert "is read-only; choose another" in refused("train", films, "-o", out)

@@ -80,4 +80,4 @@ def frames(
         )
     for report in reports:
         console.say(report.describe())
-    console.say(f"{sum(report.n_frames for report in reports)} frames in {out}")
+    console.say(f"{sum(report.n_frames for report in reports)} frames written to {out}")

@@ -19,7 +19,16 @@ from framecnn.errors import DataError, MissingExtraError
 from framecnn.evaluation import EvaluationResult
 from framecnn.typing import Array
 
-__all__ = ["PARTS", "Job", "Run", "check_outputs", "describe_choice", "write_everything", "write_json"]
+__all__ = [
+    "PARTS",
+    "Job",
+    "Run",
+    "check_outputs",
+    "check_replaced",
+    "describe_choice",
+    "write_everything",
+    "write_json",
+]
 
 PARTS = ("training", "validation", "test")
 
@@ -99,6 +108,21 @@ def check_outputs(paths: Sequence[Path | None], folder: Path) -> None:
             )
         if not os.access(parent, os.W_OK):
             raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is read-only; choose another")
+
+
+def check_replaced(job: Job) -> None:
+    """Refuse to write over files that no earlier run wrote; a DataError names the first of them."""
+    marks = {job.out: b'"framecnn"', job.report: b"framecnn</title>", job.manifest: b"path,label,group,status,"}
+    for path, mark in marks.items():
+        if path.is_file() and (beginning := _beginning(path)) and mark not in beginning:
+            raise DataError(
+                f"{path}: expected no file or one that framecnn wrote, got another; move it or choose another place"
+            )
+
+
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4096)
 
 
 def write_everything(run: Run) -> dict[Path, str]:

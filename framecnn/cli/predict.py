@@ -17,6 +17,7 @@ from framecnn.cli.models import load_classifier
 from framecnn.cli.options import Model
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.folder import spreadsheet_cell
+from framecnn.data.groups import GROUPS_FILE
 from framecnn.errors import DataError
 
 __all__ = ["predict"]
@@ -49,12 +50,12 @@ def predict(
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files named, and those below the folders named, hidden ones apart, in the order of their names."""
+    """Yield the files named, and those below the folders named, by name; hidden files and tables are no pictures."""
     for path in paths:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
-                yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+                yield from (Path(folder, name) for name in sorted(names) if name[0] != "." and name != GROUPS_FILE)
         elif os.path.lexists(path):
             yield path
         else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.cli import console
-from framecnn.cli.outputs import PARTS, Job, Run, check_outputs, describe_choice, write_everything
+from framecnn.cli.outputs import PARTS, Job, Run, check_outputs, check_replaced, describe_choice, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult, counted, evaluate
@@ -115,6 +115,7 @@ def train_folder(job: Job) -> list[EvaluationResult]:
     from framecnn.kernels.jit import n_compiled
 
     check_outputs([job.out, job.report, job.json, job.manifest], job.folder)
+    check_replaced(job)
     stages = Stages()
     folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
     if not n_compiled():
