@@ -72,24 +72,25 @@ class Plan:
 
     def _parts(self, n: int, itemsize: int) -> tuple[int, int]:
         """Give how many of n frames make a part, and how many parts are under way at a time."""
+        largest = max((step.values for step in self.on_frames), default=1)
+        fitting = max(1, PART_BYTES // (largest * itemsize))
         work, threads = n * sum(step.multiply_adds for step in self.on_frames), get_num_threads()
         rounds = min(work // PART_WORK, n) // threads
         if threads > 1 and rounds:
-            return -(-n // (rounds * threads)), threads
-        largest = max((step.values for step in self.on_frames), default=1)
-        return max(1, PART_BYTES // (largest * itemsize)), 1
+            return min(-(-n // (rounds * threads)), fitting), threads
+        return fitting, 1
 
 
 def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     """Give the passes of a network, longest match first.
 
-    ======================================================  =========================================
+    ======================================================  =================================================
     layers                                                  one pass
-    ======================================================  =========================================
-    convolution, [relu or leaky_relu], [any pooling]        never writes the map that is pooled
+    ======================================================  =================================================
+    convolution, [relu or leaky_relu], [any pooling]        writes no more than a strip of the map that is pooled
     dense, relu or leaky_relu                               activates the sums while in registers
     filter bank, adaptive average pooling                   never writes the map of responses
-    ======================================================  =========================================
+    ======================================================  =================================================
 
     Parameters
     ----------

@@ -146,9 +146,15 @@ def _check_sizes(network: Sequential) -> None:
     """Refuse layers so wide that a frame would not fit into memory: a few bytes of settings can ask for any border."""
     shape = network.input_shape
     for layer in network.layers:
-        shape = layer.infer_shape(shape)
-        if math.prod(shape) > LARGEST_MAP:
-            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {shape}")
+        padding = getattr(layer, "padding", None)
+        sides = padding if isinstance(padding, tuple) else ()
+        bordered = [length + before + after for length, (before, after) in zip(shape, sides, strict=False)]
+        output = layer.infer_shape(shape)
+        if math.prod(output) > LARGEST_MAP:
+            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {output}")
+        if sides and math.prod(bordered) * shape[-1] > LARGEST_MAP:
+            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {bordered}")
+        shape = output
 
 
 def _numbers(value: Any) -> Iterator[float]:

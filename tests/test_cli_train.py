@@ -176,7 +176,7 @@ def test_a_run_that_loses_too_many_frames_stops(films, out, monkeypatch):
 
 
 def test_without_jinja2_the_model_is_there_and_how_to_get_the_page_is_said(films, out, monkeypatch):
-    out.with_name("report.html").write_text("an older page")
+    out.with_name("report.html").write_text("<title>an older page – framecnn</title>")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0

@@ -52,6 +52,10 @@ BANK = {"layer": "FilterBankLayer", "filters": 10**9, "kernel_size": [3, 3], "st
 @pytest.mark.parametrize(
     ("chain", "message"),
     [
+        (
+            layers(conv(kernel_size=[2, 2], dilation_rate=[2**20] * 2, padding=[[2**19, 2**19]] * 2)),
+            "values a frame, got [1048584, 1048584]",
+        ),
         (layers(conv(filters=10**9)), "expected at most 268,435,456 values a frame, got (8, 8, 1000000000)"),
         (layers(BANK | {"thresholds": [0.5]}), "expected at most 268,435,456 values a frame"),
         (layers({"layer": "FlatteningLayer"}, {**DenseLayer(10**9).config}), "values a frame, got (1000000000,)"),

@@ -1,10 +1,14 @@
 """The fast kernels against their definitions in kernels/reference.py."""
 
 import copy
+import ctypes
+import mmap
 import os
 import subprocess
 import sys
+from unittest import mock
 
+import numba
 import numpy as np
 import pytest
 from agreement import expected, frames, rounding, same_bits
@@ -13,7 +17,9 @@ from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
-from framecnn.kernels import PackedDense, activate, dense, pool2d, reference
+from framecnn.kernels import PackedDense, activate, convolution, dense, pool2d, reference
+from framecnn.kernels.microkernel import filter_block
+from framecnn.kernels.tiles import pool_window
 from framecnn.plan import plan
 
 thorough = settings(deadline=None, max_examples=150)
@@ -187,30 +193,65 @@ poolings = st.one_of(
 activations = st.sampled_from([ActivationLayer("relu"), ActivationLayer("leaky_relu", negative_slope=-0.5)])
 
 
-@settings(deadline=None, max_examples=300)
+def direct(groups, own, window, strides, dilation, padding):
+    """A direct convolution of any kind."""
+    settings_of_it = {"kernel_size": window, "strides": strides, "dilation_rate": dilation, "padding": padding}
+    return ConvLayer(groups * own, groups=groups, algorithm="direct", **settings_of_it)
+
+
+convolutions = st.one_of(
+    st.builds(direct, few, st.integers(1, 18), pairs, pairs, pairs, paddings),
+    st.builds(
+        lambda filters, padding, algorithm: ConvLayer(filters, kernel_size=3, padding=padding, algorithm=algorithm),
+        st.integers(1, 40),
+        paddings,
+        st.sampled_from(["winograd2", "winograd4"]),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=400)
 @given(
-    st.sampled_from(["direct", "winograd2", "winograd4"]),
+    convolutions,
     shapes,
-    paddings,
-    st.integers(1, 40),
     st.none() | activations,
     st.none() | poolings,
     st.sampled_from([0, 1, 3]),
     dtypes,
+    st.booleans(),
 )
-def test_what_runs_in_one_pass_gives_the_bits_of_the_layers(
-    algorithm, shape, padding, filters, activation, pooling, n, dtype
-):
-    conv = ConvLayer(filters, kernel_size=3, padding=padding, algorithm=algorithm)
+def test_what_runs_in_one_pass_gives_the_bits_of_the_layers(conv, shape, activation, pooling, n, dtype, thin):
+    shape = (*shape[:2], shape[2] * conv.groups)
     layers = [conv, *[copy.copy(layer) for layer in (activation, pooling) if layer is not None]]
     for layer in layers:
         shape = build(layer, shape, dtype, False).output_shape
-    (step,) = plan(layers, layers[0].input_shape).on_frames
     x = frames(conv, n)
-    y = step.run(x)
+    with mock.patch.multiple(convolution, STRIP_BYTES=1 if thin else 2**19, STRIP_REACH=0 if thin else 8):
+        (step,) = plan(layers, conv.input_shape).on_frames
+        y = step.run(x)
     for layer in layers:
         x = layer(x)
     assert same_bits(y, x)
+
+
+def test_frames_of_many_tiles_are_within_the_bound_of_winograd():
+    layer = build(ConvLayer(17, kernel_size=3, algorithm="winograd4"), (90, 91, 5), np.float32, False)
+    x = frames(layer, 2)
+    assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
+
+
+@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="only POSIX protects pages")
+def test_nothing_is_read_beyond_a_block_that_is_not_pooled():
+    block, page = filter_block(np.float32), mmap.PAGESIZE
+    pages = mmap.mmap(-1, 2 * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + page), page, 0) == 0  # reading there ends Python
+    last = np.frombuffer(pages, np.float32, block, page - 4 * block)
+    last[:] = np.arange(block)
+    y = np.zeros(block, np.float32)
+    move = numba.njit(lambda y, x, steps: pool_window(y, 0, x, 0, steps, steps, 0))
+    move(y, last, 1000)
+    np.testing.assert_array_equal(y, last)
 
 
 @thorough

@@ -22,6 +22,7 @@ from framecnn import (
     get_num_threads,
     set_num_threads,
 )
+from framecnn.plan import PART_BYTES, plan
 
 SHAPE = (20, 24, 3)
 
@@ -92,6 +93,27 @@ def test_the_printed_summary_is_a_table_with_a_line_a_layer():
     assert len({len(line) for line in lines[:-1]}) == 1
     assert lines[-2].split()[0] == "total"
     assert lines[-1] == "activations of a prediction: 0.4 MiB"
+
+
+def test_what_is_derived_from_parameters_is_neither_pickled_nor_stale():
+    model = network().build()
+    size = len(pickle.dumps(model))
+    before = model.predict(some_frames(2))
+    assert len(pickle.dumps(model)) < size + 10_000
+    assert same_bits(pickle.loads(pickle.dumps(model)).predict(some_frames(2)), before)
+    conv = model.layers[model.names.index("conv_1")]
+    with pytest.raises(ShapeError, match=r"ConvLayer: expected all of the parameters .* got 'bias' deleted"):
+        del conv.params["bias"]
+    assert same_bits(model.predict(some_frames(2)), before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16])
+def test_parts_of_a_large_batch_are_bounded(threads):
+    layers = [InputLayer((240, 360, 3)), DownsamplingLayer(8), ConvLayer(8, kernel_size=3)]
+    before = get_num_threads()
+    set_num_threads(threads)
+    assert plan(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
+    set_num_threads(before)
 
 
 def test_a_prediction_takes_the_memory_that_the_summary_says():

@@ -3,7 +3,7 @@
 from framecnn.kernels.convolution import ALGORITHMS, PackedConv, choose_algorithm, conv2d
 from framecnn.kernels.dense import PackedDense, dense
 from framecnn.kernels.epilogue import ACTIVATIONS
-from framecnn.kernels.filter_bank import filter_bank, filter_bank_average
+from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_average
 from framecnn.kernels.pointwise import FUNCTIONS, activate
 from framecnn.kernels.pool import pool2d
 
@@ -11,6 +11,7 @@ __all__ = [
     "ACTIVATIONS",
     "ALGORITHMS",
     "FUNCTIONS",
+    "PackedBank",
     "PackedConv",
     "PackedDense",
     "activate",

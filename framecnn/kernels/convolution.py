@@ -1,4 +1,4 @@
-"""Convolution with what follows it: the choice of an algorithm, and passes that never write the map to be pooled."""
+"""Convolution with what follows it: the choice of an algorithm, and passes that write no whole map to be pooled."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from framecnn.typing import Array
 __all__ = ["ALGORITHMS", "PackedConv", "choose_algorithm", "conv2d"]
 
 ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}
-STRIP_BYTES = 512 * 1024
+STRIP_BYTES, STRIP_REACH = 512 * 1024, 8  # of a map, and at least so many times the rows that strips share
 Pair = tuple[int, int]
 
 
@@ -88,10 +88,11 @@ def conv2d(
         return _convolve(x, packed, corner, output, Epilogue.of(activation, slope, mode))
     (starts, stops, step), columns = windows
     y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
-    row_bytes = output[1] * packed.filters * x.itemsize * -(-output[0] // len(starts))
-    height = max(1, STRIP_BYTES // row_bytes)
-    epilogue = Epilogue.of(activation, slope)
     aligned = max(packed.algorithm, 1)
+    shared = int((stops - starts).max()) + aligned  # rows that strips may have to compute twice
+    fitting = STRIP_BYTES // (output[1] * packed.filters * x.itemsize)
+    height = max(1, max(fitting, STRIP_REACH * shared) * len(starts) // output[0])
+    epilogue = Epilogue.of(activation, slope)
 
     def pool_strip(strip: tuple[int, int]) -> None:
         n, first = strip

@@ -4,6 +4,8 @@ The kernel is centred when it is packed: ``sum (x - mean) w = sum x (w - mean(w)
 needed. With average pooling the map of responses, thousands of channels wide, is never written.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from framecnn.geometry import Windows
@@ -13,30 +15,51 @@ from framecnn.kernels.microkernel import PIXELS, multiply_block
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["filter_bank", "filter_bank_average"]
+__all__ = ["PackedBank", "filter_bank", "filter_bank_average"]
 
 Pair = tuple[int, int]
-FULL_FRAMES = 8  # from so many frames on, a chunk is a whole frame and no row is computed for two cells
+
+
+class PackedBank(NamedTuple):
+    """Filters, centred and in the order in which the kernel reads them, and zeros that stand for a bias."""
+
+    weights: Array
+    silent: Array
+    window: Pair
+
+    @classmethod
+    def of(cls, kernel: Array) -> "PackedBank":
+        """Centre and pack a kernel (kh, kw, c, f)."""
+        exact = kernel.astype(np.float64)
+        weights = pack_conv2d((exact - exact.mean(axis=(0, 1, 2))).astype(kernel.dtype))
+        return cls(weights, np.zeros_like(weights[:, :, 0]), (kernel.shape[0], kernel.shape[1]))
 
 
 def filter_bank(
-    x: Array, weights: Array, bias: Array, strides: Pair, output: Pair, contrast: float, thresholds: tuple[float, ...]
+    x: Array,
+    packed: PackedBank,
+    bias: Array,
+    strides: Pair,
+    output: Pair,
+    contrast: float,
+    thresholds: tuple[float, ...],
 ) -> Array:
     """Give every response; :func:`framecnn.kernels.reference.filter_bank` is the definition.
 
-    Shapes: x (n, h, w, c), weights (kh, kw, c, f), bias (f,), result (n, oh, ow, thresholds * f).
+    Shapes: x (n, h, w, c), bias (f,), result (n, oh, ow, thresholds * f).
     """
-    plan = RowPlan.of(x, weights.shape[:2], output, strides)
+    weights, silent, window = packed
+    plan = RowPlan.of(x, window, output, strides)
     levels = np.array(thresholds, x.dtype)
     y = np.empty((len(x), *output, len(levels) * len(bias)), x.dtype)
     work = output[1] * weights.size
-    run(filter_bank_forward, len(x) * output[0], work, y, x, *_pack(weights), bias, levels, plan, contrast)
+    run(filter_bank_forward, len(x) * output[0], work, y, x, weights, silent, bias, levels, plan, contrast)
     return y
 
 
 def filter_bank_average(
     x: Array,
-    weights: Array,
+    packed: PackedBank,
     bias: Array,
     strides: Pair,
     output: Pair,
@@ -50,23 +73,17 @@ def filter_bank_average(
     Shapes: as :func:`filter_bank`; rows and columns are those of the cells, as
     :func:`framecnn.geometry.adaptive_cells` gives them; result (n, cells down, cells across, thresholds * f).
     """
-    plan = RowPlan.of(x, weights.shape[:2], output, strides)
+    weights, silent, window = packed
+    plan = RowPlan.of(x, window, output, strides)
     levels = np.array(thresholds, x.dtype)
     cells = len(rows[0])
     y = np.zeros((len(x), cells, len(columns[0]), len(levels) * len(bias)), x.dtype)
     work = output[0] * output[1] * weights.size / cells
     run(
-        filter_bank_average_forward, len(x) * cells, work if len(x) < FULL_FRAMES else work / cells,
-        y, x, *_pack(weights), bias, levels, plan, contrast, rows, columns,
+        filter_bank_average_forward, len(x) * cells, work,
+        y, x, weights, silent, bias, levels, plan, contrast, rows, columns,
     )  # fmt: skip
     return y
-
-
-def _pack(weights: Array) -> tuple[Array, Array]:
-    """Centre every filter and pack the kernel (kh, kw, c, f); give also the zeros that stand for its bias."""
-    exact = weights.astype(np.float64)
-    packed = pack_conv2d((exact - exact.mean(axis=(0, 1, 2))).astype(weights.dtype), 1)
-    return packed, np.zeros_like(packed[:, :, 0])
 
 
 @kernel

@@ -135,7 +135,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
             _here.busy = before
 
     helpers = 0 if _here.busy else min(n_threads, len(todo)) - 1
-    futures = _pool_of(n_threads).submit(work, helpers) if helpers else []
+    futures = _pool_of(n_threads).submit(work, helpers) if helpers > 0 else []
     try:
         work()
     finally:
@@ -147,7 +147,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
 
 
 def run(function: Callable[..., None], n_items: int, work_per_item: float, output: Array, *inputs: Any) -> None:
-    """Call ``function(output, *inputs, start, stop)`` over fixed chunks of ``range(n_items)``, with all threads.
+    """Call ``function(output, *inputs, start, stop)`` over chunks of ``range(n_items)``, with all threads.
 
     Parameters
     ----------

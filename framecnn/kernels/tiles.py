@@ -65,7 +65,8 @@ def _transform_output(emit: Emitter, side: int, values: Sequence[Any]) -> list[A
 def pool_window(typing, y, y_at, x, x_at, row_step, column_step, mode):
     """Set a block of y to that of x (mode 0), or to the largest (1) or the mean (2) of the 2 x 2 blocks at x.
 
-    ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, u and v below 2, f below filter_block.
+    ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, u and v below 2, f below filter_block. In mode 0
+    nothing but the first block is read.
     """
     check_arrays("pool_window", y, x)
     i = types.intp
@@ -73,7 +74,9 @@ def pool_window(typing, y, y_at, x, x_at, row_step, column_step, mode):
     def generate(context, builder, signature, arguments):
         emit = Emitter(context, builder, signature.args[0])
         y, x = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 2))
-        row, column, mode = arguments[4:]
+        mode = arguments[6]
+        is_none = builder.icmp_signed("==", mode, INT64(0))
+        row, column = (builder.select(is_none, INT64(0), step) for step in arguments[4:6])
         is_max, is_mean = (builder.icmp_signed("==", mode, INT64(code)) for code in (1, 2))
         for vector in range(VECTORS):
             window = [emit.load(emit.at(x, (row, u), (column, v)), vector) for u in range(2) for v in range(2)]

@@ -118,13 +118,13 @@ class Emitter:
         return apply
 
     def largest(self, values: Sequence[Any]) -> Any:
-        """Give the largest of four: NaN wins, and of equals the first."""
+        """Give the largest: a NaN wins, the last of them, and of equals the first."""
         b = self.builder
         best = values[0]
         for value in values[1:]:
-            best = b.select(b.fcmp_ordered(">", value, best), value, best)
-        is_nan = b.or_(*(b.fcmp_unordered("uno", *pair) for pair in (values[:2], values[2:])))
-        return b.select(is_nan, self.constant(float("nan")), best)
+            wins = b.or_(b.fcmp_ordered(">", value, best), b.fcmp_unordered("uno", value, value))
+            best = b.select(wins, value, best)
+        return best
 
 
 @intrinsic

@@ -53,6 +53,13 @@ class Params(UserDict[str, Array]):
         for name in specs:
             self[name] = values[name]
 
+    def __delitem__(self, name: str) -> None:
+        raise ShapeError(f"{self._who}: expected all of the parameters {sorted(self._specs)}, got {name!r} deleted")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is derived: kernels are packed for the vectors of this CPU."""
+        return self.__dict__ | {"_derived": {}}
+
     def derived(self, name: str, compute: Callable[[], Result]) -> Result:
         """Give what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
         derived = self._derived

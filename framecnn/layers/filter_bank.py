@@ -99,22 +99,25 @@ class FilterBankLayer(Layer):
         return {"kernel": Param(kernel, "glorot_uniform"), "bias": Param((self.filters,), "zeros")}
 
     def forward(self, x: Array) -> Array:
-        kernel, bias = self.params["kernel"], self.params["bias"]
         output = self._positions(x.shape[1:3])
-        return kernels.filter_bank(x, kernel, bias, self.strides, output, self.contrast, self.thresholds)
+        return kernels.filter_bank(
+            x, self._packed(), self.params["bias"], self.strides, output, self.contrast, self.thresholds
+        )
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
         """Give the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
-        kernel, bias = self.params["kernel"], self.params["bias"]
         output = self._positions(x.shape[1:3])
         rows, columns = map(geometry.adaptive_cells, output, grid)
         return kernels.filter_bank_average(
-            x, kernel, bias, self.strides, output, self.contrast, self.thresholds, rows, columns
+            x, self._packed(), self.params["bias"], self.strides, output, self.contrast, self.thresholds, rows, columns
         )
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         return rows * columns * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] * self.filters
+
+    def _packed(self) -> kernels.PackedBank:
+        return self.params.derived("packed", lambda: kernels.PackedBank.of(self.params["kernel"]))
 
     def _positions(self, frame: geometry.Pair) -> geometry.Pair:
         return geometry.window_output(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")[0]
