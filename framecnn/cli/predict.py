@@ -32,7 +32,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Label pictures. A picture unlike all training frames is marked; one that cannot be read is named and skipped."""
+    """Label pictures. A picture far from the training frames is marked; one that cannot be read is named and skipped."""
     if as_json and as_csv:
         raise typer.BadParameter("expected --json or --csv, got both")
     classifier = load_classifier(model)
@@ -120,7 +120,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _say(rows: Sequence[Mapping[str, Any]]) -> None:
-    marks = {True: "unlike all training frames", False: ""}
+    marks = {True: "far from the training frames", False: ""}
     labelled = [
         (row["path"], row["label"], f"{100 * row['probability']:.1f} %", marks[row["unlike_training"]])
         for row in rows

@@ -173,7 +173,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         return self.head_.transform(features)
 
     def reject(self, X: Any) -> Array:
-        """Say which frames are unlike all training frames; see :meth:`KMeansClassifier.reject`.
+        """Say which frames are far from those of training; see :meth:`KMeansClassifier.reject`.
 
         Parameters
         ----------

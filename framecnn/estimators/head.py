@@ -178,7 +178,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         return _softmax(-self._nearest_by_class(np.square(distances)) / self.temperature_)
 
     def reject(self, X: Any) -> Array:
-        """Say which samples are unlike all training samples: farther from the nearest cluster than its ``radius_``.
+        """Say which samples are far from those of training: farther from the nearest cluster than its ``radius_``.
 
         Parameters
         ----------
