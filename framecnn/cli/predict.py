@@ -32,7 +32,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Label pictures. A picture far from the training frames is marked; one that cannot be read is named and skipped."""
+    """Label pictures. One far from the training frames is marked; one that cannot be read is named and skipped."""
     if as_json and as_csv:
         raise typer.BadParameter("expected --json or --csv, got both")
     classifier = load_classifier(model)
