@@ -121,7 +121,7 @@ def test_turns_are_interleaved_and_every_round_begins_with_another():
     assert {name: len(spent) for name, spent in seconds.items()} == {"a": 3, "b": 3}
 
 
-QUICK_PEERS = [peer for peer in NETWORK_PEERS if peer.name != "PyTorch compile + freezing"]  # it takes a minute
+QUICK_PEERS = [peer for peer in NETWORK_PEERS if peer.name != "PyTorch compile + freezing"]  # compiling is slow
 
 
 @pytest.mark.parametrize("contestant", QUICK_PEERS, ids=lambda contestant: contestant.name)
