@@ -57,9 +57,10 @@ def pack_filters(kernel: Array) -> Array:
     """
     products, filters = kernel.shape
     block = filter_block(kernel.dtype)
-    padded = np.zeros((products, -(-filters // block) * block), kernel.dtype)
+    blocks = -(-filters // block)
+    padded = np.zeros((products, blocks * block), kernel.dtype)
     padded[:, :filters] = kernel
-    return np.ascontiguousarray(padded.reshape(products, -1, block).transpose(1, 0, 2))
+    return np.ascontiguousarray(padded.reshape(products, blocks, block).transpose(1, 0, 2))
 
 
 def _products(

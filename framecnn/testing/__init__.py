@@ -1,15 +1,8 @@
 """Checks for layers, framecnn's and your own, and Hypothesis strategies. Brought by the extra ``test``."""
 
 from framecnn.testing.checks import LayerCheck, check_layer, layer_checks, parametrize_with_layer_checks
-from framecnn.testing.strategies import (
-    conv_configs,
-    frames,
-    labelled_features,
-    layers,
-    models,
-    pool_configs,
-    shapes,
-)
+from framecnn.testing.configs import conv_configs, pool_configs, shapes
+from framecnn.testing.strategies import frames, labelled_features, layers, models
 
 __all__ = [
     "LayerCheck",

@@ -44,15 +44,16 @@ def draw_params(layer: Layer, whole: bool = False) -> Layer:
 
 
 def apart(shape: Shape, rng: np.random.Generator) -> Array:
-    """Draw floats of -2 to 2 of which no two are close and none is close to zero, where maxima and relu have kinks.
+    """Draw floats of -2.5 to 2.5 of which no two are close and none is close to zero: maxima and relu have kinks there.
 
     Examples
     --------
     >>> np.sort(apart((4,), np.random.default_rng(0)))
-    array([-1.75, -0.75,  0.25,  1.25])
+    array([-2.25, -1.25,  0.75,  1.75])
     """
     size = int(np.prod(shape))
-    return ((rng.permutation(size) + 0.25) * 4 / max(size, 1) - 2).reshape(shape)
+    values = (rng.permutation(size) + 0.25) * 4 / size - 2
+    return (values + np.copysign(0.5, values)).reshape(shape)
 
 
 def same_bits(a: Array, b: Array) -> bool:
