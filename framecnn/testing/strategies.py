@@ -83,6 +83,7 @@ def layers(
     Examples
     --------
     >>> from hypothesis import find
+    >>> from framecnn import DenseLayer
     >>> find(layers([DenseLayer], (3,)), lambda layer: layer.units > 1)
     DenseLayer(units=2, use_bias=True, kernel_initializer='glorot_uniform')
     """
@@ -115,6 +116,7 @@ def models(
     Examples
     --------
     >>> from hypothesis import find
+    >>> from framecnn import DenseLayer
     >>> find(models([DenseLayer]), lambda model: True).names
     ('input_1',)
     """
