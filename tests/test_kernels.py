@@ -182,6 +182,7 @@ import numpy as np
 from agreement import CASES, built, expected, is_exact, rounding
 from framecnn.kernels.jit import cpu_kind
 from framecnn.kernels.microkernel import PIXELS, filter_block
+from framecnn.testing import layer_checks
 from framecnn.testing.draws import draw_frames
 for name, case in CASES.items():
     if name.split("-")[0] in ("ConvLayer", "DenseLayer", "FilterBankLayer"):
@@ -190,6 +191,9 @@ for name, case in CASES.items():
             x = draw_frames(layer, 3, whole)
             bound = 0 if whole and is_exact(layer) else rounding(layer, x)
             assert (np.abs(layer(x) - expected(layer, x)) <= bound).all(), name
+        for check in layer_checks(layer):
+            if check.name in ("adjoint", "gradient"):
+                check()
 print(cpu_kind(), PIXELS, filter_block(np.float32))
 """
 
