@@ -53,11 +53,11 @@ def composite(
     >>> find(squares(9), lambda square: square > 30)
     36
     """
-    made = cache(lambda: strategies().composite(function))
+    made = cache(lambda module: module.composite(function))
 
     @wraps(function)
     def strategy(*args: Arguments.args, **kwargs: Arguments.kwargs) -> "SearchStrategy[Value]":
-        return made()(*args, **kwargs)
+        return made(strategies())(*args, **kwargs)
 
     own = inspect.signature(function)
     strategy.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])  # type: ignore[attr-defined]
