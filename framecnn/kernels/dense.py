@@ -40,7 +40,7 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: floa
     weights, bias, units = packed
     y = np.empty((len(x), bias.size), x.dtype)
     items = -(-len(x) // ROWS) * len(weights)
-    work = min(len(x), ROWS) * weights[0].size
+    work = min(len(x), ROWS) * weights.shape[1] * weights.shape[2]
     runs, epilogue = np.zeros(1, np.int64), Epilogue.of(activation, slope)
     run(dense_forward, items, work, y, np.ascontiguousarray(x), weights, bias, runs, epilogue)
     return np.ascontiguousarray(y[:, :units])
