@@ -53,6 +53,8 @@ def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, A
 
     Shapes: x (n, d), weights (d, units), dy (n, units), results as x, weights and (units,).
     """
+    if not len(x):
+        return x, np.zeros_like(weights), np.zeros(weights.shape[1], weights.dtype)
     dx = dense(weights, PackedDense.of(dy.T))
     return np.ascontiguousarray(dx.T), dense(x.T, PackedDense.of(dy)), dy.sum(axis=0)
 
