@@ -23,10 +23,10 @@ Loss = Callable[[Array, Any], tuple[float, Array]]
 def softmax_cross_entropy(
     logits: Array, labels: Any, *, class_weights: Any = None, label_smoothing: float = 0.0
 ) -> tuple[float, Array]:
-    """Give the mean surprise at the right class.
+    r"""Give the mean surprise at the right class.
 
-    .. math:: -\\frac 1 n \\sum_i w_{l_i} \\sum_k t_{ik} \\log \\operatorname{softmax}(x_i)_k,
-        \\quad t_{ik} = (1 - s) [k = l_i] + s / c
+    .. math:: -\frac 1 n \sum_i w_{l_i} \sum_k t_{ik} \log \operatorname{softmax}(x_i)_k,
+        \quad t_{ik} = (1 - s) [k = l_i] + s / c
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def softmax_cross_entropy(
 
 @QUIET
 def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
-    """Give the mean surprise at answers to yes-or-no questions, one a value.
+    r"""Give the mean surprise at answers to yes-or-no questions, one a value.
 
-    .. math:: \\operatorname{mean}(\\log(1 + e^x) - t x)
+    .. math:: \operatorname{mean}(\log(1 + e^x) - t x)
 
     Parameters
     ----------
@@ -139,9 +139,9 @@ def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
 
 @QUIET
 def mean_squared_error(outputs: Array, targets: Any) -> tuple[float, Array]:
-    """Give the mean over all values of the squared difference.
+    r"""Give the mean over all values of the squared difference.
 
-    .. math:: \\operatorname{mean}((y - t)^2)
+    .. math:: \operatorname{mean}((y - t)^2)
 
     Parameters
     ----------

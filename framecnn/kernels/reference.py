@@ -9,7 +9,7 @@ import numpy as np
 
 from framecnn.typing import Array
 
-__all__ = ["activation", "conv2d", "dense", "filter_bank", "pool2d"]
+__all__ = ["activation", "adam_update", "conv2d", "dense", "filter_bank", "pool2d", "sgd_update"]
 
 Pair = tuple[int, int]
 
@@ -92,3 +92,35 @@ def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
             "tanh": lambda: np.tanh(x),
             "sqrt": lambda: np.sqrt(np.maximum(x, 0)),
         }[function]()
+
+
+def sgd_update(
+    weights: Array, gradient: Array, momentum: Array, rate: float, friction: float, nesterov: bool
+) -> tuple[Array, Array]:
+    """Give new weights and momentum: ``m' = friction m - rate g`` and ``w' = w + m'``.
+
+    With Nesterov's look ahead ``w' = w + friction m' - rate g``. All arrays have one shape.
+    """
+    weights, gradient, momentum = (np.asarray(value, np.float64) for value in (weights, gradient, momentum))
+    momentum = friction * momentum - rate * gradient
+    return weights + (friction * momentum - rate * gradient if nesterov else momentum), momentum
+
+
+def adam_update(
+    weights: Array,
+    gradient: Array,
+    moments: tuple[Array, Array],
+    rate: float,
+    epsilon: float,
+    kept: tuple[float, float],
+    decay: float,
+) -> tuple[Array, Array, Array]:
+    """Give new weights and moments: ``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, with b1, b2 = kept.
+
+    ``w' = w - decay w - rate m' / (sqrt(v') + epsilon)``; the rate comes in corrected for the bias of young moments,
+    ``sqrt(1 - b2^t) / (1 - b1^t)``. All arrays have one shape.
+    """
+    weights, gradient, momentum, velocity = (np.asarray(value, np.float64) for value in (weights, gradient, *moments))
+    momentum = kept[0] * momentum + (1 - kept[0]) * gradient
+    velocity = kept[1] * velocity + (1 - kept[1]) * gradient**2
+    return weights - decay * weights - rate * momentum / (np.sqrt(velocity) + epsilon), momentum, velocity
