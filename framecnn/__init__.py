@@ -8,10 +8,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "ActivationLayer": "layers",
     "BatchLoader": "data",
+    "BatchNormLayer": "layers",
     "ConvLayer": "layers",
     "DataError": "errors",
     "DenseLayer": "layers",
     "DownsamplingLayer": "layers",
+    "DropoutLayer": "layers",
     "FilterBankLayer": "layers",
     "FlatteningLayer": "layers",
     "FormatError": "errors",

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.layers import InputLayer, Layer
-from framecnn.layers.base import REAL, check_batch_shape, check_count, check_real
+from framecnn.layers import Backward, InputLayer, Layer, Param
+from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_count, check_real
 from framecnn.plan import Plan, plan
 from framecnn.typing import Array, Shape
+
+if TYPE_CHECKING:
+    from framecnn.training import History
 
 __all__ = ["Sequential", "Summary", "SummaryRow"]
 
@@ -195,6 +198,49 @@ class Sequential:
 
     __call__ = predict
 
+    def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
+        """Give the output of a batch, and what computes the gradients.
+
+        Parameters
+        ----------
+        x : (n, *input_shape) array
+            Any real dtype; cast to the model's.
+        rng : numpy.random.Generator or None
+            As :meth:`framecnn.layers.Layer.vjp` takes it: None is inference, a generator is training.
+
+        Returns
+        -------
+        y : (n, *output_shape) array
+        backward : callable
+            ``backward(dy) -> dx, {"conv_1/kernel": gradient, ...}``. A parameter that is not trainable comes back
+            under its name as its new value.
+
+        Raises
+        ------
+        ShapeError
+            If the model is not built or `x` does not fit it.
+        """
+        y = check_batch("Sequential.vjp", x, self.input_shape, self._built_dtype())
+        steps = []
+        for name, layer in zip(self.names, self.layers, strict=True):
+            y, backward = layer.vjp(y, rng)
+            steps.append((name, backward))
+
+        def backward_all(dy: Array) -> tuple[Array, dict[str, Array]]:
+            grads: dict[str, Array] = {}
+            for name, backward in reversed(steps):
+                dy, own = backward(dy)
+                grads |= {f"{name}/{key}": value for key, value in own.items()}
+            return dy, grads
+
+        return y, backward_all
+
+    def fit(self, x: Any, y: Any, **settings: Any) -> "History":
+        """Train the model; see :func:`framecnn.training.fit`, which takes the same settings."""
+        from framecnn.training import fit
+
+        return fit(self, x, y, **settings)
+
     @cached_property
     def _plan(self) -> Plan:
         return plan(self.layers, self.input_shape)
@@ -225,13 +271,40 @@ class Sequential:
         memory = self._plan.activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
         return Summary(tuple(rows), memory)
 
-    def state_dict(self) -> dict[str, Array]:
-        """Give copies of all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
+    def parameters(self) -> dict[str, Array]:
+        """Give all parameters, read-only, ``"conv_1/kernel" -> array``, in the order of the layers."""
         return {
-            f"{name}/{parameter}": value.copy()
+            f"{name}/{parameter}": value
             for name, layer in zip(self.names, self.layers, strict=True)
             for parameter, value in layer.built().params.items()
         }
+
+    def state_dict(self) -> dict[str, Array]:
+        """Give copies of all :meth:`parameters`."""
+        return {name: value.copy() for name, value in self.parameters().items()}
+
+    def param_specs(self) -> dict[str, Param]:
+        """Give what each parameter must be, by the names and in the order of :meth:`state_dict`."""
+        return {
+            f"{name}/{key}": spec
+            for name, layer, shape, _ in self._walk()
+            for key, spec in layer.param_specs(shape).items()
+        }
+
+    def update(self, values: Mapping[str, Array]) -> None:
+        """Set some of the parameters by the names of :meth:`state_dict`.
+
+        Raises
+        ------
+        ShapeError
+            If the model is not built, a name is unknown or a shape differs.
+        """
+        layers = dict(zip(self.names, self.layers, strict=True))
+        for flat_name, value in values.items():
+            name, _, key = flat_name.partition("/")
+            if name not in layers:
+                raise ShapeError(f"Sequential.update: expected parameters of {', '.join(layers)}, got {flat_name!r}")
+            layers[name].built().params[key] = value
 
     def load_state_dict(self, state: Mapping[str, Array], dtype: Any = np.float32) -> Self:
         """Set all parameters; names and shapes must be exactly those of :meth:`state_dict`.

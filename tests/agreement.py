@@ -8,9 +8,11 @@ from framecnn.kernels.tiles import INPUT_TRANSFORM, OUTPUT_TRANSFORM
 from framecnn.kernels.winograd import KERNEL_TRANSFORM
 from framecnn.layers import (
     ActivationLayer,
+    BatchNormLayer,
     ConvLayer,
     DenseLayer,
     DownsamplingLayer,
+    DropoutLayer,
     FilterBankLayer,
     FlatteningLayer,
     InputLayer,
@@ -40,6 +42,10 @@ def expected(layer, x):
         case PoolingLayer() | DownsamplingLayer():
             rows, columns, mode = pooled_pixels(layer)
             return reference.pool2d(x, rows, columns, mode)
+        case DropoutLayer():
+            return np.asarray(x, np.float64)
+        case BatchNormLayer():
+            return reference.batch_norm(x, *layer.params.values(), layer.epsilon)
         case FilterBankLayer():
             kernel, bias = layer.params["kernel"], layer.params["bias"]
             return reference.filter_bank(x, kernel, bias, layer.strides, layer.contrast, layer.thresholds)
@@ -53,8 +59,11 @@ def rounding(layer, x):
     match layer:
         case InputLayer():
             return eps * y
-        case FlatteningLayer():
+        case FlatteningLayer() | DropoutLayer():
             return 0 * y
+        case BatchNormLayer():
+            gamma, beta, mean, variance = (np.abs(value) for value in layer.params.values())
+            return 4 * eps * ((np.abs(x) + mean) * gamma / np.sqrt(variance + layer.epsilon) + beta)
         case ActivationLayer(function="softmax"):
             # x - max is rounded once and enters the exponent; then the exponential, c sums and a division
             return eps * y * (np.abs(x - x.max(axis=-1, keepdims=True)) + x.shape[-1] + 6) + tiny
@@ -176,7 +185,9 @@ def is_exact(layer):
         return layer.mode == "stride"
     if isinstance(layer, ActivationLayer):
         return layer.function == "relu"
-    return isinstance(layer, ConvLayer | DenseLayer | FlatteningLayer | InputLayer) and not winograd_side(layer)
+    return isinstance(
+        layer, ConvLayer | DenseLayer | DropoutLayer | FlatteningLayer | InputLayer
+    ) and not winograd_side(layer)
 
 
 def built(case_of, dtype=np.float32, whole=False):
@@ -185,7 +196,8 @@ def built(case_of, dtype=np.float32, whole=False):
     layer = kind(**case.settings).build(case.input_shape, seed=0, dtype=dtype)
     rng = np.random.default_rng(1)
     for name, value in layer.params.items():
-        layer.params[name] = rng.integers(-15, 16, value.shape) if whole else rng.normal(size=value.shape)
+        drawn = rng.integers(-15, 16, value.shape) if whole else rng.normal(size=value.shape)
+        layer.params[name] = np.abs(drawn) if name == "moving_variance" else drawn
     return layer
 
 

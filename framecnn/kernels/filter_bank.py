@@ -10,12 +10,14 @@ import numpy as np
 
 from framecnn.geometry import Windows
 from framecnn.kernels.conv import RowPlan, load_rows, pack_conv2d
+from framecnn.kernels.conv_backward import conv2d_backward_wrt_input, conv2d_backward_wrt_kernel, pack_backward
+from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, multiply_block
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["PackedBank", "filter_bank", "filter_bank_average"]
+__all__ = ["PackedBank", "filter_bank", "filter_bank_average", "filter_bank_backward"]
 
 Pair = tuple[int, int]
 
@@ -84,6 +86,35 @@ def filter_bank_average(
         y, x, weights, silent, bias, levels, plan, contrast, rows, columns,
     )  # fmt: skip
     return y
+
+
+def filter_bank_backward(
+    x: Array, centred: Array, dresponse: Array, strides: Pair, contrast: float
+) -> tuple[Array, Array, Array]:
+    """Give the gradients with respect to x, the centred kernel and the bias.
+
+    A response is ``u s + bias``, u the convolution by the centred kernel and ``s = 1 / sqrt(variance + contrast)``, so
+    ``dx = conv'(dresponse s) + a (x - mean)`` summed over windows, where ``a = -s^3 / K sum_f dresponse u``, K values
+    in a window.
+
+    Shapes: x (n, h, w, c), centred (kh, kw, c, f), dresponse (n, oh, ow, f), results as x, centred and (f,).
+    """
+    window, frame, corner = centred.shape[:2], x.shape[1:3], (0, 0)
+    geometry: tuple[Pair, Pair, int] = (strides, (1, 1), 1)
+    packed = PackedConv.of("direct", centred, None, *geometry)
+    response = conv2d(x, packed, corner, dresponse.shape[1:3])
+    ones = np.full((*centred.shape[:3], 1), 1 / centred[..., 0].size)
+    means = PackedConv.of("direct", ones, None, *geometry)
+    exact = x.astype(np.float64)
+    mean, square = (conv2d(values, means, corner, dresponse.shape[1:3]) for values in (exact, exact * exact))
+    scale = 1 / np.sqrt(np.maximum(square - mean * mean, 0) + contrast)
+    dscaled = (dresponse * scale).astype(x.dtype)
+    pull = -(scale**3) / centred[..., 0].size * (dresponse * response).sum(axis=-1, keepdims=True)
+    back = pack_backward("direct", np.ones((*window, 1, 1)), (1, 1), 1)
+    weight, shift = (conv2d_backward_wrt_input(values, back, strides, corner, frame) for values in (pull, pull * mean))
+    dx = conv2d_backward_wrt_input(dscaled, pack_backward("direct", centred, (1, 1), 1), strides, corner, frame)
+    dcentred, _ = conv2d_backward_wrt_kernel(x, dscaled, window, strides, corner, (1, 1), 1)
+    return (dx + weight * exact - shift).astype(x.dtype), dcentred, dresponse.sum(axis=(0, 1, 2))
 
 
 @kernel

@@ -19,7 +19,16 @@ from framecnn.kernels.jit import REGISTER_BLOCK
 from framecnn.kernels.vectors import INT64, Emitter, check_arrays, lanes
 from framecnn.typing import Array
 
-__all__ = ["PIXELS", "VECTORS", "activated_block", "activated_pixel", "filter_block", "multiply_block", "pack_filters"]
+__all__ = [
+    "PIXELS",
+    "VECTORS",
+    "accumulate_block",
+    "activated_block",
+    "activated_pixel",
+    "filter_block",
+    "multiply_block",
+    "pack_filters",
+]
 
 PIXELS, VECTORS = REGISTER_BLOCK
 
@@ -54,11 +63,15 @@ def pack_filters(kernel: Array) -> Array:
 
 
 def _products(
-    emit: Emitter, pixels: int, x: Any, x_step: Any, runs: Any, n_runs: Any, run_length: Any, kernel: Any, bias: Any
+    emit: Emitter, start: list[Any], x: Any, x_steps: tuple[Any, Any], runs: Any, run_length: Any, kernel: Any
 ) -> list[Any]:
-    """Two nested loops, runs and the elements of a run, with the accumulators as phi nodes of both."""
+    """Two nested loops, runs and the elements of a run, with the accumulators as phi nodes of both.
+
+    `start` are the sums to begin with, pixel by pixel; `x_steps` lead from pixel to pixel and along a run.
+    """
     b = emit.builder
-    start = [emit.load(bias, v) for _ in range(pixels) for v in range(VECTORS)]
+    runs, n_runs = runs
+    pixels, (x_step, element_step) = len(start) // VECTORS, x_steps
     entry = b.block
     run_head, element, run_end, done = (b.append_basic_block(n) for n in ("run", "element", "run_end", "done"))
     b.branch(run_head)
@@ -73,7 +86,7 @@ def _products(
     t, here = b.phi(INT64), b.phi(kernel.type)
     sums = [b.phi(emit.vector) for _ in start]
     weights = [emit.load(here, v) for v in range(VECTORS)]
-    pixel = b.gep(x, [b.add(offset, t)])
+    pixel = b.gep(x, [b.add(offset, b.mul(t, element_step))])
     values = [emit.broadcast(b.load(emit.at(pixel, (x_step, p)))) for p in range(pixels)]
     factors = [(value, weight) for value in values for weight in weights]
     new_sums = [emit.fma(*factor, total) for factor, total in zip(factors, sums, strict=True)]
@@ -111,12 +124,18 @@ def _signature(name: str, y: Any, x: Any, runs: Any, kernel: Any, bias: Any, *af
     return types.void(y, i, i, x, i, i, runs, i, kernel, i, bias, i, *after)
 
 
+def _runs(emit: Emitter, kind: Any, value: Any) -> tuple[Any, Any]:
+    """Give the pointer to the runs and their number."""
+    array = emit.array(kind, value)
+    return array.data, emit.builder.extract_value(array.shape, 0)
+
+
 def _write_products(pixels: int, context: Any, builder: Any, signature: Any, arguments: Any, activated: bool) -> Any:
     emit = Emitter(context, builder, signature.args[0])
     y, x, kernel, bias = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 3, 8, 10))
-    offsets = emit.array(signature.args[6], arguments[6])
-    n_runs = builder.extract_value(offsets.shape, 0)
-    sums = _products(emit, pixels, x, arguments[5], offsets.data, n_runs, arguments[7], kernel, bias)
+    runs = _runs(emit, signature.args[6], arguments[6])
+    start = [emit.load(bias, v) for _ in range(pixels) for v in range(VECTORS)]
+    sums = _products(emit, start, x, (arguments[5], INT64(1)), runs, arguments[7], kernel)
     activate = emit.activation(*arguments[12:]) if activated else lambda value: value
     for index, total in enumerate(sums):
         p, v = divmod(index, VECTORS)
@@ -157,3 +176,27 @@ def _activated(pixels: int) -> Callable[..., Any]:
 
 
 activated_block, activated_pixel = _activated(PIXELS), _activated(1)
+
+
+@intrinsic
+def accumulate_block(typing, y, y_at, y_step, x, x_at, x_step, runs, run_length, kernel, kernel_at):
+    """Add to a block of y the outer products of neighbouring values of x and blocks of a kernel.
+
+    For ``p < PIXELS`` and ``f < filter_block`` it adds to ``y[y_at + p y_step + f]`` the sum of
+    ``x[x_at + p + runs[r] + t x_step] kernel[kernel_at + (r run_length + t) filter_block + f]``, as ``multiply_block``.
+    """
+    check_arrays("accumulate_block", y, x, kernel)
+    i = types.intp
+
+    def generate(context, builder, signature, arguments):
+        emit = Emitter(context, builder, signature.args[0])
+        y, x, kernel = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 3, 8))
+        runs = _runs(emit, signature.args[6], arguments[6])
+        places = [(emit.at(y, (arguments[2], p)), v) for p in range(PIXELS) for v in range(VECTORS)]
+        start = [emit.load(*place) for place in places]
+        sums = _products(emit, start, x, (INT64(1), arguments[5]), runs, arguments[7], kernel)
+        for total, place in zip(sums, places, strict=True):
+            emit.store(total, *place)
+        return context.get_dummy_value()
+
+    return types.void(y, i, i, x, i, i, runs, i, kernel, i), generate

@@ -1,12 +1,14 @@
 """Functions of one value, and softmax over the last axis."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
-from framecnn.typing import Array
+from framecnn.typing import Array, Shape
 
-__all__ = ["FUNCTIONS", "activate"]
+__all__ = ["FUNCTIONS", "activate", "activate_backward"]
 
 
 @kernel
@@ -60,13 +62,62 @@ def softmax_forward(y, x, slope, start, stop):
             y[i, k] /= total
 
 
+@kernel
+def relu_backward(dx, dy, x, y, slope, start, stop):
+    """dx (size,) = dy where x > 0, else 0, of dy, x, y (size,); items are values."""
+    for i in range(start, stop):
+        dx[i] = dy[i] if x[i] > 0 else 0
+
+
+@kernel
+def leaky_relu_backward(dx, dy, x, y, slope, start, stop):
+    """dx (size,) = dy where x > 0, else slope dy, of dy, x, y (size,); items are values."""
+    for i in range(start, stop):
+        dx[i] = dy[i] if x[i] > 0 else slope * dy[i]
+
+
+@kernel
+def sigmoid_backward(dx, dy, x, y, slope, start, stop):
+    """dx (size,) = dy y (1 - y) of dy, x, y (size,); items are values."""
+    one = x.dtype.type(1)
+    for i in range(start, stop):
+        dx[i] = dy[i] * y[i] * (one - y[i])
+
+
+@kernel
+def tanh_backward(dx, dy, x, y, slope, start, stop):
+    """dx (size,) = dy (1 - y^2) of dy, x, y (size,); items are values."""
+    one = x.dtype.type(1)
+    for i in range(start, stop):
+        dx[i] = dy[i] * (one - y[i] * y[i])
+
+
+@kernel
+def sqrt_backward(dx, dy, x, y, slope, start, stop):
+    """dx (size,) = dy / (2 y) where x > 0, else 0, of dy, x, y (size,); items are values."""
+    half = x.dtype.type(0.5)
+    for i in range(start, stop):
+        dx[i] = half * dy[i] / y[i] if x[i] > 0 else 0
+
+
+@kernel
+def softmax_backward(dx, dy, x, y, slope, start, stop):
+    """dx (rows, c) = y (dy - sum y dy) of dy, x, y (rows, c); items are rows."""
+    for i in range(start, stop):
+        total = x.dtype.type(0)
+        for k in range(x.shape[1]):
+            total += y[i, k] * dy[i, k]
+        for k in range(x.shape[1]):
+            dx[i, k] = y[i, k] * (dy[i, k] - total)
+
+
 FUNCTIONS = {
-    "relu": relu_forward,
-    "sigmoid": sigmoid_forward,
-    "softmax": softmax_forward,
-    "tanh": tanh_forward,
-    "leaky_relu": leaky_relu_forward,
-    "sqrt": sqrt_forward,
+    "relu": (relu_forward, relu_backward),
+    "sigmoid": (sigmoid_forward, sigmoid_backward),
+    "softmax": (softmax_forward, softmax_backward),
+    "tanh": (tanh_forward, tanh_backward),
+    "leaky_relu": (leaky_relu_forward, leaky_relu_backward),
+    "sqrt": (sqrt_forward, sqrt_backward),
 }
 
 
@@ -75,8 +126,22 @@ def activate(x: Array, function: str, slope: float) -> Array:
 
     Shapes: x of any shape, result the same; softmax works along the last axis.
     """
-    y = np.empty(x.shape, x.dtype)
-    values = x.reshape(-1, x.shape[-1]) if function == "softmax" else x.reshape(-1)
-    work = 4 * (x.shape[-1] if function == "softmax" else 1)
-    run(FUNCTIONS[function], len(values), work, y.reshape(values.shape), values, x.dtype.type(slope))
-    return y
+    return _pointwise(FUNCTIONS[function][0], function, slope, x)
+
+
+def activate_backward(dy: Array, x: Array, y: Array, function: str, slope: float) -> Array:
+    """Give the gradient with respect to x; :func:`framecnn.kernels.reference.activation_backward` is the definition.
+
+    Shapes: x, y = activate(x), dy and the result of the same shape.
+    """
+    return _pointwise(FUNCTIONS[function][1], function, slope, dy, x, y)
+
+
+def _pointwise(function: Callable[..., None], name: str, slope: float, *inputs: Array) -> Array:
+    """Run a kernel over values, softmax's over rows."""
+    result = np.empty(inputs[0].shape, inputs[0].dtype)
+    row = inputs[0].shape[-1] if name == "softmax" else 1
+    shape: Shape = (-1, row) if name == "softmax" else (-1,)
+    flat = [np.ascontiguousarray(values).reshape(shape) for values in inputs]
+    run(function, result.size // row, 4 * row, result.reshape(shape), *flat, result.dtype.type(slope))
+    return result

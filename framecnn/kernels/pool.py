@@ -1,5 +1,8 @@
 """Pooling over windows given as tables of pixels, so that every kind of window is the same two kernels."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from framecnn.geometry import Windows
@@ -7,7 +10,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["pool2d"]
+__all__ = ["pool2d", "pool2d_backward"]
 
 
 def pool2d(x: Array, rows: Windows, columns: Windows, mode: str) -> Array:
@@ -20,6 +23,32 @@ def pool2d(x: Array, rows: Windows, columns: Windows, mode: str) -> Array:
     work = x.shape[1] * x.shape[2] * x.shape[3] / y.shape[1]
     run(_KERNELS[mode], len(x) * y.shape[1], work, y, x, rows, columns)
     return y
+
+
+def pool2d_backward(x: Array, rows: Windows, columns: Windows, mode: str) -> Callable[[Array], Array]:
+    """Give what computes the gradient with respect to x; it keeps where the largest values are, not x.
+
+    :func:`framecnn.kernels.reference.pool2d_backward` is the definition: of equal values the first is the largest.
+
+    Shapes: x, rows, columns and `mode` as for :func:`pool2d`; what is given takes dy (n, oh, ow, c) to dx (n, h, w, c).
+    """
+    shape, output = x.shape, (len(x), len(rows[0]), len(columns[0]), x.shape[3])
+    work = output[1] * output[2] * output[3] * 4
+    where = np.empty((0, 0, 0, 0), np.uint8)
+    if mode == "max":
+        pixels = math.prod(int(-((starts - stops).min() // step)) for starts, stops, step in (rows, columns))
+        where = np.empty(output, np.uint8 if pixels <= 256 else np.int32)
+        run(pool2d_max_where, len(x) * output[1], shape[1] * shape[2] * shape[3] / output[1], where, x, rows, columns)
+
+    def backward(dy: Array) -> Array:
+        dx = np.zeros(shape, dy.dtype)
+        if mode == "max":
+            run(pool2d_max_backward, len(dx), work, dx, dy, where, rows, columns)
+        else:
+            run(pool2d_average_backward, len(dx), work, dx, dy, rows, columns)
+        return dx
+
+    return backward
 
 
 @kernel
@@ -68,6 +97,64 @@ def pool2d_average_forward(y, x, rows, columns, start, stop):
             size = x.dtype.type(lines * pixels)
             for k in range(channels):
                 y[n, i, j, k] /= size
+
+
+@kernel
+def pool2d_max_where(where, x, rows, columns, start, stop):
+    """where (n, oh, ow, c) = the number of the largest value of each window of x (n, h, w, c); items are output rows.
+
+    Pixels of a window are counted row by row from 0.
+    """
+    height, width, channels = where.shape[1], where.shape[2], where.shape[3]
+    row_starts, row_stops, row_step = rows
+    column_starts, column_stops, column_step = columns
+    largest = np.empty(channels, x.dtype)
+    for item in range(start, stop):
+        n, i = item // height, item % height
+        for j in range(width):
+            for k in range(channels):
+                largest[k] = x[n, row_starts[i], column_starts[j], k]
+                where[n, i, j, k] = 0
+            number = 0
+            for u in range(row_starts[i], row_stops[i], row_step):
+                for v in range(column_starts[j], column_stops[j], column_step):
+                    for k in range(channels):
+                        value = x[n, u, v, k]
+                        wins = (value > largest[k]) | (value != value)
+                        largest[k] = value if wins else largest[k]
+                        where[n, i, j, k] = number if wins else where[n, i, j, k]
+                    number += 1
+
+
+@kernel
+def pool2d_max_backward(dx, dy, where, rows, columns, start, stop):
+    """dx (n, h, w, c), zeros on entry, += dy (n, oh, ow, c) at the largest of each window; items are frames."""
+    row_starts, _, row_step = rows
+    column_starts, column_stops, column_step = columns
+    for n in range(start, stop):
+        for i in range(dy.shape[1]):
+            for j in range(dy.shape[2]):
+                across = (column_stops[j] - column_starts[j] + column_step - 1) // column_step
+                for k in range(dy.shape[3]):
+                    u, v = where[n, i, j, k] // across, where[n, i, j, k] % across
+                    dx[n, row_starts[i] + u * row_step, column_starts[j] + v * column_step, k] += dy[n, i, j, k]
+
+
+@kernel
+def pool2d_average_backward(dx, dy, rows, columns, start, stop):
+    """dx (n, h, w, c), zeros on entry, += dy (n, oh, ow, c) shared evenly by each window; items are frames."""
+    row_starts, row_stops, row_step = rows
+    column_starts, column_stops, column_step = columns
+    for n in range(start, stop):
+        for i in range(dy.shape[1]):
+            down = (row_stops[i] - row_starts[i] + row_step - 1) // row_step
+            for j in range(dy.shape[2]):
+                across = (column_stops[j] - column_starts[j] + column_step - 1) // column_step
+                size = dx.dtype.type(down * across)
+                for u in range(row_starts[i], row_stops[i], row_step):
+                    for v in range(column_starts[j], column_stops[j], column_step):
+                        for k in range(dy.shape[3]):
+                            dx[n, u, v, k] += dy[n, i, j, k] / size
 
 
 _KERNELS = {"max": pool2d_max_forward, "average": pool2d_average_forward}

@@ -9,7 +9,20 @@ import numpy as np
 
 from framecnn.typing import Array
 
-__all__ = ["activation", "adam_update", "conv2d", "dense", "filter_bank", "pool2d", "sgd_update"]
+__all__ = [
+    "activation",
+    "activation_backward",
+    "adam_update",
+    "batch_norm",
+    "conv2d",
+    "conv2d_backward",
+    "dense",
+    "dense_backward",
+    "filter_bank",
+    "pool2d",
+    "pool2d_backward",
+    "sgd_update",
+]
 
 Pair = tuple[int, int]
 
@@ -32,6 +45,33 @@ def conv2d(
         weights = kernel[..., group * filters : (group + 1) * filters].reshape(-1, channels, filters)
         maps.append(np.einsum("nijtk,tkf->nijf", windows, weights))
     return np.concatenate(maps, axis=-1) + np.asarray(bias, np.float64)
+
+
+def conv2d_backward(
+    x: Array, kernel: Array, dy: Array, strides: Pair, border: tuple[Pair, Pair], dilation: Pair, groups: int
+) -> tuple[Array, Array, Array]:
+    """Give the gradients of ``sum dy * conv2d(x, kernel, bias)`` with respect to x, kernel and bias.
+
+    Shapes: as for :func:`conv2d`, dy as y.
+    """
+    padded = np.pad(np.asarray(x, np.float64), ((0, 0), *border, (0, 0)))
+    kernel, dy = np.asarray(kernel, np.float64), np.asarray(dy, np.float64)
+    dpadded, dkernel = np.zeros_like(padded), np.zeros_like(kernel)
+    channels, filters = kernel.shape[2], kernel.shape[3] // groups
+    for group in range(groups):
+        own, mine = slice(group * channels, (group + 1) * channels), slice(group * filters, (group + 1) * filters)
+        taps = zip(
+            _taps(padded[..., own], kernel.shape[:2], strides, dilation),
+            _taps(dpadded[..., own], kernel.shape[:2], strides, dilation),
+            np.ndindex(kernel.shape[:2]),
+            strict=True,
+        )
+        for pixels, dpixels, place in taps:
+            dkernel[(*place, slice(None), mine)] = np.einsum("nijk,nijf->kf", pixels, dy[..., mine])
+            dpixels += dy[..., mine] @ kernel[(*place, slice(None), mine)].T
+    (top, _), (left, _) = border
+    dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
+    return dx, dkernel, dy.sum(axis=(0, 1, 2))
 
 
 def filter_bank(
@@ -73,9 +113,38 @@ def pool2d(x: Array, rows: list[Array], columns: list[Array], mode: str) -> Arra
     return np.stack([np.stack(line, axis=1) for line in lines], axis=1)
 
 
+def pool2d_backward(x: Array, dy: Array, rows: list[Array], columns: list[Array], mode: str) -> Array:
+    """Give the gradient of ``sum dy * pool2d(x)`` with respect to x; of equal values the first is the largest.
+
+    Shapes: as for :func:`pool2d`, dy as y.
+    """
+    dx = np.zeros(x.shape)
+    for (n, i, j, k), gradient in np.ndenumerate(np.asarray(dy, np.float64)):
+        pixels = np.ix_([n], rows[i], columns[j], [k])
+        window = x[pixels]
+        if mode == "max":
+            share = np.arange(window.size).reshape(window.shape) == np.argmax(window)
+        else:
+            share = np.full(window.shape, 1 / window.size)
+        dx[pixels] += gradient * share
+    return dx
+
+
+def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float) -> Array:
+    """``y = gamma (x - mean) / sqrt(variance + epsilon) + beta``, channel by channel: gamma ... variance (c,)."""
+    x, gamma, beta, mean, variance = (np.asarray(values, np.float64) for values in (x, gamma, beta, mean, variance))
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
 def dense(x: Array, kernel: Array, bias: Array) -> Array:
     """``y = x kernel + bias``. Shapes: x (n, d), kernel (d, units), bias (units,), y (n, units)."""
     return np.asarray(x, np.float64) @ np.asarray(kernel, np.float64) + np.asarray(bias, np.float64)
+
+
+def dense_backward(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array, Array]:
+    """Give the gradients of ``sum dy * dense(x, kernel, bias)`` with respect to x, kernel and bias."""
+    x, kernel, dy = (np.asarray(values, np.float64) for values in (x, kernel, dy))
+    return dy @ kernel.T, x.T @ dy, dy.sum(axis=0)
 
 
 def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
@@ -91,6 +160,21 @@ def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
             "sigmoid": lambda: 1 / (1 + np.exp(-x)),
             "tanh": lambda: np.tanh(x),
             "sqrt": lambda: np.sqrt(np.maximum(x, 0)),
+        }[function]()
+
+
+def activation_backward(x: Array, dy: Array, function: str, negative_slope: float = 0.3) -> Array:
+    """Give the gradient of ``sum dy * activation(x)``; where a function has a corner, that of the side below."""
+    x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
+    y = activation(x, function, negative_slope)
+    with np.errstate(divide="ignore"):
+        return {
+            "relu": lambda: np.where(x > 0, dy, 0),
+            "leaky_relu": lambda: np.where(x > 0, dy, negative_slope * dy),
+            "sigmoid": lambda: dy * y * (1 - y),
+            "tanh": lambda: dy * (1 - y**2),
+            "sqrt": lambda: np.where(x > 0, dy / (2 * y), 0),
+            "softmax": lambda: y * (dy - (y * dy).sum(axis=-1, keepdims=True)),
         }[function]()
 
 

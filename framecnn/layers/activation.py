@@ -1,10 +1,10 @@
 """Functions of one value, and softmax."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from framecnn import kernels
-from framecnn.layers.base import Case, Layer, check_choice, check_number
+from framecnn.layers.base import Backward, Case, Layer, check_choice, check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["ActivationLayer"]
@@ -60,3 +60,7 @@ class ActivationLayer(Layer):
 
     def forward(self, x: Array) -> Array:
         return kernels.activate(x, self.function, self.negative_slope)
+
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        y = self.forward(x)
+        return y, lambda dy: (kernels.activate_backward(dy, x, y, self.function, self.negative_slope), {})

@@ -13,7 +13,10 @@ from framecnn import initializers
 from framecnn.errors import FormatError, ShapeError
 from framecnn.typing import Array, Shape
 
-__all__ = ["Case", "Layer", "Param", "Params"]
+__all__ = ["Backward", "Case", "Layer", "Param", "Params"]
+
+Backward = Callable[[Array], tuple[Array, dict[str, Array]]]
+"""``backward(dy) -> dx, {"kernel": dkernel, ...}``: what a layer's vjp gives beside its output."""
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 REAL = "fiub"  # kinds of dtypes
@@ -86,8 +89,8 @@ class Layer:
     """A step of a network.
 
     A subclass is a frozen dataclass whose fields are its settings. It gives :meth:`infer_shape` and :meth:`forward`,
-    and :meth:`param_specs` where it has parameters; the rest follows. Shapes exclude the batch; arrays are batch
-    first, channels last.
+    :meth:`param_specs` where it has parameters and :meth:`vjp` where it can be trained; the rest follows. Shapes
+    exclude the batch; arrays are batch first, channels last.
 
     Attributes
     ----------
@@ -122,6 +125,30 @@ class Layer:
     def forward(self, x: Array) -> Array:
         """Compute the output of a checked, contiguous batch."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none; write it")
+
+    def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
+        """Compute the output of a checked, contiguous batch, and give what computes the gradients (a vector-Jacobian
+        product).
+
+        Nothing is kept on the layer: what `backward` needs, it holds. It may be called more than once.
+
+        Parameters
+        ----------
+        x : (n, *input_shape) array
+        rng : numpy.random.Generator or None
+            None is inference: the output is that of :meth:`forward` to the bit. A generator is training: dropout draws
+            from it, batch normalisation uses the batch.
+
+        Returns
+        -------
+        y : (n, *output_shape) array
+        backward : callable
+            ``backward(dy) -> dx, {name: gradient}``. A parameter that is not trainable comes back under its name as
+            its new value.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__}: expected a method vjp, got none; write it to train the layer"
+        )
 
     def multiply_adds(self, input_shape: Shape) -> int:
         """Count the multiply-adds of one frame."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, Param, check_choice, check_count, check_frame, check_initial
+from framecnn.layers.base import Backward, Case, Layer, Param, check_choice, check_count, check_frame, check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -123,10 +123,29 @@ class ConvLayer(Layer):
         packed = self.params.derived("packed", lambda: self._packed(output))
         return kernels.conv2d(x, packed, (top, left), output, **after)
 
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        output, ((top, _), (left, _)) = self._window(x.shape[1:3])
+        params, corner, frame = self.params, (top, left), x.shape[1:3]
+        algorithm = self._algorithm(output)
+        turned = kernels.pack_backward(algorithm, params["kernel"], self.dilation_rate, self.groups)
+
+        def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dkernel, dbias = kernels.conv2d_backward_wrt_kernel(
+                x, dy, self.kernel_size, self.strides, corner, self.dilation_rate, self.groups
+            )
+            dx = kernels.conv2d_backward_wrt_input(dy, turned, self.strides, corner, frame)
+            return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})
+
+        return self.forward(x), backward
+
     def _packed(self, output: geometry.Pair) -> kernels.PackedConv:
-        kernel, settings = self.params["kernel"], (self.strides, self.dilation_rate, self.groups)
-        algorithm = kernels.choose_algorithm(kernel, *settings, output) if self.algorithm == "auto" else self.algorithm
-        return kernels.PackedConv.of(algorithm, kernel, self.params.get("bias"), *settings)
+        settings = (self.strides, self.dilation_rate, self.groups)
+        return kernels.PackedConv.of(self._algorithm(output), self.params["kernel"], self.params.get("bias"), *settings)
+
+    def _algorithm(self, output: geometry.Pair) -> str:
+        settings = (self.strides, self.dilation_rate, self.groups)
+        kernel = self.params["kernel"]
+        return kernels.choose_algorithm(kernel, *settings, output) if self.algorithm == "auto" else self.algorithm
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)

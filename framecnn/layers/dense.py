@@ -1,11 +1,11 @@
 """The fully connected layer."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from framecnn import kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, Param, check_count, check_initial
+from framecnn.layers.base import Backward, Case, Layer, Param, check_count, check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]
@@ -76,6 +76,16 @@ class DenseLayer(Layer):
         params = self.params
         packed = params.derived("packed", lambda: kernels.PackedDense.of(params["kernel"], params.get("bias")))
         return kernels.dense(x, packed, activation, slope)
+
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        kernel, use_bias = self.params["kernel"], self.use_bias
+
+        def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dx = kernels.dense(dy, kernels.PackedDense.of(kernel.T))
+            grads = {"kernel": kernels.dense(x.T, kernels.PackedDense.of(dy))}
+            return dx, grads | {"bias": dy.sum(axis=0)} if use_bias else grads
+
+        return self.forward(x), backward
 
     def multiply_adds(self, input_shape: Shape) -> int:
         return input_shape[0] * self.units

@@ -1,12 +1,10 @@
 """Smaller frames by a whole factor."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
-from framecnn.layers.base import Case, Layer, check_choice, check_frame
+from framecnn.layers.base import Backward, Case, Layer, check_choice, check_frame
 from framecnn.typing import Array, Shape
 
 __all__ = ["DownsamplingLayer"]
@@ -65,9 +63,17 @@ class DownsamplingLayer(Layer):
         return (*output, channels)
 
     def forward(self, x: Array) -> Array:
-        (rows, columns), (down, across) = self.infer_shape(x.shape[1:])[:2], self.factor
-        if self.mode == "stride":
-            return np.ascontiguousarray(x[:, : rows * down : down, : columns * across : across])
-        row_blocks = geometry.window_pixels(x.shape[1], rows, down, down, 1, 0)
-        column_blocks = geometry.window_pixels(x.shape[2], columns, across, across, 1, 0)
-        return kernels.pool2d(x, row_blocks, column_blocks, "average")
+        return kernels.pool2d(x, *self._blocks(x.shape[1:3]), "average")
+
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        backward = kernels.pool2d_backward(x, *self._blocks(x.shape[1:3]), "average")
+        return self.forward(x), lambda dy: (backward(dy), {})
+
+    def _blocks(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
+        """Give the pixels of the blocks along the rows and the columns of a frame."""
+        output = self.infer_shape((*frame, 1))[:2]
+        rows, columns = (
+            geometry.window_pixels(length, count, step if self.mode == "mean" else 1, step, 1, 0)
+            for length, count, step in zip(frame, output, self.factor, strict=True)
+        )
+        return rows, columns

@@ -1,13 +1,13 @@
 """Filters on contrast-normalised windows: what filters learned without back-propagation do."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, Param, check_count, check_frame, check_number
+from framecnn.layers.base import Backward, Case, Layer, Param, check_count, check_frame, check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]
@@ -103,6 +103,17 @@ class FilterBankLayer(Layer):
         return kernels.filter_bank(
             x, self._packed(), self.params["bias"], self.strides, output, self.contrast, self.thresholds
         )
+
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        y, kernel, levels = self.forward(x), self.params["kernel"], len(self.thresholds)
+        centred = kernel - kernel.mean(axis=(0, 1, 2))
+
+        def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dresponse = np.where(y > 0, dy, 0).reshape(*dy.shape[:3], levels, self.filters).sum(axis=3)
+            dx, dcentred, dbias = kernels.filter_bank_backward(x, centred, dresponse, self.strides, self.contrast)
+            return dx, {"kernel": dcentred - dcentred.mean(axis=(0, 1, 2)), "bias": dbias}
+
+        return y, backward
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
         """Give the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""

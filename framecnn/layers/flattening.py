@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from framecnn.layers.base import Case, Layer
+from framecnn.layers.base import Backward, Case, Layer
 from framecnn.typing import Array, Shape
 
 __all__ = ["FlatteningLayer"]
@@ -35,3 +35,6 @@ class FlatteningLayer(Layer):
 
     def forward(self, x: Array) -> Array:
         return x.reshape(len(x), self.infer_shape(x.shape[1:])[0])
+
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        return self.forward(x), lambda dy: (dy.reshape(x.shape), {})

@@ -1,10 +1,10 @@
 """The door of a network: the shape of a frame, and a scale for its values."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, check_number, check_sizes
+from framecnn.layers.base import Backward, Case, Layer, check_number, check_sizes
 from framecnn.typing import Array, Shape
 
 __all__ = ["InputLayer"]
@@ -60,3 +60,6 @@ class InputLayer(Layer):
 
     def forward(self, x: Array) -> Array:
         return x if self.scale == 1 else x * x.dtype.type(self.scale)
+
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        return self.forward(x), lambda dy: (self.forward(dy), {})

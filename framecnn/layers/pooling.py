@@ -1,11 +1,11 @@
 """Pooling: the largest value or the mean of each window."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Case, Layer, check_choice, check_frame
+from framecnn.layers.base import Backward, Case, Layer, check_choice, check_frame
 from framecnn.typing import Array, Shape
 
 __all__ = ["PoolingLayer"]
@@ -99,6 +99,10 @@ class PoolingLayer(Layer):
 
     def forward(self, x: Array) -> Array:
         return kernels.pool2d(x, *self.windows(x.shape[1:3]), self.reduction)
+
+    def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        backward = kernels.pool2d_backward(x, *self.windows(x.shape[1:3]), self.reduction)
+        return self.forward(x), lambda dy: (backward(dy), {})
 
     @property
     def reduction(self) -> str:

@@ -1,0 +1,131 @@
+"""Batch normalisation."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from framecnn.errors import ShapeError
+from framecnn.layers.base import Backward, Case, Layer, Param, check_number
+from framecnn.typing import Array, Shape
+
+__all__ = ["BatchNormLayer"]
+
+
+@dataclass(frozen=True)
+class BatchNormLayer(Layer):
+    r"""Bring every channel to mean `beta` and deviation `gamma`.
+
+    .. math:: y = gamma \frac{x - mean}{\sqrt{variance + epsilon}} + beta
+
+    In training, mean and variance are those of the batch, over all axes but the last; they move the stored ones:
+    ``moving = momentum moving + (1 - momentum) of the batch``. At inference the stored ones serve.
+
+    Parameters
+    ----------
+    momentum : float, default 0.99
+        From 0 to 1.
+    epsilon : float, default 0.001
+        Added to the variance; positive.
+
+    Shapes
+    ------
+    x (n, ..., c) -> y (n, ..., c); gamma, beta, moving_mean, moving_variance (c,)
+
+    Raises
+    ------
+    ShapeError
+        ``BatchNormLayer: expected ..., got ...`` for settings that do not fit.
+
+    Notes
+    -----
+    After a convolution or a dense layer it costs a prediction nothing: the plan folds it into kernel and bias.
+    The variance is that of the batch, divided by its size. Keras and ONNX: ``BatchNormalization``.
+
+    References
+    ----------
+    Ioffe & Szegedy, "Batch Normalization", ICML 2015.
+
+    Examples
+    --------
+    >>> layer = BatchNormLayer(epsilon=1e-9).build((1,), dtype=np.float64)
+    >>> layer.vjp(np.array([[1.0], [3.0]]), np.random.default_rng(0))[0].round(6)
+    array([[-1.],
+           [ 1.]])
+    """
+
+    _: KW_ONLY
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+
+    cases: ClassVar = (Case({}, (4, 3, 5)), Case({"momentum": 0.5, "epsilon": 0.1}, (6,)))
+
+    def __post_init__(self) -> None:
+        momentum = check_number("BatchNormLayer", "momentum", self.momentum)
+        epsilon = check_number("BatchNormLayer", "epsilon", self.epsilon)
+        if not 0 <= momentum <= 1:
+            raise ShapeError(f"BatchNormLayer: expected momentum as a share from 0 to 1, got {self.momentum!r}")
+        if epsilon <= 0:
+            raise ShapeError(f"BatchNormLayer: expected epsilon as a positive number, got {self.epsilon!r}")
+        self._set(momentum=momentum, epsilon=epsilon)
+
+    def infer_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def param_specs(self, input_shape: Shape) -> dict[str, Param]:
+        shape = (input_shape[-1],)
+        return {
+            "gamma": Param(shape, "ones"),
+            "beta": Param(shape, "zeros"),
+            "moving_mean": Param(shape, "zeros", trainable=False),
+            "moving_variance": Param(shape, "ones", trainable=False),
+        }
+
+    def scale_and_shift(self) -> tuple[Array, Array]:
+        """Give what inference multiplies every channel by and adds to it, (c,) each."""
+        return self.params.derived("scale_and_shift", self._scale_and_shift)
+
+    def _scale_and_shift(self) -> tuple[Array, Array]:
+        gamma, beta, mean, variance = (value.astype(np.float64) for value in self.params.values())
+        scale = gamma / np.sqrt(variance + self.epsilon)
+        return scale.astype(self.dtype), (beta - mean * scale).astype(self.dtype)
+
+    def forward(self, x: Array) -> Array:
+        scale, shift = self.scale_and_shift()
+        return x * scale + shift
+
+    def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
+        if rng is None:
+            return self._vjp_inference(x)
+        gamma, beta, moving_mean, moving_variance = self.params.values()
+        axes = tuple(range(x.ndim - 1))
+        mean = x.mean(axis=axes, dtype=np.float64)
+        centred = x - mean.astype(x.dtype)
+        variance = np.square(centred).mean(axis=axes, dtype=np.float64)
+        scale = (1 / np.sqrt(variance + self.epsilon)).astype(x.dtype)
+        normal = centred * scale
+        moved = {
+            "moving_mean": self.momentum * moving_mean + (1 - self.momentum) * mean,
+            "moving_variance": self.momentum * moving_variance + (1 - self.momentum) * variance,
+        }
+
+        def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
+            dbeta, dgamma = dy.sum(axis=axes), (dy * normal).sum(axis=axes)
+            count = x.dtype.type(x.size // x.shape[-1])
+            dx = (gamma * scale) * (dy - dbeta / count - normal * (dgamma / count))
+            return dx, {"gamma": dgamma, "beta": dbeta, **moved}
+
+        return normal * gamma + beta, backward
+
+    def _vjp_inference(self, x: Array) -> tuple[Array, Backward]:
+        """The stored mean and variance stay as they are, and come back so."""
+        scale, _ = self.scale_and_shift()
+        mean, variance = self.params["moving_mean"], self.params["moving_variance"]
+        axes = tuple(range(x.ndim - 1))
+
+        def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
+            normal = (x - mean) / np.sqrt(variance + x.dtype.type(self.epsilon))
+            grads = {"gamma": (dy * normal).sum(axis=axes), "beta": dy.sum(axis=axes)}
+            return dy * scale, grads | {"moving_mean": mean, "moving_variance": variance}
+
+        return self.forward(x), backward
