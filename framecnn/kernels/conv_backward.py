@@ -1,81 +1,127 @@
 """Gradients of convolutions: with respect to the input a convolution, with respect to the kernel outer products."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from framecnn.kernels.conv import RowPlan, load_rows
 from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, accumulate_block, filter_block
-from framecnn.kernels.threads import run
+from framecnn.kernels.threads import ordered_map, run
 from framecnn.kernels.vectors import clear, copy
+from framecnn.kernels.winograd_backward import winograd_gradients, winograd_sums
 from framecnn.typing import Array
 
-__all__ = ["conv2d_backward_wrt_input", "conv2d_backward_wrt_kernel", "pack_backward"]
+__all__ = ["Turned", "conv2d_backward", "conv2d_backward_wrt_input"]
 
-PART_WORK = 40_000_000  # multiply-adds whose sums of products are kept apart, to be added up in order
-MOST_PARTS = 8
-PACKED_BYTES = (
-    128 * 1024
-)  # of gradients that wait for all products of a block: a quarter of the smallest second-level cache
+PART_WORK = 40_000_000  # multiply-adds whose sums of products are worth a part of their own
+MOST_PARTS = 8  # sums that are kept apart, to be added up in order
+PART_BYTES = 4 * 1024 * 1024  # of gradients that are computed, used and forgotten: they stay in the last-level cache
+PACKED_BYTES = 128 * 1024  # of gradients that wait for all products of a block: a quarter of a second-level cache
 Pair = tuple[int, int]
 
 
-def pack_backward(algorithm: str, kernel: Array, dilation: Pair, groups: int) -> PackedConv:
-    """Pack a kernel (kh, kw, c / groups, f) for :func:`conv2d_backward_wrt_input`: turned around, its channels the
-    filters.
+class Turned(NamedTuple):
+    """A kernel turned around, its channels the filters, and the border that goes with it."""
+
+    packed: PackedConv
+    corner: Pair
+
+    @classmethod
+    def of(cls, algorithm: str, kernel: Array, dilation: Pair, groups: int, corner: Pair) -> "Turned":
+        """Turn a kernel (kh, kw, c / groups, f); `corner` is the border of the convolution at the top and the left."""
+        parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
+        turned = np.ascontiguousarray(np.concatenate(parts, axis=3))
+        top, left = (d * (k - 1) - before for d, k, before in zip(dilation, kernel.shape[:2], corner, strict=True))
+        return cls(PackedConv.of(algorithm, turned, None, (1, 1), dilation, groups), (top, left))
+
+
+def conv2d_backward(
+    x: Array,
+    gradients: Callable[[slice], Array],
+    packed: PackedConv,
+    turned: Turned | None,
+    corner: Pair,
+    output: Pair,
+) -> tuple[Any, Array, Array]:
+    """Give the gradients with respect to x, kernel and bias; that of x only where the turned kernel is there.
+
+    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Frames are taken in parts, so that the map of
+    gradients, which may be one that pooling has spread, is never there as a whole. Parts and sums follow from shapes
+    alone, so the bits do not depend on the number of threads.
+
+    Shapes: x (n, h, w, c); ``gradients(frames)`` gives dy (m, oh, ow, f) of a slice of the frames; results as x,
+    (kh, kw, c / groups, f) and (f,); `corner` is the border at the top and the left, `output` the result, in pixels.
     """
-    parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
-    turned = np.ascontiguousarray(np.concatenate(parts, axis=3))
-    return PackedConv.of(algorithm, turned, None, (1, 1), dilation, groups)
+    n, channels, filters = len(x), x.shape[3], packed.filters
+    frame_bytes = output[0] * output[1] * filters * x.itemsize
+    size = max(-(-n // MOST_PARTS), PART_BYTES // frame_bytes, 1)
+    slices = [slice(start, start + size) for start in range(0, max(n, 1), size)]
+    work = size * output[0] * output[1] * packed.window[0] * packed.window[1] * (channels // packed.groups) * filters
+    sums = min(max(work // PART_WORK, 1), max(MOST_PARTS // len(slices), 1))
+    dx: Any = None if turned is None else np.empty_like(x)
+
+    def backward(frames: slice) -> Array:
+        dy = gradients(frames)
+        if turned is not None:
+            dx[frames] = conv2d_backward_wrt_input(dy, turned, packed.strides, (x.shape[1], x.shape[2]))
+        if packed.algorithm:
+            return winograd_sums(x[frames], dy, packed.algorithm, corner, sums)
+        return direct_sums(x[frames], dy, packed, corner, sums)
+
+    total, *others = ordered_map(backward, slices)
+    for other in others:
+        total += other
+    finish = winograd_gradients if packed.algorithm else direct_gradients
+    return dx, *finish(total, packed, channels // packed.groups)
 
 
-def conv2d_backward_wrt_input(dy: Array, packed: PackedConv, strides: Pair, corner: Pair, frame: Pair) -> Array:
+def conv2d_backward_wrt_input(dy: Array, turned: Turned, strides: Pair, frame: Pair) -> Array:
     """Give the gradient with respect to the input: dy, spread by the strides, convolved with the kernel turned around.
 
-    :func:`framecnn.kernels.reference.conv2d_backward` is the definition.
-
-    Shapes: dy (n, oh, ow, f), packed as :func:`pack_backward` gives it; `corner` is the border of the convolution at
-    the top and the left and `frame` its input, in pixels; result (n, h, w, c).
+    Shapes: dy (n, oh, ow, f); `frame` is the input, in pixels; result (n, h, w, c).
     """
     if strides != (1, 1):
         n, rows, columns, filters = dy.shape
         spread = np.zeros((n, (rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1, filters), dy.dtype)
         spread[:, :: strides[0], :: strides[1]] = dy
         dy = spread
-    reach = [d * (k - 1) for k, d in zip(packed.window, packed.dilation, strict=True)]
-    top, left = reach[0] - corner[0], reach[1] - corner[1]
+    top, left = turned.corner
     dy = np.ascontiguousarray(dy[:, max(-top, 0) :, max(-left, 0) :])
-    return conv2d(dy, packed, (max(top, 0), max(left, 0)), frame)
+    return conv2d(dy, turned.packed, (max(top, 0), max(left, 0)), frame)
 
 
-def conv2d_backward_wrt_kernel(
-    x: Array, dy: Array, window: Pair, strides: Pair, corner: Pair, dilation: Pair, groups: int
-) -> tuple[Array, Array]:
-    """Give the gradients with respect to kernel and bias.
+def direct_sums(x: Array, dy: Array, packed: PackedConv, corner: Pair, parts: int) -> Array:
+    """Add up the products of all pixels and all gradients, in so many parts, with all threads.
 
-    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Error of each value at most ``(K + 2) eps``
-    times the sum of absolute products, K = n oh ow. The order of the sum follows from shapes alone.
+    Error of each value at most ``(K + 2) eps`` times the sum of absolute products, K = n oh ow.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), results (kh, kw, c / groups, f) and (f,); `corner` is the border at the
-    top and the left in pixels.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), result (groups, blocks, n_runs * lines + 1, block), a line for every
+    value of a window (:class:`framecnn.kernels.conv.RowPlan`), and one for the sum of dy.
     """
     n, height, width, filters = dy.shape
-    block, own = filter_block(x.dtype), filters // groups
-    blocks = -(-own // block)
-    row_work = width * window[0] * window[1] * (x.shape[3] // groups) * filters
+    block, groups = filter_block(x.dtype), packed.groups
     rows = max(1, PACKED_BYTES // (width * block * x.itemsize))
-    plan = RowPlan.of(x, window, (height, width), strides, corner, dilation, groups, rows=rows)
-    items = n * -(-height // plan.rows)
-    parts = min(max(round(n * height * row_work / PART_WORK), 1), MOST_PARTS, max(items, 1))
+    plan = RowPlan.of(x, packed.window, (height, width), packed.strides, corner, packed.dilation, groups, rows=rows)
     lines = -(-plan.run_length // PIXELS) * PIXELS
-    n_runs = plan.runs.shape[1]
-    sums = np.zeros((parts, groups, blocks, n_runs * lines + 1, block), x.dtype)
-    run(backward_wrt_kernel, parts, items / parts * plan.rows * row_work, sums, x, dy, plan)
-    total = sums.sum(axis=0)
-    taps = total[:, :, :-1].reshape(groups, blocks, n_runs, lines, block)[:, :, :, : plan.run_length]
-    joined = taps.transpose(2, 3, 0, 1, 4).reshape(-1, groups, blocks * block)  # (kh * kw * c / groups, ...)
-    dkernel = joined[..., :own].reshape(*window, -1, filters)
-    return dkernel, total[:, :, -1].reshape(groups, -1)[:, :own].reshape(filters)
+    shape = (parts, groups, -(-(filters // groups) // block), plan.runs.shape[1] * lines + 1, block)
+    sums = np.zeros(shape, x.dtype)
+    run(backward_wrt_kernel, parts, n * height * width / parts * sums[0].size, sums, x, dy, plan)
+    return sums.sum(axis=0)
+
+
+def direct_gradients(total: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
+    """Give the gradients with respect to kernel (kh, kw, channels, f) and bias (f,) from :func:`direct_sums`."""
+    groups, blocks, _, block = total.shape
+    own = packed.filters // groups
+    values = packed.window[0] * packed.window[1] * channels
+    n_runs = packed.window[0] if packed.dilation[1] == 1 and groups == 1 else packed.window[0] * packed.window[1]
+    runs = total[:, :, :-1].reshape(groups, blocks, n_runs, -1, block)[:, :, :, : values // n_runs]
+    joined = runs.transpose(2, 3, 0, 1, 4).reshape(values, groups, blocks * block)
+    kernel = joined[..., :own].reshape(*packed.window, channels, packed.filters)
+    return kernel, total[:, :, -1].reshape(groups, -1)[:, :own].reshape(-1)
 
 
 @kernel
