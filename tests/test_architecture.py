@@ -28,7 +28,10 @@ STOREYS = [
     {"layers"},
     {"plan"},
     {"model"},
-    {"filters", "data", "evaluation", "model_file", "warmup"},
+    {"filters", "data", "evaluation", "model_file", "losses", "schedules", "history", "progress"},
+    {"optimizers"},
+    {"checkpoint"},
+    {"training", "warmup"},
     {"estimators", "report"},
     {"serialization"},
     {"cli", "testing"},
@@ -36,7 +39,10 @@ STOREYS = [
 ]
 """A module imports from its own part of the package and from the storeys below, never from beside or above."""
 
-CALLED_LATER = {("estimators", "serialization")}  # FrameClassifier.save, when it is called
+CALLED_LATER = {
+    ("estimators", "serialization"),  # FrameClassifier.save, when it is called
+    ("model", "training"),  # Sequential.fit
+}
 
 ONLY_IN = {
     "numba": {"kernels/jit.py", "kernels/vectors.py", "kernels/microkernel.py", "kernels/tiles.py"},

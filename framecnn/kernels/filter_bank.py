@@ -10,7 +10,7 @@ import numpy as np
 
 from framecnn.geometry import Windows
 from framecnn.kernels.conv import RowPlan, load_rows, pack_conv2d
-from framecnn.kernels.conv_backward import Turned, conv2d_backward, conv2d_backward_wrt_input
+from framecnn.kernels.conv_backward import Gradients, Turned, conv2d_backward, conv2d_backward_wrt_input
 from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, multiply_block
@@ -112,7 +112,7 @@ def filter_bank_backward(
     weight, shift = (conv2d_backward_wrt_input(values, window, strides, frame) for values in (pull, pull * mean))
     dscaled = (dresponse * scale).astype(x.dtype)
     turned = Turned.of("direct", centred, (1, 1), 1, corner)
-    dx, dcentred, _ = conv2d_backward(x, lambda frames: dscaled[frames], filters, turned, corner, output)
+    dx, dcentred, _ = conv2d_backward(x, Gradients(dscaled), filters, turned, corner, output)
     return (dx + weight * exact - shift).astype(x.dtype), dcentred, dresponse.sum(axis=(0, 1, 2))
 
 

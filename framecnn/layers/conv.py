@@ -145,13 +145,12 @@ class ConvLayer(Layer):
         slope = {"linear": 1.0, "relu": 0.0}.get(function, after.get("slope", 0.0))
 
         def backward(dy: Array) -> tuple[Any, dict[str, Array]]:
-            def gradients(frames: slice) -> Array:
-                if "windows" in after:
-                    return kernels.unpool2d(dy[frames], y[frames], where[frames], slope, output)
-                if function == "linear":
-                    return np.ascontiguousarray(dy[frames])
-                return kernels.activate_backward(dy[frames], y[frames], y[frames], function, slope)
-
+            if "windows" in after:
+                gradients = kernels.Gradients(dy, y, where, slope)
+            elif function == "linear":
+                gradients = kernels.Gradients(dy)
+            else:
+                gradients = kernels.Gradients(kernels.activate_backward(dy, y, y, function, slope))
             turned = self._turned(kernel, frame, corner) if wrt_input else None
             dx, dkernel, dbias = kernels.conv2d_backward(x, gradients, packed, turned, corner, output)
             return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})

@@ -80,12 +80,11 @@ class DenseLayer(Layer):
         return kernels.dense(x, packed, activation, slope)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
-        kernel, use_bias = self.params["kernel"], self.use_bias
+        kernel = self.params["kernel"]
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-            dx = kernels.dense(dy, kernels.PackedDense.of(kernel.T))
-            grads = {"kernel": kernels.dense(x.T, kernels.PackedDense.of(dy))}
-            return dx, grads | {"bias": dy.sum(axis=0)} if use_bias else grads
+            dx, dkernel, dbias = kernels.dense_backward(x, kernel, dy)
+            return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})
 
         return self.forward(x), backward
 

@@ -98,7 +98,7 @@ class BatchNormLayer(Layer):
         return x * scale + shift
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
-        if rng is None:
+        if rng is None or not len(x):
             return self._vjp_inference(x)
         gamma, beta, moving_mean, moving_variance = self.params.values()
         axes = tuple(range(x.ndim - 1))
