@@ -34,7 +34,7 @@ STOREYS = [
     {"training", "warmup"},
     {"estimators", "report"},
     {"serialization"},
-    {"cli"},
+    {"cli", "testing"},
     {"__main__"},
 ]
 """A module imports from its own part of the package and from the storeys below, never from beside or above."""
@@ -53,6 +53,7 @@ ONLY_IN = {
     "skvideo": {"data/demo_clips.py"},
     "jinja2": {"report/page.py"},
     "hypothesis": {"testing/*"},
+    "pytest": {"testing/*"},
     "keras": {"interop/keras.py"},
     "tensorflow": {"interop/keras.py"},
     "onnx": {"interop/onnx_export.py", "interop/onnx_import.py"},
@@ -137,7 +138,7 @@ def test_a_foreign_package_is_imported_only_where_it_belongs(path):
 
 def test_every_package_that_is_imported_is_declared_and_nothing_else():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = ("video", "report", "demo")
+    extras = ("video", "report", "test", "demo")
     asked = [*project["dependencies"], *(entry for name in extras for entry in project["optional-dependencies"][name])]
     declared = {re.match(r"[\w-]+", entry)[0] for entry in asked} - {"framecnn"}
     imported = {name.split(".")[0] for path in PACKAGE for name, _ in imports(path)} - {"framecnn"}
