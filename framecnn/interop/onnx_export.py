@@ -104,9 +104,9 @@ def _import_onnx() -> Any:
 
 
 def _add_sequential(graph: Graph, model: Sequential) -> tuple[list[Port], list[Port], dict[str, Any]]:
-    y = add_network(graph, model, "x")
-    graph.scope = "network"
-    _name(graph, y, "y")
+    if add_network(graph, model, "x") == "x":
+        graph.add("Identity", "x")
+    graph.name_last("y")
     return [("x", FLOAT, onnx_shape(model.input_shape))], [("y", FLOAT, onnx_shape(model.output_shape))], {}
 
 
@@ -123,9 +123,12 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
     graph.scope = "head"
     squares = _add_squared_distances(graph, head, row)
     probabilities = _add_probabilities(graph, head, squares)
-    _name(graph, graph.add("ArgMax", probabilities, axis=1, keepdims=0), "label")
-    _name(graph, probabilities, "probabilities", number)
-    _name(graph, graph.add("Sqrt", squares), "distances", number)
+    graph.add("ArgMax", probabilities, axis=1, keepdims=0)
+    graph.name_last("label")
+    graph.add("Cast", probabilities, to=number)
+    graph.name_last("probabilities")
+    graph.add("Cast", graph.add("Sqrt", squares), to=number)
+    graph.name_last("distances")
     frame, n_classes = features.frame_shape_, len(classifier.classes_)
     about: dict[str, Any] = {"classes": classifier.classes_.tolist()}
     if frame is not None:
@@ -137,13 +140,6 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
         ("distances", number, (len(head.cluster_centers_),)),
     ]
     return [("x", number, (features.n_features_in_,) if frame is None else onnx_shape(frame))], outputs, about
-
-
-def _name(graph: Graph, value: str, name: str, number: int | None = None) -> None:
-    """Let a value be an output of the graph: under this name, and as numbers of this type."""
-    operator, attributes = ("Identity", {}) if number is None else ("Cast", {"to": number})
-    graph.add(operator, value, **attributes)
-    graph.nodes[-1] = graph.nodes[-1]._replace(output=name)
 
 
 def _add_features(graph: Graph, features: "FrameFeatures") -> str:

@@ -79,6 +79,10 @@ class Graph:
         self.nodes.append(Node(operator, inputs, output, attributes))
         return output
 
+    def name_last(self, name: str) -> None:
+        """Call the output of the last node, which none has used yet, by a name of its own."""
+        self.nodes[-1] = self.nodes[-1]._replace(output=name)
+
     def constant(self, value: Any) -> str:
         """Add a weight, whole numbers as int64; give its name."""
         array = np.ascontiguousarray(value).reshape(np.shape(value))

@@ -267,6 +267,8 @@ def _sliding(chain: Chain, node: Operator, size: Shape) -> dict[str, Any]:
     top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
     border = (top, bottom), (left, right)
     automatic = node.settings.get("auto_pad", b"NOTSET").decode()
+    if automatic not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ValueError(f"expected auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, got {automatic!r}")
     if automatic == "VALID":
         border = (0, 0), (0, 0)
     elif automatic.startswith("SAME"):
