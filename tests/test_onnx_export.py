@@ -159,7 +159,7 @@ def head_and_spread(head, row, error):
     moved = np.linalg.norm(error, axis=1, keepdims=True)
     exponent = (moved * (2 * distances + moved) / head.temperature_).max(axis=1, keepdims=True)
     probabilities = head.probabilities(distances)
-    off = probabilities * np.expm1(np.minimum(2 * exponent, 50)) + 2 * EPS * probabilities
+    off = probabilities * np.expm1(np.minimum(2 * exponent, 50)) + 2 * EPS * probabilities + np.finfo(np.float32).tiny
     return distances, moved + 2 * EPS * distances, probabilities, np.minimum(off, 1)
 
 
@@ -183,6 +183,7 @@ CLASSIFIERS = {
 @pytest.mark.parametrize("settings", CLASSIFIERS.values(), ids=CLASSIFIERS)
 def test_a_classifier_gives_our_distances_probabilities_and_labels(settings):
     classifier, x = fitted(**settings)
+    classifier.head_.temperature_ = 1.0  # else all are 0 or 1
     given = run(to_onnx(classifier), x)
     features = features_and_spread(classifier.features_, x)
     distances, spread, probabilities, off = head_and_spread(classifier.head_, *features)
@@ -225,10 +226,8 @@ def test_the_file_says_its_classes_and_what_frames_must_be():
     about = {entry.key: json.loads(entry.value) for entry in file.metadata_props}
     frames = {"height": 24, "width": 32, "channels": 3, "layout": "NCHW", "resize": "stretched", "values": "whole"}
     assert about == {"classes": ["across", "blobs", "down"], "frames": frames}
-    sizes = [
-        [size.dim_param or size.dim_value for size in port.type.tensor_type.shape.dim] for port in file.graph.input
-    ]
-    assert sizes == [["n", 3, 24, 32]]
+    (port,) = file.graph.input
+    assert [size.dim_param or size.dim_value for size in port.type.tensor_type.shape.dim] == ["n", 3, 24, 32]
     assert [port.name for port in file.graph.output] == ["label", "probabilities", "distances"]
 
 

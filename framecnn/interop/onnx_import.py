@@ -13,6 +13,7 @@ from framecnn.typing import Array, Shape
 
 __all__ = ["from_onnx", "read_network"]
 
+DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
 OLDEST_OPSET = 6  # since when broadcasting and shapes are as they are now, or nearly
 FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}  # by ONNX's numbers
 
@@ -111,9 +112,7 @@ def _parsed(onnx: Any, path: Path) -> Any:
     try:
         return onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's own
-        raise FormatError(
-            f"{path.name}: expected an ONNX file, got one that cannot be parsed; copy it again"
-        ) from error
+        raise FormatError(f"{path.name}: expected an ONNX file, got another or a damaged one") from error
 
 
 def _shortened(error: Exception) -> str:
@@ -123,36 +122,41 @@ def _shortened(error: Exception) -> str:
 
 def _walk(onnx: Any, model: Any) -> tuple[Chain, np.dtype]:
     graph = model.graph
-    weights = {tensor.name: _array(onnx, tensor) for tensor in graph.initializer}
-    (name, dtype, shape, batch), *more = [_port(value) for value in graph.input if value.name not in weights]
-    if more or len(graph.output) != 1:
-        raise ValueError(f"expected one input and one output, got {1 + len(more)} and {len(graph.output)}")
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    stored = {tensor.name for tensor in graph.initializer}
+    ports = [port for port in graph.input if port.name not in stored]
+    if (len(ports), len(graph.output)) != (1, 1):
+        raise ValueError(f"expected one input and one output, got {len(ports)} and {len(graph.output)}")
+    opset = max((entry.version for entry in model.opset_import if entry.domain in DOMAINS), default=0)
     if opset < OLDEST_OPSET:
-        raise ValueError(f"expected opset {OLDEST_OPSET} or newer, got {opset}; convert it with onnx.version_converter")
-    used = {value for node in graph.node for value in node.input} | {value.name for value in graph.output}
-    chain = Chain(shape or (1,))
+        raise ValueError(f"expected opset {OLDEST_OPSET} or newer, got {opset}; use onnx.version_converter")
+    dtype, shape, batch = _port(ports[0])
+    weights = {tensor.name: _array(onnx, tensor) for tensor in graph.initializer}
+    used = {value for node in graph.node for value in node.input} | {graph.output[0].name}
+    chain, name = Chain(shape or (1,)), ports[0].name
     for node in graph.node:
         settings = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
-        if node.op_type == "Constant":
-            weights[node.output[0]] = _constant(onnx, settings)
-            continue
         try:
-            if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-                raise ValueError("framecnn has no layer like it")
-            if not shape and node.op_type not in VALUE_BY_VALUE:
-                raise ValueError("expected frames (n, c, h, w) or rows (n, d) as input, got a list of numbers")
-            if used.intersection(node.output[1:]):
-                raise ValueError(f"expected one output, got {len(node.output)}")
-            beside = _beside(node, name, weights)
-            OPERATORS[node.op_type](chain, Operator(settings, beside, opset, batch))
+            if node.op_type == "Constant":
+                weights[node.output[0]] = _constant(onnx, settings)
+            else:
+                _check_operator(node, shape, used)
+                OPERATORS[node.op_type](chain, Operator(settings, _beside(node, name, weights), opset, batch))
+                name = node.output[0]
         except (ValueError, OverflowError) as error:
             called = f"{node.op_type} {node.name!r}" if node.name else node.op_type
             raise ValueError(f"cannot take {called}: {error}") from error
-        name = node.output[0]
     if graph.output[0].name != name:
         raise ValueError(f"expected the last value as output, got {graph.output[0].name!r}")
     return chain, dtype
+
+
+def _check_operator(node: Any, shape: Shape, used: set[str]) -> None:
+    if node.domain not in DOMAINS or node.op_type not in OPERATORS:
+        raise ValueError("framecnn has no layer like it")
+    if not shape and node.op_type not in VALUE_BY_VALUE:
+        raise ValueError("expected frames (n, c, h, w) or rows (n, d) as input, got a list of numbers")
+    if used.intersection(node.output[1:]):
+        raise ValueError("expected one output, got more that are used")
 
 
 def _beside(node: Any, name: str, weights: dict[str, Array]) -> list[Array | None]:
@@ -167,8 +171,8 @@ def _beside(node: Any, name: str, weights: dict[str, Array]) -> list[Array | Non
     return [weights.get(other) for other in inputs]
 
 
-def _port(value: Any) -> tuple[str, np.dtype, Shape, int | None]:
-    """Give name, dtype, shape without the batch (nothing for a list of numbers), and batch of the input."""
+def _port(value: Any) -> tuple[np.dtype, Shape, int | None]:
+    """Give dtype, shape without the batch (nothing for a list of numbers), and batch of the input."""
     kind = value.type.tensor_type
     if kind.elem_type not in FLOATS:
         raise ValueError(f"expected float32 or float64 as input {value.name!r}, got numbers of type {kind.elem_type}")
@@ -176,7 +180,7 @@ def _port(value: Any) -> tuple[str, np.dtype, Shape, int | None]:
     if not all(size > 0 for size in sizes) or not kind.shape.dim:
         raise ValueError(f"expected input {value.name!r} of fixed sizes behind the batch, got {sizes}")
     shape = (*sizes[1:], sizes[0]) if len(sizes) == 3 else tuple(sizes)
-    return value.name, FLOATS[kind.elem_type], shape, batch or None
+    return FLOATS[kind.elem_type], shape, batch or None
 
 
 def _array(onnx: Any, tensor: Any) -> Array:
