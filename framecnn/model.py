@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from framecnn.layers import Backward, InputLayer, Layer, Param
 from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_count, check_real
 from framecnn.plan import Plan, plan
 from framecnn.typing import Array, Shape
+
+if TYPE_CHECKING:
+    from framecnn.training import History
 
 __all__ = ["Sequential", "Summary", "SummaryRow"]
 
@@ -232,6 +235,12 @@ class Sequential:
 
         return y, backward_all
 
+    def fit(self, x: Any, y: Any, **settings: Any) -> "History":
+        """Train the model; see :func:`framecnn.training.fit`, which takes the same settings."""
+        from framecnn.training import fit
+
+        return fit(self, x, y, **settings)
+
     @cached_property
     def _plan(self) -> Plan:
         return plan(self.layers, self.input_shape)
@@ -262,13 +271,17 @@ class Sequential:
         memory = self._plan.activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
         return Summary(tuple(rows), memory)
 
-    def state_dict(self) -> dict[str, Array]:
-        """Give copies of all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
+    def parameters(self) -> dict[str, Array]:
+        """Give all parameters, read-only, ``"conv_1/kernel" -> array``, in the order of the layers."""
         return {
-            f"{name}/{parameter}": value.copy()
+            f"{name}/{parameter}": value
             for name, layer in zip(self.names, self.layers, strict=True)
             for parameter, value in layer.built().params.items()
         }
+
+    def state_dict(self) -> dict[str, Array]:
+        """Give copies of all :meth:`parameters`."""
+        return {name: value.copy() for name, value in self.parameters().items()}
 
     def param_specs(self) -> dict[str, Param]:
         """Give what each parameter must be, by the names and in the order of :meth:`state_dict`."""
