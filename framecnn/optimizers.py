@@ -81,9 +81,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Array]:
         """Give copies of all that an optimizer remembers: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
-        moments = {
-            f"{slot}/{name}": value.copy() for slot, own in self.moments.items() for name, value in own.items()
-        }
+        moments = {f"{slot}/{name}": value.copy() for slot, own in self.moments.items() for name, value in own.items()}
         return {"iterations": np.array([self.iterations], np.int64), **moments}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:

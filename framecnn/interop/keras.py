@@ -1,5 +1,6 @@
 """Networks to Keras and back: the same layers, layouts and weights. Needs the extra ``keras`` or ``keras-gpu``."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -188,6 +189,7 @@ def load_keras(who: str) -> Any:
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # else it explains to users how to write our loops
     try:
         with _hidden_stderr("keras" not in sys.modules):
             import keras

@@ -1,5 +1,6 @@
-"""The page about a trained classifier: one HTML file that needs nothing else."""
+"""Pages about trained classifiers: HTML files that need nothing else."""
 
+from framecnn.report.comparison import ComparisonData, ShownFrame, write_comparison
 from framecnn.report.page import Prototype, ReportData, write_report
 
-__all__ = ["Prototype", "ReportData", "write_report"]
+__all__ = ["ComparisonData", "Prototype", "ReportData", "ShownFrame", "write_comparison", "write_report"]
