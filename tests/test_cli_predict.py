@@ -220,7 +220,7 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
     [
         (["MODEL", "gone.jpg"], "predict: expected a picture or a folder, but 'gone.jpg' is not there; check the path"),
         (["MODEL", "empty"], "predict: expected a picture that can be read, got none of 0 files; check the paths"),
-        (["MODEL"], "Missing argument 'PATH'"),
+        (["MODEL"], "expected PATH or --random-from FOLDER, got neither"),
         (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
         (["gone", "empty"], "gone: expected a model, got no such file; make one: framecnn train"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
