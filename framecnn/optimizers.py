@@ -12,7 +12,7 @@ from framecnn.kernels.update import adam_update, sgd_update
 from framecnn.layers.base import check_number
 from framecnn.model import Sequential
 from framecnn.schedules import LearningRate, check_rate, rate_at
-from framecnn.typing import Array
+from framecnn.typing import Array, Shape
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
@@ -39,8 +39,8 @@ class Optimizer:
         self.iterations = 0
         self.moments: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
 
-    def step(self, updated: Array, moments: list[Array], weights: Array, gradient: Array) -> None:
-        """Write `updated` and `moments` (one a slot); all arrays have one shape."""
+    def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
+        """Write updated weights and moments, ``outputs = (updated, one a slot ...)``; all arrays have one shape."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method step, got none; write it")
 
     @property
@@ -61,23 +61,31 @@ class Optimizer:
         Raises
         ------
         ShapeError
-            If a gradient is missing, unknown, or of another shape than its parameter.
+            If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer has served
+            another model before.
         """
-        weights = {name: value for name, value in model.parameters().items() if model.param_specs()[name].trainable}
-        shapes, received = ({name: np.shape(value) for name, value in each.items()} for each in (weights, grads))
-        if shapes != received:
-            name = min(name for name, _ in shapes.items() ^ received.items())
-            raise ShapeError(
-                f"{type(self).__name__}.update: expected a gradient for every trainable parameter, {name} as "
-                f"{shapes.get(name, 'absent')}, got {received.get(name, 'none')}"
-            )
+        specs = model.param_specs()
+        weights = {name: value for name, value in model.parameters().items() if specs[name].trainable}
+        self._check("gradients", weights, {name: np.shape(gradient) for name, gradient in grads.items()})
+        for own in self.moments.values():
+            if own:
+                self._check("moments", weights, {name: moment.shape for name, moment in own.items()})
         values = {}
-        for name, own in weights.items():
-            values[name] = np.empty_like(own)
-            moments = [self.moments[slot].setdefault(name, np.zeros_like(own)) for slot in self.slots]
-            self.step(values[name], moments, own, np.ascontiguousarray(grads[name], own.dtype))
+        for name, own_weights in weights.items():
+            values[name] = np.empty_like(own_weights)
+            moments = [self.moments[slot].setdefault(name, np.zeros_like(own_weights)) for slot in self.slots]
+            self.step((values[name], *moments), own_weights, np.ascontiguousarray(grads[name], own_weights.dtype))
         model.update(values)
         self.iterations += 1
+
+    def _check(self, what: str, weights: Mapping[str, Array], received: Mapping[str, Shape]) -> None:
+        expected = {name: value.shape for name, value in weights.items()}
+        if received != expected:
+            name = min(name for name, _ in expected.items() ^ received.items())
+            raise ShapeError(
+                f"{type(self).__name__}.update: expected {what} of all trainable parameters of the model, {name} as "
+                f"{expected.get(name, 'absent')}, got {received.get(name, 'none')}"
+            )
 
     def state_dict(self) -> dict[str, Array]:
         """Give copies of all that an optimizer remembers: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
@@ -101,7 +109,7 @@ class Optimizer:
         for key, value in state.items():
             slot, _, name = key.partition("/")
             if slot in moments and name:
-                moments[slot][name] = np.array(value)
+                moments[slot][name] = np.array(value, order="C")
             elif key != "iterations":
                 raise ShapeError(
                     f"{type(self).__name__}.load_state_dict: expected iterations and {' and '.join(self.slots)} of "
@@ -163,13 +171,13 @@ class SGD(Optimizer):
         super().__post_init__()
         _check_share("SGD", "momentum", self.momentum)
 
-    def step(self, updated: Array, moments: list[Array], weights: Array, gradient: Array) -> None:
-        sgd_update(updated, *moments, weights, gradient, self.rate, self.momentum, self.nesterov)
+    def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
+        sgd_update(outputs, weights, gradient, self.rate, self.momentum, self.nesterov)
 
 
 @dataclass(eq=False)
 class Adam(Optimizer):
-    r"""Divide each gradient's running mean by the root of its running square: every weight moves at about the same pace.
+    r"""Divide the running mean of a gradient by the root of its running square, so that all weights move alike.
 
     .. math:: m' = \beta_1 m + (1 - \beta_1) g, \quad v' = \beta_2 v + (1 - \beta_2) g^2, \quad
         w' = w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m'}{\sqrt{v'} + \epsilon}
@@ -221,10 +229,10 @@ class Adam(Optimizer):
         check_number(who, "epsilon", self.epsilon)
         check_number(who, "weight_decay", self.weight_decay)
 
-    def step(self, updated: Array, moments: list[Array], weights: Array, gradient: Array) -> None:
+    def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
         kept, n = (self.beta_1, self.beta_2), self.iterations + 1
         rate = self.rate * math.sqrt(1 - self.beta_2**n) / (1 - self.beta_1**n)
-        adam_update(updated, *moments, weights, gradient, rate, self.epsilon, kept, self.weight_decay * self.rate)
+        adam_update(outputs, weights, gradient, rate, self.epsilon, kept, self.weight_decay * self.rate)
 
 
 @dataclass(eq=False)

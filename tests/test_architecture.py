@@ -28,8 +28,9 @@ STOREYS = [
     {"layers"},
     {"plan"},
     {"model"},
-    {"filters", "data", "evaluation", "losses", "model_file", "networks", "schedules", "warmup"},
+    {"filters", "data", "evaluation", "history", "losses", "model_file", "networks", "progress", "schedules", "warmup"},
     {"optimizers"},
+    {"checkpoint"},
     {"training"},
     {"estimators", "report"},
     {"serialization"},
@@ -40,7 +41,10 @@ STOREYS = [
 ]
 """A module imports from its own part of the package and from the storeys below, never from beside or above."""
 
-CALLED_LATER = {("estimators", "serialization")}  # FrameClassifier.save, when it is called
+CALLED_LATER = {
+    ("estimators", "serialization"),  # FrameClassifier.save, when it is called
+    ("model", "training"),  # Sequential.fit
+}
 
 ONLY_IN = {
     "numba": {"kernels/jit.py", "kernels/vectors.py", "kernels/microkernel.py", "kernels/tiles.py"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from agreement import same_bits
 
-from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, set_num_threads
+from framecnn import BatchNormLayer, DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, set_num_threads
 from framecnn.kernels import reference
 from framecnn.kernels.update import adam_update, sgd_update
 from framecnn.optimizers import SGD, Adam, AdamW, Optimizer
@@ -88,7 +88,7 @@ def test_a_step_of_sgd_is_its_definition(dtype, nesterov):
     weights, gradient, momentum = arrays(1001, dtype)
     expected = reference.sgd_update(weights, gradient, momentum, 0.1, 0.9, nesterov)
     updated = np.empty_like(weights)
-    sgd_update(updated, momentum, weights, gradient, 0.1, 0.9, nesterov)
+    sgd_update((updated, momentum), weights, gradient, 0.1, 0.9, nesterov)
     for value, exact in zip((updated, momentum), expected, strict=True):
         np.testing.assert_allclose(value, exact, rtol=0, atol=20 * np.finfo(dtype).eps)
 
@@ -99,7 +99,7 @@ def test_a_step_of_adam_is_its_definition(dtype):
     velocity = np.square(momentum)
     expected = reference.adam_update(weights, gradient, (momentum, velocity), 0.1, 0.01, (0.9, 0.99), 0.02)
     updated = np.empty_like(weights)
-    adam_update(updated, momentum, velocity, weights, gradient, 0.1, 0.01, (0.9, 0.99), 0.02)
+    adam_update((updated, momentum, velocity), weights, gradient, 0.1, 0.01, (0.9, 0.99), 0.02)
     for value, exact in zip((updated, momentum, velocity), expected, strict=True):
         np.testing.assert_allclose(value, exact, rtol=0, atol=20 * np.finfo(dtype).eps * np.abs(exact).max())
 
@@ -111,8 +111,8 @@ def test_any_number_of_threads_gives_the_same_bits():
         set_num_threads(n)
         try:
             updated, own, velocity = np.empty_like(weights), momentum.copy(), np.square(momentum)
-            adam_update(updated, own, velocity, weights, gradient, 0.1, 1e-7, (0.9, 0.999), 0.0)
-            sgd_update(updated, own, updated.copy(), gradient, 0.1, 0.9, True)
+            adam_update((updated, own, velocity), weights, gradient, 0.1, 1e-7, (0.9, 0.999), 0.0)
+            sgd_update((updated, own), updated.copy(), gradient, 0.1, 0.9, True)
         finally:
             set_num_threads(before)
         found.append(np.concatenate([updated, own, velocity]))
@@ -154,14 +154,11 @@ def test_float32_weights_have_float32_moments():
 
 
 def test_parameters_that_training_does_not_change_need_no_gradient():
-    class Frozen(DenseLayer):
-        def param_specs(self, input_shape):
-            specs = super().param_specs(input_shape)
-            return specs | {"bias": type(specs["bias"])(specs["bias"].shape, "zeros", trainable=False)}
-
-    model = Sequential([InputLayer((3,)), Frozen(2)]).build()
-    Adam().update(model, {"frozen_1/kernel": np.ones((3, 2))})
-    assert (model.state_dict()["frozen_1/bias"] == 0).all()
+    model = Sequential([InputLayer((3,)), BatchNormLayer()]).build()
+    Adam().update(model, {"batch_norm_1/gamma": np.ones(3), "batch_norm_1/beta": np.ones(3)})
+    state = model.state_dict()
+    assert (state["batch_norm_1/gamma"] < 1).all()
+    assert (state["batch_norm_1/moving_variance"] == 1).all()
 
 
 GRADS = {name: np.ones_like(value) for name, value in network().state_dict().items()}
@@ -170,7 +167,7 @@ GRADS = {name: np.ones_like(value) for name, value in network().state_dict().ite
 @pytest.mark.parametrize(
     ("grads", "message"),
     [
-        ({}, r"SGD.update: .*trainable parameter, dense_1/bias as \(4,\), got none"),
+        ({}, r"SGD.update: expected gradients of all trainable parameters .*, dense_1/bias as \(4,\), got none"),
         ({**GRADS, "dense_9/bias": np.ones(1)}, r"dense_9/bias as absent, got \(1,\)"),
         ({**GRADS, "dense_1/bias": np.ones(5)}, r"dense_1/bias as \(4,\), got \(5,\)"),
     ],
@@ -181,6 +178,14 @@ def test_gradients_that_do_not_fit_are_refused_and_change_nothing(grads, message
         optimizer.update(model, grads)
     assert optimizer.iterations == 0
     assert all(same_bits(value, network().state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_an_optimiser_serves_one_model():
+    optimizer = Adam()
+    after(optimizer, 1)
+    other = Sequential([InputLayer((3,)), DenseLayer(5)]).build()
+    with pytest.raises(ShapeError, match=r"Adam.update: expected moments of .* dense_1/bias as \(5,\), got \(4,\)"):
+        optimizer.update(other, other.parameters())
 
 
 @pytest.mark.parametrize(
@@ -218,4 +223,4 @@ def test_settings_that_do_not_fit_are_refused(make, message):
 
 def test_a_rule_without_a_step_says_what_is_missing():
     with pytest.raises(NotImplementedError, match="Optimizer: expected a method step, got none; write it"):
-        Optimizer().step(*[np.zeros(1)] * 4)
+        Optimizer().step((), np.zeros(1), np.zeros(1))

@@ -57,7 +57,7 @@ class Comparison:
         self.parts = folder.folds(folds, seed)
         self.folds: list[dict[str, Any]] = []
         rows = [folder.samples, folder.groups.tolist()]
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "folder": folder.root.name,
             "frames": len(folder),
             "digest": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),

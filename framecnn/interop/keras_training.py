@@ -121,7 +121,7 @@ def fit_keras(
         if not all(map(math.isfinite, figures.values())):
             net.set_weights(best)
             raise FloatingPointError(f"fit_keras: expected finite losses, got {figures}; lower the learning rate")
-        history.append(**figures, learning_rate=learning_rate, seconds=time.perf_counter() - start)
+        history.append(figures, learning_rate, time.perf_counter() - start)
         if history.best_epoch == epoch:
             best = net.get_weights()
     net.set_weights(best)

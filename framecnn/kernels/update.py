@@ -1,5 +1,8 @@
 """Updates of weights by gradients: one pass that reads weights, gradients and moments and writes all of them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from framecnn.kernels.jit import kernel
@@ -8,24 +11,22 @@ from framecnn.typing import Array
 
 __all__ = ["adam_update", "sgd_update"]
 
+WORK = 16  # multiply-adds that take as long as a value's way from memory and back
+
 
 def sgd_update(
-    updated: Array, momentum: Array, weights: Array, gradient: Array, rate: float, friction: float, nesterov: bool
+    outputs: tuple[Array, ...], weights: Array, gradient: Array, rate: float, friction: float, nesterov: bool
 ) -> None:
     """Write updated weights and momentum with all threads; :func:`framecnn.kernels.reference.sgd_update` defines them.
 
-    Shapes: all arrays alike and contiguous; `momentum` is read and written.
+    Shapes: outputs (updated, momentum) and all else alike and contiguous; momentum is read and written.
     """
     number = weights.dtype.type
-    outputs = (updated.reshape(-1), momentum.reshape(-1))
-    scalars = (number(rate), number(friction), nesterov)
-    run(sgd_step, weights.size, WORK, outputs, weights.reshape(-1), gradient.reshape(-1), *scalars)
+    _run(sgd_step, outputs, weights, gradient, number(rate), number(friction), nesterov)
 
 
 def adam_update(
-    updated: Array,
-    momentum: Array,
-    velocity: Array,
+    outputs: tuple[Array, ...],
     weights: Array,
     gradient: Array,
     rate: float,
@@ -35,15 +36,17 @@ def adam_update(
 ) -> None:
     """Write updated weights and moments with all threads; :func:`framecnn.kernels.reference.adam_update` defines them.
 
-    Shapes: all arrays alike and contiguous; `momentum` and `velocity` are read and written.
+    Shapes: outputs (updated, momentum, velocity) and all else alike and contiguous; moments are read and written.
     """
-    number = weights.dtype.type
-    outputs = (updated.reshape(-1), momentum.reshape(-1), velocity.reshape(-1))
-    scalars = (number(rate), number(epsilon), number(1 - kept[0]), number(1 - kept[1]), number(decay))
-    run(adam_step, weights.size, WORK, outputs, weights.reshape(-1), gradient.reshape(-1), *scalars)
+    shares = (1 - kept[0], 1 - kept[1])
+    _run(adam_step, outputs, weights, gradient, *map(weights.dtype.type, (rate, epsilon, *shares, decay)))
 
 
-WORK = 16  # multiply-adds that take as long as a value's way from memory and back
+def _run(
+    function: Callable[..., None], outputs: tuple[Array, ...], weights: Array, gradient: Array, *scalars: Any
+) -> None:
+    flat = tuple(output.reshape(-1) for output in outputs)
+    run(function, weights.size, WORK, flat, weights.reshape(-1), gradient.reshape(-1), *scalars)
 
 
 @kernel
