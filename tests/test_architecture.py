@@ -56,7 +56,7 @@ ONLY_IN = {
     "jinja2": {"report/page.py"},
     "hypothesis": {"testing/*"},
     "keras": {"interop/keras.py"},
-    "tensorflow": {"interop/keras.py"},
+    "tensorflow": {"interop/keras.py", "interop/keras_training.py"},
     "onnx": {"interop/onnx_export.py", "interop/onnx_import.py"},
     "onnxruntime": {"interop/onnx_export.py", "interop/onnx_import.py"},
 }

@@ -137,8 +137,9 @@ def _train_epoch(
     def read(rows: Array) -> tuple[Array, Array]:
         return (x[rows] if augment is None else augment(x[rows], rows, seed=seed, epoch=epoch)), y[rows]
 
-    net.reset_metrics()
-    figures: dict[str, float] = {}
-    for batch in map_ahead(read, np.split(order, range(batch_size, len(order), batch_size)), 1, 1):
-        figures = net.train_on_batch(*batch, return_dict=True)
-    return {name: float(value) for name, value in figures.items()}
+    means = {"loss": 0.0, "accuracy": 0.0}
+    for frames, labels in map_ahead(read, np.split(order, range(batch_size, len(order), batch_size)), 1, 1):
+        net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
+        figures = net.train_on_batch(frames, labels, return_dict=True)
+        means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
+    return means
