@@ -183,7 +183,7 @@ def _step(
     model: Sequential, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator
 ) -> tuple[float, Array]:
     """Update once, unless the loss is not finite; give loss and outputs as they were before."""
-    outputs, backward = model.vjp(x, rng)
+    outputs, backward = model.vjp(x, rng, wrt_input=False)
     value, doutputs = loss(outputs, y)
     if math.isfinite(value):
         specs = model.param_specs()

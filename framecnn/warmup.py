@@ -4,6 +4,7 @@ import numpy as np
 
 from framecnn.kernels import jit, linalg
 from framecnn.layers import FilterBankLayer, Layer, PoolingLayer
+from framecnn.optimizers import SGD, Adam
 from framecnn.plan import plan
 
 __all__ = ["warm_up"]
@@ -29,5 +30,7 @@ def warm_up() -> int:
     bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
     pooling = PoolingLayer(2, mode="adaptive_average")
     plan([bank, pooling], bank.input_shape).run(np.zeros((1, 9, 9, 3)), bank.dtype)
+    for optimizer in (SGD(), Adam()):
+        optimizer.step(tuple(np.zeros((1 + len(optimizer.slots), 1), np.float32)), *np.zeros((2, 1), np.float32))
     linalg.squared_distances(np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32))
     return jit.n_compiled()

@@ -249,7 +249,8 @@ def test_nothing_is_read_beyond_a_block_that_is_not_pooled():
     last = np.frombuffer(pages, np.float32, block, page - 4 * block)
     last[:] = np.arange(block)
     y = np.zeros(block, np.float32)
-    move = numba.njit(lambda y, x, steps: pool_window(y, 0, x, 0, steps, steps, 0))
+    nowhere = np.empty(0, np.uint8)
+    move = numba.njit(lambda y, x, steps: pool_window(y, nowhere, 0, block, x, 0, steps, steps, 0))
     move(y, last, 1000)
     np.testing.assert_array_equal(y, last)
 
@@ -308,7 +309,7 @@ def python_with(script, **environment):
     )
 
 
-@pytest.mark.parametrize(("kind", "block"), [("avx512", "6 32"), ("avx2", "6 16"), ("plain", "4 8")])
+@pytest.mark.parametrize(("kind", "block"), [("avx512", "8 32"), ("avx2", "6 16"), ("plain", "4 8")])
 def test_every_kind_of_cpu_gives_the_defined_numbers(kind, block):
     done = python_with(CPU_SCRIPT, FRAMECNN_CPU=kind)
     assert (done.stdout, done.stderr) == (f"{kind} {block}\n", "")

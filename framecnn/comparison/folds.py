@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -199,6 +200,7 @@ class Comparison:
                 "interval": list(results[name].interval),
                 "confusion": results[name].confusion.tolist(),
                 **{measure: float(np.mean([outcome[measure] for outcome in outcomes])) for measure in MEASURES},
+                "kept_run_seconds": float(np.mean([outcome["chosen"].get("seconds", math.nan) for outcome in outcomes])),
                 "device": ", ".join(dict.fromkeys(outcome["device"] for outcome in outcomes)),
             }
         return found

@@ -146,9 +146,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     return results
 
 
-def run(
-    function: Callable[..., None], n_items: int, work_per_item: float, output: Array | tuple[Array, ...], *inputs: Any
-) -> None:
+def run(function: Callable[..., None], n_items: int, work_per_item: float, output: Any, *inputs: Any) -> None:
     """Call ``function(output, *inputs, start, stop)`` over chunks of ``range(n_items)``, with all threads.
 
     Parameters
