@@ -23,7 +23,7 @@ from framecnn.typing import Array, Shape
 if TYPE_CHECKING:
     from framecnn.estimators import FrameClassifier, FrameFeatures, KMeansClassifier
 
-__all__ = ["load", "save"]
+__all__ = ["check_map", "load", "save"]
 
 FLOATS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 LARGEST_MAP = 2**28  # values a layer gives for one frame: 1 GiB of float32
@@ -104,6 +104,42 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise FormatError(f"{path.name}: expected a framecnn model, got one that cannot be built ({reason})") from error
 
 
+def check_map(layer: Layer, shape: Shape) -> Shape:
+    """Refuse a layer so wide that a frame would not fit into memory: a few bytes of settings can ask for any border.
+
+    Parameters
+    ----------
+    layer : Layer
+    shape : tuple of int
+        Shape of its input.
+
+    Returns
+    -------
+    tuple of int
+        Shape of its output.
+
+    Raises
+    ------
+    ShapeError
+        If input, border or output have more than 2**28 values a frame, or the layer does not fit the input.
+
+    Examples
+    --------
+    >>> from framecnn import PoolingLayer
+    >>> check_map(PoolingLayer(2), (240, 360, 3))
+    (120, 180, 3)
+    """
+    padding = getattr(layer, "padding", None)
+    sides = padding if isinstance(padding, tuple) else ()
+    bordered = [length + before + after for length, (before, after) in zip(shape, sides, strict=False)]
+    output = layer.infer_shape(shape)
+    if math.prod(output) > LARGEST_MAP:
+        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {output}")
+    if sides and math.prod(bordered) * shape[-1] > LARGEST_MAP:
+        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {bordered}")
+    return output
+
+
 def _shortened(message: object) -> str:
     text = str(message)
     return text if len(text) <= 400 else f"{text[:397]}..."
@@ -133,28 +169,15 @@ def _describe_network(network: Sequential) -> tuple[dict[str, Any], dict[str, Ar
 
 def _build_network(description: Description, tensors: Mapping[str, Array]) -> Sequential:
     network = Sequential([Layer.from_config(config) for config in description["layers"]])
-    _check_sizes(network)
+    shape = network.input_shape
+    for layer in network.layers:
+        shape = check_map(layer, shape)
     dtype = FLOATS[description["dtype"]]
     least, largest = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
     sizes = [abs(number) for number in _numbers(description["layers"]) if number]
     _expect(all(least <= size <= largest for size in sizes), f"settings in the range of {dtype}")
     _expect(all(tensor.dtype == dtype for tensor in tensors.values()), f"tensors of {dtype}")
     return network.load_state_dict(tensors, dtype)
-
-
-def _check_sizes(network: Sequential) -> None:
-    """Refuse layers so wide that a frame would not fit into memory: a few bytes of settings can ask for any border."""
-    shape = network.input_shape
-    for layer in network.layers:
-        padding = getattr(layer, "padding", None)
-        sides = padding if isinstance(padding, tuple) else ()
-        bordered = [length + before + after for length, (before, after) in zip(shape, sides, strict=False)]
-        output = layer.infer_shape(shape)
-        if math.prod(output) > LARGEST_MAP:
-            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {output}")
-        if sides and math.prod(bordered) * shape[-1] > LARGEST_MAP:
-            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {bordered}")
-        shape = output
 
 
 def _numbers(value: Any) -> Iterator[float]:
