@@ -216,7 +216,8 @@ def test_the_shapes_of_a_chain_compose(data, model):
 
 def folded(model):
     """Whether the plan may fold a batch normalisation into the sums before it."""
-    pairs = zip(model.layers, model.layers[1:], strict=False)
+    kept = [layer for layer in model.layers if not isinstance(layer, DropoutLayer)]
+    pairs = zip(kept, kept[1:], strict=False)
     return any(isinstance(a, ConvLayer | DenseLayer) and isinstance(b, BatchNormLayer) for a, b in pairs)
 
 
