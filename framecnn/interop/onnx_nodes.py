@@ -22,7 +22,7 @@ from framecnn.layers import (
     PoolingLayer,
 )
 from framecnn.model import Sequential
-from framecnn.typing import Array
+from framecnn.typing import Array, Shape
 
 __all__ = ["DOUBLE", "FLOAT", "Graph", "Node", "add_network"]
 
@@ -100,10 +100,10 @@ class Graph:
 
 
 class Value(NamedTuple):
-    """The name of a value; of a row flattened from maps also which of our features stands at each of its places."""
+    """The name of a value; of a row flattened from maps, whose values stand in another order, also their (h, w, c)."""
 
     name: str
-    order: Array | None = None
+    flattened: Shape | None = None
 
 
 def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str:
@@ -132,28 +132,29 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     for name, layer in zip(model.names, model.layers, strict=True):
         graph.scope = scope + name
         value = _add_layer(graph, layer.built(), value)
-    if value.order is None:
+    if value.flattened is None:
         return value.name
-    return graph.add("Gather", value.name, graph.constant(np.argsort(value.order)), axis=1)
+    places = np.argsort(channel_order(value.flattened))
+    return graph.add("Gather", value.name, graph.constant(places), axis=1)
 
 
 def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
-    x, order = value
+    x, flattened = value
     is_map = len(layer.input_shape) == 3
     match layer:
         case DropoutLayer():
             return value
         case FlatteningLayer():
-            return Value(graph.add("Flatten", x), channel_order(layer.input_shape) if is_map else order)
+            return Value(graph.add("Flatten", x), layer.input_shape if is_map else flattened)
         case InputLayer():
             return value if layer.scale == 1 else Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))))
         case ActivationLayer():
-            return Value(_activation(graph, layer, x, 1 if is_map else -1), order)
+            return Value(_activation(graph, layer, x, 1 if is_map else -1), flattened)
         case BatchNormLayer():
-            weights = (_weight(graph, parameter, order) for parameter in layer.params.values())
-            return Value(graph.add("BatchNormalization", x, *weights, epsilon=layer.epsilon), order)
+            weights = (_weight(graph, parameter, flattened) for parameter in layer.params.values())
+            return Value(graph.add("BatchNormalization", x, *weights, epsilon=layer.epsilon), flattened)
         case DenseLayer():
-            kernel = _weight(graph, layer.params["kernel"], order, transposed=True)
+            kernel = _weight(graph, layer.params["kernel"], flattened, transposed=True)
             return Value(graph.add("Gemm", x, kernel, *_bias(graph, layer), transB=1))
         case ConvLayer():
             return Value(_convolution(graph, layer, x))
@@ -166,10 +167,10 @@ def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
     raise FormatError(f"to_onnx: expected layers of framecnn, got {type(layer).__name__}; ONNX has no equivalent of it")
 
 
-def _weight(graph: Graph, array: Array, order: Array | None, transposed: bool = False) -> str:
+def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
     """Add a parameter whose first axis is that of the features, which may stand in another order."""
     array = np.asarray(array, np.float32)
-    array = array if order is None else array[order]
+    array = array if flattened is None else array[channel_order(flattened)]
     return graph.constant(array.T if transposed else array)
 
 
