@@ -37,6 +37,10 @@ UNTAKEN = {
         [node("Flatten"), node("MatMul", drawn(1, 297, 2))],
         r"expected weights \(297, units\), got \(1, 297,",
     ),
+    "infinite product": (
+        [node("Flatten"), node("Gemm", np.full((297, 1), 1e30, np.float32), alpha=1e30)],
+        r"expected finite weights, got .*e\+30 times weights up to 1.*e\+30",
+    ),
     "map of biases": (
         [node("Conv", drawn(1, 3, 1, 1)), node("Add", drawn(1, 9, 11))],
         r"expected a bias of one number a channel, \(1, 1, 1, 1\), got \(1, 9, 11\)",

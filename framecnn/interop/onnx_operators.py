@@ -176,9 +176,17 @@ def _general_product(chain: Chain, node: Operator) -> None:
     if node.settings.get("transA", 0):
         raise ValueError("expected rows times weights, got transA")
     kernel, bias = node.weight.T if node.settings.get("transB", 0) else node.weight, node.second_weight
-    _add_dense(chain, node.settings.get("alpha", 1.0) * kernel)
+    _add_dense(chain, _times(node.settings.get("alpha", 1.0), kernel))
     if bias is not None:
-        _add_bias(chain, node.settings.get("beta", 1.0) * bias)
+        _add_bias(chain, _times(node.settings.get("beta", 1.0), bias))
+
+
+def _times(factor: float, weights: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = factor * weights
+    if not np.isfinite(product).all():
+        raise ValueError(f"expected finite weights, got {factor} times weights up to {abs(weights).max()}")
+    return product
 
 
 def _product(chain: Chain, node: Operator) -> None:
