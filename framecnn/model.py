@@ -5,16 +5,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Self
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.layers import Backward, InputLayer, Layer, Param
+from framecnn.layers import Backward, ConvLayer, InputLayer, Layer, Param
 from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_count, check_real
-from framecnn.plan import Plan, plan
+from framecnn.plan import Plan, TrainingPass, plan, training_plan
 from framecnn.typing import Array, Shape
+
+if TYPE_CHECKING:
+    from framecnn.training import History
 
 __all__ = ["Sequential", "Summary", "SummaryRow"]
 
@@ -195,7 +198,9 @@ class Sequential:
 
     __call__ = predict
 
-    def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
+    def vjp(
+        self, x: Array, rng: np.random.Generator | None = None, *, wrt_input: bool = True
+    ) -> tuple[Array, Backward]:
         """Give the output of a batch, and what computes the gradients.
 
         Parameters
@@ -204,6 +209,8 @@ class Sequential:
             Any real dtype; cast to the model's.
         rng : numpy.random.Generator or None
             As :meth:`framecnn.layers.Layer.vjp` takes it: None is inference, a generator is training.
+        wrt_input : bool, default True
+            Where false, dx is None and costs nothing.
 
         Returns
         -------
@@ -218,19 +225,39 @@ class Sequential:
             If the model is not built or `x` does not fit it.
         """
         y = check_batch("Sequential.vjp", x, self.input_shape, self._built_dtype())
+        first = 0 if wrt_input else self._first_with_parameters
         steps = []
-        for name, layer in zip(self.names, self.layers, strict=True):
-            y, backward = layer.vjp(y, rng)
-            steps.append((name, backward))
+        for number, vjp in self._training_plan:
+            if number == first and not wrt_input and isinstance(self.layers[number], ConvLayer):
+                vjp = partial(vjp, wrt_input=False)
+            y, backward = vjp(y, rng)
+            steps.append((number, backward))
 
-        def backward_all(dy: Array) -> tuple[Array, dict[str, Array]]:
+        def backward_all(dy: Array) -> tuple[Any, dict[str, Array]]:
             grads: dict[str, Array] = {}
-            for name, backward in reversed(steps):
-                dy, own = backward(dy)
-                grads |= {f"{name}/{key}": value for key, value in own.items()}
-            return dy, grads
+            for number, backward in reversed(steps):
+                if number >= first:
+                    dy, own = backward(dy)
+                    grads |= {f"{self.names[number]}/{key}": value for key, value in own.items()}
+            return dy if wrt_input else None, grads
 
         return y, backward_all
+
+    def fit(self, x: Any, y: Any, **settings: Any) -> "History":
+        """Train the model; see :func:`framecnn.training.fit`, which takes the same settings."""
+        from framecnn.training import fit
+
+        return fit(self, x, y, **settings)
+
+    @cached_property
+    def _training_plan(self) -> tuple[TrainingPass, ...]:
+        return training_plan(self.layers, self.input_shape)
+
+    @cached_property
+    def _first_with_parameters(self) -> int:
+        """The number of the first layer with parameters, or of layers."""
+        steps = enumerate(self._walk())
+        return next((number for number, (_, layer, shape, _) in steps if layer.param_specs(shape)), len(self.layers))
 
     @cached_property
     def _plan(self) -> Plan:
@@ -262,13 +289,17 @@ class Sequential:
         memory = self._plan.activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
         return Summary(tuple(rows), memory)
 
-    def state_dict(self) -> dict[str, Array]:
-        """Give copies of all parameters, ``"conv_1/kernel" -> array``, in the order of the layers."""
+    def parameters(self) -> dict[str, Array]:
+        """Give all parameters, read-only, ``"conv_1/kernel" -> array``, in the order of the layers."""
         return {
-            f"{name}/{parameter}": value.copy()
+            f"{name}/{parameter}": value
             for name, layer in zip(self.names, self.layers, strict=True)
             for parameter, value in layer.built().params.items()
         }
+
+    def state_dict(self) -> dict[str, Array]:
+        """Give copies of all :meth:`parameters`."""
+        return {name: value.copy() for name, value in self.parameters().items()}
 
     def param_specs(self) -> dict[str, Param]:
         """Give what each parameter must be, by the names and in the order of :meth:`state_dict`."""

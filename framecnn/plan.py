@@ -1,4 +1,4 @@
-"""The inference plan: which layers run in one pass, and how many frames at a time. Same bits as layer by layer."""
+"""Which layers run in one pass, and how many frames at a time: for predictions and for training."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,13 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from framecnn.kernels import ACTIVATIONS
+from framecnn.kernels import ACTIVATIONS, is_square
 from framecnn.kernels.threads import ordered_map
-from framecnn.layers import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, Layer, PoolingLayer
+from framecnn.layers import (
+    ActivationLayer,
+    Backward,
+    BatchNormLayer,
+    ConvLayer,
+    DenseLayer,
+    DropoutLayer,
+    FilterBankLayer,
+    Layer,
+    PoolingLayer,
+)
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 
-__all__ = ["Pass", "Plan", "plan"]
+__all__ = ["Pass", "Plan", "TrainingPass", "plan", "training_plan"]
 
 PART_BYTES = 16 * 1024 * 1024  # of activations: what is written stays in the last-level cache until it is read
 PART_WORK = 250_000_000  # multiply-adds that are worth a thread's trip through all passes
@@ -82,14 +92,17 @@ class Plan:
 
 
 def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
-    """Give the passes of a network, longest match first.
+    """Give the passes of a prediction, longest match first. Same bits as layer by layer, save where a batch
+    normalisation is folded into the kernel before it, which rounds otherwise.
 
     ======================================================  =================================================
     layers                                                  one pass
     ======================================================  =================================================
-    convolution, [relu or leaky_relu], [any pooling]        writes no more than a strip of the map that is pooled
-    dense, relu or leaky_relu                               activates the sums while in registers
+    convolution, [batch normalisation],                     writes no more than a strip of the map that is pooled
+    [relu or leaky_relu], [any pooling]
+    dense, [batch normalisation], [relu or leaky_relu]      activates the sums while in registers
     filter bank, adaptive average pooling                   never writes the map of responses
+    dropout                                                 gone
     ======================================================  =================================================
 
     Parameters
@@ -109,20 +122,9 @@ def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     [(2, 2, 8)]
     """
     passes: list[Pass] = []
-    rest, shape = list(layers), input_shape
+    rest, shape = [layer for layer in layers if not isinstance(layer, DropoutLayer)], input_shape
     while rest:
-        joined = 1
-        run: Callable[[Array], Array] = rest[0].forward
-        match rest:
-            case [ConvLayer() as conv, ActivationLayer() as act, PoolingLayer() as pooling, *_] if _joins(act):
-                map_shape = conv.infer_shape(shape)
-                run, joined = partial(conv.forward_fused, **_activation(act), **_pooling(pooling, map_shape)), 3
-            case [ConvLayer() | DenseLayer() as summing, ActivationLayer() as act, *_] if _joins(act):
-                run, joined = partial(summing.forward_fused, **_activation(act)), 2
-            case [ConvLayer() as conv, PoolingLayer() as pooling, *_]:
-                run, joined = partial(conv.forward_fused, **_pooling(pooling, conv.infer_shape(shape))), 2
-            case [FilterBankLayer() as bank, PoolingLayer(mode="adaptive_average") as pooling, *_]:
-                run, joined = partial(bank.forward_average, grid=pooling.pool_size), 2
+        run, joined = _longest_pass(rest, shape)
         output, work = shape, 0
         for layer in rest[:joined]:
             work += layer.multiply_adds(output)
@@ -133,9 +135,84 @@ def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     return Plan(tuple(passes[:whole]), tuple(passes[whole:]))
 
 
-def _joins(activation: ActivationLayer) -> bool:
-    """Say whether an activation is one that registers can take."""
-    return activation.function in ACTIVATIONS
+def _longest_pass(rest: list[Layer], shape: Shape) -> tuple[Callable[[Array], Array], int]:
+    """Give what runs the first layers at once, and how many they are."""
+    match rest:
+        case [FilterBankLayer() as bank, PoolingLayer(mode="adaptive_average") as cells, *_]:
+            return partial(bank.forward_average, grid=cells.pool_size), 2
+        case [ConvLayer() | DenseLayer() as summing, *_]:
+            joined, after = 1, dict[str, Any]()
+            if isinstance(norm := _at(rest, joined), BatchNormLayer):
+                joined, after = joined + 1, {"norm": norm}
+            if isinstance(act := _at(rest, joined), ActivationLayer) and act.function in ACTIVATIONS:
+                joined, after = joined + 1, after | _activation(act)
+            if isinstance(pooling := _at(rest, joined), PoolingLayer):
+                joined, after = joined + 1, after | _pooling(pooling, summing.infer_shape(shape))
+            return partial(summing.forward_fused, **after), joined
+    return rest[0].forward, 1
+
+
+class TrainingPass(NamedTuple):
+    """One or several layers, the first of which may have parameters, that are trained at once."""
+
+    number: int
+    vjp: Callable[..., tuple[Array, Backward]]
+
+
+def training_plan(layers: Sequence[Layer], input_shape: Shape) -> tuple[TrainingPass, ...]:
+    """Give the passes of a training step: convolution, relu and a maximum over 2 x 2 pixels are one. Same bits as
+    layer by layer.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+    input_shape : tuple of int
+        Shape of one frame.
+
+    Returns
+    -------
+    tuple of TrainingPass
+        ``number`` is that of the first layer, ``vjp`` takes x and rng as a layer's does.
+
+    Examples
+    --------
+    >>> layers = [ConvLayer(4, kernel_size=3), ActivationLayer("relu"), PoolingLayer(2), DropoutLayer(0.5)]
+    >>> [step.number for step in training_plan(layers, (8, 8, 3))]
+    [0, 3]
+    """
+    passes: list[TrainingPass] = []
+    number, shape = 0, input_shape
+    while number < len(layers):
+        first, joined, after = layers[number], 1, dict[str, Any]()
+        output = first.infer_shape(shape)
+        if isinstance(first, ConvLayer):
+            if isinstance(act := _at(layers, number + joined), ActivationLayer) and _keeps_signs(act):
+                joined, after = joined + 1, _activation(act)
+            if isinstance(pooling := _at(layers, number + joined), PoolingLayer) and _is_square_maximum(
+                pooling, output
+            ):
+                joined, after = joined + 1, after | _pooling(pooling, output)
+        passes.append(
+            TrainingPass(number, partial(first.vjp_fused, **after) if isinstance(first, ConvLayer) else first.vjp)
+        )
+        for layer in layers[number : number + joined]:
+            shape = layer.infer_shape(shape)
+        number += joined
+    return tuple(passes)
+
+
+def _at(layers: Sequence[Layer], number: int) -> Layer | None:
+    return layers[number] if number < len(layers) else None
+
+
+def _keeps_signs(layer: ActivationLayer) -> bool:
+    """Say whether the sign of the output tells that of the input, as far as the gradient needs it."""
+    return layer.function == "relu" or (layer.function == "leaky_relu" and layer.negative_slope > 0)
+
+
+def _is_square_maximum(layer: PoolingLayer, frame: Shape) -> bool:
+    windows = layer.windows((frame[0], frame[1]))
+    return layer.reduction == "max" and is_square(windows[0], frame[0]) and is_square(windows[1], frame[1])
 
 
 def _activation(layer: ActivationLayer) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """From files to arrays: decoding, folders of frames, groups, splits and batches."""
 
+from framecnn.data.augment import Augmentation
 from framecnn.data.decode import BACKGROUND, DEFAULT_SIZE, MAX_PIXELS, Decoded, SkippedFrame, decode
 from framecnn.data.folder import FrameFolder
 from framecnn.data.loader import BatchLoader, FrameLost, LazyFrames
@@ -10,6 +11,7 @@ __all__ = [
     "BACKGROUND",
     "DEFAULT_SIZE",
     "MAX_PIXELS",
+    "Augmentation",
     "BatchLoader",
     "Decoded",
     "FrameFolder",

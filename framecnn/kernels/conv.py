@@ -94,6 +94,7 @@ def conv2d_direct(
     output: Pair,
     dilation: Pair,
     epilogue: Epilogue,
+    where: Array,
 ) -> Array:
     """Convolve frames with all threads; :func:`framecnn.kernels.reference.conv2d` is the definition.
 
@@ -101,7 +102,8 @@ def conv2d_direct(
 
     Shapes: x (n, h, w, c), packed (groups, blocks, K, block), packed_bias (groups, blocks, block), result
     (n, oh, ow, filters), where oh and ow are those of `output`, halved where the epilogue pools; `corner` is the
-    border at the top and the left in pixels.
+    border at the top and the left in pixels. `where`, unless it is empty, is as the result, and set to the numbers of
+    the largest of what is pooled.
     """
     side, groups = epilogue.side, len(packed)
     row_work = output[1] * packed.size
@@ -109,7 +111,7 @@ def conv2d_direct(
     plan = RowPlan.of(x, window, output, strides, corner, dilation, groups, rows, side)
     y = np.empty((len(x), *(length // side for length in output), filters), x.dtype)
     chunks = -(-y.shape[1] // (plan.rows // side))
-    run(conv2d_forward, len(x) * chunks, plan.rows * row_work, y, x, packed, packed_bias, plan, epilogue)
+    run(conv2d_forward, len(x) * chunks, plan.rows * row_work, (y, where), x, packed, packed_bias, plan, epilogue)
     return y
 
 
@@ -128,7 +130,7 @@ def load_rows(buffer, x, n, first_row, left):
 
 
 @kernel
-def convolve_row(y, target, own, buffer, row, tile, line, weights, bias, runs, plan, epilogue, width, filters, part):
+def convolve_row(y, where, target, own, buffer, row, tile, weights, bias, runs, plan, epilogue, width, filters, part):
     """y[target:], flat, = a row of `width` pixels of a block of filters, of which `own` count, `filters` apart.
 
     From buffer (rows, row_width, c) from `row` on; weights (blocks, K, block), bias (blocks, block), block number part.
@@ -147,20 +149,19 @@ def convolve_row(y, target, own, buffer, row, tile, line, weights, bias, runs, p
                 weights, part * products * block, bias, part * block, epilogue.activation, slope,
             )  # fmt: skip
         for p in range(min(width - at, step)):
-            to, place = target + (at + p) * filters, p * side * block
-            if own >= block:
-                pool_window(y, to, tile, place, PIXELS * block, block, epilogue.pooling)
-            else:
-                pool_window(line, 0, tile, place, PIXELS * block, block, epilogue.pooling)
-                copy(y, to, line, 0, own)
+            pool_window(
+                y, where, target + (at + p) * filters, own, tile, p * side * block, PIXELS * block, block,
+                epilogue.pooling,
+            )  # fmt: skip
 
 
 @kernel
-def conv2d_forward(y, x, weights, bias, plan, epilogue, start, stop):
-    """y (n, oh, ow, f) from x (n, h, w, c), weights (groups, blocks, K, block), bias (groups, blocks, block).
+def conv2d_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
+    """y, where (n, oh, ow, f) from x (n, h, w, c), weights (groups, blocks, K, block), bias (groups, blocks, block).
 
     Items are blocks of plan.rows rows, before pooling.
     """
+    y, where = outputs
     height, width, filters = y.shape[1], y.shape[2], y.shape[3]
     side = epilogue.side
     groups, blocks, products, block = weights.shape
@@ -168,8 +169,7 @@ def conv2d_forward(y, x, weights, bias, plan, epilogue, start, stop):
     row_blocks = (height + rows - 1) // rows
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
     tile = np.empty(side * PIXELS * block, x.dtype)
-    line = np.empty(block, x.dtype)
-    pixels = y.reshape(-1)
+    pixels, places = y.reshape(-1), where.reshape(-1)
     packed, packed_bias = weights.reshape(-1, products, block), bias.reshape(-1, block)
     own = filters // groups
     for item in range(start, stop):
@@ -180,6 +180,6 @@ def conv2d_forward(y, x, weights, bias, plan, epilogue, start, stop):
             for i in range(min(rows, height - first)):
                 target = (n * height + first + i) * width * filters + g * own + b * block
                 convolve_row(
-                    pixels, target, own - b * block, buffer, i * side, tile, line,
+                    pixels, places, target, own - b * block, buffer, i * side, tile,
                     packed, packed_bias, plan.runs[g], plan, epilogue, width, filters, part,
                 )  # fmt: skip

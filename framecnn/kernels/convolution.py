@@ -12,10 +12,11 @@ from framecnn.kernels.threads import ordered_map
 from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
 from framecnn.typing import Array
 
-__all__ = ["ALGORITHMS", "PackedConv", "choose_algorithm", "conv2d"]
+__all__ = ["ALGORITHMS", "NOWHERE", "PackedConv", "choose_algorithm", "conv2d"]
 
 ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}
 STRIP_BYTES, STRIP_REACH = 512 * 1024, 8  # of a map, and at least so many times the rows that strips share
+NOWHERE = np.empty((0, 0, 0, 0), np.uint8)
 Pair = tuple[int, int]
 
 
@@ -50,6 +51,7 @@ class PackedConv(NamedTuple):
     window: Pair
     strides: Pair
     dilation: Pair
+    groups: int
 
     @classmethod
     def of(
@@ -59,7 +61,7 @@ class PackedConv(NamedTuple):
         side, filters = ALGORITHMS[algorithm], kernel.shape[3]
         weights = pack_winograd(kernel, side) if side else pack_conv2d(kernel, groups)
         packed_bias = pack_bias(np.zeros(filters, kernel.dtype) if bias is None else bias, groups)
-        return cls(side, weights, packed_bias, filters, kernel.shape[:2], strides, dilation)
+        return cls(side, weights, packed_bias, filters, kernel.shape[:2], strides, dilation, groups)
 
 
 def conv2d(
@@ -71,6 +73,7 @@ def conv2d(
     slope: float = 0.0,
     windows: tuple[Windows, Windows] | None = None,
     mode: str = "none",
+    where: Array = NOWHERE,
 ) -> Array:
     """Convolve frames, apply an activation, pool: same bits as one after the other.
 
@@ -80,12 +83,13 @@ def conv2d(
 
     Shapes: x (n, h, w, c); `corner` is the border at the top and the left, `output` the result before pooling, both in
     pixels; `windows` are those of pooling along rows and columns, as :mod:`framecnn.geometry` gives them; result
-    (n, oh, ow, f).
+    (n, oh, ow, f). Where 2 x 2 pixels are pooled, `where`, of bytes and shaped as the result, is set to the numbers of
+    the largest: 2 u + v.
     """
     if windows is None:
         return _convolve(x, packed, corner, output, Epilogue.of(activation, slope))
     if is_square(windows[0], output[0]) and is_square(windows[1], output[1]):
-        return _convolve(x, packed, corner, output, Epilogue.of(activation, slope, mode))
+        return _convolve(x, packed, corner, output, Epilogue.of(activation, slope, mode), where)
     (starts, stops, step), columns = windows
     y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
     aligned = max(packed.algorithm, 1)
@@ -107,8 +111,10 @@ def conv2d(
     return y
 
 
-def _convolve(x: Array, packed: PackedConv, corner: Pair, output: Pair, epilogue: Epilogue) -> Array:
-    algorithm, weights, bias, filters, window, strides, dilation = packed
+def _convolve(
+    x: Array, packed: PackedConv, corner: Pair, output: Pair, epilogue: Epilogue, where: Array = NOWHERE
+) -> Array:
+    algorithm, weights, bias, filters, window, strides, dilation, _ = packed
     if algorithm:
-        return conv2d_winograd(x, weights, bias[0], filters, corner, output, epilogue)
-    return conv2d_direct(x, weights, bias, filters, window, strides, corner, output, dilation, epilogue)
+        return conv2d_winograd(x, weights, bias[0], filters, corner, output, epilogue, where)
+    return conv2d_direct(x, weights, bias, filters, window, strides, corner, output, dilation, epilogue, where)

@@ -10,7 +10,9 @@ from framecnn.kernels.microkernel import PIXELS, activated_block, activated_pixe
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["PackedDense", "dense"]
+__all__ = ["PackedDense", "dense", "dense_backward"]
+
+ROWS = 960  # samples of an item: whole register blocks of every kind of CPU, and weights are read once for so many
 
 
 class PackedDense(NamedTuple):
@@ -37,26 +39,45 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: floa
     """
     weights, bias, units = packed
     y = np.empty((len(x), bias.size), x.dtype)
-    work = len(x) * weights[0].size
+    items = -(-len(x) // ROWS) * len(weights)
+    work = min(len(x), ROWS) * weights.shape[1] * weights.shape[2]
     runs, epilogue = np.zeros(1, np.int64), Epilogue.of(activation, slope)
-    run(dense_forward, len(weights), work, y, np.ascontiguousarray(x), weights, bias, runs, epilogue)
+    run(dense_forward, items, work, y, np.ascontiguousarray(x), weights, bias, runs, epilogue)
     return np.ascontiguousarray(y[:, :units])
+
+
+def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, Array]:
+    """Give the gradients with respect to x, weights and bias.
+
+    :func:`framecnn.kernels.reference.dense_backward` is the definition. Nothing as large as the weights is packed.
+
+    Shapes: x (n, d), weights (d, units), dy (n, units), results as x, weights and (units,).
+    """
+    if not len(x):
+        return x, np.zeros_like(weights), np.zeros(weights.shape[1], weights.dtype)
+    dx = dense(weights, PackedDense.of(dy.T))
+    return np.ascontiguousarray(dx.T), dense(x.T, PackedDense.of(dy)), dy.sum(axis=0)
 
 
 @kernel
 def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
-    """y (n, blocks * block) from x (n, d), weights (blocks, d, block), bias (blocks, block); items are blocks."""
-    samples, features = x.shape
-    width, block = y.shape[1], weights.shape[2]
-    whole = samples // PIXELS * PIXELS
+    """y (n, blocks * block) from x (n, d), weights (blocks, d, block), bias (blocks, block).
+
+    Items are blocks of filters of so many rows, all of the first rows first.
+    """
+    blocks, features, block = weights.shape
+    width = y.shape[1]
     slope = x.dtype.type(epilogue.slope)
-    for b in range(start, stop):
-        for n in range(0, whole, PIXELS):
+    for item in range(start, stop):
+        b, first = item % blocks, item // blocks * ROWS
+        last = min(first + ROWS, len(x))
+        whole = first + (last - first) // PIXELS * PIXELS
+        for n in range(first, whole, PIXELS):
             activated_block(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,
             )  # fmt: skip
-        for n in range(whole, samples):
+        for n in range(whole, last):
             activated_pixel(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,

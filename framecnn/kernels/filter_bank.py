@@ -10,7 +10,7 @@ import numpy as np
 
 from framecnn.geometry import Windows
 from framecnn.kernels.conv import RowPlan, load_rows, pack_conv2d
-from framecnn.kernels.conv_backward import conv2d_backward_wrt_input, conv2d_backward_wrt_kernel, pack_backward
+from framecnn.kernels.conv_backward import Gradients, Turned, conv2d_backward, conv2d_backward_wrt_input
 from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, multiply_block
@@ -99,21 +99,20 @@ def filter_bank_backward(
 
     Shapes: x (n, h, w, c), centred (kh, kw, c, f), dresponse (n, oh, ow, f), results as x, centred and (f,).
     """
-    window, frame, corner = centred.shape[:2], x.shape[1:3], (0, 0)
-    geometry: tuple[Pair, Pair, int] = (strides, (1, 1), 1)
-    packed = PackedConv.of("direct", centred, None, *geometry)
-    response = conv2d(x, packed, corner, dresponse.shape[1:3])
-    ones = np.full((*centred.shape[:3], 1), 1 / centred[..., 0].size)
-    means = PackedConv.of("direct", ones, None, *geometry)
+    output, frame, corner = dresponse.shape[1:3], x.shape[1:3], (0, 0)
+    steps: tuple[Pair, Pair, int] = (strides, (1, 1), 1)
+    filters = PackedConv.of("direct", centred, None, *steps)
+    means = PackedConv.of("direct", np.full((*centred.shape[:3], 1), 1 / centred[..., 0].size), None, *steps)
     exact = x.astype(np.float64)
-    mean, square = (conv2d(values, means, corner, dresponse.shape[1:3]) for values in (exact, exact * exact))
+    mean, square = (conv2d(values, means, corner, output) for values in (exact, exact * exact))
     scale = 1 / np.sqrt(np.maximum(square - mean * mean, 0) + contrast)
-    dscaled = (dresponse * scale).astype(x.dtype)
+    response = conv2d(x, filters, corner, output)
     pull = -(scale**3) / centred[..., 0].size * (dresponse * response).sum(axis=-1, keepdims=True)
-    back = pack_backward("direct", np.ones((*window, 1, 1)), (1, 1), 1)
-    weight, shift = (conv2d_backward_wrt_input(values, back, strides, corner, frame) for values in (pull, pull * mean))
-    dx = conv2d_backward_wrt_input(dscaled, pack_backward("direct", centred, (1, 1), 1), strides, corner, frame)
-    dcentred, _ = conv2d_backward_wrt_kernel(x, dscaled, window, strides, corner, (1, 1), 1)
+    window = Turned.of("direct", np.ones((*centred.shape[:2], 1, 1)), (1, 1), 1, corner)
+    weight, shift = (conv2d_backward_wrt_input(values, window, strides, frame) for values in (pull, pull * mean))
+    dscaled = (dresponse * scale).astype(x.dtype)
+    turned = Turned.of("direct", centred, (1, 1), 1, corner)
+    dx, dcentred, _ = conv2d_backward(x, Gradients(dscaled), filters, turned, corner, output)
     return (dx + weight * exact - shift).astype(x.dtype), dcentred, dresponse.sum(axis=(0, 1, 2))
 
 

@@ -21,7 +21,7 @@ __all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "ker
 
 CPU_KINDS = {
     # kind: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
-    "avx512": (64, (6, 2)),
+    "avx512": (64, (8, 2)),
     "avx2": (32, (6, 2)),
     "plain": (16, (4, 2)),
 }

@@ -12,25 +12,31 @@ from typing import Any
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from framecnn.kernels.jit import REGISTER_BLOCK
-from framecnn.kernels.vectors import INT64, Emitter, check_arrays, lanes
+from framecnn.kernels.jit import REGISTER_BLOCK, kernel
+from framecnn.kernels.threads import run
+from framecnn.kernels.vectors import INT64, Emitter, check_arrays, copy, lanes
 from framecnn.typing import Array
 
 __all__ = [
+    "FEW",
     "PIXELS",
     "VECTORS",
     "accumulate_block",
+    "accumulate_few",
     "activated_block",
     "activated_pixel",
+    "add_blocks",
     "filter_block",
     "multiply_block",
     "pack_filters",
 ]
 
 PIXELS, VECTORS = REGISTER_BLOCK
+FEW = 5  # pixels of a smaller block: 9 values, a row of a window over three colours, are two of these
 
 
 def filter_block(dtype: Any) -> int:
@@ -57,9 +63,21 @@ def pack_filters(kernel: Array) -> Array:
     """
     products, filters = kernel.shape
     block = filter_block(kernel.dtype)
-    padded = np.zeros((products, -(-filters // block) * block), kernel.dtype)
-    padded[:, :filters] = kernel
-    return np.ascontiguousarray(padded.reshape(products, -1, block).transpose(1, 0, 2))
+    packed = np.zeros((-(-filters // block), products, block), kernel.dtype)
+    run(pack_filters_forward, products, filters, packed, np.ascontiguousarray(kernel))
+    return packed
+
+
+@kernel
+def pack_filters_forward(packed, kernel, start, stop):
+    """packed (blocks, products, block), zeros on entry, from kernel (products, filters); items are products."""
+    blocks, products, block = packed.shape
+    filters = kernel.shape[1]
+    flat, values = packed.reshape(-1), kernel.reshape(-1)
+    for item in range(start, stop):
+        for b in range(blocks):
+            own = min(block, filters - b * block)
+            copy(flat, (b * products + item) * block, values, item * filters + b * block, own)
 
 
 def _products(
@@ -178,25 +196,54 @@ def _activated(pixels: int) -> Callable[..., Any]:
 activated_block, activated_pixel = _activated(PIXELS), _activated(1)
 
 
-@intrinsic
-def accumulate_block(typing, y, y_at, y_step, x, x_at, x_step, runs, run_length, kernel, kernel_at):
-    """Add to a block of y the outer products of neighbouring values of x and blocks of a kernel.
+def _accumulate(pixels: int) -> Callable[..., Any]:
+    """Make the intrinsic that adds to a block of y outer products of neighbouring values of x and blocks of a kernel.
 
-    For ``p < PIXELS`` and ``f < filter_block`` it adds to ``y[y_at + p y_step + f]`` the sum of
+    For ``p < pixels`` and ``f < filter_block`` it adds to ``y[y_at + p y_step + f]`` the sum of
     ``x[x_at + p + runs[r] + t x_step] kernel[kernel_at + (r run_length + t) filter_block + f]``, as ``multiply_block``.
     """
-    check_arrays("accumulate_block", y, x, kernel)
+
+    @intrinsic
+    def accumulate(typing, y, y_at, y_step, x, x_at, x_step, runs, run_length, kernel, kernel_at):
+        """Add outer products to a block."""
+        check_arrays("accumulate", y, x, kernel)
+        i = types.intp
+
+        def generate(context, builder, signature, arguments):
+            emit = Emitter(context, builder, signature.args[0])
+            y, x, kernel = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 3, 8))
+            runs = _runs(emit, signature.args[6], arguments[6])
+            places = [(emit.at(y, (arguments[2], p)), v) for p in range(pixels) for v in range(VECTORS)]
+            start = [emit.load(*place) for place in places]
+            sums = _products(emit, start, x, (INT64(1), arguments[5]), runs, arguments[7], kernel)
+            for total, place in zip(sums, places, strict=True):
+                emit.store(total, *place)
+            return context.get_dummy_value()
+
+        return types.void(y, i, i, x, i, i, runs, i, kernel, i), generate
+
+    return accumulate
+
+
+accumulate_block, accumulate_few = _accumulate(PIXELS), _accumulate(FEW)
+
+
+@intrinsic
+def add_blocks(typing, y, y_at, x, x_at, count):
+    """Add to ``y[y_at + f]`` the sum of ``x[x_at + p filter_block + f]``, p below count, f below filter_block."""
+    check_arrays("add_blocks", y, x)
     i = types.intp
 
     def generate(context, builder, signature, arguments):
         emit = Emitter(context, builder, signature.args[0])
-        y, x, kernel = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 3, 8))
-        runs = _runs(emit, signature.args[6], arguments[6])
-        places = [(emit.at(y, (arguments[2], p)), v) for p in range(PIXELS) for v in range(VECTORS)]
-        start = [emit.load(*place) for place in places]
-        sums = _products(emit, start, x, (INT64(1), arguments[5]), runs, arguments[7], kernel)
-        for total, place in zip(sums, places, strict=True):
-            emit.store(total, *place)
+        y, x = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 2))
+        sums = [cgutils.alloca_once_value(builder, emit.load(y, v)) for v in range(VECTORS)]
+        with cgutils.for_range(builder, arguments[4]) as loop:
+            here = emit.at(builder.gep(x, [builder.mul(loop.index, INT64(VECTORS * emit.lanes))]))
+            for v, total in enumerate(sums):
+                builder.store(builder.fadd(builder.load(total), emit.load(here, v)), total)
+        for v, total in enumerate(sums):
+            emit.store(builder.load(total), y, v)
         return context.get_dummy_value()
 
-    return types.void(y, i, i, x, i, i, runs, i, kernel, i), generate
+    return types.void(y, i, x, i, i), generate

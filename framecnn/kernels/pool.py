@@ -8,9 +8,11 @@ import numpy as np
 from framecnn.geometry import Windows
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
+from framecnn.kernels.tiles import unpool_window
+from framecnn.kernels.vectors import lanes
 from framecnn.typing import Array
 
-__all__ = ["pool2d", "pool2d_backward"]
+__all__ = ["pool2d", "pool2d_backward", "unpool2d"]
 
 
 def pool2d(x: Array, rows: Windows, columns: Windows, mode: str) -> Array:
@@ -49,6 +51,18 @@ def pool2d_backward(x: Array, rows: Windows, columns: Windows, mode: str) -> Cal
         return dx
 
     return backward
+
+
+def unpool2d(dy: Array, y: Array, where: Array, slope: float, output: tuple[int, int]) -> Array:
+    """Give the gradient with respect to what was activated and then pooled, 2 x 2 pixels to their largest.
+
+    Shapes: dy, y and where, the numbers 2 u + v of the largest, (n, oh, ow, c); result (n, h, w, c), h and w those of
+    `output`, in pixels. Where y is not positive, the activation multiplied by `slope`.
+    """
+    x = np.zeros((len(dy), *output, dy.shape[3]), dy.dtype)
+    dy, items = np.ascontiguousarray(dy), len(dy) * dy.shape[1]
+    run(unpool2d_forward, items, 4 * dy.shape[2] * dy.shape[3], x, dy, y, where, dy.dtype.type(slope), lanes(x.dtype))
+    return x
 
 
 @kernel
@@ -155,6 +169,27 @@ def pool2d_average_backward(dx, dy, rows, columns, start, stop):
                     for v in range(column_starts[j], column_stops[j], column_step):
                         for k in range(dy.shape[3]):
                             dx[n, u, v, k] += dy[n, i, j, k] / size
+
+
+@kernel
+def unpool2d_forward(x, dy, y, where, slope, width, start, stop):
+    """x (n, h, w, c), zeros on entry, from dy, y, where (n, oh, ow, c); items are rows of dy.
+
+    Vectors have `width` values.
+    """
+    rows, columns, channels = dy.shape[1], dy.shape[2], dy.shape[3]
+    row_step = x.shape[2] * channels
+    whole = channels // width * width
+    flat, gradients, pooled, places = x.reshape(-1), dy.reshape(-1), y.reshape(-1), where.reshape(-1)
+    for item in range(start, stop):
+        for j in range(columns):
+            at = (item * columns + j) * channels
+            to = ((item // rows * x.shape[1] + 2 * (item % rows)) * x.shape[2] + 2 * j) * channels
+            unpool_window(flat, to, row_step, channels, pooled, gradients, places, at, slope, whole)
+            for k in range(whole, channels):
+                place = to + places[at + k] // 2 * row_step + places[at + k] % 2 * channels + k
+                gradient = gradients[at + k]
+                flat[place] = gradient if pooled[at + k] > 0 else slope * gradient
 
 
 _KERNELS = {"max": pool2d_max_forward, "average": pool2d_average_forward}

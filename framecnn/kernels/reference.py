@@ -12,6 +12,7 @@ from framecnn.typing import Array
 __all__ = [
     "activation",
     "activation_backward",
+    "adam_update",
     "batch_norm",
     "conv2d",
     "conv2d_backward",
@@ -20,6 +21,7 @@ __all__ = [
     "filter_bank",
     "pool2d",
     "pool2d_backward",
+    "sgd_update",
 ]
 
 Pair = tuple[int, int]
@@ -174,3 +176,35 @@ def activation_backward(x: Array, dy: Array, function: str, negative_slope: floa
             "sqrt": lambda: np.where(x > 0, dy / (2 * y), 0),
             "softmax": lambda: y * (dy - (y * dy).sum(axis=-1, keepdims=True)),
         }[function]()
+
+
+def sgd_update(
+    weights: Array, gradient: Array, momentum: Array, rate: float, friction: float, nesterov: bool
+) -> tuple[Array, Array]:
+    """Give new weights and momentum: ``m' = friction m - rate g`` and ``w' = w + m'``.
+
+    With Nesterov's look ahead ``w' = w + friction m' - rate g``. All arrays have one shape.
+    """
+    weights, gradient, momentum = (np.asarray(value, np.float64) for value in (weights, gradient, momentum))
+    momentum = friction * momentum - rate * gradient
+    return weights + (friction * momentum - rate * gradient if nesterov else momentum), momentum
+
+
+def adam_update(
+    weights: Array,
+    gradient: Array,
+    moments: tuple[Array, Array],
+    rate: float,
+    epsilon: float,
+    kept: tuple[float, float],
+    decay: float,
+) -> tuple[Array, Array, Array]:
+    """Give new weights and moments: ``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, with b1, b2 = kept.
+
+    ``w' = w - decay w - rate m' / (sqrt(v') + epsilon)``; the rate comes in corrected for the bias of young moments,
+    ``sqrt(1 - b2^t) / (1 - b1^t)``. All arrays have one shape.
+    """
+    weights, gradient, momentum, velocity = (np.asarray(value, np.float64) for value in (weights, gradient, *moments))
+    momentum = kept[0] * momentum + (1 - kept[0]) * gradient
+    velocity = kept[1] * velocity + (1 - kept[1]) * gradient**2
+    return weights - decay * weights - rate * momentum / (np.sqrt(velocity) + epsilon), momentum, velocity

@@ -146,7 +146,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     return results
 
 
-def run(function: Callable[..., None], n_items: int, work_per_item: float, output: Array, *inputs: Any) -> None:
+def run(function: Callable[..., None], n_items: int, work_per_item: float, output: Any, *inputs: Any) -> None:
     """Call ``function(output, *inputs, start, stop)`` over chunks of ``range(n_items)``, with all threads.
 
     Parameters
@@ -157,7 +157,7 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
         Number of items.
     work_per_item : float
         Multiply-adds an item costs; decides how many make a chunk.
-    output : array
+    output : array or tuple of arrays
         What the kernel writes.
     *inputs
         What it takes besides. All arrays go in read-only, so that whether the caller's are does not decide which of

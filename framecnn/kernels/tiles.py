@@ -16,11 +16,14 @@ from framecnn.kernels.vectors import INT64, Emitter, check_arrays
 __all__ = [
     "INPUT_TRANSFORM",
     "OUTPUT_TRANSFORM",
+    "gradient_tile_2",
+    "gradient_tile_4",
     "input_tile_2",
     "input_tile_4",
     "output_tile_2",
     "output_tile_4",
     "pool_window",
+    "unpool_window",
 ]
 
 INPUT_TRANSFORM = {  # B^T of Lavin & Gray (2016), by rows of the output tile
@@ -40,9 +43,9 @@ OUTPUT_TRANSFORM = {  # A^T
 }
 
 
-def _transform_input(emit: Emitter, side: int, values: Sequence[Any]) -> list[Any]:
-    """Multiply B^T by vectors. Inner rows come in pairs that differ in the sign of their odd columns only."""
-    first, *inner, last = INPUT_TRANSFORM[side]
+def _transform_input(emit: Emitter, table: Sequence[Sequence[float]], values: Sequence[Any]) -> list[Any]:
+    """Multiply B^T or A by vectors. Inner rows come in pairs that differ in the sign of their odd columns only."""
+    first, *inner, last = table
     result = [emit.combine(first, values)]
     for row in inner[::2]:
         even, odd = (emit.combine(row[start::2], values[start::2]) for start in (0, 1))
@@ -62,43 +65,79 @@ def _transform_output(emit: Emitter, side: int, values: Sequence[Any]) -> list[A
 
 
 @intrinsic
-def pool_window(typing, y, y_at, x, x_at, row_step, column_step, mode):
+def pool_window(typing, y, where, y_at, own, x, x_at, row_step, column_step, mode):
     """Set a block of y to that of x (mode 0), or to the largest (1) or the mean (2) of the 2 x 2 blocks at x.
 
-    ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, u and v below 2, f below filter_block. In mode 0
-    nothing but the first block is read.
+    ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, u and v below 2, f below filter_block and `own`.
+    In mode 0 nothing but the first block is read. Unless `where`, of bytes, is empty, ``where[y_at + f]`` is set to
+    2 u + v of the largest.
     """
     check_arrays("pool_window", y, x)
     i = types.intp
 
     def generate(context, builder, signature, arguments):
         emit = Emitter(context, builder, signature.args[0])
-        y, x = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 2))
-        mode = arguments[6]
-        is_none = builder.icmp_signed("==", mode, INT64(0))
-        row, column = (builder.select(is_none, INT64(0), step) for step in arguments[4:6])
-        is_max, is_mean = (builder.icmp_signed("==", mode, INT64(code)) for code in (1, 2))
+        places = emit.array(signature.args[1], arguments[1])
+        y = emit.pointer(signature.args[0], arguments[0], arguments[2])
+        x = emit.pointer(signature.args[4], *arguments[4:6])
+        own, mode = arguments[3], arguments[8]
+        is_none, is_max, is_mean = (builder.icmp_signed("==", mode, INT64(code)) for code in range(3))
+        row, column = (builder.select(is_none, INT64(0), step) for step in arguments[6:8])
+        pooled, numbers = [], []
         for vector in range(VECTORS):
             window = [emit.load(emit.at(x, (row, u), (column, v)), vector) for u in range(2) for v in range(2)]
             total = builder.fadd(builder.fadd(*window[:2]), builder.fadd(*window[2:]))
             mean = builder.fmul(emit.constant(0.25), total)
-            pooled = builder.select(is_max, emit.largest(window), builder.select(is_mean, mean, window[0]))
-            emit.store(pooled, y, vector)
+            largest, number = emit.largest(window)
+            pooled.append(builder.select(is_max, largest, builder.select(is_mean, mean, window[0])))
+            numbers.append(number)
+        emit.store_block(pooled, y, own)
+        with builder.if_then(builder.icmp_signed("!=", places.nitems, INT64(0))):
+            emit.store_block(numbers, builder.gep(places.data, [arguments[2]]), own)
         return context.get_dummy_value()
 
-    return types.void(y, i, x, i, i, i, i), generate
+    return types.void(y, where, i, i, x, i, i, i, i), generate
 
 
-def _input_tile(side: int) -> Callable[..., Any]:
-    """Make the intrinsic that transforms the input of an output tile of ``side x side`` pixels, ``B^T d B``.
+@intrinsic
+def unpool_window(typing, x, x_at, row_step, column_step, y, dy, where, y_at, slope, channels):
+    """Set the 2 x 2 pixels of x that were pooled to y to their gradients, all but the largest to zero.
 
-    From ``x[x_at + u row_step + v column_step + k]``, u and v below side + 2, or from a patch with the same steps where
-    not from_x, it sets ``y[y_at + (u (side + 2) + v) y_step + k]``, k below channels, a multiple of the lanes.
+    ``x[x_at + u row_step + v column_step + k]`` = ``dy[y_at + k]``, times `slope` unless ``y[y_at + k]`` > 0, where
+    ``where[y_at + k]`` = 2 u + v, else 0; k below channels, a multiple of the lanes.
     """
-    taps = range(side + 2)
+    check_arrays("unpool_window", x, y, dy)
+    i = types.intp
+
+    def generate(context, builder, signature, arguments):
+        emit = Emitter(context, builder, signature.args[0])
+        x = emit.pointer(signature.args[0], *arguments[0:2])
+        y, dy, where = (emit.pointer(signature.args[i], arguments[i], arguments[7]) for i in (4, 5, 6))
+        slope = emit.broadcast(arguments[8])
+        with cgutils.for_range_slice(builder, INT64(0), arguments[9], INT64(emit.lanes), INT64) as (k, _):
+            gradient = emit.load(builder.gep(dy, [k]))
+            active = builder.fcmp_ordered(">", emit.load(builder.gep(y, [k])), emit.zero)
+            gradient = builder.select(active, gradient, builder.fmul(slope, gradient))
+            number = emit.load_bytes(builder.gep(where, [k]))
+            for place in range(4):
+                chosen = builder.icmp_unsigned("==", number, emit.bytes_constant(place))
+                pixel = emit.at(builder.gep(x, [k]), (arguments[2], place // 2), (arguments[3], place % 2))
+                emit.store(builder.select(chosen, gradient, emit.zero), pixel)
+        return context.get_dummy_value()
+
+    return types.void(x, i, i, i, y, dy, where, i, x.dtype, i), generate
+
+
+def _input_tile(table: Sequence[Sequence[float]]) -> Callable[..., Any]:
+    """Make the intrinsic that transforms a square of pixels d to ``T d T^T``, T a table of taps by pixels.
+
+    From ``x[x_at + u row_step + v column_step + at + k]``, or from a patch with the same steps where not from_x, it
+    sets ``y[y_at + (u taps + v) y_step + k]``, k below channels, a multiple of the lanes.
+    """
+    taps, pixels = range(len(table)), range(len(table[0]))
 
     @intrinsic
-    def input_tile(typing, y, y_at, y_step, from_x, x, x_at, patch, row_step, column_step, channels):
+    def input_tile(typing, y, y_at, y_step, from_x, x, x_at, patch, row_step, column_step, at, channels):
         """Transform the pixels of a tile, channel by channel."""
         check_arrays("input_tile", y, x, patch)
         i = types.intp
@@ -108,21 +147,22 @@ def _input_tile(side: int) -> Callable[..., Any]:
             y, x = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 4))
             x = builder.select(arguments[3], x, emit.array(signature.args[6], arguments[6]).data)
             y_step = arguments[2]
-            row, column, channels = arguments[7:]
+            row, column, at, channels = arguments[7:]
+            x = builder.gep(x, [at])
             step = INT64(emit.lanes)
             with cgutils.for_range_slice(builder, INT64(0), channels, step, INT64) as (channel, _):
                 here, there = builder.gep(x, [channel]), builder.gep(y, [channel])
                 columns = [
-                    _transform_input(emit, side, [emit.load(emit.at(here, (row, u), (column, v))) for u in taps])
-                    for v in taps
+                    _transform_input(emit, table, [emit.load(emit.at(here, (row, u), (column, v))) for u in pixels])
+                    for v in pixels
                 ]
                 for u in taps:
-                    line = _transform_input(emit, side, [columns[v][u] for v in taps])
+                    line = _transform_input(emit, table, [columns[v][u] for v in pixels])
                     for v in taps:
                         emit.store(line[v], emit.at(there, (y_step, u * len(taps) + v)))
             return context.get_dummy_value()
 
-        return types.void(y, i, i, types.boolean, x, i, patch, i, i, i), generate
+        return types.void(y, i, i, types.boolean, x, i, patch, i, i, i, i), generate
 
     return input_tile
 
@@ -165,5 +205,6 @@ def _output_tile(side: int) -> Callable[..., Any]:
     return output_tile
 
 
-input_tile_2, input_tile_4 = _input_tile(2), _input_tile(4)
+input_tile_2, input_tile_4 = (_input_tile(INPUT_TRANSFORM[side]) for side in (2, 4))
+gradient_tile_2, gradient_tile_4 = (_input_tile(list(zip(*OUTPUT_TRANSFORM[side], strict=True))) for side in (2, 4))
 output_tile_2, output_tile_4 = _output_tile(2), _output_tile(4)

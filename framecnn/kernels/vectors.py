@@ -48,10 +48,6 @@ class Emitter:
         self.lanes = VECTOR_BYTES // self.itemsize
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.zero = self.constant(0)
-        name = "fmuladd" if cpu_kind() == "plain" else "fma"  # without FMA hardware, llvm.fma is a slow library call
-        suffix = f"v{self.lanes}f{kind.dtype.bitwidth}"
-        operands = ir.FunctionType(self.vector, [self.vector] * 3)
-        self._fma = cgutils.get_or_insert_function(builder.module, operands, f"llvm.{name}.{suffix}")
 
     def array(self, kind: Any, value: Any) -> Any:
         return self.context.make_array(kind)(self.context, self.builder, value)
@@ -69,23 +65,58 @@ class Emitter:
         return self.builder.load(self._vector_pointer(pointer, vector), align=self.itemsize)
 
     def store(self, value: Any, pointer: Any, vector: int = 0) -> None:
-        self.builder.store(value, self._vector_pointer(pointer, vector), align=self.itemsize)
+        place = self._vector_pointer(pointer, vector, value.type)
+        self.builder.store(value, place, align=1)
 
-    def _vector_pointer(self, pointer: Any, vector: int) -> Any:
+    def store_block(self, values: Sequence[Any], pointer: Any, count: Any) -> None:
+        """Store vectors side by side, or of their elements the first `count`, if there are fewer."""
+        b = self.builder
+        whole = INT64(len(values) * self.lanes)
+        with b.if_else(b.icmp_signed(">=", count, whole)) as (all_of_them, some):
+            with all_of_them:
+                for vector, value in enumerate(values):
+                    self.store(value, pointer, vector)
+            with some:
+                for vector, value in enumerate(values):
+                    self._store_some(value, pointer, vector, count)
+
+    def _store_some(self, value: Any, pointer: Any, vector: int, count: Any) -> None:
+        b = self.builder
+        place = self._vector_pointer(pointer, vector, value.type)
+        numbers = ir.Constant(ir.VectorType(INT64, self.lanes), [vector * self.lanes + i for i in range(self.lanes)])
+        mask = b.icmp_signed("<", numbers, self.broadcast(count))
+        kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, INT32, mask.type])
+        element = "i8" if value.type.element == ir.IntType(8) else f"f{8 * self.itemsize}"
+        name = f"llvm.masked.store.v{self.lanes}{element}.p0"
+        b.call(cgutils.get_or_insert_function(b.module, kind, name), [value, place, INT32(1), mask])
+
+    def load_bytes(self, pointer: Any) -> Any:
+        """Load a byte for every lane."""
+        kind = self.bytes_constant(0).type
+        return self.builder.load(self._vector_pointer(pointer, 0, kind), align=1)
+
+    def _vector_pointer(self, pointer: Any, vector: int, kind: Any = None) -> Any:
         place = self.builder.gep(pointer, [INT64(vector * self.lanes)])
-        return self.builder.bitcast(place, self.vector.as_pointer())
+        return self.builder.bitcast(place, (kind or self.vector).as_pointer())
+
+    def bytes_constant(self, value: int) -> Any:
+        return ir.Constant(ir.VectorType(ir.IntType(8), self.lanes), [value] * self.lanes)
 
     def constant(self, value: float) -> Any:
         return ir.Constant(self.vector, [value] * self.lanes)
 
     def broadcast(self, scalar: Any) -> Any:
-        undefined = ir.Constant(self.vector, ir.Undefined)
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         single = self.builder.insert_element(undefined, scalar, INT32(0))
         first = ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(single, undefined, first)
 
     def fma(self, factor: Any, value: Any, total: Any) -> Any:
-        return self.builder.call(self._fma, [factor, value, total])
+        name = "fmuladd" if cpu_kind() == "plain" else "fma"  # without FMA hardware, llvm.fma is a slow library call
+        operands = ir.FunctionType(self.vector, [self.vector] * 3)
+        suffix = f"v{self.lanes}f{8 * self.itemsize}"
+        fma = cgutils.get_or_insert_function(self.builder.module, operands, f"llvm.{name}.{suffix}")
+        return self.builder.call(fma, [factor, value, total])
 
     def combine(self, factors: Sequence[float], values: Sequence[Any]) -> Any:
         """Add up factors times vectors; a vector with the factor one, where there is one, comes first."""
@@ -117,14 +148,15 @@ class Emitter:
 
         return apply
 
-    def largest(self, values: Sequence[Any]) -> Any:
-        """Give the largest: a NaN wins, the last of them, and of equals the first."""
+    def largest(self, values: Sequence[Any]) -> tuple[Any, Any]:
+        """Give the largest and its number, in bytes: a NaN wins, the last of them, and of equals the first."""
         b = self.builder
-        best = values[0]
-        for value in values[1:]:
+        best, number = values[0], self.bytes_constant(0)
+        for place, value in enumerate(values[1:], 1):
             wins = b.or_(b.fcmp_ordered(">", value, best), b.fcmp_unordered("uno", value, value))
             best = b.select(wins, value, best)
-        return best
+            number = b.select(wins, self.bytes_constant(place), number)
+        return best, number
 
 
 @intrinsic

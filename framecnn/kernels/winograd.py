@@ -26,7 +26,15 @@ from framecnn.kernels.tiles import input_tile_2, input_tile_4, output_tile_2, ou
 from framecnn.kernels.vectors import clear, copy, lanes
 from framecnn.typing import Array
 
-__all__ = ["KERNEL_TRANSFORM", "conv2d_winograd", "pack_winograd"]
+__all__ = [
+    "KERNEL_TRANSFORM",
+    "LINE",
+    "TilePlan",
+    "conv2d_winograd",
+    "load_patch",
+    "pack_winograd",
+    "transform_tiles",
+]
 
 KERNEL_TRANSFORM = {  # G, by rows of the output tile
     2: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
@@ -57,6 +65,12 @@ class TilePlan(NamedTuple):
     tiles: int
     padded_channels: int
 
+    @classmethod
+    def of(cls, x: Array, side: int, counts: Pair, corner: Pair, tiles: int) -> "TilePlan":
+        """Plan for frames x (n, h, w, c) and so many tiles down and across, `tiles` of them in a block."""
+        width = lanes(x.dtype)
+        return cls(side, *counts, *corner, tiles, -(-x.shape[3] // width) * width)
+
 
 def pack_winograd(weights: Array, side: int) -> Array:
     """Transform a kernel (3, 3, c, f) and pack it as (blocks, (side + 2)**2, c, filter_block); computed in float64."""
@@ -69,23 +83,30 @@ def pack_winograd(weights: Array, side: int) -> Array:
 
 
 def conv2d_winograd(
-    x: Array, packed: Array, packed_bias: Array, filters: int, corner: Pair, output: Pair, epilogue: Epilogue
+    x: Array,
+    packed: Array,
+    packed_bias: Array,
+    filters: int,
+    corner: Pair,
+    output: Pair,
+    epilogue: Epilogue,
+    where: Array,
 ) -> Array:
     """Convolve frames by tiles with all threads.
 
     Shapes: x (n, h, w, c), packed (blocks, (side + 2)**2, c, block), packed_bias (blocks, block), result
     (n, oh, ow, filters), where oh and ow are those of `output`, halved where the epilogue pools; `corner` is the
-    border at the top and the left in pixels.
+    border at the top and the left in pixels. `where`, unless it is empty, is as the result, and set to the numbers of
+    the largest of what is pooled.
     """
     side = round(packed.shape[1] ** 0.5) - 2
     down, across = (-(-length // side) for length in output)
     n_tiles = len(x) * down * across
-    width = lanes(x.dtype)
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
-    plan = TilePlan(side, down, across, *corner, tiles, -(-x.shape[3] // width) * width)
+    plan = TilePlan.of(x, side, (down, across), corner, tiles)
     y = np.empty((len(x), *(length // epilogue.side for length in output), filters), x.dtype)
     work = tiles * packed.size
-    run(winograd_forward, -(-n_tiles // tiles), work, y, x, packed, packed_bias, plan, epilogue)
+    run(winograd_forward, -(-n_tiles // tiles), work, (y, where), x, packed, packed_bias, plan, epilogue)
     return y
 
 
@@ -118,9 +139,9 @@ def transform_tiles(transformed, x, patch, plan, tap_step, first, present):
             load_patch(patch, values, n, top, left, height, width, channels, padded)
         corner = ((n * height + top) * width + left) * channels
         if side == 4:
-            input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
+            input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
         else:
-            input_tile_2(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, padded)
+            input_tile_2(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
 
 
 @kernel
@@ -138,14 +159,17 @@ def multiply_tiles(products, transformed, weights, silent, runs, plan, steps, b,
 
 
 @kernel
-def write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, first, present, b):
-    """y (n, oh, ow, f) = A^T m A of products (taps, product_step), activated and pooled, for block b of filters."""
+def write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, first, present, b):
+    """y (n, oh, ow, f) = A^T m A of products (taps, product_step), activated and pooled, for block b of filters.
+
+    where (n, oh, ow, f), unless empty, = the numbers of the largest of what is pooled.
+    """
     rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
-    block, side = line.size, plan.side
-    pixels = y.reshape(-1)
-    slope = line.dtype.type(epilogue.slope)
+    block, side = bias.shape[1], plan.side
+    pixels, places = y.reshape(-1), where.reshape(-1)
+    slope = tile.dtype.type(epilogue.slope)
     windows = side // epilogue.side
-    own = min(block, filters - b * block)
+    own = filters - b * block
     for p in range(present):
         n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = place // plan.across * windows, place % plan.across * windows
@@ -157,26 +181,22 @@ def write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, fir
             for j in range(min(windows, columns - left)):
                 to = ((n * rows + top + i) * columns + left + j) * filters + b * block
                 at = (i * side + j) * epilogue.side * block
-                if own == block:
-                    pool_window(pixels, to, tile, at, side * block, block, epilogue.pooling)
-                else:
-                    pool_window(line, 0, tile, at, side * block, block, epilogue.pooling)
-                    copy(pixels, to, line, 0, own)
+                pool_window(pixels, places, to, own, tile, at, side * block, block, epilogue.pooling)
 
 
 @kernel
-def winograd_forward(y, x, weights, bias, plan, epilogue, start, stop):
-    """y (n, oh, ow, f) from x (n, h, w, c), weights (blocks, taps, c, block), bias (blocks, block).
+def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
+    """y, where (n, oh, ow, f) from x (n, h, w, c), weights (blocks, taps, c, block), bias (blocks, block).
 
     Items are blocks of plan.tiles tiles, row by row and frame by frame.
     """
+    y, where = outputs
     blocks, taps, _, block = weights.shape
     tap_step, product_step = plan.tiles * plan.padded_channels + LINE, plan.tiles * block + LINE
     patch = np.zeros((plan.side + 2) ** 2 * plan.padded_channels, x.dtype)
     transformed = np.zeros(taps * tap_step, x.dtype)
     products = np.empty(taps * product_step, x.dtype)
     tile = np.empty(plan.side * plan.side * block, x.dtype)
-    line = np.empty(block, x.dtype)
     silent = np.zeros(block, x.dtype)
     runs = np.zeros(1, np.int64)
     for item in range(start, stop):
@@ -185,4 +205,4 @@ def winograd_forward(y, x, weights, bias, plan, epilogue, start, stop):
         transform_tiles(transformed, x, patch, plan, tap_step, first, present)
         for b in range(blocks):
             multiply_tiles(products, transformed, weights, silent, runs, plan, (tap_step, product_step), b, present)
-            write_tiles(y, products, bias, tile, line, plan, epilogue, product_step, first, present, b)
+            write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, first, present, b)

@@ -3,9 +3,12 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_choice, check_count, check_frame, check_initial
+from framecnn.layers.normalization import BatchNormLayer, folded
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -117,34 +120,62 @@ class ConvLayer(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_fused(x)
 
-    def forward_fused(self, x: Array, **after: Any) -> Array:
-        """Give the output after an activation and pooling, as :func:`framecnn.kernels.conv2d` takes them."""
-        output, ((top, _), (left, _)) = self._window(x.shape[1:3])
-        packed = self.params.derived("packed", lambda: self._packed(output))
-        return kernels.conv2d(x, packed, (top, left), output, **after)
+    def forward_fused(self, x: Array, norm: BatchNormLayer | None = None, **after: Any) -> Array:
+        """Give the output after batch normalisation, which costs nothing, and after an activation and pooling, as
+        :func:`framecnn.kernels.conv2d` takes them.
+        """
+        output, corner = self._places(x)
+        return kernels.conv2d(x, self._packed(output, norm), corner, output, **after)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
-        output, ((top, _), (left, _)) = self._window(x.shape[1:3])
-        params, corner, frame = self.params, (top, left), x.shape[1:3]
-        algorithm = self._algorithm(output)
-        turned = kernels.pack_backward(algorithm, params["kernel"], self.dilation_rate, self.groups)
+        return self.vjp_fused(x)
 
-        def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-            dkernel, dbias = kernels.conv2d_backward_wrt_kernel(
-                x, dy, self.kernel_size, self.strides, corner, self.dilation_rate, self.groups
-            )
-            dx = kernels.conv2d_backward_wrt_input(dy, turned, self.strides, corner, frame)
+    def vjp_fused(self, x: Array, rng: Any = None, wrt_input: bool = True, **after: Any) -> tuple[Array, Backward]:
+        """As :meth:`vjp`, after relu, or leaky_relu with a positive slope, and after a maximum over 2 x 2 pixels.
+
+        Neither the activations nor their gradients are ever there for all frames; where not `wrt_input`, dx is None.
+        """
+        output, corner = self._places(x)
+        packed, kernel, frame = self._packed(output), self.params["kernel"], x.shape[1:3]
+        where = kernels.NOWHERE
+        if "windows" in after:
+            where = np.empty((len(x), output[0] // 2, output[1] // 2, self.filters), np.uint8)
+        y = kernels.conv2d(x, packed, corner, output, where=where, **after)
+        function = after.get("activation", "linear")
+        slope = {"linear": 1.0, "relu": 0.0}.get(function, after.get("slope", 0.0))
+
+        def backward(dy: Array) -> tuple[Any, dict[str, Array]]:
+            if "windows" in after:
+                gradients = kernels.Gradients(dy, y, where, slope)
+            elif function == "linear":
+                gradients = kernels.Gradients(dy)
+            else:
+                gradients = kernels.Gradients(kernels.activate_backward(dy, y, y, function, slope))
+            turned = self._turned(kernel, frame, corner) if wrt_input else None
+            dx, dkernel, dbias = kernels.conv2d_backward(x, gradients, packed, turned, corner, output)
             return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})
 
-        return self.forward(x), backward
+        return y, backward
 
-    def _packed(self, output: geometry.Pair) -> kernels.PackedConv:
-        settings = (self.strides, self.dilation_rate, self.groups)
-        return kernels.PackedConv.of(self._algorithm(output), self.params["kernel"], self.params.get("bias"), *settings)
+    def _places(self, x: Array) -> tuple[geometry.Pair, geometry.Pair]:
+        """Give rows and columns of the output, and the border at the top and the left, in pixels."""
+        output, ((top, _), (left, _)) = self._window(x.shape[1:3])
+        return output, (top, left)
 
-    def _algorithm(self, output: geometry.Pair) -> str:
+    def _packed(self, output: geometry.Pair, norm: BatchNormLayer | None = None) -> kernels.PackedConv:
         settings = (self.strides, self.dilation_rate, self.groups)
-        kernel = self.params["kernel"]
+
+        def pack(kernel: Array, bias: Array | None) -> kernels.PackedConv:
+            return kernels.PackedConv.of(self._choose(kernel, settings, output), kernel, bias, *settings)
+
+        return folded(self.params, norm, pack)
+
+    def _turned(self, kernel: Array, frame: geometry.Pair, corner: geometry.Pair) -> kernels.Turned:
+        settings = ((1, 1), self.dilation_rate, self.groups)
+        spread = self._choose(kernel.swapaxes(2, 3), settings, frame) if self.strides == (1, 1) else "direct"
+        return kernels.Turned.of(spread, kernel, self.dilation_rate, self.groups, corner)
+
+    def _choose(self, kernel: Array, settings: tuple[geometry.Pair, geometry.Pair, int], output: geometry.Pair) -> str:
         return kernels.choose_algorithm(kernel, *settings, output) if self.algorithm == "auto" else self.algorithm
 
     def multiply_adds(self, input_shape: Shape) -> int:

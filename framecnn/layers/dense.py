@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from framecnn import kernels
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_count, check_initial
+from framecnn.layers.normalization import BatchNormLayer, folded
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]
@@ -71,19 +72,19 @@ class DenseLayer(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_fused(x)
 
-    def forward_fused(self, x: Array, activation: str = "linear", slope: float = 0.0) -> Array:
-        """Give the activation of the output in the same pass."""
-        params = self.params
-        packed = params.derived("packed", lambda: kernels.PackedDense.of(params["kernel"], params.get("bias")))
+    def forward_fused(
+        self, x: Array, norm: BatchNormLayer | None = None, activation: str = "linear", slope: float = 0.0
+    ) -> Array:
+        """Give the output after batch normalisation and an activation in the same pass."""
+        packed = folded(self.params, norm, kernels.PackedDense.of)
         return kernels.dense(x, packed, activation, slope)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
-        kernel, use_bias = self.params["kernel"], self.use_bias
+        kernel = self.params["kernel"]
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-            dx = kernels.dense(dy, kernels.PackedDense.of(kernel.T))
-            grads = {"kernel": kernels.dense(x.T, kernels.PackedDense.of(dy))}
-            return dx, grads | {"bias": dy.sum(axis=0)} if use_bias else grads
+            dx, dkernel, dbias = kernels.dense_backward(x, kernel, dy)
+            return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})
 
         return self.forward(x), backward
 

@@ -1,15 +1,18 @@
 """Batch normalisation."""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_number
+from framecnn.layers.base import Backward, Case, Layer, Param, Params, check_number
 from framecnn.typing import Array, Shape
 
-__all__ = ["BatchNormLayer"]
+__all__ = ["BatchNormLayer", "folded"]
+
+Packed = TypeVar("Packed")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class BatchNormLayer(Layer):
         return x * scale + shift
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
-        if rng is None:
+        if rng is None or not len(x):
             return self._vjp_inference(x)
         gamma, beta, moving_mean, moving_variance = self.params.values()
         axes = tuple(range(x.ndim - 1))
@@ -129,3 +132,15 @@ class BatchNormLayer(Layer):
             return dy * scale, grads | {"moving_mean": mean, "moving_variance": variance}
 
         return self.forward(x), backward
+
+
+def folded(params: Params, norm: BatchNormLayer | None, pack: Callable[[Array, Array | None], Packed]) -> Packed:
+    """Pack kernel and bias of a layer with the normalisation that follows folded in, anew once either has changed."""
+    if norm is None:
+        return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))
+    scale, shift = norm.scale_and_shift()
+    kept = params.derived("folded", dict[str, Any])
+    if kept.get("scale") is not scale:
+        packed = pack(params["kernel"] * scale, params.get("bias", np.zeros_like(shift)) * scale + shift)
+        kept |= {"scale": scale, "packed": packed}
+    return kept["packed"]

@@ -1,0 +1,57 @@
+"""What training told, epoch by epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+__all__ = ["History"]
+
+
+@dataclass
+class History:
+    """One value an epoch in every list; None where there is nothing to tell.
+
+    Parameters
+    ----------
+    loss, accuracy : list
+        Means over the epoch's batches, each as it was before its update; accuracy only where targets are labels.
+    val_loss, val_accuracy : list
+        Of the validation frames after the epoch.
+    learning_rate : list of float
+        The rate of the epoch's first update.
+    seconds : list
+        How long the epoch took; None for an epoch of an earlier process.
+
+    Examples
+    --------
+    >>> history = History()
+    >>> for val_loss in (0.7, 0.5, 0.6):
+    ...     history.append({"loss": 0.4, "val_loss": val_loss}, learning_rate=0.001, seconds=9.5)
+    >>> len(history), history.best_epoch, history.has_stalled(patience=1), history.has_stalled(patience=2)
+    (3, 2, True, False)
+    """
+
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float | None] = field(default_factory=list)
+    val_loss: list[float | None] = field(default_factory=list)
+    val_accuracy: list[float | None] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def append(self, figures: Mapping[str, float], learning_rate: float, seconds: float) -> None:
+        """Add an epoch; `figures` are loss, accuracy, val_loss and val_accuracy, as far as there are any."""
+        told = {**figures, "learning_rate": learning_rate, "seconds": seconds}
+        for column in fields(self):
+            getattr(self, column.name).append(told.get(column.name))
+
+    @property
+    def best_epoch(self) -> int:
+        """Number, from 1, of the first epoch with the lowest validation loss; without one the last epoch; 0 of none."""
+        judged = [value for value in self.val_loss if value is not None]
+        return judged.index(min(judged)) + 1 if judged else len(self)
+
+    def has_stalled(self, patience: int | None) -> bool:
+        """Say whether the last `patience` epochs brought nothing better; never for None."""
+        return patience is not None and len(self) - self.best_epoch >= patience

@@ -1,0 +1,116 @@
+"""The gradient with respect to the kernel by Winograd: ``G^T [sum over tiles (B^T d B) * (A dy A^T)] G``.
+
+The sums over tiles are outer products, as many times fewer than those over pixels as in the forward pass
+(:mod:`framecnn.kernels.winograd`); the last transform is done once, in float64.
+"""
+
+import numpy as np
+
+from framecnn.kernels.convolution import PackedConv
+from framecnn.kernels.jit import kernel
+from framecnn.kernels.microkernel import PIXELS, accumulate_block, filter_block
+from framecnn.kernels.threads import run
+from framecnn.kernels.tiles import gradient_tile_2, gradient_tile_4
+from framecnn.kernels.winograd import KERNEL_TRANSFORM, LINE, TilePlan, load_patch, transform_tiles
+from framecnn.typing import Array
+
+__all__ = ["winograd_gradients", "winograd_sums"]
+
+TILES = 32  # in a block; measured, 16 to 192 are within a tenth of it
+Pair = tuple[int, int]
+
+
+def winograd_sums(x: Array, dy: Array, side: int, corner: Pair, parts: int) -> Array:
+    """Add up outer products over all tiles, in so many parts, with all threads.
+
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), result ((side + 2)**2, blocks, lines + 1, block), of which the last line
+    of tap (1, 1) is the sum of dy.
+    """
+    n, height, width, filters = dy.shape
+    block = filter_block(x.dtype)
+    blocks, lines = -(-filters // block), -(-x.shape[3] // PIXELS) * PIXELS
+    down, across = -(-height // side), -(-width // side)
+    plan = TilePlan.of(x, side, (down, across), corner, TILES)
+    sums = np.zeros((parts, (side + 2) ** 2, blocks, lines + 1, block), x.dtype)
+    run(winograd_backward, parts, n * down * across / parts * sums[0].size, sums, x, dy, plan)
+    return sums.sum(axis=0)
+
+
+def winograd_gradients(total: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
+    """Give the gradients with respect to kernel (3, 3, channels, f) and bias (f,) from :func:`winograd_sums`."""
+    filters, taps = packed.filters, len(total)
+    reach = round(taps**0.5)
+    G = KERNEL_TRANSFORM[reach - 2]
+    bias = total[reach + 1, :, -1].reshape(-1)[:filters]
+    sums = total[:, :, :channels].astype(np.float64).transpose(0, 2, 1, 3).reshape(reach, reach, channels, -1)
+    kernel = np.einsum("ur,vs,uvkf->rskf", G, G, sums[..., :filters], optimize=["einsum_path", (0, 2), (0, 1)])
+    return np.ascontiguousarray(kernel, total.dtype), np.ascontiguousarray(bias)
+
+
+@kernel
+def transform_gradients(transformed, dy, patch, plan, tap_step, first, present):
+    """transformed (taps, blocks, tap_step) = A dy A^T of the tiles of dy (n, oh, ow, f) from number first on.
+
+    patch (side, side, blocks * block) is scratch, zeros beyond f.
+    """
+    height, width, filters = dy.shape[1], dy.shape[2], dy.shape[3]
+    side = plan.side
+    blocks = transformed.shape[1]
+    padded = patch.size // (side * side)
+    block = padded // blocks
+    flat, values = transformed.reshape(-1), dy.reshape(-1)
+    for p in range(present):
+        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = place // plan.across * side, place % plan.across * side
+        whole = top <= height - side and left <= width - side and padded == filters
+        row_step = width * filters if whole else side * padded
+        if not whole:
+            load_patch(patch, values, n, top, left, height, width, filters, padded)
+        corner = ((n * height + top) * width + left) * filters
+        for b in range(blocks):
+            to = b * tap_step + p * block
+            if side == 4:
+                gradient_tile_4(
+                    flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
+                )
+            else:
+                gradient_tile_2(
+                    flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
+                )
+
+
+@kernel
+def winograd_backward(sums, x, dy, plan, start, stop):
+    """sums (parts, taps, blocks, lines + 1, block), zeros on entry, += products of tiles of x and dy; items are parts.
+
+    x (n, h, w, c), dy (n, oh, ow, f).
+    """
+    parts, taps, blocks, all_lines, block = sums.shape
+    padded, side = plan.padded_channels, plan.side
+    tap_step, gradient_step = plan.tiles * padded + LINE, plan.tiles * block + LINE
+    patch = np.zeros((side + 2) ** 2 * padded, x.dtype)
+    gradient_patch = np.zeros(side * side * blocks * block, x.dtype)
+    transformed = np.zeros(taps * tap_step, x.dtype)
+    gradients = np.zeros((taps, blocks, gradient_step), x.dtype)
+    flat, weights = sums.reshape(-1), gradients.reshape(-1)
+    runs = np.zeros(1, np.int64)
+    n_tiles = len(x) * plan.down * plan.across
+    middle = (side + 2 + 1) * blocks  # tap (1, 1): there A dy A^T is the sum of a tile
+    for part in range(start, stop):
+        end = (part + 1) * n_tiles // parts
+        for first in range(part * n_tiles // parts, end, plan.tiles):
+            present = min(plan.tiles, end - first)
+            transform_tiles(transformed, x, patch, plan, tap_step, first, present)
+            transform_gradients(gradients, dy, gradient_patch, plan, gradient_step, first, present)
+            for place in range(taps * blocks):
+                to = (part * taps * blocks + place) * all_lines * block
+                for k in range(0, all_lines - 1, PIXELS):
+                    accumulate_block(
+                        flat, to + k * block, block, transformed, place // blocks * tap_step + k, padded,
+                        runs, present, weights, place * gradient_step,
+                    )  # fmt: skip
+            for b in range(blocks):
+                to = ((part * taps * blocks + middle + b + 1) * all_lines - 1) * block
+                for p in range(present):
+                    for f in range(block):
+                        flat[to + f] += weights[(middle + b) * gradient_step + p * block + f]

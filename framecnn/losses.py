@@ -1,0 +1,211 @@
+"""How wrong outputs are, and the gradient of that: ``loss(outputs, targets) -> value, doutputs``.
+
+Values are computed in float64, so that they are finite wherever the loss itself is; gradients have the outputs' dtype.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from framecnn.errors import ShapeError
+from framecnn.typing import Array
+
+__all__ = ["Loss", "mean_squared_error", "sigmoid_cross_entropy", "softmax_cross_entropy"]
+
+QUIET = np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite says so itself
+
+Loss = Callable[[Array, Any], tuple[float, Array]]
+"""From outputs and targets to the loss and its gradient with respect to the outputs."""
+
+
+@QUIET
+def softmax_cross_entropy(
+    logits: Array, labels: Any, *, class_weights: Any = None, label_smoothing: float = 0.0
+) -> tuple[float, Array]:
+    r"""Give the mean surprise at the right class.
+
+    .. math:: -\frac 1 n \sum_i w_{l_i} \sum_k t_{ik} \log \operatorname{softmax}(x_i)_k,
+        \quad t_{ik} = (1 - s) [k = l_i] + s / c
+
+    Parameters
+    ----------
+    logits : (n, c) array
+        Outputs before softmax.
+    labels : (n,) array of int
+        The right class of each row.
+    class_weights : (c,) array, optional
+        What a row of each class counts; 1 by default.
+    label_smoothing : float, default 0
+        The share s of the target that is spread evenly over all classes.
+
+    Returns
+    -------
+    value : float
+    dlogits : (n, c) array
+
+    Shapes
+    ------
+    logits (n, c), labels (n,) -> value (), dlogits (n, c)
+
+    Raises
+    ------
+    ShapeError
+        If there is no row, or the shapes do not fit.
+    ValueError
+        If a label is no class, a weight is negative or not finite, or `label_smoothing` is not in [0, 1).
+
+    Notes
+    -----
+    Keras: ``SparseCategoricalCrossentropy(from_logits=True)``, its ``class_weight``, and ``label_smoothing`` of
+    ``CategoricalCrossentropy``; weights are not divided by their sum.
+
+    References
+    ----------
+    Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016 (label smoothing).
+
+    Examples
+    --------
+    >>> value, gradient = softmax_cross_entropy(np.array([[0.0, 0.0]]), [1])
+    >>> round(value, 4), gradient
+    (0.6931, array([[ 0.5, -0.5]]))
+    """
+    who = "softmax_cross_entropy"
+    x = _checked(who, "logits", logits, ndim=2)
+    n, n_classes = x.shape
+    labels = _check_labels(who, labels, n, n_classes)
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"{who}: expected label_smoothing in [0, 1), got {label_smoothing!r}")
+    weights = np.ones(n) if class_weights is None else _check_weights(who, class_weights, n_classes)[labels]
+    targets = np.full(x.shape, label_smoothing / n_classes)
+    targets[np.arange(n), labels] += 1 - label_smoothing
+    shifted = x - x.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    totals = exponentials.sum(axis=1, keepdims=True)
+    surprise = np.log(totals[:, 0]) - np.sum(targets * shifted, axis=1)
+    gradient = (exponentials / totals - targets) * (weights / n)[:, None]
+    return float(weights @ surprise / n), gradient.astype(logits.dtype)
+
+
+@QUIET
+def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
+    r"""Give the mean surprise at answers to yes-or-no questions, one a value.
+
+    .. math:: \operatorname{mean}(\log(1 + e^x) - t x)
+
+    Parameters
+    ----------
+    logits : (n, ...) array
+        Outputs before the sigmoid.
+    targets : (n, ...) array
+        0 for no, 1 for yes, or anything between.
+
+    Returns
+    -------
+    value : float
+    dlogits : (n, ...) array
+
+    Shapes
+    ------
+    logits (n, ...), targets (n, ...) -> value (), dlogits (n, ...)
+
+    Raises
+    ------
+    ShapeError
+        If there is no value, or the shapes differ.
+    ValueError
+        If a target is outside [0, 1].
+
+    Notes
+    -----
+    Keras: ``BinaryCrossentropy(from_logits=True)``.
+
+    Examples
+    --------
+    >>> value, gradient = sigmoid_cross_entropy(np.array([[0.0], [1000.0]]), [[1], [1]])
+    >>> round(value, 4), gradient.tolist()
+    (0.3466, [[-0.25], [0.0]])
+    """
+    who = "sigmoid_cross_entropy"
+    x = _checked(who, "logits", logits)
+    t = _check_targets(who, targets, x.shape)
+    if not ((t >= 0) & (t <= 1)).all():
+        raise ValueError(f"{who}: expected targets from 0 to 1, got {t.min()} to {t.max()}")
+    shrunk = np.exp(-np.abs(x))
+    value = np.mean(np.maximum(x, 0) - t * x + np.log1p(shrunk))
+    sigmoid = np.where(x >= 0, 1, shrunk) / (1 + shrunk)
+    return float(value), ((sigmoid - t) / x.size).astype(logits.dtype)
+
+
+@QUIET
+def mean_squared_error(outputs: Array, targets: Any) -> tuple[float, Array]:
+    r"""Give the mean over all values of the squared difference.
+
+    .. math:: \operatorname{mean}((y - t)^2)
+
+    Parameters
+    ----------
+    outputs : (n, ...) array
+    targets : (n, ...) array
+
+    Returns
+    -------
+    value : float
+    doutputs : (n, ...) array
+
+    Shapes
+    ------
+    outputs (n, ...), targets (n, ...) -> value (), doutputs (n, ...)
+
+    Raises
+    ------
+    ShapeError
+        If there is no value, or the shapes differ.
+
+    Notes
+    -----
+    Keras: ``MeanSquaredError()``.
+
+    Examples
+    --------
+    >>> mean_squared_error(np.array([[1.0, 3.0]]), [[1, 1]])
+    (2.0, array([[0., 2.]]))
+    """
+    who = "mean_squared_error"
+    y = _checked(who, "outputs", outputs)
+    difference = y - _check_targets(who, targets, y.shape)
+    return float(np.mean(difference**2)), (difference * (2 / y.size)).astype(outputs.dtype)
+
+
+def _checked(who: str, name: str, outputs: Array, ndim: int | None = None) -> Array:
+    """Give outputs in float64; a ShapeError where there are none, or of another rank."""
+    if outputs.size == 0 or outputs.ndim == 0 or ndim not in (None, outputs.ndim):
+        expected = "(n, classes)" if ndim else "(n, ...)"
+        raise ShapeError(f"{who}: expected {name} of shape {expected}, none of them 0, got {outputs.shape}")
+    return outputs.astype(np.float64)
+
+
+def _check_labels(who: str, labels: Any, n: int, n_classes: int) -> Array:
+    labels = np.asarray(labels)
+    if labels.shape != (n,):
+        raise ShapeError(f"{who}: expected a label a row, shape ({n},), got shape {labels.shape}")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= n_classes:
+        received = f"{labels.min()} to {labels.max()}" if labels.dtype.kind in "iu" else f"dtype {labels.dtype}"
+        raise ValueError(f"{who}: expected labels as whole numbers from 0 to {n_classes - 1}, got {received}")
+    return labels
+
+
+def _check_weights(who: str, class_weights: Any, n_classes: int) -> Array:
+    weights = np.asarray(class_weights, np.float64)
+    if weights.shape != (n_classes,):
+        raise ShapeError(f"{who}: expected a weight a class, shape ({n_classes},), got shape {weights.shape}")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"{who}: expected class_weights that are finite and not negative, got {weights.tolist()}")
+    return weights
+
+
+def _check_targets(who: str, targets: Any, shape: tuple[int, ...]) -> Array:
+    targets = np.asarray(targets, np.float64)
+    if targets.shape != shape:
+        raise ShapeError(f"{who}: expected targets of the outputs' shape {shape}, got {targets.shape}")
+    return targets

@@ -1,0 +1,276 @@
+"""How gradients change weights. Settings are fields, state is arrays by parameter name, formulas are those of Keras."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from framecnn.errors import ShapeError
+from framecnn.kernels.update import adam_update, sgd_update
+from framecnn.layers.base import check_number
+from framecnn.model import Sequential
+from framecnn.schedules import LearningRate, check_rate, rate_at
+from framecnn.typing import Array, Shape
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+
+
+class Optimizer:
+    """A rule that changes weights by their gradients.
+
+    A subclass is a dataclass whose fields are its settings, ``learning_rate`` among them. It gives :attr:`slots` and
+    :meth:`step`.
+
+    Attributes
+    ----------
+    iterations : int
+        Updates so far.
+    moments : dict of str to dict of str to array
+        What is remembered of earlier gradients: by slot, then by parameter.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+    learning_rate: LearningRate
+
+    def __post_init__(self) -> None:
+        check_rate(type(self).__name__, self.learning_rate)
+        self.iterations = 0
+        self.moments: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
+
+    def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
+        """Write updated weights and moments, ``outputs = (updated, one a slot ...)``; all arrays have one shape."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method step, got none; write it")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return rate_at(self.learning_rate, self.iterations)
+
+    def update(self, model: Sequential, grads: Mapping[str, Array]) -> None:
+        """Change the trainable parameters of a model once.
+
+        Parameters
+        ----------
+        model : Sequential
+            A built one.
+        grads : mapping of str to array
+            The gradient of each trainable parameter, ``"conv_1/kernel" -> array``.
+
+        Raises
+        ------
+        ShapeError
+            If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer has served
+            another model before.
+        """
+        specs = model.param_specs()
+        weights = {name: value for name, value in model.parameters().items() if specs[name].trainable}
+        self._check("gradients", weights, {name: np.shape(gradient) for name, gradient in grads.items()})
+        for own in self.moments.values():
+            if own:
+                self._check("moments", weights, {name: moment.shape for name, moment in own.items()})
+        values = {}
+        for name, own_weights in weights.items():
+            values[name] = np.empty_like(own_weights)
+            moments = [self.moments[slot].setdefault(name, np.zeros_like(own_weights)) for slot in self.slots]
+            self.step((values[name], *moments), own_weights, np.ascontiguousarray(grads[name], own_weights.dtype))
+        model.update(values)
+        self.iterations += 1
+
+    def _check(self, what: str, weights: Mapping[str, Array], received: Mapping[str, Shape]) -> None:
+        expected = {name: value.shape for name, value in weights.items()}
+        if received != expected:
+            name = min(name for name, _ in expected.items() ^ received.items())
+            raise ShapeError(
+                f"{type(self).__name__}.update: expected {what} of all trainable parameters of the model, {name} as "
+                f"{expected.get(name, 'absent')}, got {received.get(name, 'none')}"
+            )
+
+    def state_dict(self) -> dict[str, Array]:
+        """Give copies of all that an optimizer remembers: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
+        moments = {f"{slot}/{name}": value.copy() for slot, own in self.moments.items() for name, value in own.items()}
+        return {"iterations": np.array([self.iterations], np.int64), **moments}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Set all that an optimizer remembers.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+            What :meth:`state_dict` of an optimizer of this kind gave.
+
+        Raises
+        ------
+        ShapeError
+            If it is the state of another kind; the optimizer keeps its own.
+        """
+        moments: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
+        for key, value in state.items():
+            slot, _, name = key.partition("/")
+            if slot in moments and name:
+                moments[slot][name] = np.array(value, order="C")
+            elif key != "iterations":
+                raise ShapeError(
+                    f"{type(self).__name__}.load_state_dict: expected iterations and {' and '.join(self.slots)} of "
+                    f"parameters, got {key!r}; give the state of an optimizer of this kind"
+                )
+        names = {tuple(own) for own in moments.values()}
+        if "iterations" not in state or len(names) > 1:
+            raise ShapeError(
+                f"{type(self).__name__}.load_state_dict: expected iterations, and {' and '.join(self.slots)} of the "
+                f"same parameters, got {sorted(state)}; give the state of an optimizer of this kind"
+            )
+        self.iterations, self.moments = int(np.ravel(state["iterations"])[0]), moments
+
+
+@dataclass(eq=False)
+class SGD(Optimizer):
+    r"""Go down the gradient; momentum keeps going where earlier steps went.
+
+    .. math:: m' = \mu m - \eta g, \quad w' = w + m' \quad (\text{Nesterov: } w' = w + \mu m' - \eta g)
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.01
+    momentum : float, default 0
+        The share of a step that the next one repeats.
+    nesterov : bool, default False
+        Look ahead by the momentum first.
+
+    Raises
+    ------
+    ShapeError
+        ``SGD: expected ..., got ...`` for settings that do not fit.
+
+    Notes
+    -----
+    Keras: ``SGD``.
+
+    References
+    ----------
+    Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+
+    Examples
+    --------
+    >>> from framecnn import DenseLayer, InputLayer
+    >>> model = Sequential([InputLayer((1,)), DenseLayer(1, use_bias=False, kernel_initializer="zeros")]).build()
+    >>> SGD(0.5).update(model, {"dense_1/kernel": [[1.0]]})
+    >>> model.state_dict()
+    {'dense_1/kernel': array([[-0.5]], dtype=float32)}
+    """
+
+    learning_rate: LearningRate = 0.01
+    _: KW_ONLY
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    slots: ClassVar = ("momentum",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("SGD", "momentum", self.momentum)
+
+    def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
+        sgd_update(outputs, weights, gradient, self.rate, self.momentum, self.nesterov)
+
+
+@dataclass(eq=False)
+class Adam(Optimizer):
+    r"""Divide the running mean of a gradient by the root of its running square, so that all weights move alike.
+
+    .. math:: m' = \beta_1 m + (1 - \beta_1) g, \quad v' = \beta_2 v + (1 - \beta_2) g^2, \quad
+        w' = w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m'}{\sqrt{v'} + \epsilon}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        How much of the running mean and of the running square is kept.
+    epsilon : float, default 1e-7
+        Added to the root, so that gradients of about nothing do not count as much as any.
+
+    Raises
+    ------
+    ShapeError
+        ``Adam: expected ..., got ...`` for settings that do not fit.
+
+    Notes
+    -----
+    Keras: ``Adam``; epsilon stands where it stands there, outside the correction of the bias.
+
+    References
+    ----------
+    Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
+
+    Examples
+    --------
+    >>> from framecnn import DenseLayer, InputLayer
+    >>> model = Sequential([InputLayer((1,)), DenseLayer(1, use_bias=False, kernel_initializer="zeros")]).build()
+    >>> Adam(0.5).update(model, {"dense_1/kernel": [[100.0]]})
+    >>> model.state_dict()
+    {'dense_1/kernel': array([[-0.5]], dtype=float32)}
+    """
+
+    learning_rate: LearningRate = 0.001
+    _: KW_ONLY
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+
+    slots: ClassVar = ("momentum", "velocity")
+    weight_decay: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        who = type(self).__name__
+        for name in ("beta_1", "beta_2"):
+            _check_share(who, name, getattr(self, name))
+        check_number(who, "epsilon", self.epsilon)
+        check_number(who, "weight_decay", self.weight_decay)
+
+    def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
+        kept, n = (self.beta_1, self.beta_2), self.iterations + 1
+        rate = self.rate * math.sqrt(1 - self.beta_2**n) / (1 - self.beta_1**n)
+        adam_update(outputs, weights, gradient, rate, self.epsilon, kept, self.weight_decay * self.rate)
+
+
+@dataclass(eq=False)
+class AdamW(Adam):
+    r"""Adam, and every weight shrinks a little at each update, whatever its gradient.
+
+    .. math:: w' = w - \eta \lambda w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
+        \frac{m'}{\sqrt{v'} + \epsilon}
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon
+        As in :class:`Adam`.
+    weight_decay : float, default 0.004
+        The share of a weight that goes in an update, in units of the learning rate; of biases too, as in Keras.
+
+    Raises
+    ------
+    ShapeError
+        ``AdamW: expected ..., got ...`` for settings that do not fit.
+
+    Notes
+    -----
+    Keras: ``AdamW``.
+
+    References
+    ----------
+    Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
+
+    Examples
+    --------
+    >>> AdamW(0.01)
+    AdamW(learning_rate=0.01, beta_1=0.9, beta_2=0.999, epsilon=1e-07, weight_decay=0.004)
+    """
+
+    weight_decay: float = 0.004  # type: ignore[misc]
+
+
+def _check_share(who: str, name: str, value: float) -> None:
+    if not 0 <= check_number(who, name, value) < 1:
+        raise ShapeError(f"{who}: expected {name} from 0 up to 1, not 1 itself, got {value!r}")

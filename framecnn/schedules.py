@@ -1,0 +1,181 @@
+"""How the learning rate changes: a schedule gives the rate of every update, numbered from 0."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from framecnn.layers.base import check_count, check_number
+
+__all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "rate_at"]
+
+Schedule = Callable[[int], float]
+LearningRate = float | Schedule
+"""A number, or one of the schedules of this file."""
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    r"""Multiply the rate by the same number at regular intervals.
+
+    .. math:: rate \cdot decay\_rate^{\lfloor step / decay\_steps \rfloor}
+
+    Parameters
+    ----------
+    learning_rate : float
+        The first rate.
+    decay_steps : int
+        Updates from one change to the next.
+    decay_rate : float
+        What the rate is multiplied by.
+
+    Raises
+    ------
+    ShapeError
+        ``StepDecay: expected ..., got ...`` for numbers that are none.
+
+    Notes
+    -----
+    Keras: ``ExponentialDecay(..., staircase=True)``.
+
+    Examples
+    --------
+    >>> schedule = StepDecay(0.4, decay_steps=10, decay_rate=0.5)
+    >>> schedule(0), schedule(9), schedule(10), schedule(25)
+    (0.4, 0.4, 0.2, 0.1)
+    """
+
+    learning_rate: float
+    decay_steps: int
+    decay_rate: float
+
+    def __post_init__(self) -> None:
+        check_number("StepDecay", "learning_rate", self.learning_rate)
+        check_count("StepDecay", "decay_steps", self.decay_steps)
+        check_number("StepDecay", "decay_rate", self.decay_rate)
+
+    def __call__(self, step: int) -> float:
+        return self.learning_rate * self.decay_rate ** (step // self.decay_steps)
+
+
+@dataclass(frozen=True)
+class CosineDecay:
+    r"""Let the rate fall along half a cosine, slowly at both ends.
+
+    .. math:: rate \cdot \left((1 - \alpha) \tfrac 1 2 (1 + \cos(\pi\, step / decay\_steps)) + \alpha\right)
+
+    Parameters
+    ----------
+    learning_rate : float
+        The first rate.
+    decay_steps : int
+        The update from which on the rate stays.
+    alpha : float, default 0
+        The last rate, as a share of the first.
+
+    Raises
+    ------
+    ShapeError
+        ``CosineDecay: expected ..., got ...`` for numbers that are none.
+
+    Notes
+    -----
+    Keras: ``CosineDecay``.
+
+    References
+    ----------
+    Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
+
+    Examples
+    --------
+    >>> schedule = CosineDecay(0.4, decay_steps=10)
+    >>> schedule(0), schedule(5), schedule(10), schedule(99)
+    (0.4, 0.2, 0.0, 0.0)
+    """
+
+    learning_rate: float
+    decay_steps: int
+    alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("CosineDecay", "learning_rate", self.learning_rate)
+        check_count("CosineDecay", "decay_steps", self.decay_steps)
+        check_number("CosineDecay", "alpha", self.alpha)
+
+    def __call__(self, step: int) -> float:
+        fallen = 0.5 * (1 + math.cos(math.pi * min(step, self.decay_steps) / self.decay_steps))
+        return self.learning_rate * ((1 - self.alpha) * fallen + self.alpha)
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Raise the rate evenly to where another schedule begins, then follow that.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+        What follows the warm-up; its step 0 is the first update after it.
+    warmup_steps : int
+        Updates that the warm-up takes.
+    start : float, default 0
+        The rate of the first update.
+
+    Raises
+    ------
+    ShapeError
+        ``WarmUp: expected ..., got ...`` for numbers that are none.
+
+    Notes
+    -----
+    Keras: ``CosineDecay(start, ..., warmup_target=rate, warmup_steps=...)`` where a CosineDecay follows.
+
+    References
+    ----------
+    Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017.
+
+    Examples
+    --------
+    >>> schedule = WarmUp(StepDecay(0.4, 10, 0.5), warmup_steps=4)
+    >>> schedule(0), schedule(2), schedule(4), schedule(14)
+    (0.0, 0.2, 0.4, 0.2)
+    """
+
+    learning_rate: LearningRate
+    warmup_steps: int
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_rate("WarmUp", self.learning_rate)
+        check_count("WarmUp", "warmup_steps", self.warmup_steps)
+        check_number("WarmUp", "start", self.start)
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return (rate_at(self.learning_rate, 0) - self.start) * step / self.warmup_steps + self.start
+        return rate_at(self.learning_rate, step - self.warmup_steps)
+
+
+def rate_at(learning_rate: LearningRate, step: int) -> float:
+    """Give the learning rate of an update.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+    step : int
+        The number of the update, from 0.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> rate_at(0.1, 7)
+    0.1
+    """
+    return learning_rate(step) if callable(learning_rate) else learning_rate
+
+
+def check_rate(who: str, learning_rate: LearningRate) -> None:
+    """A ShapeError unless `learning_rate` is a finite number or a schedule."""
+    if not isinstance(learning_rate, StepDecay | CosineDecay | WarmUp):
+        check_number(who, "learning_rate", learning_rate)

@@ -1,0 +1,302 @@
+"""Training by back-propagation: one update a batch, and a checkpoint after each epoch that the run can go on from.
+
+All randomness is drawn from the seed and the number of the epoch (the order of the frames, dropout), or from these and
+the number of the frame (augmentation). So neither threads nor interruptions change a bit.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framecnn import checkpoint as checkpoints
+from framecnn.data.augment import Augmentation
+from framecnn.data.loader import map_ahead
+from framecnn.errors import ShapeError
+from framecnn.history import History
+from framecnn.layers.base import check_batch_shape, check_count
+from framecnn.losses import Loss, softmax_cross_entropy
+from framecnn.model import Sequential
+from framecnn.optimizers import Adam, Optimizer
+from framecnn.progress import Figures, Progress, Watch, print_progress
+from framecnn.typing import Array
+
+__all__ = ["fit", "train_step"]
+
+Batch = tuple[Array, Array]
+QUIET = np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for
+
+
+def train_step(
+    model: Sequential, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator | None = None
+) -> float:
+    """Update a model once by the gradient of the loss of a batch.
+
+    Parameters
+    ----------
+    model : Sequential
+        A built one.
+    x : (n, *input_shape) array
+    y : array
+        The targets that `loss` takes.
+    loss : callable
+        ``loss(outputs, targets) -> value, doutputs``, such as :func:`framecnn.losses.softmax_cross_entropy`.
+    optimizer : Optimizer
+    rng : numpy.random.Generator, optional
+        What dropout draws from; by default one that the number of the update seeds.
+
+    Returns
+    -------
+    float
+        The loss before the update. If it is not finite, nothing is updated.
+
+    Raises
+    ------
+    ShapeError
+        If the model is not built, or `x` or `y` does not fit.
+
+    Examples
+    --------
+    >>> from framecnn import DenseLayer, InputLayer
+    >>> model, optimizer = Sequential([InputLayer((2,)), DenseLayer(2)]).build(), Adam(0.1)
+    >>> losses = [train_step(model, np.eye(2), [0, 1], softmax_cross_entropy, optimizer) for _ in range(9)]
+    >>> losses[-1] < losses[0] / 2
+    True
+    """
+    return _step(model, x, y, loss, optimizer, rng or np.random.default_rng(optimizer.iterations))[0]
+
+
+def fit(
+    model: Sequential,
+    x: Any,
+    y: Any,
+    *,
+    epochs: int = 10,
+    batch_size: int = 32,
+    loss: Loss = softmax_cross_entropy,
+    optimizer: Optimizer | None = None,
+    validation_data: tuple[Any, Any] | None = None,
+    patience: int | None = None,
+    augment: Augmentation | None = None,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = print_progress,
+) -> History:
+    """Train a model; at the end, however it comes, the model has the weights of its best epoch.
+
+    Parameters
+    ----------
+    model : Sequential
+        A built one.
+    x : (n, *input_shape) array
+        Or frames that are decoded when they are indexed, such as ``FrameFolder.frames``; the next batch is read while
+        one is used.
+    y : (n, ...) array
+        The targets that `loss` takes.
+    epochs : int, default 10
+    batch_size : int, default 32
+    loss : callable, default softmax_cross_entropy
+        ``loss(outputs, targets) -> value, doutputs``.
+    optimizer : Optimizer, default Adam()
+        A new one.
+    validation_data : (x, y), optional
+        The best epoch is the one with the lowest loss of these; without them it is the last.
+    patience : int, optional
+        Stop after as many epochs that brought nothing better.
+    augment : Augmentation, optional
+        What changes the frames, anew in every epoch.
+    seed : int, default 0
+    checkpoint : path, optional
+        A .safetensors file that is written after each epoch, whole or not at all.
+    resume : bool, default False
+        Go on from `checkpoint` if it is there. The result has the same bits as if there had been no interruption;
+        `epochs` and `patience` may be others than before, `loss` and the frames must be the same.
+    progress : callable or None, default print_progress
+        Called with a :class:`framecnn.progress.Progress` after each update and each epoch; None is silent.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ShapeError
+        If the model is not built, or `x` or `y` does not fit.
+    ValueError
+        If a setting does not fit.
+    FormatError
+        If `checkpoint` is to be resumed and is no whole checkpoint of this model and these settings.
+    FloatingPointError
+        If a loss or a weight is not finite; `checkpoint` is that of the epoch before then.
+
+    Examples
+    --------
+    >>> from framecnn import DenseLayer, InputLayer
+    >>> model = Sequential([InputLayer((2,)), DenseLayer(2)]).build()
+    >>> history = fit(model, np.eye(2), [0, 1], epochs=9, optimizer=Adam(0.1), progress=None)
+    >>> history.accuracy[-1], history.best_epoch
+    (1.0, 9)
+    """
+    _check_settings(epochs, batch_size, patience, validation_data, seed, checkpoint, resume)
+    optimizer = optimizer or Adam()
+    train = _check_data("x and y", model, x, y)
+    judges = None if validation_data is None else _check_data("validation_data", model, *validation_data)
+    settings = {
+        "optimizer": repr(optimizer),
+        "batch_size": int(batch_size),
+        "seed": int(seed),
+        "augment": repr(augment),
+        "n_samples": len(train[1]),
+        "n_judges": len(judges[1]) if judges else 0,
+    }
+    best, history = model.state_dict(), History()
+    if resume and checkpoint is not None and Path(checkpoint).exists():
+        best, history = checkpoints.read(checkpoint, model, optimizer, settings)
+    watch = Watch(progress, len(train[1]), epochs, len(history))
+    try:
+        while len(history) < epochs and not history.has_stalled(patience):
+            epoch, start, rate = len(history) + 1, time.perf_counter(), optimizer.rate
+            rng = _generator(seed, epoch)
+            batches = _batches(*train, batch_size, rng.permutation(len(train[1])), _augmenter(augment, seed, epoch))
+            figures = _train(model, batches, loss, optimizer, rng, epoch, watch)
+            _check_weights(model, optimizer, epoch)
+            if judges:
+                figures |= _judge(model, _batches(*judges, batch_size, np.arange(len(judges[1]))), loss, epoch)
+            history.append(figures, rate, time.perf_counter() - start)
+            if history.best_epoch == epoch:
+                best = model.state_dict()
+            if checkpoint is not None:
+                checkpoints.write(checkpoint, model, optimizer, best, history, settings)
+            watch(epoch, len(train[1]), figures, is_over=True)
+    finally:
+        model.load_state_dict(best)
+    return history
+
+
+@QUIET
+def _step(
+    model: Sequential, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator
+) -> tuple[float, Array]:
+    """Update once, unless the loss is not finite; give loss and outputs as they were before."""
+    outputs, backward = model.vjp(x, rng, wrt_input=False)
+    value, doutputs = loss(outputs, y)
+    if math.isfinite(value):
+        specs = model.param_specs()
+        _, changes = backward(doutputs)
+        optimizer.update(model, {name: change for name, change in changes.items() if specs[name].trainable})
+        model.update({name: change for name, change in changes.items() if not specs[name].trainable})
+    return value, outputs
+
+
+class _Means:
+    """Means over all frames so far."""
+
+    def __init__(self) -> None:
+        self.frames, self._loss, self._right = 0, 0.0, 0
+        self._labelled = True
+
+    def add(self, value: float, outputs: Array, targets: Array) -> None:
+        self.frames += len(targets)
+        self._loss += value * len(targets)
+        self._labelled &= (outputs.ndim, targets.ndim) == (2, 1)
+        self._right += int(np.sum(outputs.argmax(axis=-1) == targets)) if self._labelled else 0
+
+    def figures(self, prefix: str = "") -> Figures:
+        figures = {f"{prefix}loss": self._loss / self.frames}
+        return figures | {f"{prefix}accuracy": self._right / self.frames} if self._labelled else figures
+
+
+def _train(
+    model: Sequential,
+    batches: Iterable[Batch],
+    loss: Loss,
+    optimizer: Optimizer,
+    rng: np.random.Generator,
+    epoch: int,
+    watch: Watch,
+) -> Figures:
+    """Update once a batch."""
+    means = _Means()
+    for step, (x, y) in enumerate(batches, start=1):
+        value, outputs = _step(model, x, y, loss, optimizer, rng)
+        if not math.isfinite(value):
+            raise _diverged("loss", value, f"epoch {epoch}, step {step}")
+        means.add(value, outputs, y)
+        watch(epoch, means.frames, means.figures())
+    return means.figures()
+
+
+@QUIET
+def _judge(model: Sequential, batches: Iterable[Batch], loss: Loss, epoch: int) -> Figures:
+    means = _Means()
+    for x, y in batches:
+        outputs = model.predict(x, len(x))
+        value, _ = loss(outputs, y)
+        if not math.isfinite(value):
+            raise _diverged("validation loss", value, f"epoch {epoch}")
+        means.add(value, outputs, y)
+    return means.figures("val_")
+
+
+def _batches(
+    x: Any, y: Array, batch_size: int, order: Array, augment: Callable[[Array, Array], Array] | None = None
+) -> Iterator[Batch]:
+    """Yield (frames, targets), the next one read while one is used."""
+
+    def read(rows: Array) -> Batch:
+        frames = x[rows]
+        return (augment(frames, rows) if augment else frames), y[rows]
+
+    rows = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return map_ahead(read, rows, 1, 1)
+
+
+def _augmenter(augment: Augmentation | None, seed: int, epoch: int) -> Callable[[Array, Array], Array] | None:
+    return None if augment is None else lambda frames, rows: augment(frames, rows, seed=seed, epoch=epoch)
+
+
+def _generator(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,)))
+
+
+def _check_settings(
+    epochs: int, batch_size: int, patience: int | None, validation_data: Any, seed: int, checkpoint: Any, resume: bool
+) -> None:
+    check_count("fit", "epochs", epochs)
+    check_count("fit", "batch_size", batch_size)
+    if patience is not None:
+        check_count("fit", "patience", patience)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"fit: expected seed as a whole number from 0, got {seed!r}")
+    if patience is not None and validation_data is None:
+        raise ValueError("fit: expected validation_data to judge the epochs by, got patience alone; give both")
+    if resume and checkpoint is None:
+        raise ValueError("fit: expected checkpoint=FILE to resume from, got None")
+
+
+def _check_data(name: str, model: Sequential, x: Any, y: Any) -> tuple[Any, Array]:
+    x = x if hasattr(x, "shape") else np.asarray(x)
+    y = np.asarray(y)
+    check_batch_shape("fit", x, model.input_shape)
+    if len(x) != len(y) or len(y) == 0:
+        raise ShapeError(f"fit: expected {name} of at least one frame and as many targets, got {len(x)} and {len(y)}")
+    return x, y
+
+
+def _check_weights(model: Sequential, optimizer: Optimizer, epoch: int) -> None:
+    arrays = model.parameters() | optimizer.state_dict()
+    broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+    if broken:
+        raise _diverged("weights", f"NaN or infinity in {broken[0]}", f"epoch {epoch}")
+
+
+def _diverged(what: str, received: Any, where: str) -> FloatingPointError:
+    return FloatingPointError(
+        f"fit: expected a finite {what}, got {received} in {where}; lower the learning rate (the model has the weights "
+        "of its best epoch so far)"
+    )

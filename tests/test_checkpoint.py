@@ -1,0 +1,124 @@
+"""A checkpoint is taken up by the run that wrote it, and by no other."""
+
+import shutil
+
+import numpy as np
+import pytest
+from training_run import JUDGES, TRAIN, network, run
+
+from framecnn import DenseLayer, FlatteningLayer, FormatError, InputLayer, Sequential, model_file, save
+from framecnn.data import Augmentation
+from framecnn.optimizers import SGD, AdamW
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The checkpoint of one epoch."""
+    path = tmp_path_factory.mktemp("written") / "run.safetensors"
+    run(checkpoint=path, epochs=1)
+    return path
+
+
+@pytest.fixture
+def path(written, tmp_path):
+    """A copy of it."""
+    return shutil.copy(written, tmp_path / "run.safetensors")
+
+
+def other_network():
+    return Sequential([InputLayer((12, 16, 3)), FlatteningLayer(), DenseLayer(3)]).build()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"optimizer": SGD()}, "optimizer"),
+        ({"optimizer": AdamW(0.01)}, "optimizer"),
+        ({"batch_size": 9}, "batch_size"),
+        ({"seed": 4}, "seed"),
+        ({"augment": None}, "augment"),
+        ({"augment": Augmentation(flip=True)}, "augment"),
+        ({"train": (TRAIN[0][:30], TRAIN[1][:30])}, "n_samples"),
+        ({"validation_data": (JUDGES[0][:5], JUDGES[1][:5])}, "n_judges"),
+        ({"validation_data": None}, "n_judges"),
+        ({"model": network(np.float64)}, "dtype"),
+        ({"model": other_network()}, "layers"),
+    ],
+)
+def test_another_run_is_told_what_differs(path, settings, name):
+    before = path.read_bytes()
+    with pytest.raises(FormatError, match=rf'run.safetensors: expected a checkpoint of this run \(\{{"{name}": .*anew'):
+        run(checkpoint=path, resume=True, **settings)
+    assert path.read_bytes() == before
+
+
+def test_without_resume_training_begins_anew(path):
+    before = path.read_bytes()
+    _, history = run(checkpoint=path, epochs=1)
+    assert history.seconds != [None]
+    assert path.read_bytes() == before
+
+
+def test_a_model_is_no_checkpoint(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(network(), path)
+    with pytest.raises(FormatError, match=r"model.safetensors: expected a checkpoint of training, got a file of 'Seq"):
+        run(checkpoint=path, resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(path):
+    content = path.read_bytes()
+    for damaged in (content[:-10], content[:50], b"", content[:-1] + bytes([content[-1] ^ 1])):
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match=r"run.safetensors: expected"):
+            run(checkpoint=path, resume=True)
+
+
+def forge(path, change):
+    """Change description and tensors, and seal them anew."""
+    description, tensors = model_file.read(path)
+    change(description, tensors)
+    model_file.write(path, description, tensors)
+
+
+def columns(**values):
+    return lambda description, _: description["history"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda description, _: description.pop("history"), "expected a history of training, got one that is damaged"),
+        (lambda description, _: description["history"].pop("loss"), "expected a history of training, got one"),
+        (columns(loss=[1.0, 2.0]), "expected a history of training, got one that is damaged"),
+        (columns(loss=1.0), "expected a history of training, got one that is damaged"),
+        (columns(loss=[None]), "expected a history of numbers, got something else"),
+        (columns(loss=["low"]), "expected a history of numbers, got something else"),
+        (columns(val_accuracy=[[]]), "expected a history of numbers, got something else"),
+        (
+            lambda _, tensors: tensors.pop("weights/dense_1/bias"),
+            "Sequential.load_state_dict: expected dense_1/bias as .* got nothing",
+        ),
+        (lambda _, tensors: tensors.update({"best/x": np.ones(1)}), "Sequential.load_state_dict: expected"),
+        (lambda _, tensors: tensors.pop("optimizer/iterations"), "AdamW.load_state_dict: expected iterations, and"),
+    ],
+)
+def test_a_forged_checkpoint_is_refused(path, change, message):
+    forge(path, change)
+    with pytest.raises(FormatError, match=f"^run.safetensors: {message}"):
+        run(checkpoint=path, resume=True)
+
+
+def test_forged_moments_are_refused_before_a_kernel_reads_them(path):
+    forge(path, lambda _, tensors: tensors.update({"optimizer/velocity/dense_1/bias": np.ones(3, np.float32)}))
+    with pytest.raises(ValueError, match=r"AdamW.update: expected moments .* dense_1/bias as \(16,\), got \(3,\)"):
+        run(checkpoint=path, resume=True)
+
+
+def test_the_best_weights_are_stored_once(tmp_path):
+    """They are those of the last epoch, or stand beside them."""
+    path = tmp_path / "run.safetensors"
+    for epochs in range(1, 7):
+        _, history = run(checkpoint=path, resume=True, epochs=epochs)
+        _, tensors = model_file.read(path)
+        assert any(name.startswith("best/") for name in tensors) == (history.best_epoch != epochs)

@@ -1,0 +1,292 @@
+"""What the layers' vjp must give: the definitions in kernels/reference.py, and the same bits however it is computed."""
+
+import numpy as np
+import pytest
+from agreement import CASES, border, built, frames, pooled_pixels, same_bits, winograd_side
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framecnn import (
+    ActivationLayer,
+    BatchNormLayer,
+    ConvLayer,
+    DenseLayer,
+    DropoutLayer,
+    FlatteningLayer,
+    InputLayer,
+    PoolingLayer,
+    Sequential,
+    ShapeError,
+    get_num_threads,
+    set_num_threads,
+)
+from framecnn.kernels import reference
+from framecnn.layers import DownsamplingLayer, Layer
+from framecnn.plan import plan, training_plan
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+DEFINED = {
+    name: case
+    for name, case in CASES.items()
+    if name.split("-")[0] in ("ActivationLayer", "ConvLayer", "DenseLayer", "PoolingLayer", "DownsamplingLayer")
+}
+
+
+def defined(layer, x, dy):
+    """The gradients of a built layer by definition: dx and those of its parameters."""
+    params = layer.params
+    match layer:
+        case ActivationLayer():
+            return reference.activation_backward(x, dy, layer.function, layer.negative_slope), {}
+        case DenseLayer():
+            dx, kernel, bias = reference.dense_backward(x, params["kernel"], dy)
+        case ConvLayer():
+            steps = (layer.strides, border(layer), layer.dilation_rate, layer.groups)
+            dx, kernel, bias = reference.conv2d_backward(x, params["kernel"], dy, *steps)
+        case PoolingLayer() | DownsamplingLayer():
+            return reference.pool2d_backward(x, dy, *pooled_pixels(layer)), {}
+    return dx, {"kernel": kernel} | ({"bias": bias} if layer.use_bias else {})
+
+
+def gradients_for(y, whole=False):
+    rng = np.random.default_rng(3)
+    return (rng.integers(-9, 10, y.shape) if whole else rng.normal(size=y.shape)).astype(y.dtype)
+
+
+@pytest.mark.parametrize("case", DEFINED.values(), ids=DEFINED.keys())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_numbers_give_the_defined_gradients(case, dtype):
+    layer = built(case, dtype, whole=True)
+    x = frames(layer, 3, whole=True) / (100 if isinstance(layer, ActivationLayer) else 1)
+    x = x.astype(dtype)
+    y, backward = layer.vjp(x)
+    dy = gradients_for(y, whole=True)
+    expected_dx, expected_grads = defined(layer, x, dy)
+    dx, grads = backward(dy)
+    exact = isinstance(layer, ConvLayer | DenseLayer) and not winograd_side(layer)
+    tolerance = 0 if exact or (isinstance(layer, PoolingLayer) and "max" in layer.mode) else 300 * np.finfo(dtype).eps
+    for given_one, wanted in [(dx, expected_dx), *((grads[name], expected_grads[name]) for name in expected_grads)]:
+        assert given_one.dtype == dtype
+        assert np.abs(given_one - wanted).max() <= tolerance * max(1, np.abs(wanted).max())
+    assert grads.keys() == expected_grads.keys() == layer.params.keys()
+
+
+pairs = st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3))
+sides = st.integers(0, 4)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.tuples(st.integers(7, 12), st.integers(7, 12)),
+    pairs,
+    pairs,
+    st.integers(1, 2),
+    st.sampled_from(["valid", "same"]) | st.tuples(st.tuples(sides, sides), st.tuples(sides, sides)),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([1, 5, 18]),
+    st.integers(0, 9),
+)
+def test_gradients_of_any_convolution_are_exact(frame, window, strides, dilation, padding, groups, channels, own, n):
+    conv = ConvLayer(
+        groups * own, kernel_size=window, strides=strides, dilation_rate=dilation, padding=padding, groups=groups,
+        algorithm="direct",
+    )  # fmt: skip
+    layer = conv.build((*frame, groups * channels))
+    rng = np.random.default_rng(0)
+    layer.params["kernel"] = rng.integers(-9, 10, layer.params["kernel"].shape)
+    x = rng.integers(-9, 10, (n, *layer.input_shape)).astype(np.float32)
+    y, backward = layer.vjp(x)
+    dy = gradients_for(y, whole=True)
+    dx, grads = backward(dy)
+    expected_dx, expected_grads = defined(layer, x, dy)
+    np.testing.assert_array_equal(dx, expected_dx)
+    for name, value in expected_grads.items():
+        np.testing.assert_array_equal(grads[name], value)
+
+
+def a_network(dtype=np.float32):
+    """Every way in which layers are trained together, and an odd size."""
+    layers = [
+        InputLayer((21, 26, 3), scale=0.5),
+        ConvLayer(17, kernel_size=3, padding="same"),
+        ActivationLayer("relu"),
+        PoolingLayer(2),
+        ConvLayer(33, kernel_size=3, padding="same"),
+        BatchNormLayer(),
+        ActivationLayer("leaky_relu"),
+        PoolingLayer(2),
+        ConvLayer(32, kernel_size=3, padding="same"),
+        ActivationLayer("leaky_relu", negative_slope=0.2),
+        PoolingLayer(2, strides=1),
+        ConvLayer(8, kernel_size=2),
+        PoolingLayer(2),
+        DropoutLayer(0.25),
+        FlatteningLayer(),
+        DenseLayer(6),
+    ]
+    return Sequential(layers).build(0, dtype)
+
+
+def layer_by_layer(model, x, dy, rng):
+    """Outputs and gradients without any fusion."""
+    steps = []
+    for name, layer in zip(model.names, model.layers, strict=True):
+        x, backward = layer.vjp(x, rng)
+        steps.append((name, backward))
+    y, grads = x, {}
+    for name, backward in reversed(steps):
+        dy, own = backward(dy)
+        grads |= {f"{name}/{key}": value for key, value in own.items()}
+    return y, dy, grads
+
+
+@pytest.mark.parametrize("n", [0, 1, 9])
+def test_layers_trained_together_give_the_bits_of_layers_one_by_one(n):
+    model = a_network()
+    assert len(model._training_plan) < len(model.layers)
+    x = np.random.default_rng(1).normal(size=(n, 21, 26, 3)).astype(np.float32)
+    y, backward = model.vjp(x, np.random.default_rng(5))
+    dy = gradients_for(y)
+    dx, grads = backward(dy)
+    expected_y, expected_dx, expected_grads = layer_by_layer(model, x, dy, np.random.default_rng(5))
+    assert same_bits(y, expected_y)
+    np.testing.assert_array_equal(dx, expected_dx)
+    assert grads.keys() == expected_grads.keys() == model.state_dict().keys()
+    for name, value in expected_grads.items():
+        np.testing.assert_array_equal(grads[name], value)
+
+
+def test_gradients_have_the_same_bits_on_one_thread_and_two():
+    model = a_network()
+    x = np.random.default_rng(1).normal(size=(40, 21, 26, 3)).astype(np.float32)
+    before, results = get_num_threads(), []
+    for threads in (1, 2):
+        set_num_threads(threads)
+        y, backward = model.vjp(x, np.random.default_rng(5))
+        results.append({**backward(gradients_for(y))[1], "y": y})
+    set_num_threads(before)
+    assert all(same_bits(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_without_the_gradient_of_the_input_the_others_are_the_same():
+    model = a_network()
+    x = np.random.default_rng(1).normal(size=(5, 21, 26, 3)).astype(np.float32)
+    y, backward = model.vjp(x)
+    _, grads = backward(gradients_for(y))
+    _, backward = model.vjp(x, wrt_input=False)
+    dx, same = backward(gradients_for(y))
+    assert dx is None
+    assert all(same_bits(same[name], value) for name, value in grads.items())
+
+
+def test_a_network_without_parameters_has_no_gradients_but_that_of_its_input():
+    model = Sequential([InputLayer((4, 4, 1)), PoolingLayer(2)]).build()
+    y, backward = model.vjp(np.zeros((1, 4, 4, 1)))
+    assert backward(np.ones_like(y))[0].sum() == 4
+    assert model.vjp(np.zeros((1, 4, 4, 1)), wrt_input=False)[1](np.ones_like(y)) == (None, {})
+
+
+def test_a_whole_network_has_the_gradient_that_differences_show():
+    model = a_network(np.float64)
+    rng = np.random.default_rng(1)
+    x, direction = rng.normal(size=(2, 3, 21, 26, 3))
+    y, backward = model.vjp(x, np.random.default_rng(5))
+    dy = gradients_for(y)
+    dx, grads = backward(dy)
+    step = 1e-6
+
+    def value(x):
+        return (model.vjp(x, np.random.default_rng(5))[0] * dy).sum()
+
+    slope = (value(x + step * direction) - value(x - step * direction)) / (2 * step)
+    assert (dx * direction).sum() == pytest.approx(slope, rel=1e-6)
+    for name, spec in model.param_specs().items():
+        if spec.trainable:
+            before, direction = model.state_dict()[name], rng.normal(size=spec.shape)
+            model.update({name: before + step * direction})
+            above = value(x)
+            model.update({name: before - step * direction})
+            below = value(x)
+            model.update({name: before})
+            assert (grads[name] * direction).sum() == pytest.approx((above - below) / (2 * step), rel=1e-6, abs=1e-7)
+
+
+def test_what_keeps_no_sign_or_pools_otherwise_is_trained_apart():
+    def numbers(*layers):
+        return [step.number for step in training_plan(layers, (9, 9, 2))]
+
+    conv, relu = ConvLayer(3, kernel_size=2), ActivationLayer("relu")
+    assert numbers(conv, relu, PoolingLayer(2)) == [0]
+    assert numbers(conv, relu, PoolingLayer(3)) == [0, 2]
+    assert numbers(conv, relu, PoolingLayer(2, mode="average")) == [0, 2]
+    assert numbers(conv, ActivationLayer("leaky_relu", negative_slope=-1.0), PoolingLayer(2)) == [0, 1, 2]
+    assert numbers(conv, ActivationLayer("tanh"), PoolingLayer(2)) == [0, 1, 2]
+    assert numbers(conv, PoolingLayer(2)) == [0]
+
+
+@pytest.mark.parametrize("summing", [ConvLayer(9, kernel_size=3, use_bias=False), DenseLayer(9)])
+def test_a_batch_normalisation_is_folded_into_the_layer_before_it(summing):
+    shape = (8, 8, 3) if isinstance(summing, ConvLayer) else (12,)
+    norm, relu = BatchNormLayer(), ActivationLayer("relu")
+    layers = [InputLayer(shape), summing, norm, DropoutLayer(0.5), relu]
+    model = Sequential(layers).build(0)
+    passes = plan(layers, shape)
+    assert len(passes.on_frames + passes.on_rows) == 2
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, *shape)).astype(np.float32)
+    for _ in range(2):  # folded anew when a parameter has changed
+        for layer in (summing, norm):
+            for name, value in layer.params.items():
+                layer.params[name] = np.abs(rng.normal(size=value.shape))
+        wanted = relu(norm(summing(x)))
+        assert np.abs(model.predict(x) - wanted).max() <= 40 * np.finfo(np.float32).eps * np.abs(wanted).max()
+
+
+def test_batch_normalisation_learns_the_mean_and_variance_of_what_it_sees():
+    layer = BatchNormLayer(momentum=0.5).build((2,), dtype=np.float64)
+    x = np.array([[1.0, 5.0], [3.0, 5.0]])
+    _, backward = layer.vjp(x, np.random.default_rng(0))
+    _, moved = backward(np.ones_like(x))
+    np.testing.assert_array_equal(moved["moving_mean"], [1.0, 2.5])
+    np.testing.assert_array_equal(moved["moving_variance"], [1.0, 0.5])
+    _, backward = layer.vjp(x)
+    np.testing.assert_array_equal(backward(np.ones_like(x))[1]["moving_variance"], [1, 1])
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean():
+    layer = DropoutLayer(0.25).build((100, 100, 1))
+    x = np.ones((1, 100, 100, 1), np.float32)
+    y, backward = layer.vjp(x, np.random.default_rng(0))
+    assert y.dtype == np.float32
+    assert (y == 0).mean() == pytest.approx(0.25, abs=0.02)
+    assert y.mean() == pytest.approx(1, abs=0.02)
+    np.testing.assert_array_equal(backward(x)[0], y)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DropoutLayer(1), "DropoutLayer: expected rate as a share from 0 to below 1, got 1"),
+        (lambda: BatchNormLayer(momentum=2), "BatchNormLayer: expected momentum as a share from 0 to 1, got 2"),
+        (lambda: BatchNormLayer(epsilon=0), "BatchNormLayer: expected epsilon as a positive number, got 0"),
+        (
+            lambda: a_network().update({"conv_9/kernel": np.zeros(1)}),
+            "Sequential.update: expected parameters of input_1, .*, got 'conv_9/kernel'",
+        ),
+        (lambda: a_network().update({"conv_1/bias": np.zeros(1)}), r"ConvLayer: expected bias as .* \(17,\), got"),
+        (lambda: a_network().vjp(np.zeros((1, 2, 2, 3))), "Sequential.vjp: expected x of shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(ShapeError, match=message):
+        make()
+
+
+def test_a_layer_without_a_vjp_says_so():
+    class OnlyForward(Layer):
+        pass
+
+    with pytest.raises(NotImplementedError, match="OnlyForward: expected a method vjp, got none; write it to train"):
+        OnlyForward().vjp(np.zeros((1, 2)))
+    del Layer.registry["OnlyForward"]
