@@ -224,12 +224,16 @@ def _pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
 
 
 def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
-    """One pooling where all cells have one size and distance, else rows, then columns, cell by cell."""
-    axes = layer.windows((layer.input_shape[0], layer.input_shape[1]))
-    (down, across), pool = (_even_cells(axis) for axis in axes), POOLS[layer.reduction]
+    """One pooling where all cells have one size and distance; else products for means, and slices for maxima."""
+    height, width, _ = layer.input_shape
+    axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
+    down, across = map(_even_cells, axes)
     if down and across:
         size, strides = zip(down, across, strict=True)
         return graph.add(pool, x, kernel_shape=size, strides=strides)
+    if layer.reduction == "average":
+        rows, columns = (_averaging(*axis).astype(np.float32) for axis in zip((height, width), axes, strict=True))
+        return _product(graph, rows, x, columns)
     for axis, (starts, stops, _) in enumerate(axes):
         cells = []
         for start, stop in zip(starts, stops, strict=True):
@@ -272,14 +276,15 @@ def _filter_bank(graph: Graph, layer: FilterBankLayer, x: str) -> str:
 def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     """Add sqrt(variance + contrast) of the windows, (n, 1, oh, ow), in float64: a difference of squares needs it.
 
-    Window means are products with banded matrices, since few engines pool float64.
+    Means are products, since few engines pool float64.
     """
-    frame, axes = layer.input_shape[:2], zip(layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
-    down, across = (_band(length, *axis) for length, axis in zip(frame, axes, strict=True))
-    rows, columns = graph.constant(down / layer.input_shape[2]), graph.constant(across.T)
+    height, width, channels = layer.input_shape
+    axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
+    windows = [geometry.window_pixels(*axis, dilation=1, before=0) for axis in axes]
+    rows, columns = (_averaging(*axis) for axis in zip((height, width), windows, strict=True))
 
     def window_mean(value: str) -> str:
-        return graph.add("MatMul", graph.add("MatMul", rows, graph.reduce("ReduceSum", value, 1, True)), columns)
+        return _product(graph, rows / channels, graph.reduce("ReduceSum", value, 1, keepdims=True), columns)
 
     wide = graph.add("Cast", x, to=DOUBLE)
     mean, squares = window_mean(wide), window_mean(graph.add("Mul", wide, wide))
@@ -287,7 +292,14 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     return graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float64(layer.contrast))))
 
 
-def _band(length: int, output: int, size: int, stride: int) -> Array:
-    """Give the matrix (output, length) that averages the pixels of every window along an axis."""
-    place = np.arange(length) - stride * np.arange(output)[:, None]
-    return ((place >= 0) & (place < size)) / size
+def _averaging(length: int, windows: geometry.Windows) -> Array:
+    """Give the matrix (windows, length) that averages the pixels of every window along an axis."""
+    starts, stops, _ = windows
+    place = np.arange(length)
+    inside = (place >= starts[:, None]) & (place < stops[:, None])
+    return inside / inside.sum(axis=1, keepdims=True)
+
+
+def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
+    """Add rows x columns.T for every channel."""
+    return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))
