@@ -21,7 +21,8 @@ from framecnn.model import Sequential
 from framecnn.typing import Array, Shape
 
 if TYPE_CHECKING:
-    from framecnn.estimators import FrameClassifier, FrameFeatures, KMeansClassifier
+    from framecnn.estimators import FrameClassifier, KMeansClassifier
+    from framecnn.estimators.frames import FrameTransformer
 
 __all__ = ["check_map", "load", "save"]
 
@@ -257,7 +258,7 @@ def _build_classifier(description: Description, tensors: Mapping[str, Array]) ->
     features = classifier.features_ = _build_features(parameters, description, left)
     head = classifier.head_ = _build_head(parameters, description["head"], left)
     _expect(not left, "no further tensors")
-    _expect(parameters["grid"] in ("auto", features.grid), "one pooling grid")
+    _expect(features.grid is None or parameters["grid"] in ("auto", features.grid), "one pooling grid")
     seed = parameters["random_state"]
     _expect(seed is None or (type(seed) is int and seed >= 0), "a seed as random_state")
     classifier.classes_ = head.classes_ = _build_classes(description["classes"])
@@ -276,12 +277,9 @@ def _build_classifier(description: Description, tensors: Mapping[str, Array]) ->
     return classifier
 
 
-def _build_features(parameters: Description, description: Description, tensors: dict[str, Array]) -> "FrameFeatures":
-    from framecnn.estimators import FrameFeatures
-
+def _build_features(parameters: Description, description: Description, tensors: dict[str, Array]) -> "FrameTransformer":
     facts, frames = description["features"], description["frames"]
-    own = {name: parameters[name] for name in ("frame_shape", "filters", "n_filters", "depth", "random_state")}
-    features = FrameFeatures(grid=_tupled(facts["grid"]), **own)
+    features = _blank_features(parameters, facts)
     features._check_parameters()
     features.bodies_ = []
     for number, scale in enumerate(facts["scales"], start=1):
@@ -289,7 +287,7 @@ def _build_features(parameters: Description, description: Description, tensors: 
         state = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
         features.bodies_.append(_build_network(scale, state))
     _take_arrays(features, "features", FEATURE_ARRAYS, tensors)
-    features.mirrored_, features.n_features_in_ = facts["mirrored"], facts["n_features_in"]
+    features.n_features_in_ = facts["n_features_in"]
     features._n_features_out = len(features.mean_)
     features.frame_shape_ = features.bodies_[0].input_shape if features.bodies_ else None
     _expect((frames is None) == (features.frame_shape_ is None), "scales for frames, none for vectors")
@@ -302,14 +300,27 @@ def _build_features(parameters: Description, description: Description, tensors: 
     return features
 
 
-def _check_features(features: "FrameFeatures") -> None:
+def _blank_features(parameters: Description, facts: Description) -> "FrameTransformer":
+    from framecnn.estimators import FrameFeatures, TrainedFeatures
+
+    if parameters["features"] == "trained":
+        return TrainedFeatures(parameters["frame_shape"], random_state=parameters["random_state"])
+    own = {name: parameters[name] for name in ("frame_shape", "filters", "n_filters", "depth", "random_state")}
+    features = FrameFeatures(grid=_tupled(facts["grid"]), **own)
+    features.mirrored_ = facts["mirrored"]
+    return features
+
+
+def _check_features(features: "FrameTransformer") -> None:
     from framecnn.estimators.features import FINE_GRID
 
-    shape, bodies = features.frame_shape_, features.bodies_
+    shape, bodies, rank = features.frame_shape_, features.bodies_, 3 if features.grid else 1
     _expect(features.frame_shape in (None, shape), "one shape of frames")
+    _expect(bool(features.grid) or len(bodies) < 2, "one network")
     for body in bodies:
-        fits = body.input_shape == shape and body.output_shape[:-1] == FINE_GRID
-        _expect(fits, f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames")
+        _expect(body.input_shape == shape and len(body.output_shape) == rank, "networks of the frames")
+        cells = body.output_shape[:-1] or FINE_GRID
+        _expect(cells == FINE_GRID, f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames")
     _expect(type(features.mirrored_) is bool and type(features.n_features_in_) is int, "a number of features")
     _expect(shape is None or features.n_features_in_ == math.prod(shape), "a number of features")
     n_features = sum(network.output_shape[0] for network in features.networks_) if bodies else features.n_features_in_

@@ -47,7 +47,13 @@ CALLED_LATER = {
 }
 
 ONLY_IN = {
-    "numba": {"kernels/jit.py", "kernels/vectors.py", "kernels/microkernel.py", "kernels/tiles.py"},
+    "numba": {
+        "kernels/conv_block.py",
+        "kernels/jit.py",
+        "kernels/vectors.py",
+        "kernels/microkernel.py",
+        "kernels/tiles.py",
+    },
     "llvmlite": {"kernels/jit.py", "kernels/vectors.py"},
     "sklearn": {"estimators/*", "evaluation.py", "filters.py", "data/split.py", "serialization.py"},
     "scipy": {"estimators/*"},

@@ -2,7 +2,7 @@
 
 import json as json_text
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +13,11 @@ from framecnn.cli.doctor import cpu_name
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Seed, Size, frame_size
 from framecnn.cli.outputs import PAGE_MARK, check_outputs, check_replaced, versions, write_json
 from framecnn.cli.workflow import Stages, scan_folder
-from framecnn.comparison import CONTESTANTS, NETWORK_SIZE, Comparison
+from framecnn.comparison import CONTESTANTS, NETWORK_SIZE, Comparison, compile_kernels
 from framecnn.data import DEFAULT_SIZE
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.report import ComparisonData, ShownFrame, write_comparison
 from framecnn.thread_count import get_num_threads
-from framecnn.warmup import warm_up
 
 __all__ = ["compare"]
 
@@ -58,7 +57,7 @@ def compare(
     for warning in comparison.warnings:
         console.warn(warning)
     with console.progress("compiling the kernels"):
-        warm_up()
+        compile_kernels(comparison.network_size)
     while comparison.n_left:
         with console.progress("comparing") as tell:
             comparison.next_fold(tell)
@@ -67,11 +66,11 @@ def compare(
         _say_fold(comparison)
     _say_figures(comparison)
     if json is not None:
-        console.say(f"wrote {json}: all figures")
+        console.say(f"{json}: all figures")
     if report is not None:
         try:
             write_comparison(report, _page(comparison))
-            console.say(f"wrote {report}: the page; open it in a browser")
+            console.say(f"{report}: the page; open it in a browser")
         except MissingExtraError as error:
             console.warn(f"no page was written ({error})")
 
@@ -151,9 +150,13 @@ def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
         yield ShownFrame(str(comparison.folder.root / fold["shown"]), truth, fold["fold"], said)
 
 
-def _in_words(chosen: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
-        for name, value in chosen.items()
-        if name != "tried"
+def _in_words(chosen: Mapping[str, Any]) -> str:
+    """Write down what was chosen; of a network, how the kept run was."""
+    if "learning_rate" not in chosen:
+        return ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
+    augmented = "augmented" if chosen["augmented"] else "not augmented"
+    accuracy = (
+        "" if chosen["val_accuracy"] is None else f", {100 * chosen['val_accuracy']:.1f} % of the validation frames"
     )
+    epochs = f"epoch {chosen['best_epoch']} of {chosen['epochs']}"
+    return f"learning rate {chosen['learning_rate']:g}, {augmented}, {epochs}{accuracy}"

@@ -22,8 +22,9 @@ from framecnn.optimizers import Adam
 from framecnn.serialization import save
 from framecnn.training import fit
 from framecnn.typing import Array, Shape
+from framecnn.warmup import warm_up
 
-__all__ = ["CONTESTANTS", "Contestant"]
+__all__ = ["CONTESTANTS", "Contestant", "compile_kernels"]
 
 VALIDATION = 0.2  # share of the training groups that networks judge their epochs and settings by
 LEARNING_RATES = (0.0003, 0.001, 0.003)
@@ -225,3 +226,11 @@ CONTESTANTS: Mapping[str, type[Contestant]] = {
     "keras_network": KerasNetwork,
 }
 """All of them, by the name they have in figures."""
+
+
+def compile_kernels(network_size: tuple[int, int]) -> None:
+    """Compile what contestants would else compile once for this machine, while their training is timed."""
+    warm_up()
+    model = reference_network((*network_size, 3), 2, output=None, scale=1 / 255).build()
+    frames, targets = np.zeros((2, *model.input_shape), np.uint8), np.array([0, 1])
+    fit(model, frames, targets, epochs=1, progress=None)

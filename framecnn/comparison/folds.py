@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -183,7 +182,8 @@ class Comparison:
         dict
             By name: ``title``, ``accuracies`` (a fold each), ``mean`` (of the folds), ``interval`` (95 %, of all test
             frames together, by group), ``confusion``, the means of ``train_seconds``,
-            ``frames_per_second``, ``peak_megabytes`` and ``model_bytes``, and ``device``.
+            ``frames_per_second``, ``peak_megabytes`` and ``model_bytes``, ``kept_run_seconds`` (of the training that
+            gave the model, where others were tried; else None), and ``device``.
         """
         found = {}
         results = self.results
@@ -200,9 +200,7 @@ class Comparison:
                 "interval": list(results[name].interval),
                 "confusion": results[name].confusion.tolist(),
                 **{measure: float(np.mean([outcome[measure] for outcome in outcomes])) for measure in MEASURES},
-                "kept_run_seconds": float(
-                    np.mean([outcome["chosen"].get("seconds", math.nan) for outcome in outcomes])
-                ),
+                "kept_run_seconds": _mean([outcome["chosen"].get("seconds") for outcome in outcomes]),
                 "device": ", ".join(dict.fromkeys(outcome["device"] for outcome in outcomes)),
             }
         return found
@@ -215,3 +213,8 @@ class Comparison:
             "missing": self.missing,
             "folds": self.folds,
         }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

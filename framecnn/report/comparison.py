@@ -48,8 +48,8 @@ class ComparisonData:
     about : mapping of str to str
         What each contestant is, by its title, in the order of the tables.
     figures : mapping of str to mapping
-        By title: ``accuracies``, ``mean``, ``train_seconds``, ``frames_per_second``, ``peak_megabytes``,
-        ``model_bytes``, ``device``.
+        By title: ``accuracies``, ``mean``, ``train_seconds``, ``kept_run_seconds`` (or None),
+        ``frames_per_second``, ``peak_megabytes``, ``model_bytes``, ``device``.
     results : sequence of EvaluationResult
         Answers to the test frames of all folds; each is named after its contestant.
     paths : sequence of str
