@@ -1,75 +1,55 @@
-"""A framecnn network in Keras, on TensorFlow: the same layers, layouts and weights."""
+"""A framecnn network in Keras, on TensorFlow: to predict and to train, plain and compiled by XLA."""
 
-import os
+import numpy as np
 
-from benchmarks.channels_first import Unsupported
-from framecnn import (
-    ActivationLayer,
-    ConvLayer,
-    DenseLayer,
-    FlatteningLayer,
-    InputLayer,
-    PoolingLayer,
-    get_num_threads,
-)
+from framecnn.interop.keras import load_keras, to_keras
 
-__all__ = ["network", "start_predict_on_batch", "start_tf_function", "tensorflow"]
+__all__ = ["start_predict_on_batch", "start_tf_function", "start_training", "tensorflow"]
 
 
 def tensorflow():
-    """Import TensorFlow quietly, with framecnn's number of threads."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    """Import TensorFlow quietly, with framecnn's number of threads, and float32 that is float32 on every device."""
+    load_keras("benchmarks")
     import tensorflow as tf
 
-    threading, n = tf.config.threading, get_num_threads()
-    if threading.get_intra_op_parallelism_threads() != n:  # an error once TensorFlow has begun with another number
-        threading.set_intra_op_parallelism_threads(n)
-        threading.set_inter_op_parallelism_threads(n)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     return tf
 
 
-def network(model):
-    """Give the Keras model of a built Sequential."""
-    tensorflow()
-    import keras
-
-    net = keras.Sequential([layer for ours in model.layers for layer in _layers(keras, ours)])
-    net.set_weights(list(model.state_dict().values()))
-    return net
-
-
-def _layers(keras, layer):
-    match layer:
-        case InputLayer():
-            rescaling = [keras.layers.Rescaling(layer.scale)] if layer.scale != 1 else []
-            return [keras.Input(layer.shape), *rescaling]
-        case ConvLayer(padding="valid" | "same"):
-            settings = {
-                name: getattr(layer, name)
-                for name in ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
-            }
-            return [keras.layers.Conv2D(**settings)]
-        case ActivationLayer(function="relu"):
-            return [keras.layers.ReLU()]
-        case PoolingLayer(mode="max", padding="valid" | "same", dilation_rate=(1, 1)):
-            return [keras.layers.MaxPooling2D(layer.pool_size, layer.strides, layer.padding)]
-        case FlatteningLayer():
-            return [keras.layers.Flatten()]
-        case DenseLayer():
-            return [keras.layers.Dense(layer.units, use_bias=layer.use_bias)]
-    raise Unsupported(f"no equivalent of {layer}")
-
-
 def start_predict_on_batch(model, x):
-    net = network(model)
+    net = to_keras(model)
     return lambda: net.predict_on_batch(x)
 
 
-def start_tf_function(model, x):
-    tf, net = tensorflow(), network(model)
-    graph = tf.function(lambda frames: net(frames, training=False)).get_concrete_function(
-        tf.TensorSpec(x.shape, tf.float32)
-    )
-    frames = tf.constant(x)
+def start_tf_function(model, x, device="/CPU:0", xla=False):
+    tf = tensorflow()
+    with tf.device(device):
+        net, frames = to_keras(model), tf.constant(x)
+        graph = tf.function(lambda frames: net(frames, training=False), jit_compile=xla)
+        graph = graph.get_concrete_function(tf.TensorSpec(x.shape, tf.float32))
     return lambda: graph(frames).numpy()
+
+
+def start_training(model, x, labels, device="/CPU:0", xla=False):
+    """Give what updates once by Adam and returns the loss before."""
+    tf = tensorflow()
+    keras = load_keras("benchmarks")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.device(device):
+        net, optimizer = to_keras(model), keras.optimizers.Adam()
+        frames, targets = tf.constant(x), tf.constant(labels)
+        optimizer.build(net.trainable_variables)
+
+    @tf.function(jit_compile=xla)
+    def step(frames, targets):
+        with tf.GradientTape() as tape:
+            value = loss(targets, net(frames, training=True))
+        variables = net.trainable_variables
+        optimizer.apply(tape.gradient(value, variables), variables)
+        return value
+
+    def run():
+        with tf.device(device):
+            return np.reshape(step(frames, targets).numpy(), 1)
+
+    return run

@@ -6,7 +6,7 @@ import shutil
 from benchmarks import channels_first as cf
 from framecnn import get_num_threads
 
-__all__ = ["compiled", "network", "start_channels_last", "start_compiled", "start_contiguous"]
+__all__ = ["compiled", "network", "start_channels_last", "start_compiled", "start_contiguous", "start_training"]
 
 
 def network(model):
@@ -105,17 +105,38 @@ def start_compiled(model, x):
     return _runner(torch, net, _channels_first(torch, x))
 
 
+def start_training(model, x, labels, compile=False):
+    """Give what updates once by Adam, channels last, and returns the loss before."""
+    torch = _torch()
+    net = network(model).to(memory_format=torch.channels_last).train().requires_grad_(True)
+    optimizer = torch.optim.Adam(net.parameters(), eps=1e-7)
+    frames, targets = _channels_first(torch, x), torch.from_numpy(labels)
+    forward = _compile(torch, net, freezing=False) if compile else net
+
+    def run():
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(forward(frames), targets)
+        loss.backward()
+        optimizer.step()
+        return loss.detach().reshape(1).numpy()
+
+    return run
+
+
 def compiled(model):
     """Give the compiled module of a built Sequential, for frames (n, c, h, w) and under ``torch.no_grad``."""
+    torch = _torch()
+    return _compile(torch, network(model).to(memory_format=torch.channels_last), freezing=True)
+
+
+def _compile(torch, net, freezing):
     if not shutil.which(os.environ.get("CXX", "g++")) and not shutil.which("clang++"):
         raise cf.Unsupported("torch.compile needs a C++ compiler, and there is none")
-    torch = _torch()
     from torch._inductor import config
 
-    config.freezing = True
+    config.freezing = freezing
     config.compile_threads = 1  # its compile workers would live on beside the measurement
     torch._dynamo.reset()  # networks of one class count as recompilations of one function, and those are limited
-    net = network(model).to(memory_format=torch.channels_last)
     return torch.compile(net, dynamic=False, fullgraph=True)
 
 

@@ -16,6 +16,7 @@ from benchmarks.cases import Case, reference_layers
 from benchmarks.contestants import Contestant
 from benchmarks.timing import compare
 from framecnn import BatchLoader, FrameFolder, get_num_threads
+from framecnn.interop.keras import to_keras
 
 __all__ = ["markdown", "measure"]
 
@@ -75,7 +76,7 @@ def predictions(model, frames):
 
 
 def start_keras(model, folder):
-    tf, net = as_keras.tensorflow(), as_keras.network(model)
+    tf, net = as_keras.tensorflow(), to_keras(model)
     size = model.input_shape[:2]
 
     def pixels(path):

@@ -8,14 +8,13 @@ import numpy as np
 from framecnn import (
     ActivationLayer,
     ConvLayer,
-    DenseLayer,
     FilterBankLayer,
-    FlatteningLayer,
     InputLayer,
     Layer,
     PoolingLayer,
     Sequential,
 )
+from framecnn.networks import reference_network
 
 __all__ = ["BLOCKS", "FILTER_BANK", "NETWORKS", "Case", "reference_layers"]
 
@@ -68,11 +67,8 @@ class Case:
 
 
 def reference_layers():
-    """The reference network: four times conv 3x3, ReLU and 2x2 max-pool, then two dense layers."""
-    layers: list[Layer] = []
-    for filters in (32, 64, 128, 128):
-        layers += block_layers(filters, 3)
-    return [*layers, FlatteningLayer(), DenseLayer(units=128), ActivationLayer("relu"), DenseLayer(units=8)]
+    """The layers of the reference network for eight classes, up to its logits."""
+    return list(reference_network((240, 360, 3), 8, output=None).layers[1:])
 
 
 def block_layers(filters, kernel_size, **settings):

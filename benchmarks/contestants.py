@@ -20,8 +20,17 @@ import numpy as np
 from benchmarks import as_keras, as_ncnn, as_onnx, as_pytorch
 from benchmarks.channels_first import Unsupported
 from framecnn import ConvLayer, Sequential
+from framecnn.losses import softmax_cross_entropy
+from framecnn.optimizers import Adam
+from framecnn.training import train_step
 
-__all__ = ["BLOCK_PEERS", "FILTER_BANK_PEERS", "FRAMECNN", "NETWORK_PEERS", "Contestant", "Missing", "by_name"]
+__all__ = [
+    *("BLOCK_PEERS", "FILTER_BANK_PEERS", "FRAMECNN", "NETWORK_PEERS", "TRAINING", "TRAINING_PEERS"),
+    *("Contestant", "Missing", "keras_on", "training"),
+]
+
+UPDATES_COMPARED = 3
+"""Updates before the loss that contestants of training must agree on."""
 
 
 class Missing(Exception):
@@ -41,7 +50,8 @@ class Contestant:
         What it imports.
     league : str
         Whose fastest it is compared with: ``direct`` (multiplies every product), ``winograd`` (saves products),
-        ``bfloat16`` (may compute in less than float32, so its differences are reported and not judged) or ``own``.
+        ``bfloat16`` (may compute in less than float32, so its differences are reported and not judged), ``gpu`` or
+        ``own``.
     """
 
     name: str
@@ -81,6 +91,32 @@ def start_framecnn_direct(model, x):
     return start_framecnn(Sequential(layers).load_state_dict(model.state_dict()), x)
 
 
+def start_framecnn_training(model, x, labels):
+    """Give what updates once by Adam and returns the loss before."""
+    twin, optimizer = Sequential(map(dataclasses.replace, model.layers)).load_state_dict(model.state_dict()), Adam()
+    return lambda: np.array([train_step(twin, x, labels, softmax_cross_entropy, optimizer)])
+
+
+def training(start):
+    """Give a contestant's start: it trains on the batch over and over, and its output is the loss before an update.
+
+    The first call updates some times, so that losses agree only where gradients and updates do.
+    """
+
+    def start_steps(model, x):
+        step = start(model, x, np.arange(len(x)) % model.output_shape[0])
+        first = iter([UPDATES_COMPARED])
+
+        def run():
+            for _ in range(next(first, 0)):
+                step()
+            return step()
+
+        return run
+
+    return start_steps
+
+
 @contextmanager
 def chatter_on_stderr() -> Iterator[None]:
     """Send to stderr what native code prints on stdout, where the tables go."""
@@ -92,6 +128,19 @@ def chatter_on_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def keras_on(device, start, wrap=lambda start: start):
+    """Give Keras on a device, ``CPU`` or ``GPU``, plain and compiled by XLA."""
+    return tuple(
+        Contestant(
+            f"Keras{', XLA' if xla else ''} on the {device}",
+            wrap(partial(start, device=f"/{device}:0", xla=xla)),
+            ("keras", "tensorflow"),
+            "direct" if device == "CPU" else "gpu",
+        )
+        for xla in (False, True)
+    )
 
 
 FRAMECNN = Contestant("framecnn", start_framecnn, league="own")
@@ -118,8 +167,9 @@ NETWORK_PEERS = (*KERAS, *PYTORCH, *ENGINES)
 BLOCK_PEERS = (FRAMECNN_DIRECT, *KERAS, *PYTORCH)
 FILTER_BANK_PEERS = PYTORCH
 
-
-def by_name(name):
-    """Give the contestant called `name`."""
-    everybody = (FRAMECNN, FRAMECNN_DIRECT, *NETWORK_PEERS)
-    return next(contestant for contestant in everybody if contestant.name == name)
+TRAINING = Contestant("framecnn", training(start_framecnn_training), league="own")
+TRAINING_PEERS = (
+    *keras_on("CPU", as_keras.start_training, training),
+    Contestant("PyTorch channels-last", training(as_pytorch.start_training), ("torch",)),
+    Contestant("PyTorch compiled", training(partial(as_pytorch.start_training, compile=True)), ("torch",)),
+)

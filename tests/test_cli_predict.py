@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -78,6 +79,56 @@ def test_one_picture_gets_the_label_it_gets_among_others(model, films):
     together = json.loads(framecnn("predict", model, *frames, "--json").out)
     alone = [json.loads(framecnn("predict", model, frame, "--json").out)[0] for frame in frames]
     assert alone == together
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The files that would have been opened."""
+    files = []
+    monkeypatch.setattr(predict.typer, "launch", files.append)
+    return files
+
+
+def test_a_random_picture_comes_with_every_probability(model, films, opened):
+    ended = framecnn("predict", model, "--random-from", films)
+    assert ended.code == 0
+    assert re.search(rf"^{films}/\w+/\d+\.jpg +\w+ +\d", ended.out, re.MULTILINE)
+    shares = [float(share) for share in re.findall(r"^(?:across|blobs|down) +([\d.]+) %$", ended.out, re.MULTILINE)]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert opened == []
+    drawn = {json.loads(framecnn("predict", model, "--random-from", films, "--json").out)[0]["path"] for _ in range(9)}
+    assert len(drawn) > 1
+
+
+def test_files_that_cannot_be_read_are_never_drawn(model, pictures, tmp_path):
+    for frame in (pictures / "across").glob("[0-9]*.jpg"):
+        frame.rename(tmp_path / frame.name)
+    shutil.rmtree(pictures / "blobs")
+    for frame in list((pictures / "down").glob("[0-9]*.jpg"))[1:]:
+        frame.unlink()
+    rows = json.loads(framecnn("predict", model, "--random-from", pictures, "--json").out)
+    assert [row["path"] for row in rows] == list(map(str, (pictures / "down").glob("[0-9]*.jpg")))
+
+
+def test_show_draws_the_picture_with_its_probabilities_and_opens_it(model, films, opened):
+    ended = framecnn("predict", model, "--random-from", films, "--show")
+    assert ended.code == 0
+    (path,) = opened
+    assert ended.err == f"drew {path}\n"
+    with Image.open(path) as picture:
+        assert picture.width > picture.height
+
+
+def test_what_cannot_be_drawn_from_is_refused(model, films, tmp_path):
+    (tmp_path / "empty").mkdir()
+    frame = next((films / "down").iterdir())
+    assert "expected PATH or --random-from FOLDER, got neither" in refused("predict", model)
+    assert "expected PATH or --random-from FOLDER, got both" in refused("predict", model, frame, "--random-from", films)
+    assert "got --show alone" in refused("predict", model, frame, "--show")
+    assert "expected a folder to draw from" in refused("predict", model, "--random-from", frame)
+    assert "got none of 0 files" in refused("predict", model, "--random-from", tmp_path / "empty")
 
 
 def test_json_has_everything(model, pictures):
@@ -169,7 +220,7 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
     [
         (["MODEL", "gone.jpg"], "predict: expected a picture or a folder, but 'gone.jpg' is not there; check the path"),
         (["MODEL", "empty"], "predict: expected a picture that can be read, got none of 0 files; check the paths"),
-        (["MODEL"], "Missing argument 'PATH'"),
+        (["MODEL"], "expected PATH or --random-from FOLDER, got neither"),
         (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
         (["gone", "empty"], "gone: expected a model, got no such file; make one: framecnn train"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),

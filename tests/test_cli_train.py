@@ -13,7 +13,7 @@ from commands import fingerprint, framecnn, quick, refused, write_frames
 
 from framecnn import FrameFolder, load
 from framecnn.cli import console, workflow
-from framecnn.cli.train import frame_size
+from framecnn.cli.options import frame_size
 from framecnn.kernels import jit
 
 SIZE = ("--size", "24x32")

@@ -67,6 +67,14 @@ def test_what_is_missing_comes_with_the_command_that_installs_it(capsys, monkeyp
     assert "pip install" not in lines["report"]
 
 
+@pytest.mark.parametrize(("system", "package"), [("linux", "tensorflow-cpu"), ("darwin", "tensorflow")])
+def test_only_packages_of_this_operating_system_are_missed(capsys, monkeypatch, declared, system, package):
+    monkeypatch.setattr(doctor.sys, "platform", system)
+    without(monkeypatch, "tensorflow-cpu", "tensorflow")
+    line = next(line for line in run(capsys).splitlines() if line.startswith("keras "))
+    assert line.split()[-4:] == [package, "pip", "install", "'framecnn[keras]'"]
+
+
 def test_a_framecnn_that_is_not_installed_has_no_extras(capsys, monkeypatch):
     def requires(package):
         raise metadata.PackageNotFoundError(package)
@@ -92,6 +100,6 @@ def test_the_processor_has_a_name_on_every_system(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "Path", lambda name: information)
     monkeypatch.setattr(doctor.platform, "processor", lambda: "")
     monkeypatch.setattr(doctor.platform, "machine", lambda: "arm64")
-    assert doctor._cpu_name() == "arm64"
+    assert doctor.cpu_name() == "arm64"
     information.write_bytes(b"processor\t: 0\nmodel name\t: Fast \xff 9000\n")
-    assert doctor._cpu_name() == "Fast � 9000"
+    assert doctor.cpu_name() == "Fast � 9000"

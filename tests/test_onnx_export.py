@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from agreement import CASES, built, frames
+from agreement import CASES, built
 from commands import framecnn, refused
 from spreading import exact_and_spread
 from textures import textures
@@ -31,6 +31,7 @@ from framecnn import (
 )
 from framecnn.interop.onnx_export import to_onnx
 from framecnn.interop.onnx_layout import channels_first, channels_last
+from framecnn.testing.draws import draw_frames, draw_params
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -49,12 +50,10 @@ def run(file, x):
 
 
 def network(*layers):
-    """Build a network with parameters drawn for a test, biases and moments included; variances are positive."""
+    """Build a network with parameters drawn for a test, biases and moments included."""
     model = Sequential(layers).build(0)
-    rng = np.random.default_rng(1)
-    for name, value in model.state_dict().items():
-        drawn = rng.normal(0, 0.5, value.shape)
-        model.update({name: np.abs(drawn) + 0.1 if name.endswith("variance") else drawn})
+    for layer in model.layers:
+        draw_params(layer)
     return model
 
 
@@ -75,7 +74,7 @@ def test_every_layer_gives_our_numbers(case):
     model = Sequential([*first, layer])
     for own in first:
         own.build(layer.input_shape)
-    x = frames(layer, 3)
+    x = draw_frames(layer, 3)
     assert_same_numbers(model, x / 40 if isinstance(layer, ActivationLayer) else x, opset=19)
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from agreement import same_bits
 from onnx_graphs import CHAIN, FRAME, chain, drawn, node
 from spreading import exact_and_spread
 
@@ -22,6 +21,7 @@ from framecnn.interop.onnx_backend import Backend
 from framecnn.interop.onnx_export import to_onnx
 from framecnn.interop.onnx_import import from_onnx
 from framecnn.interop.onnx_layout import channels_first, channels_last
+from framecnn.testing.draws import same_bits
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -37,6 +37,10 @@ UNTAKEN = {
         [node("Flatten"), node("MatMul", drawn(1, 297, 2))],
         r"expected weights \(297, units\), got \(1, 297,",
     ),
+    "infinite product": (
+        [node("Flatten"), node("Gemm", np.full((297, 1), 1e30, np.float32), alpha=1e30)],
+        r"expected finite weights, got .*e\+30 times weights up to 1.*e\+30",
+    ),
     "map of biases": (
         [node("Conv", drawn(1, 3, 1, 1)), node("Add", drawn(1, 9, 11))],
         r"expected a bias of one number a channel, \(1, 1, 1, 1\), got \(1, 9, 11\)",
@@ -88,6 +92,12 @@ def test_what_the_graph_around_them_must_be():
         from_onnx(chain(node("GlobalMaxPool"), shape=[3, 5]))
     with pytest.raises(FormatError, match=r"expected maps \(n, c, h, w\), got 5 axes"):
         from_onnx(chain(node("MaxPool", kernel_shape=[2, 2, 2]), shape=[3, 5, 5, 5]))
+
+
+def test_normalisation_of_other_channels_is_refused():
+    nodes = [node("Flatten"), node("BatchNormalization", *[np.ones(3, np.float32)] * 4)]
+    with pytest.raises(FormatError, match="expected 297 numbers each of scale, bias, mean and variance"):
+        from_onnx(chain(*nodes, opset=8))
 
 
 def test_a_graph_that_is_no_chain_is_refused():
@@ -166,7 +176,8 @@ def test_a_constant_that_is_no_number_is_refused():
 def test_a_few_bytes_never_ask_for_much_memory():
     huge = [node("Conv", drawn(1, 3, 1, 1), pads=[2**30, 0, 2**30, 0])]
     counted = [node("AveragePool", kernel_shape=[2**15, 2**15], pads=[2**15 - 9, 2**15 - 9, 0, 0], count_include_pad=1)]
-    models = [chain(*huge), chain(*counted), chain(node("Relu"), shape=[2**20, 2**20, 3])]
+    flat = [node("Flatten"), node("Softmax")]
+    models = [chain(*huge), chain(*counted), chain(*flat, shape=[2**20, 2**20, 3])]
     for model in models:
         with little_memory(), pytest.raises(FormatError, match="expected at most 268,435,456 values a frame"):
             from_onnx(model)

@@ -19,6 +19,7 @@ _COMMANDS = {
     "scan": ("framecnn.cli.scan", "List classes, groups and unusable files of a folder of frames."),
     "train": ("framecnn.cli.train", "Train on a folder of frames; write a model and a page."),
     "evaluate": ("framecnn.cli.evaluate", "Say how good a model is on another folder of frames."),
+    "compare": ("framecnn.cli.compare", "Compare the k-means system with trained networks, here and in Keras."),
     "predict": ("framecnn.cli.predict", "Label pictures."),
     "export": ("framecnn.cli.export", "Write a model as an ONNX file."),
     "summary": ("framecnn.cli.summary", "Show what is inside a model file."),

@@ -3,13 +3,14 @@
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 from framecnn.cli import console
 
-__all__ = ["doctor"]
+__all__ = ["cpu_name", "doctor"]
 
 _MAIN = ("numpy", "numba", "scikit-learn", "pillow")
 _MADE_FOR_CONTRIBUTORS = ("dev", "bench")
@@ -35,7 +36,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     from framecnn.kernels.jit import cache_directory, cpu_kind, n_compiled
     from framecnn.thread_count import get_num_threads
 
-    yield "CPU", f"{_cpu_name()} ({cpu_kind()} kernels)"
+    yield "CPU", f"{cpu_name()} ({cpu_kind()} kernels)"
     yield "threads", f"{get_num_threads()} of {os.cpu_count()} cores (FRAMECNN_NUM_THREADS changes it)"
     cache = cache_directory()
     if cache is None:
@@ -56,7 +57,7 @@ def _extras() -> Iterator[tuple[str, str, str, str]]:
     extras: dict[str, list[str]] = {}
     for requirement in requirements:
         match = re.fullmatch(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]([\w.-]+)['"].*""", requirement)
-        if match and match[1] != "framecnn" and match[2] not in _MADE_FOR_CONTRIBUTORS:
+        if match and match[1] != "framecnn" and match[2] not in _MADE_FOR_CONTRIBUTORS and _is_meant(requirement):
             extras.setdefault(match[2], []).append(match[1])
     for extra, packages in extras.items():
         versions = {package: _version(package) for package in packages}
@@ -69,6 +70,12 @@ def _extras() -> Iterator[tuple[str, str, str, str]]:
         )
 
 
+def _is_meant(requirement: str) -> bool:
+    """Whether a requirement is one of this operating system."""
+    marker = re.search(r"""sys_platform\s*(==|!=)\s*['"](\w+)['"]""", requirement)
+    return marker is None or (marker[2] == sys.platform) == (marker[1] == "==")
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -76,7 +83,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Give what the machine calls its processor."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         match = re.search(r"^model name\s*:\s*(.+)$", information.read_text(errors="replace"), re.MULTILINE)

@@ -5,6 +5,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,17 +21,20 @@ from framecnn.evaluation import EvaluationResult
 from framecnn.typing import Array
 
 __all__ = [
+    "PAGE_MARK",
     "PARTS",
     "Job",
     "Run",
     "check_outputs",
     "check_replaced",
     "describe_choice",
+    "versions",
     "write_everything",
     "write_json",
 ]
 
 PARTS = ("training", "validation", "test")
+PAGE_MARK = b"framecnn</title>"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Job:
     def manifest(self) -> Path:
         """Where every file of the folder is listed: beside the model."""
         return self.out.parent / "manifest.csv"
+
+    @property
+    def marks(self) -> dict[Path | None, bytes]:
+        """What the beginnings of files show that an earlier run wrote."""
+        return {self.out: b'"framecnn"', self.report: PAGE_MARK, self.manifest: b"path,label,group,status,"}
 
 
 @dataclass(frozen=True)
@@ -110,11 +119,10 @@ def check_outputs(paths: Sequence[Path | None], folder: Path) -> None:
             raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is read-only; choose another")
 
 
-def check_replaced(job: Job) -> None:
-    """Refuse to write over files that no earlier run wrote; a DataError names the first of them."""
-    marks = {job.out: b'"framecnn"', job.report: b"framecnn</title>", job.manifest: b"path,label,group,status,"}
+def check_replaced(marks: Mapping[Path | None, bytes]) -> None:
+    """Refuse to write over files that no earlier run wrote, as their marks tell; a DataError names the first."""
     for path, mark in marks.items():
-        if path.is_file() and (beginning := _beginning(path)) and mark not in beginning:
+        if path is not None and path.is_file() and (beginning := _beginning(path)) and mark not in beginning:
             raise DataError(
                 f"{path}: expected no file or one that framecnn wrote, got another; move it or choose another place"
             )
@@ -173,9 +181,14 @@ def _split_table(parts: Sequence[FrameSubset]) -> list[dict[str, Any]]:
     ]
 
 
-def _versions() -> dict[str, str]:
-    packages = ("framecnn", "numpy", "numba", "scikit-learn", "pillow")
-    return {"Python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+def versions(*extras: str) -> dict[str, str]:
+    """Give the versions of Python, framecnn, what it needs, and those of `extras` that are installed."""
+    found = {"Python": platform.python_version()}
+    found |= {name: metadata.version(name) for name in ("framecnn", "numpy", "numba", "scikit-learn", "pillow")}
+    for name in extras:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _figures(run: Run) -> dict[str, Any]:
@@ -194,7 +207,7 @@ def _figures(run: Run) -> dict[str, Any]:
         "results": {result.part: result.to_dict() for result in run.results},
         "warnings": run.warnings,
         "seconds": {name: round(value, 3) for name, value in run.seconds.items()},
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -213,7 +226,7 @@ def _write_page(run: Run) -> bool:
         split=run.parts[0].split_note,
         split_table=_split_table(run.parts),
         chosen=describe_choice(run.classifier),
-        versions=_versions(),
+        versions=versions(),
         timings=run.seconds,
         warnings=run.warnings,
     )

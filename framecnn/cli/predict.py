@@ -5,7 +5,9 @@ import io
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,20 +25,31 @@ from framecnn.errors import DataError
 __all__ = ["predict"]
 
 BATCH = 32
+SMALL = (8, 8)  # pixels: enough to see whether a file can be read
 COLUMNS = ("path", "label", "probability", "unlike_training", "skipped")
 
 
 def predict(
     model: Model,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Pictures, or folders of them.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    random_from: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Take one picture of a folder at random.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Draw the random picture with its probabilities.")] = False,
 ) -> None:
     """Label pictures. One far from the training frames is marked; one that cannot be read is named and skipped."""
     if as_json and as_csv:
         raise typer.BadParameter("expected --json or --csv, got both")
+    if bool(paths) == (random_from is not None):
+        raise typer.BadParameter(f"expected PATH or --random-from FOLDER, got {'both' if paths else 'neither'}")
+    if show and random_from is None:
+        raise typer.BadParameter("expected --random-from FOLDER with --show, got --show alone")
     classifier = load_classifier(model)
-    files = list(_files(paths))
+    files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
     with console.progress("predicting") as tell:
         rows = list(_predictions(classifier, files, tell))
     if as_json:
@@ -47,6 +60,39 @@ def predict(
         _say(rows)
     if not any("label" in row for row in rows):
         raise DataError(f"predict: expected a picture that can be read, got none of {len(rows)} files; check the paths")
+    if random_from is not None and not (as_json or as_csv):
+        _say_probabilities(rows[0])
+    if show:
+        _show(rows[0])
+
+
+def _random_picture(folder: Path) -> Path:
+    """Draw one of the pictures below a folder that can be read; files that cannot are passed over."""
+    if not folder.is_dir():
+        raise DataError(f"predict: expected a folder to draw from, but {str(folder)!r} is none; check the path")
+    files = list(_files([folder]))
+    for number in np.random.default_rng().permutation(len(files)):
+        with suppress(SkippedFrame):
+            decode(files[number], SMALL)
+            return files[number]
+    raise DataError(f"predict: expected a picture that can be read, got none of {len(files)} files in {str(folder)!r}")
+
+
+def _say_probabilities(row: Mapping[str, Any]) -> None:
+    best_first = sorted(row["probabilities"].items(), key=lambda item: -item[1])
+    console.say()
+    console.table([(name, f"{100 * share:.1f} %") for name, share in best_first], head=("class", "probability"))
+
+
+def _show(row: Mapping[str, Any]) -> None:
+    """Draw the picture with its probabilities into a new file, and open it where there is something to open it with."""
+    from framecnn.report import draw_prediction
+
+    path = Path(tempfile.mkdtemp(prefix="framecnn-"), "prediction.png")
+    title = f"{row['label']}, {100 * row['probability']:.1f} %: {os.path.basename(row['path'])}"
+    draw_prediction(row["path"], console.clean(title), row["probabilities"]).save(path)
+    typer.echo(f"drew {path}", err=True)
+    typer.launch(str(path))
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

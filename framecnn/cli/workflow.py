@@ -115,7 +115,7 @@ def train_folder(job: Job) -> list[EvaluationResult]:
     from framecnn.kernels.jit import n_compiled
 
     check_outputs([job.out, job.report, job.json, job.manifest], job.folder)
-    check_replaced(job)
+    check_replaced(job.marks)
     stages = Stages()
     folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
     if not n_compiled():

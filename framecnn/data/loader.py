@@ -50,7 +50,7 @@ class LazyFrames:
 
     Parameters
     ----------
-    root : Path
+    root : Path or str
         The folder the paths start from.
     paths : sequence of str, length n
         The files, relative to `root`.
@@ -75,11 +75,30 @@ class LazyFrames:
     ndim = 4
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, root: Path, paths: Sequence[str], signatures: Sequence[Signature], size: tuple[int, int]):
-        self._root = root
+    def __init__(self, root: Path | str, paths: Sequence[str], signatures: Sequence[Signature], size: tuple[int, int]):
+        self._root = Path(root)
         self._paths = paths
-        self._signatures = signatures
-        self._size = size
+        self._signatures = [(n_bytes, changed) for n_bytes, changed in signatures]
+        self._size = (size[0], size[1])
+
+    def config(self, size: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Give what makes these frames in another process, ``LazyFrames(**config)``, ready for JSON.
+
+        Parameters
+        ----------
+        size : (int, int), optional
+            Another height and width in pixels.
+
+        Returns
+        -------
+        dict
+        """
+        return {
+            "root": str(self._root),
+            "paths": list(self._paths),
+            "signatures": [list(signature) for signature in self._signatures],
+            "size": list(size or self._size),
+        }
 
     @property
     def shape(self) -> Shape:

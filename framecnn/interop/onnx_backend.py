@@ -7,7 +7,7 @@ import numpy as np
 
 from framecnn.errors import FormatError
 from framecnn.interop.onnx_import import read_network
-from framecnn.interop.onnx_layout import channels_first, channels_last
+from framecnn.interop.onnx_layout import channel_order, channels_first, channels_last
 from framecnn.typing import Array
 
 __all__ = ["Backend", "Prepared"]
@@ -41,11 +41,11 @@ class Prepared:
         tuple of one array
         """
         x, *weights = map(np.asarray, inputs)
-        network, order = self._network or read_network(self._with_weights(weights), "Backend")
+        network, flattened = self._network or read_network(self._with_weights(weights), "Backend")
         rows = x.reshape(-1, 1) if x.ndim == 1 else channels_last(x)
         y = channels_first(network.predict(rows))
-        if order is not None:
-            y = y[:, order]
+        if flattened is not None:
+            y = y[:, channel_order(flattened)]
         return (y.reshape(-1) if x.ndim == 1 else y,)
 
     def _with_weights(self, weights: Sequence[Array]) -> Any:

@@ -66,8 +66,8 @@ def from_onnx(model: Any) -> Sequential:
     return read_network(model, who)[0]
 
 
-def read_network(model: Any, who: str) -> tuple[Sequential, Array | None]:
-    """Give the network of an onnx.ModelProto, and how ONNX orders what it gives.
+def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
+    """Give the network of an onnx.ModelProto, and what its output was flattened from.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ def read_network(model: Any, who: str) -> tuple[Sequential, Array | None]:
     Returns
     -------
     network : Sequential
-    order : int array or None
-        Where it ends flattened: which of our features stands at each place of ONNX's row.
+    flattened : (int, int, int) or None
+        Where it ends with rows flattened from maps, whose values ONNX has in another order: their (h, w, c).
 
     Raises
     ------
@@ -93,7 +93,7 @@ def read_network(model: Any, who: str) -> tuple[Sequential, Array | None]:
         raise FormatError(f"{who}: expected a valid ONNX model, got one that is not ({_shortened(error)})") from error
     try:
         chain, dtype = _walk(onnx, model)
-        return chain.model(dtype), chain.order
+        return chain.model(dtype), chain.flattened
     except ValueError as error:
         raise FormatError(f"{who}: {_shortened(error)}") from error
 
@@ -142,7 +142,7 @@ def _walk(onnx: Any, model: Any) -> tuple[Chain, np.dtype]:
                 _check_operator(node, shape, used)
                 OPERATORS[node.op_type](chain, Operator(settings, _beside(node, name, weights), opset, batch))
                 name = node.output[0]
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             called = f"{node.op_type} {node.name!r}" if node.name else node.op_type
             raise ValueError(f"cannot take {called}: {error}") from error
     if graph.output[0].name != name:

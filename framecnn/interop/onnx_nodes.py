@@ -22,7 +22,7 @@ from framecnn.layers import (
     PoolingLayer,
 )
 from framecnn.model import Sequential
-from framecnn.typing import Array
+from framecnn.typing import Array, Shape
 
 __all__ = ["DOUBLE", "FLOAT", "Graph", "Node", "add_network"]
 
@@ -100,10 +100,10 @@ class Graph:
 
 
 class Value(NamedTuple):
-    """The name of a value; of a row flattened from maps also which of our features stands at each of its places."""
+    """The name of a value; of a row flattened from maps, whose values stand in another order, also their (h, w, c)."""
 
     name: str
-    order: Array | None = None
+    flattened: Shape | None = None
 
 
 def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str:
@@ -132,28 +132,29 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     for name, layer in zip(model.names, model.layers, strict=True):
         graph.scope = scope + name
         value = _add_layer(graph, layer.built(), value)
-    if value.order is None:
+    if value.flattened is None:
         return value.name
-    return graph.add("Gather", value.name, graph.constant(np.argsort(value.order)), axis=1)
+    places = np.argsort(channel_order(value.flattened))
+    return graph.add("Gather", value.name, graph.constant(places), axis=1)
 
 
 def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
-    x, order = value
+    x, flattened = value
     is_map = len(layer.input_shape) == 3
     match layer:
         case DropoutLayer():
             return value
         case FlatteningLayer():
-            return Value(graph.add("Flatten", x), channel_order(layer.input_shape) if is_map else order)
+            return Value(graph.add("Flatten", x), layer.input_shape if is_map else flattened)
         case InputLayer():
             return value if layer.scale == 1 else Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))))
         case ActivationLayer():
-            return Value(_activation(graph, layer, x, 1 if is_map else -1), order)
+            return Value(_activation(graph, layer, x, 1 if is_map else -1), flattened)
         case BatchNormLayer():
-            weights = (_weight(graph, parameter, order) for parameter in layer.params.values())
-            return Value(graph.add("BatchNormalization", x, *weights, epsilon=layer.epsilon), order)
+            weights = (_weight(graph, parameter, flattened) for parameter in layer.params.values())
+            return Value(graph.add("BatchNormalization", x, *weights, epsilon=layer.epsilon), flattened)
         case DenseLayer():
-            kernel = _weight(graph, layer.params["kernel"], order, transposed=True)
+            kernel = _weight(graph, layer.params["kernel"], flattened, transposed=True)
             return Value(graph.add("Gemm", x, kernel, *_bias(graph, layer), transB=1))
         case ConvLayer():
             return Value(_convolution(graph, layer, x))
@@ -166,10 +167,10 @@ def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
     raise FormatError(f"to_onnx: expected layers of framecnn, got {type(layer).__name__}; ONNX has no equivalent of it")
 
 
-def _weight(graph: Graph, array: Array, order: Array | None, transposed: bool = False) -> str:
+def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
     """Add a parameter whose first axis is that of the features, which may stand in another order."""
     array = np.asarray(array, np.float32)
-    array = array if order is None else array[order]
+    array = array if flattened is None else array[channel_order(flattened)]
     return graph.constant(array.T if transposed else array)
 
 
@@ -223,12 +224,16 @@ def _pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
 
 
 def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
-    """One pooling where all cells have one size and distance, else rows, then columns, cell by cell."""
-    axes = layer.windows((layer.input_shape[0], layer.input_shape[1]))
-    (down, across), pool = (_even_cells(axis) for axis in axes), POOLS[layer.reduction]
+    """One pooling where all cells have one size and distance; else products for means, and slices for maxima."""
+    height, width, _ = layer.input_shape
+    axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
+    down, across = map(_even_cells, axes)
     if down and across:
         size, strides = zip(down, across, strict=True)
         return graph.add(pool, x, kernel_shape=size, strides=strides)
+    if layer.reduction == "average":
+        rows, columns = (_averaging(*axis).astype(np.float32) for axis in zip((height, width), axes, strict=True))
+        return _product(graph, rows, x, columns)
     for axis, (starts, stops, _) in enumerate(axes):
         cells = []
         for start, stop in zip(starts, stops, strict=True):
@@ -271,14 +276,15 @@ def _filter_bank(graph: Graph, layer: FilterBankLayer, x: str) -> str:
 def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     """Add sqrt(variance + contrast) of the windows, (n, 1, oh, ow), in float64: a difference of squares needs it.
 
-    Window means are products with banded matrices, since few engines pool float64.
+    Means are products, since few engines pool float64.
     """
-    frame, axes = layer.input_shape[:2], zip(layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
-    down, across = (_band(length, *axis) for length, axis in zip(frame, axes, strict=True))
-    rows, columns = graph.constant(down / layer.input_shape[2]), graph.constant(across.T)
+    height, width, channels = layer.input_shape
+    axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
+    windows = [geometry.window_pixels(*axis, dilation=1, before=0) for axis in axes]
+    rows, columns = (_averaging(*axis) for axis in zip((height, width), windows, strict=True))
 
     def window_mean(value: str) -> str:
-        return graph.add("MatMul", graph.add("MatMul", rows, graph.reduce("ReduceSum", value, 1, True)), columns)
+        return _product(graph, rows / channels, graph.reduce("ReduceSum", value, 1, keepdims=True), columns)
 
     wide = graph.add("Cast", x, to=DOUBLE)
     mean, squares = window_mean(wide), window_mean(graph.add("Mul", wide, wide))
@@ -286,7 +292,14 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     return graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float64(layer.contrast))))
 
 
-def _band(length: int, output: int, size: int, stride: int) -> Array:
-    """Give the matrix (output, length) that averages the pixels of every window along an axis."""
-    place = np.arange(length) - stride * np.arange(output)[:, None]
-    return ((place >= 0) & (place < size)) / size
+def _averaging(length: int, windows: geometry.Windows) -> Array:
+    """Give the matrix (windows, length) that averages the pixels of every window along an axis."""
+    starts, stops, _ = windows
+    place = np.arange(length)
+    inside = (place >= starts[:, None]) & (place < stops[:, None])
+    return inside / inside.sum(axis=1, keepdims=True)
+
+
+def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
+    """Add rows x columns.T for every channel."""
+    return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))

@@ -64,20 +64,20 @@ class Chain:
     ----------
     shape : tuple of int
         What the last layer gives.
-    order : int array or None
-        Where that is a row flattened from maps: which of our features stands at each place of ONNX's row.
+    flattened : (int, int, int) or None
+        Where that is a row flattened from maps, whose values ONNX has in another order: their (h, w, c).
     """
 
     def __init__(self, shape: Shape):
         self.layers: list[Layer] = []
         self.params: list[dict[str, Array]] = []
         self.shape = shape
-        self.order: Array | None = None
+        self.flattened: Shape | None = None
         self.append(InputLayer(shape))
 
-    def append(self, layer: Layer, order: Array | None = None, **params: Array) -> None:
-        """Add a layer; `order` is that of the row it gives."""
-        self.shape, self.order = check_map(layer, self.shape), order
+    def append(self, layer: Layer, flattened: Shape | None = None, **params: Array) -> None:
+        """Add a layer; `flattened` is where the order of what it gives comes from."""
+        self.shape, self.flattened = check_map(layer, self.shape), flattened
         self.layers.append(layer)
         self.params.append(params)
 
@@ -100,7 +100,7 @@ class Chain:
 
     def in_our_order(self, weights: Array) -> Array:
         """Give weights whose first axis is that of ONNX's row as ours has them."""
-        return weights if self.order is None else weights[np.argsort(self.order)]
+        return weights if self.flattened is None else weights[np.argsort(channel_order(self.flattened))]
 
     def model(self, dtype: np.dtype) -> Sequential:
         """Build the network."""
@@ -113,13 +113,13 @@ class Chain:
 
 def _activation(function: str) -> Callable[[Chain, Operator], None]:
     def add(chain: Chain, node: Operator) -> None:
-        chain.append(ActivationLayer(function), chain.order)
+        chain.append(ActivationLayer(function), chain.flattened)
 
     return add
 
 
 def _leaky_relu(chain: Chain, node: Operator) -> None:
-    chain.append(ActivationLayer("leaky_relu", negative_slope=node.settings.get("alpha", 0.01)), chain.order)
+    chain.append(ActivationLayer("leaky_relu", negative_slope=node.settings.get("alpha", 0.01)), chain.flattened)
 
 
 def _softmax(chain: Chain, node: Operator) -> None:
@@ -128,7 +128,7 @@ def _softmax(chain: Chain, node: Operator) -> None:
     over_pixels = rank == 4 and not modern and chain.shape[:2] != (1, 1)  # all axes from this one on, at that time
     if axis != (1 if rank == 4 else rank - 1) or over_pixels:
         raise ValueError(f"expected softmax along the channels of maps or along rows, got axis {axis} of {rank}")
-    chain.append(ActivationLayer("softmax"), chain.order)
+    chain.append(ActivationLayer("softmax"), chain.flattened)
 
 
 def _square_root(chain: Chain, node: Operator) -> None:
@@ -169,16 +169,24 @@ def _reshape(chain: Chain, node: Operator) -> None:
 
 
 def _lay_side_by_side(chain: Chain) -> None:
-    chain.append(FlatteningLayer(), channel_order(chain.shape) if len(chain.shape) == 3 else chain.order)
+    chain.append(FlatteningLayer(), chain.shape if len(chain.shape) == 3 else chain.flattened)
 
 
 def _general_product(chain: Chain, node: Operator) -> None:
     if node.settings.get("transA", 0):
         raise ValueError("expected rows times weights, got transA")
     kernel, bias = node.weight.T if node.settings.get("transB", 0) else node.weight, node.second_weight
-    _add_dense(chain, node.settings.get("alpha", 1.0) * kernel)
+    _add_dense(chain, _times(node.settings.get("alpha", 1.0), kernel))
     if bias is not None:
-        _add_bias(chain, node.settings.get("beta", 1.0) * bias)
+        _add_bias(chain, _times(node.settings.get("beta", 1.0), bias))
+
+
+def _times(factor: float, weights: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = factor * weights
+    if not np.isfinite(product).all():
+        raise ValueError(f"expected finite weights, got {factor} times weights up to {abs(weights).max()}")
+    return product
 
 
 def _product(chain: Chain, node: Operator) -> None:
@@ -210,9 +218,11 @@ def _batch_norm(chain: Chain, node: Operator) -> None:
     training = node.settings.get("training_mode", 0) or (node.opset < 7 and not node.settings.get("is_test", 0))
     if training or not node.settings.get("spatial", 1) or len(chain.shape) not in (1, 3):
         raise ValueError("expected normalisation at inference, channel by channel, of maps or rows")
+    if any(weight.shape != chain.shape[-1:] for weight in node.weights):
+        raise ValueError(f"expected {chain.shape[-1]} numbers each of scale, bias, mean and variance")
     names = ("gamma", "beta", "moving_mean", "moving_variance")
     params = {name: chain.in_our_order(value) for name, value in zip(names, node.weights, strict=True)}
-    chain.append(BatchNormLayer(epsilon=node.settings.get("epsilon", 1e-5)), chain.order, **params)
+    chain.append(BatchNormLayer(epsilon=node.settings.get("epsilon", 1e-5)), chain.flattened, **params)
 
 
 def _convolution(chain: Chain, node: Operator) -> None:
@@ -226,7 +236,7 @@ def _convolution(chain: Chain, node: Operator) -> None:
     layer = ConvLayer(len(kernel), kernel_size=size, groups=groups, use_bias=False, **sliding)
     chain.append(layer, kernel=kernel.transpose(2, 3, 1, 0))
     if bias is not None:
-        _add_bias(chain, bias[:, None, None])
+        _add_bias(chain, bias.reshape(-1, 1, 1))
 
 
 def _pool(mode: str) -> Callable[[Chain, Operator], None]:

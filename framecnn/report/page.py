@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from framecnn.data.folder import Skip
 
-__all__ = ["Prototype", "ReportData", "write_report"]
+__all__ = ["Prototype", "ReportData", "environment", "in_seconds", "write_report"]
 
 PICTURE_BUDGET = 3_600_000  # characters; with text and filters a page stays under 5 MB
 CONTROL_CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -142,7 +142,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
     >>> "Day &lt;or&gt; night" in page.read_text(encoding="utf-8")
     True
     """
-    environment = _environment()
+    templates = environment()
     for result in data.results:
         n_paths = len(data.paths.get(result.part, ()))
         if n_paths != result.n_frames:
@@ -153,20 +153,21 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
     view = build_view(data)
     pictures = thumbnails(view.wanted, PICTURE_BUDGET)
     numbers = {name: number for number, name in enumerate(pictures)}
-    page = environment.get_template("report.html.j2").render(
+    page = templates.get_template("report.html.j2").render(
         data=data,
         view=view,
         pictures=pictures,
         numbers=numbers,
         reasons=REASONS,
         max_filters=MAX_FILTERS,
-        timings=[(stage, _seconds(seconds)) for stage, seconds in data.timings.items()],
+        timings=[(stage, in_seconds(seconds)) for stage, seconds in data.timings.items()],
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """Give what renders the templates of this folder; a MissingExtraError where jinja2 is not installed."""
     try:
         import jinja2
     except ImportError as error:
@@ -205,7 +206,14 @@ def _percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %" if share == share else "–"
 
 
-def _seconds(value: float) -> str:
+def in_seconds(value: float) -> str:
+    """Write how long something took.
+
+    Examples
+    --------
+    >>> in_seconds(1.25), in_seconds(90)
+    ('1.2 s', '1 min 30 s')
+    """
     if value < 60:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from framecnn.data.folder import Skip
     from framecnn.report.page import Prototype, ReportData
 
-__all__ = ["PROTOTYPE_FRAMES", "View", "build_view", "one_of_each_group_first"]
+__all__ = ["PROTOTYPE_FRAMES", "Part", "View", "build_view", "one_of_each_group_first", "wanted_pictures"]
 
 CELL_FRAMES = 24
 MISTAKES = 24
@@ -207,7 +207,7 @@ def build_view(data: "ReportData") -> View:
         skips=_by_reason(data.skipped),
         split_parts=split_parts,
         split_rows=[(name, [split_cells.get((name, part)) for part in split_parts]) for name in split_classes],
-        wanted=list(dict.fromkeys(_wanted(parts, prototypes))),
+        wanted=list(dict.fromkeys(wanted_pictures(parts, prototypes))),
     )
 
 
@@ -238,8 +238,8 @@ def one_of_each_group_first(rows: Array, groups: Array) -> Array:
     return rows[np.argsort(turns, kind="stable")]
 
 
-def _wanted(parts: list[Part], prototypes: list[tuple[str, list["Prototype"]]]) -> Iterator[str]:
-    """Mistakes first, then the first picture of every other place, then the second, and so on."""
+def wanted_pictures(parts: list[Part], prototypes: Sequence[tuple[str, list["Prototype"]]] = ()) -> Iterator[str]:
+    """Yield mistakes first, then the first picture of every other place, then the second, and so on."""
     if parts:
         yield from (frame.path for frame in parts[0].mistakes)
     places = [list(prototype.paths[:PROTOTYPE_FRAMES]) for _, some in prototypes for prototype in some]

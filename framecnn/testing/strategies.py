@@ -46,7 +46,7 @@ def frames(
     >>> find(frames((2, 2, 1)), lambda x: x.min() < 0).shape
     (1, 2, 2, 1)
     """
-    size = (n or draw(strategies().integers(1, 3)), *(shape or draw(shapes())))
+    size = (draw(strategies().integers(1, 3)) if n is None else n, *(shape or draw(shapes())))
     rng = draw(_generators())
     return (rng.integers(-9, 10, size) if whole else rng.normal(size=size)).astype(dtype)
 

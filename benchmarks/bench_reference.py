@@ -1,0 +1,83 @@
+"""The reference network, to predict and to train: framecnn on the CPU beside Keras on every device, and PyTorch.
+
+    python -m benchmarks.bench_reference [--device cpu|gpu] [--rounds 9] [--json FILE]
+
+Keras comes plain and compiled by XLA, on the devices asked for (by default on all that it sees); PyTorch, channels
+last, plain and compiled. Training is by Adam; contestants are timed if their losses agree after some updates.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from benchmarks import as_keras, machine, tables
+from benchmarks.cases import NETWORKS
+from benchmarks.contestants import FRAMECNN, PYTORCH, TRAINING, TRAINING_PEERS, keras_on, training
+from benchmarks.memory import peak_memory
+from benchmarks.timing import compare
+from framecnn.errors import MissingExtraError
+from framecnn.interop.keras_training import keras_device
+
+__all__ = ["main", "markdown", "measure"]
+
+BATCH, SINGLE = NETWORKS[:2]
+DEVICES = ("cpu", "gpu")
+PREDICTING = (*keras_on("CPU", as_keras.start_tf_function), *PYTORCH[1:])
+PREDICTING_ON_GPU = keras_on("GPU", as_keras.start_tf_function)
+TRAINING_ON_GPU = keras_on("GPU", as_keras.start_training, training)
+
+
+def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, with_memory=True):
+    """Give the comparisons of predictions and of training steps, and the memory of these, as JSON."""
+    gpu = gpu_name()
+    used = [device for device in devices if device == "cpu" or gpu]
+    predicting = [(PREDICTING, PREDICTING_ON_GPU)[device == "gpu"] for device in used]
+    learning = [(TRAINING_PEERS, TRAINING_ON_GPU)[device == "gpu"] for device in used]
+    compared = [
+        compare(f"predict {case.name}", (FRAMECNN, *sum(predicting, ())), case.model(), case.batch(), rounds)
+        for case in (single, batch)
+    ]
+    step = compare(f"training step {batch.name}", (TRAINING, *sum(learning, ())), batch.model(), batch.batch(), rounds)
+    names = [name for name, timing in step.timings.items() if timing.league != "gpu"]
+    return {
+        "devices": {"cpu": machine.describe()["cpu"], "gpu": gpu},
+        "asked": list(devices),
+        "comparisons": [comparison.as_json() for comparison in (*compared, step)],
+        "memory": {name: peak_memory("training step", name) for name in names} if with_memory else {},
+    }
+
+
+def gpu_name():
+    """Give the GPU that Keras sees; None where it sees none, or is not installed."""
+    try:
+        device = keras_device()
+    except MissingExtraError:
+        return None
+    return device.removeprefix("GPU: ") if device != "CPU" else None
+
+
+def markdown(result):
+    cpu, gpu = result["devices"].values()
+    lines = [f"CPU: {cpu}"]
+    if "gpu" in result["asked"]:
+        lines.append(f"GPU: {gpu}" if gpu else "No GPU: Keras sees none here, so nothing was timed on one.")
+    parts = ["\n".join(lines), *map(tables.by_contestant, result["comparisons"])]
+    return "\n\n".join([*parts, tables.memory(result["memory"])] if result["memory"] else parts)
+
+
+def main(arguments=None):
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=DEVICES, help="where Keras computes (default: everywhere)")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    options = parser.parse_args(arguments)
+    result = measure(options.rounds, (options.device,) if options.device else DEVICES)
+    print(markdown(result))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine.describe(), **result}, indent=2, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

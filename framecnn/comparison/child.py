@@ -1,0 +1,144 @@
+"""One contestant on one fold in a process of its own: its peak memory is then its own, and so are its threads.
+
+``python -m framecnn.comparison.child`` reads a job from standard input and ends with the outcome on standard output,
+both JSON.
+"""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framecnn.comparison.contestants import CONTESTANTS
+from framecnn.data.loader import LazyFrames
+from framecnn.errors import DataError, MissingExtraError, ShapeError
+from framecnn.thread_count import get_num_threads
+
+__all__ = ["Outcome", "main", "peak_megabytes", "run", "run_apart"]
+
+TIMED_FRAMES, TIMES = 256, 3
+DIGITS = 6
+
+Outcome = dict[str, Any]
+"""What a contestant did on a fold, ready for JSON; or why it is ``missing``."""
+
+
+def run_apart(job: Mapping[str, Any]) -> Outcome:
+    """Run a contestant in a process of its own.
+
+    Parameters
+    ----------
+    job : mapping
+        As :func:`run` takes it.
+
+    Returns
+    -------
+    dict
+        What :func:`run` gives; ``{"missing": reason}`` where the contestant needs a package that is not installed.
+
+    Raises
+    ------
+    DataError
+        If frames are lost meanwhile, or the process dies.
+    """
+    environment = os.environ | {"FRAMECNN_NUM_THREADS": str(get_num_threads())}
+    command = [sys.executable, "-m", "framecnn.comparison.child"]
+    done = subprocess.run(
+        command, input=json.dumps(job), stdout=subprocess.PIPE, env=environment, text=True, check=False
+    )
+    if done.returncode:
+        raise DataError(
+            f"compare: expected an outcome of the {CONTESTANTS[job['contestant']].title}, but its process ended with "
+            f"exit code {done.returncode}; what it printed stands above"
+        )
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    if "error" in outcome:
+        raise DataError(f"compare: {outcome['error']}")
+    return outcome
+
+
+def run(job: Mapping[str, Any]) -> Outcome:
+    """Let a contestant learn, and answer, and measure both.
+
+    Parameters
+    ----------
+    job : mapping
+        ``contestant`` (its key in CONTESTANTS), ``n_classes``, ``seed``; ``train`` and ``test`` (what LazyFrames are
+        made of); ``targets`` and ``groups`` of the training frames; ``shown`` (a row of the test frames).
+
+    Returns
+    -------
+    dict
+        ``predictions`` and ``confidences`` of the test frames, ``shown`` (all probabilities of that row),
+        ``train_seconds``, ``frames_per_second``, ``peak_megabytes``, ``model_bytes``, ``device``, ``chosen``.
+    """
+    train, test = LazyFrames(**job["train"]), LazyFrames(**job["test"])
+    contestant = CONTESTANTS[job["contestant"]](job["n_classes"], job["seed"])
+    start = time.perf_counter()
+    chosen = contestant.fit(train, np.array(job["targets"]), np.array(job["groups"]))
+    train_seconds = time.perf_counter() - start
+    probabilities = np.asarray(contestant.predict_proba(test), np.float64)
+    some = test[:TIMED_FRAMES]
+    seconds = []
+    for _ in range(TIMES):
+        start = time.perf_counter()
+        contestant.predict_proba(some)
+        seconds.append(time.perf_counter() - start)
+    with tempfile.TemporaryDirectory() as folder:
+        model_bytes = contestant.save(Path(folder)).stat().st_size
+    return {
+        "predictions": probabilities.argmax(axis=1).tolist(),
+        "confidences": probabilities.max(axis=1).round(DIGITS).tolist(),
+        "shown": probabilities[job["shown"]].round(DIGITS).tolist(),
+        "train_seconds": train_seconds,
+        "frames_per_second": len(some) / statistics.median(seconds),
+        "peak_megabytes": peak_megabytes(),
+        "model_bytes": model_bytes,
+        "device": contestant.device,
+        "chosen": chosen,
+    }
+
+
+def peak_megabytes() -> float:
+    """Give the largest memory that this process has held so far.
+
+    Linux says it as VmHWM. ``resource.getrusage`` would do, were it not that a process starts with the peak of the one
+    that called exec.
+
+    Examples
+    --------
+    >>> 1 < peak_megabytes() < 1e6
+    True
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(match[1]) / 1e3
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+def main() -> None:
+    """Run the job on standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent says that it was interrupted
+    try:
+        outcome = run(json.load(sys.stdin))
+    except MissingExtraError as error:
+        outcome = {"missing": str(error)}
+    except (DataError, ShapeError) as error:
+        outcome = {"error": str(error)}
+    print(json.dumps(outcome), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Who is compared. Each learns from the training frames alone and makes its own choices on them."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from framecnn.data.augment import Augmentation
+from framecnn.data.loader import LazyFrames
+from framecnn.data.split import assign_parts
+from framecnn.estimators import FrameClassifier
+from framecnn.history import History
+from framecnn.interop.keras import copy_from_keras, load_keras, to_keras
+from framecnn.interop.keras_training import fit_keras, keras_device
+from framecnn.model import Sequential
+from framecnn.networks import reference_network
+from framecnn.optimizers import Adam
+from framecnn.serialization import save
+from framecnn.training import fit
+from framecnn.typing import Array, Shape
+from framecnn.warmup import warm_up
+
+__all__ = ["CONTESTANTS", "Contestant", "compile_kernels"]
+
+VALIDATION = 0.2  # share of the training groups that networks judge their epochs and settings by
+LEARNING_RATES = (0.0003, 0.001, 0.003)
+AUGMENTATION = Augmentation(flip=True, shift=0.1, scale=0.1, brightness=0.1, contrast=0.1)
+TRIAL_EPOCHS, EPOCHS, PATIENCE, BATCH = 4, 25, 6, 32
+
+Labelled = tuple[Array, Array]
+
+
+class Contestant(ABC):
+    """A way to learn classes of frames.
+
+    Parameters
+    ----------
+    n_classes : int
+    seed : int
+
+    Attributes
+    ----------
+    title : str
+        Its name in tables.
+    about : str
+        What it is, in a sentence.
+    at_network_size : bool
+        Whether it sees frames at the size of the networks, else at that of the k-means system.
+    device : str
+        What computes.
+    """
+
+    title: ClassVar[str]
+    about: ClassVar[str]
+    at_network_size: ClassVar[bool]
+    device = "CPU"
+
+    def __init__(self, n_classes: int, seed: int):
+        self.n_classes, self.seed = n_classes, seed
+
+    @abstractmethod
+    def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
+        """Learn; give what was chosen on the way, ready for JSON."""
+
+    @abstractmethod
+    def predict_proba(self, frames: Any) -> Array:
+        """Give the probability of every class, (n, n_classes)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> Path:
+        """Write what prediction needs into one file; give its path."""
+
+
+class KMeansSystem(Contestant):
+    """framecnn's default classifier."""
+
+    title = "k-means system"
+    about = "filters learned without labels, the discriminant projection and the k-means head: framecnn's default"
+    at_network_size = False
+    settings: ClassVar[Mapping[str, Any]] = {}
+
+    def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
+        self._model = FrameClassifier(random_state=self.seed, **self.settings).fit(frames, targets, groups)
+        chosen = self._model.chosen_
+        return {"grid": "x".join(map(str, chosen["grid"])), "shrinkage": chosen["shrinkage"]}
+
+    def predict_proba(self, frames: Any) -> Array:
+        probabilities = np.zeros((len(frames), self.n_classes))
+        probabilities[:, self._model.classes_] = self._model.predict_proba(frames)
+        return probabilities
+
+    def save(self, folder: Path) -> Path:
+        path = folder / "model.safetensors"
+        self._model.save(path)
+        return path
+
+
+class PlainHead(KMeansSystem):
+    """The head of the original system."""
+
+    title = "plain k-means head"
+    about = "the original head: k-means on the learned features, whose clusters are named after their members"
+    settings: ClassVar[Mapping[str, Any]] = {"projection": None}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training, and what came of it."""
+
+    learning_rate: float
+    augmentation: Augmentation | None
+    history: History
+    weights: Mapping[str, Array]
+
+    @property
+    def val_loss(self) -> float:
+        """The lowest one; infinite where training diverged."""
+        return min((value for value in self.history.val_loss if value is not None), default=math.inf)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give its figures, ready for JSON."""
+        best = self.history.best_epoch
+        return {
+            "learning_rate": self.learning_rate,
+            "augmented": self.augmentation is not None,
+            "epochs": len(self.history),
+            "best_epoch": best,
+            "val_loss": self.history.val_loss[best - 1] if best else None,
+            "val_accuracy": self.history.val_accuracy[best - 1] if best else None,
+            "seconds": sum(value or 0 for value in self.history.seconds),
+        }
+
+
+class Network(Contestant):
+    """The reference network, trained by framecnn.
+
+    A part of the training groups is kept for validation. The learning rate is the one with the lowest validation loss
+    after a few epochs. With it the network is trained without and with augmentation, each time until the validation
+    loss has not fallen for some epochs, and the better of the two is kept.
+    """
+
+    title = "trained network"
+    about = (
+        "four convolutions and two dense layers, trained by framecnn; the learning rate, whether frames are augmented "
+        "(flips, shifts, zooms, light) and the epoch to stop at are chosen on a part of the training frames"
+    )
+    at_network_size = True
+
+    def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
+        pixels = frames[:]
+        kept = assign_parts(targets, groups, (1 - VALIDATION, VALIDATION, 0), self.seed) == 1
+        parts = (pixels[~kept], targets[~kept]), (pixels[kept], targets[kept])
+        trials = [self._try(*parts, rate, None, TRIAL_EPOCHS) for rate in LEARNING_RATES]
+        rate = min(trials, key=lambda trial: trial.val_loss).learning_rate
+        runs = [self._try(*parts, rate, augmentation, EPOCHS) for augmentation in (None, AUGMENTATION)]
+        best = min(runs, key=lambda trial: trial.val_loss)
+        self._use(self._network(pixels.shape[1:], "softmax").load_state_dict(best.weights))
+        return {"validation_frames": int(kept.sum()), **best.to_dict(), "tried": [t.to_dict() for t in trials + runs]}
+
+    def _try(self, part: Labelled, judges: Labelled, rate: float, augment: Augmentation | None, epochs: int) -> Trial:
+        model = self._network(part[0].shape[1:], None).build(self.seed)
+        settings = {"epochs": epochs, "batch_size": BATCH, "patience": PATIENCE, "augment": augment, "seed": self.seed}
+        try:
+            history = self._train(model, part, rate, {"validation_data": judges, **settings})
+        except FloatingPointError:
+            history = History()
+        return Trial(rate, augment, history, model.state_dict())
+
+    def _network(self, shape: Shape, output: str | None) -> Sequential:
+        return reference_network(shape, self.n_classes, output=output, scale=1 / 255)
+
+    def _train(self, model: Sequential, part: Labelled, rate: float, settings: Mapping[str, Any]) -> History:
+        return fit(model, *part, optimizer=Adam(rate), progress=None, **settings)
+
+    def _use(self, model: Sequential) -> None:
+        self._model = model
+
+    def predict_proba(self, frames: Any) -> Array:
+        return self._model.predict(frames, BATCH)
+
+    def save(self, folder: Path) -> Path:
+        path = folder / "model.safetensors"
+        save(self._model, path)
+        return path
+
+
+class KerasNetwork(Network):
+    """The same network, trained by Keras from the same weights."""
+
+    title = "same network in Keras"
+    about = "the same network from the same first weights, trained by Keras in the same way"
+
+    def __init__(self, n_classes: int, seed: int):
+        super().__init__(n_classes, seed)
+        self._keras = load_keras("framecnn compare")
+        self.device = keras_device()
+
+    def _train(self, model: Sequential, part: Labelled, rate: float, settings: Mapping[str, Any]) -> History:
+        self._keras.backend.clear_session()  # what earlier trainings left in memory
+        net = to_keras(model)
+        history = fit_keras(net, *part, learning_rate=rate, **settings)
+        copy_from_keras(net, model)
+        return history
+
+    def _use(self, model: Sequential) -> None:
+        self._net = to_keras(model)
+
+    def predict_proba(self, frames: Any) -> Array:
+        starts = range(0, len(frames), BATCH)
+        return np.concatenate([self._net.predict_on_batch(frames[start : start + BATCH]) for start in starts])
+
+    def save(self, folder: Path) -> Path:
+        path = folder / "model.keras"
+        self._net.save(path)
+        return path
+
+
+CONTESTANTS: Mapping[str, type[Contestant]] = {
+    "kmeans_system": KMeansSystem,
+    "plain_head": PlainHead,
+    "network": Network,
+    "keras_network": KerasNetwork,
+}
+"""All of them, by the name they have in figures."""
+
+
+def compile_kernels(network_size: tuple[int, int]) -> None:
+    """Compile what contestants would else compile once for this machine, while their training is timed."""
+    warm_up()
+    model = reference_network((*network_size, 3), 2, output=None, scale=1 / 255).build()
+    frames, targets = np.zeros((2, *model.input_shape), np.uint8), np.array([0, 1])
+    fit(model, frames, targets, epochs=1, progress=None)

@@ -1,0 +1,145 @@
+"""The reference network in Keras, trained as `framecnn.training` trains: same batches, same early stopping."""
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from framecnn.data.augment import Augmentation
+from framecnn.data.loader import map_ahead
+from framecnn.history import History
+from framecnn.interop.keras import load_keras, to_keras
+from framecnn.networks import reference_network
+from framecnn.typing import Array, Shape
+
+__all__ = ["fit_keras", "keras_device", "reference_model"]
+
+
+def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **settings: Any) -> Any:
+    """Give the reference network in Keras, made from framecnn's, so that the two can never drift apart.
+
+    Parameters
+    ----------
+    input_shape : (int, int, int)
+    n_classes : int
+    seed : int, default 0
+        Of the first weights: those of ``reference_network(...).build(seed)``.
+    **settings
+        Of :func:`framecnn.networks.reference_network`: ``output="relu"``, say.
+
+    Returns
+    -------
+    keras.Sequential
+
+    Raises
+    ------
+    ShapeError
+        If a setting or the shape does not fit.
+    MissingExtraError
+        If Keras, or the library that it runs on, is not installed.
+
+    Examples
+    --------
+    >>> reference_model((48, 64, 3), 5, output="sigmoid").output_shape
+    (None, 5)
+    """
+    return to_keras(reference_network(input_shape, n_classes, **settings).build(seed))
+
+
+def keras_device() -> str:
+    """Say what Keras computes on: its first GPU, or the CPU where it sees none.
+
+    Examples
+    --------
+    >>> keras_device().split(":")[0] in ("CPU", "GPU")
+    True
+    """
+    keras = load_keras("keras_device")
+    gpus = keras.distribution.list_devices("gpu")
+    if not gpus:
+        return "CPU"
+    if keras.backend.backend() != "tensorflow":
+        return gpus[0].upper()
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return f"GPU: {details.get('device_name', gpus[0])}"
+
+
+def fit_keras(
+    net: Any,
+    x: Array,
+    y: Array,
+    *,
+    epochs: int = 10,
+    batch_size: int = 32,
+    learning_rate: float = 0.001,
+    validation_data: tuple[Array, Array],
+    patience: int | None = None,
+    augment: Augmentation | None = None,
+    seed: int = 0,
+) -> History:
+    """Train a Keras network that gives logits, by Adam; at the end it has the weights of its best epoch.
+
+    Batches, their order and what augmentation makes of them are those of :func:`framecnn.training.fit`.
+
+    Parameters
+    ----------
+    net : keras.Sequential
+    x : (n, h, w, c) array
+    y : (n,) array of int
+        The class of each frame.
+    epochs : int, default 10
+    batch_size : int, default 32
+    learning_rate : float, default 0.001
+    validation_data : (x, y)
+        The best epoch is the one with the lowest loss of these.
+    patience : int, optional
+        Stop after as many epochs that brought nothing better.
+    augment : Augmentation, optional
+    seed : int, default 0
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    FloatingPointError
+        If a loss is not finite; the net has the weights of its best epoch so far then.
+    """
+    keras = load_keras("fit_keras")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"])
+    best, history = net.get_weights(), History()
+    while len(history) < epochs and not history.has_stalled(patience):
+        epoch, start = len(history) + 1, time.perf_counter()
+        figures = _train_epoch(net, x, y, batch_size, augment, seed, epoch)
+        judged = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
+        figures |= {f"val_{name}": value for name, value in judged.items()}
+        if not all(map(math.isfinite, figures.values())):
+            net.set_weights(best)
+            raise FloatingPointError(f"fit_keras: expected finite losses, got {figures}; lower the learning rate")
+        history.append(figures, learning_rate, time.perf_counter() - start)
+        if history.best_epoch == epoch:
+            best = net.get_weights()
+    net.set_weights(best)
+    return history
+
+
+def _train_epoch(
+    net: Any, x: Array, y: Array, batch_size: int, augment: Augmentation | None, seed: int, epoch: int
+) -> dict[str, float]:
+    """Update once a batch, while the next one is made; give loss and accuracy over the epoch."""
+    order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(len(y))
+
+    def read(rows: Array) -> tuple[Array, Array]:
+        return (x[rows] if augment is None else augment(x[rows], rows, seed=seed, epoch=epoch)), y[rows]
+
+    means = {"loss": 0.0, "accuracy": 0.0}
+    for frames, labels in map_ahead(read, np.split(order, range(batch_size, len(order), batch_size)), 1, 1):
+        net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
+        figures = net.train_on_batch(frames, labels, return_dict=True)
+        means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
+    return means

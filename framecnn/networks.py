@@ -1,0 +1,61 @@
+"""The convolutional network that the k-means system is compared with, here and in Keras."""
+
+from collections.abc import Sequence
+
+from framecnn.layers import ActivationLayer, ConvLayer, DenseLayer, FlatteningLayer, InputLayer, Layer, PoolingLayer
+from framecnn.model import Sequential
+from framecnn.typing import Shape
+
+__all__ = ["reference_network"]
+
+FILTERS = (32, 64, 128, 128)
+UNITS = 128
+
+
+def reference_network(
+    input_shape: Shape,
+    n_classes: int,
+    *,
+    filters: Sequence[int] = FILTERS,
+    units: int = UNITS,
+    output: str | None = "softmax",
+    scale: float = 1.0,
+) -> Sequential:
+    """Give the reference network: convolutions of 3 x 3, each with ReLU and 2 x 2 max-pooling, then two dense layers.
+
+    Parameters
+    ----------
+    input_shape : (int, int, int)
+        ``(h, w, c)``; every pooling halves height and width.
+    n_classes : int
+        Values of the output.
+    filters : sequence of int, default (32, 64, 128, 128)
+        Of each convolution.
+    units : int, default 128
+        Of the first dense layer.
+    output : "softmax" (default), "sigmoid", "relu" or None
+        The activation at the end. Networks that differ in it alone take each other's ``state_dict``; losses of logits
+        want None.
+    scale : float, default 1.0
+        What frames are multiplied by: 1/255 for those of uint8.
+
+    Returns
+    -------
+    Sequential
+        Not built yet.
+
+    Raises
+    ------
+    ShapeError
+        When it is built, if the frames are too small for so many poolings; at once, if a setting is none.
+
+    Examples
+    --------
+    >>> reference_network((240, 360, 3), 8).summary().multiply_adds
+    1075385344
+    """
+    layers: list[Layer] = [InputLayer(input_shape, scale=scale)]
+    for n_filters in filters:
+        layers += [ConvLayer(n_filters, kernel_size=3, padding="same"), ActivationLayer("relu"), PoolingLayer(2)]
+    layers += [FlatteningLayer(), DenseLayer(units), ActivationLayer("relu"), DenseLayer(n_classes)]
+    return Sequential([*layers, ActivationLayer(output)] if output else layers)

@@ -1,0 +1,234 @@
+"""A network and its Keras twin: the same layers, the same numbers, there and back."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from framecnn import (
+    ActivationLayer,
+    BatchNormLayer,
+    ConvLayer,
+    DenseLayer,
+    DownsamplingLayer,
+    DropoutLayer,
+    FilterBankLayer,
+    FlatteningLayer,
+    InputLayer,
+    Layer,
+    MissingExtraError,
+    PoolingLayer,
+    Sequential,
+    ShapeError,
+)
+from framecnn.interop.keras import copy_from_keras, copy_to_keras, from_keras, load_keras, to_keras
+
+keras = load_keras("the tests")
+layers = keras.layers
+
+STRANGE_TO_KERAS = [
+    (ActivationLayer("sqrt"), (4,)),
+    (ConvLayer(2, kernel_size=2, strides=2, dilation_rate=2), (9, 9, 1)),
+    (DownsamplingLayer(2, mode="stride"), (4, 4, 1)),
+    (FilterBankLayer(2, kernel_size=2), (4, 4, 1)),
+    (PoolingLayer(3, padding=((1, 1), (1, 1))), (6, 6, 1)),
+    (PoolingLayer(2, dilation_rate=2), (6, 6, 1)),
+]
+
+
+def cases():
+    """Every case of every layer that Keras has, in a network that is drawn, biases and all."""
+    for kind in Layer.registry.values():
+        for case in kind.cases:
+            layer = kind(**case.settings)
+            if not isinstance(layer, InputLayer) and not is_strange(layer):
+                yield pytest.param(layer, case.input_shape, id=f"{kind.__name__} {dict(case.settings)}")
+
+
+def is_strange(layer):
+    match layer:
+        case FilterBankLayer() | ActivationLayer(function="sqrt") | DownsamplingLayer(mode="stride"):
+            return True
+        case PoolingLayer(mode="max" | "average"):
+            return not isinstance(layer.padding, str) or layer.dilation_rate != (1, 1)
+    return False
+
+
+def drawn(steps, input_shape, dtype=np.float32, scale=1.0):
+    """A built network with every parameter drawn, so that one that is lost or exchanged is found out."""
+    model = Sequential([InputLayer(input_shape, scale=scale), *steps]).build(0, dtype)
+    rng = np.random.default_rng(1)
+    return model.load_state_dict({name: rng.uniform(0.5, 1.5, v.shape) for name, v in model.state_dict().items()})
+
+
+def batch(shape, dtype=np.float32):
+    return np.random.default_rng(2).normal(size=(3, *shape)).astype(dtype)
+
+
+def difference(a, b):
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+@pytest.mark.parametrize(("layer", "shape"), list(cases()))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_layer_gives_the_same_numbers_in_keras_and_back(layer, shape, dtype):
+    model, x = drawn([layer], shape, dtype), batch(shape, dtype)
+    net = to_keras(model)
+    slope = isinstance(layer, ActivationLayer) and layer.function == "leaky_relu"  # which TensorFlow keeps in float32
+    bound = 1e-5 if dtype == np.float32 or slope else 1e-13
+    assert difference(net(x, training=False).numpy(), model.predict(x)) < bound
+    back = from_keras(net)
+    assert difference(back.predict(x), model.predict(x)) < bound
+    assert back.layers[0].dtype == dtype
+
+
+def test_a_network_there_and_back_has_the_same_layers_names_and_weights():
+    model = drawn(
+        [
+            *(ConvLayer(4, kernel_size=3, padding=((0, 1), (2, 0)), kernel_initializer="he_uniform"), BatchNormLayer()),
+            *(ActivationLayer("relu"), PoolingLayer(2), DropoutLayer(0.25), ConvLayer(6, kernel_size=3, strides=2)),
+            *(ActivationLayer("leaky_relu", negative_slope=0.1), PoolingLayer(2, mode="adaptive_average")),
+            *(FlatteningLayer(), DenseLayer(5, use_bias=False), ActivationLayer("softmax")),
+        ],
+        (16, 20, 3),
+        scale=0.25,
+    )
+    net = to_keras(model)
+    assert [layer.name for layer in net.layers if "border" not in layer.name] == list(model.names)
+    back = from_keras(net)
+    assert back.layers == model.layers
+    assert back.names == model.names
+    for name, value in model.state_dict().items():
+        assert (back.state_dict()[name] == value).all()
+
+
+def test_weights_travel_both_ways_between_networks_that_exist():
+    one, other = (drawn([BatchNormLayer(), FlatteningLayer(), DenseLayer(3)], (2, 2, 2)) for _ in range(2))
+    net = to_keras(one)
+    other.build(7)
+    copy_to_keras(other, net)
+    x = batch((2, 2, 2))
+    assert difference(net(x, training=False).numpy(), other.predict(x)) < 1e-6
+    copy_from_keras(net, one)
+    assert difference(one.predict(x), other.predict(x)) == 0
+
+
+@pytest.mark.parametrize(("layer", "shape"), STRANGE_TO_KERAS)
+def test_a_layer_that_keras_has_not_is_named(layer, shape):
+    with pytest.raises(ShapeError, match=r"^to_keras: expected layers that Keras has, got ") as error:
+        to_keras(Sequential([InputLayer(shape), layer]).build())
+    assert str(layer) in str(error.value)
+
+
+def test_a_model_that_is_not_built_is_refused():
+    with pytest.raises(ShapeError, match="expected a built layer"):
+        to_keras(Sequential([InputLayer((3,)), DenseLayer(2)]))
+
+
+def net_of(*steps, shape=(8, 8, 3)):
+    return keras.Sequential([keras.Input(shape), *steps])
+
+
+KERAS_ONLY = {
+    "conv and activation": lambda: net_of(layers.Conv2D(4, 3, activation="relu"), layers.Conv2D(2, 3, strides=2)),
+    "leaky relu of a dense layer": lambda: net_of(layers.Flatten(), layers.Dense(3, activation="leaky_relu")),
+    "global poolings": lambda: net_of(layers.GlobalMaxPooling2D(keepdims=True), layers.GlobalAveragePooling2D()),
+    "relu and softmax": lambda: net_of(layers.ReLU(), layers.ReLU(negative_slope=0.4), layers.Softmax()),
+    "an initialiser of its own": lambda: net_of(layers.Conv2D(2, 3, kernel_initializer="orthogonal")),
+    "batch-norm by the number of its axis": lambda: net_of(layers.BatchNormalization(axis=3)),
+    "rescaled": lambda: net_of(layers.Rescaling(0.5), layers.LeakyReLU()),
+}
+
+
+@pytest.mark.parametrize("make", KERAS_ONLY.values(), ids=KERAS_ONLY)
+def test_what_others_write_in_keras_gives_the_same_numbers_here(make):
+    net, x = make(), batch((8, 8, 3))
+    assert difference(from_keras(net).predict(x), net(x, training=False).numpy()) < 1e-5
+
+
+def test_a_functional_chain_is_read_like_a_sequential():
+    x = inputs = keras.Input((8, 8, 3))
+    for layer in (layers.Conv2D(4, 3), layers.ReLU(), layers.Flatten(), layers.Dense(2)):
+        x = layer(x)
+    net = keras.Model(inputs, x)
+    assert difference(from_keras(net).predict(batch((8, 8, 3))), net(batch((8, 8, 3)), training=False).numpy()) < 1e-5
+
+
+def branching():
+    x = keras.Input((8, 8, 3))
+    return keras.Model(x, layers.Add()([layers.ReLU()(x), x]))
+
+
+def two_inputs():
+    x, y = keras.Input((3,)), keras.Input((3,))
+    return keras.Model([x, y], layers.Add()([x, y]))
+
+
+class Own(layers.Dense):
+    """A layer of somebody."""
+
+
+REFUSED = {
+    "expected a built keras.Sequential or functional model, got Sequential": lambda: keras.Sequential(
+        [layers.Dense(2)]
+    ),
+    "expected a built keras.Sequential or functional model, got Sequentia": lambda: Sequential([InputLayer((3,))]),
+    "expected one input of a known shape, got [(None, None, 3)]": lambda: net_of(layers.ReLU(), shape=(None, None, 3)),
+    "expected one input of a known shape, got [(3,), (3,)]": two_inputs,
+    "expected a chain of layers, got 'add": branching,
+    "expected layers of float32, or all of float64, got mixed_float16": lambda: net_of(
+        layers.Conv2D(2, 3, dtype="mixed_float16")
+    ),
+    "expected layers of float32, or all of float64, got float32, float64": lambda: net_of(
+        layers.ReLU(), layers.Conv2D(2, 3, dtype="float64")
+    ),
+    "expected layers that framecnn has, got Own 'mine'": lambda: net_of(layers.Flatten(), Own(2, name="mine")),
+    "expected layers that framecnn has, got LayerNormalization 'l'": lambda: net_of(
+        layers.LayerNormalization(name="l")
+    ),
+    "expected layers that framecnn has, got Rescaling 'r'": lambda: net_of(
+        layers.ReLU(), layers.Rescaling(2.0, name="r")
+    ),
+    "expected layers that framecnn has, got ZeroPadding2D 'z'": lambda: net_of(layers.ZeroPadding2D(1, name="z")),
+    "expected layers that framecnn has, got the activation 'gelu' of 'd'": lambda: net_of(
+        layers.Conv2D(2, 1, activation="gelu", name="d")
+    ),
+    "expected BatchNormalization 'b' with center=True, got False": lambda: net_of(
+        layers.BatchNormalization(center=False, name="b")
+    ),
+    "expected ReLU 'r' with max_value=None, got 6": lambda: net_of(layers.ReLU(6.0, name="r")),
+    "expected Softmax 's' with axis=-1, got 1": lambda: net_of(layers.Softmax(axis=1, name="s")),
+    "expected Rescaling 'r' with offset=0, got 1": lambda: net_of(layers.Rescaling(1.0, 1.0, name="r")),
+    "expected Flatten 'f' with data_format='channels_last', got 'channels_first'": lambda: net_of(
+        layers.Flatten(data_format="channels_first", name="f")
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "make"), REFUSED.items(), ids=REFUSED)
+def test_what_framecnn_has_not_is_named(message, make):
+    with pytest.raises(ShapeError) as error:
+        from_keras(make())
+    assert str(error.value).startswith(f"from_keras: {message}")
+
+
+def test_without_keras_the_install_command_is_given(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'framecnn\[keras\]'"):
+        load_keras("somebody")
+
+
+def test_tensorflow_starts_without_a_word_and_with_our_number_of_threads():
+    script = (
+        "from framecnn import set_num_threads, Sequential, InputLayer, DenseLayer\n"
+        "set_num_threads(1)\n"
+        "from framecnn.interop.keras import to_keras\n"
+        "net = to_keras(Sequential([InputLayer((3,)), DenseLayer(2)]).build())\n"
+        "import numpy, tensorflow as tf\n"
+        "print(net(numpy.ones((1, 3))).numpy().shape, tf.config.threading.get_intra_op_parallelism_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(1, 2) 1\n", "")
