@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from refusals import refusal
 from textures import CLASSES, Lazy, textures
 
-from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, load, set_num_threads
+from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, load, model_file, set_num_threads
 from framecnn.cli.models import load_classifier
 from framecnn.cli.outputs import describe_choice
 from framecnn.estimators import TrainedFeatures, trained
@@ -63,6 +64,37 @@ def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(fitted,
     assert loaded.get_params() == fitted.get_params()
     assert loaded.chosen_ == fitted.chosen_ == {"grid": None, "shrinkage": fitted.head_.shrinkage_, "accuracies": {}}
     assert list(describe_choice(loaded)) == ["shrinkage"]
+
+
+def two_networks(description, tensors):
+    (network,) = description["features"]["scales"]
+    description["features"]["scales"] = [network, network]
+    own = {name: value for name, value in tensors.items() if name.startswith("features/scale_1")}
+    tensors.update({name.replace("scale_1", "scale_2"): value for name, value in own.items()})
+
+
+def without_its_dense_layer(description, tensors):
+    layers = description["features"]["scales"][0]["layers"]
+    del layers[-3:]
+    del tensors["features/scale_1/dense_1/kernel"], tensors["features/scale_1/dense_1/bias"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (two_networks, "expected one network"),
+        (without_its_dense_layer, "expected networks of the frames"),
+        (lambda description, _: description["features"].update(mirrored=True), "a description of every setting"),
+        (lambda description, _: description["features"].update(grid=[1, 1]), "a description of every setting"),
+    ],
+)
+def test_a_forged_classifier_is_refused(fitted, tmp_path, change, message):
+    path = tmp_path / "m.safetensors"
+    fitted.save(path)
+    description, tensors = model_file.read(path)
+    change(description, tensors)
+    model_file.write(path, description, tensors)
+    assert message in refusal(path)
 
 
 @pytest.mark.parametrize(
