@@ -5,73 +5,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks import channels_first as cf
 from framecnn import get_num_threads
+from framecnn.interop.onnx_export import to_onnx
+from framecnn.interop.onnx_layout import channels_first, channels_last
 
 __all__ = ["onnx_bytes", "start_mnn", "start_onnxruntime", "start_openvino_default", "start_openvino_float32"]
 
-OPSET, IR_VERSION = 17, 8  # read by every engine here
-
 
 def onnx_bytes(model, n):
-    """Serialise a built Sequential for batches "x" (n, c, h, w); its output is "y"."""
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    nodes, weights, value = [], [], "x"
-
-    def constant(array):
-        weights.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), f"w{len(weights)}"))
-        return weights[-1].name
-
-    for number, step in enumerate(cf.steps(model)):
-        kind, inputs, attributes = _node(step, constant)
-        nodes.append(helper.make_node(kind, [value, *inputs], [f"v{number}"], **attributes))
-        value = f"v{number}"
-    nodes[-1].output[0] = "y"
-    height, width, channels = model.input_shape
-    *sizes, last = model.output_shape
-    graph = helper.make_graph(
-        nodes,
-        "framecnn",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (n, channels, height, width))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (n, last, *sizes))],
-        weights,
-    )
-    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    checker.check_model(file, full_check=True)
+    """Serialise a built Sequential for `n` frames "x" (n, c, h, w); its output is "y"."""
+    file = to_onnx(model)
+    for port in (*file.graph.input, *file.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = n
     return file.SerializeToString()
-
-
-def _node(step, constant):
-    """Give operator, further inputs and attributes of a step."""
-    match step:
-        case cf.Scale():
-            return "Mul", [constant(step.factor)], {}
-        case cf.Conv():
-            (top, bottom), (left, right) = step.border
-            settings = {"strides": step.strides, "dilations": step.dilation, "pads": (top, left, bottom, right)}
-            return "Conv", [constant(step.weight), constant(step.bias)], settings
-        case cf.Relu():
-            return "Relu", [], {}
-        case cf.MaxPool():
-            return "MaxPool", [], {"kernel_shape": step.size, "strides": step.strides}
-        case cf.Flatten():
-            return "Flatten", [], {}
-        case cf.Dense():
-            return "Gemm", [constant(step.weight), constant(step.bias)], {"transB": 1}
-    raise cf.Unsupported(f"no equivalent of {type(step).__name__}")
-
-
-def channels_first(x):
-    """(n, h, w, c) -> (n, c, h, w), copied."""
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-
-
-def channels_last(y):
-    """(n, c, h, w) -> (n, h, w, c), a view; rows stay as they are."""
-    return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
 
 
 def start_onnxruntime(model, x):

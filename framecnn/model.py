@@ -190,6 +190,10 @@ class Sequential:
         check_count(who, "batch_size", batch_size)
         check_batch_shape(who, x, self.input_shape)
         dtype = self._built_dtype()
+        if len(x) <= batch_size:
+            batch = check_real(who, x[:])
+            y = self._plan.run(batch, dtype)
+            return y.copy() if np.may_share_memory(y, batch) else y
         y = np.empty((len(x), *self.output_shape), dtype)
         for start in range(0, len(x), batch_size):
             batch = check_real(who, x[start : start + batch_size])

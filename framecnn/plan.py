@@ -18,6 +18,7 @@ from framecnn.layers import (
     DenseLayer,
     DropoutLayer,
     FilterBankLayer,
+    InputLayer,
     Layer,
     PoolingLayer,
 )
@@ -82,7 +83,9 @@ class Plan:
 
     def _parts(self, n: int, itemsize: int) -> tuple[int, int]:
         """Give how many of n frames make a part, and how many parts are under way at a time."""
-        largest = max((step.values for step in self.on_frames), default=1)
+        if len(self.on_frames) < 2:
+            return max(n, 1), 1
+        largest = max(step.values for step in self.on_frames)
         fitting = max(1, PART_BYTES // (largest * itemsize))
         work, threads = n * sum(step.multiply_adds for step in self.on_frames), get_num_threads()
         rounds = min(work // PART_WORK, n) // threads
@@ -102,7 +105,7 @@ def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     [relu or leaky_relu], [any pooling]
     dense, [batch normalisation], [relu or leaky_relu]      activates the sums while in registers
     filter bank, adaptive average pooling                   never writes the map of responses
-    dropout                                                 gone
+    dropout, an input without a scale                       gone
     ======================================================  =================================================
 
     Parameters
@@ -122,7 +125,7 @@ def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
     [(2, 2, 8)]
     """
     passes: list[Pass] = []
-    rest, shape = [layer for layer in layers if not isinstance(layer, DropoutLayer)], input_shape
+    rest, shape = [layer for layer in layers if not _does_nothing(layer)], input_shape
     while rest:
         run, joined = _longest_pass(rest, shape)
         output, work = shape, 0
@@ -199,6 +202,11 @@ def training_plan(layers: Sequence[Layer], input_shape: Shape) -> tuple[Training
             shape = layer.infer_shape(shape)
         number += joined
     return tuple(passes)
+
+
+def _does_nothing(layer: Layer) -> bool:
+    """Say whether a prediction is the same without it."""
+    return isinstance(layer, DropoutLayer) or (isinstance(layer, InputLayer) and layer.scale == 1)
 
 
 def _at(layers: Sequence[Layer], number: int) -> Layer | None:

@@ -21,9 +21,10 @@ from framecnn.model import Sequential
 from framecnn.typing import Array, Shape
 
 if TYPE_CHECKING:
-    from framecnn.estimators import FrameClassifier, FrameFeatures, KMeansClassifier
+    from framecnn.estimators import FrameClassifier, KMeansClassifier
+    from framecnn.estimators.frames import FrameTransformer
 
-__all__ = ["load", "save"]
+__all__ = ["check_map", "load", "save"]
 
 FLOATS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 LARGEST_MAP = 2**28  # values a layer gives for one frame: 1 GiB of float32
@@ -104,6 +105,42 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise FormatError(f"{path.name}: expected a framecnn model, got one that cannot be built ({reason})") from error
 
 
+def check_map(layer: Layer, shape: Shape) -> Shape:
+    """Refuse a layer so wide that a frame would not fit into memory: a few bytes of settings can ask for any border.
+
+    Parameters
+    ----------
+    layer : Layer
+    shape : tuple of int
+        Shape of its input.
+
+    Returns
+    -------
+    tuple of int
+        Shape of its output.
+
+    Raises
+    ------
+    ShapeError
+        If input, border or output have more than 2**28 values a frame, or the layer does not fit the input.
+
+    Examples
+    --------
+    >>> from framecnn import PoolingLayer
+    >>> check_map(PoolingLayer(2), (240, 360, 3))
+    (120, 180, 3)
+    """
+    padding = getattr(layer, "padding", None)
+    sides = padding if isinstance(padding, tuple) else ()
+    bordered = [length + before + after for length, (before, after) in zip(shape, sides, strict=False)]
+    output = layer.infer_shape(shape)
+    if math.prod(output) > LARGEST_MAP:
+        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {output}")
+    if sides and math.prod(bordered) * shape[-1] > LARGEST_MAP:
+        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {bordered}")
+    return output
+
+
 def _shortened(message: object) -> str:
     text = str(message)
     return text if len(text) <= 400 else f"{text[:397]}..."
@@ -133,28 +170,15 @@ def _describe_network(network: Sequential) -> tuple[dict[str, Any], dict[str, Ar
 
 def _build_network(description: Description, tensors: Mapping[str, Array]) -> Sequential:
     network = Sequential([Layer.from_config(config) for config in description["layers"]])
-    _check_sizes(network)
+    shape = network.input_shape
+    for layer in network.layers:
+        shape = check_map(layer, shape)
     dtype = FLOATS[description["dtype"]]
     least, largest = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
     sizes = [abs(number) for number in _numbers(description["layers"]) if number]
     _expect(all(least <= size <= largest for size in sizes), f"settings in the range of {dtype}")
     _expect(all(tensor.dtype == dtype for tensor in tensors.values()), f"tensors of {dtype}")
     return network.load_state_dict(tensors, dtype)
-
-
-def _check_sizes(network: Sequential) -> None:
-    """Refuse layers so wide that a frame would not fit into memory: a few bytes of settings can ask for any border."""
-    shape = network.input_shape
-    for layer in network.layers:
-        padding = getattr(layer, "padding", None)
-        sides = padding if isinstance(padding, tuple) else ()
-        bordered = [length + before + after for length, (before, after) in zip(shape, sides, strict=False)]
-        output = layer.infer_shape(shape)
-        if math.prod(output) > LARGEST_MAP:
-            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {output}")
-        if sides and math.prod(bordered) * shape[-1] > LARGEST_MAP:
-            raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {bordered}")
-        shape = output
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -234,7 +258,7 @@ def _build_classifier(description: Description, tensors: Mapping[str, Array]) ->
     features = classifier.features_ = _build_features(parameters, description, left)
     head = classifier.head_ = _build_head(parameters, description["head"], left)
     _expect(not left, "no further tensors")
-    _expect(parameters["grid"] in ("auto", features.grid), "one pooling grid")
+    _expect(features.grid is None or parameters["grid"] in ("auto", features.grid), "one pooling grid")
     seed = parameters["random_state"]
     _expect(seed is None or (type(seed) is int and seed >= 0), "a seed as random_state")
     classifier.classes_ = head.classes_ = _build_classes(description["classes"])
@@ -253,12 +277,9 @@ def _build_classifier(description: Description, tensors: Mapping[str, Array]) ->
     return classifier
 
 
-def _build_features(parameters: Description, description: Description, tensors: dict[str, Array]) -> "FrameFeatures":
-    from framecnn.estimators import FrameFeatures
-
+def _build_features(parameters: Description, description: Description, tensors: dict[str, Array]) -> "FrameTransformer":
     facts, frames = description["features"], description["frames"]
-    own = {name: parameters[name] for name in ("frame_shape", "filters", "n_filters", "depth", "random_state")}
-    features = FrameFeatures(grid=_tupled(facts["grid"]), **own)
+    features = _blank_features(parameters, facts)
     features._check_parameters()
     features.bodies_ = []
     for number, scale in enumerate(facts["scales"], start=1):
@@ -266,7 +287,7 @@ def _build_features(parameters: Description, description: Description, tensors: 
         state = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
         features.bodies_.append(_build_network(scale, state))
     _take_arrays(features, "features", FEATURE_ARRAYS, tensors)
-    features.mirrored_, features.n_features_in_ = facts["mirrored"], facts["n_features_in"]
+    features.n_features_in_ = facts["n_features_in"]
     features._n_features_out = len(features.mean_)
     features.frame_shape_ = features.bodies_[0].input_shape if features.bodies_ else None
     _expect((frames is None) == (features.frame_shape_ is None), "scales for frames, none for vectors")
@@ -279,14 +300,27 @@ def _build_features(parameters: Description, description: Description, tensors: 
     return features
 
 
-def _check_features(features: "FrameFeatures") -> None:
+def _blank_features(parameters: Description, facts: Description) -> "FrameTransformer":
+    from framecnn.estimators import FrameFeatures, TrainedFeatures
+
+    if parameters["features"] == "trained":
+        return TrainedFeatures(parameters["frame_shape"], random_state=parameters["random_state"])
+    own = {name: parameters[name] for name in ("frame_shape", "filters", "n_filters", "depth", "random_state")}
+    features = FrameFeatures(grid=_tupled(facts["grid"]), **own)
+    features.mirrored_ = facts["mirrored"]
+    return features
+
+
+def _check_features(features: "FrameTransformer") -> None:
     from framecnn.estimators.features import FINE_GRID
 
-    shape, bodies = features.frame_shape_, features.bodies_
+    shape, bodies, rank = features.frame_shape_, features.bodies_, 3 if features.grid else 1
     _expect(features.frame_shape in (None, shape), "one shape of frames")
+    _expect(bool(features.grid) or len(bodies) < 2, "one network")
     for body in bodies:
-        fits = body.input_shape == shape and body.output_shape[:-1] == FINE_GRID
-        _expect(fits, f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames")
+        _expect(body.input_shape == shape and len(body.output_shape) == rank, "networks of the frames")
+        cells = body.output_shape[:-1] or FINE_GRID
+        _expect(cells == FINE_GRID, f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames")
     _expect(type(features.mirrored_) is bool and type(features.n_features_in_) is int, "a number of features")
     _expect(shape is None or features.n_features_in_ == math.prod(shape), "a number of features")
     n_features = sum(network.output_shape[0] for network in features.networks_) if bodies else features.n_features_in_

@@ -19,11 +19,7 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
-
-
-def same_bits(a, b):
-    """Whether two arrays have equal dtype, shape and bytes."""
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+from framecnn.testing.draws import draw_params
 
 
 def expected(layer, x):
@@ -193,19 +189,7 @@ def is_exact(layer):
 def built(case_of, dtype=np.float32, whole=False):
     """Build a layer of a case with parameters drawn for a test: whole numbers below 16, or floats, bias included."""
     kind, case = case_of
-    layer = kind(**case.settings).build(case.input_shape, seed=0, dtype=dtype)
-    rng = np.random.default_rng(1)
-    for name, value in layer.params.items():
-        drawn = rng.integers(-15, 16, value.shape) if whole else rng.normal(size=value.shape)
-        layer.params[name] = np.abs(drawn) if name == "moving_variance" else drawn
-    return layer
-
-
-def frames(layer, n, whole=False):
-    """Draw `n` frames for a layer: whole numbers of 0..255, or floats around zero."""
-    rng = np.random.default_rng(2)
-    shape = (n, *layer.input_shape)
-    return (rng.integers(0, 256, shape) if whole else rng.normal(0, 40, shape)).astype(layer.dtype)
+    return draw_params(kind(**case.settings).build(case.input_shape, dtype=dtype), whole)
 
 
 OURS = [kind for _, kind in sorted(Layer.registry.items()) if kind.__module__.startswith("framecnn.")]

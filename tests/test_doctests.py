@@ -17,6 +17,7 @@ EXTRAS = {
     "framecnn.report.page": "jinja2",
     "framecnn.testing": "hypothesis",
     "framecnn.interop.keras": "keras",
+    "framecnn.interop.onnx_backend": "onnx",
     "framecnn.interop.onnx_export": "onnx",
     "framecnn.interop.onnx_import": "onnx",
 }

@@ -14,8 +14,15 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from textures import Lazy, textures
 
 from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier
+from framecnn.estimators import TrainedFeatures
 
-BARE = [FrameClassifier(), FrameFeatures(), KMeansClassifier()]
+BARE = [
+    FrameClassifier(),
+    FrameClassifier(features="trained"),
+    FrameFeatures(),
+    KMeansClassifier(),
+    TrainedFeatures(),
+]
 
 
 @parametrize_with_checks(BARE)

@@ -45,7 +45,7 @@ def test_a_frame_has_the_same_bits_in_any_batch_and_order(frames, fitted, size):
 
 def test_the_size_of_the_batches_inside_does_not_matter(frames, fitted, monkeypatch):
     whole = fitted.transform(frames)
-    monkeypatch.setattr("framecnn.estimators.features.BATCH_VALUES", 1)
+    monkeypatch.setattr("framecnn.estimators.frames.BATCH_VALUES", 1)
     np.testing.assert_array_equal(fitted.transform(frames), whole)
     np.testing.assert_array_equal(small().fit_transform(frames), whole)
 
@@ -107,7 +107,7 @@ def test_lists_of_frames_are_frames(frames, fitted):
 
 
 def test_lazily_loaded_frames_are_read_in_batches_and_give_the_same(frames, fitted, monkeypatch):
-    monkeypatch.setattr("framecnn.estimators.features.BATCH_VALUES", 5 * 24 * 32 * 3)
+    monkeypatch.setattr("framecnn.estimators.frames.BATCH_VALUES", 5 * 24 * 32 * 3)
     monkeypatch.setattr("framecnn.estimators.features.SOURCE_FRAMES", 4)
     lazy = Lazy(frames)
     np.testing.assert_array_equal(small().fit_transform(lazy), small().fit_transform(frames))

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from agreement import same_bits
 
 from framecnn import ShapeError
 from framecnn.initializers import NAMES, draw
+from framecnn.testing.draws import same_bits
 
 WINDOW = (5, 3, 40, 60)  # fan-in 600, fan-out 900
 

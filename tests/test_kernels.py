@@ -1,6 +1,5 @@
 """The fast kernels against their definitions in kernels/reference.py."""
 
-import copy
 import ctypes
 import mmap
 import os
@@ -11,146 +10,81 @@ from unittest import mock
 import numba
 import numpy as np
 import pytest
-from agreement import expected, frames, rounding, same_bits
-from hypothesis import assume, given, settings
+from agreement import expected, is_exact, rounding
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
+from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer
 from framecnn.kernels import PackedDense, activate, convolution, dense, pool2d, reference
 from framecnn.kernels.microkernel import filter_block
 from framecnn.kernels.tiles import pool_window
 from framecnn.plan import plan
+from framecnn.testing import layers, shapes
+from framecnn.testing.draws import draw_frames, draw_params, same_bits
 
 thorough = settings(deadline=None, max_examples=150)
-few = st.integers(1, 3)
-pairs = st.tuples(few, few)
-sides = st.integers(0, 3)
-paddings = st.sampled_from(["valid", "same"]) | st.tuples(st.tuples(sides, sides), st.tuples(sides, sides))
-shapes = st.tuples(st.integers(1, 12), st.integers(1, 30), st.integers(1, 4))
 dtypes = st.sampled_from([np.float32, np.float64])
 
 
-def build(layer, shape, dtype, whole):
-    """Build a layer with drawn parameters, whole numbers below 16 or floats; frames it does not fit are not tested."""
-    try:
-        layer.build(shape, dtype=dtype)
-    except ShapeError:
-        assume(False)
-    rng = np.random.default_rng(3)
-    for name, value in layer.params.items():
-        layer.params[name] = rng.integers(-15, 16, value.shape) if whole else rng.normal(size=value.shape)
-    return layer
+def built(layer, shape, dtype=np.float32, whole=False):
+    """Build a layer with drawn parameters, whole numbers below 16 or floats."""
+    return draw_params(layer.build(shape, dtype=dtype), whole)
 
 
-@thorough
-@given(st.data(), shapes, pairs, pairs, pairs, paddings, few, st.integers(1, 18), st.booleans(), dtypes, st.booleans())
-def test_convolution_is_what_the_definition_says(
-    data, shape, window, strides, dilation, padding, groups, own, bias, dtype, whole
-):
-    shape = (*shape[:2], groups * data.draw(st.integers(1, 4)))
-    layer = ConvLayer(
-        groups * own,
-        kernel_size=window,
-        strides=strides,
-        padding=padding,
-        dilation_rate=dilation,
-        groups=groups,
-        use_bias=bias,
-        algorithm="direct",
-    )
-    build(layer, shape, dtype, whole)
-    x = frames(layer, 2, whole)
-    error = np.abs(layer(x) - expected(layer, x))
-    assert (error <= (0 if whole else rounding(layer, x))).all()
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "floats"])
+@pytest.mark.parametrize("kind", [ConvLayer, PoolingLayer, DenseLayer, FilterBankLayer])
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_a_kernel_gives_what_the_definition_says(kind, whole, data):
+    shape = None if kind is DenseLayer else data.draw(shapes(max_side=20))
+    layer = data.draw(layers([kind], shape, whole=whole))
+    x = draw_frames(layer, data.draw(st.sampled_from([2, 1, 11])), whole)
+    bound = 0 if whole and is_exact(layer) else rounding(layer, x)
+    assert (np.abs(layer(x) - expected(layer, x)) <= bound).all()
 
 
 def test_a_convolution_over_rows_longer_than_the_buffer_is_exact():
-    layer = build(ConvLayer(3, kernel_size=(5, 3), strides=(2, 1), padding="same"), (9, 20_000, 4), np.float32, True)
-    x = frames(layer, 1, whole=True)
+    layer = built(ConvLayer(3, kernel_size=(5, 3), strides=(2, 1), padding="same"), (9, 20_000, 4), np.float32, True)
+    x = draw_frames(layer, 1, whole=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
 
 @thorough
 @given(
     st.sampled_from(["auto", "winograd2", "winograd4"]),
-    st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 40)),
-    paddings,
+    shapes(max_side=30, max_channels=40),
+    st.sampled_from(["same", ((1, 2), (2, 1))]),
     st.integers(1, 40),
     dtypes,
 )
-def test_winograd_is_within_its_bound(algorithm, shape, padding, filters, dtype):
-    layer = build(ConvLayer(filters, kernel_size=3, padding=padding, algorithm=algorithm), shape, dtype, False)
-    x = frames(layer, 2)
+def test_winograd_of_many_channels_is_within_its_bound(algorithm, shape, padding, filters, dtype):
+    layer = built(ConvLayer(filters, kernel_size=3, padding=padding, algorithm=algorithm), shape, dtype)
+    x = draw_frames(layer, 2)
     assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
 
 
 @pytest.mark.parametrize("filters", [17, 1])  # a chunk for every few rows, and few chunks of many rows
 def test_a_convolution_of_many_rows_is_exact(filters):
     layer = ConvLayer(filters, kernel_size=3, padding="same", algorithm="direct")
-    build(layer, (150, 160, 16), np.float32, True)
-    x = frames(layer, 3, whole=True)
+    built(layer, (150, 160, 16), np.float32, True)
+    x = draw_frames(layer, 3, whole=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
 
 @thorough
-@given(shapes, pairs, pairs, pairs, paddings, st.sampled_from(["max", "average"]), dtypes)
-def test_pooling_is_what_the_definition_says(shape, window, strides, dilation, padding, mode, dtype):
-    layer = PoolingLayer(window, strides=strides, padding=padding, dilation_rate=dilation, mode=mode)
-    build(layer, shape, dtype, False)
-    x = frames(layer, 2)
-    assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
-
-
-@thorough
-@given(shapes, st.tuples(st.integers(1, 7), st.integers(1, 7)), st.sampled_from(["max", "average"]), dtypes)
-def test_adaptive_pooling_is_what_the_definition_says(shape, cells, mode, dtype):
-    layer = build(PoolingLayer(cells, mode=f"adaptive_{mode}"), shape, dtype, False)
-    x = frames(layer, 2)
-    assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
-
-
-@thorough
-@given(st.integers(0, 15), st.integers(1, 40), st.integers(1, 70), st.booleans(), dtypes, st.booleans())
-def test_a_dense_layer_is_what_the_definition_says(n, features, units, bias, dtype, whole):
-    layer = build(DenseLayer(units, use_bias=bias), (features,), dtype, whole)
-    x = frames(layer, n, whole)
-    assert (np.abs(layer(x) - expected(layer, x)) <= (0 if whole else rounding(layer, x))).all()
-
-
-banks = st.builds(
-    lambda filters, window, strides, contrast, thresholds: FilterBankLayer(
-        filters, kernel_size=window, strides=strides, contrast=contrast, thresholds=thresholds
-    ),
-    st.integers(1, 40),
-    pairs,
-    pairs,
-    st.sampled_from([0.1, 10.0, 1000.0]),
-    st.sampled_from([(0.0,), (0.25, 0.75), (-1.0, 0.5, 2.0)]),
-)
-
-
-@thorough
-@given(banks, shapes, dtypes)
-def test_a_filter_bank_is_what_the_definition_says(layer, shape, dtype):
-    build(layer, shape, dtype, False)
-    x = frames(layer, 2)
-    assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
-
-
-@thorough
-@given(banks, shapes, st.tuples(st.integers(1, 6), st.integers(1, 6)), st.sampled_from([1, 2, 9]), dtypes)
-def test_a_filter_bank_pooled_in_one_pass_gives_the_bits_of_the_two_layers(bank, shape, cells, n, dtype):
-    build(bank, shape, dtype, False)
-    pooling = PoolingLayer(cells, mode="adaptive_average").build(bank.output_shape, dtype=dtype)
-    x = frames(bank, n)
+@given(st.data(), layers([FilterBankLayer]), st.sampled_from([1, 2, 9]))
+def test_a_filter_bank_pooled_in_one_pass_gives_the_bits_of_the_two_layers(data, bank, n):
+    cells = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    pooling = PoolingLayer(cells, mode="adaptive_average").build(bank.output_shape, dtype=bank.dtype)
+    x = draw_frames(bank, n)
     steps = plan([bank, pooling], bank.input_shape).on_frames
     assert len(steps) == 1
     assert same_bits(steps[0].run(x), pooling(bank(x)))
 
 
 def test_a_constant_shift_of_a_frame_does_not_change_what_a_filter_bank_answers():
-    layer = build(FilterBankLayer(20, kernel_size=4), (12, 12, 3), np.float32, False)
+    layer = built(FilterBankLayer(20, kernel_size=4), (12, 12, 3), np.float32, False)
     x = np.random.default_rng(0).integers(0, 128, (2, 12, 12, 3))
     shifted = layer(x + 100)
     assert (np.abs(shifted - layer(x)) <= rounding(layer, x) + rounding(layer, x + 100)).all()
@@ -178,65 +112,31 @@ def test_infinity_wins_a_maximum_and_minus_infinity_is_a_value_like_others():
     np.testing.assert_array_equal(y.ravel(), [-np.inf, np.inf])
 
 
-poolings = st.one_of(
-    st.builds(PoolingLayer, st.just(2), mode=st.sampled_from(["max", "average"])),
-    st.builds(
-        PoolingLayer,
-        pairs,
-        strides=pairs,
-        padding=paddings,
-        dilation_rate=pairs,
-        mode=st.sampled_from(["max", "average"]),
-    ),
-    st.builds(PoolingLayer, pairs, mode=st.sampled_from(["adaptive_max", "adaptive_average"])),
-)
-activations = st.sampled_from([ActivationLayer("relu"), ActivationLayer("leaky_relu", negative_slope=-0.5)])
-
-
-def direct(groups, own, window, strides, dilation, padding):
-    """A direct convolution of any kind."""
-    settings_of_it = {"kernel_size": window, "strides": strides, "dilation_rate": dilation, "padding": padding}
-    return ConvLayer(groups * own, groups=groups, algorithm="direct", **settings_of_it)
-
-
-convolutions = st.one_of(
-    st.builds(direct, few, st.integers(1, 18), pairs, pairs, pairs, paddings),
-    st.builds(
-        lambda filters, padding, algorithm: ConvLayer(filters, kernel_size=3, padding=padding, algorithm=algorithm),
-        st.integers(1, 40),
-        paddings,
-        st.sampled_from(["winograd2", "winograd4"]),
-    ),
+activations = st.builds(ActivationLayer, st.just("relu")) | st.builds(
+    ActivationLayer, st.just("leaky_relu"), negative_slope=st.just(-0.5)
 )
 
 
 @settings(deadline=None, max_examples=400)
-@given(
-    convolutions,
-    shapes,
-    st.none() | activations,
-    st.none() | poolings,
-    st.sampled_from([0, 1, 3]),
-    dtypes,
-    st.booleans(),
-)
-def test_what_runs_in_one_pass_gives_the_bits_of_the_layers(conv, shape, activation, pooling, n, dtype, thin):
-    shape = (*shape[:2], shape[2] * conv.groups)
-    layers = [conv, *[copy.copy(layer) for layer in (activation, pooling) if layer is not None]]
-    for layer in layers:
-        shape = build(layer, shape, dtype, False).output_shape
-    x = frames(conv, n)
+@given(st.data(), shapes(max_side=20), st.none() | activations, st.sampled_from([0, 1, 3]), st.booleans())
+def test_what_runs_in_one_pass_gives_the_bits_of_the_layers(data, shape, activation, n, thin):
+    chain = [data.draw(layers([ConvLayer], shape))]
+    if activation:
+        chain.append(activation.build(chain[-1].output_shape, dtype=chain[0].dtype))
+    if data.draw(st.booleans(), "pooling"):
+        chain.append(data.draw(layers([PoolingLayer], chain[-1].output_shape, dtype=chain[0].dtype)))
+    x = draw_frames(chain[0], n)
     with mock.patch.multiple(convolution, STRIP_BYTES=1 if thin else 2**19, STRIP_REACH=0 if thin else 8):
-        (step,) = plan(layers, conv.input_shape).on_frames
+        (step,) = plan(chain, shape).on_frames
         y = step.run(x)
-    for layer in layers:
+    for layer in chain:
         x = layer(x)
     assert same_bits(y, x)
 
 
 def test_frames_of_many_tiles_are_within_the_bound_of_winograd():
-    layer = build(ConvLayer(17, kernel_size=3, algorithm="winograd4"), (90, 91, 5), np.float32, False)
-    x = frames(layer, 2)
+    layer = built(ConvLayer(17, kernel_size=3, algorithm="winograd4"), (90, 91, 5), np.float32, False)
+    x = draw_frames(layer, 2)
     assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
 
 
@@ -256,15 +156,12 @@ def test_nothing_is_read_beyond_a_block_that_is_not_pooled():
 
 
 @thorough
-@given(st.integers(0, 15), st.integers(1, 40), st.integers(1, 70), activations, dtypes)
-def test_a_dense_layer_and_its_activation_in_one_pass_give_the_bits_of_the_layers(
-    n, features, units, activation, dtype
-):
-    dense_layer = build(DenseLayer(units), (features,), dtype, False)
-    activation = copy.copy(activation).build((units,), dtype=dtype)
-    x = frames(dense_layer, n)
-    (step,) = plan([dense_layer, activation], (features,)).on_rows
-    assert same_bits(step.run(x), activation(dense_layer(x)))
+@given(layers([DenseLayer]), activations, st.integers(0, 15))
+def test_a_dense_layer_and_its_activation_in_one_pass_give_the_bits_of_the_layers(summing, activation, n):
+    activation = activation.build(summing.output_shape, dtype=summing.dtype)
+    x = draw_frames(summing, n)
+    (step,) = plan([summing, activation], summing.input_shape).on_rows
+    assert same_bits(step.run(x), activation(summing(x)))
 
 
 def test_kernels_refuse_to_mix_dtypes():
@@ -283,16 +180,23 @@ def test_kernels_take_arrays_of_any_layout():
 
 CPU_SCRIPT = """
 import numpy as np
-from agreement import CASES, built, expected, frames, is_exact, rounding
+from agreement import CASES, built, expected, is_exact, rounding
 from framecnn.kernels.jit import cpu_kind
 from framecnn.kernels.microkernel import PIXELS, filter_block
+from framecnn.testing.draws import draw_frames
 for name, case in CASES.items():
     if name.split("-")[0] in ("ConvLayer", "DenseLayer", "FilterBankLayer"):
         for whole in (True, False):
             layer = built(case, np.float32, whole)
-            x = frames(layer, 3, whole)
+            x = draw_frames(layer, 3, whole)
             bound = 0 if whole and is_exact(layer) else rounding(layer, x)
             assert (np.abs(layer(x) - expected(layer, x)) <= bound).all(), name
+            if whole and is_exact(layer):
+                y, backward = layer.vjp(x)
+                dy = np.random.default_rng(0).integers(-3, 4, y.shape).astype(y.dtype)
+                dx, gradients = backward(dy)
+                inner = np.vdot(y - layer(0 * x), dy)
+                assert np.vdot(x, dx) == np.vdot(layer.params["kernel"], gradients["kernel"]) == inner, name
 print(cpu_kind(), PIXELS, filter_block(np.float32))
 """
 

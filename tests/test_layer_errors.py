@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from agreement import same_bits
 
 from framecnn import (
     ActivationLayer,
@@ -22,6 +21,7 @@ from framecnn import (
     ShapeError,
 )
 from framecnn.layers import Case, Layer, Param
+from framecnn.testing.draws import same_bits
 
 HUGE = 10**400  # JSON can hold it, a float cannot
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from agreement import expected, same_bits
+from agreement import expected
 
 from framecnn import (
     ActivationLayer,
@@ -23,6 +23,7 @@ from framecnn import (
     set_num_threads,
 )
 from framecnn.plan import PART_BYTES, plan
+from framecnn.testing.draws import same_bits
 
 SHAPE = (20, 24, 3)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training_run
-from agreement import same_bits
 from textures import Lazy
 from training_run import JUDGES, TRAIN, network, run
 
 from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, save, set_num_threads
 from framecnn.losses import mean_squared_error, sigmoid_cross_entropy, softmax_cross_entropy
 from framecnn.optimizers import SGD, Adam
+from framecnn.testing.draws import same_bits
 from framecnn.training import fit, train_step
 
 KILLS = 3

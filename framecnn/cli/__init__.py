@@ -21,6 +21,7 @@ _COMMANDS = {
     "evaluate": ("framecnn.cli.evaluate", "Say how good a model is on another folder of frames."),
     "compare": ("framecnn.cli.compare", "Compare the k-means system with trained networks, here and in Keras."),
     "predict": ("framecnn.cli.predict", "Label pictures."),
+    "export": ("framecnn.cli.export", "Write a model as an ONNX file."),
     "summary": ("framecnn.cli.summary", "Show what is inside a model file."),
     "warmup": ("framecnn.cli.warmup", "Compile all kernels now, so that the next run starts at once."),
     "doctor": ("framecnn.cli.doctor", "Say what is installed, what is missing, and where kernels are kept."),

@@ -158,7 +158,7 @@ def describe_choice(classifier: Any) -> dict[str, str]:
     """Give what was chosen on the training frames, in words; nothing where nothing was."""
     chosen = classifier.chosen_
     words = {}
-    if classifier.features_.frame_shape_ is not None:
+    if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
         words["pooling grid"] = _grid(chosen["grid"])
     if chosen["accuracies"]:
         tried = ", ".join(f"{_grid(grid)} {100 * accuracy:.1f} %" for grid, accuracy in chosen["accuracies"].items())

@@ -11,6 +11,7 @@ from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
+from framecnn.estimators.trained import TrainedFeatures
 from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
@@ -22,12 +23,16 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     """Classify frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` describes the frames, :class:`KMeansClassifier` labels them. Only the pooling grid and the
-    shrinkage are chosen, on the training frames, by leaving out groups; nothing needs tuning.
+    shrinkage are chosen, on the training frames, by leaving out groups; nothing needs tuning. With
+    ``features="trained"`` a network trained by back-propagation describes the frames instead, see
+    :class:`framecnn.estimators.TrainedFeatures`.
 
     Parameters
     ----------
     frame_shape : (int, int, int) or None, default None
         ``(h, w, c)`` of flat rows. 2-D input without it is taken as feature vectors.
+    features : "learned" (default) or "trained"
+        The settings of learned features, grid, filters, n_filters and depth, do not matter to trained ones.
     grid : "auto" (default) or (int, int)
         Cells of the pooling; "auto" tries the whole frame, 2 x 2 and 3 x 4, and is the whole frame where the
         projection is None.
@@ -46,10 +51,11 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     Attributes
     ----------
     classes_ : (n_classes,) array
-    features_ : FrameFeatures
+    features_ : FrameFeatures or TrainedFeatures
     head_ : KMeansClassifier
     chosen_ : dict
-        ``grid``, ``shrinkage``, and ``accuracies``: by grid, over frames whose group was left out.
+        ``grid`` (None for trained features), ``shrinkage``, and ``accuracies``: by grid, over frames whose group was
+        left out.
     prototypes_ : (n_clusters,) int array
         The training frame, of the cluster's members, nearest to each centre.
     n_features_in_ : int
@@ -67,10 +73,13 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     ['down', 'down']
     """
 
+    chosen_: dict[str, Any]
+
     def __init__(
         self,
         frame_shape=None,
         *,
+        features="learned",
         grid="auto",
         shrinkage="auto",
         clusters_per_class=1,
@@ -81,6 +90,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         random_state=None,
     ):
         self.frame_shape = frame_shape
+        self.features = features
         self.grid = grid
         self.shrinkage = shrinkage
         self.clusters_per_class = clusters_per_class
@@ -91,7 +101,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
-        """Learn filters, choose grid and shrinkage, fit the head.
+        """Learn filters or train a network, choose grid and shrinkage, fit the head.
 
         Parameters
         ----------
@@ -100,7 +110,8 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
             in batches.
         y : (n,) array of labels
         groups : (n,) array, optional
-            Frames of one group (a shot) are alike and are left out together; by default every frame is its own.
+            Frames of one group (a shot) are alike and are left out together, also of what a network is trained on; by
+            default every frame is its own.
 
         Returns
         -------
@@ -235,15 +246,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     def _fit(self, X: Any, y: Any, groups: Any) -> Array:
         """Fit, and give the features of the training frames."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        automatic = isinstance(self.grid, str) and self.grid == "auto"
-        features = FrameFeatures(
-            self.frame_shape,
-            grid=GRIDS[0] if automatic else self.grid,
-            filters=self.filters,
-            n_filters=self.n_filters,
-            depth=self.depth,
-            random_state=seed,
-        )
+        features = self._transformer(seed)
         head = KMeansClassifier(
             self.clusters_per_class, projection=self.projection, shrinkage=self.shrinkage, random_state=seed
         )
@@ -251,11 +254,12 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         frames = features.accept(X)
         classes, codes = encode_labels("FrameClassifier", y, len(frames))
         groups = encode_groups("FrameClassifier", groups, len(frames))
-        features.learn(frames)
-        if automatic and self.projection is not None and features.frame_shape_ is not None:
+        features.learn(frames, codes, groups)
+        tried: dict[Grid, Choice] = {}
+        if isinstance(features, FrameFeatures) and self._chooses_grid and features.frame_shape_ is not None:
             raw, tried = _choose_features(features, frames, codes, groups, seed)
         else:
-            raw, tried = features.extract(frames, [features.grid])[tuple(features.grid)], {}
+            raw = features.describe(frames)
         found = features.standardise(raw)
         head.fit(found, classes[codes], groups)
         self.classes_, self.features_, self.head_ = classes, features, head
@@ -266,6 +270,24 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
             "accuracies": {grid: choice.accuracy for grid, choice in tried.items()},
         }
         return found
+
+    @property
+    def _chooses_grid(self) -> bool:
+        return isinstance(self.grid, str) and self.grid == "auto" and self.projection is not None
+
+    def _transformer(self, seed: int) -> FrameFeatures | TrainedFeatures:
+        if not isinstance(self.features, str) or self.features not in ("learned", "trained"):
+            raise ValueError(f"FrameClassifier: expected features 'learned' or 'trained', got {self.features!r}")
+        if self.features == "trained":
+            return TrainedFeatures(self.frame_shape, random_state=seed)
+        return FrameFeatures(
+            self.frame_shape,
+            grid=GRIDS[0] if isinstance(self.grid, str) and self.grid == "auto" else self.grid,
+            filters=self.filters,
+            n_filters=self.n_filters,
+            depth=self.depth,
+            random_state=seed,
+        )
 
 
 def _choose_features(

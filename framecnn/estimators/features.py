@@ -1,15 +1,13 @@
 """From frames to rows of features, by filters learned without labels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from framecnn.data.loader import map_ahead
+from framecnn.estimators.frames import FrameTransformer, is_count
 from framecnn.estimators.selection import Grid
 from framecnn.filters import METHODS, learn_filters, sample_patches
 from framecnn.layers import (
@@ -33,12 +31,9 @@ LARGEST_SIDE, SMALLEST_SIDE, PIXELS_A_STRIDE = 240, 48, 70
 FILTERS, KERNEL, CONTRAST = 1200, 6, 10.0
 FIRST_FILTERS, SECOND_KERNEL, SECOND_CONTRAST = 64, 3, 0.01  # of a second layer: 3 x 3 x 128 values, relative contrast
 PATCHES, SOURCE_FRAMES, SOURCE_BLOCK = 60_000, 400, 20
-DARKEST = 1e-30  # frames whose largest value is below are black
-BATCH_VALUES = 8_000_000  # 30 frames of 240 x 360
-KINDS = {"u": "whole", "i": "whole", "b": "whole", "f": "float"}
 
 
-class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FrameFeatures(FrameTransformer):
     """Describe frames by how often, and where, patterns learned from the frames themselves occur in them.
 
     For each scale a chain of layers: downsampling, a filter bank of whitened, contrast-normalised k-means patches with
@@ -90,10 +85,6 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     (12, 40)
     """
 
-    frame_shape_: Any
-    dtype_kind_: str
-    bodies_: list[Sequential]
-
     def __init__(self, frame_shape=None, *, grid=(2, 2), filters="kmeans", n_filters=None, depth=1, random_state=None):
         self.frame_shape = frame_shape
         self.grid = grid
@@ -137,47 +128,25 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         frames = self.accept(X)
         self.learn(frames)
-        return self.standardise(self.extract(frames, [self.grid])[tuple(self.grid)])
+        return self.standardise(self.describe(frames))
 
-    def transform(self, X: Any) -> Array:
-        """Give the standardised features of frames; a frame has the same bits alone and in any batch.
-
-        Parameters
-        ----------
-        X : as in :meth:`fit`
-            Of the same shape, and whole numbers or floats as there.
-
-        Returns
-        -------
-        (n, n_features_out) array
-            float32; feature vectors keep their dtype.
-
-        Raises
-        ------
-        ValueError
-            If X does not fit what was seen at fit, or holds NaN or infinity.
-        """
-        check_is_fitted(self)
-        return self._scaled(self.extract(self._check(X, reset=False), [self.grid])[tuple(self.grid)])
-
-    def accept(self, X: Any) -> Any:
-        """Check parameters and X at the start of fitting; give X as :meth:`learn` and :meth:`extract` take it."""
-        self._check_parameters()
-        return self._check(X, reset=True)
-
-    def learn(self, frames: Any) -> None:
-        """Learn the filters of every scale from frames that :meth:`accept` gave."""
+    def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
+        """Learn the filters of every scale from frames that :meth:`accept` gave; classes and groups do not matter."""
         self.bodies_ = []
         self.mirrored_ = False
         if self.frame_shape_ is None:
             return
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
-        gain = self._gain(frames)
+        gain = self._measure_gain(frames)  # to where the filter bank's contrast is at home
         source = self._read(frames, np.sort(rng.permutation(len(frames))[:SOURCE_FRAMES]))
         levels = scales(self.frame_shape_)
         self.mirrored_ = len(levels) == 1
         n_filters = max(1, (self.n_filters or FILTERS) // len(levels))
         self.bodies_ = [self._learn_body(source, gain, *level, n_filters, rng) for level in levels]
+
+    def describe(self, frames: Any) -> Array:
+        """Give features (n, d) of checked frames over the grid, before they are standardised."""
+        return self.extract(frames, [self.grid])[tuple(self.grid)]
 
     def extract(self, frames: Any, grids: Iterable[Grid], rows: Array | None = None) -> dict[Grid, Array]:
         """Give features of frames, or of some rows of them, by grid: ``{(rows, columns): (n, d) array}``."""
@@ -190,7 +159,8 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             grid: np.empty((len(rows), sum(tail.output_shape[0] for tail in parts)), np.float32)
             for grid, parts in tails.items()
         }
-        for place, batch in self._batches(frames, rows):
+        maps_of_bodies = tuple(body.output_shape for body in self.bodies_)
+        for place, batch in self._batches(frames, rows, maps_of_bodies):
             sides = [batch, batch[:, :, ::-1]] if self.mirrored_ else [batch]
             maps = [[body.predict(side, len(side)) for body in self.bodies_] for side in sides]
             for grid, parts in tails.items():
@@ -199,15 +169,6 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 ]
                 found[grid][place] = copies[0] if len(copies) == 1 else (copies[0] + copies[1]) / 2
         return found
-
-    def standardise(self, raw: Array) -> Array:
-        """Set mean and scale from features (n, d) and give them standardised."""
-        self.mean_ = raw.mean(axis=0, dtype=np.float64).astype(raw.dtype)
-        deviation = raw.std(axis=0, dtype=np.float64)
-        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary stay at zero
-        self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
-        self._n_features_out = raw.shape[1]
-        return self._scaled(raw)
 
     @property
     def networks_(self) -> list[Sequential]:
@@ -218,9 +179,6 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             layers = [*body.layers, *_tail(body.output_shape, self.grid).layers[1:]]
             chains.append(Sequential(layers).load_state_dict(body.state_dict()))
         return chains
-
-    def _scaled(self, raw: Array) -> Array:
-        return (raw - self.mean_) / self.scale_
 
     def _learn_body(
         self, source: Array, gain: float, factor: int, stride: int, n_filters: int, rng: np.random.Generator
@@ -247,34 +205,15 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             layers += [bank, PoolingLayer(FINE_GRID, mode="adaptive_average") if last else halves]
         return Sequential(layers).load_state_dict(state)
 
-    def _gain(self, frames: Any) -> float:
-        """Bring frames to 0..255, where the filter bank's contrast is at home."""
-        if frames.dtype == np.uint8:
-            return 1.0
-        batches = self._batches(frames, np.arange(len(frames)))
-        largest = max(float(np.abs(batch, dtype=np.float64).max()) for _, batch in batches)
-        return 255 / largest if largest > DARKEST else 1.0
-
-    def _read(self, frames: Any, rows: Array) -> Array:
-        """Give some frames, (n, h, w, c); a ValueError for numbers that are not finite."""
-        batch = np.asarray(frames[rows]).reshape(len(rows), *self.frame_shape_)
-        if self.dtype_kind_ == "float":
-            with np.errstate(over="ignore"):
-                batch = batch.astype(np.float32)
-            if not np.isfinite(batch).all():
-                raise ValueError("FrameFeatures: expected finite float32 frames, got NaN or infinity; clean X first")
-        return batch
-
-    def _batches(self, frames: Any, rows: Array) -> Iterator[tuple[slice, Array]]:
-        """Yield (places, frames of rows[places]), read ahead."""
-        maps = [body.output_shape for body in self.bodies_]
-        size = max(1, BATCH_VALUES // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
-        places = [slice(start, start + size) for start in range(0, len(rows), size)]
-        yield from zip(places, map_ahead(lambda place: self._read(frames, rows[place]), places, 1, 1), strict=True)
+    @property
+    def gain_(self) -> float:
+        """What frames are multiplied by to span 0..255; 1 for uint8."""
+        return self.bodies_[0].layers[0].scale  # type: ignore[attr-defined]
 
     def _check_parameters(self) -> None:
+        super()._check_parameters()
         grid = tuple(self.grid) if np.iterable(self.grid) else ()
-        whole = len(grid) == len(FINE_GRID) and all(map(_is_count, grid))
+        whole = len(grid) == len(FINE_GRID) and all(map(is_count, grid))
         if not whole or any(fine % coarse for fine, coarse in zip(FINE_GRID, grid, strict=True)):
             raise ValueError(
                 f"FrameFeatures: expected grid as (rows, columns) that divide {FINE_GRID[0]} and {FINE_GRID[1]}, "
@@ -282,42 +221,11 @@ class FrameFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         if not isinstance(self.filters, str) or self.filters not in METHODS:
             raise ValueError(f"FrameFeatures: expected filters as one of {', '.join(METHODS)}, got {self.filters!r}")
-        if not _is_count(self.depth) or self.depth > 2:
+        if not is_count(self.depth) or self.depth > 2:
             raise ValueError(f"FrameFeatures: expected depth 1 or 2, got {self.depth!r}")
-        count, shape = self.n_filters, self.frame_shape
-        sizes = tuple(shape) if np.iterable(shape) else ()
-        if count is not None and not _is_count(count):
+        count = self.n_filters
+        if count is not None and not is_count(count):
             raise ValueError(f"FrameFeatures: expected n_filters as None or a positive whole number, got {count!r}")
-        if shape is not None and not (len(sizes) == 3 and all(map(_is_count, sizes))):
-            raise ValueError(f"FrameFeatures: expected frame_shape as (height, width, channels), got {shape!r}")
-
-    def _check(self, X: Any, reset: bool) -> Any:
-        """Give frames as they came, an array or lazily loaded, or checked feature vectors (n, d)."""
-        frames = X if isinstance(getattr(X, "dtype", None), np.dtype) else np.asarray(X)
-        received = tuple(frames.shape)
-        vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None
-        if vectors and len(received) > 2:
-            expected = "frames (n, height, width, channels) or vectors (n, d)" if reset else "vectors (n, d)"
-            raise ValueError(f"FrameFeatures: expected {expected}, got shape {received}; grey frames have 1 channel")
-        if vectors or issparse(frames):
-            if reset:
-                self.frame_shape_ = None
-            return validate_data(self, X, dtype=(np.float64, np.float32), reset=reset)
-        shape = tuple(map(int, self.frame_shape or received[1:])) if reset else self.frame_shape_
-        flat = self.frame_shape is not None and received[1:] == (np.prod(shape),)
-        if not flat and received[1:] != shape:
-            expected = ", ".join(map(str, shape))
-            raise ValueError(f"FrameFeatures: expected frames of shape (n, {expected}), got {received}")
-        kind = KINDS.get(frames.dtype.kind)
-        if kind is None or (not reset and kind != self.dtype_kind_):
-            expected = "whole or float" if reset else self.dtype_kind_
-            raise ValueError(f"FrameFeatures: expected frames of {expected} numbers, got dtype {frames.dtype}")
-        if not all(received):
-            raise ValueError(f"FrameFeatures: expected at least one frame and pixel, got shape {received}")
-        if reset:
-            self.frame_shape_, self.dtype_kind_ = shape, kind
-            self.n_features_in_ = int(np.prod(shape))
-        return frames
 
 
 def scales(frame_shape: Shape) -> list[tuple[int, int]]:
@@ -353,7 +261,3 @@ def _patches(source: Array, body: Sequential, kernel_size: tuple[int, int], rng:
         n_patches = int(edges[start + len(block)] - edges[start])
         found.append(sample_patches(body.predict(block), n_patches, kernel_size, rng))
     return np.concatenate(found)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from framecnn.kernels.conv_block import POOLED, convolved_block, pooled_block
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, activated_block, pack_filters
+from framecnn.kernels.microkernel import PIXELS, pack_filters
 from framecnn.kernels.threads import CHUNK_WORK, run
-from framecnn.kernels.tiles import pool_window
 from framecnn.kernels.vectors import clear, copy
 from framecnn.typing import Array
 
@@ -130,28 +130,27 @@ def load_rows(buffer, x, n, first_row, left):
 
 
 @kernel
-def convolve_row(y, where, target, own, buffer, row, tile, weights, bias, runs, plan, epilogue, width, filters, part):
+def convolve_row(y, where, target, own, buffer, row, weights, bias, runs, plan, epilogue, width, filters, part):
     """y[target:], flat, = a row of `width` pixels of a block of filters, of which `own` count, `filters` apart.
 
     From buffer (rows, row_width, c) from `row` on; weights (blocks, K, block), bias (blocks, block), block number part.
     """
-    channels, side = buffer.shape[2], epilogue.side
     _, products, block = weights.shape
-    across, down = plan.stride_w * channels, plan.stride_h * plan.row_width * channels
-    slope = tile.dtype.type(epilogue.slope)
-    step = PIXELS // side
+    across, down = plan.stride_w * buffer.shape[2], plan.stride_h * plan.row_width * buffer.shape[2]
+    slope = y.dtype.type(epilogue.slope)
+    step = POOLED if epilogue.side == 2 else PIXELS
     for j in range(0, width, step):
         at = min(j, max(width - step, 0))
-        for r in range(side):
-            activated_block(
-                tile, r * PIXELS * block, block, buffer, (row + r) * down + at * side * across, across,
-                runs, plan.run_length,
-                weights, part * products * block, bias, part * block, epilogue.activation, slope,
+        to, start = target + at * filters, row * down + at * epilogue.side * across
+        if epilogue.side == 2:
+            pooled_block(
+                y, where, to, filters, width - at, own, buffer, start, across, down, runs, plan.run_length,
+                weights, part * products * block, bias, part * block, epilogue.activation, slope, epilogue.pooling,
             )  # fmt: skip
-        for p in range(min(width - at, step)):
-            pool_window(
-                y, where, target + (at + p) * filters, own, tile, p * side * block, PIXELS * block, block,
-                epilogue.pooling,
+        else:
+            convolved_block(
+                y, where, to, filters, width - at, own, buffer, start, across, down, runs, plan.run_length,
+                weights, part * products * block, bias, part * block, epilogue.activation, slope, epilogue.pooling,
             )  # fmt: skip
 
 
@@ -168,7 +167,6 @@ def conv2d_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
     rows = plan.rows // side
     row_blocks = (height + rows - 1) // rows
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
-    tile = np.empty(side * PIXELS * block, x.dtype)
     pixels, places = y.reshape(-1), where.reshape(-1)
     packed, packed_bias = weights.reshape(-1, products, block), bias.reshape(-1, block)
     own = filters // groups
@@ -180,6 +178,6 @@ def conv2d_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
             for i in range(min(rows, height - first)):
                 target = (n * height + first + i) * width * filters + g * own + b * block
                 convolve_row(
-                    pixels, places, target, own - b * block, buffer, i * side, tile,
+                    pixels, places, target, own - b * block, buffer, i * side,
                     packed, packed_bias, plan.runs[g], plan, epilogue, width, filters, part,
                 )  # fmt: skip

@@ -7,7 +7,7 @@ this form, hence the explicit instructions.
 Positions and steps count elements of contiguous arrays; all that is read or written must lie inside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,17 @@ __all__ = [
     "activated_block",
     "activated_pixel",
     "add_blocks",
+    "add_products",
     "filter_block",
     "multiply_block",
     "pack_filters",
+    "runs_of",
 ]
 
 PIXELS, VECTORS = REGISTER_BLOCK
+Steps = Sequence[tuple[Any, int]]
+"""A step and how many times it is taken, of each kind."""
+
 FEW = 5  # pixels of a smaller block: 9 values, a row of a window over three colours, are two of these
 
 
@@ -80,16 +85,23 @@ def pack_filters_forward(packed, kernel, start, stop):
             copy(flat, (b * products + item) * block, values, item * filters + b * block, own)
 
 
-def _products(
-    emit: Emitter, start: list[Any], x: Any, x_steps: tuple[Any, Any], runs: Any, run_length: Any, kernel: Any
+def add_products(
+    emit: Emitter,
+    start: Sequence[Any],
+    x: Any,
+    pixels: Sequence[Steps],
+    element_step: Any,
+    runs: tuple[Any, Any],
+    run_length: Any,
+    kernel: Any,
 ) -> list[Any]:
     """Two nested loops, runs and the elements of a run, with the accumulators as phi nodes of both.
 
-    `start` are the sums to begin with, pixel by pixel; `x_steps` lead from pixel to pixel and along a run.
+    `start` are the sums to begin with, pixel by pixel; `pixels` are the steps to each from the first, and
+    `element_step` leads along a run; `runs` are a pointer and a number.
     """
     b = emit.builder
-    runs, n_runs = runs
-    pixels, (x_step, element_step) = len(start) // VECTORS, x_steps
+    offsets, n_runs = runs
     entry = b.block
     run_head, element, run_end, done = (b.append_basic_block(n) for n in ("run", "element", "run_end", "done"))
     b.branch(run_head)
@@ -97,7 +109,7 @@ def _products(
     b.position_at_end(run_head)
     run, run_kernel = b.phi(INT64), b.phi(kernel.type)
     run_sums = [b.phi(emit.vector) for _ in start]
-    offset = b.load(b.gep(runs, [run]))
+    offset = b.load(b.gep(offsets, [run]))
     b.branch(element)
 
     b.position_at_end(element)
@@ -105,7 +117,7 @@ def _products(
     sums = [b.phi(emit.vector) for _ in start]
     weights = [emit.load(here, v) for v in range(VECTORS)]
     pixel = b.gep(x, [b.add(offset, b.mul(t, element_step))])
-    values = [emit.broadcast(b.load(emit.at(pixel, (x_step, p)))) for p in range(pixels)]
+    values = [emit.broadcast(b.load(emit.at(pixel, *steps))) for steps in pixels]
     factors = [(value, weight) for value in values for weight in weights]
     new_sums = [emit.fma(*factor, total) for factor, total in zip(factors, sums, strict=True)]
     next_t, next_here = b.add(t, INT64(1)), b.gep(here, [INT64(VECTORS * emit.lanes)])
@@ -142,7 +154,7 @@ def _signature(name: str, y: Any, x: Any, runs: Any, kernel: Any, bias: Any, *af
     return types.void(y, i, i, x, i, i, runs, i, kernel, i, bias, i, *after)
 
 
-def _runs(emit: Emitter, kind: Any, value: Any) -> tuple[Any, Any]:
+def runs_of(emit: Emitter, kind: Any, value: Any) -> tuple[Any, Any]:
     """Give the pointer to the runs and their number."""
     array = emit.array(kind, value)
     return array.data, emit.builder.extract_value(array.shape, 0)
@@ -151,9 +163,10 @@ def _runs(emit: Emitter, kind: Any, value: Any) -> tuple[Any, Any]:
 def _write_products(pixels: int, context: Any, builder: Any, signature: Any, arguments: Any, activated: bool) -> Any:
     emit = Emitter(context, builder, signature.args[0])
     y, x, kernel, bias = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 3, 8, 10))
-    runs = _runs(emit, signature.args[6], arguments[6])
+    runs = runs_of(emit, signature.args[6], arguments[6])
     start = [emit.load(bias, v) for _ in range(pixels) for v in range(VECTORS)]
-    sums = _products(emit, start, x, (arguments[5], INT64(1)), runs, arguments[7], kernel)
+    places = [[(arguments[5], p)] for p in range(pixels)]
+    sums = add_products(emit, start, x, places, INT64(1), runs, arguments[7], kernel)
     activate = emit.activation(*arguments[12:]) if activated else lambda value: value
     for index, total in enumerate(sums):
         p, v = divmod(index, VECTORS)
@@ -212,10 +225,11 @@ def _accumulate(pixels: int) -> Callable[..., Any]:
         def generate(context, builder, signature, arguments):
             emit = Emitter(context, builder, signature.args[0])
             y, x, kernel = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 3, 8))
-            runs = _runs(emit, signature.args[6], arguments[6])
+            runs = runs_of(emit, signature.args[6], arguments[6])
             places = [(emit.at(y, (arguments[2], p)), v) for p in range(pixels) for v in range(VECTORS)]
             start = [emit.load(*place) for place in places]
-            sums = _products(emit, start, x, (INT64(1), arguments[5]), runs, arguments[7], kernel)
+            neighbours = [[(INT64(1), p)] for p in range(pixels)]
+            sums = add_products(emit, start, x, neighbours, arguments[5], runs, arguments[7], kernel)
             for total, place in zip(sums, places, strict=True):
                 emit.store(total, *place)
             return context.get_dummy_value()

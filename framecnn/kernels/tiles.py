@@ -22,6 +22,7 @@ __all__ = [
     "input_tile_4",
     "output_tile_2",
     "output_tile_4",
+    "pool",
     "pool_window",
     "unpool_window",
 ]
@@ -64,6 +65,14 @@ def _transform_output(emit: Emitter, side: int, values: Sequence[Any]) -> list[A
     ]
 
 
+def pool(emit: Emitter, window: Sequence[Any], is_mean: Any) -> tuple[Any, Any]:
+    """Give the mean or the largest of four vectors, and the number of the largest."""
+    b = emit.builder
+    total = b.fadd(b.fadd(*window[:2]), b.fadd(*window[2:]))
+    largest, number = emit.largest(window)
+    return b.select(is_mean, b.fmul(emit.constant(0.25), total), largest), number
+
+
 @intrinsic
 def pool_window(typing, y, where, y_at, own, x, x_at, row_step, column_step, mode):
     """Set a block of y to that of x (mode 0), or to the largest (1) or the mean (2) of the 2 x 2 blocks at x.
@@ -81,15 +90,13 @@ def pool_window(typing, y, where, y_at, own, x, x_at, row_step, column_step, mod
         y = emit.pointer(signature.args[0], arguments[0], arguments[2])
         x = emit.pointer(signature.args[4], *arguments[4:6])
         own, mode = arguments[3], arguments[8]
-        is_none, is_max, is_mean = (builder.icmp_signed("==", mode, INT64(code)) for code in range(3))
+        is_none, is_mean = (builder.icmp_signed("==", mode, INT64(code)) for code in (0, 2))
         row, column = (builder.select(is_none, INT64(0), step) for step in arguments[6:8])
         pooled, numbers = [], []
         for vector in range(VECTORS):
             window = [emit.load(emit.at(x, (row, u), (column, v)), vector) for u in range(2) for v in range(2)]
-            total = builder.fadd(builder.fadd(*window[:2]), builder.fadd(*window[2:]))
-            mean = builder.fmul(emit.constant(0.25), total)
-            largest, number = emit.largest(window)
-            pooled.append(builder.select(is_max, largest, builder.select(is_mean, mean, window[0])))
+            value, number = pool(emit, window, is_mean)
+            pooled.append(builder.select(is_none, window[0], value))
             numbers.append(number)
         emit.store_block(pooled, y, own)
         with builder.if_then(builder.icmp_signed("!=", places.nitems, INT64(0))):

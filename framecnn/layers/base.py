@@ -255,6 +255,11 @@ class Layer:
         except (TypeError, ValueError) as error:
             raise FormatError(f"{name}: expected settings that fit it, got {settings}: {error}") from error
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show IPython and Hypothesis how to build the layer again."""
+        built = f".build({self.input_shape}, dtype={self.dtype.name!r})" if hasattr(self, "params") else ""
+        printer.text(f"{self!r}{built}")
+
     @property
     def _who(self) -> str:
         return type(self).__name__

@@ -1,0 +1,152 @@
+"""What all transformers of frames share: which input they take, how they read it, how features are standardised."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from framecnn.data.loader import map_ahead
+from framecnn.model import Sequential
+from framecnn.typing import Array, Shape
+
+__all__ = ["FrameTransformer", "is_count"]
+
+DARKEST = 1e-30  # frames whose largest value is below are black
+BATCH_VALUES = 8_000_000  # 30 frames of 240 x 360
+KINDS = {"u": "whole", "i": "whole", "b": "whole", "f": "float"}
+
+
+class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """From frames, or feature vectors, to standardised features.
+
+    A subclass has a parameter ``frame_shape`` and gives :meth:`learn`, which sets ``bodies_``, and :meth:`describe`.
+    """
+
+    frame_shape: Any
+    frame_shape_: Any
+    dtype_kind_: str
+    bodies_: list[Sequential]
+    grid: Any = None
+    mirrored_ = False
+
+    def accept(self, X: Any) -> Any:
+        """Check parameters and X at the start of fitting; give X as :meth:`learn` and :meth:`describe` take it."""
+        self._check_parameters()
+        return self._check(X, reset=True)
+
+    def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
+        """Learn what :meth:`describe` needs from frames that :meth:`accept` gave, their classes and groups."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method learn, got none; write it")
+
+    def describe(self, frames: Any) -> Array:
+        """Give features (n, d) of checked frames, before they are standardised."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method describe, got none; write it")
+
+    @property
+    def networks_(self) -> list[Sequential]:
+        """From frames (n, h, w, c) to features (n, d) before scaling; none for feature vectors."""
+        check_is_fitted(self)
+        return self.bodies_
+
+    def transform(self, X: Any) -> Array:
+        """Give the standardised features of frames; a frame has the same bits alone and in any batch.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+            Of the same shape, and whole numbers or floats as there.
+
+        Returns
+        -------
+        (n, n_features_out) array
+            float32; feature vectors keep their dtype.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit what was seen at fit, or holds NaN or infinity.
+        """
+        check_is_fitted(self)
+        return self._scaled(self.describe(self._check(X, reset=False)))
+
+    def standardise(self, raw: Array) -> Array:
+        """Set mean and scale from features (n, d) and give them standardised."""
+        self.mean_ = raw.mean(axis=0, dtype=np.float64).astype(raw.dtype)
+        deviation = raw.std(axis=0, dtype=np.float64)
+        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary stay at zero
+        self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
+        self._n_features_out = raw.shape[1]
+        return self._scaled(raw)
+
+    def _scaled(self, raw: Array) -> Array:
+        return (raw - self.mean_) / self.scale_
+
+    def _measure_gain(self, frames: Any) -> float:
+        """Give the factor that brings frames to 0..255; 1 for uint8."""
+        if frames.dtype == np.uint8:
+            return 1.0
+        batches = self._batches(frames, np.arange(len(frames)))
+        largest = max(float(np.abs(batch, dtype=np.float64).max()) for _, batch in batches)
+        return 255 / largest if largest > DARKEST else 1.0
+
+    def _read(self, frames: Any, rows: Array) -> Array:
+        """Give some frames, (n, h, w, c); a ValueError for numbers that are not finite."""
+        batch = np.asarray(frames[rows]).reshape(len(rows), *self.frame_shape_)
+        if self.dtype_kind_ == "float":
+            with np.errstate(over="ignore"):
+                batch = batch.astype(np.float32)
+            if not np.isfinite(batch).all():
+                raise ValueError(f"{self._who}: expected finite float32 frames, got NaN or infinity; clean X first")
+        return batch
+
+    def _batches(self, frames: Any, rows: Array, maps: tuple[Shape, ...] = ()) -> Iterator[tuple[slice, Array]]:
+        """Yield (places, frames of rows[places]), read ahead; so few that what is made of them, `maps`, fits."""
+        size = max(1, BATCH_VALUES // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
+        places = [slice(start, start + size) for start in range(0, len(rows), size)]
+        yield from zip(places, map_ahead(lambda place: self._read(frames, rows[place]), places, 1, 1), strict=True)
+
+    @property
+    def _who(self) -> str:
+        return type(self).__name__
+
+    def _check_parameters(self) -> None:
+        shape = self.frame_shape
+        sizes = tuple(shape) if np.iterable(shape) else ()
+        if shape is not None and not (len(sizes) == 3 and all(map(is_count, sizes))):
+            raise ValueError(f"{self._who}: expected frame_shape as (height, width, channels), got {shape!r}")
+
+    def _check(self, X: Any, reset: bool) -> Any:
+        """Give frames as they came, an array or lazily loaded, or checked feature vectors (n, d)."""
+        frames = X if isinstance(getattr(X, "dtype", None), np.dtype) else np.asarray(X)
+        received = tuple(frames.shape)
+        vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None
+        if vectors and len(received) > 2:
+            expected = "frames (n, height, width, channels) or vectors (n, d)" if reset else "vectors (n, d)"
+            raise ValueError(f"{self._who}: expected {expected}, got shape {received}; grey frames have 1 channel")
+        if vectors or issparse(frames):
+            if reset:
+                self.frame_shape_ = None
+            return validate_data(self, X, dtype=(np.float64, np.float32), reset=reset)
+        shape = tuple(map(int, self.frame_shape or received[1:])) if reset else self.frame_shape_
+        flat = self.frame_shape is not None and received[1:] == (np.prod(shape),)
+        if not flat and received[1:] != shape:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(f"{self._who}: expected frames of shape (n, {expected}), got {received}")
+        kind = KINDS.get(frames.dtype.kind)
+        if kind is None or (not reset and kind != self.dtype_kind_):
+            expected = "whole or float" if reset else self.dtype_kind_
+            raise ValueError(f"{self._who}: expected frames of {expected} numbers, got dtype {frames.dtype}")
+        if not all(received):
+            raise ValueError(f"{self._who}: expected at least one frame and pixel, got shape {received}")
+        if reset:
+            self.frame_shape_, self.dtype_kind_ = shape, kind
+            self.n_features_in_ = int(np.prod(shape))
+        return frames
+
+
+def is_count(value: Any) -> bool:
+    """Say whether a value is a positive whole number."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

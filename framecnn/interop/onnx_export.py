@@ -1,0 +1,211 @@
+"""A framecnn model as an ONNX file, for whatever runs ONNX."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from framecnn.atomic import atomic_write
+from framecnn.errors import FormatError, MissingExtraError
+from framecnn.interop.onnx_layout import onnx_shape
+from framecnn.interop.onnx_nodes import DOUBLE, FLOAT, Graph, add_network
+from framecnn.model import Sequential
+from framecnn.typing import Shape
+
+if TYPE_CHECKING:
+    from framecnn.estimators import FrameClassifier, FrameFeatures, KMeansClassifier
+
+__all__ = ["OPSET", "to_onnx"]
+
+OPSET = 17
+OLDEST_OPSET = 13  # softmax works along one axis since
+INT64 = 7
+
+Port = tuple[str, int, Shape]
+"""Name, type of the numbers, and shape without the batch, of what goes in or comes out."""
+
+
+def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int = OPSET) -> Any:
+    """Give a model as ONNX has it, checked, and write it to a file.
+
+    A network takes ``x`` and gives ``y``. A classifier takes ``x`` and gives ``label`` (n,), the number of the class,
+    ``probabilities`` (n, n_classes) and ``distances`` (n, n_clusters); names of the classes, and what frames must be,
+    are the file's metadata, as JSON. Frames and maps are (n, c, h, w) float32, as ONNX has them, for any n.
+
+    Parameters
+    ----------
+    model : Sequential or FrameClassifier
+        Built, or fitted.
+    path : path, optional
+        The file to write.
+    opset : int, default 17
+        The version of ONNX's operators, from 13 on.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    TypeError
+        If `model` is neither.
+    ShapeError
+        If a network is not built.
+    ValueError
+        If a classifier is not fitted.
+    FormatError
+        If a layer, or a setting of it, has no equivalent in ONNX or in this opset.
+    MissingExtraError
+        If onnx is not installed.
+
+    Notes
+    -----
+    Networks compute in float32 there, whatever their dtype; a classifier of feature vectors keeps its own. Window
+    variances and distances are float64, as here. Dropout leaves no trace. Average pooling with a dilation needs
+    opset 19.
+
+    Examples
+    --------
+    >>> from framecnn import DenseLayer, InputLayer
+    >>> file = to_onnx(Sequential([InputLayer((2,), scale=0.5), DenseLayer(1)]).build())
+    >>> [node.op_type for node in file.graph.node]
+    ['Mul', 'Gemm']
+    """
+    onnx = _import_onnx()
+    newest = onnx.defs.onnx_opset_version()
+    if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST_OPSET <= opset <= newest:
+        raise FormatError(f"to_onnx: expected opset from {OLDEST_OPSET} to {newest}, got {opset!r}")
+    graph = Graph(opset)
+    if isinstance(model, Sequential):
+        inputs, outputs, about = _add_sequential(graph, model)
+    else:
+        inputs, outputs, about = _add_classifier(graph, model)
+    file = _assembled(onnx, graph, inputs, outputs, about)
+    try:
+        onnx.checker.check_model(file, full_check=True)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(
+            f"to_onnx: expected layers that opset {opset} has, got: {reason}; use a newer opset"
+        ) from error
+    if path is not None:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(file.SerializeToString())
+    return file
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise MissingExtraError("framecnn export", "onnx", "onnx") from None
+    return onnx
+
+
+def _add_sequential(graph: Graph, model: Sequential) -> tuple[list[Port], list[Port], dict[str, Any]]:
+    if add_network(graph, model, "x") == "x":
+        graph.add("Identity", "x")
+    graph.name_last("y")
+    return [("x", FLOAT, onnx_shape(model.input_shape))], [("y", FLOAT, onnx_shape(model.output_shape))], {}
+
+
+def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[Port], list[Port], dict[str, Any]]:
+    from framecnn.estimators import FrameClassifier
+
+    if not isinstance(classifier, FrameClassifier):
+        raise TypeError(f"to_onnx: expected a Sequential or a FrameClassifier, got {type(classifier).__name__}")
+    if not hasattr(classifier, "head_"):
+        raise ValueError("to_onnx: expected a fitted FrameClassifier, got one that is not; call fit(X, y) first")
+    features, head = classifier.features_, classifier.head_
+    number = FLOAT if features.mean_.dtype == np.float32 else DOUBLE
+    row = _add_features(graph, features)
+    graph.scope = "head"
+    squares = _add_squared_distances(graph, head, row)
+    probabilities = _add_probabilities(graph, head, squares)
+    graph.add("ArgMax", probabilities, axis=1, keepdims=0)
+    graph.name_last("label")
+    graph.add("Cast", probabilities, to=number)
+    graph.name_last("probabilities")
+    graph.add("Cast", graph.add("Sqrt", squares), to=number)
+    graph.name_last("distances")
+    frame, n_classes = features.frame_shape_, len(classifier.classes_)
+    about: dict[str, Any] = {"classes": classifier.classes_.tolist()}
+    if frame is not None:
+        sizes = dict(zip(("height", "width", "channels"), frame, strict=True))
+        about["frames"] = sizes | {"layout": "NCHW", "resize": "stretched", "values": features.dtype_kind_}
+    outputs = [
+        ("label", INT64, ()),
+        ("probabilities", number, (n_classes,)),
+        ("distances", number, (len(head.cluster_centers_),)),
+    ]
+    return [("x", number, (features.n_features_in_,) if frame is None else onnx_shape(frame))], outputs, about
+
+
+def _add_features(graph: Graph, features: "FrameFeatures") -> str:
+    """Add from frames, or vectors, to standardised features (n, d)."""
+    row = _add_raw_features(graph, features) if features.bodies_ else "x"
+    graph.scope = "standardise"
+    centred = graph.add("Sub", row, graph.constant(features.mean_))
+    return graph.add("Div", centred, graph.constant(features.scale_))
+
+
+def _add_raw_features(graph: Graph, features: "FrameFeatures") -> str:
+    sides = ["x"]
+    if features.mirrored_:
+        graph.scope = "mirror"
+        start, end, axis, step = (graph.constant([n]) for n in (-1, -features.frame_shape_[1] - 1, 3, -1))
+        sides.append(graph.add("Slice", "x", start, end, axis, step))
+    rows = []
+    for side in sides:
+        scales = [
+            add_network(graph, network, side, f"scale_{number}/")
+            for number, network in enumerate(features.networks_, start=1)
+        ]
+        rows.append(graph.add("Concat", *scales, axis=1))
+    if not features.mirrored_:
+        return rows[0]
+    return graph.add("Mul", graph.add("Add", *rows), graph.constant(np.float32(0.5)))
+
+
+def _add_squared_distances(graph: Graph, head: "KMeansClassifier", row: str) -> str:
+    """Add from features to squared distances (n, n_clusters) in float64."""
+    if head.projection is not None:
+        centred = graph.add("Sub", row, graph.constant(head.mean_))
+        row = graph.add("Gemm", centred, graph.constant(head.weights_), graph.constant(head.offset_))
+    points = graph.add("Unsqueeze", graph.add("Cast", row, to=DOUBLE), graph.constant([1]))
+    differences = graph.add("Sub", points, graph.constant(head.cluster_centers_.astype(np.float64)))
+    return graph.reduce("ReduceSum", graph.add("Mul", differences, differences), 2)
+
+
+def _add_probabilities(graph: Graph, head: "KMeansClassifier", squares: str) -> str:
+    """Add from squared distances to probabilities: clusters of other classes are infinitely far."""
+    own = head.cluster_labels_ == np.arange(len(head.classes_))[:, None]
+    by_cluster = graph.add("Unsqueeze", squares, graph.constant([1]))
+    by_class = graph.add("Add", by_cluster, graph.constant(np.where(own, 0, np.inf)))
+    nearest = graph.reduce("ReduceMin", by_class, 2)
+    return graph.add("Softmax", graph.add("Div", nearest, graph.constant(np.float64(-head.temperature_))), axis=1)
+
+
+def _assembled(onnx: Any, graph: Graph, inputs: list[Port], outputs: list[Port], about: dict[str, Any]) -> Any:
+    from framecnn import __version__
+
+    ends = [
+        [onnx.helper.make_tensor_value_info(name, number, ["n", *shape]) for name, number, shape in ports]
+        for ports in (inputs, outputs)
+    ]
+    nodes = [
+        onnx.helper.make_node(node.operator, node.inputs, [node.output], node.output, **node.attributes)
+        for node in graph.nodes
+    ]
+    weights = [onnx.numpy_helper.from_array(array, name) for name, array in graph.weights.items()]
+    opsets = [onnx.helper.make_opsetid("", graph.opset)]
+    file = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "framecnn", *ends, weights),
+        opset_imports=opsets,
+        ir_version=onnx.helper.find_min_ir_version_for(opsets),
+        producer_name="framecnn",
+        producer_version=__version__,
+    )
+    onnx.helper.set_model_props(file, {name: json.dumps(value) for name, value in about.items()})
+    return file

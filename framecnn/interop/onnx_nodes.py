@@ -1,0 +1,305 @@
+"""What ONNX computes for each of our layers: operators, attributes and weights, as plain data."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from framecnn import geometry
+from framecnn.errors import FormatError
+from framecnn.interop.onnx_layout import channel_order
+from framecnn.layers import (
+    ActivationLayer,
+    BatchNormLayer,
+    ConvLayer,
+    DenseLayer,
+    DownsamplingLayer,
+    DropoutLayer,
+    FilterBankLayer,
+    FlatteningLayer,
+    InputLayer,
+    Layer,
+    PoolingLayer,
+)
+from framecnn.model import Sequential
+from framecnn.typing import Array, Shape
+
+__all__ = ["DOUBLE", "FLOAT", "Graph", "Node", "add_network"]
+
+FLOAT, DOUBLE = 1, 11  # ONNX's numbers for float32 and float64
+POOLS = {"max": "MaxPool", "average": "AveragePool"}
+ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+
+
+class Node(NamedTuple):
+    """An operator, the names of its inputs and of its output, and its attributes."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: dict[str, Any]
+
+
+class Graph:
+    """Nodes and weights in the order in which they are added; every value has a name.
+
+    Parameters
+    ----------
+    opset : int
+        The version of ONNX's operators.
+
+    Attributes
+    ----------
+    nodes : list of Node
+    weights : dict of str to array
+        Equal ones are there once.
+    scope : str
+        Begins the names of what is added.
+
+    Examples
+    --------
+    >>> graph = Graph(opset=17)
+    >>> graph.scope = "scaling"
+    >>> graph.add("Mul", "x", graph.constant(np.float32(0.5)))
+    'scaling/Mul_1'
+    >>> graph.weights
+    {'scaling/weight_1': array(0.5, dtype=float32)}
+    """
+
+    def __init__(self, opset: int):
+        self.opset = opset
+        self.scope = "network"
+        self.nodes: list[Node] = []
+        self.weights: dict[str, Array] = {}
+        self._names: dict[Any, str] = {}
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; give the name of its output."""
+        output = f"{self.scope}/{operator}_{len(self.nodes) + 1}"
+        self.nodes.append(Node(operator, inputs, output, attributes))
+        return output
+
+    def name_last(self, name: str) -> None:
+        """Call the output of the last node, which none has used yet, by a name of its own."""
+        self.nodes[-1] = self.nodes[-1]._replace(output=name)
+
+    def constant(self, value: Any) -> str:
+        """Add a weight, whole numbers as int64; give its name."""
+        array = np.ascontiguousarray(value).reshape(np.shape(value))
+        key = array.dtype.str, array.shape, array.tobytes()
+        if key not in self._names:
+            name = self._names[key] = f"{self.scope}/weight_{len(self.weights) + 1}"
+            self.weights[name] = array
+        return self._names[key]
+
+    def reduce(self, operator: str, value: str, axis: int, keepdims: bool = False) -> str:
+        """Add the sum or the smallest of the values along an axis."""
+        if operator == "ReduceSum" or self.opset >= 18:  # since when axes are an input
+            return self.add(operator, value, self.constant([axis]), keepdims=int(keepdims))
+        return self.add(operator, value, axes=[axis], keepdims=int(keepdims))
+
+
+class Value(NamedTuple):
+    """The name of a value; of a row flattened from maps, whose values stand in another order, also their (h, w, c)."""
+
+    name: str
+    flattened: Shape | None = None
+
+
+def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str:
+    """Add a built network, in float32.
+
+    Parameters
+    ----------
+    graph : Graph
+    model : Sequential
+    x : str
+        The name of its input: frames (n, c, h, w), or rows (n, d).
+    scope : str, default ""
+        Begins the names of its layers.
+
+    Returns
+    -------
+    str
+        The name of its output: maps (n, c, h, w), or rows in framecnn's order.
+
+    Raises
+    ------
+    FormatError
+        If a layer has no equivalent in ONNX.
+    """
+    value = Value(x)
+    for name, layer in zip(model.names, model.layers, strict=True):
+        graph.scope = scope + name
+        value = _add_layer(graph, layer.built(), value)
+    if value.flattened is None:
+        return value.name
+    places = np.argsort(channel_order(value.flattened))
+    return graph.add("Gather", value.name, graph.constant(places), axis=1)
+
+
+def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
+    x, flattened = value
+    is_map = len(layer.input_shape) == 3
+    match layer:
+        case DropoutLayer():
+            return value
+        case FlatteningLayer():
+            return Value(graph.add("Flatten", x), layer.input_shape if is_map else flattened)
+        case InputLayer():
+            return value if layer.scale == 1 else Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))))
+        case ActivationLayer():
+            return Value(_activation(graph, layer, x, 1 if is_map else -1), flattened)
+        case BatchNormLayer():
+            weights = (_weight(graph, parameter, flattened) for parameter in layer.params.values())
+            return Value(graph.add("BatchNormalization", x, *weights, epsilon=layer.epsilon), flattened)
+        case DenseLayer():
+            kernel = _weight(graph, layer.params["kernel"], flattened, transposed=True)
+            return Value(graph.add("Gemm", x, kernel, *_bias(graph, layer), transB=1))
+        case ConvLayer():
+            return Value(_convolution(graph, layer, x))
+        case PoolingLayer():
+            return Value(_pooling(graph, layer, x))
+        case DownsamplingLayer():
+            return Value(_downsampling(graph, layer, x))
+        case FilterBankLayer():
+            return Value(_filter_bank(graph, layer, x))
+    raise FormatError(f"to_onnx: expected layers of framecnn, got {type(layer).__name__}; ONNX has no equivalent of it")
+
+
+def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
+    """Add a parameter whose first axis is that of the features, which may stand in another order."""
+    array = np.asarray(array, np.float32)
+    array = array if flattened is None else array[channel_order(flattened)]
+    return graph.constant(array.T if transposed else array)
+
+
+def _bias(graph: Graph, layer: Layer) -> Iterable[str]:
+    return (_weight(graph, value, None) for name, value in layer.params.items() if name == "bias")
+
+
+def _filters_first(graph: Graph, kernel: Array) -> str:
+    """Add a kernel (kh, kw, c, filters) as (filters, c, kh, kw)."""
+    return graph.constant(np.asarray(kernel, np.float32).transpose(3, 2, 0, 1))
+
+
+def _activation(graph: Graph, layer: ActivationLayer, x: str, axis: int) -> str:
+    match layer.function:
+        case "softmax":
+            return graph.add("Softmax", x, axis=axis)
+        case "leaky_relu":
+            return graph.add("LeakyRelu", x, alpha=layer.negative_slope)
+        case "sqrt":
+            return graph.add("Sqrt", graph.add("Relu", x))
+    return graph.add(ACTIVATIONS[layer.function], x)
+
+
+def _convolution(graph: Graph, layer: ConvLayer, x: str) -> str:
+    return graph.add(
+        "Conv",
+        x,
+        _filters_first(graph, layer.params["kernel"]),
+        *_bias(graph, layer),
+        kernel_shape=layer.kernel_size,
+        strides=layer.strides,
+        pads=_pads(layer, layer.kernel_size),
+        dilations=layer.dilation_rate,
+        group=layer.groups,
+    )
+
+
+def _pads(layer: ConvLayer | PoolingLayer, size: geometry.Pair) -> tuple[int, int, int, int]:
+    frame = layer.input_shape[0], layer.input_shape[1]
+    sliding = size, layer.strides, layer.dilation_rate, layer.padding
+    _, ((top, bottom), (left, right)) = geometry.window_output(frame, *sliding, type(layer).__name__)
+    return top, left, bottom, right
+
+
+def _pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
+    if layer.mode.startswith("adaptive"):
+        return _adaptive_pooling(graph, layer, x)
+    dilations = {} if layer.dilation_rate == (1, 1) else {"dilations": layer.dilation_rate}
+    size, pads = layer.pool_size, _pads(layer, layer.pool_size)
+    return graph.add(POOLS[layer.mode], x, kernel_shape=size, strides=layer.strides, pads=pads, **dilations)
+
+
+def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
+    """One pooling where all cells have one size and distance; else products for means, and slices for maxima."""
+    height, width, _ = layer.input_shape
+    axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
+    down, across = map(_even_cells, axes)
+    if down and across:
+        size, strides = zip(down, across, strict=True)
+        return graph.add(pool, x, kernel_shape=size, strides=strides)
+    if layer.reduction == "average":
+        rows, columns = (_averaging(*axis).astype(np.float32) for axis in zip((height, width), axes, strict=True))
+        return _product(graph, rows, x, columns)
+    for axis, (starts, stops, _) in enumerate(axes):
+        cells = []
+        for start, stop in zip(starts, stops, strict=True):
+            part = graph.add("Slice", x, *(graph.constant([n]) for n in (start, stop, axis + 2)))
+            size = (stop - start, 1) if axis == 0 else (1, stop - start)
+            cells.append(graph.add(pool, part, kernel_shape=size))
+        x = graph.add("Concat", *cells, axis=axis + 2)
+    return x
+
+
+def _even_cells(cells: geometry.Windows) -> geometry.Pair | None:
+    """Give size and distance of cells that all have the same."""
+    starts, stops, _ = cells
+    sizes, steps = np.unique(stops - starts), np.unique(np.diff(starts))
+    return (int(sizes[0]), int(steps[0]) if len(steps) else 1) if len(sizes) == 1 and len(steps) <= 1 else None
+
+
+def _downsampling(graph: Graph, layer: DownsamplingLayer, x: str) -> str:
+    if layer.mode == "mean":
+        return graph.add("AveragePool", x, kernel_shape=layer.factor, strides=layer.factor)
+    stops = [length * step for length, step in zip(layer.output_shape[:2], layer.factor, strict=True)]
+    return graph.add("Slice", x, *(graph.constant(pair) for pair in ([0, 0], stops, [2, 3], layer.factor)))
+
+
+def _filter_bank(graph: Graph, layer: FilterBankLayer, x: str) -> str:
+    """Convolve by centred filters and divide by the deviation of every window."""
+    kernel = layer.params["kernel"].astype(np.float64)
+    centred = _filters_first(graph, kernel - kernel.mean(axis=(0, 1, 2)))
+    response = graph.add("Conv", x, centred, strides=layer.strides)
+    response = graph.add("Div", response, graph.add("Cast", _deviation(graph, layer, x), to=FLOAT))
+    bias = layer.params["bias"].astype(np.float32)[:, None, None]
+    response = graph.add("Add", response, graph.constant(bias))
+    maps = [
+        graph.add("Relu", graph.add("Sub", response, graph.constant(np.float32(threshold))))
+        for threshold in layer.thresholds
+    ]
+    return graph.add("Concat", *maps, axis=1)
+
+
+def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
+    """Add sqrt(variance + contrast) of the windows, (n, 1, oh, ow), in float64: a difference of squares needs it.
+
+    Means are products, since few engines pool float64.
+    """
+    height, width, channels = layer.input_shape
+    axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
+    windows = [geometry.window_pixels(*axis, dilation=1, before=0) for axis in axes]
+    rows, columns = (_averaging(*axis) for axis in zip((height, width), windows, strict=True))
+
+    def window_mean(value: str) -> str:
+        return _product(graph, rows / channels, graph.reduce("ReduceSum", value, 1, keepdims=True), columns)
+
+    wide = graph.add("Cast", x, to=DOUBLE)
+    mean, squares = window_mean(wide), window_mean(graph.add("Mul", wide, wide))
+    variance = graph.add("Relu", graph.add("Sub", squares, graph.add("Mul", mean, mean)))
+    return graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float64(layer.contrast))))
+
+
+def _averaging(length: int, windows: geometry.Windows) -> Array:
+    """Give the matrix (windows, length) that averages the pixels of every window along an axis."""
+    starts, stops, _ = windows
+    place = np.arange(length)
+    inside = (place >= starts[:, None]) & (place < stops[:, None])
+    return inside / inside.sum(axis=1, keepdims=True)
+
+
+def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
+    """Add rows x columns.T for every channel."""
+    return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))

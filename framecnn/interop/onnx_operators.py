@@ -1,0 +1,325 @@
+"""What framecnn has for each of ONNX's operators: layers and their parameters."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from framecnn import geometry
+from framecnn.interop.onnx_layout import channel_order
+from framecnn.layers import (
+    ActivationLayer,
+    BatchNormLayer,
+    ConvLayer,
+    DenseLayer,
+    FlatteningLayer,
+    InputLayer,
+    Layer,
+    PoolingLayer,
+)
+from framecnn.model import Sequential
+from framecnn.serialization import check_map
+from framecnn.typing import Array, Shape
+
+__all__ = ["OPERATORS", "VALUE_BY_VALUE", "Chain", "Operator"]
+
+VALUE_BY_VALUE = {"Dropout", "Identity", "LeakyRelu", "Relu", "Sigmoid", "Tanh"}
+"""Operators for which it does not matter along which axis a value stands."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A checked node: its settings, the weights beside the value it works on, the operators' version.
+
+    `batch` is how many frames the file is made for, None for any number.
+    """
+
+    settings: Mapping[str, Any]
+    weights: Sequence[Any]
+    opset: int
+    batch: int | None
+
+    @property
+    def weight(self) -> Array:
+        """The first weight, where there must be one."""
+        return self.weights[0]
+
+    @property
+    def second_weight(self) -> Array | None:
+        """The one behind it, where it is given."""
+        return self.weights[1] if len(self.weights) > 1 else None
+
+
+class Chain:
+    """Layers and their parameters as they are found.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (h, w, c) of the frames, or the shape of what else goes in.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        What the last layer gives.
+    flattened : (int, int, int) or None
+        Where that is a row flattened from maps, whose values ONNX has in another order: their (h, w, c).
+    """
+
+    def __init__(self, shape: Shape):
+        self.layers: list[Layer] = []
+        self.params: list[dict[str, Array]] = []
+        self.shape = shape
+        self.flattened: Shape | None = None
+        self.append(InputLayer(shape))
+
+    def append(self, layer: Layer, flattened: Shape | None = None, **params: Array) -> None:
+        """Add a layer; `flattened` is where the order of what it gives comes from."""
+        self.shape, self.flattened = check_map(layer, self.shape), flattened
+        self.layers.append(layer)
+        self.params.append(params)
+
+    def change(self, layer: Layer, **params: Array) -> None:
+        """Put a layer in the place of the last one, whose parameters it keeps."""
+        self.layers[-1] = layer
+        self.params[-1] |= params
+
+    def map_shape(self) -> tuple[int, int, int]:
+        """Give (h, w, c); a ValueError where the value is no map."""
+        if len(self.shape) != 3:
+            raise ValueError(f"expected maps (n, c, h, w), got {len(self.shape) + 1} axes")
+        return self.shape[0], self.shape[1], self.shape[2]
+
+    def row_length(self) -> int:
+        """Give d; a ValueError where the value is no row."""
+        if len(self.shape) != 1:
+            raise ValueError(f"expected rows (n, d), got {len(self.shape) + 1} axes; flatten before")
+        return self.shape[0]
+
+    def in_our_order(self, weights: Array) -> Array:
+        """Give weights whose first axis is that of ONNX's row as ours has them."""
+        return weights if self.flattened is None else weights[np.argsort(channel_order(self.flattened))]
+
+    def model(self, dtype: np.dtype) -> Sequential:
+        """Build the network."""
+        network = Sequential(self.layers)
+        parameters = zip(network.names, self.params, strict=True)
+        return network.load_state_dict(
+            {f"{name}/{key}": value for name, own in parameters for key, value in own.items()}, dtype
+        )
+
+
+def _activation(function: str) -> Callable[[Chain, Operator], None]:
+    def add(chain: Chain, node: Operator) -> None:
+        chain.append(ActivationLayer(function), chain.flattened)
+
+    return add
+
+
+def _leaky_relu(chain: Chain, node: Operator) -> None:
+    chain.append(ActivationLayer("leaky_relu", negative_slope=node.settings.get("alpha", 0.01)), chain.flattened)
+
+
+def _softmax(chain: Chain, node: Operator) -> None:
+    rank, modern = len(chain.shape) + 1, node.opset >= 13
+    axis = node.settings.get("axis", -1 if modern else 1) % rank
+    over_pixels = rank == 4 and not modern and chain.shape[:2] != (1, 1)  # all axes from this one on, at that time
+    if axis != (1 if rank == 4 else rank - 1) or over_pixels:
+        raise ValueError(f"expected softmax along the channels of maps or along rows, got axis {axis} of {rank}")
+    chain.append(ActivationLayer("softmax"), chain.flattened)
+
+
+def _square_root(chain: Chain, node: Operator) -> None:
+    if chain.layers[-1] != ActivationLayer("relu"):
+        raise ValueError("expected Relu before it, as negative values have no root")
+    chain.change(ActivationLayer("sqrt"))
+
+
+def _scale(chain: Chain, node: Operator) -> None:
+    if chain.layers != [InputLayer(chain.shape)] or node.weight.size != 1:
+        raise ValueError("expected a product with one number, right behind the input")
+    chain.change(InputLayer(chain.shape, scale=node.weight.item()))
+
+
+def _nothing(chain: Chain, node: Operator) -> None:
+    pass
+
+
+def _dropout(chain: Chain, node: Operator) -> None:
+    training = node.second_weight
+    if (training is not None and training.any()) or (node.opset < 7 and not node.settings.get("is_test", 0)):
+        raise ValueError("expected dropout at inference, got it in training mode")
+
+
+def _flatten(chain: Chain, node: Operator) -> None:
+    axis, rank = node.settings.get("axis", 1), len(chain.shape) + 1
+    if axis not in (1, 1 - rank):
+        raise ValueError(f"expected all axes behind the batch flattened, axis 1, got {axis} of {rank} axes")
+    _lay_side_by_side(chain)
+
+
+def _reshape(chain: Chain, node: Operator) -> None:
+    sizes, length = node.weight.tolist(), math.prod(chain.shape)
+    to_rows = len(sizes) == 2 and sizes[0] in (0, -1, node.batch) and sizes[1] in (-1, length)
+    if not to_rows or sizes == [-1, -1] or node.settings.get("allowzero", 0):
+        raise ValueError(f"expected a reshape to rows, (n, {length}), got {sizes}")
+    _lay_side_by_side(chain)
+
+
+def _lay_side_by_side(chain: Chain) -> None:
+    chain.append(FlatteningLayer(), chain.shape if len(chain.shape) == 3 else chain.flattened)
+
+
+def _general_product(chain: Chain, node: Operator) -> None:
+    if node.settings.get("transA", 0):
+        raise ValueError("expected rows times weights, got transA")
+    kernel, bias = node.weight.T if node.settings.get("transB", 0) else node.weight, node.second_weight
+    _add_dense(chain, _times(node.settings.get("alpha", 1.0), kernel))
+    if bias is not None:
+        _add_bias(chain, _times(node.settings.get("beta", 1.0), bias))
+
+
+def _times(factor: float, weights: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = factor * weights
+    if not np.isfinite(product).all():
+        raise ValueError(f"expected finite weights, got {factor} times weights up to {abs(weights).max()}")
+    return product
+
+
+def _product(chain: Chain, node: Operator) -> None:
+    _add_dense(chain, node.weight)
+
+
+def _add_dense(chain: Chain, kernel: Array) -> None:
+    length = chain.row_length()
+    if kernel.ndim != 2 or len(kernel) != length:
+        raise ValueError(f"expected weights ({length}, units), got {kernel.shape}")
+    chain.append(DenseLayer(kernel.shape[1], use_bias=False), kernel=chain.in_our_order(kernel))
+
+
+def _sum(chain: Chain, node: Operator) -> None:
+    _add_bias(chain, node.weight)
+
+
+def _add_bias(chain: Chain, bias: Array) -> None:
+    layer, channels = chain.layers[-1], chain.shape[-1]
+    if not isinstance(layer, ConvLayer | DenseLayer) or layer.use_bias:
+        raise ValueError("expected a bias right behind a convolution or a product, got it elsewhere")
+    single = (1, channels) if len(chain.shape) == 1 else (1, channels, 1, 1)
+    if np.broadcast_shapes(bias.shape, single) != single:
+        raise ValueError(f"expected a bias of one number a channel, {single}, got {bias.shape}")
+    chain.change(replace(layer, use_bias=True), bias=np.broadcast_to(bias, single).reshape(channels))
+
+
+def _batch_norm(chain: Chain, node: Operator) -> None:
+    training = node.settings.get("training_mode", 0) or (node.opset < 7 and not node.settings.get("is_test", 0))
+    if training or not node.settings.get("spatial", 1) or len(chain.shape) not in (1, 3):
+        raise ValueError("expected normalisation at inference, channel by channel, of maps or rows")
+    if any(weight.shape != chain.shape[-1:] for weight in node.weights):
+        raise ValueError(f"expected {chain.shape[-1]} numbers each of scale, bias, mean and variance")
+    names = ("gamma", "beta", "moving_mean", "moving_variance")
+    params = {name: chain.in_our_order(value) for name, value in zip(names, node.weights, strict=True)}
+    chain.append(BatchNormLayer(epsilon=node.settings.get("epsilon", 1e-5)), chain.flattened, **params)
+
+
+def _convolution(chain: Chain, node: Operator) -> None:
+    chain.map_shape()
+    kernel, bias = node.weight, node.second_weight
+    size = kernel.shape[2:]
+    if tuple(node.settings.get("kernel_shape", size)) != size:
+        raise ValueError(f"expected kernel_shape as the kernel's own, {size}, got {node.settings['kernel_shape']}")
+    sliding = _sliding(chain, node, size)
+    groups = node.settings.get("group", 1)
+    layer = ConvLayer(len(kernel), kernel_size=size, groups=groups, use_bias=False, **sliding)
+    chain.append(layer, kernel=kernel.transpose(2, 3, 1, 0))
+    if bias is not None:
+        _add_bias(chain, bias.reshape(-1, 1, 1))
+
+
+def _pool(mode: str) -> Callable[[Chain, Operator], None]:
+    def add(chain: Chain, node: Operator) -> None:
+        size = tuple(node.settings["kernel_shape"])
+        sliding = _sliding(chain, node, size)
+        if node.settings.get("count_include_pad", 0) and sliding["padding"] != "valid":
+            _average_with_border(chain, node, size, sliding)
+        else:
+            chain.append(PoolingLayer(size, mode=mode, **sliding))
+
+    return add
+
+
+def _average_with_border(chain: Chain, node: Operator, size: geometry.Pair, sliding: Mapping[str, Any]) -> None:
+    """A mean that counts the border's zeros is a convolution, channel by channel, by equal weights."""
+    if sliding != _sliding(chain, replace(node, settings={**node.settings, "ceil_mode": 0}), size):
+        raise ValueError("expected count_include_pad without ceil_mode, which counts fewer values in the last windows")
+    channels = chain.map_shape()[2]
+    layer = ConvLayer(channels, kernel_size=size, groups=channels, use_bias=False, **sliding)
+    chain.append(layer, kernel=np.broadcast_to(1 / math.prod(size), (*size, 1, channels)))
+
+
+def _global_pool(mode: str) -> Callable[[Chain, Operator], None]:
+    def add(chain: Chain, node: Operator) -> None:
+        chain.map_shape()
+        chain.append(PoolingLayer(1, mode=mode))
+
+    return add
+
+
+def _sliding(chain: Chain, node: Operator, size: Shape) -> dict[str, Any]:
+    """Give strides, dilation and border of a window; what rounds up, or puts the odd pixel first, is a border here."""
+    frame = chain.map_shape()[:2]
+    if len(size) != 2:
+        raise ValueError(f"expected windows of rows and columns, got {list(size)}")
+    strides, dilation = (tuple(node.settings.get(name, (1, 1))) for name in ("strides", "dilations"))
+    top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
+    border = (top, bottom), (left, right)
+    automatic = node.settings.get("auto_pad", b"NOTSET").decode()
+    if automatic not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ValueError(f"expected auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, got {automatic!r}")
+    if automatic == "VALID":
+        border = (0, 0), (0, 0)
+    elif automatic.startswith("SAME"):
+        _, border = geometry.window_output(frame, size, strides, dilation, "same", "window")
+        if automatic == "SAME_LOWER":
+            border = border[0][::-1], border[1][::-1]
+    elif node.settings.get("ceil_mode", 0):
+        rows, columns = zip(frame, size, strides, dilation, border, strict=True)
+        border = _border_for_all(*rows), _border_for_all(*columns)
+    return {"strides": strides, "dilation_rate": dilation, "padding": border if any(map(any, border)) else "valid"}
+
+
+def _border_for_all(length: int, size: int, stride: int, dilation: int, sides: geometry.Pair) -> geometry.Pair:
+    """Give a border with which every window fits that begins on the frame or the border before it."""
+    before, after = sides
+    reach = dilation * (size - 1) + 1
+    windows = -(-(length + before + after - reach) // stride) + 1
+    if (windows - 1) * stride >= length + before:
+        windows -= 1
+    return before, max(after, (windows - 1) * stride + reach - length - before)
+
+
+OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {
+    "Add": _sum,
+    "AveragePool": _pool("average"),
+    "BatchNormalization": _batch_norm,
+    "Conv": _convolution,
+    "Dropout": _dropout,
+    "Flatten": _flatten,
+    "Gemm": _general_product,
+    "GlobalAveragePool": _global_pool("adaptive_average"),
+    "GlobalMaxPool": _global_pool("adaptive_max"),
+    "Identity": _nothing,
+    "LeakyRelu": _leaky_relu,
+    "MatMul": _product,
+    "MaxPool": _pool("max"),
+    "Mul": _scale,
+    "Relu": _activation("relu"),
+    "Reshape": _reshape,
+    "Sigmoid": _activation("sigmoid"),
+    "Softmax": _softmax,
+    "Sqrt": _square_root,
+    "Tanh": _activation("tanh"),
+}

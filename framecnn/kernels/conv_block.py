@@ -1,0 +1,68 @@
+"""A block of pixels and filters of a direct convolution, activated and pooled while in registers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic
+
+from framecnn.kernels.microkernel import PIXELS, VECTORS, add_products, runs_of
+from framecnn.kernels.tiles import pool
+from framecnn.kernels.vectors import INT64, Emitter, check_arrays
+
+__all__ = ["POOLED", "convolved_block", "pooled_block"]
+
+POOLED = PIXELS // 4  # pixels that are pooled 2 x 2 at a time
+
+
+def _convolve(side: int, count: int) -> Callable[..., Any]:
+    """Make the intrinsic that convolves `count` neighbouring pixels, or squares of side x side that are pooled.
+
+    It adds up products as ``multiply_block`` does, begins with the bias, applies the activation, pools (mode 1: the
+    largest, 2: the mean) and sets ``y[y_at + p y_step + f]``, p below `count` and present, f below filter_block and
+    own; likewise `where`, of bytes, unless it is empty, to 2 u + v of the largest. Pixels of x are `across` and `down`
+    apart.
+    """
+    squares = [[(side * p + v, u) for u in range(side) for v in range(side)] for p in range(count)]
+
+    @intrinsic
+    def convolve(
+        typing, y, where, y_at, y_step, present, own, x, x_at, across, down, runs, run_length,
+        kernel, kernel_at, bias, bias_at, function, slope, mode,
+    ):  # fmt: skip
+        """Convolve pixels."""
+        check_arrays("convolve", y, x, kernel, bias)
+        i = types.intp
+
+        def generate(context, b, signature, arguments):
+            kinds = signature.args
+            emit = Emitter(context, b, kinds[0])
+            x, kernel, bias = (emit.pointer(kinds[i], *arguments[i : i + 2]) for i in (6, 12, 14))
+            y_at, y_step, present, own = arguments[2:6]
+            start = [emit.load(bias, v) for _ in range(count * side * side) for v in range(VECTORS)]
+            pixels = [[(arguments[8], j), (arguments[9], u)] for square in squares for j, u in square]
+            runs = runs_of(emit, kinds[10], arguments[10])
+            sums = add_products(emit, start, x, pixels, INT64(1), runs, arguments[11], kernel)
+            activate = emit.activation(arguments[16], arguments[17])
+            values = [activate(total) for total in sums]
+            is_mean = b.icmp_signed("==", arguments[18], INT64(2))
+            places = emit.array(kinds[1], arguments[1])
+            for p in range(count):
+                square = values[p * side * side * VECTORS : (p + 1) * side * side * VECTORS]
+                windows = [square[v::VECTORS] for v in range(VECTORS)]
+                pooled = [pool(emit, window, is_mean) if side > 1 else (window[0], None) for window in windows]
+                at = b.add(y_at, b.mul(y_step, INT64(p)))
+                with b.if_then(b.icmp_signed(">", present, INT64(p))):
+                    emit.store_block([value for value, _ in pooled], emit.pointer(kinds[0], arguments[0], at), own)
+                    if side > 1:
+                        with b.if_then(b.icmp_signed("!=", places.nitems, INT64(0))):
+                            emit.store_block([number for _, number in pooled], b.gep(places.data, [at]), own)
+            return context.get_dummy_value()
+
+        arguments = (y, where, i, i, i, i, x, i, i, i, runs, i, kernel, i, bias, i, i, y.dtype, i)
+        return types.void(*arguments), generate
+
+    return convolve
+
+
+convolved_block, pooled_block = _convolve(1, PIXELS), _convolve(2, POOLED)

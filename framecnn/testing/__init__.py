@@ -1,0 +1,19 @@
+"""Checks for layers, framecnn's and your own, and Hypothesis strategies. Brought by the extra ``test``."""
+
+from framecnn.testing.checks import LayerCheck, check_layer, layer_checks, parametrize_with_layer_checks
+from framecnn.testing.configs import conv_configs, pool_configs, shapes
+from framecnn.testing.strategies import frames, labelled_features, layers, models
+
+__all__ = [
+    "LayerCheck",
+    "check_layer",
+    "conv_configs",
+    "frames",
+    "labelled_features",
+    "layer_checks",
+    "layers",
+    "models",
+    "parametrize_with_layer_checks",
+    "pool_configs",
+    "shapes",
+]

@@ -1,0 +1,171 @@
+"""The checks of a layer, framecnn's or your own, by name."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from framecnn.errors import MissingExtraError, ShapeError
+from framecnn.layers import Layer
+from framecnn.testing.contract import CONTRACT, Check
+from framecnn.testing.draws import draw_params
+from framecnn.testing.gradients import GRADIENTS, has_gradients
+from framecnn.typing import Shape
+
+__all__ = ["LayerCheck", "check_layer", "layer_checks", "parametrize_with_layer_checks"]
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One check of one layer; call it to run it.
+
+    Parameters
+    ----------
+    subject : str
+        The layer's name and the number of the example, ``"ConvLayer-0"``.
+    check : callable
+        What is run; its name and first line say what is checked.
+    layer : Layer
+        The settings; every run builds a copy.
+    input_shape : tuple of int
+        Shape of one frame.
+    """
+
+    subject: str
+    check: Check
+    layer: Layer
+    input_shape: Shape
+
+    @property
+    def name(self) -> str:
+        """What is checked, ``"batch_independence"``."""
+        return self.check.__name__
+
+    @property
+    def description(self) -> str:
+        """The law in a sentence."""
+        return (self.check.__doc__ or "").strip()
+
+    def __str__(self) -> str:
+        return f"{self.subject}-{self.name}"
+
+    def __call__(self) -> None:
+        """Run the check.
+
+        Raises
+        ------
+        AssertionError
+            What was expected and what came.
+        """
+        self.check(self._make)
+
+    def _make(self, dtype: Any = np.float32, whole: bool = False) -> Layer:
+        return draw_params(copy.copy(self.layer).build(self.input_shape, dtype=dtype), whole)
+
+
+def layer_checks(layer: Layer | type[Layer], input_shape: Shape | None = None) -> Iterator[LayerCheck]:
+    """Give the checks of a layer, to be run one by one.
+
+    Those of the backward pass are among them where the layer has written ``vjp``.
+
+    Parameters
+    ----------
+    layer : Layer or class
+        A class is checked in all of its ``cases``.
+    input_shape : tuple of int, optional
+        Shape of one frame; by default the one that the layer was built for, or those of the cases.
+
+    Yields
+    ------
+    LayerCheck
+
+    Raises
+    ------
+    ShapeError
+        If a class has no cases, or a layer is neither built nor given a shape.
+
+    Examples
+    --------
+    >>> from framecnn import FlatteningLayer
+    >>> [check.name for check in layer_checks(FlatteningLayer(), (2, 3))][:3]
+    ['config_round_trip', 'build_once', 'shape_law']
+    """
+    for number, (settings, shape) in enumerate(_examples(layer, input_shape)):
+        subject = f"{type(settings).__name__}-{number}"
+        for check in (*CONTRACT, *(GRADIENTS if has_gradients(settings) else ())):
+            yield LayerCheck(subject, check, settings, shape)
+
+
+def check_layer(layer: Layer | type[Layer], input_shape: Shape | None = None) -> None:
+    """Run all checks of a layer; the first that fails says what was expected and what came.
+
+    Parameters
+    ----------
+    layer : Layer or class
+        A class is checked in all of its ``cases``.
+    input_shape : tuple of int, optional
+        Shape of one frame; by default the one that the layer was built for, or those of the cases.
+
+    Raises
+    ------
+    AssertionError
+        If a check fails.
+    ShapeError
+        If a class has no cases, or a layer is neither built nor given a shape.
+
+    Examples
+    --------
+    >>> from framecnn import ConvLayer
+    >>> check_layer(ConvLayer(3, kernel_size=2), (4, 5, 2))
+    """
+    for check in layer_checks(layer, input_shape):
+        check()
+
+
+def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
+    """Give a pytest decorator that makes a test of every check of every layer.
+
+    ::
+
+        @parametrize_with_layer_checks([MyLayer])
+        def test_my_layer(check):
+            check()
+
+    Parameters
+    ----------
+    layers : iterable of Layer or class
+        Built layers, and classes with ``cases``.
+
+    Returns
+    -------
+    pytest.MarkDecorator
+
+    Raises
+    ------
+    MissingExtraError
+        If pytest is not installed.
+    ShapeError
+        If a class has no cases, or a layer is not built.
+
+    Examples
+    --------
+    >>> from framecnn import FlatteningLayer
+    >>> parametrize_with_layer_checks([FlatteningLayer]).name
+    'parametrize'
+    """
+    try:
+        import pytest
+    except ImportError:
+        raise MissingExtraError("parametrize_with_layer_checks", "pytest", "test") from None
+    return pytest.mark.parametrize("check", [check for layer in layers for check in layer_checks(layer)], ids=str)
+
+
+def _examples(layer: Layer | type[Layer], input_shape: Shape | None) -> list[tuple[Layer, Shape]]:
+    """Give settings and the shapes they are checked on."""
+    if isinstance(layer, type):
+        if not layer.cases:
+            raise ShapeError(f"{layer.__name__}: expected cases to check, got none; write them, or give a built layer")
+        return [(layer(**case.settings), input_shape or case.input_shape) for case in layer.cases]
+    return [(layer, input_shape or layer.input_shape)]

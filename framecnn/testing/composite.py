@@ -1,0 +1,64 @@
+"""How strategies are written: as Hypothesis writes them, but Hypothesis is not imported before it is used."""
+
+import inspect
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from framecnn.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+__all__ = ["Draw", "composite", "strategies"]
+
+Draw = Callable[..., Any]
+"""What a strategy is handed to draw from others."""
+
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+
+def strategies() -> Any:
+    """Give the module ``hypothesis.strategies``.
+
+    Raises
+    ------
+    MissingExtraError
+        If Hypothesis is not installed.
+
+    Examples
+    --------
+    >>> strategies().integers(1, 3)
+    integers(min_value=1, max_value=3)
+    """
+    try:
+        from hypothesis import strategies
+    except ImportError:
+        raise MissingExtraError("framecnn.testing", "hypothesis", "test") from None
+    return strategies
+
+
+def composite(
+    function: Callable[Concatenate[Draw, Arguments], Value],
+) -> "Callable[Arguments, SearchStrategy[Value]]":
+    """Make a strategy of a function that draws.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> @composite
+    ... def squares(draw, largest):
+    ...     return draw(strategies().integers(0, largest)) ** 2
+    >>> find(squares(9), lambda square: square > 30)
+    36
+    """
+    made = cache(lambda module: module.composite(function))
+
+    @wraps(function)
+    def strategy(*args: Arguments.args, **kwargs: Arguments.kwargs) -> "SearchStrategy[Value]":
+        return made(strategies())(*args, **kwargs)
+
+    own = inspect.signature(function)
+    strategy.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])  # type: ignore[attr-defined]
+    return strategy

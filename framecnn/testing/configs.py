@@ -1,0 +1,198 @@
+"""Hypothesis strategies for shapes of frames, and for settings of layers that fit them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from framecnn.errors import ShapeError
+from framecnn.layers import Case, ConvLayer, DenseLayer, FilterBankLayer, Layer, PoolingLayer
+from framecnn.testing.composite import Draw, composite, strategies
+from framecnn.typing import Shape
+
+__all__ = ["configs", "conv_configs", "pool_configs", "shapes", "takes"]
+
+
+@composite
+def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4) -> Shape:
+    """Draw shapes of frames, (h, w, c), down to (1, 1, 1).
+
+    Parameters
+    ----------
+    max_side : int, default 12
+        Most rows and columns, in pixels.
+    max_channels : int, default 4
+
+    Returns
+    -------
+    strategy of (int, int, int)
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(shapes(), lambda shape: shape[1] > 4)
+    (1, 5, 1)
+    """
+    return (*draw(_pairs(max_side)), draw(strategies().integers(1, max_channels)))
+
+
+@composite
+def conv_configs(draw: Draw, shape: Shape | None = None) -> Case:
+    """Draw settings of a ConvLayer with a shape of frames that they fit: every kind of border, step and algorithm.
+
+    Parameters
+    ----------
+    shape : (int, int, int), optional
+        Of one frame; by default any of :func:`shapes`.
+
+    Returns
+    -------
+    strategy of Case
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(conv_configs(), lambda case: case.settings["filters"] > 1).settings["filters"]
+    2
+    """
+    st = strategies()
+    frame = shape or draw(shapes())
+    algorithm = draw(st.sampled_from(["auto", "direct", "winograd2", "winograd4"]))
+    plain = algorithm.startswith("winograd")
+    kernel_size, steps = draw(_windows(frame[:2], border=2, plain=plain))
+    groups = 1 if plain else draw(st.sampled_from([number for number in (1, 2, 3) if frame[2] % number == 0]))
+    settings = {
+        "filters": groups * draw(st.integers(1, 40 // groups)),
+        "kernel_size": kernel_size,
+        "groups": groups,
+        "use_bias": draw(st.sampled_from([True, False])),
+        "algorithm": algorithm,
+    }
+    return Case(settings | steps, frame)
+
+
+@composite
+def pool_configs(draw: Draw, shape: Shape | None = None) -> Case:
+    """Draw settings of a PoolingLayer with a shape of frames that they fit: every mode, border and step.
+
+    Parameters
+    ----------
+    shape : (int, int, int), optional
+        Of one frame; by default any of :func:`shapes`.
+
+    Returns
+    -------
+    strategy of Case
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(pool_configs((4, 4, 1)), lambda case: case.settings["mode"] == "adaptive_max").settings["pool_size"]
+    (1, 1)
+    """
+    frame = shape or draw(shapes())
+    mode = draw(strategies().sampled_from(["max", "average", "adaptive_max", "adaptive_average"]))
+    if mode.startswith("adaptive"):
+        return Case({"pool_size": draw(_pairs(6)), "mode": mode}, frame)
+    pool_size, steps = draw(_windows(frame[:2], border=0))
+    return Case({"pool_size": pool_size, "mode": mode, **steps}, frame)
+
+
+def configs(kind: type[Layer], shape: Shape | None = None) -> Any:
+    """Give a strategy of cases of a kind of layer: in all settings, or those that the kind shows as its examples.
+
+    Examples
+    --------
+    >>> from framecnn import FlatteningLayer
+    >>> configs(FlatteningLayer)
+    sampled_from([Case(settings={}, input_shape=(3, 4, 2)), Case(settings={}, input_shape=(5,))])
+    """
+    return _DRAWN[kind][1](shape) if kind in _DRAWN else strategies().sampled_from(_cases(kind, shape))
+
+
+def takes(kind: type[Layer], shape: Shape | None = None) -> bool:
+    """Say whether there are settings of a kind of layer that take a shape.
+
+    Examples
+    --------
+    >>> takes(DenseLayer, (3,)), takes(DenseLayer, (3, 3, 1))
+    (True, False)
+    """
+    if kind in _DRAWN:
+        return shape is None or len(shape) == _DRAWN[kind][0]
+    return bool(_cases(kind, shape))
+
+
+@composite
+def _pairs(draw: Draw, largest: int, other: int | None = None) -> tuple[int, int]:
+    """Draw rows and columns, from 1 to `largest`, and to `other`."""
+    st = strategies()
+    return draw(st.integers(1, largest)), draw(st.integers(1, other or largest))
+
+
+@composite
+def _windows(draw: Draw, frame: Shape, border: int, plain: bool = False) -> tuple[Shape, dict[str, Any]]:
+    """Draw a window and its steps and padding, which fit a frame; `plain` is 3 x 3 without strides and dilation.
+
+    Padding may reach `border` pixels further than the last window that meets the frame.
+    """
+    st = strategies()
+    fixed, drawn = map(st.just, [(3, 3), (1, 1), (1, 1)]), [_pairs(3), _pairs(3), _pairs(*(min(3, n) for n in frame))]
+    size, strides, dilation = map(draw, fixed if plain else drawn)
+    reach = [step * (length - 1) + 1 for length, step in zip(size, dilation, strict=True)]
+    missing = [max(0, needed - length) for needed, length in zip(reach, frame, strict=True)]
+    padding = draw(st.sampled_from(["same", "explicit"] if any(missing) else ["valid", "same", "explicit"]))
+    if padding == "explicit":
+        axes = zip(reach, missing, strict=True)
+        padding = tuple(draw(_sides(needed - 1 + border, least)) for needed, least in axes)
+    return size, {"strides": strides, "dilation_rate": dilation, "padding": padding}
+
+
+@composite
+def _sides(draw: Draw, most: int, least: int) -> tuple[int, int]:
+    """Draw pixels before and after an axis: at most so many each, and so many together at least."""
+    st = strategies()
+    before = draw(st.integers(0, most))
+    return before, draw(st.integers(max(0, least - before), most))
+
+
+@composite
+def _bank_configs(draw: Draw, shape: Shape | None) -> Case:
+    st = strategies()
+    frame = shape or draw(shapes())
+    settings = {
+        "filters": draw(st.integers(1, 40)),
+        "kernel_size": draw(_pairs(*(min(3, length) for length in frame[:2]))),
+        "strides": draw(_pairs(3)),
+        "contrast": draw(st.sampled_from([10.0, 0.1, 1000.0])),
+        "thresholds": draw(st.sampled_from([(0.0,), (0.25, 0.75), (-1.0, 0.5, 2.0)])),
+    }
+    return Case(settings, frame)
+
+
+@composite
+def _dense_configs(draw: Draw, shape: Shape | None) -> Case:
+    st = strategies()
+    settings = {"units": draw(st.integers(1, 70)), "use_bias": draw(st.sampled_from([True, False]))}
+    return Case(settings, shape or (draw(st.integers(1, 40)),))
+
+
+_DRAWN: dict[type[Layer], tuple[int, Callable[[Shape | None], Any]]] = {
+    ConvLayer: (3, conv_configs),
+    PoolingLayer: (3, pool_configs),
+    FilterBankLayer: (3, _bank_configs),
+    DenseLayer: (1, _dense_configs),
+}
+"""How many sizes the shape has that a layer takes, and its settings."""
+
+
+def _cases(kind: type[Layer], shape: Shape | None) -> list[Case]:
+    """Give the cases of a kind, those that take a shape where one is given."""
+    cases = [case if shape is None else Case(case.settings, shape) for case in kind.cases]
+    return [case for case in cases if _fits(kind, case)]
+
+
+def _fits(kind: type[Layer], case: Case) -> bool:
+    try:
+        kind(**case.settings).infer_shape(case.input_shape)
+    except ShapeError:
+        return False
+    return True

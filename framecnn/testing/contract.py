@@ -1,0 +1,256 @@
+"""What every layer promises about its output, as small named checks."""
+
+import copy
+import json
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from framecnn.layers import ActivationLayer, InputLayer, Layer, PoolingLayer
+from framecnn.layers.base import DTYPES
+from framecnn.model import Sequential
+from framecnn.serialization import load, save
+from framecnn.testing.draws import difference, draw_frames, same_bits
+from framecnn.thread_count import get_num_threads, set_num_threads
+from framecnn.typing import Array
+
+__all__ = ["CONTRACT", "Check", "Make", "expect", "expect_same"]
+
+Make = Callable[..., Layer]
+"""``make(dtype=float32, whole=False)`` gives a layer newly built, its parameters drawn by ``draw_params``."""
+
+Check = Callable[[Make], None]
+
+
+def expect(holds: bool, layer: Layer, expected: str, received: object) -> None:
+    """An AssertionError that says what was expected and what came, unless it holds.
+
+    Raises
+    ------
+    AssertionError
+
+    Examples
+    --------
+    >>> expect(False, InputLayer((2,)), "an output of shape (2,)", (3,))
+    Traceback (most recent call last):
+    AssertionError: InputLayer: expected an output of shape (2,), got (3,)
+    """
+    if not holds:
+        raise AssertionError(f"{type(layer).__name__}: expected {expected}, got {received}")
+
+
+def expect_same(layer: Layer, what: str, received: Array, expected: Array) -> None:
+    """An AssertionError that shows the difference, unless two arrays have the same bits.
+
+    Raises
+    ------
+    AssertionError
+
+    Examples
+    --------
+    >>> expect_same(InputLayer((2,)), "same bits alone and in a batch", np.zeros(2), np.zeros(2))
+    """
+    expect(same_bits(received, expected), layer, what, difference(received, expected))
+
+
+def config_round_trip(make: Make) -> None:
+    """The settings survive the way to JSON and back."""
+    layer = make()
+    again = Layer.from_config(json.loads(json.dumps(layer.config)))
+    expect(again == layer, layer, f"{layer!r} back from its config", repr(again))
+    expect(hash(again) == hash(layer), layer, "an equal hash after the round trip", hash(again))
+    expect(repr(again) == repr(layer), layer, f"the repr {layer!r} back from its config", repr(again))
+
+
+def build_once(make: Make) -> None:
+    """A seed decides the parameters, and use changes nothing."""
+    layer = make()
+    x, shape, config = draw_frames(layer, 2), layer.input_shape, layer.config
+    before = {name: value.copy() for name, value in layer.params.items()}
+    y = layer(x)
+    expect_same(layer, "the same bits from a second call", layer(x), y)
+    for name, value in before.items():
+        expect_same(layer, f"{name} left alone by calls", layer.params[name], value)
+    expect(layer.config == config, layer, f"settings left alone by calls, {config}", layer.config)
+    first, again, other = (copy.copy(layer).build(shape, seed) for seed in (3, 3, 4))
+    for name, spec in layer.param_specs(shape).items():
+        expect_same(layer, f"the same {name} from the same seed", again.params[name], first.params[name])
+        drawn = spec.initializer not in ("zeros", "ones")
+        differs = not same_bits(other.params[name], first.params[name])
+        expect(differs or not drawn, layer, f"another {name} from another seed", "the same")
+
+
+def shape_law(make: Make) -> None:
+    """The output has the shape that infer_shape gives."""
+    layer = make()
+    shape = layer.infer_shape(layer.input_shape)
+    expect(layer.output_shape == shape, layer, f"output_shape as infer_shape gives it, {shape}", layer.output_shape)
+    for n in (1, 3):
+        y = layer(draw_frames(layer, n))
+        expect(y.shape == (n, *shape), layer, f"an output of shape {(n, *shape)}", y.shape)
+        expect(y.flags.c_contiguous, layer, "a contiguous output", f"strides {y.strides}")
+
+
+def parameter_layout(make: Make) -> None:
+    """Parameters have the names, the shapes and the dtype that param_specs gives."""
+    for dtype in DTYPES:
+        layer = make(dtype)
+        specs = {name: spec.shape for name, spec in layer.param_specs(layer.input_shape).items()}
+        shapes = {name: value.shape for name, value in layer.params.items()}
+        expect(list(shapes.items()) == list(specs.items()), layer, f"the parameters {specs}, in that order", shapes)
+        for name, value in layer.params.items():
+            expect(value.dtype == dtype, layer, f"{name} of {dtype}", value.dtype)
+            expect(value.flags.c_contiguous, layer, f"{name} contiguous", f"strides {value.strides}")
+        n_params = sum(value.size for value in layer.params.values())
+        expect(layer.n_params == n_params, layer, f"n_params {n_params}", layer.n_params)
+
+
+def both_dtypes(make: Make) -> None:
+    """The output has the layer's dtype, and float32 is float64 but for roundings."""
+    exact, rounded = (make(dtype) for dtype in (np.float64, np.float32))
+    x = draw_frames(rounded, 3)
+    y, z = exact(x), rounded(x)
+    for layer, output in ((exact, y), (rounded, z)):
+        expect(output.dtype == layer.dtype, layer, f"an output of {layer.dtype}", output.dtype)
+    error, largest = np.abs(y - z).max(), np.abs(y).max()
+    within = f"float32 within a thousandth of the largest value {largest} of float64"
+    expect(bool(error <= 1e-3 * largest), exact, within, f"{error} off")
+
+
+def batch_independence(make: Make) -> None:
+    """A frame gives the same bits alone, in any batch and at any place in it."""
+    for dtype in DTYPES:
+        layer = make(dtype)
+        x = draw_frames(layer, 11)
+        y = layer(x)
+        for i in range(len(x)):
+            expect_same(layer, f"frame {i} to give the same bits alone and in a batch", layer(x[i : i + 1])[0], y[i])
+        expect_same(layer, "frames 2 to 8 to give the same bits in a smaller batch", layer(x[2:9]), y[2:9])
+        expect_same(layer, "the same bits in reverse order", layer(x[::-1]), y[::-1].copy())
+
+
+def input_untouched(make: Make) -> None:
+    """The input is not written to, and may be read-only."""
+    layer = make()
+    x = draw_frames(layer, 2)
+    before = x.copy()
+    y = layer(x)
+    expect_same(layer, "the input untouched", x, before)
+    x.flags.writeable = False
+    expect_same(layer, "the same bits from a read-only input", layer(x), y)
+
+
+def input_layouts(make: Make) -> None:
+    """Neither the layout of the input nor its kind of numbers matters."""
+    layer = make()
+    x = draw_frames(layer, 4, whole=True)
+    y = layer(x)
+    inputs = {
+        "every other frame of an array": np.repeat(x, 2, axis=0)[::2],
+        "an array in Fortran's order": np.asfortranarray(x),
+        "uint8": x.astype(np.uint8),
+        "float64": x.astype(np.float64),
+        "lists": x.tolist(),
+    }
+    for name, value in inputs.items():
+        expect_same(layer, f"the same bits from {name}", layer(value), y)
+
+
+def nan_propagates(make: Make) -> None:
+    """Where a value of the input shows in the output, so does NaN in its place; other frames keep their bits."""
+    layer = make()
+    x = draw_frames(layer, 3)
+    y = layer(x)
+    size = x[1].size
+    for place in sorted({0, size // 3, size // 2, size - 1}):
+        reached = np.zeros(layer.output_shape, bool)
+        for value in (-900, 900, np.nan):
+            changed = x.copy()
+            changed[1].flat[place] = value
+            z = layer(changed)
+            for other in (0, 2):
+                expect_same(layer, f"frame {other} as it was when frame 1 holds {value}", z[other], y[other])
+            if value == value:
+                reached |= z[1] != y[1]
+        lost = int((reached & ~np.isnan(z[1])).sum())
+        expect(not lost, layer, f"NaN wherever value {place} of a frame shows", f"{lost} of {reached.sum()} without")
+
+
+def empty_batch(make: Make) -> None:
+    """A batch of no frames gives no results."""
+    for dtype in DTYPES:
+        layer = make(dtype)
+        y = layer(draw_frames(layer, 0))
+        expect((y.shape, y.dtype) == ((0, *layer.output_shape), dtype), layer, f"{dtype} of no results", y)
+
+
+def eight_python_threads(make: Make) -> None:
+    """Eight threads may use one layer at once."""
+    layer = make()
+    batches = [draw_frames(layer, 3) + number for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(layer, batches))
+    for x, y in zip(batches, results, strict=True):
+        expect_same(layer, "the same bits from eight threads at once as from one", y, layer(x))
+
+
+def number_of_threads(make: Make) -> None:
+    """The number of threads that kernels use does not change a bit."""
+    layer, before = make(), get_num_threads()
+    x = np.concatenate([draw_frames(layer, 11)] * 40)  # enough work for several chunks
+    try:
+        set_num_threads(1)
+        alone = layer(x)
+        set_num_threads(2)
+        expect_same(layer, "the same bits from two threads as from one", layer(x), alone)
+    finally:
+        set_num_threads(before)
+
+
+def save_and_load(make: Make) -> None:
+    """A saved model with the layer answers the same when it is loaded."""
+    for dtype in DTYPES:
+        layer = make(dtype)
+        model = Sequential([InputLayer(layer.input_shape).build(layer.input_shape, dtype=dtype), layer])
+        x = draw_frames(layer, 2)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.safetensors")
+            save(model, path)
+            loaded = load(path)
+        expect(loaded.layers[1] == layer, layer, f"{layer!r} back from a file", repr(loaded.layers[1]))
+        expect_same(layer, "the same bits from a model that was loaded", loaded.predict(x), model.predict(x))
+
+
+def plan_equals_model(make: Make) -> None:
+    """A model with the layer predicts what its layers give one after the other."""
+    for dtype in DTYPES:
+        layer = make(dtype)
+        chain = [InputLayer(layer.input_shape), layer, ActivationLayer("relu")]
+        if len(layer.output_shape) == 3:
+            chain.append(PoolingLayer(1, mode="adaptive_average"))
+        y = x = draw_frames(layer, 3)
+        for step in chain:
+            y = (step if step is layer else step.build(y.shape[1:], dtype=dtype))(y)
+        expect_same(layer, "the same bits from a model as from its layers", Sequential(chain).predict(x), y)
+
+
+CONTRACT: tuple[Check, ...] = (
+    config_round_trip,
+    build_once,
+    shape_law,
+    parameter_layout,
+    both_dtypes,
+    batch_independence,
+    input_untouched,
+    input_layouts,
+    nan_propagates,
+    empty_batch,
+    eight_python_threads,
+    number_of_threads,
+    save_and_load,
+    plan_equals_model,
+)
+"""In the order in which they are worth reading when several fail."""

@@ -1,0 +1,86 @@
+"""Frames and parameters drawn for a test, always the same ones, and how two arrays differ."""
+
+import numpy as np
+
+from framecnn.layers import Layer
+from framecnn.typing import Array, Shape
+
+__all__ = ["apart", "difference", "draw_frames", "draw_params", "same_bits"]
+
+
+def draw_frames(layer: Layer, n: int, whole: bool = False) -> Array:
+    """Draw frames for a built layer: whole numbers of 0 to 255, or floats around zero.
+
+    Examples
+    --------
+    >>> from framecnn import FlatteningLayer
+    >>> draw_frames(FlatteningLayer().build((2, 1)), n=1, whole=True).shape
+    (1, 2, 1)
+    """
+    rng = np.random.default_rng(2)
+    shape = (n, *layer.input_shape)
+    return (rng.integers(0, 256, shape) if whole else rng.normal(0, 40, shape)).astype(layer.dtype)
+
+
+def draw_params(layer: Layer, whole: bool = False) -> Layer:
+    """Set all parameters of a built layer, biases too: whole numbers below 16, or floats around zero.
+
+    What begins as ones, a scale or a variance, stays positive.
+
+    Examples
+    --------
+    >>> from framecnn import DenseLayer
+    >>> draw_params(DenseLayer(2).build((1,)), whole=True).params["bias"]
+    array([ 8., 14.], dtype=float32)
+    """
+    rng = np.random.default_rng(1)
+    for name, spec in layer.param_specs(layer.input_shape).items():
+        if spec.initializer == "ones":
+            drawn = rng.integers(1, 16, spec.shape) if whole else rng.uniform(0.5, 1.5, spec.shape)
+        else:
+            drawn = rng.integers(-15, 16, spec.shape) if whole else rng.normal(size=spec.shape)
+        layer.params[name] = drawn
+    return layer
+
+
+def apart(shape: Shape, rng: np.random.Generator) -> Array:
+    """Draw floats of -2.5 to 2.5 of which no two are close and none is close to zero: maxima and relu have kinks there.
+
+    Examples
+    --------
+    >>> np.sort(apart((4,), np.random.default_rng(0)))
+    array([-2.25, -1.25,  0.75,  1.75])
+    """
+    size = int(np.prod(shape))
+    values = (rng.permutation(size) + 0.25) * 4 / size - 2
+    return (values + np.copysign(0.5, values)).reshape(shape)
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Say whether two arrays have equal dtype, shape and bytes.
+
+    Examples
+    --------
+    >>> same_bits(np.zeros(1), -np.zeros(1))
+    False
+    """
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def difference(a: Array, b: Array) -> str:
+    """Say in words how `a` differs from `b`.
+
+    Examples
+    --------
+    >>> difference(np.array([1.0, 2.0]), np.array([1.0, 5.0]))
+    '1 of 2 values that differ, the first at (1,): 2.0 instead of 5.0'
+    """
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return f"{a.dtype} of {a.shape} instead of {b.dtype} of {b.shape}"
+    a, b = np.atleast_1d(a), np.atleast_1d(b)
+    bits = np.dtype(f"u{a.itemsize}")
+    places = np.argwhere(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits))
+    if not len(places):
+        return "the same bits"
+    first = tuple(places[0].tolist())
+    return f"{len(places)} of {a.size} values that differ, the first at {first}: {a[first]!s} instead of {b[first]!s}"

@@ -1,0 +1,170 @@
+"""Hypothesis strategies for frames, layers, networks and labelled features.
+
+Values are whole numbers or come from a seeded generator, so that drawing is quick; everything shrinks to few, small and
+plain settings. Each raises MissingExtraError where Hypothesis is not installed.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from framecnn.layers import InputLayer, Layer
+from framecnn.layers.base import DTYPES
+from framecnn.model import Sequential
+from framecnn.testing.composite import Draw, composite, strategies
+from framecnn.testing.configs import configs, shapes, takes
+from framecnn.testing.draws import draw_params
+from framecnn.typing import Array, Shape
+
+__all__ = ["frames", "labelled_features", "layers", "models"]
+
+
+@composite
+def frames(
+    draw: Draw, shape: Shape | None = None, *, n: int | None = None, dtype: Any = np.float32, whole: bool = True
+) -> Array:
+    """Draw batches of frames.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Of one frame, or of one row of features; by default any of :func:`shapes`.
+    n : int, optional
+        Frames in the batch; by default 1 to 3.
+    dtype : float32 (default) or float64
+    whole : bool, default True
+        Whole numbers of -9 to 9, on which sums of products are exact; else normally distributed floats.
+
+    Returns
+    -------
+    strategy of (n, *shape) array
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(frames((2, 2, 1)), lambda x: x.min() < 0).shape
+    (1, 2, 2, 1)
+    """
+    size = (draw(strategies().integers(1, 3)) if n is None else n, *(shape or draw(shapes())))
+    rng = draw(_generators())
+    return (rng.integers(-9, 10, size) if whole else rng.normal(size=size)).astype(dtype)
+
+
+@composite
+def layers(
+    draw: Draw,
+    kinds: Iterable[type[Layer]] | None = None,
+    shape: Shape | None = None,
+    *,
+    dtype: Any = None,
+    whole: bool = False,
+) -> Layer:
+    """Draw built layers, all parameters drawn too.
+
+    A kind of your own is drawn in its ``cases``; so are framecnn's, but for convolution, pooling, filter bank and
+    dense layers, which come in all settings.
+
+    Parameters
+    ----------
+    kinds : iterable of class, optional
+        By default all of framecnn.
+    shape : tuple of int, optional
+        What the layers must take: the shape of a frame or of a row; by default each kind's own.
+    dtype : float32 or float64, optional
+        By default either.
+    whole : bool, default False
+        Parameters are whole numbers below 16 instead of floats.
+
+    Returns
+    -------
+    strategy of Layer
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> from framecnn import DenseLayer
+    >>> find(layers([DenseLayer], (3,)), lambda layer: layer.units > 1)
+    DenseLayer(units=2, use_bias=True, kernel_initializer='glorot_uniform')
+    """
+    st = strategies()
+    kind = draw(st.sampled_from([kind for kind in (_ours() if kinds is None else kinds) if takes(kind, shape)]))
+    case = draw(configs(kind, shape))
+    built = kind(**case.settings).build(case.input_shape, dtype=dtype or draw(st.sampled_from(DTYPES)))
+    return draw_params(built, whole)
+
+
+@composite
+def models(
+    draw: Draw, kinds: Iterable[type[Layer]] | None = None, *, max_layers: int = 5, dtype: Any = None
+) -> Sequential:
+    """Draw built networks: an InputLayer and layers that fit one another.
+
+    Parameters
+    ----------
+    kinds : iterable of class, optional
+        By default all of framecnn.
+    max_layers : int, default 5
+        After the InputLayer.
+    dtype : float32 or float64, optional
+        By default either.
+
+    Returns
+    -------
+    strategy of Sequential
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> from framecnn import DenseLayer
+    >>> find(models([DenseLayer]), lambda model: True).names
+    ('input_1',)
+    """
+    st = strategies()
+    kinds = _ours() if kinds is None else list(kinds)
+    own, shape = dtype or draw(st.sampled_from(DTYPES)), draw(shapes())
+    chain: list[Layer] = [InputLayer(shape, scale=draw(st.sampled_from([1.0, 0.5]))).build(shape, dtype=own)]
+    for _ in range(draw(st.integers(0, max_layers))):
+        if any(takes(kind, chain[-1].output_shape) for kind in kinds):
+            chain.append(draw(layers(kinds, chain[-1].output_shape, dtype=own)))
+    return Sequential(chain)
+
+
+@composite
+def labelled_features(
+    draw: Draw, max_samples: int = 40, max_features: int = 5, max_classes: int = 4
+) -> tuple[Array, Array]:
+    """Draw features around a centre for each class, and their labels; every class has two samples or more.
+
+    Parameters
+    ----------
+    max_samples, max_features, max_classes : int
+        At least two samples for each class, and at least two classes.
+
+    Returns
+    -------
+    strategy of ((n, d) float64 array, (n,) array of str)
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> X, y = find(labelled_features(), lambda drawn: True)
+    >>> X.shape, y.tolist()
+    ((4, 1), ['a', 'b', 'a', 'b'])
+    """
+    st = strategies()
+    classes = draw(st.integers(2, max_classes))
+    n, d = draw(st.integers(2 * classes, max_samples)), draw(st.integers(1, max_features))
+    rng, codes = draw(_generators()), np.arange(n) % classes
+    X = 4 * rng.normal(size=(classes, d))[codes] + rng.normal(size=(n, d))
+    return X, np.array([chr(ord("a") + number) for number in range(classes)])[codes]
+
+
+@composite
+def _generators(draw: Draw) -> np.random.Generator:
+    return np.random.default_rng(draw(strategies().integers(0, 2**16)))
+
+
+def _ours() -> list[type[Layer]]:
+    registered = sorted(Layer.registry.items())
+    return [kind for _, kind in registered if kind.__module__.startswith("framecnn.") and kind is not InputLayer]

@@ -1,0 +1,262 @@
+"""The kit itself: a sound layer passes every check, and each check finds the fault it is there for."""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from framecnn import ConvLayer, DenseLayer, FlatteningLayer, MissingExtraError, ShapeError, get_num_threads
+from framecnn.layers import Case, Layer, Param
+from framecnn.testing import (
+    check_layer,
+    conv_configs,
+    frames,
+    labelled_features,
+    layer_checks,
+    layers,
+    models,
+    parametrize_with_layer_checks,
+    pool_configs,
+    shapes,
+)
+from framecnn.testing.contract import CONTRACT
+from framecnn.testing.gradients import GRADIENTS
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    """A registry that forgets the test's own layers."""
+    monkeypatch.setattr(Layer, "registry", dict(Layer.registry))
+
+
+def scale_layer(**methods):
+    """Give a kind of layer that scales every channel and shifts it, some of its methods replaced."""
+
+    class Base(Layer):
+        shift: float = 1.0
+        cases = (Case({}, (3, 4, 2)), Case({"shift": 0.5}, (5,)))
+
+        def infer_shape(self, input_shape):
+            return tuple(input_shape)
+
+        def param_specs(self, input_shape):
+            return {"scale": Param((1, input_shape[-1]), "he_normal")}
+
+        def forward(self, x):
+            return x * self.params["scale"] + x.dtype.type(self.shift)
+
+        def vjp(self, x, rng=None):
+            return self.forward(x), lambda dy: (dy * self.params["scale"], {"scale": channel_sums(x * dy)})
+
+    return dataclass(frozen=True)(type("ScaleLayer", (Base,), {"__annotations__": {"shift": float}} | methods))
+
+
+def channel_sums(products):
+    """Sum over all axes but the last."""
+    return products.reshape(-1, products.shape[-1]).sum(axis=0, keepdims=True)
+
+
+def scaled(self, x):
+    """The output of a sound layer."""
+    return x * self.params["scale"] + x.dtype.type(self.shift)
+
+
+def gradients(self, x, dy):
+    """The gradients of a sound layer."""
+    return dy * self.params["scale"], {"scale": channel_sums(x * dy)}
+
+
+def count_calls(self, x):
+    self.params["scale"] = self.params["scale"] + 1
+    return scaled(self, x)
+
+
+def write_input(self, x):
+    if x.flags.writeable:
+        x += 1
+    return scaled(self, x)
+
+
+def wait_for_another(self, x):
+    self._set(last=x)
+    time.sleep(0.01)
+    return scaled(self, self.last)
+
+
+def build_with_a_secret(self, input_shape, seed=0, dtype=np.float32):
+    layer = Layer.build(self, input_shape, seed, dtype)
+    layer._set(secret=layer.dtype.type(3))
+    return layer
+
+
+def backward_on_the_layer(self, x, rng=None):
+    self._set(last=x)
+    return scaled(self, x), lambda dy: gradients(self, self.last, dy)
+
+
+def backward_that_spends_what_it_holds(self, x, rng=None):
+    held = [x]
+    return scaled(self, x), lambda dy: gradients(self, held.pop() if held else 0 * x, dy)
+
+
+def backward(change):
+    """Give a vjp whose gradients are changed by a function of (layer, x, dy, rng, dx, dscale)."""
+
+    def vjp(self, x, rng=None):
+        def changed(dy):
+            dx, of_params = gradients(self, x, dy)
+            return change(self, x, dy, rng, dx, of_params["scale"])
+
+        return scaled(self, x), changed
+
+    return vjp
+
+
+FAULTS = [
+    ("config_round_trip", {"__post_init__": lambda self: self._set(shift=self.shift + 1)}, "back from its config, got"),
+    ("build_once", {"forward": count_calls}, "expected the same bits from a second call, got"),
+    (
+        "build_once",
+        {"build": lambda self, shape, seed=0, dtype=np.float32: Layer.build(self, shape, 0, dtype)},
+        "expected another scale from another seed, got the same",
+    ),
+    (
+        "shape_law",
+        {"infer_shape": lambda self, shape: (*shape[:-1], shape[-1] + 1)},
+        r"expected an output of shape \(1, 3, 4, 3\), got \(1, 3, 4, 2\)",
+    ),
+    ("shape_law", {"forward": lambda self, x: np.asfortranarray(scaled(self, x))}, "a contiguous output, got strides"),
+    ("parameter_layout", {"n_params": property(lambda self: 0)}, "expected n_params 2, got 0"),
+    ("both_dtypes", {"forward": lambda self, x: scaled(self, x).astype(float)}, "an output of float32, got float64"),
+    (
+        "both_dtypes",
+        {"forward": lambda self, x: (scaled(self, x) / 64).round().astype(x.dtype) if x.itemsize < 8 else x / 64},
+        "expected float32 within a thousandth of the largest value .* off",
+    ),
+    ("batch_independence", {"forward": lambda self, x: scaled(self, x - x.mean(axis=0))}, "alone and in a batch, got"),
+    ("input_untouched", {"forward": write_input}, "expected the input untouched, got 48 of 48 values that differ"),
+    ("input_layouts", {"__call__": lambda self, x: scaled(self, np.asarray(x))}, "same bits from .*, got float64 of"),
+    (
+        "nan_propagates",
+        {"forward": lambda self, x: np.nan_to_num(scaled(self, x))},
+        "expected NaN wherever value 0 of a frame shows, got 1 of 1 without",
+    ),
+    ("empty_batch", {"forward": lambda self, x: scaled(self, x if len(x) else np.zeros((1, *x.shape[1:])))}, "results"),
+    ("eight_python_threads", {"forward": wait_for_another}, "same bits from eight threads at once as from one, got"),
+    ("number_of_threads", {"forward": lambda self, x: scaled(self, x) * get_num_threads()}, "from two threads as from"),
+    (
+        "save_and_load",
+        {"build": build_with_a_secret, "forward": lambda self, x: scaled(self, x) * vars(self).get("secret", 1)},
+        "expected the same bits from a model that was loaded, got",
+    ),
+    ("plan_equals_model", {"__call__": lambda self, x: scaled(self, x) + x.dtype.type(1)}, "from a model as from its"),
+    ("same_output", {"vjp": lambda self, x, rng=None: (scaled(self, x) * x.dtype.type(2), None)}, "output of forward"),
+    (
+        "gradient_layout",
+        {"vjp": backward(lambda self, x, dy, rng, dx, dscale: (dx, {}))},
+        r"expected gradients of \['scale'\], got \[\]",
+    ),
+    (
+        "gradient_layout",
+        {"vjp": backward(lambda self, x, dy, rng, dx, dscale: (dx, {"scale": dscale.astype(float)}))},
+        r"expected dscale as float32 of \(1, 2\), got float64 of \(1, 2\)",
+    ),
+    ("backward_again", {"vjp": backward_that_spends_what_it_holds}, "same bits of dscale from a second call of back"),
+    ("eight_threads_backward", {"vjp": backward_on_the_layer}, "expected the same bits of dscale from eight threads"),
+    (
+        "number_of_threads_backward",
+        {"vjp": backward(lambda self, x, dy, rng, dx, dscale: (dx / dx.dtype.type(get_num_threads()), {}))},
+        "expected the same bits of dx from two threads and one, got",
+    ),
+    (
+        "gradient",
+        {"vjp": backward(lambda self, x, dy, rng, dx, dscale: (dx, {"scale": dscale / 3}))},
+        "expected dscale along a direction as its central difference, .*, got",
+    ),
+    (
+        "gradient_in_training",
+        {"vjp": backward(lambda self, x, dy, rng, dx, dscale: (dx if rng is None else -dx, {"scale": dscale}))},
+        "expected dx along a direction as its central difference, .*, got",
+    ),
+    (
+        "adjoint",
+        {"vjp": backward(lambda self, x, dy, rng, dx, dscale: (dx + 1, {"scale": dscale}))},
+        r"expected <L x, dy> = -?\d+.0 as <x, L\* dy>, got -?\d+.0",
+    ),
+]
+
+
+def test_a_sound_layer_passes_every_check():
+    check_layer(scale_layer())
+    check_layer(scale_layer()(shift=2.0), (2, 3))
+
+
+@pytest.mark.parametrize(("name", "methods", "message"), FAULTS, ids=[f"{name}" for name, _, _ in FAULTS])
+def test_a_check_finds_the_fault_that_it_is_there_for(name, methods, message):
+    check = next(check for check in layer_checks(scale_layer(**methods)) if check.name == name)
+    with pytest.raises(AssertionError, match=f"^ScaleLayer: .*{message}"):
+        check()
+    with pytest.raises(AssertionError, match=r"^ScaleLayer: expected "):
+        check_layer(scale_layer(**methods))
+
+
+def test_every_check_has_a_fault_that_it_finds():
+    assert {check.__name__ for check in (*CONTRACT, *GRADIENTS)} == {name for name, _, _ in FAULTS}
+
+
+def test_a_layer_without_a_backward_pass_is_checked_without_it():
+    kind = scale_layer(vjp=Layer.vjp)
+    names = [check.name for check in layer_checks(kind)]
+    assert names == 2 * [check.__name__ for check in CONTRACT]
+    check_layer(kind)
+
+
+def test_checks_are_named_after_layer_example_and_law():
+    checks = list(layer_checks(scale_layer()))
+    assert str(checks[0]) == "ScaleLayer-0-config_round_trip"
+    assert checks[0].description == "The settings survive the way to JSON and back."
+    assert str(checks[-1]) == "ScaleLayer-1-adjoint"
+    assert len({str(check) for check in checks}) == len(checks)
+
+
+def test_a_built_layer_is_checked_on_its_own_frames_and_left_alone():
+    layer = ConvLayer(2, kernel_size=2).build((4, 3, 1), seed=7)
+    kernel = layer.params["kernel"]
+    assert {check.input_shape for check in layer_checks(layer)} == {(4, 3, 1)}
+    check_layer(layer)
+    assert layer.params["kernel"] is kernel
+
+
+def test_what_cannot_be_checked_is_refused():
+    with pytest.raises(ShapeError, match="ScaleLayer: expected cases to check, got none; write them, or give a built"):
+        list(layer_checks(scale_layer(cases=())))
+    with pytest.raises(ShapeError, match=r"DenseLayer: expected a built layer, got one without .* call build\(input_s"):
+        list(layer_checks(DenseLayer(2)))
+
+
+def test_pytest_gets_a_test_for_each_check():
+    mark = parametrize_with_layer_checks([FlatteningLayer, DenseLayer(1).build((2,))])
+    names, checks = mark.args
+    assert names == "check"
+    assert {check.subject for check in checks} == {"FlatteningLayer-0", "FlatteningLayer-1", "DenseLayer-0"}
+
+
+@pytest.mark.parametrize(
+    ("package", "use"),
+    [
+        ("hypothesis", shapes),
+        ("hypothesis", frames),
+        ("hypothesis", conv_configs),
+        ("hypothesis", pool_configs),
+        ("hypothesis", layers),
+        ("hypothesis", models),
+        ("hypothesis", labelled_features),
+        ("pytest", lambda: parametrize_with_layer_checks([])),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(package, use, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"package {package} is not installed; run: .*framecnn\[test\]"):
+        use()
