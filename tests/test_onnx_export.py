@@ -103,6 +103,7 @@ NETWORKS = {
         ActivationLayer("softmax"),
         PoolingLayer((3, 2), mode="adaptive_max"),
     ],
+    "uneven cells": [PoolingLayer((5, 3), mode="adaptive_max")],
     "flattened": [DownsamplingLayer(2), PoolingLayer((3, 4), mode="adaptive_average"), FlatteningLayer()],
     "bank": [
         FilterBankLayer(5, kernel_size=4, strides=2),

@@ -150,6 +150,14 @@ def test_a_file_made_for_one_batch_takes_any():
     assert model.predict(np.zeros((7, 9, 11, 3))).shape == (7, 297)
 
 
+def test_a_shape_may_be_a_constant():
+    model = chain(node("Reshape", np.array([-1, 297])))
+    (shape,) = model.graph.initializer
+    model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [shape.name], value_ints=[-1, 297]))
+    del model.graph.initializer[:]
+    assert_as_onnxruntime(model)
+
+
 def test_weights_may_be_constants_and_stand_first_in_sums():
     model = chain(node("Flatten"), node("MatMul", drawn(297, 1)), node("Add", drawn(1)))
     stored = {tensor.name: tensor for tensor in model.graph.initializer}

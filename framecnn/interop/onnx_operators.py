@@ -228,7 +228,7 @@ def _batch_norm(chain: Chain, node: Operator) -> None:
 def _convolution(chain: Chain, node: Operator) -> None:
     chain.map_shape()
     kernel, bias = node.weight, node.second_weight
-    size = kernel.shape[2:]
+    size = kernel.shape[2], kernel.shape[3]
     if tuple(node.settings.get("kernel_shape", size)) != size:
         raise ValueError(f"expected kernel_shape as the kernel's own, {size}, got {node.settings['kernel_shape']}")
     sliding = _sliding(chain, node, size)
@@ -241,7 +241,9 @@ def _convolution(chain: Chain, node: Operator) -> None:
 
 def _pool(mode: str) -> Callable[[Chain, Operator], None]:
     def add(chain: Chain, node: Operator) -> None:
-        size = tuple(node.settings["kernel_shape"])
+        chain.map_shape()
+        rows, columns = node.settings["kernel_shape"]
+        size = rows, columns
         sliding = _sliding(chain, node, size)
         if node.settings.get("count_include_pad", 0) and sliding["padding"] != "valid":
             _average_with_border(chain, node, size, sliding)
@@ -268,11 +270,9 @@ def _global_pool(mode: str) -> Callable[[Chain, Operator], None]:
     return add
 
 
-def _sliding(chain: Chain, node: Operator, size: Shape) -> dict[str, Any]:
+def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any]:
     """Give strides, dilation and border of a window; what rounds up, or puts the odd pixel first, is a border here."""
     frame = chain.map_shape()[:2]
-    if len(size) != 2:
-        raise ValueError(f"expected windows of rows and columns, got {list(size)}")
     strides, dilation = (tuple(node.settings.get(name, (1, 1))) for name in ("strides", "dilations"))
     top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
     border = (top, bottom), (left, right)
