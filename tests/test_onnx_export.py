@@ -195,6 +195,13 @@ def test_a_classifier_gives_our_distances_probabilities_and_labels(settings):
     assert np.median(spread / distances) < 0.02, "a bound that says something"
 
 
+def test_a_classifier_with_a_trained_network_gives_our_distances_as_near_as_onnx_asks():
+    classifier, x = fitted(features="trained")
+    given = run(to_onnx(classifier), x)
+    np.testing.assert_allclose(given["distances"], classifier.transform(x), rtol=1e-3)  # of its own test cases
+    assert (classifier.classes_[given["label"]] == classifier.predict(x)).all()
+
+
 @pytest.mark.parametrize("opset", [13, 18, 21])
 def test_a_classifier_is_the_same_whatever_the_opset(opset):
     classifier, x = fitted(grid=(1, 1))
