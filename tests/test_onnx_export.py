@@ -114,6 +114,7 @@ NETWORKS = {
         FlatteningLayer(),
         DenseLayer(2),
     ],
+    "scaled rows": [FlatteningLayer(), InputLayer((13 * 17 * 4,), scale=0.5), DenseLayer(3)],
     "nothing": [DropoutLayer(0.2)],
 }
 

@@ -146,8 +146,10 @@ def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
             return value
         case FlatteningLayer():
             return Value(graph.add("Flatten", x), layer.input_shape if is_map else flattened)
+        case InputLayer(scale=1):
+            return value
         case InputLayer():
-            return value if layer.scale == 1 else Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))))
+            return Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))), flattened)
         case ActivationLayer():
             return Value(_activation(graph, layer, x, 1 if is_map else -1), flattened)
         case BatchNormLayer():
