@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from agreement import CASES, built
 from commands import framecnn, refused
+from hypothesis import assume, given, settings
 from spreading import exact_and_spread
 from textures import textures
 
@@ -31,6 +32,7 @@ from framecnn import (
 )
 from framecnn.interop.onnx_export import to_onnx
 from framecnn.interop.onnx_layout import channels_first, channels_last
+from framecnn.testing import models
 from framecnn.testing.draws import draw_frames, draw_params
 
 onnx = pytest.importorskip("onnx")
@@ -114,6 +116,11 @@ NETWORKS = {
         FlatteningLayer(),
         DenseLayer(2),
     ],
+    "more cells than pixels": [
+        PoolingLayer((2, 13), mode="adaptive_max"),
+        PoolingLayer((1, 1), mode="adaptive_average"),
+        PoolingLayer((3, 2), mode="adaptive_max"),
+    ],
     "scaled rows": [FlatteningLayer(), InputLayer((13 * 17 * 4,), scale=0.5), DenseLayer(3)],
     "nothing": [DropoutLayer(0.2)],
 }
@@ -125,6 +132,16 @@ def test_networks_give_our_numbers_whatever_the_opset(layers, opset):
     model = network(InputLayer((13, 17, 4), scale=0.25), *layers)
     x = np.random.default_rng(0).integers(0, 9, (2, 13, 17, 4))
     assert_same_numbers(model, x, opset)
+
+
+@settings(deadline=None, max_examples=50)
+@given(models(dtype=np.float32))
+def test_any_network_gives_our_numbers(model):
+    poolings = [layer for layer in model.layers if isinstance(layer, PoolingLayer)]
+    assume(all(layer.dilation_rate == (1, 1) for layer in poolings))  # ONNX Runtime refuses some of the borders
+    for layer in model.layers:
+        draw_params(layer)
+    assert_same_numbers(model, np.random.default_rng(0).integers(0, 5, (2, *model.input_shape)), 22)
 
 
 def test_a_network_of_rows_and_one_of_any_axes():

@@ -45,6 +45,7 @@ def assert_as_onnxruntime(model):
 
 ROUND_TRIPS = {
     "conv": [ConvLayer(4, kernel_size=3, padding="same", strides=2), ActivationLayer("relu"), PoolingLayer(2)],
+    "flattened": [PoolingLayer(2), FlatteningLayer(), ActivationLayer("tanh")],
     "dense": [PoolingLayer(3, mode="average", padding="same"), FlatteningLayer(), DropoutLayer(0.5), DenseLayer(5)],
     "grouped": [ConvLayer(6, kernel_size=(1, 2), groups=3, dilation_rate=2, padding=((0, 1), (2, 0)), use_bias=False)],
     "activations": [ActivationLayer(name) for name in ("tanh", "sigmoid", "leaky_relu", "relu", "sqrt", "softmax")],

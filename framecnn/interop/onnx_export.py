@@ -64,7 +64,7 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     -----
     Networks compute in float32 there, whatever their dtype; a classifier of feature vectors keeps its own. Window
     variances and distances are float64, as here. Dropout leaves no trace. Average pooling with a dilation needs
-    opset 19.
+    opset 19; ONNX Runtime refuses pooling whose border is as wide as the window, which a dilation allows.
 
     Examples
     --------

@@ -172,6 +172,14 @@ def _lay_side_by_side(chain: Chain) -> None:
     chain.append(FlatteningLayer(), chain.shape if len(chain.shape) == 3 else chain.flattened)
 
 
+def _reorder(chain: Chain, node: Operator) -> None:
+    length, places = chain.row_length(), node.weight
+    here = chain.flattened is not None and node.settings.get("axis", 0) == 1 and places.shape == (length,)
+    if not here or not np.array_equal(places, chain.in_our_order(np.arange(length))):
+        raise ValueError("expected what puts flattened maps in framecnn's order, as to_onnx writes it")
+    chain.flattened = None
+
+
 def _general_product(chain: Chain, node: Operator) -> None:
     if node.settings.get("transA", 0):
         raise ValueError("expected rows times weights, got transA")
@@ -308,6 +316,7 @@ OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {
     "Conv": _convolution,
     "Dropout": _dropout,
     "Flatten": _flatten,
+    "Gather": _reorder,
     "Gemm": _general_product,
     "GlobalAveragePool": _global_pool("adaptive_average"),
     "GlobalMaxPool": _global_pool("adaptive_max"),
