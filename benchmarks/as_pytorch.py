@@ -1,5 +1,6 @@
 """A framecnn network in PyTorch, in three forms: contiguous, channels-last, and compiled with frozen weights."""
 
+import math
 import os
 import shutil
 
@@ -109,7 +110,8 @@ def start_training(model, x, labels, compile=False):
     """Give what updates once by Adam, channels last, and returns the loss before."""
     torch = _torch()
     net = network(model).to(memory_format=torch.channels_last).train().requires_grad_(True)
-    optimizer = torch.optim.Adam(net.parameters(), eps=1e-7)
+    epsilon = 1e-7 / math.sqrt(1 - 0.999)  # what Keras's 1e-7 is at the first update: PyTorch corrects before it adds
+    optimizer = torch.optim.Adam(net.parameters(), eps=epsilon)
     frames, targets = _channels_first(torch, x), torch.from_numpy(labels)
     forward = _compile(torch, net, freezing=False) if compile else net
 

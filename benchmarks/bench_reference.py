@@ -22,6 +22,8 @@ from framecnn.interop.keras_training import keras_device
 __all__ = ["main", "markdown", "measure"]
 
 BATCH, SINGLE = NETWORKS[:2]
+TOLERANCE = 1e-3
+"""Of losses after some updates: Adam makes whole steps of gradients that are little more than rounding."""
 DEVICES = ("cpu", "gpu")
 PREDICTING = (*keras_on("CPU", as_keras.start_tf_function), *PYTORCH[1:])
 PREDICTING_ON_GPU = keras_on("GPU", as_keras.start_tf_function)

@@ -13,3 +13,12 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the films of ../shared/data")
     return SHARED_DATA
+
+
+@pytest.fixture
+def without_tracing():
+    """Let TensorFlow run functions line by line: tracing takes a second each, more than tests compute."""
+    tf = pytest.importorskip("tensorflow")
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

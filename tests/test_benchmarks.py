@@ -12,8 +12,11 @@ from benchmarks import (
     bench_kernels,
     bench_network,
     bench_pipeline,
+    bench_reference,
     bench_start,
     cases,
+    contestants,
+    memory,
     run,
     timing,
 )
@@ -168,6 +171,75 @@ def test_kernels_print_a_row_for_each_block_with_its_share_of_the_peak():
     assert "% |" in row
     assert "(Twin)" in row
     assert result["geometric_mean"] > 0
+
+
+def trained_badly(model, x, labels):
+    """Somebody who never updates."""
+    step = contestants.start_framecnn_training(model, x, labels)
+    loss = step()
+    return lambda: loss
+
+
+def reference(*peers, gpu=None, devices=("cpu", "gpu"), monkeypatch):
+    monkeypatch.setattr(bench_reference, "PREDICTING", ())
+    monkeypatch.setattr(bench_reference, "TRAINING_PEERS", peers)
+    monkeypatch.setattr(bench_reference, "keras_device", lambda: "CPU" if gpu is None else f"GPU: {gpu}")
+    return bench_reference.measure(2, devices, TINY, TINY, with_memory=False)
+
+
+def test_whoever_trains_otherwise_is_refused(monkeypatch):
+    twin = Contestant("Twin", contestants.training(contestants.start_framecnn_training))
+    lazy = Contestant("Lazy", contestants.training(trained_badly))
+    step = reference(twin, lazy, monkeypatch=monkeypatch)["comparisons"][-1]
+    assert step["contestants"]["Twin"]["difference"] == 0
+    assert step["missing"]["Lazy"].startswith("refused: differs by ")
+
+
+def test_keras_trains_as_framecnn_does():
+    model, x = TINY.model(), TINY.batch()
+    _, expected = contestants.TRAINING.prepare(model, x)
+    _, loss = contestants.TRAINING_PEERS[0].prepare(model, x)
+    assert timing.relative_difference(loss, expected) < 1e-4
+
+
+def test_where_there_is_no_gpu_one_line_says_so(monkeypatch):
+    result = reference(monkeypatch=monkeypatch)
+    assert result["devices"]["gpu"] is None
+    assert bench_reference.markdown(result).count("No GPU: Keras sees none here, so nothing was timed on one.") == 1
+    assert "GPU" not in bench_reference.markdown({**result, "asked": ["cpu"]})
+
+
+def test_a_gpu_is_named_and_has_a_league_of_its_own(monkeypatch):
+    on_gpu = Contestant("Keras on the GPU", contestants.start_framecnn, league="gpu")
+    monkeypatch.setattr(bench_reference, "PREDICTING_ON_GPU", (on_gpu,))
+    monkeypatch.setattr(bench_reference, "TRAINING_ON_GPU", ())
+    result = reference(gpu="card", devices=("gpu",), monkeypatch=monkeypatch)
+    assert result["devices"]["gpu"] == "card"
+    assert result["comparisons"][0]["fastest"]["gpu"]["name"] == "Keras on the GPU"
+    assert "GPU: card" in bench_reference.markdown(result)
+
+
+def test_the_memory_of_training_is_measured_for_all_on_the_cpu(monkeypatch, tmp_path, capsys):
+    asked = []
+    peak = {"before": 1.0, "peak": 3.0, "more": 2.0}
+    monkeypatch.setattr(bench_reference, "peak_memory", lambda what, name: asked.append((what, name)) or peak)
+    measured = bench_reference.measure
+    monkeypatch.setattr(bench_reference, "measure", lambda rounds, devices: measured(rounds, devices, TINY, TINY))
+    monkeypatch.setattr(bench_reference, "PREDICTING", ())
+    monkeypatch.setattr(bench_reference, "TRAINING_PEERS", ())
+    bench_reference.main(["--device", "cpu", "--rounds", "2", "--json", str(tmp_path / "figures.json")])
+    assert asked == [("training step", "framecnn")]
+    assert json.loads((tmp_path / "figures.json").read_text())["memory"] == {"framecnn": peak}
+    assert "| framecnn | 1 | 3 | 2 |" in capsys.readouterr().out
+
+
+def test_memory_is_that_of_one_process(monkeypatch, capsys):
+    run = Contestant("framecnn", contestants.start_framecnn)
+    monkeypatch.setitem(memory.MEASURED, "filter bank", (TINY_BLOCK, (run,)))
+    monkeypatch.setattr(memory.sys, "argv", ["memory", "filter bank", "framecnn"])
+    memory.main()
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["more"] == pytest.approx(figures["peak"] - figures["before"])
 
 
 def test_bits_are_equal_and_a_difference_would_be_said():

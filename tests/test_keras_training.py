@@ -72,7 +72,7 @@ def both_trained(dtype, kind, name, settings, steps):
 
 
 @pytest.mark.parametrize(("kind", "name", "settings"), OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_fifty_steps_in_float64_give_the_same_losses_and_weights(floatx, kind, name, settings):
+def test_fifty_steps_in_float64_give_the_same_losses_and_weights(floatx, without_tracing, kind, name, settings):
     floatx("float64")
     (ours, theirs), weights = both_trained(np.float64, kind, name, settings, steps=50)
     np.testing.assert_allclose(ours, theirs, rtol=1e-8)
@@ -82,7 +82,7 @@ def test_fifty_steps_in_float64_give_the_same_losses_and_weights(floatx, kind, n
 
 
 @pytest.mark.parametrize(("kind", "name", "settings"), OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_twenty_steps_in_float32_give_the_same_losses(kind, name, settings):
+def test_twenty_steps_in_float32_give_the_same_losses(without_tracing, kind, name, settings):
     (ours, theirs), _ = both_trained(np.float32, kind, name, settings, steps=20)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
@@ -112,7 +112,7 @@ def test_both_are_fed_the_same_batches_of_the_same_augmented_frames(frames):
     assert all(seconds > 0 for seconds in theirs.seconds)
 
 
-def test_training_in_keras_stops_early_and_keeps_its_best_weights(frames):
+def test_training_in_keras_stops_early_and_keeps_its_best_weights(frames, without_tracing):
     train, (x, y) = frames
     net = to_keras(small())
     history = fit_keras(net, *train, epochs=20, learning_rate=0.02, validation_data=(x, (y + 1) % 3), patience=2)
@@ -121,7 +121,7 @@ def test_training_in_keras_stops_early_and_keeps_its_best_weights(frames):
     assert judged["loss"] == pytest.approx(history.val_loss[history.best_epoch - 1], rel=1e-5)
 
 
-def test_a_loss_in_keras_that_is_not_finite_stops_with_finite_weights(frames):
+def test_a_loss_in_keras_that_is_not_finite_stops_with_finite_weights(frames, without_tracing):
     train, judges = frames
     net = to_keras(small())
     with pytest.raises(FloatingPointError, match="fit_keras: expected finite losses, got "):

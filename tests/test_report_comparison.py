@@ -1,0 +1,89 @@
+"""The page of a comparison stands alone, and says who is right how often."""
+
+import numpy as np
+import pytest
+from pages import Page
+from pictures import scene
+
+from framecnn.evaluation import EvaluationResult
+from framecnn.report import ComparisonData, ShownFrame, draw_prediction, write_comparison
+
+CLASSES = ("day", "<b>night</b>", "dusk")
+TITLES = ("one & only", "other")
+
+
+@pytest.fixture
+def frames(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for number, path in enumerate(paths):
+        scene(number).save(path)
+    return list(map(str, paths))
+
+
+def result(title, predictions):
+    return EvaluationResult(title, CLASSES, [0, 0, 1, 1, 2, 2], predictions, [0.9] * 6, list("aabbcc"))
+
+
+def data(frames, **settings):
+    figures = {
+        "accuracies": [0.75, 0.5],
+        "mean": 0.625,
+        "train_seconds": 75.0,
+        "kept_run_seconds": None,
+        "frames_per_second": 1234.0,
+        "peak_megabytes": 567.0,
+        "model_bytes": 2_500_000,
+        "device": "GPU: card",
+    }
+    shown = ShownFrame(frames[0], "day", 1, {TITLES[0]: [0.7, 0.2, 0.1], TITLES[1]: [0.1, 0.8, 0.1]})
+    return ComparisonData(
+        title="films",
+        classes=CLASSES,
+        about=dict.fromkeys(TITLES, "what it is"),
+        figures={TITLES[0]: figures, TITLES[1]: figures | {"mean": 0.9, "kept_run_seconds": 30.0}},
+        results=[result(TITLES[0], [0, 0, 1, 1, 2, 0]), result(TITLES[1], [0, 1, 1, 1, 2, 2])],
+        paths=frames,
+        shown=[shown],
+        **settings,
+    )
+
+
+def written(tmp_path, told):
+    write_comparison(tmp_path / "page.html", told)
+    return Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_tells_all_figures_and_needs_nothing_else(tmp_path, frames):
+    page = written(tmp_path, data(frames, warnings=["Keras did not take part"], choices=[("other", "rate 1")]))
+    for words in (
+        "The other names 90.0 % of the frames correctly, the one & only 62.5 %.",
+        "one & only 75.0 % 50.0 % 62.5 %",
+        "one & only 1 min 15 s – 1,234 567 MB 2.5 MB GPU: card",
+        "other 1 min 15 s 30.0 s 1,234 567 MB 2.5 MB GPU: card",
+        "one & only 70 % 20 % 10 % other 10 % 80 % 10 %",
+        "one & only: 5 frames of 6 right",
+        "Keras did not take part",
+        "other rate 1",
+    ):
+        assert words.replace(" ", "") in page.words.replace(" ", "")  # cells have none between them
+    assert "<b>night" not in page.source
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert "script" not in page.tags
+
+
+def test_a_frame_that_is_gone_leaves_a_placeholder(tmp_path, frames):
+    (tmp_path / "0.png").unlink()
+    assert "no picture: vanished while framecnn was running" in written(tmp_path, data(frames)).words
+
+
+def test_a_prediction_is_drawn_with_a_bar_a_class_the_longest_first(frames):
+    shares = {f"class {number} " + "x" * 50: 0.5**number for number in range(1, 20)}
+    picture = np.asarray(draw_prediction(frames[0], "class 1", shares)).astype(int)
+    teal = np.abs(picture - [20, 128, 130]).sum(axis=2) < 10
+    lengths = teal.sum(axis=1)
+    lengths = lengths[(lengths > 0) & (np.append(0, lengths[:-1]) == 0)]
+    assert len(lengths) == 12
+    assert sorted(lengths, reverse=True) == lengths.tolist()
+    assert lengths[0] == pytest.approx(2 * lengths[1], abs=2)
