@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from textures import Lazy, textures
 
-from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier
+from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, estimators
 from framecnn.estimators import TrainedFeatures
 
 BARE = [
@@ -23,6 +23,10 @@ BARE = [
     KMeansClassifier(),
     TrainedFeatures(),
 ]
+
+
+def test_every_estimator_is_held_to_the_contract():
+    assert {type(estimator).__name__ for estimator in BARE} == set(estimators.__all__)
 
 
 @parametrize_with_checks(BARE)
