@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-LAYERS, KERNELS, GRADIENTS, ALGEBRA = "test_layers.py", "test_kernels.py", "test_gradients.py", "test_algebra.py"
+LAYERS, KERNELS, GRADIENTS = "test_layers.py", "test_kernels.py", "test_gradients.py"
 PATIENCE = 600  # seconds
 
 
@@ -232,7 +232,7 @@ FAULTS = [
     ),
     Fault(
         "a packed kernel outlives its parameter", "layers/base.py",
-        LAYERS, "whole and float32 and ConvLayer-0",
+        LAYERS, "ConvLayer-0-gradient",
         "        self._derived: dict[str, Any] = {}",
         "        self.__dict__.setdefault('_derived', {})",
     ),
@@ -256,7 +256,7 @@ FAULTS = [
     ),
     Fault(
         "a fused pass forgets the slope", "plan.py",
-        ALGEBRA, "one_after_the_other",
+        KERNELS, "one_pass",
         '"slope": layer.negative_slope',
         '"slope": 0.0',
     ),

@@ -226,12 +226,12 @@ def test_a_batch_normalisation_is_folded_into_the_layer_before_it(summing):
 
 
 def test_batch_normalisation_learns_the_mean_and_variance_of_what_it_sees():
-    layer = BatchNormLayer(momentum=0.5).build((2,), dtype=np.float64)
+    layer = BatchNormLayer(momentum=0.75).build((2,), dtype=np.float64)
     x = np.array([[1.0, 5.0], [3.0, 5.0]])
     _, backward = layer.vjp(x, np.random.default_rng(0))
     _, moved = backward(np.ones_like(x))
-    np.testing.assert_array_equal(moved["moving_mean"], [1.0, 2.5])
-    np.testing.assert_array_equal(moved["moving_variance"], [1.0, 0.5])
+    np.testing.assert_array_equal(moved["moving_mean"], [0.5, 1.25])
+    np.testing.assert_array_equal(moved["moving_variance"], [1.0, 0.75])
     _, backward = layer.vjp(x)
     np.testing.assert_array_equal(backward(np.ones_like(x))[1]["moving_variance"], [1, 1])
 
