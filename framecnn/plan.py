@@ -189,7 +189,7 @@ def training_plan(layers: Sequence[Layer], input_shape: Shape) -> tuple[Training
         first, joined, after = layers[number], 1, dict[str, Any]()
         output = first.infer_shape(shape)
         if isinstance(first, ConvLayer):
-            if isinstance(act := _at(layers, number + joined), ActivationLayer) and _keeps_signs(act):
+            if isinstance(act := _at(layers, number + joined), ActivationLayer) and act.function == "relu":
                 joined, after = joined + 1, _activation(act)
             if isinstance(pooling := _at(layers, number + joined), PoolingLayer) and _is_square_maximum(
                 pooling, output
@@ -211,11 +211,6 @@ def _does_nothing(layer: Layer) -> bool:
 
 def _at(layers: Sequence[Layer], number: int) -> Layer | None:
     return layers[number] if number < len(layers) else None
-
-
-def _keeps_signs(layer: ActivationLayer) -> bool:
-    """Say whether the sign of the output tells that of the input, as far as the gradient needs it."""
-    return layer.function == "relu" or (layer.function == "leaky_relu" and layer.negative_slope > 0)
 
 
 def _is_square_maximum(layer: PoolingLayer, frame: Shape) -> bool:

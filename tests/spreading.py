@@ -65,6 +65,8 @@ def handed_on(layer, x, error):
         case ActivationLayer(function="sqrt"):
             root = np.sqrt(np.maximum(x, 0))
             return np.minimum(np.sqrt(error), error / np.where(root > 0, root, np.inf) + (root == 0) * np.sqrt(error))
+        case ActivationLayer(function="relu"):
+            return np.where(x < -error, 0, error)
         case ActivationLayer():
             return error * max(1, abs(layer.negative_slope))
         case FilterBankLayer():

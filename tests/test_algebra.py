@@ -24,7 +24,7 @@ from framecnn.testing.draws import draw_params, same_bits
 
 SUMS = [ConvLayer, DenseLayer, FlatteningLayer, DropoutLayer]  # exact on whole numbers, but for Winograd
 
-lawful = settings(deadline=None, max_examples=100)
+lawful = settings(deadline=None, max_examples=60)
 equal = np.testing.assert_array_equal
 
 
@@ -216,11 +216,12 @@ def test_the_shapes_of_a_chain_compose(data, model):
 
 def folded(model):
     """Whether the plan may fold a batch normalisation into the sums before it."""
-    pairs = zip(model.layers, model.layers[1:], strict=False)
+    kept = [layer for layer in model.layers if not isinstance(layer, DropoutLayer)]
+    pairs = zip(kept, kept[1:], strict=False)
     return any(isinstance(a, ConvLayer | DenseLayer) and isinstance(b, BatchNormLayer) for a, b in pairs)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.data(), models())
 def test_a_model_predicts_what_its_layers_give_one_after_the_other(data, model):
     assume(not folded(model))

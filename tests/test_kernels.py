@@ -149,8 +149,7 @@ def test_nothing_is_read_beyond_a_block_that_is_not_pooled():
     last = np.frombuffer(pages, np.float32, block, page - 4 * block)
     last[:] = np.arange(block)
     y = np.zeros(block, np.float32)
-    nowhere = np.empty(0, np.uint8)
-    move = numba.njit(lambda y, x, steps: pool_window(y, nowhere, 0, block, x, 0, steps, steps, 0))
+    move = numba.njit(lambda y, x, steps: pool_window(y, None, 0, block, x, 0, steps, steps, 0, 0, 1.0))
     move(y, last, 1000)
     np.testing.assert_array_equal(y, last)
 

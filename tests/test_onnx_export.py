@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from agreement import CASES, built
 from commands import framecnn, refused
+from hypothesis import assume, given, settings
 from spreading import exact_and_spread
 from textures import textures
 
@@ -31,6 +32,7 @@ from framecnn import (
 )
 from framecnn.interop.onnx_export import to_onnx
 from framecnn.interop.onnx_layout import channels_first, channels_last
+from framecnn.testing import models
 from framecnn.testing.draws import draw_frames, draw_params
 
 onnx = pytest.importorskip("onnx")
@@ -103,6 +105,7 @@ NETWORKS = {
         ActivationLayer("softmax"),
         PoolingLayer((3, 2), mode="adaptive_max"),
     ],
+    "uneven cells": [PoolingLayer((5, 3), mode="adaptive_max")],
     "flattened": [DownsamplingLayer(2), PoolingLayer((3, 4), mode="adaptive_average"), FlatteningLayer()],
     "bank": [
         FilterBankLayer(5, kernel_size=4, strides=2),
@@ -113,6 +116,12 @@ NETWORKS = {
         FlatteningLayer(),
         DenseLayer(2),
     ],
+    "more cells than pixels": [
+        PoolingLayer((2, 13), mode="adaptive_max"),
+        PoolingLayer((1, 1), mode="adaptive_average"),
+        PoolingLayer((3, 2), mode="adaptive_max"),
+    ],
+    "scaled rows": [FlatteningLayer(), InputLayer((13 * 17 * 4,), scale=0.5), DenseLayer(3)],
     "nothing": [DropoutLayer(0.2)],
 }
 
@@ -123,6 +132,16 @@ def test_networks_give_our_numbers_whatever_the_opset(layers, opset):
     model = network(InputLayer((13, 17, 4), scale=0.25), *layers)
     x = np.random.default_rng(0).integers(0, 9, (2, 13, 17, 4))
     assert_same_numbers(model, x, opset)
+
+
+@settings(deadline=None, max_examples=50)
+@given(models(dtype=np.float32))
+def test_any_network_gives_our_numbers(model):
+    poolings = [layer for layer in model.layers if isinstance(layer, PoolingLayer)]
+    assume(all(layer.dilation_rate == (1, 1) for layer in poolings))  # ONNX Runtime refuses some of the borders
+    for layer in model.layers:
+        draw_params(layer)
+    assert_same_numbers(model, np.random.default_rng(0).integers(0, 5, (2, *model.input_shape)), 22)
 
 
 def test_a_network_of_rows_and_one_of_any_axes():
@@ -194,6 +213,13 @@ def test_a_classifier_gives_our_distances_probabilities_and_labels(settings):
     assert np.median(spread / distances) < 0.02, "a bound that says something"
 
 
+def test_a_classifier_with_a_trained_network_gives_our_distances_as_near_as_onnx_asks():
+    classifier, x = fitted(features="trained")
+    given = run(to_onnx(classifier), x)
+    np.testing.assert_allclose(given["distances"], classifier.transform(x), rtol=1e-3)  # of its own test cases
+    assert (classifier.classes_[given["label"]] == classifier.predict(x)).all()
+
+
 @pytest.mark.parametrize("opset", [13, 18, 21])
 def test_a_classifier_is_the_same_whatever_the_opset(opset):
     classifier, x = fitted(grid=(1, 1))
@@ -262,6 +288,16 @@ def test_a_command_that_cannot_says_so_in_one_line(tmp_path):
     assert refused("export", model, tmp_path / "x.onnx", "--opset", "12").startswith("to_onnx: expected opset from 13 ")
     assert "no such file" in refused("export", tmp_path / "none", tmp_path / "x.onnx").lower()
     assert not (tmp_path / "x.onnx").exists()
+    assert "expected a folder to write to" in refused("export", model, tmp_path / "none" / "x.onnx")
+
+
+def test_a_command_replaces_its_own_files_only(tmp_path):
+    model, target = tmp_path / "model.safetensors", tmp_path / "model.onnx"
+    save(network(InputLayer((7,)), DenseLayer(3)), model)
+    before = model.read_bytes()
+    assert "expected no file or one that framecnn wrote" in refused("export", model, model)
+    assert model.read_bytes() == before
+    assert [framecnn("export", model, target).code for _ in range(2)] == [0, 0]
 
 
 @pytest.mark.parametrize("opset", [12, 999, True, 17.0, "17"])

@@ -45,6 +45,7 @@ def assert_as_onnxruntime(model):
 
 ROUND_TRIPS = {
     "conv": [ConvLayer(4, kernel_size=3, padding="same", strides=2), ActivationLayer("relu"), PoolingLayer(2)],
+    "flattened": [PoolingLayer(2), FlatteningLayer(), ActivationLayer("tanh")],
     "dense": [PoolingLayer(3, mode="average", padding="same"), FlatteningLayer(), DropoutLayer(0.5), DenseLayer(5)],
     "grouped": [ConvLayer(6, kernel_size=(1, 2), groups=3, dilation_rate=2, padding=((0, 1), (2, 0)), use_bias=False)],
     "activations": [ActivationLayer(name) for name in ("tanh", "sigmoid", "leaky_relu", "relu", "sqrt", "softmax")],
@@ -148,6 +149,14 @@ def test_old_softmax_works_along_rows():
 def test_a_file_made_for_one_batch_takes_any():
     model = from_onnx(chain(node("Reshape", np.array([4, -1])), batch=4))
     assert model.predict(np.zeros((7, 9, 11, 3))).shape == (7, 297)
+
+
+def test_a_shape_may_be_a_constant():
+    model = chain(node("Reshape", np.array([-1, 297])))
+    (shape,) = model.graph.initializer
+    model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [shape.name], value_ints=[-1, 297]))
+    del model.graph.initializer[:]
+    assert_as_onnxruntime(model)
 
 
 def test_weights_may_be_constants_and_stand_first_in_sums():

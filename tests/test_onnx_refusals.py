@@ -28,6 +28,7 @@ UNTAKEN = {
     ),
     "axis": ([node("Flatten", axis=2)], "expected all axes behind the batch flattened, axis 1, got 2 of 4 axes"),
     "reshape": ([node("Reshape", np.array([-1, 9, 33]))], r"expected a reshape to rows, \(n, 297\), got \[-1, 9, 33\]"),
+    "order": ([node("Flatten"), node("Gather", np.arange(297), axis=1)], "expected what puts flattened maps in framec"),
     "bias": (
         [node("Add", drawn(3, 1, 1))],
         "expected a bias right behind a convolution or a product, got it elsewhere",

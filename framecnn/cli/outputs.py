@@ -85,14 +85,14 @@ class Run:
         return list(dict.fromkeys([*own, *self.folder.warnings, *self.parts[0].warnings]))
 
 
-def check_outputs(paths: Sequence[Path | None], folder: Path) -> None:
+def check_outputs(paths: Sequence[Path | None], folder: Path | None = None) -> None:
     """Refuse before work starts what could not be written after it.
 
     Parameters
     ----------
     paths : sequence of Path or None
         The files to write.
-    folder : Path
+    folder : Path, optional
         The frames, beside which nothing is written.
 
     Raises
@@ -111,7 +111,7 @@ def check_outputs(paths: Sequence[Path | None], folder: Path) -> None:
             raise DataError(f"{path}: expected a file to write, got a folder or a device; name a file")
         if not parent.is_dir():
             raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is none; make it first")
-        if parent.is_relative_to(os.path.realpath(folder)):
+        if folder is not None and parent.is_relative_to(os.path.realpath(folder)):
             raise DataError(
                 f"{path}: expected a place outside the frames' folder, which is only read; choose another place"
             )

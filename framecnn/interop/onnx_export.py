@@ -14,7 +14,8 @@ from framecnn.model import Sequential
 from framecnn.typing import Shape
 
 if TYPE_CHECKING:
-    from framecnn.estimators import FrameClassifier, FrameFeatures, KMeansClassifier
+    from framecnn.estimators import FrameClassifier, KMeansClassifier
+    from framecnn.estimators.frames import FrameTransformer
 
 __all__ = ["OPSET", "to_onnx"]
 
@@ -63,7 +64,7 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     -----
     Networks compute in float32 there, whatever their dtype; a classifier of feature vectors keeps its own. Window
     variances and distances are float64, as here. Dropout leaves no trace. Average pooling with a dilation needs
-    opset 19.
+    opset 19; ONNX Runtime refuses pooling whose border is as wide as the window, which a dilation allows.
 
     Examples
     --------
@@ -142,7 +143,7 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
     return [("x", number, (features.n_features_in_,) if frame is None else onnx_shape(frame))], outputs, about
 
 
-def _add_features(graph: Graph, features: "FrameFeatures") -> str:
+def _add_features(graph: Graph, features: "FrameTransformer") -> str:
     """Add from frames, or vectors, to standardised features (n, d)."""
     row = _add_raw_features(graph, features) if features.bodies_ else "x"
     graph.scope = "standardise"
@@ -150,7 +151,7 @@ def _add_features(graph: Graph, features: "FrameFeatures") -> str:
     return graph.add("Div", centred, graph.constant(features.scale_))
 
 
-def _add_raw_features(graph: Graph, features: "FrameFeatures") -> str:
+def _add_raw_features(graph: Graph, features: "FrameTransformer") -> str:
     sides = ["x"]
     if features.mirrored_:
         graph.scope = "mirror"

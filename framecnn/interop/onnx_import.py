@@ -23,7 +23,8 @@ def from_onnx(model: Any) -> Sequential:
 
     The graph must be a chain of operators that framecnn has: Conv, BatchNormalization, Relu, LeakyRelu, Sigmoid, Tanh,
     Softmax, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, Flatten, Reshape to rows, Gemm, MatMul, Add of a
-    bias, Identity, Dropout (left out), and a product with one number behind the input. Frames have fixed sizes.
+    bias, Identity, Dropout (left out), and a product with one number behind the input, besides what
+    :func:`framecnn.interop.onnx_export.to_onnx` makes of them. Frames have fixed sizes.
 
     Frames and maps become channels last: where the file takes (n, c, h, w), the network takes (n, h, w, c), and
     weights behind a flattening are turned accordingly. A network that ends flattened gives framecnn's order.

@@ -146,8 +146,10 @@ def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
             return value
         case FlatteningLayer():
             return Value(graph.add("Flatten", x), layer.input_shape if is_map else flattened)
+        case InputLayer(scale=1):
+            return value
         case InputLayer():
-            return value if layer.scale == 1 else Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))))
+            return Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))), flattened)
         case ActivationLayer():
             return Value(_activation(graph, layer, x, 1 if is_map else -1), flattened)
         case BatchNormLayer():
@@ -245,10 +247,10 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
 
 
 def _even_cells(cells: geometry.Windows) -> geometry.Pair | None:
-    """Give size and distance of cells that all have the same."""
+    """Give size and distance of cells that all have the same; of a single cell any distance."""
     starts, stops, _ = cells
-    sizes, steps = np.unique(stops - starts), np.unique(np.diff(starts))
-    return (int(sizes[0]), int(steps[0]) if len(steps) else 1) if len(sizes) == 1 and len(steps) <= 1 else None
+    sizes, steps = set((stops - starts).tolist()), set(np.diff(starts).tolist()) or {1}
+    return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 and 0 not in steps else None
 
 
 def _downsampling(graph: Graph, layer: DownsamplingLayer, x: str) -> str:

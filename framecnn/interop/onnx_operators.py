@@ -172,6 +172,14 @@ def _lay_side_by_side(chain: Chain) -> None:
     chain.append(FlatteningLayer(), chain.shape if len(chain.shape) == 3 else chain.flattened)
 
 
+def _reorder(chain: Chain, node: Operator) -> None:
+    length, places = chain.row_length(), node.weight
+    here = chain.flattened is not None and node.settings.get("axis", 0) == 1 and places.shape == (length,)
+    if not here or not np.array_equal(places, chain.in_our_order(np.arange(length))):
+        raise ValueError("expected what puts flattened maps in framecnn's order, as to_onnx writes it")
+    chain.flattened = None
+
+
 def _general_product(chain: Chain, node: Operator) -> None:
     if node.settings.get("transA", 0):
         raise ValueError("expected rows times weights, got transA")
@@ -228,7 +236,7 @@ def _batch_norm(chain: Chain, node: Operator) -> None:
 def _convolution(chain: Chain, node: Operator) -> None:
     chain.map_shape()
     kernel, bias = node.weight, node.second_weight
-    size = kernel.shape[2:]
+    size = kernel.shape[2], kernel.shape[3]
     if tuple(node.settings.get("kernel_shape", size)) != size:
         raise ValueError(f"expected kernel_shape as the kernel's own, {size}, got {node.settings['kernel_shape']}")
     sliding = _sliding(chain, node, size)
@@ -241,7 +249,9 @@ def _convolution(chain: Chain, node: Operator) -> None:
 
 def _pool(mode: str) -> Callable[[Chain, Operator], None]:
     def add(chain: Chain, node: Operator) -> None:
-        size = tuple(node.settings["kernel_shape"])
+        chain.map_shape()
+        rows, columns = node.settings["kernel_shape"]
+        size = rows, columns
         sliding = _sliding(chain, node, size)
         if node.settings.get("count_include_pad", 0) and sliding["padding"] != "valid":
             _average_with_border(chain, node, size, sliding)
@@ -268,11 +278,9 @@ def _global_pool(mode: str) -> Callable[[Chain, Operator], None]:
     return add
 
 
-def _sliding(chain: Chain, node: Operator, size: Shape) -> dict[str, Any]:
+def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any]:
     """Give strides, dilation and border of a window; what rounds up, or puts the odd pixel first, is a border here."""
     frame = chain.map_shape()[:2]
-    if len(size) != 2:
-        raise ValueError(f"expected windows of rows and columns, got {list(size)}")
     strides, dilation = (tuple(node.settings.get(name, (1, 1))) for name in ("strides", "dilations"))
     top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
     border = (top, bottom), (left, right)
@@ -308,6 +316,7 @@ OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {
     "Conv": _convolution,
     "Dropout": _dropout,
     "Flatten": _flatten,
+    "Gather": _reorder,
     "Gemm": _general_product,
     "GlobalAveragePool": _global_pool("adaptive_average"),
     "GlobalMaxPool": _global_pool("adaptive_max"),

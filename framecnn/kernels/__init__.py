@@ -1,7 +1,7 @@
 """Numerical code: no classes of layers, no checks of user input; arrays in, arrays out, all threads, fixed bits."""
 
 from framecnn.kernels.conv_backward import Gradients, Turned, conv2d_backward
-from framecnn.kernels.convolution import ALGORITHMS, NOWHERE, PackedConv, choose_algorithm, conv2d
+from framecnn.kernels.convolution import ALGORITHMS, PackedConv, choose_algorithm, conv2d
 from framecnn.kernels.dense import PackedDense, dense, dense_backward
 from framecnn.kernels.epilogue import ACTIVATIONS, is_square
 from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_average, filter_bank_backward
@@ -12,7 +12,6 @@ __all__ = [
     "ACTIVATIONS",
     "ALGORITHMS",
     "FUNCTIONS",
-    "NOWHERE",
     "Gradients",
     "PackedBank",
     "PackedConv",

@@ -94,7 +94,7 @@ def conv2d_direct(
     output: Pair,
     dilation: Pair,
     epilogue: Epilogue,
-    where: Array,
+    where: Array | None,
 ) -> Array:
     """Convolve frames with all threads; :func:`framecnn.kernels.reference.conv2d` is the definition.
 
@@ -102,8 +102,8 @@ def conv2d_direct(
 
     Shapes: x (n, h, w, c), packed (groups, blocks, K, block), packed_bias (groups, blocks, block), result
     (n, oh, ow, filters), where oh and ow are those of `output`, halved where the epilogue pools; `corner` is the
-    border at the top and the left in pixels. `where`, unless it is empty, is as the result, and set to the numbers of
-    the largest of what is pooled.
+    border at the top and the left in pixels. `where`, unless it is None, has as many bytes as the result values, and is
+    set to the numbers of the largest of what is pooled.
     """
     side, groups = epilogue.side, len(packed)
     row_work = output[1] * packed.size
@@ -156,7 +156,8 @@ def convolve_row(y, where, target, own, buffer, row, weights, bias, runs, plan, 
 
 @kernel
 def conv2d_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
-    """y, where (n, oh, ow, f) from x (n, h, w, c), weights (groups, blocks, K, block), bias (groups, blocks, block).
+    """y (n, oh, ow, f) and where (size of y,), unless None, from x (n, h, w, c), weights (groups, blocks, K, block),
+    bias (groups, blocks, block).
 
     Items are blocks of plan.rows rows, before pooling.
     """
@@ -167,7 +168,7 @@ def conv2d_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
     rows = plan.rows // side
     row_blocks = (height + rows - 1) // rows
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
-    pixels, places = y.reshape(-1), where.reshape(-1)
+    pixels = y.reshape(-1)
     packed, packed_bias = weights.reshape(-1, products, block), bias.reshape(-1, block)
     own = filters // groups
     for item in range(start, stop):
@@ -178,6 +179,6 @@ def conv2d_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
             for i in range(min(rows, height - first)):
                 target = (n * height + first + i) * width * filters + g * own + b * block
                 convolve_row(
-                    pixels, places, target, own - b * block, buffer, i * side,
+                    pixels, where, target, own - b * block, buffer, i * side,
                     packed, packed_bias, plan.runs[g], plan, epilogue, width, filters, part,
                 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framecnn.kernels.conv import RowPlan, load_rows
-from framecnn.kernels.convolution import NOWHERE, PackedConv, conv2d
+from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import FEW, PIXELS, accumulate_block, accumulate_few, add_blocks, filter_block
 from framecnn.kernels.pool import unpool2d
@@ -21,6 +21,7 @@ PART_WORK = 40_000_000  # multiply-adds whose sums of products are worth a part 
 FEWEST_PARTS, MOST_PARTS = 4, 8  # of frames and of their sums, which are kept apart, to be added up in order
 PART_BYTES = 4 * 1024 * 1024  # of gradients that are computed, used and forgotten: they stay in the last-level cache
 PACKED_BYTES = 128 * 1024  # of gradients that wait for all products of a block: a quarter of a second-level cache
+NOWHERE = np.empty((0, 0, 0, 0), np.uint8)
 Pair = tuple[int, int]
 
 
@@ -177,7 +178,7 @@ def load_gradients(packed, dy, y, where, slope, width, n, first, rows, at, own):
             if own < block:
                 copy(flat, p * block, gradients, base + p * filters, own)
             else:
-                pool_window(flat, places, p * block, block, gradients, base + p * filters, 0, 0, 0)
+                pool_window(flat, None, p * block, block, gradients, base + p * filters, 0, 0, 0, 0, slope)
 
 
 @kernel

@@ -20,7 +20,7 @@ def _convolve(side: int, count: int) -> Callable[..., Any]:
 
     It adds up products as ``multiply_block`` does, begins with the bias, applies the activation, pools (mode 1: the
     largest, 2: the mean) and sets ``y[y_at + p y_step + f]``, p below `count` and present, f below filter_block and
-    own; likewise `where`, of bytes, unless it is empty, to 2 u + v of the largest. Pixels of x are `across` and `down`
+    own; likewise `where`, of bytes, unless it is None, to 2 u + v of the largest. Pixels of x are `across` and `down`
     apart.
     """
     squares = [[(side * p + v, u) for u in range(side) for v in range(side)] for p in range(count)]
@@ -44,19 +44,20 @@ def _convolve(side: int, count: int) -> Callable[..., Any]:
             runs = runs_of(emit, kinds[10], arguments[10])
             sums = add_products(emit, start, x, pixels, INT64(1), runs, arguments[11], kernel)
             activate = emit.activation(arguments[16], arguments[17])
-            values = [activate(total) for total in sums]
             is_mean = b.icmp_signed("==", arguments[18], INT64(2))
-            places = emit.array(kinds[1], arguments[1])
+            size = side * side * VECTORS
             for p in range(count):
-                square = values[p * side * side * VECTORS : (p + 1) * side * side * VECTORS]
+                square = sums[p * size : (p + 1) * size]
                 windows = [square[v::VECTORS] for v in range(VECTORS)]
-                pooled = [pool(emit, window, is_mean) if side > 1 else (window[0], None) for window in windows]
+                if side > 1:
+                    values, numbers = pool(emit, windows, is_mean, activate)
+                else:
+                    values, numbers = [activate(value) for value in square], []
                 at = b.add(y_at, b.mul(y_step, INT64(p)))
                 with b.if_then(b.icmp_signed(">", present, INT64(p))):
-                    emit.store_block([value for value, _ in pooled], emit.pointer(kinds[0], arguments[0], at), own)
-                    if side > 1:
-                        with b.if_then(b.icmp_signed("!=", places.nitems, INT64(0))):
-                            emit.store_block([number for _, number in pooled], b.gep(places.data, [at]), own)
+                    emit.store_block(values, emit.pointer(kinds[0], arguments[0], at), own)
+                    if numbers and where is not types.none:
+                        emit.store_block(numbers, emit.pointer(kinds[1], arguments[1], at), own)
             return context.get_dummy_value()
 
         arguments = (y, where, i, i, i, i, x, i, i, i, runs, i, kernel, i, bias, i, i, y.dtype, i)

@@ -12,11 +12,10 @@ from framecnn.kernels.threads import ordered_map
 from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
 from framecnn.typing import Array
 
-__all__ = ["ALGORITHMS", "NOWHERE", "PackedConv", "choose_algorithm", "conv2d"]
+__all__ = ["ALGORITHMS", "PackedConv", "choose_algorithm", "conv2d"]
 
 ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}
 STRIP_BYTES, STRIP_REACH = 512 * 1024, 8  # of a map, and at least so many times the rows that strips share
-NOWHERE = np.empty((0, 0, 0, 0), np.uint8)
 Pair = tuple[int, int]
 
 
@@ -73,7 +72,7 @@ def conv2d(
     slope: float = 0.0,
     windows: tuple[Windows, Windows] | None = None,
     mode: str = "none",
-    where: Array = NOWHERE,
+    where: Array | None = None,
 ) -> Array:
     """Convolve frames, apply an activation, pool: same bits as one after the other.
 
@@ -88,7 +87,8 @@ def conv2d(
     """
     if windows is None:
         return _convolve(x, packed, corner, output, Epilogue.of(activation, slope))
-    if is_square(windows[0], output[0]) and is_square(windows[1], output[1]):
+    square = is_square(windows[0], output[0]) and is_square(windows[1], output[1])
+    if square and (mode == "average" or activation != "leaky_relu" or slope >= 0):
         return _convolve(x, packed, corner, output, Epilogue.of(activation, slope, mode), where)
     (starts, stops, step), columns = windows
     y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
@@ -112,8 +112,9 @@ def conv2d(
 
 
 def _convolve(
-    x: Array, packed: PackedConv, corner: Pair, output: Pair, epilogue: Epilogue, where: Array = NOWHERE
+    x: Array, packed: PackedConv, corner: Pair, output: Pair, epilogue: Epilogue, where: Array | None = None
 ) -> Array:
+    where = None if where is None else where.reshape(-1)
     algorithm, weights, bias, filters, window, strides, dilation, _ = packed
     if algorithm:
         return conv2d_winograd(x, weights, bias[0], filters, corner, output, epilogue, where)

@@ -65,45 +65,67 @@ def _transform_output(emit: Emitter, side: int, values: Sequence[Any]) -> list[A
     ]
 
 
-def pool(emit: Emitter, window: Sequence[Any], is_mean: Any) -> tuple[Any, Any]:
-    """Give the mean or the largest of four vectors, and the number of the largest."""
+def pool(
+    emit: Emitter, windows: Sequence[Sequence[Any]], is_mean: Any, activate: Callable[[Any], Any]
+) -> tuple[list[Any], list[Any]]:
+    """Give the mean of four activated vectors, or the largest, activated, and its number; for each of the windows.
+
+    Activations never fall as their input rises, so the largest may be chosen first.
+    """
     b = emit.builder
-    total = b.fadd(b.fadd(*window[:2]), b.fadd(*window[2:]))
-    largest, number = emit.largest(window)
-    return b.select(is_mean, b.fmul(emit.constant(0.25), total), largest), number
+    means, largest, numbers = [], [], []
+    with b.if_else(is_mean) as (mean, maximum):
+        with mean:
+            for window in windows:
+                active = [activate(value) for value in window]
+                total = b.fadd(b.fadd(*active[:2]), b.fadd(*active[2:]))
+                means.append(b.fmul(emit.constant(0.25), total))
+            after_mean = b.block
+        with maximum:
+            for window in windows:
+                value, number = emit.largest(window)
+                largest.append(activate(value))
+                numbers.append(number)
+            after_maximum = b.block
+    pooled = []
+    for ways, no_number in ((zip(means, largest, strict=True), None), (((None, n) for n in numbers), 0)):
+        for one, other in ways:
+            phi = b.phi(other.type)
+            phi.add_incoming(one if no_number is None else emit.bytes_constant(no_number), after_mean)
+            phi.add_incoming(other, after_maximum)
+            pooled.append(phi)
+    return pooled[: len(windows)], pooled[len(windows) :]
 
 
 @intrinsic
-def pool_window(typing, y, where, y_at, own, x, x_at, row_step, column_step, mode):
-    """Set a block of y to that of x (mode 0), or to the largest (1) or the mean (2) of the 2 x 2 blocks at x.
+def pool_window(typing, y, where, y_at, own, x, x_at, row_step, column_step, mode, function, slope):
+    """Set a block of y to that of x (mode 0), or to the largest (1) or the mean (2) of 2 x 2 blocks at x, activated.
 
     ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, u and v below 2, f below filter_block and `own`.
-    In mode 0 nothing but the first block is read. Unless `where`, of bytes, is empty, ``where[y_at + f]`` is set to
+    In mode 0 nothing but the first block is read. Where `where`, of bytes, is not None, ``where[y_at + f]`` is set to
     2 u + v of the largest.
     """
     check_arrays("pool_window", y, x)
     i = types.intp
 
     def generate(context, builder, signature, arguments):
-        emit = Emitter(context, builder, signature.args[0])
-        places = emit.array(signature.args[1], arguments[1])
-        y = emit.pointer(signature.args[0], arguments[0], arguments[2])
-        x = emit.pointer(signature.args[4], *arguments[4:6])
+        kinds = signature.args
+        emit = Emitter(context, builder, kinds[0])
+        x = emit.pointer(kinds[4], *arguments[4:6])
         own, mode = arguments[3], arguments[8]
         is_none, is_mean = (builder.icmp_signed("==", mode, INT64(code)) for code in (0, 2))
         row, column = (builder.select(is_none, INT64(0), step) for step in arguments[6:8])
-        pooled, numbers = [], []
-        for vector in range(VECTORS):
-            window = [emit.load(emit.at(x, (row, u), (column, v)), vector) for u in range(2) for v in range(2)]
-            value, number = pool(emit, window, is_mean)
-            pooled.append(builder.select(is_none, window[0], value))
-            numbers.append(number)
-        emit.store_block(pooled, y, own)
-        with builder.if_then(builder.icmp_signed("!=", places.nitems, INT64(0))):
-            emit.store_block(numbers, builder.gep(places.data, [arguments[2]]), own)
+        windows = [
+            [emit.load(emit.at(x, (row, u), (column, v)), vector) for u in range(2) for v in range(2)]
+            for vector in range(VECTORS)
+        ]
+        pooled, numbers = pool(emit, windows, is_mean, emit.activation(*arguments[9:]))
+        emit.store_block(pooled, emit.pointer(kinds[0], arguments[0], arguments[2]), own)
+        if where is not types.none:
+            emit.store_block(numbers, emit.pointer(kinds[1], arguments[1], arguments[2]), own)
         return context.get_dummy_value()
 
-    return types.void(y, where, i, i, x, i, i, i, i), generate
+    return types.void(y, where, i, i, x, i, i, i, i, i, y.dtype), generate
 
 
 @intrinsic
@@ -175,14 +197,14 @@ def _input_tile(table: Sequence[Sequence[float]]) -> Callable[..., Any]:
 
 
 def _output_tile(side: int) -> Callable[..., Any]:
-    """Make the intrinsic that gives an output tile of ``side x side`` pixels, ``activation(A^T m A + bias)``.
+    """Make the intrinsic that gives an output tile of ``side x side`` pixels, ``A^T m A + bias``.
 
     From ``m[m_at + (u (side + 2) + v) m_step + f]`` it sets ``y[(i side + j) filter_block + f]``.
     """
     taps = range(side + 2)
 
     @intrinsic
-    def output_tile(typing, y, m, m_at, m_step, bias, bias_at, function, slope):
+    def output_tile(typing, y, m, m_at, m_step, bias, bias_at):
         """Transform the products of a tile and a block of filters back to pixels."""
         check_arrays("output_tile", y, m, bias)
         i = types.intp
@@ -191,7 +213,6 @@ def _output_tile(side: int) -> Callable[..., Any]:
             emit = Emitter(context, builder, signature.args[0])
             y = emit.array(signature.args[0], arguments[0]).data
             m, bias = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (1, 4))
-            activate = emit.activation(*arguments[6:])
             for vector in range(VECTORS):
                 columns = [
                     _transform_output(
@@ -203,11 +224,10 @@ def _output_tile(side: int) -> Callable[..., Any]:
                 for u in range(side):
                     line = _transform_output(emit, side, [columns[v][u] for v in taps])
                     for v in range(side):
-                        pixel = activate(builder.fadd(line[v], shift))
-                        emit.store(pixel, y, (u * side + v) * VECTORS + vector)
+                        emit.store(builder.fadd(line[v], shift), y, (u * side + v) * VECTORS + vector)
             return context.get_dummy_value()
 
-        return types.void(y, m, i, i, bias, i, i, y.dtype), generate
+        return types.void(y, m, i, i, bias, i), generate
 
     return output_tile
 

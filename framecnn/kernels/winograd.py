@@ -90,14 +90,14 @@ def conv2d_winograd(
     corner: Pair,
     output: Pair,
     epilogue: Epilogue,
-    where: Array,
+    where: Array | None,
 ) -> Array:
     """Convolve frames by tiles with all threads.
 
     Shapes: x (n, h, w, c), packed (blocks, (side + 2)**2, c, block), packed_bias (blocks, block), result
     (n, oh, ow, filters), where oh and ow are those of `output`, halved where the epilogue pools; `corner` is the
-    border at the top and the left in pixels. `where`, unless it is empty, is as the result, and set to the numbers of
-    the largest of what is pooled.
+    border at the top and the left in pixels. `where`, unless it is None, has as many bytes as the result values, and is
+    set to the numbers of the largest of what is pooled.
     """
     side = round(packed.shape[1] ** 0.5) - 2
     down, across = (-(-length // side) for length in output)
@@ -162,11 +162,11 @@ def multiply_tiles(products, transformed, weights, silent, runs, plan, steps, b,
 def write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, first, present, b):
     """y (n, oh, ow, f) = A^T m A of products (taps, product_step), activated and pooled, for block b of filters.
 
-    where (n, oh, ow, f), unless empty, = the numbers of the largest of what is pooled.
+    where (size of y,), unless it is None, = the numbers of the largest of what is pooled.
     """
     rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
     block, side = bias.shape[1], plan.side
-    pixels, places = y.reshape(-1), where.reshape(-1)
+    pixels = y.reshape(-1)
     slope = tile.dtype.type(epilogue.slope)
     windows = side // epilogue.side
     own = filters - b * block
@@ -174,19 +174,23 @@ def write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, fi
         n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = place // plan.across * windows, place % plan.across * windows
         if side == 4:
-            output_tile_4(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
+            output_tile_4(tile, products, p * block, product_step, bias, b * block)
         else:
-            output_tile_2(tile, products, p * block, product_step, bias, b * block, epilogue.activation, slope)
+            output_tile_2(tile, products, p * block, product_step, bias, b * block)
         for i in range(min(windows, rows - top)):
             for j in range(min(windows, columns - left)):
                 to = ((n * rows + top + i) * columns + left + j) * filters + b * block
                 at = (i * side + j) * epilogue.side * block
-                pool_window(pixels, places, to, own, tile, at, side * block, block, epilogue.pooling)
+                pool_window(
+                    pixels, where, to, own, tile, at, side * block, block,
+                    epilogue.pooling, epilogue.activation, slope,
+                )  # fmt: skip
 
 
 @kernel
 def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
-    """y, where (n, oh, ow, f) from x (n, h, w, c), weights (blocks, taps, c, block), bias (blocks, block).
+    """y (n, oh, ow, f) and where (size of y,), unless None, from x (n, h, w, c), weights (blocks, taps, c, block),
+    bias (blocks, block).
 
     Items are blocks of plan.tiles tiles, row by row and frame by frame.
     """

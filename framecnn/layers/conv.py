@@ -131,21 +131,21 @@ class ConvLayer(Layer):
         return self.vjp_fused(x)
 
     def vjp_fused(self, x: Array, rng: Any = None, wrt_input: bool = True, **after: Any) -> tuple[Array, Backward]:
-        """As :meth:`vjp`, after relu, or leaky_relu with a positive slope, and after a maximum over 2 x 2 pixels.
+        """As :meth:`vjp`, after relu and after a maximum over 2 x 2 pixels.
 
         Neither the activations nor their gradients are ever there for all frames; where not `wrt_input`, dx is None.
         """
         output, corner = self._places(x)
         packed, kernel, frame = self._packed(output), self.params["kernel"], x.shape[1:3]
-        where = kernels.NOWHERE
+        where = None
         if "windows" in after:
             where = np.empty((len(x), output[0] // 2, output[1] // 2, self.filters), np.uint8)
         y = kernels.conv2d(x, packed, corner, output, where=where, **after)
         function = after.get("activation", "linear")
-        slope = {"linear": 1.0, "relu": 0.0}.get(function, after.get("slope", 0.0))
+        slope = 0.0 if function == "relu" else 1.0
 
         def backward(dy: Array) -> tuple[Any, dict[str, Array]]:
-            if "windows" in after:
+            if where is not None:
                 gradients = kernels.Gradients(dy, y, where, slope)
             elif function == "linear":
                 gradients = kernels.Gradients(dy)

@@ -1,0 +1,186 @@
+"""Trained features: a network that learns from labels describes frames, and the k-means head labels them."""
+
+import numpy as np
+import pytest
+from refusals import refusal
+from textures import CLASSES, Lazy, textures
+
+from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, load, model_file, set_num_threads
+from framecnn.cli.models import load_classifier
+from framecnn.cli.outputs import describe_choice
+from framecnn.estimators import TrainedFeatures, trained
+from framecnn.layers import ConvLayer, PoolingLayer
+
+FRAMES, LABELS, GROUPS = textures(10, (12, 16, 3))
+
+
+def classifier(**parameters):
+    return FrameClassifier(features="trained", random_state=0, **parameters)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return classifier().fit(FRAMES, LABELS, GROUPS)
+
+
+def test_new_frames_get_the_label_of_their_texture(fitted):
+    unseen, truth, _ = textures(10, (12, 16, 3), seed=1)
+    assert fitted.score(unseen, truth) > 0.9
+    assert fitted.classes_.tolist() == list(CLASSES)
+    np.testing.assert_array_equal(LABELS[fitted.prototypes_], fitted.classes_[fitted.head_.cluster_labels_])
+
+
+def test_it_is_the_features_and_the_head_one_after_the_other(fitted):
+    frames, _, _ = textures(2, (12, 16, 3), seed=1)
+    assert isinstance(fitted.features_, TrainedFeatures)
+    assert isinstance(fitted.head_, KMeansClassifier)
+    features = fitted.features_.transform(frames)
+    assert features.shape == (len(frames), 128)
+    for method in ("predict", "predict_proba", "transform", "reject"):
+        np.testing.assert_array_equal(getattr(fitted, method)(frames), getattr(fitted.head_, method)(features))
+    np.testing.assert_array_equal(fitted.predict_proba(frames[3:4]), fitted.predict_proba(frames)[3:4])
+
+
+def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_another_seed_others(fitted):
+    expected = fitted.transform(FRAMES)
+    np.testing.assert_array_equal(classifier().fit_transform(FRAMES, LABELS, GROUPS), expected)
+    before = get_num_threads()
+    set_num_threads(before + 1)
+    try:
+        np.testing.assert_array_equal(classifier().fit(Lazy(FRAMES), LABELS, GROUPS).transform(FRAMES), expected)
+    finally:
+        set_num_threads(before)
+    other = FrameClassifier(features="trained", random_state=1).fit(FRAMES, LABELS, GROUPS)
+    assert (other.transform(FRAMES) != expected).any()
+
+
+def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(fitted, tmp_path):
+    fitted.save(tmp_path / "a.safetensors")
+    loaded = load_classifier(tmp_path / "a.safetensors")
+    loaded.save(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    for method in ("predict", "predict_proba", "transform", "reject"):
+        np.testing.assert_array_equal(getattr(loaded, method)(FRAMES), getattr(fitted, method)(FRAMES))
+    assert loaded.get_params() == fitted.get_params()
+    assert loaded.chosen_ == fitted.chosen_ == {"grid": None, "shrinkage": fitted.head_.shrinkage_, "accuracies": {}}
+    assert list(describe_choice(loaded)) == ["shrinkage"]
+
+
+def two_networks(description, tensors):
+    (network,) = description["features"]["scales"]
+    description["features"]["scales"] = [network, network]
+    own = {name: value for name, value in tensors.items() if name.startswith("features/scale_1")}
+    tensors.update({name.replace("scale_1", "scale_2"): value for name, value in own.items()})
+
+
+def without_its_dense_layer(description, tensors):
+    layers = description["features"]["scales"][0]["layers"]
+    del layers[-3:]
+    del tensors["features/scale_1/dense_1/kernel"], tensors["features/scale_1/dense_1/bias"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (two_networks, "expected one network"),
+        (without_its_dense_layer, "expected networks of the frames"),
+        (lambda description, _: description["features"].update(mirrored=True), "a description of every setting"),
+        (lambda description, _: description["features"].update(grid=[1, 1]), "a description of every setting"),
+    ],
+)
+def test_a_forged_classifier_is_refused(fitted, tmp_path, change, message):
+    path = tmp_path / "m.safetensors"
+    fitted.save(path)
+    description, tensors = model_file.read(path)
+    change(description, tensors)
+    model_file.write(path, description, tensors)
+    assert message in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("X", "parameters"),
+    [
+        (FRAMES / 255, {}),
+        (FRAMES.astype(np.int16), {}),
+        (FRAMES[..., :1], {}),
+        (FRAMES.reshape(len(FRAMES), -1), {"frame_shape": (12, 16, 3)}),
+        (FRAMES.reshape(len(FRAMES), -1)[:, :5], {}),
+    ],
+    ids=["floats", "int16", "grey", "flat rows", "vectors"],
+)
+def test_every_kind_of_input_is_learned_and_comes_back(X, parameters, tmp_path, monkeypatch):
+    monkeypatch.setattr(trained, "EPOCHS", 1)
+    own = classifier(**parameters).fit(X, LABELS, GROUPS)
+    own.save(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "m.safetensors").predict_proba(X), own.predict_proba(X))
+
+
+def test_frames_of_one_group_teach_together_or_not_at_all(monkeypatch):
+    seen = {}
+
+    def fit(network, x, y, *, validation_data, **settings):
+        seen["train"], seen["judges"] = x, validation_data[0]
+
+    monkeypatch.setattr(trained, "fit", fit)
+    classifier().fit(FRAMES, LABELS, GROUPS)
+    rows = {frame.tobytes(): group for frame, group in zip(FRAMES, GROUPS, strict=True)}
+    teaching, judging = ({rows[frame.tobytes()] for frame in seen[part]} for part in ("train", "judges"))
+    assert not teaching & judging
+    assert len(teaching | judging) == len(set(GROUPS))
+    assert len(judging) == 6
+
+
+def test_one_group_leaves_nobody_to_judge():
+    features = TrainedFeatures(random_state=0).fit(FRAMES, LABELS, np.zeros(len(FRAMES)))
+    assert features.history_.val_loss == [None] * trained.EPOCHS
+
+
+def test_large_frames_are_averaged_down_to_the_size_of_the_network(monkeypatch):
+    monkeypatch.setattr(trained, "EPOCHS", 1)
+    frames, labels, groups = textures(2, (100, 160, 3))
+    features = TrainedFeatures(random_state=0).fit(frames, labels, groups)
+    (network,) = features.networks_
+    assert isinstance(network.layers[1], PoolingLayer)
+    assert network.layers[2].input_shape == (*trained.NETWORK_SIZE, 3)
+    small = np.repeat(np.repeat(frames[:, ::50, ::40], 50, axis=1), 40, axis=2)
+    assert features.transform(small).shape == (len(frames), 128)
+
+
+@pytest.mark.parametrize(("side", "blocks"), [(96, 4), (32, 4), (31, 3), (16, 3), (8, 2), (4, 1), (3, 0)])
+def test_small_frames_get_a_shallow_network(side, blocks, monkeypatch):
+    monkeypatch.setattr(trained, "EPOCHS", 1)
+    frames = np.random.default_rng(0).integers(0, 256, (6, side, side + 1, 1), np.uint8)
+    (network,) = TrainedFeatures(random_state=0).fit(frames, np.arange(6) % 2).networks_
+    filters = [layer.filters for layer in network.layers if isinstance(layer, ConvLayer)]
+    assert filters == [32, 64, 128, 128][:blocks]
+
+
+def test_frames_of_few_pixels_are_learned(monkeypatch):
+    monkeypatch.setattr(trained, "EPOCHS", 1)
+    for shape in ((2, 1, 1), (5, 3, 1), (4, 4, 2)):
+        frames = np.random.default_rng(0).integers(0, 256, (12, *shape), np.uint8)
+        assert classifier().fit(frames, np.arange(12) % 2).predict(frames).shape == (12,)
+
+
+def test_the_grid_of_learned_features_does_not_matter(fitted):
+    other = classifier(grid=(2, 2), n_filters=3).fit(FRAMES, LABELS, GROUPS)
+    np.testing.assert_array_equal(other.transform(FRAMES), fitted.transform(FRAMES))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "data", "message"),
+    [
+        ({"frame_shape": (3, 3)}, {}, "TrainedFeatures: expected frame_shape as .* got"),
+        ({}, {"X": np.full(FRAMES.shape, np.nan)}, "TrainedFeatures: expected finite float32 frames, got NaN"),
+        ({}, {"y": np.zeros(len(FRAMES))}, "FrameClassifier: expected at least two classes"),
+    ],
+)
+def test_what_does_not_fit_is_refused(parameters, data, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(**parameters).fit(**{"X": FRAMES, "y": LABELS} | data)
+
+
+@pytest.mark.parametrize("features", ["trianed", None, np.array(["learned", "trained"])], ids=str)
+def test_features_are_learned_or_trained(features):
+    with pytest.raises(ValueError, match="FrameClassifier: expected features 'learned' or 'trained', got"):
+        FrameClassifier(features=features).fit(FRAMES, LABELS)
