@@ -208,8 +208,9 @@ def test_a_contestant_learns_answers_and_is_measured(folder, contestant, without
         assert 0 < outcome["chosen"]["validation_frames"] < len(folder.folds(2)[0][0])
 
 
-def test_a_process_of_its_own_gives_an_outcome_too(folder):
+def test_a_process_of_its_own_gives_an_outcome_without_a_word(folder, capfd):
     check_outcome(child.run_apart(job(folder, "plain_head")), len(folder.folds(2)[0][1]))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_frames_that_vanish_stop_the_comparison_with_their_names(folder, tmp_path):

@@ -1,7 +1,6 @@
 """One contestant on one fold in a process of its own: its peak memory is then its own, and so are its threads.
 
-``python -m framecnn.comparison.child`` reads a job from standard input and ends with the outcome on standard output,
-both JSON.
+The job comes by standard input, the outcome is the last line of standard output, both JSON.
 """
 
 import json
@@ -52,7 +51,7 @@ def run_apart(job: Mapping[str, Any]) -> Outcome:
         If frames are lost meanwhile, or the process dies.
     """
     environment = os.environ | {"FRAMECNN_NUM_THREADS": str(get_num_threads())}
-    command = [sys.executable, "-m", "framecnn.comparison.child"]
+    command = [sys.executable, "-c", f"from {__name__} import main; main()"]
     done = subprocess.run(
         command, input=json.dumps(job), stdout=subprocess.PIPE, env=environment, text=True, check=False
     )
@@ -138,7 +137,3 @@ def main() -> None:
     except (DataError, ShapeError) as error:
         outcome = {"error": str(error)}
     print(json.dumps(outcome), flush=True)
-
-
-if __name__ == "__main__":
-    main()

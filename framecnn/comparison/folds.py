@@ -90,7 +90,7 @@ class Comparison:
                 f"compare: expected figures of the same frames and settings to go on from, got another "
                 f"{', '.join(other)}; name another file, or leave out --resume to start again"
             )
-        self.folds = list(data["folds"])
+        self.folds = list(data.get("folds", ()))
 
     @property
     def n_left(self) -> int:
