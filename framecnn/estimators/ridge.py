@@ -44,6 +44,7 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
 
     Shapes: codes (n,) class numbers, groups (n,) or None for every row its own. Empty where no two folds exist.
     """
+    codes = _by_first_group(codes, groups)
     n_groups = len(codes) if groups is None else len(np.unique(groups))
     sizes = np.bincount(codes)
     n_folds = min(N_FOLDS, n_groups, sizes.max())
@@ -55,6 +56,14 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     else:
         splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata, groups)
     return [held_out for _, held_out in splits if len(held_out)]
+
+
+def _by_first_group(codes: Array, groups: Array | None) -> Array:
+    """Number classes by their first group, so that folds depend neither on their names nor on the order of rows."""
+    numbers = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    first = np.full(codes.max() + 1, len(codes))
+    np.minimum.at(first, codes, numbers)
+    return first.argsort(kind="stable").argsort(kind="stable")[codes]
 
 
 @single_threaded_blas()
