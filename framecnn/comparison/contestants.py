@@ -13,6 +13,7 @@ from framecnn.data.augment import Augmentation
 from framecnn.data.loader import LazyFrames
 from framecnn.data.split import assign_parts
 from framecnn.estimators import FrameClassifier
+from framecnn.estimators.trained import AUGMENTATION
 from framecnn.history import History
 from framecnn.interop.keras import copy_from_keras, load_keras, to_keras
 from framecnn.interop.keras_training import fit_keras, keras_device
@@ -28,7 +29,6 @@ __all__ = ["CONTESTANTS", "Contestant", "compile_kernels"]
 
 VALIDATION = 0.2  # share of the training groups that networks judge their epochs and settings by
 LEARNING_RATES = (0.0003, 0.001, 0.003)
-AUGMENTATION = Augmentation(flip=True, shift=0.1, scale=0.1, brightness=0.1, contrast=0.1)
 TRIAL_EPOCHS, EPOCHS, PATIENCE, BATCH = 4, 25, 6, 32
 
 Labelled = tuple[Array, Array]
