@@ -1,5 +1,7 @@
 """The algebra of layers, as laws that hold for whatever the strategies draw."""
 
+from itertools import pairwise
+
 import numpy as np
 from agreement import expected, is_exact, rounding
 from hypothesis import assume, given, settings
@@ -217,8 +219,7 @@ def test_the_shapes_of_a_chain_compose(data, model):
 def folded(model):
     """Whether the plan may fold a batch normalisation into the sums before it."""
     kept = [layer for layer in model.layers if not isinstance(layer, DropoutLayer)]
-    pairs = zip(kept, kept[1:], strict=False)
-    return any(isinstance(a, ConvLayer | DenseLayer) and isinstance(b, BatchNormLayer) for a, b in pairs)
+    return any(isinstance(a, ConvLayer | DenseLayer) and isinstance(b, BatchNormLayer) for a, b in pairwise(kept))
 
 
 @settings(deadline=None, max_examples=200)

@@ -22,7 +22,7 @@ NETWORK_SIZE = (96, 144)
 """Height and width that larger frames are averaged down to before they enter the network."""
 
 AUGMENTATION = Augmentation(flip=True, shift=0.1, scale=0.1, brightness=0.1, contrast=0.1)
-"""How uint8 frames are changed in training; of a fold of films, 88 % instead of 71 % of the frames were right with it."""
+"""How uint8 frames are changed in training; of a fold of films, 88 % of the frames were right, and 71 % without."""
 
 SMALLEST_MAP = 4  # pixels that a map needs for another block
 EPOCHS, PATIENCE, BATCH_SIZE = 25, 5, 32
