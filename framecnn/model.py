@@ -12,8 +12,9 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import Backward, ConvLayer, InputLayer, Layer, Param
-from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_count, check_real
+from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_real
 from framecnn.plan import Plan, TrainingPass, plan, training_plan
+from framecnn.settings import check_count
 from framecnn.typing import Array, Shape
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.kernels.update import adam_update, sgd_update
-from framecnn.layers.base import check_number
 from framecnn.model import Sequential
 from framecnn.schedules import LearningRate, check_rate, rate_at
+from framecnn.settings import check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from framecnn.layers.base import check_count, check_number
+from framecnn.settings import check_count, check_number
 
 __all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "rate_at"]
 

@@ -18,11 +18,12 @@ from framecnn.data.augment import Augmentation
 from framecnn.data.loader import map_ahead
 from framecnn.errors import ShapeError
 from framecnn.history import History
-from framecnn.layers.base import check_batch_shape, check_count
+from framecnn.layers.base import check_batch_shape
 from framecnn.losses import Loss, softmax_cross_entropy
 from framecnn.model import Sequential
 from framecnn.optimizers import Adam, Optimizer
 from framecnn.progress import Figures, Progress, Watch, print_progress
+from framecnn.settings import check_count
 from framecnn.typing import Array
 
 __all__ = ["fit", "train_step"]

@@ -22,7 +22,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 STOREYS = [
     {"errors", "typing", "atomic"},
-    {"thread_count"},
+    {"thread_count", "settings"},
     {"geometry"},
     {"kernels", "initializers"},
     {"layers"},

@@ -64,5 +64,5 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, monkeypatc
         if arguments[0] == "frames":
             shutil.copytree("films", "others")
             shutil.copy(min(Path("films/alien").iterdir()), "still.jpg")
-    assert ran == ["frames", "scan", "train", "predict", "evaluate", "summary", "doctor"]
+    assert ran == ["frames", "scan", "train", "predict", "evaluate", "export", "summary", "doctor"]
     assert {"model.safetensors", "report.html", "manifest.csv"} <= {path.name for path in tmp_path.iterdir()}

@@ -162,6 +162,17 @@ def branching():
     return keras.Model(x, layers.Add()([layers.ReLU()(x), x]))
 
 
+def twice_the_same():
+    x, relu = keras.Input((3,)), layers.ReLU(name="again")
+    return keras.Model(x, relu(relu(x)))
+
+
+def two_outputs():
+    x = keras.Input((3,))
+    y = layers.ReLU(name="inner")(x)
+    return keras.Model(x, [y, layers.Softmax(name="outer")(y)])
+
+
 def two_inputs():
     x, y = keras.Input((3,)), keras.Input((3,))
     return keras.Model([x, y], layers.Add()([x, y]))
@@ -178,7 +189,9 @@ REFUSED = {
     "expected a built keras.Sequential or functional model, got Sequentia": lambda: Sequential([InputLayer((3,))]),
     "expected one input of a known shape, got [(None, None, 3)]": lambda: net_of(layers.ReLU(), shape=(None, None, 3)),
     "expected one input of a known shape, got [(3,), (3,)]": two_inputs,
-    "expected a chain of layers, got 'add": branching,
+    "expected a chain of layers, got a graph of re_lu": branching,
+    "expected a chain of layers, got a graph of again": twice_the_same,
+    "expected a chain of layers, got a graph of inner, outer": two_outputs,
     "expected layers of float32, or all of float64, got mixed_float16": lambda: net_of(
         layers.Conv2D(2, 3, dtype="mixed_float16")
     ),

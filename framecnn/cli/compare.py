@@ -13,9 +13,10 @@ from framecnn.cli.doctor import cpu_name
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Seed, Size, frame_size
 from framecnn.cli.outputs import PAGE_MARK, check_outputs, check_replaced, versions, write_json
 from framecnn.cli.workflow import Stages, scan_folder
-from framecnn.comparison import CONTESTANTS, NETWORK_SIZE, Comparison, compile_kernels
+from framecnn.comparison import CONTESTANTS, Comparison, compile_kernels
 from framecnn.data import DEFAULT_SIZE
 from framecnn.errors import DataError, MissingExtraError
+from framecnn.estimators.trained import NETWORK_SIZE
 from framecnn.report import ComparisonData, ShownFrame, write_comparison
 from framecnn.thread_count import get_num_threads
 
@@ -55,7 +56,8 @@ def compare(
     if resume and json is not None and json.exists():
         comparison.resume(_read(json))
     for warning in comparison.warnings:
-        console.warn(warning)
+        if warning not in frames.scan_warnings:  # these have been said
+            console.warn(warning)
     with console.progress("compiling the kernels"):
         compile_kernels(comparison.network_size)
     while comparison.n_left:

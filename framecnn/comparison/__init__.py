@@ -1,6 +1,6 @@
 """The k-means system beside trained networks: the same folds, the same frames, the same measures."""
 
 from framecnn.comparison.contestants import CONTESTANTS, compile_kernels
-from framecnn.comparison.folds import NETWORK_SIZE, Comparison
+from framecnn.comparison.folds import Comparison
 
-__all__ = ["CONTESTANTS", "NETWORK_SIZE", "Comparison", "compile_kernels"]
+__all__ = ["CONTESTANTS", "Comparison", "compile_kernels"]

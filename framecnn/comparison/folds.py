@@ -11,12 +11,12 @@ from framecnn.comparison.child import Outcome, run_apart
 from framecnn.comparison.contestants import CONTESTANTS
 from framecnn.data import FrameFolder, FrameSubset
 from framecnn.errors import DataError
+from framecnn.estimators.trained import NETWORK_SIZE
 from framecnn.evaluation import EvaluationResult
 from framecnn.networks import reference_network
 
-__all__ = ["NETWORK_SIZE", "Comparison"]
+__all__ = ["Comparison"]
 
-NETWORK_SIZE = (96, 144)
 MEASURES = ("train_seconds", "frames_per_second", "peak_megabytes", "model_bytes")
 
 

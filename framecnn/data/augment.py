@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from framecnn.errors import ShapeError
-from framecnn.layers.base import check_number
+from framecnn.settings import check_number
 from framecnn.typing import Array
 
 __all__ = ["Augmentation"]

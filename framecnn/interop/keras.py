@@ -120,7 +120,7 @@ def from_keras(net: Any) -> Sequential:
     ('input_1', 'conv_1', 'activation_1')
     """
     keras = load_keras("from_keras")
-    layers = list(_chain(keras, net))
+    layers = _chain(keras, net)
     policies = {layer.dtype_policy.name for layer in layers} or {net.dtype_policy.name}
     if len(policies) > 1 or not policies <= {"float32", "float64"}:
         raise ShapeError(
@@ -258,8 +258,8 @@ def _settings(layer: Layer, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names}
 
 
-def _chain(keras: Any, net: Any) -> Iterator[Any]:
-    """Yield the layers of a Keras model, save its InputLayer; a ShapeError unless each follows on the one before."""
+def _chain(keras: Any, net: Any) -> list[Any]:
+    """Give the layers of a Keras model, save its InputLayer; a ShapeError unless each follows on the one before."""
     if not isinstance(net, keras.Sequential | keras.Model) or not getattr(net, "inputs", None):
         raise ShapeError(
             f"from_keras: expected a built keras.Sequential or functional model, got {type(net).__name__}; "
@@ -268,15 +268,14 @@ def _chain(keras: Any, net: Any) -> Iterator[Any]:
     shapes = [tuple(tensor.shape[1:]) for tensor in net.inputs]
     if len(shapes) != 1 or None in shapes[0]:
         raise ShapeError(f"from_keras: expected one input of a known shape, got {shapes}; say all its sizes")
-    end = net.inputs[0]
-    for layer in net.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        if not isinstance(net, keras.Sequential):
-            if len(layer._inbound_nodes) != 1 or layer.input is not end:
-                raise ShapeError(f"from_keras: expected a chain of layers, got {layer.name!r} beside it; cut it out")
-            end = layer.output
-        yield layer
+    layers = [layer for layer in net.layers if not isinstance(layer, keras.layers.InputLayer)]
+    if not isinstance(net, keras.Sequential):
+        ends = [net.inputs[0], *(layer.output for layer in layers)]
+        follows = [layer.input is end for layer, end in zip(layers, ends, strict=False)]
+        if not all(follows) or [*map(id, net.outputs)] != [id(ends[-1])]:
+            names = ", ".join(layer.name for layer in layers)
+            raise ShapeError(f"from_keras: expected a chain of layers, got a graph of {names}; cut a chain out of it")
+    return layers
 
 
 def _step(keras: Any, layer: Any) -> Step:

@@ -1,6 +1,5 @@
 """What every layer is: frozen settings, a shape law, parameters in a dict, a forward pass."""
 
-import sys
 from collections import UserDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ import numpy as np
 
 from framecnn import initializers
 from framecnn.errors import FormatError, ShapeError
+from framecnn.settings import check_choice, check_sizes
 from framecnn.typing import Array, Shape
 
 __all__ = ["Backward", "Case", "Layer", "Param", "Params"]
@@ -321,36 +321,7 @@ def check_frame(who: str, input_shape: Shape) -> tuple[int, int, int]:
     return input_shape[0], input_shape[1], input_shape[2]
 
 
-def check_sizes(who: str, name: str, value: Any) -> Shape:
-    """Give a tuple of positive whole numbers; a ShapeError for anything else."""
-    sizes = tuple(value) if np.iterable(value) else ()
-    if not sizes:
-        raise ShapeError(f"{who}: expected {name} as positive whole numbers, got {value!r}")
-    return tuple(check_count(who, f"every size of {name}", size) for size in sizes)
-
-
-def check_count(who: str, name: str, value: Any) -> int:
-    """Give a positive whole number; a ShapeError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ShapeError(f"{who}: expected {name} as a positive whole number, got {value!r}")
-    return int(value)
-
-
-def check_number(who: str, name: str, value: Any) -> float:
-    """Give a finite number; a ShapeError for anything else."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not number or not abs(value) <= sys.float_info.max:
-        raise ShapeError(f"{who}: expected {name} as a finite number, got {value!r}")
-    return float(value)
-
-
 def check_initial(who: str, use_bias: Any, kernel_initializer: Any) -> None:
     """A ShapeError unless the settings that say how a layer begins are known ones."""
     check_choice(who, "use_bias", use_bias, (True, False))
     check_choice(who, "kernel_initializer", kernel_initializer, initializers.NAMES)
-
-
-def check_choice(who: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """A ShapeError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ShapeError(f"{who}: expected {name} as one of {', '.join(map(str, choices))}, got {value!r}")

@@ -7,8 +7,9 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_choice, check_count, check_frame, check_initial
+from framecnn.layers.base import Backward, Case, Layer, Param, check_frame, check_initial
 from framecnn.layers.normalization import BatchNormLayer, folded
+from framecnn.settings import check_choice, check_count
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]

@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from framecnn import kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_count, check_initial
+from framecnn.layers.base import Backward, Case, Layer, Param, check_initial
 from framecnn.layers.normalization import BatchNormLayer, folded
+from framecnn.settings import check_count
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]

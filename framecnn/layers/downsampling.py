@@ -4,7 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
-from framecnn.layers.base import Backward, Case, Layer, check_choice, check_frame
+from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.settings import check_choice
 from framecnn.typing import Array, Shape
 
 __all__ = ["DownsamplingLayer"]

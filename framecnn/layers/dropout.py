@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, check_number
+from framecnn.layers.base import Backward, Case, Layer
+from framecnn.settings import check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["DropoutLayer"]

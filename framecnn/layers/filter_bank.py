@@ -7,7 +7,8 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_count, check_frame, check_number
+from framecnn.layers.base import Backward, Case, Layer, Param, check_frame
+from framecnn.settings import check_count, check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]

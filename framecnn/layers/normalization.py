@@ -7,7 +7,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, Params, check_number
+from framecnn.layers.base import Backward, Case, Layer, Param, Params
+from framecnn.settings import check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["BatchNormLayer", "folded"]

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, check_choice, check_frame
+from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.settings import check_choice
 from framecnn.typing import Array, Shape
 
 __all__ = ["PoolingLayer"]
