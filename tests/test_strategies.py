@@ -36,13 +36,14 @@ def test_settings_fit_the_frames_that_they_are_drawn_for(data, shape):
     ],
 )
 def test_every_value_of_a_setting_is_drawn(configs, name, values):
+    search = settings(phases=[Phase.generate], max_examples=5000, database=None, derandomize=True)
     for value in values:
 
         def has(case, value=value):
             drawn = case.settings.get(name)
             return drawn == value or (value == "explicit" and isinstance(drawn, tuple))
 
-        find(configs(), has, settings=settings(phases=[Phase.generate]))
+        find(configs(), has, settings=search)
 
 
 def test_every_kind_of_layer_is_drawn_but_the_door():
