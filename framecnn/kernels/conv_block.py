@@ -1,16 +1,17 @@
-"""A block of pixels and filters of a direct convolution, activated and pooled while in registers."""
+"""A block of pixels and filters of a direct convolution: what follows the products happens in registers."""
 
 from collections.abc import Callable
 from typing import Any
 
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from framecnn.kernels.microkernel import PIXELS, VECTORS, add_products, runs_of
 from framecnn.kernels.tiles import pool
 from framecnn.kernels.vectors import INT64, Emitter, check_arrays
 
-__all__ = ["POOLED", "convolved_block", "pooled_block"]
+__all__ = ["POOLED", "convolved_block", "pooled_block", "respond_block"]
 
 POOLED = PIXELS // 4  # pixels that are pooled 2 x 2 at a time
 
@@ -67,3 +68,53 @@ def _convolve(side: int, count: int) -> Callable[..., Any]:
 
 
 convolved_block, pooled_block = _convolve(1, PIXELS), _convolve(2, POOLED)
+
+
+@intrinsic
+def respond_block(
+    typing,
+    sums,
+    sums_at,
+    level_step,
+    x,
+    x_at,
+    x_step,
+    runs,
+    run_length,
+    kernel,
+    kernel_at,
+    scale,
+    scale_at,
+    shifts,
+    shifts_at,
+    levels,
+):
+    """Add to sums the responses of neighbouring windows of a filter bank, window by window.
+
+    A response is ``max(0, product * scale[scale_at + p] + shift)``, products as ``multiply_block`` adds them up from
+    zero, p below PIXELS; sums and shifts of level t, below `levels`, lie ``t level_step`` after the first.
+    """
+    check_arrays("respond_block", sums, x, kernel, scale, shifts)
+    i = types.intp
+
+    def generate(context, b, signature, arguments):
+        kinds = signature.args
+        emit = Emitter(context, b, kinds[0])
+        x, kernel, scale = (emit.pointer(kinds[i], *arguments[i : i + 2]) for i in (3, 8, 10))
+        pixels = [[(arguments[5], p)] for p in range(PIXELS)]
+        runs = runs_of(emit, kinds[6], arguments[6])
+        products = add_products(emit, [emit.zero] * (PIXELS * VECTORS), x, pixels, INT64(1), runs, arguments[7], kernel)
+        with cgutils.for_range(b, arguments[14]) as loop:
+            step = b.mul(arguments[2], loop.index)
+            total, shift = (b.gep(emit.pointer(kinds[i], *arguments[i : i + 2]), [step]) for i in (0, 12))
+            for v in range(VECTORS):
+                value, offset = emit.load(total, v), emit.load(shift, v)
+                for p in range(PIXELS):
+                    factor = emit.broadcast(b.load(emit.at(scale, (INT64(1), p))))
+                    response = emit.fma(products[p * VECTORS + v], factor, offset)
+                    silent = b.fcmp_ordered("<", response, emit.zero)
+                    value = b.fadd(value, b.select(silent, emit.zero, response))
+                emit.store(value, total, v)
+        return context.get_dummy_value()
+
+    return types.void(sums, i, i, x, i, i, runs, i, kernel, i, scale, i, shifts, i, i), generate

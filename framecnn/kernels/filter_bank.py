@@ -11,6 +11,7 @@ import numpy as np
 from framecnn.geometry import Windows
 from framecnn.kernels.conv import RowPlan, load_rows, pack_conv2d
 from framecnn.kernels.conv_backward import Gradients, Turned, conv2d_backward, conv2d_backward_wrt_input
+from framecnn.kernels.conv_block import respond_block
 from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, multiply_block
@@ -77,14 +78,12 @@ def filter_bank_average(
     """
     weights, silent, window = packed
     plan = RowPlan.of(x, window, output, strides)
-    levels = np.array(thresholds, x.dtype)
     cells = len(rows[0])
-    y = np.zeros((len(x), cells, len(columns[0]), len(levels) * len(bias)), x.dtype)
+    y = np.zeros((len(x), cells, len(columns[0]), len(thresholds) * len(bias)), x.dtype)
+    shifts = np.zeros((len(thresholds), silent.size), x.dtype)
+    shifts[:, : len(bias)] = bias - np.array(thresholds, x.dtype)[:, None]
     work = output[0] * output[1] * weights.size / cells
-    run(
-        filter_bank_average_forward, len(x) * cells, work,
-        y, x, weights, silent, bias, levels, plan, contrast, rows, columns,
-    )  # fmt: skip
+    run(filter_bank_average_forward, len(x) * cells, work, y, x, weights, silent, shifts, plan, contrast, rows, columns)
     return y
 
 
@@ -183,16 +182,57 @@ def filter_bank_forward(y, x, weights, silent, bias, thresholds, plan, contrast,
 
 
 @kernel
-def filter_bank_average_forward(y, x, weights, silent, bias, thresholds, plan, contrast, rows, columns, start, stop):
-    """y (n, gh, gw, t * f), zeros on entry, from x (n, h, w, c) as in filter_bank_forward; items are rows of cells."""
-    grid_h, grid_w, filters = y.shape[1], y.shape[2], len(bias)
+def add_responses(sums, tile, buffer, scale, shifts, weights, silent, plan, columns):
+    """sums (gw, t, blocks * block) += responses of a row of windows, cell by cell; tile (PIXELS, block) is scratch.
+
+    From buffer (kh, row_width, c), scale (ow,), shifts (t, blocks * block), weights (1, blocks, K, block) and silent
+    (1, blocks, block) zeros; columns are those of the cells.
+    """
+    starts, stops, _ = columns
+    grid, levels, filters = sums.shape
+    _, blocks, products, block = weights.shape
+    width, across = len(scale), plan.stride_w * buffer.shape[2]
+    zero, runs = sums.dtype.type(0), plan.runs[0]
+    for b in range(blocks):
+        q = 0
+        for j in range(0, width, PIXELS):
+            while q + 1 < grid and starts[q + 1] <= j:
+                q += 1
+            at = min(j, plan.width - PIXELS)
+            if j + PIXELS <= min(stops[q], width) and (q + 1 == grid or j + PIXELS <= starts[q + 1]):
+                respond_block(
+                    sums, (q * levels * blocks + b) * block, filters, buffer, at * across, across, runs,
+                    plan.run_length, weights, b * products * block, scale, at, shifts, b * block, levels,
+                )  # fmt: skip
+                continue
+            multiply_block(
+                tile, 0, block, buffer, at * across, across, runs, plan.run_length,
+                weights, b * products * block, silent, b * block,
+            )  # fmt: skip
+            for place in range(j, min(at + PIXELS, width)):
+                for cell in range(grid):
+                    if starts[cell] <= place < stops[cell]:
+                        for t in range(levels):
+                            for f in range(block):
+                                response = tile[place - at, f] * scale[place] + shifts[t, b * block + f]
+                                sums[cell, t, b * block + f] += zero if response < zero else response
+
+
+@kernel
+def filter_bank_average_forward(y, x, weights, silent, shifts, plan, contrast, rows, columns, start, stop):
+    """y (n, gh, gw, t * f), zeros on entry, from x (n, h, w, c), weights and silent as in filter_bank_forward.
+
+    shifts (t, blocks * block) are bias - threshold; items are rows of cells.
+    """
+    grid_h, grid_w = y.shape[1], y.shape[2]
     row_starts, row_stops, _ = rows
     column_starts, column_stops, _ = columns
+    levels = shifts.shape[0]
+    filters = y.shape[3] // levels
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
-    row = np.empty((plan.width, silent.size), x.dtype)
+    tile = np.empty((PIXELS, weights.shape[3]), x.dtype)
     scale = np.empty(column_stops[grid_w - 1], x.dtype)
-    sums = np.empty((grid_w, y.shape[3]), x.dtype)
-    zero = x.dtype.type(0)
+    sums = np.empty((grid_w, *shifts.shape), x.dtype)
     item = start
     while item < stop:
         n, first = item // grid_h, item % grid_h
@@ -200,19 +240,14 @@ def filter_bank_average_forward(y, x, weights, silent, bias, thresholds, plan, c
         for i in range(row_starts[first], row_stops[first + cells - 1]):
             load_rows(buffer, x, n, i * plan.stride_h, plan.left)
             inverse_deviations(scale, buffer, plan.window_w, plan.stride_w, contrast)
-            respond(row, buffer, weights, silent, plan)
-            sums[:] = zero
-            for q in range(grid_w):
-                for j in range(column_starts[q], column_stops[q]):
-                    for t in range(len(thresholds)):
-                        for f in range(filters):
-                            response = row[j, f] * scale[j] + (bias[f] - thresholds[t])
-                            sums[q, t * filters + f] += zero if response < zero else response
+            sums[:] = 0
+            add_responses(sums, tile, buffer, scale, shifts, weights, silent, plan, columns)
             for p in range(first, first + cells):
                 if row_starts[p] <= i < row_stops[p]:
                     for q in range(grid_w):
-                        for f in range(y.shape[3]):
-                            y[n, p, q, f] += sums[q, f]
+                        for t in range(levels):
+                            for f in range(filters):
+                                y[n, p, q, t * filters + f] += sums[q, t, f]
         for p in range(first, first + cells):
             for q in range(grid_w):
                 size = x.dtype.type((row_stops[p] - row_starts[p]) * (column_stops[q] - column_starts[q]))
