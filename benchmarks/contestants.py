@@ -29,7 +29,7 @@ __all__ = [
     *("Contestant", "Missing", "keras_on", "training"),
 ]
 
-UPDATES_COMPARED = 2
+UPDATES_COMPARED = 1
 """Updates before the loss that contestants of training must agree on."""
 
 
