@@ -203,8 +203,8 @@ def test_a_contestant_learns_answers_and_is_measured(folder, contestant, without
         assert [run["augmented"] for run in tried] == [False, False, False, True]
         assert broken["val_loss"] is None
         assert (trial["epochs"], runs[0]["epochs"], runs[1]["epochs"]) == (1, 2, 2)
-        best = min(runs, key=lambda run: run["val_loss"])
-        assert {name: outcome["chosen"][name] for name in best} == best
+        best = max(runs, key=lambda run: (run["val_accuracy"], -run["val_loss"]))
+        assert outcome["chosen"] == {**outcome["chosen"], **best, "seconds": outcome["chosen"]["seconds"]}
         assert 0 < outcome["chosen"]["validation_frames"] < len(folder.folds(2)[0][0])
 
 
@@ -235,9 +235,11 @@ def test_without_keras_its_network_is_missing_with_the_install_command(folder):
 
 
 def test_a_training_that_diverged_is_never_chosen():
-    good = Trial(0.001, None, History(loss=[1.0], val_loss=[0.9], val_accuracy=[0.5], seconds=[1.0]), {})
-    assert Trial(0.003, None, History(), {}).val_loss == math.inf > good.val_loss
-    assert Trial(0.003, None, History(), {}).to_dict()["val_loss"] is None
+    good = Trial(0.001, None, History(loss=[1.0], val_loss=[0.9], val_accuracy=[0.0], seconds=[1.0]))
+    diverged = Trial(0.003, None, History())
+    assert diverged.val_loss == math.inf > good.val_loss
+    assert diverged.merit < good.merit
+    assert diverged.to_dict()["val_loss"] is None
 
 
 @pytest.mark.parametrize("kind", [KMeansSystem, PlainHead])

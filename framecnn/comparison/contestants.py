@@ -29,7 +29,7 @@ __all__ = ["CONTESTANTS", "Contestant", "compile_kernels"]
 
 VALIDATION = 0.2  # share of the training groups that networks judge their epochs and settings by
 LEARNING_RATES = (0.0003, 0.001, 0.003)
-TRIAL_EPOCHS, EPOCHS, PATIENCE, BATCH = 4, 25, 6, 32
+TRIAL_EPOCHS, EPOCHS, PATIENCE, BATCH = 4, 25, 10, 32
 
 Labelled = tuple[Array, Array]
 
@@ -114,12 +114,17 @@ class Trial:
     learning_rate: float
     augmentation: Augmentation | None
     history: History
-    weights: Mapping[str, Array]
 
     @property
     def val_loss(self) -> float:
         """The lowest one; infinite where training diverged."""
         return min((value for value in self.history.val_loss if value is not None), default=math.inf)
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """Validation accuracy at the best epoch, and among equals the lower loss."""
+        best = self.history.best_epoch
+        return (self.history.val_accuracy[best - 1] or 0.0) if best else -1.0, -self.val_loss
 
     def to_dict(self) -> dict[str, Any]:
         """Give its figures, ready for JSON."""
@@ -140,41 +145,50 @@ class Network(Contestant):
 
     A part of the training groups is kept for validation. The learning rate is the one with the lowest validation loss
     after a few epochs. With it the network is trained without and with augmentation, each time until the validation
-    loss has not fallen for some epochs, and the better of the two is kept.
+    loss has not fallen for some epochs. The way with the higher validation accuracy, and as many epochs as it took to
+    its lowest loss, then serve to train on all training frames.
     """
 
     title = "trained network"
     about = (
         "four convolutions and two dense layers, trained by framecnn; the learning rate, whether frames are augmented "
-        "(flips, shifts, zooms, light) and the epoch to stop at are chosen on a part of the training frames"
+        "(flips, shifts, zooms, light) and how many epochs it takes are chosen on a part of the training frames, then "
+        "all of them teach"
     )
     at_network_size = True
 
     def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
         pixels = frames[:]
-        kept = assign_parts(targets, groups, (1 - VALIDATION, VALIDATION, 0), self.seed) == 1
-        parts = (pixels[~kept], targets[~kept]), (pixels[kept], targets[kept])
+        judging = assign_parts(targets, groups, (1 - VALIDATION, VALIDATION, 0), self.seed) == 1
+        parts = (pixels[~judging], targets[~judging]), (pixels[judging], targets[judging])
         trials = [self._try(*parts, rate, None, TRIAL_EPOCHS) for rate in LEARNING_RATES]
         rate = min(trials, key=lambda trial: trial.val_loss).learning_rate
         runs = [self._try(*parts, rate, augmentation, EPOCHS) for augmentation in (None, AUGMENTATION)]
-        best = min(runs, key=lambda trial: trial.val_loss)
-        self._use(self._network(pixels.shape[1:], "softmax").load_state_dict(best.weights))
-        return {"validation_frames": int(kept.sum()), **best.to_dict(), "tried": [t.to_dict() for t in trials + runs]}
+        best = max(runs, key=lambda trial: trial.merit)
+        model = self._network(pixels.shape[1:], None).build(self.seed)
+        settings = {"epochs": max(best.history.best_epoch, 1), "augment": best.augmentation}
+        history = self._train(model, (pixels, targets), rate, settings)
+        self._use(self._network(pixels.shape[1:], "softmax").load_state_dict(model.state_dict()))
+        kept = {
+            "validation_frames": int(judging.sum()),
+            **best.to_dict(),
+            "seconds": sum(value or 0.0 for value in history.seconds),
+        }
+        return {**kept, "tried": [trial.to_dict() for trial in trials + runs]}
 
     def _try(self, part: Labelled, judges: Labelled, rate: float, augment: Augmentation | None, epochs: int) -> Trial:
         model = self._network(part[0].shape[1:], None).build(self.seed)
-        settings = {"epochs": epochs, "batch_size": BATCH, "patience": PATIENCE, "augment": augment, "seed": self.seed}
+        settings = {"epochs": epochs, "patience": PATIENCE, "augment": augment, "validation_data": judges}
         try:
-            history = self._train(model, part, rate, {"validation_data": judges, **settings})
+            return Trial(rate, augment, self._train(model, part, rate, settings))
         except FloatingPointError:
-            history = History()
-        return Trial(rate, augment, history, model.state_dict())
+            return Trial(rate, augment, History())
 
     def _network(self, shape: Shape, output: str | None) -> Sequential:
         return reference_network(shape, self.n_classes, output=output, scale=1 / 255)
 
     def _train(self, model: Sequential, part: Labelled, rate: float, settings: Mapping[str, Any]) -> History:
-        return fit(model, *part, optimizer=Adam(rate), progress=None, **settings)
+        return fit(model, *part, optimizer=Adam(rate), batch_size=BATCH, seed=self.seed, progress=None, **settings)
 
     def _use(self, model: Sequential) -> None:
         self._model = model
@@ -202,7 +216,7 @@ class KerasNetwork(Network):
     def _train(self, model: Sequential, part: Labelled, rate: float, settings: Mapping[str, Any]) -> History:
         self._keras.backend.clear_session()  # what earlier trainings left in memory
         net = to_keras(model)
-        history = fit_keras(net, *part, learning_rate=rate, **settings)
+        history = fit_keras(net, *part, learning_rate=rate, batch_size=BATCH, seed=self.seed, **settings)
         copy_from_keras(net, model)
         return history
 

@@ -75,7 +75,7 @@ def fit_keras(
     epochs: int = 10,
     batch_size: int = 32,
     learning_rate: float = 0.001,
-    validation_data: tuple[Array, Array],
+    validation_data: tuple[Array, Array] | None = None,
     patience: int | None = None,
     augment: Augmentation | None = None,
     seed: int = 0,
@@ -93,8 +93,8 @@ def fit_keras(
     epochs : int, default 10
     batch_size : int, default 32
     learning_rate : float, default 0.001
-    validation_data : (x, y)
-        The best epoch is the one with the lowest loss of these.
+    validation_data : (x, y), optional
+        The best epoch is the one with the lowest loss of these; without them it is the last.
     patience : int, optional
         Stop after as many epochs that brought nothing better.
     augment : Augmentation, optional
@@ -116,8 +116,9 @@ def fit_keras(
     while len(history) < epochs and not history.has_stalled(patience):
         epoch, start = len(history) + 1, time.perf_counter()
         figures = _train_epoch(net, x, y, batch_size, augment, seed, epoch)
-        judged = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
-        figures |= {f"val_{name}": value for name, value in judged.items()}
+        if validation_data is not None:
+            judged = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
+            figures |= {f"val_{name}": value for name, value in judged.items()}
         if not all(map(math.isfinite, figures.values())):
             net.set_weights(best)
             raise FloatingPointError(f"fit_keras: expected finite losses, got {figures}; lower the learning rate")
