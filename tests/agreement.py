@@ -114,16 +114,16 @@ def winograd_side(layer):
 def winograd_rounding(layer, x, side, eps):
     """The transforms of absolute values: a sum over c channels, two transforms there, two back, bias and kernel."""
     kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
-    G, B, A = (
-        np.abs(np.array(table[side], np.float64)) for table in (KERNEL_TRANSFORM, INPUT_TRANSFORM, OUTPUT_TRANSFORM)
-    )
+    reach = side + len(kernel) - 1
+    tables = KERNEL_TRANSFORM[side, reach], INPUT_TRANSFORM[reach], OUTPUT_TRANSFORM[side, reach]
+    G, B, A = (np.abs(np.array(table, np.float64)) for table in tables)
     rows, columns, filters = layer.output_shape
     tiles = [-(-length // side) for length in (rows, columns)]
     (top, _), (left, _) = border(layer)
-    padded = np.zeros((len(x), *(side * count + 2 for count in tiles), x.shape[3]))
+    padded = np.zeros((len(x), *(side * (count - 1) + reach for count in tiles), x.shape[3]))
     inside = np.abs(x)[:, : padded.shape[1] - top, : padded.shape[2] - left]
     padded[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (side + 2, side + 2), (1, 2))[:, ::side, ::side]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (reach, reach), (1, 2))[:, ::side, ::side]
     transformed = np.einsum("ur,nijkrs,vs->nijkuv", B, windows, B)
     products = np.einsum("nijkuv,uvkf->nijuvf", transformed, np.einsum("ur,rskf,vs->uvkf", G, kernel, G))
     sums = np.einsum("pu,nijuvf,qv->nipjqf", A, products, A).reshape(len(x), side * tiles[0], side * tiles[1], filters)

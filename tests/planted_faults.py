@@ -106,8 +106,8 @@ FAULTS = [
     Fault(
         "a coefficient of the kernel's transform", "kernels/winograd.py",
         LAYERS, "bound and float32 and ConvLayer-7",
-        "[1 / 24, 1 / 12, 1 / 6]",
-        "[1 / 24, 1 / 12, 1 / 3]",
+        "[1 / 24, 1 / 12, 1 / 6],",
+        "[1 / 24, 1 / 12, 1 / 3],",
     ),
     Fault(
         "tiles begin at the wrong side of the border", "kernels/winograd.py",
@@ -226,8 +226,8 @@ FAULTS = [
     Fault(
         "the bias looks at another tap of the tiles", "kernels/winograd_backward.py",
         GRADIENTS, "whole and float32 and ConvLayer-6",
-        "middle = (side + 2 + 1) * blocks",
-        "middle = (side + 2) * blocks",
+        "middle = (reach + 1) * blocks",
+        "middle = reach * blocks",
     ),
     Fault(
         "a packed kernel outlives its parameter", "layers/base.py",

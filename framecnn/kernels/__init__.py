@@ -1,7 +1,7 @@
 """Numerical code: no classes of layers, no checks of user input; arrays in, arrays out, all threads, fixed bits."""
 
 from framecnn.kernels.conv_backward import Gradients, Turned, conv2d_backward
-from framecnn.kernels.convolution import ALGORITHMS, PackedConv, choose_algorithm, conv2d
+from framecnn.kernels.convolution import ALGORITHMS, PackedConv, algorithms_for, choose_algorithm, conv2d
 from framecnn.kernels.dense import PackedDense, dense, dense_backward
 from framecnn.kernels.epilogue import ACTIVATIONS, is_square
 from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_average, filter_bank_backward
@@ -19,6 +19,7 @@ __all__ = [
     "Turned",
     "activate",
     "activate_backward",
+    "algorithms_for",
     "choose_algorithm",
     "conv2d",
     "conv2d_backward",

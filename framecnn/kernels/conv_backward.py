@@ -94,7 +94,8 @@ def conv2d_backward(
         if turned is not None:
             dx[frames] = conv2d_backward_wrt_input(dy, turned, packed.strides, (x.shape[1], x.shape[2]))
         if packed.algorithm:
-            return winograd_sums(x[frames], dy, packed.algorithm, corner, sums)
+            form = (packed.algorithm, packed.algorithm + packed.window[0] - 1)
+            return winograd_sums(x[frames], dy, form, corner, sums)
         return direct_sums(x[frames], Gradients(dy), packed, corner, output, sums)
 
     total, *others = ordered_map(backward, slices)

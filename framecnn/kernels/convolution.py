@@ -9,12 +9,12 @@ from framecnn.kernels.conv import conv2d_direct, pack_bias, pack_conv2d
 from framecnn.kernels.epilogue import Epilogue, is_square
 from framecnn.kernels.pool import pool2d
 from framecnn.kernels.threads import ordered_map
-from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
+from framecnn.kernels.winograd import KERNEL_TRANSFORM, conv2d_winograd, pack_winograd
 from framecnn.typing import Array
 
-__all__ = ["ALGORITHMS", "PackedConv", "choose_algorithm", "conv2d"]
+__all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d"]
 
-ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}
+ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}  # and the pixels of an output tile along an axis
 STRIP_BYTES, STRIP_REACH = 512 * 1024, 8  # of a map, and at least so many times the rows that strips share
 Pair = tuple[int, int]
 
@@ -28,16 +28,24 @@ def choose_algorithm(kernel: Array, strides: Pair, dilation: Pair, groups: int, 
 
     Shapes: kernel (kh, kw, c / groups, f); `output` are rows and columns of the result, in pixels.
     """
-    if kernel.shape[:2] != (3, 3) or {*strides, *dilation, groups} != {1} or kernel.dtype != np.float32:
-        return "direct"
-    channels, filters = kernel.shape[2:]
+    window, (channels, filters) = kernel.shape[0], kernel.shape[2:]
+    names = algorithms_for(kernel.shape[:2], strides, dilation, groups) if kernel.dtype == np.float32 else ["direct"]
 
-    def cost(side: int) -> float:
+    def cost(name: str) -> float:
+        side = ALGORITHMS[name]
+        if not side:
+            return float(window**2 * output[0] * output[1])
         tiles = -(-output[0] // side) * -(-output[1] // side)
-        return tiles * (side + 2) ** 2 * (1 + 10 / filters + 12 / channels)
+        return tiles * (side + window - 1) ** 2 * (1 + 10 / filters + 12 / channels)
 
-    costs = {"direct": 9.0 * output[0] * output[1], "winograd2": cost(2), "winograd4": cost(4)}
-    return min(costs, key=lambda name: costs[name])
+    return min(names, key=cost)
+
+
+def algorithms_for(window: Pair, strides: Pair, dilation: Pair, groups: int) -> list[str]:
+    """Name the algorithms that there are for a window: Winograd's, for 3 x 3 and 5 x 5 without anything else."""
+    if {*strides, *dilation, groups} != {1} or window[0] != window[1]:
+        return ["direct"]
+    return ["direct", *(name for name, side in ALGORITHMS.items() if (side, side + window[0] - 1) in KERNEL_TRANSFORM)]
 
 
 class PackedConv(NamedTuple):
@@ -117,5 +125,5 @@ def _convolve(
     where = None if where is None else where.reshape(-1)
     algorithm, weights, bias, filters, window, strides, dilation, _ = packed
     if algorithm:
-        return conv2d_winograd(x, weights, bias[0], filters, corner, output, epilogue, where)
+        return conv2d_winograd(x, weights, bias[0], algorithm, filters, corner, output, epilogue, where)
     return conv2d_direct(x, weights, bias, filters, window, strides, corner, output, dilation, epilogue, where)

@@ -16,20 +16,22 @@ from framecnn.kernels.vectors import INT64, Emitter, check_arrays
 __all__ = [
     "INPUT_TRANSFORM",
     "OUTPUT_TRANSFORM",
-    "gradient_tile_2",
-    "gradient_tile_4",
-    "input_tile_2",
+    "gradient_tile_2_4",
+    "gradient_tile_2_6",
+    "gradient_tile_4_6",
     "input_tile_4",
-    "output_tile_2",
-    "output_tile_4",
+    "input_tile_6",
+    "output_tile_2_4",
+    "output_tile_2_6",
+    "output_tile_4_6",
     "pool",
     "pool_window",
     "unpool_window",
 ]
 
-INPUT_TRANSFORM = {  # B^T of Lavin & Gray (2016), by rows of the output tile
-    2: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)),
-    4: (
+INPUT_TRANSFORM = {  # B^T of Lavin & Gray (2016), by the pixels that a tile reaches along an axis
+    4: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1)),
+    6: (
         (4, 0, -5, 0, 1, 0),
         (0, -4, -4, 1, 1, 0),
         (0, 4, -4, -1, 1, 0),
@@ -38,9 +40,10 @@ INPUT_TRANSFORM = {  # B^T of Lavin & Gray (2016), by rows of the output tile
         (0, 4, 0, -5, 0, 1),
     ),
 }
-OUTPUT_TRANSFORM = {  # A^T
-    2: ((1, 1, 1, 0), (0, 1, -1, 1)),
-    4: ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+OUTPUT_TRANSFORM = {  # A^T, by the pixels of an output tile and those that it reaches, along an axis
+    (2, 4): ((1, 1, 1, 0), (0, 1, -1, 1)),
+    (2, 6): ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 1)),
+    (4, 6): ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 }
 
 
@@ -54,14 +57,14 @@ def _transform_input(emit: Emitter, table: Sequence[Sequence[float]], values: Se
     return [*result, emit.combine(last, values)]
 
 
-def _transform_output(emit: Emitter, side: int, values: Sequence[Any]) -> list[Any]:
+def _transform_output(emit: Emitter, table: Sequence[Sequence[float]], values: Sequence[Any]) -> list[Any]:
     """Multiply A^T by vectors. Inner columns come in pairs that differ in the sign of their odd rows only."""
     first, *inner, last = values
     pairs = list(zip(inner[::2], inner[1::2], strict=True))
     halves = [[combine(*pair) for pair in pairs] for combine in (emit.builder.fadd, emit.builder.fsub)]
     return [
         emit.combine((row[0], *row[1:-1:2], row[-1]), (first, *halves[number % 2], last))
-        for number, row in enumerate(OUTPUT_TRANSFORM[side])
+        for number, row in enumerate(table)
     ]
 
 
@@ -196,12 +199,12 @@ def _input_tile(table: Sequence[Sequence[float]]) -> Callable[..., Any]:
     return input_tile
 
 
-def _output_tile(side: int) -> Callable[..., Any]:
+def _output_tile(side: int, reach: int) -> Callable[..., Any]:
     """Make the intrinsic that gives an output tile of ``side x side`` pixels, ``A^T m A + bias``.
 
-    From ``m[m_at + (u (side + 2) + v) m_step + f]`` it sets ``y[(i side + j) filter_block + f]``.
+    From ``m[m_at + (u reach + v) m_step + f]`` it sets ``y[(i side + j) filter_block + f]``.
     """
-    taps = range(side + 2)
+    taps, table = range(reach), OUTPUT_TRANSFORM[side, reach]
 
     @intrinsic
     def output_tile(typing, y, m, m_at, m_step, bias, bias_at):
@@ -216,13 +219,13 @@ def _output_tile(side: int) -> Callable[..., Any]:
             for vector in range(VECTORS):
                 columns = [
                     _transform_output(
-                        emit, side, [emit.load(emit.at(m, (arguments[3], u * len(taps) + v)), vector) for u in taps]
+                        emit, table, [emit.load(emit.at(m, (arguments[3], u * len(taps) + v)), vector) for u in taps]
                     )
                     for v in taps
                 ]
                 shift = emit.load(bias, vector)
                 for u in range(side):
-                    line = _transform_output(emit, side, [columns[v][u] for v in taps])
+                    line = _transform_output(emit, table, [columns[v][u] for v in taps])
                     for v in range(side):
                         emit.store(builder.fadd(line[v], shift), y, (u * side + v) * VECTORS + vector)
             return context.get_dummy_value()
@@ -232,6 +235,8 @@ def _output_tile(side: int) -> Callable[..., Any]:
     return output_tile
 
 
-input_tile_2, input_tile_4 = (_input_tile(INPUT_TRANSFORM[side]) for side in (2, 4))
-gradient_tile_2, gradient_tile_4 = (_input_tile(list(zip(*OUTPUT_TRANSFORM[side], strict=True))) for side in (2, 4))
-output_tile_2, output_tile_4 = _output_tile(2), _output_tile(4)
+input_tile_4, input_tile_6 = (_input_tile(INPUT_TRANSFORM[reach]) for reach in (4, 6))
+gradient_tile_2_4, gradient_tile_2_6, gradient_tile_4_6 = (
+    _input_tile(list(zip(*table, strict=True))) for table in OUTPUT_TRANSFORM.values()
+)
+output_tile_2_4, output_tile_2_6, output_tile_4_6 = (_output_tile(*form) for form in OUTPUT_TRANSFORM)

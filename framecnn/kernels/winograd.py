@@ -1,13 +1,14 @@
-"""Winograd's minimal filtering, F(2x2, 3x3) and F(4x4, 3x3): 2.25 and 4 times fewer products than the definition.
+"""Winograd's minimal filtering, F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5): 2.25, 4 and 2.8 times fewer products.
 
-An output tile of ``m x m`` pixels is ``A^T [(G g G^T) * (B^T d B)] A``, d its ``(m + 2) x (m + 2)`` input pixels, g the
-kernel, summed over channels before A is applied. The sums over channels are matrix products, a block of tiles at a
-time, so few that what is transformed stays in the second-level cache up to about 128 channels.
+An output tile of ``m x m`` pixels is ``A^T [(G g G^T) * (B^T d B)] A``, d the pixels that it reaches, ``m + 2`` or, for
+a kernel of 5 x 5, ``m + 4`` along an axis, g the kernel, summed over channels before A is applied. The sums over
+channels are matrix products, a block of tiles at a time, so few that what is transformed stays in the second-level
+cache up to about 128 channels.
 
 Error of each value at most ``(c + 20) eps |A^T| [sum_c (|G| |g| |G^T|) * (|B^T| |d| |B|)] |A|``: a sum over c channels,
 and the roundings of the four transforms and the bias. Measured on random and adversarial frames of 16 to 128 channels,
-relative to the largest value: 8e-7 for F(2x2), 1.2e-5 for F(4x4), where the direct sum has 2e-6. What is not finite
-fills the tiles whose input it is part of.
+relative to the largest value: 8e-7 for F(2x2, 3x3), 1.2e-5 for F(4x4, 3x3), 5e-6 for F(2x2, 5x5), where the direct sum
+has 2e-6. What is not finite fills the tiles whose input it is part of.
 
 References
 ----------
@@ -22,7 +23,14 @@ from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, multiply_block, pack_filters
 from framecnn.kernels.threads import run
-from framecnn.kernels.tiles import input_tile_2, input_tile_4, output_tile_2, output_tile_4, pool_window
+from framecnn.kernels.tiles import (
+    input_tile_4,
+    input_tile_6,
+    output_tile_2_4,
+    output_tile_2_6,
+    output_tile_4_6,
+    pool_window,
+)
 from framecnn.kernels.vectors import clear, copy, lanes
 from framecnn.typing import Array
 
@@ -36,9 +44,19 @@ __all__ = [
     "transform_tiles",
 ]
 
-KERNEL_TRANSFORM = {  # G, by rows of the output tile
-    2: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
-    4: np.array(
+KERNEL_TRANSFORM = {  # G, by the pixels of an output tile and those that it reaches, along an axis
+    (2, 4): np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
+    (2, 6): np.array(
+        [
+            [1 / 4, 0, 0, 0, 0],
+            [-1 / 6, -1 / 6, -1 / 6, -1 / 6, -1 / 6],
+            [-1 / 6, 1 / 6, -1 / 6, 1 / 6, -1 / 6],
+            [1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3],
+            [1 / 24, -1 / 12, 1 / 6, -1 / 3, 2 / 3],
+            [0, 0, 0, 0, 1],
+        ]
+    ),
+    (4, 6): np.array(
         [
             [1 / 4, 0, 0],
             [-1 / 6, -1 / 6, -1 / 6],
@@ -55,9 +73,12 @@ Pair = tuple[int, int]
 
 
 class TilePlan(NamedTuple):
-    """How tiles of ``side x side`` pixels cover the output; `down` and `across` count them."""
+    """How tiles of ``side x side`` pixels, which reach `reach` of the input, cover the output; `down` and `across`
+    count them.
+    """
 
     side: int
+    reach: int
     down: int
     across: int
     top: int
@@ -66,15 +87,17 @@ class TilePlan(NamedTuple):
     padded_channels: int
 
     @classmethod
-    def of(cls, x: Array, side: int, counts: Pair, corner: Pair, tiles: int) -> "TilePlan":
-        """Plan for frames x (n, h, w, c) and so many tiles down and across, `tiles` of them in a block."""
+    def of(cls, x: Array, form: Pair, counts: Pair, corner: Pair, tiles: int) -> "TilePlan":
+        """Plan for frames x (n, h, w, c) and so many tiles down and across, `tiles` of them in a block; `form` is side
+        and reach.
+        """
         width = lanes(x.dtype)
-        return cls(side, *counts, *corner, tiles, -(-x.shape[3] // width) * width)
+        return cls(*form, *counts, *corner, tiles, -(-x.shape[3] // width) * width)
 
 
 def pack_winograd(weights: Array, side: int) -> Array:
-    """Transform a kernel (3, 3, c, f) and pack it as (blocks, (side + 2)**2, c, filter_block); computed in float64."""
-    G = KERNEL_TRANSFORM[side]
+    """Transform a kernel (k, k, c, f) and pack it as (blocks, reach**2, c, filter_block); computed in float64."""
+    G = KERNEL_TRANSFORM[side, side + len(weights) - 1]
     half = np.einsum("ur,rskf->uskf", G, weights.astype(np.float64))
     transformed = np.einsum("vs,uskf->uvkf", G, half).astype(weights.dtype)
     taps, channels, filters = len(G) ** 2, *weights.shape[2:]
@@ -86,6 +109,7 @@ def conv2d_winograd(
     x: Array,
     packed: Array,
     packed_bias: Array,
+    side: int,
     filters: int,
     corner: Pair,
     output: Pair,
@@ -94,16 +118,16 @@ def conv2d_winograd(
 ) -> Array:
     """Convolve frames by tiles with all threads.
 
-    Shapes: x (n, h, w, c), packed (blocks, (side + 2)**2, c, block), packed_bias (blocks, block), result
+    Shapes: x (n, h, w, c), packed (blocks, reach**2, c, block), packed_bias (blocks, block), result
     (n, oh, ow, filters), where oh and ow are those of `output`, halved where the epilogue pools; `corner` is the
     border at the top and the left in pixels. `where`, unless it is None, has as many bytes as the result values, and is
     set to the numbers of the largest of what is pooled.
     """
-    side = round(packed.shape[1] ** 0.5) - 2
+    reach = round(packed.shape[1] ** 0.5)
     down, across = (-(-length // side) for length in output)
     n_tiles = len(x) * down * across
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
-    plan = TilePlan.of(x, side, (down, across), corner, tiles)
+    plan = TilePlan.of(x, (side, reach), (down, across), corner, tiles)
     y = np.empty((len(x), *(length // epilogue.side for length in output), filters), x.dtype)
     work = tiles * packed.size
     run(winograd_forward, -(-n_tiles // tiles), work, (y, where), x, packed, packed_bias, plan, epilogue)
@@ -127,8 +151,7 @@ def load_patch(patch, x, n, top, left, height, width, channels, padded):
 def transform_tiles(transformed, x, patch, plan, tap_step, first, present):
     """transformed (taps, tap_step) = B^T d B of the tiles of x (n, h, w, c) from number first on."""
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
-    side, padded = plan.side, plan.padded_channels
-    reach = side + 2
+    side, reach, padded = plan.side, plan.reach, plan.padded_channels
     values = x.reshape(-1)
     for p in range(present):
         n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
@@ -138,10 +161,10 @@ def transform_tiles(transformed, x, patch, plan, tap_step, first, present):
         if not from_x:
             load_patch(patch, values, n, top, left, height, width, channels, padded)
         corner = ((n * height + top) * width + left) * channels
-        if side == 4:
-            input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
+        if reach == 6:
+            input_tile_6(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
         else:
-            input_tile_2(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
+            input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
 
 
 @kernel
@@ -174,9 +197,11 @@ def write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, fi
         n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = place // plan.across * windows, place % plan.across * windows
         if side == 4:
-            output_tile_4(tile, products, p * block, product_step, bias, b * block)
+            output_tile_4_6(tile, products, p * block, product_step, bias, b * block)
+        elif plan.reach == 6:
+            output_tile_2_6(tile, products, p * block, product_step, bias, b * block)
         else:
-            output_tile_2(tile, products, p * block, product_step, bias, b * block)
+            output_tile_2_4(tile, products, p * block, product_step, bias, b * block)
         for i in range(min(windows, rows - top)):
             for j in range(min(windows, columns - left)):
                 to = ((n * rows + top + i) * columns + left + j) * filters + b * block
@@ -197,7 +222,7 @@ def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
     y, where = outputs
     blocks, taps, _, block = weights.shape
     tap_step, product_step = plan.tiles * plan.padded_channels + LINE, plan.tiles * block + LINE
-    patch = np.zeros((plan.side + 2) ** 2 * plan.padded_channels, x.dtype)
+    patch = np.zeros(plan.reach**2 * plan.padded_channels, x.dtype)
     transformed = np.zeros(taps * tap_step, x.dtype)
     products = np.empty(taps * product_step, x.dtype)
     tile = np.empty(plan.side * plan.side * block, x.dtype)

@@ -10,7 +10,7 @@ from framecnn.kernels.convolution import PackedConv
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, accumulate_block, filter_block
 from framecnn.kernels.threads import run
-from framecnn.kernels.tiles import gradient_tile_2, gradient_tile_4
+from framecnn.kernels.tiles import gradient_tile_2_4, gradient_tile_2_6, gradient_tile_4_6
 from framecnn.kernels.winograd import KERNEL_TRANSFORM, LINE, TilePlan, load_patch, transform_tiles
 from framecnn.typing import Array
 
@@ -20,27 +20,27 @@ TILES = 32  # in a block; measured, 16 to 192 are within a tenth of it
 Pair = tuple[int, int]
 
 
-def winograd_sums(x: Array, dy: Array, side: int, corner: Pair, parts: int) -> Array:
+def winograd_sums(x: Array, dy: Array, form: Pair, corner: Pair, parts: int) -> Array:
     """Add up outer products over all tiles, in so many parts, with all threads.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), result ((side + 2)**2, blocks, lines + 1, block), of which the last line
-    of tap (1, 1) is the sum of dy.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), result (reach**2, blocks, lines + 1, block), of which the last line of
+    tap (1, 1) is the sum of dy; `form` is side and reach.
     """
     n, height, width, filters = dy.shape
     block = filter_block(x.dtype)
     blocks, lines = -(-filters // block), -(-x.shape[3] // PIXELS) * PIXELS
-    down, across = -(-height // side), -(-width // side)
-    plan = TilePlan.of(x, side, (down, across), corner, TILES)
-    sums = np.zeros((parts, (side + 2) ** 2, blocks, lines + 1, block), x.dtype)
+    down, across = -(-height // form[0]), -(-width // form[0])
+    plan = TilePlan.of(x, form, (down, across), corner, TILES)
+    sums = np.zeros((parts, form[1] ** 2, blocks, lines + 1, block), x.dtype)
     run(winograd_backward, parts, n * down * across / parts * sums[0].size, sums, x, dy, plan)
     return sums.sum(axis=0)
 
 
 def winograd_gradients(total: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
-    """Give the gradients with respect to kernel (3, 3, channels, f) and bias (f,) from :func:`winograd_sums`."""
+    """Give the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
     filters, taps = packed.filters, len(total)
     reach = round(taps**0.5)
-    G = KERNEL_TRANSFORM[reach - 2]
+    G = KERNEL_TRANSFORM[packed.algorithm, reach]
     bias = total[reach + 1, :, -1].reshape(-1)[:filters]
     sums = total[:, :, :channels].astype(np.float64).transpose(0, 2, 1, 3).reshape(reach, reach, channels, -1)
     kernel = np.einsum("ur,vs,uvkf->rskf", G, G, sums[..., :filters], optimize=["einsum_path", (0, 2), (0, 1)])
@@ -70,11 +70,15 @@ def transform_gradients(transformed, dy, patch, plan, tap_step, first, present):
         for b in range(blocks):
             to = b * tap_step + p * block
             if side == 4:
-                gradient_tile_4(
+                gradient_tile_4_6(
+                    flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
+                )
+            elif plan.reach == 6:
+                gradient_tile_2_6(
                     flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
                 )
             else:
-                gradient_tile_2(
+                gradient_tile_2_4(
                     flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
                 )
 
@@ -86,16 +90,16 @@ def winograd_backward(sums, x, dy, plan, start, stop):
     x (n, h, w, c), dy (n, oh, ow, f).
     """
     parts, taps, blocks, all_lines, block = sums.shape
-    padded, side = plan.padded_channels, plan.side
+    padded, side, reach = plan.padded_channels, plan.side, plan.reach
     tap_step, gradient_step = plan.tiles * padded + LINE, plan.tiles * block + LINE
-    patch = np.zeros((side + 2) ** 2 * padded, x.dtype)
+    patch = np.zeros(reach**2 * padded, x.dtype)
     gradient_patch = np.zeros(side * side * blocks * block, x.dtype)
     transformed = np.zeros(taps * tap_step, x.dtype)
     gradients = np.zeros((taps, blocks, gradient_step), x.dtype)
     flat, weights = sums.reshape(-1), gradients.reshape(-1)
     runs = np.zeros(1, np.int64)
     n_tiles = len(x) * plan.down * plan.across
-    middle = (side + 2 + 1) * blocks  # tap (1, 1): there A dy A^T is the sum of a tile
+    middle = (reach + 1) * blocks  # tap (1, 1): there A dy A^T is the sum of a tile
     for part in range(start, stop):
         end = (part + 1) * n_tiles // parts
         for first in range(part * n_tiles // parts, end, plan.tiles):

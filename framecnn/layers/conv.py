@@ -39,8 +39,8 @@ class ConvLayer(Layer):
     kernel_initializer : str, default "glorot_uniform"
     algorithm : "auto" (default), "direct", "winograd2" or "winograd4"
         How the sum is computed. "auto" is the fastest for the shapes; "direct" adds up the definition; Winograd's
-        F(2x2, 3x3) and F(4x4, 3x3), for kernels of 3 x 3 without strides, dilation and groups, need 2.25 and 4 times
-        fewer products and round more (:mod:`framecnn.kernels.winograd`).
+        F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides, dilation and groups,
+        need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
 
     Shapes
     ------
@@ -83,6 +83,7 @@ class ConvLayer(Layer):
         Case({"filters": 33, "kernel_size": 1}, (6, 6, 16)),
         Case({"filters": 17, "kernel_size": 3, "padding": "same", "algorithm": "winograd2"}, (7, 9, 5)),
         Case({"filters": 33, "kernel_size": 3, "padding": ((0, 2), (1, 0)), "algorithm": "winograd4"}, (10, 13, 8)),
+        Case({"filters": 18, "kernel_size": 5, "padding": ((2, 1), (0, 2)), "algorithm": "winograd2"}, (9, 12, 6)),
     )
 
     def __post_init__(self) -> None:
@@ -96,11 +97,11 @@ class ConvLayer(Layer):
             dilation_rate=geometry.pair(self.dilation_rate, "ConvLayer", "dilation_rate"),
             groups=check_count("ConvLayer", "groups", self.groups),
         )
-        plain = (self.kernel_size, self.strides, self.dilation_rate, self.groups) == ((3, 3), (1, 1), (1, 1), 1)
-        if self.algorithm.startswith("winograd") and not plain:
+        names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate, self.groups)
+        if self.algorithm not in ("auto", *names):
             raise ShapeError(
-                f"ConvLayer: expected a kernel of 3 x 3 without strides, dilation and groups for "
-                f"{self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
+                f"ConvLayer: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides, dilation and "
+                f"groups for {self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
                 f"dilation_rate={self.dilation_rate}, groups={self.groups}; use algorithm='direct'"
             )
 
