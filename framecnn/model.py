@@ -270,9 +270,10 @@ class Sequential:
 
     def _built_dtype(self) -> np.dtype:
         """Give the dtype of a chain whose layers were built for each other; kernels rely on their shapes."""
-        dtype = self.layers[0].built().dtype
+        self._check_built()
+        dtype = self.layers[0].dtype
         for name, layer, shape, _ in self._walk():
-            if (layer.built().input_shape, layer.dtype) != (shape, dtype):
+            if (layer.input_shape, layer.dtype) != (shape, dtype):
                 raise ShapeError(
                     f"Sequential.predict: expected {name} built for {shape} of {dtype}, got it built for "
                     f"{layer.input_shape} of {layer.dtype}; build the model again"
@@ -296,11 +297,16 @@ class Sequential:
 
     def parameters(self) -> dict[str, Array]:
         """Give all parameters, read-only, ``"conv_1/kernel" -> array``, in the order of the layers."""
+        self._check_built()
         return {
             f"{name}/{parameter}": value
             for name, layer in zip(self.names, self.layers, strict=True)
-            for parameter, value in layer.built().params.items()
+            for parameter, value in layer.params.items()
         }
+
+    def _check_built(self) -> None:
+        if not all(hasattr(layer, "params") for layer in self.layers):
+            raise ShapeError("Sequential: expected a built model, got layers without parameters; call build(seed)")
 
     def state_dict(self) -> dict[str, Array]:
         """Give copies of all :meth:`parameters`."""

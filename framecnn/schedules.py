@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from framecnn.errors import ShapeError
 from framecnn.settings import check_count, check_number
 
 __all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "rate_at"]
@@ -176,6 +177,8 @@ def rate_at(learning_rate: LearningRate, step: int) -> float:
 
 
 def check_rate(who: str, learning_rate: LearningRate) -> None:
-    """A ShapeError unless `learning_rate` is a finite number or a schedule."""
-    if not isinstance(learning_rate, StepDecay | CosineDecay | WarmUp):
-        check_number(who, "learning_rate", learning_rate)
+    """A ShapeError unless `learning_rate` is a finite number, not below zero, or a schedule."""
+    if isinstance(learning_rate, StepDecay | CosineDecay | WarmUp):
+        return
+    if check_number(who, "learning_rate", learning_rate) < 0:
+        raise ShapeError(f"{who}: expected learning_rate as a number that is not negative, got {learning_rate!r}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framecnn import model_file
+from framecnn import checkpoint, model_file
 from framecnn.errors import FormatError, ShapeError
 from framecnn.layers import Layer
 from framecnn.model import Sequential
@@ -96,6 +96,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     try:
         description, tensors = model_file.read(path)
+        if description.get("kind") == checkpoint.KIND:
+            raise FormatError("expected a model, got a checkpoint; go on from it with resume=True, then save the model")
         del description["versions"]
         return _build(description, tensors)
     except FormatError as error:

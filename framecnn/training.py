@@ -226,7 +226,7 @@ def _train(
     for step, (x, y) in enumerate(batches, start=1):
         value, outputs = _step(model, x, y, loss, optimizer, rng)
         if not math.isfinite(value):
-            raise _diverged("loss", value, f"epoch {epoch}, step {step}")
+            raise _diverged("a finite loss", value, f"epoch {epoch}, step {step}")
         means.add(value, outputs, y)
         watch(epoch, means.frames, means.figures())
     return means.figures()
@@ -239,7 +239,7 @@ def _judge(model: Sequential, batches: Iterable[Batch], loss: Loss, epoch: int) 
         outputs = model.predict(x, len(x))
         value, _ = loss(outputs, y)
         if not math.isfinite(value):
-            raise _diverged("validation loss", value, f"epoch {epoch}")
+            raise _diverged("a finite validation loss", value, f"epoch {epoch}")
         means.add(value, outputs, y)
     return means.figures("val_")
 
@@ -293,11 +293,11 @@ def _check_weights(model: Sequential, optimizer: Optimizer, epoch: int) -> None:
     arrays = model.parameters() | optimizer.state_dict()
     broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
     if broken:
-        raise _diverged("weights", f"NaN or infinity in {broken[0]}", f"epoch {epoch}")
+        raise _diverged("finite weights", f"NaN or infinity in {broken[0]}", f"epoch {epoch}")
 
 
 def _diverged(what: str, received: Any, where: str) -> FloatingPointError:
     return FloatingPointError(
-        f"fit: expected a finite {what}, got {received} in {where}; lower the learning rate (the model has the weights "
-        "of its best epoch so far)"
+        f"fit: expected {what}, got {received} in {where}; lower the learning rate, or look for NaN among the frames "
+        "(the model has the weights of its best epoch so far)"
     )

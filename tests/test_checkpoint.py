@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training_run import JUDGES, TRAIN, network, run
 
-from framecnn import DenseLayer, FlatteningLayer, FormatError, InputLayer, Sequential, model_file, save
+from framecnn import DenseLayer, FlatteningLayer, FormatError, InputLayer, Sequential, load, model_file, save
 from framecnn.data import Augmentation
 from framecnn.optimizers import SGD, AdamW
 
@@ -23,6 +23,11 @@ def written(tmp_path_factory):
 def path(written, tmp_path):
     """A copy of it."""
     return shutil.copy(written, tmp_path / "run.safetensors")
+
+
+def test_a_checkpoint_is_no_model_and_says_how_to_make_it_one(path):
+    with pytest.raises(FormatError, match=r"run\.safetensors: expected a model, got a checkpoint; go on from it with"):
+        load(path)
 
 
 def other_network():

@@ -147,16 +147,16 @@ def test_a_later_run_goes_on_from_the_folds_that_are_done(folder, scripted):
 )
 def test_figures_of_another_comparison_are_refused(folder, settings, named):
     before = Comparison(folder, **{"folds": 3, "network_size": (16, 16), **settings}).to_dict()
-    with pytest.raises(DataError, match=f"got another {named}; name another file"):
+    with pytest.raises(DataError, match=f"got other {named}; name another file"):
         Comparison(folder, folds=3, network_size=(16, 16)).resume(before)
 
 
 def test_other_frames_are_another_comparison(folder):
     before = Comparison(folder, folds=3, network_size=(16, 16)).to_dict()
     fewer = folder.without([folder.samples[0][0]])
-    with pytest.raises(DataError, match="got another frames, digest; name another file"):
+    with pytest.raises(DataError, match="got other frames, digest; name another file"):
         Comparison(fewer, folds=3, network_size=(16, 16)).resume(before)
-    with pytest.raises(DataError, match="got another folder, frames, "):
+    with pytest.raises(DataError, match="got other folder, frames, "):
         Comparison(folder, folds=3, network_size=(16, 16)).resume(["no figures"])
 
 

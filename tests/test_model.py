@@ -311,7 +311,7 @@ def test_a_prediction_that_makes_no_sense_is_refused(x, batch_size, message):
 
 
 def test_a_model_must_be_built_before_it_works():
-    message = "InputLayer: expected a built layer, got one without parameters"
+    message = "Sequential: expected a built model, got layers without parameters; call build"
     for use in (lambda model: model.predict(some_frames(1)), lambda model: model.state_dict()):
         with pytest.raises(ShapeError, match=message):
             use(network())

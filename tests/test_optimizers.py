@@ -207,6 +207,7 @@ def test_the_state_of_another_kind_is_refused(state, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Adam(-1), "Adam: expected learning_rate as a number that is not negative, got -1"),
         (lambda: SGD("fast"), "SGD: expected learning_rate as a finite number, got 'fast'"),
         (lambda: Adam(lambda step: 0.1), "Adam: expected learning_rate as a finite number, got <function"),
         (lambda: SGD(momentum=1), "SGD: expected momentum from 0 up to 1, not 1 itself, got 1"),

@@ -56,7 +56,7 @@ def written(tmp_path, told):
 def test_the_page_tells_all_figures_and_needs_nothing_else(tmp_path, frames):
     page = written(tmp_path, data(frames, warnings=["Keras did not take part"], choices=[("other", "rate 1")]))
     for words in (
-        "The other names 90.0 % of the frames correctly, the one & only 62.5 %.",
+        "The other names 90.0 % of the frames correctly, the one & only 62.5 %, on average over the folds.",
         "one & only 75.0 % 50.0 % 62.5 %",
         "one & only 1 min 15 s – 1,234 567 MB 2.5 MB GPU: card",
         "other 1 min 15 s 30.0 s 1,234 567 MB 2.5 MB GPU: card",

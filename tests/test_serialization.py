@@ -275,7 +275,7 @@ def test_a_loaded_classifier_is_a_whole_estimator(tmp_path):
     [
         (lambda: object(), TypeError, "save: expected a Sequential or a FrameClassifier, got object"),
         (lambda: FrameClassifier(), NotFittedError, "not fitted"),
-        (lambda: Sequential([InputLayer((2,))]), ShapeError, r"call build\(input_shape\)"),
+        (lambda: Sequential([InputLayer((2,))]), ShapeError, r"call build\(seed\)"),
         (lambda: broken(np.nan), ValueError, "save: expected finite numbers, got NaN or infinity in dense_1/kernel"),
         (lambda: broken(np.inf), ValueError, "got NaN or infinity in dense_1/kernel"),
         (lambda: strange_labels(), TypeError, r"numbers, bools or strings, got dtype \|S1; convert y"),

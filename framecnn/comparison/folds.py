@@ -87,7 +87,7 @@ class Comparison:
             before = before if isinstance(before, Mapping) else {}
             other = [name for name, value in self.settings.items() if before.get(name) != value]
             raise DataError(
-                f"compare: expected figures of the same frames and settings to go on from, got another "
+                f"compare: expected figures of the same frames and settings to go on from, got other "
                 f"{', '.join(other)}; name another file, or leave out --resume to start again"
             )
         self.folds = list(data.get("folds", ()))
