@@ -6,11 +6,13 @@ Coates, Lee & Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature 
 Coates & Ng, "Learning Feature Representations with K-means", in Neural Networks: Tricks of the Trade, 2012.
 """
 
+from functools import partial
+
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.kernels.linalg import blocked_product, lower_gram
-from framecnn.kernels.threads import single_threaded_blas
+from framecnn.kernels.linalg import BLOCK_ROWS, blocked_product, lower_gram
+from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
 
 __all__ = ["METHODS", "learn_filters", "normalise_patches", "sample_patches", "spherical_kmeans", "whitening"]
@@ -112,15 +114,23 @@ def spherical_kmeans(points: Array, n_directions: int, rng: np.random.Generator)
     Coates & Ng 2012, section 2 (damped updates).
     """
     directions = _unit_rows(rng.normal(size=(n_directions, points.shape[1])))
+    blocks = np.split(points, range(BLOCK_ROWS, len(points), BLOCK_ROWS))
     for _ in range(ITERATIONS):
-        lengths = blocked_product(points, np.ascontiguousarray(directions.T))
-        nearest = lengths.argmax(axis=1)
+        found = ordered_map(partial(_longest, directions.T.copy()), blocks)
+        nearest, lengths = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(nearest, kind="stable")
-        weighted = points[order] * lengths[order, nearest[order], None]
+        weighted = points[order] * lengths[order, None]
         present, starts = np.unique(nearest[order], return_index=True)
         directions[present] += np.add.reduceat(weighted, starts, axis=0)
         directions = _unit_rows(directions)
     return directions
+
+
+def _longest(directions: Array, points: Array) -> tuple[Array, Array]:
+    """Give the direction (d, k) along which each of the points (n, d) is longest, and how long it is there."""
+    lengths = points @ directions
+    nearest = lengths.argmax(axis=1)
+    return nearest, lengths[np.arange(len(points)), nearest]
 
 
 def _unit_rows(rows: Array) -> Array:

@@ -144,7 +144,8 @@ def fit(
     (1.0, 9)
     """
     _check_settings(epochs, batch_size, patience, validation_data, seed, checkpoint, resume)
-    optimizer = optimizer or Adam()
+    optimizer = Adam() if optimizer is None else optimizer
+    _check_parts(loss, optimizer, augment)
     train = _check_data("x and y", model, x, y)
     judges = None if validation_data is None else _check_data("validation_data", model, *validation_data)
     settings = {
@@ -278,6 +279,15 @@ def _check_settings(
         raise ValueError("fit: expected validation_data to judge the epochs by, got patience alone; give both")
     if resume and checkpoint is None:
         raise ValueError("fit: expected checkpoint=FILE to resume from, got None")
+
+
+def _check_parts(loss: Any, optimizer: Any, augment: Any) -> None:
+    if not callable(loss):
+        raise ValueError(f"fit: expected loss as a function such as losses.mean_squared_error, got {loss!r}")
+    if not isinstance(optimizer, Optimizer):
+        raise ValueError(f"fit: expected optimizer as an Optimizer such as Adam(), got {optimizer!r}")
+    if augment is not None and not isinstance(augment, Augmentation):
+        raise ValueError(f"fit: expected augment as an Augmentation or None, got {augment!r}")
 
 
 def _check_data(name: str, model: Sequential, x: Any, y: Any) -> tuple[Any, Array]:

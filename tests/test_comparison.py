@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from commands import quick, write_frames
+from pictures import film_folder
 from textures import Lazy, textures
 
 from framecnn import DataError, FrameFolder, ShapeError
@@ -124,6 +126,13 @@ def test_who_is_missing_is_named_and_has_no_figures(folder, scripted):
     assert comparison.to_dict()["missing"] == {"keras_network": "no Keras"}
 
 
+def test_warnings_name_the_fold_that_lacks_a_class(tmp_path):
+    folder = FrameFolder(film_folder(tmp_path, {"a": 9, "b": 9, "c": 2}), size=(24, 32))
+    warnings = Comparison(folder, folds=4, network_size=(16, 16)).warnings
+    assert sum(re.fullmatch("fold [1-4]: no test evidence for class 'c'", text) is not None for text in warnings) == 2
+    assert [text for text in warnings if not text.startswith("fold")] == folder.warnings
+
+
 def test_a_later_run_goes_on_from_the_folds_that_are_done(folder, scripted):
     whole = compared(folder, scripted).to_dict()
     scripted[0].clear()
@@ -206,6 +215,24 @@ def test_a_contestant_learns_answers_and_is_measured(folder, contestant, without
         best = max(runs, key=lambda run: (run["val_accuracy"], -run["val_loss"]))
         assert outcome["chosen"] == {**outcome["chosen"], **best, "seconds": outcome["chosen"]["seconds"]}
         assert 0 < outcome["chosen"]["validation_frames"] < len(folder.folds(2)[0][0])
+
+
+def test_all_training_frames_teach_the_network_at_last_while_its_rate_falls_to_zero(folder, monkeypatch):
+    trained, train = [], contestants.Network._train
+
+    def watched(self, model, part, rate, settings):
+        trained.append((len(part[1]), rate, settings["epochs"]))
+        return train(self, model, part, rate, settings)
+
+    monkeypatch.setattr(contestants.Network, "_train", watched)
+    asked = job(folder, "network", (16, 16))
+    child.run(asked)
+    n_frames, rate, epochs = trained[-1]
+    assert n_frames == len(asked["targets"]) > trained[0][0]
+    assert epochs == contestants.EPOCHS
+    updates = epochs * math.ceil(n_frames / contestants.BATCH)
+    assert (rate(0), rate(updates)) == (0.001, 0)
+    assert rate(updates - 1) > 0
 
 
 def test_a_process_of_its_own_gives_an_outcome_without_a_word(folder, capfd):

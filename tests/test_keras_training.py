@@ -22,6 +22,7 @@ from framecnn.interop.keras_training import fit_keras, keras_device, reference_m
 from framecnn.losses import softmax_cross_entropy
 from framecnn.networks import reference_network
 from framecnn.optimizers import SGD, Adam
+from framecnn.schedules import CosineDecay
 from framecnn.training import fit, train_step
 
 keras = load_keras("the tests")
@@ -98,17 +99,19 @@ def small(n_classes=3, seed=0):
     return reference_network((16, 16, 3), n_classes, filters=(4, 6), units=8, output=None, scale=1 / 255).build(seed)
 
 
-def test_both_are_fed_the_same_batches_of_the_same_augmented_frames(frames):
+@pytest.mark.parametrize("rate", [0.01, CosineDecay(0.02, 10)])
+def test_both_are_fed_the_same_batches_of_the_same_augmented_frames(frames, rate):
     train, judges = frames
     settings = {"epochs": 3, "batch_size": 5, "validation_data": judges, "augment": AUGMENTATION, "seed": 3}
     ours = small()
     net = to_keras(ours)
-    theirs = fit_keras(net, *train, learning_rate=0.01, **settings)
-    history = fit(ours, *train, optimizer=Adam(0.01), progress=None, **settings)
+    theirs = fit_keras(net, *train, learning_rate=rate, **settings)
+    history = fit(ours, *train, optimizer=Adam(rate), progress=None, **settings)
     for name in ("loss", "val_loss"):
         np.testing.assert_allclose(getattr(history, name), getattr(theirs, name), rtol=1e-3)
     assert history.val_accuracy == pytest.approx(theirs.val_accuracy)
     assert (len(theirs), theirs.best_epoch) == (3, history.best_epoch)
+    assert theirs.learning_rate == history.learning_rate
     assert all(seconds > 0 for seconds in theirs.seconds)
 
 

@@ -60,12 +60,17 @@ def compare(
             console.warn(warning)
     with console.progress("compiling the kernels"):
         compile_kernels(comparison.network_size)
-    while comparison.n_left:
-        with console.progress("comparing") as tell:
-            comparison.next_fold(tell)
-        if json is not None:
-            write_json(json, comparison.to_dict() | {"machine": _machine(), "versions": versions(*EXTRAS)})
-        _say_fold(comparison)
+    try:
+        while comparison.n_left:
+            with console.progress("comparing") as tell:
+                comparison.next_fold(tell)
+            if json is not None:
+                write_json(json, comparison.to_dict() | {"machine": _machine(), "versions": versions(*EXTRAS)})
+            _say_fold(comparison)
+    except KeyboardInterrupt:
+        if json is not None and comparison.folds:
+            console.say(f"{json}: {len(comparison.folds)} of {len(comparison.parts)} folds; --resume goes on from them")
+        raise
     _say_figures(comparison)
     if json is not None:
         console.say(f"{json}: all figures")
@@ -153,12 +158,10 @@ def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
 
 
 def _in_words(chosen: Mapping[str, Any]) -> str:
-    """Write down what was chosen; of a network, how the kept run was."""
+    """Write down what was chosen; of a network, how well it did."""
     if "learning_rate" not in chosen:
         return ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
     augmented = "augmented" if chosen["augmented"] else "not augmented"
-    accuracy = (
-        "" if chosen["val_accuracy"] is None else f", {100 * chosen['val_accuracy']:.1f} % of the validation frames"
-    )
-    epochs = f"epoch {chosen['best_epoch']} of {chosen['epochs']}"
-    return f"learning rate {chosen['learning_rate']:g}, {augmented}, {epochs}{accuracy}"
+    accuracy, epoch = chosen["val_accuracy"], chosen["best_epoch"]
+    judged = "" if accuracy is None else f", {100 * accuracy:.1f} % of the validation frames after epoch {epoch}"
+    return f"learning rate {chosen['learning_rate']:g}, {augmented}{judged}"

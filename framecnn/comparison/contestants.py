@@ -20,6 +20,7 @@ from framecnn.interop.keras_training import fit_keras, keras_device
 from framecnn.model import Sequential
 from framecnn.networks import reference_network
 from framecnn.optimizers import Adam
+from framecnn.schedules import CosineDecay, LearningRate
 from framecnn.serialization import save
 from framecnn.training import fit
 from framecnn.typing import Array, Shape
@@ -145,15 +146,15 @@ class Network(Contestant):
 
     A part of the training groups is kept for validation. The learning rate is the one with the lowest validation loss
     after a few epochs. With it the network is trained without and with augmentation, each time until the validation
-    loss has not fallen for some epochs. The way with the higher validation accuracy, and as many epochs as it took to
-    its lowest loss, then serve to train on all training frames.
+    loss has not fallen for some epochs. The way with the higher validation accuracy is then gone with all training
+    frames, while the learning rate falls to zero.
     """
 
     title = "trained network"
     about = (
-        "four convolutions and two dense layers, trained by framecnn; the learning rate, whether frames are augmented "
-        "(flips, shifts, zooms, light) and how many epochs it takes are chosen on a part of the training frames, then "
-        "all of them teach"
+        "four convolutions and two dense layers, trained by framecnn; the learning rate, and whether frames are "
+        "augmented (flips, shifts, zooms, light), are chosen on a part of the training frames, then all of them teach "
+        "while the learning rate falls to zero"
     )
     at_network_size = True
 
@@ -166,8 +167,8 @@ class Network(Contestant):
         runs = [self._try(*parts, rate, augmentation, EPOCHS) for augmentation in (None, AUGMENTATION)]
         best = max(runs, key=lambda trial: trial.merit)
         model = self._network(pixels.shape[1:], None).build(self.seed)
-        settings = {"epochs": max(best.history.best_epoch, 1), "augment": best.augmentation}
-        history = self._train(model, (pixels, targets), rate, settings)
+        falling = CosineDecay(rate, EPOCHS * math.ceil(len(pixels) / BATCH))
+        history = self._train(model, (pixels, targets), falling, {"epochs": EPOCHS, "augment": best.augmentation})
         self._use(self._network(pixels.shape[1:], "softmax").load_state_dict(model.state_dict()))
         kept = {
             "validation_frames": int(judging.sum()),
@@ -187,7 +188,7 @@ class Network(Contestant):
     def _network(self, shape: Shape, output: str | None) -> Sequential:
         return reference_network(shape, self.n_classes, output=output, scale=1 / 255)
 
-    def _train(self, model: Sequential, part: Labelled, rate: float, settings: Mapping[str, Any]) -> History:
+    def _train(self, model: Sequential, part: Labelled, rate: LearningRate, settings: Mapping[str, Any]) -> History:
         return fit(model, *part, optimizer=Adam(rate), batch_size=BATCH, seed=self.seed, progress=None, **settings)
 
     def _use(self, model: Sequential) -> None:
@@ -213,7 +214,7 @@ class KerasNetwork(Network):
         self._keras = load_keras("framecnn compare")
         self.device = keras_device()
 
-    def _train(self, model: Sequential, part: Labelled, rate: float, settings: Mapping[str, Any]) -> History:
+    def _train(self, model: Sequential, part: Labelled, rate: LearningRate, settings: Mapping[str, Any]) -> History:
         self._keras.backend.clear_session()  # what earlier trainings left in memory
         net = to_keras(model)
         history = fit_keras(net, *part, learning_rate=rate, batch_size=BATCH, seed=self.seed, **settings)

@@ -137,8 +137,10 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """What to know about the frames and the folds, each once."""
-        return list(dict.fromkeys([*self.folder.warnings, *(text for _, test in self.parts for text in test.warnings)]))
+        """What to know about the frames, and what about one of the folds."""
+        folder, folds = self.folder.warnings, enumerate(self.parts, start=1)
+        own = [f"fold {number}: {text}" for number, (_, test) in folds for text in test.warnings if text not in folder]
+        return [*folder, *own]
 
     @property
     def missing(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from framecnn.data.loader import map_ahead
 from framecnn.history import History
 from framecnn.interop.keras import load_keras, to_keras
 from framecnn.networks import reference_network
+from framecnn.schedules import LearningRate, rate_at
 from framecnn.typing import Array, Shape
 
 __all__ = ["fit_keras", "keras_device", "reference_model"]
@@ -74,7 +75,7 @@ def fit_keras(
     *,
     epochs: int = 10,
     batch_size: int = 32,
-    learning_rate: float = 0.001,
+    learning_rate: LearningRate = 0.001,
     validation_data: tuple[Array, Array] | None = None,
     patience: int | None = None,
     augment: Augmentation | None = None,
@@ -92,7 +93,7 @@ def fit_keras(
         The class of each frame.
     epochs : int, default 10
     batch_size : int, default 32
-    learning_rate : float, default 0.001
+    learning_rate : float or schedule, default 0.001
     validation_data : (x, y), optional
         The best epoch is the one with the lowest loss of these; without them it is the last.
     patience : int, optional
@@ -111,18 +112,19 @@ def fit_keras(
     """
     keras = load_keras("fit_keras")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    net.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"])
+    net.compile(keras.optimizers.Adam(), loss, metrics=["accuracy"])
     best, history = net.get_weights(), History()
     while len(history) < epochs and not history.has_stalled(patience):
         epoch, start = len(history) + 1, time.perf_counter()
-        figures = _train_epoch(net, x, y, batch_size, augment, seed, epoch)
+        rate = rate_at(learning_rate, int(net.optimizer.iterations))
+        figures = _train_epoch(net, x, y, batch_size, learning_rate, augment, seed, epoch)
         if validation_data is not None:
             judged = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
             figures |= {f"val_{name}": value for name, value in judged.items()}
         if not all(map(math.isfinite, figures.values())):
             net.set_weights(best)
             raise FloatingPointError(f"fit_keras: expected finite losses, got {figures}; lower the learning rate")
-        history.append(figures, learning_rate, time.perf_counter() - start)
+        history.append(figures, rate, time.perf_counter() - start)
         if history.best_epoch == epoch:
             best = net.get_weights()
     net.set_weights(best)
@@ -130,7 +132,14 @@ def fit_keras(
 
 
 def _train_epoch(
-    net: Any, x: Array, y: Array, batch_size: int, augment: Augmentation | None, seed: int, epoch: int
+    net: Any,
+    x: Array,
+    y: Array,
+    batch_size: int,
+    learning_rate: LearningRate,
+    augment: Augmentation | None,
+    seed: int,
+    epoch: int,
 ) -> dict[str, float]:
     """Update once a batch, while the next one is made; give loss and accuracy over the epoch."""
     order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(len(y))
@@ -140,6 +149,7 @@ def _train_epoch(
 
     means = {"loss": 0.0, "accuracy": 0.0}
     for frames, labels in map_ahead(read, np.split(order, range(batch_size, len(order), batch_size)), 1, 1):
+        net.optimizer.learning_rate = rate_at(learning_rate, int(net.optimizer.iterations))
         net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
         figures = net.train_on_batch(frames, labels, return_dict=True)
         means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
