@@ -4,8 +4,7 @@ import numpy as np
 
 from framecnn import geometry
 from framecnn.kernels import ALGORITHMS, choose_algorithm, reference
-from framecnn.kernels.tiles import INPUT_TRANSFORM, OUTPUT_TRANSFORM
-from framecnn.kernels.winograd import KERNEL_TRANSFORM
+from framecnn.kernels.tiles import INPUT_TRANSFORM, KERNEL_TRANSFORM, OUTPUT_TRANSFORM
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,

@@ -104,10 +104,10 @@ FAULTS = [
         "range(whole, last - 1)",
     ),
     Fault(
-        "a coefficient of the kernel's transform", "kernels/winograd.py",
+        "a coefficient of the kernel's transform", "kernels/tiles.py",
         LAYERS, "bound and float32 and ConvLayer-7",
-        "[1 / 24, 1 / 12, 1 / 6],",
-        "[1 / 24, 1 / 12, 1 / 3],",
+        "(1 / 24, 1 / 12, 1 / 6),",
+        "(1 / 24, 1 / 12, 1 / 3),",
     ),
     Fault(
         "tiles begin at the wrong side of the border", "kernels/winograd.py",
@@ -214,8 +214,14 @@ FAULTS = [
     Fault(
         "sums of parts are lost", "kernels/conv_backward.py",
         GRADIENTS, "whole and float32 and ConvLayer-0",
-        "total += other",
-        "total = other",
+        "total = sums.sum(axis=0)",
+        "total = sums[0]",
+    ),
+    Fault(
+        "sums of parts of tiles are lost", "kernels/winograd_backward.py",
+        GRADIENTS, "whole and float32 and ConvLayer-6",
+        "for part in range(parts):",
+        "for part in range(1):",
     ),
     Fault(
         "gradients are summed in as many parts as threads", "kernels/conv_backward.py",

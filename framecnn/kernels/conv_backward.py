@@ -7,12 +7,12 @@ import numpy as np
 from framecnn.kernels.conv import RowPlan, load_rows
 from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import FEW, PIXELS, accumulate_block, accumulate_few, add_blocks, filter_block
+from framecnn.kernels.microkernel import FEW, PIXELS, accumulate_block, accumulate_few, add_blocks
 from framecnn.kernels.pool import unpool2d
 from framecnn.kernels.threads import ordered_map, run
 from framecnn.kernels.tiles import pool_window, unpool_window
 from framecnn.kernels.vectors import clear, copy, lanes
-from framecnn.kernels.winograd_backward import winograd_gradients, winograd_sums
+from framecnn.kernels.winograd_backward import winograd_gradients, winograd_sums, winograd_sums_shape
 from framecnn.typing import Array
 
 __all__ = ["Gradients", "Turned", "conv2d_backward", "conv2d_backward_wrt_input"]
@@ -83,26 +83,27 @@ def conv2d_backward(
     size = max(-(-n // MOST_PARTS), min(PART_BYTES // frame_bytes, -(-n // FEWEST_PARTS)), 1)
     slices = [slice(start, start + size) for start in range(0, max(n, 1), size)]
     work = size * output[0] * output[1] * packed.window[0] * packed.window[1] * (channels // packed.groups) * filters
-    sums = min(max(work // PART_WORK, 1), max(MOST_PARTS // len(slices), 1))
+    parts = min(max(work // PART_WORK, 1), max(MOST_PARTS // len(slices), 1))
+    shape_of, finish = (
+        (winograd_sums_shape, winograd_gradients) if packed.algorithm else (direct_sums_shape, direct_gradients)
+    )
+    sums = np.zeros(shape_of(packed, channels // packed.groups, parts * len(slices)), x.dtype)
     dx: Any = None if turned is None else np.empty_like(x)
 
-    def backward(frames: slice) -> Array:
+    def backward(number: int) -> None:
+        frames, own = slices[number], sums[number * parts : (number + 1) * parts]
         here = gradients.of(frames)
-        if turned is None and not packed.algorithm:
-            return direct_sums(x[frames], here, packed, corner, output, sums)
-        dy = here.spread(output)
+        if turned is not None or packed.algorithm:
+            here = Gradients(here.spread(output))
         if turned is not None:
-            dx[frames] = conv2d_backward_wrt_input(dy, turned, packed.strides, (x.shape[1], x.shape[2]))
+            dx[frames] = conv2d_backward_wrt_input(here.dy, turned, packed.strides, (x.shape[1], x.shape[2]))
         if packed.algorithm:
-            form = (packed.algorithm, packed.algorithm + packed.window[0] - 1)
-            return winograd_sums(x[frames], dy, form, corner, sums)
-        return direct_sums(x[frames], Gradients(dy), packed, corner, output, sums)
+            winograd_sums(x[frames], here.dy, packed, corner, own)
+        else:
+            direct_sums(x[frames], here, packed, corner, output, own)
 
-    total, *others = ordered_map(backward, slices)
-    for other in others:
-        total += other
-    finish = winograd_gradients if packed.algorithm else direct_gradients
-    return dx, *finish(total, packed, channels // packed.groups)
+    ordered_map(backward, range(len(slices)))
+    return dx, *finish(sums, packed, channels // packed.groups)
 
 
 def conv2d_backward_wrt_input(dy: Array, turned: Turned, strides: Pair, frame: Pair) -> Array:
@@ -120,41 +121,52 @@ def conv2d_backward_wrt_input(dy: Array, turned: Turned, strides: Pair, frame: P
     return conv2d(dy, turned.packed, (max(top, 0), max(left, 0)), frame)
 
 
-def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, corner: Pair, output: Pair, parts: int) -> Array:
-    """Add up the products of all pixels and all gradients, in so many parts, with all threads.
+def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, corner: Pair, output: Pair, sums: Array) -> None:
+    """Add up the products of all pixels and all gradients, with all threads.
 
     Error of each value at most ``(K + 2) eps`` times the sum of absolute products, K = n oh ow.
 
-    Shapes: x (n, h, w, c), gradients of (n, oh, ow, f), result (groups, blocks, n_runs * lines + 1, block), a line for
-    every value of a window (:class:`framecnn.kernels.conv.RowPlan`), and one for the sum of the gradients.
+    Shapes: x (n, h, w, c), gradients of (n, oh, ow, f), sums as :func:`direct_sums_shape` gives it, zeros on entry.
     """
-    filters, groups, block = packed.filters, packed.groups, filter_block(x.dtype)
-    if filters // groups % lanes(x.dtype):
+    groups, block = packed.groups, sums.shape[-1]
+    if packed.filters // groups % lanes(x.dtype):
         gradients = Gradients(gradients.spread(output))
     side = 2 if gradients.where.size else 1
     rows = max(side, PACKED_BYTES // (output[1] * block * x.itemsize))
     plan = RowPlan.of(x, packed.window, output, packed.strides, corner, packed.dilation, groups, rows=rows, side=side)
-    step = min((PIXELS, FEW), key=lambda size: -(-plan.run_length // size) * size)
-    lines = -(-plan.run_length // step) * step
-    shape = (parts, groups, -(-(filters // groups) // block), plan.runs.shape[1] * lines + 1, block)
-    sums = np.zeros(shape, x.dtype)
-    work = len(x) * output[0] * output[1] / parts * sums[0].size
+    step = FEW if (sums.shape[3] - 1) // plan.runs.shape[1] % PIXELS else PIXELS
+    work = len(x) * output[0] * output[1] / len(sums) * sums[0].size
     dy, y, where, slope = gradients
     arrays = (np.ascontiguousarray(dy), y if side == 2 else np.empty((0, 0, 0, 0), x.dtype), where)
-    run(backward_wrt_kernel, parts, work, sums, x, *arrays, x.dtype.type(slope), output, plan, step)
-    return sums.sum(axis=0)
+    run(backward_wrt_kernel, len(sums), work, sums, x, *arrays, x.dtype.type(slope), output, plan, step)
 
 
-def direct_gradients(total: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
+def direct_sums_shape(packed: PackedConv, channels: int, parts: int) -> tuple[int, ...]:
+    """Give (parts, groups, blocks, n_runs * lines + 1, block): a line for every value of a window
+    (:class:`framecnn.kernels.conv.RowPlan`), and one for the sum of the gradients; channels are those of a group.
+    """
+    n_runs, run_length = _runs(packed, channels)
+    lines = min(-(-run_length // step) * step for step in (PIXELS, FEW))
+    groups, blocks, _, block = packed.weights.shape
+    return parts, groups, blocks, n_runs * lines + 1, block
+
+
+def direct_gradients(sums: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
     """Give the gradients with respect to kernel (kh, kw, channels, f) and bias (f,) from :func:`direct_sums`."""
+    total = sums.sum(axis=0)
     groups, blocks, _, block = total.shape
     own = packed.filters // groups
-    values = packed.window[0] * packed.window[1] * channels
-    n_runs = packed.window[0] if packed.dilation[1] == 1 and groups == 1 else packed.window[0] * packed.window[1]
-    runs = total[:, :, :-1].reshape(groups, blocks, n_runs, -1, block)[:, :, :, : values // n_runs]
-    joined = runs.transpose(2, 3, 0, 1, 4).reshape(values, groups, blocks * block)
+    n_runs, run_length = _runs(packed, channels)
+    runs = total[:, :, :-1].reshape(groups, blocks, n_runs, -1, block)[:, :, :, :run_length]
+    joined = runs.transpose(2, 3, 0, 1, 4).reshape(n_runs * run_length, groups, blocks * block)
     kernel = joined[..., :own].reshape(*packed.window, channels, packed.filters)
     return kernel, total[:, :, -1].reshape(groups, -1)[:, :own].reshape(-1)
+
+
+def _runs(packed: PackedConv, channels: int) -> Pair:
+    """Give how many contiguous stretches a window has, and how many values each."""
+    height, width = packed.window
+    return (height, width * channels) if packed.dilation[1] == 1 == packed.groups else (height * width, channels)
 
 
 @kernel

@@ -9,7 +9,8 @@ from framecnn.kernels.conv import conv2d_direct, pack_bias, pack_conv2d
 from framecnn.kernels.epilogue import Epilogue, is_square
 from framecnn.kernels.pool import pool2d
 from framecnn.kernels.threads import ordered_map
-from framecnn.kernels.winograd import KERNEL_TRANSFORM, conv2d_winograd, pack_winograd
+from framecnn.kernels.tiles import KERNEL_TRANSFORM
+from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
 from framecnn.typing import Array
 
 __all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d"]

@@ -15,12 +15,19 @@ from framecnn.kernels.vectors import INT64, Emitter, check_arrays
 
 __all__ = [
     "INPUT_TRANSFORM",
+    "KERNEL_TRANSFORM",
     "OUTPUT_TRANSFORM",
     "gradient_tile_2_4",
     "gradient_tile_2_6",
     "gradient_tile_4_6",
     "input_tile_4",
     "input_tile_6",
+    "kernel_gradient_tile_2_4",
+    "kernel_gradient_tile_2_6",
+    "kernel_gradient_tile_4_6",
+    "kernel_tile_2_4",
+    "kernel_tile_2_6",
+    "kernel_tile_4_6",
     "output_tile_2_4",
     "output_tile_2_6",
     "output_tile_4_6",
@@ -45,10 +52,29 @@ OUTPUT_TRANSFORM = {  # A^T, by the pixels of an output tile and those that it r
     (2, 6): ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 1)),
     (4, 6): ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 }
+KERNEL_TRANSFORM = {  # G, likewise
+    (2, 4): ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
+    (2, 6): (
+        (1 / 4, 0, 0, 0, 0),
+        (-1 / 6, -1 / 6, -1 / 6, -1 / 6, -1 / 6),
+        (-1 / 6, 1 / 6, -1 / 6, 1 / 6, -1 / 6),
+        (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3),
+        (1 / 24, -1 / 12, 1 / 6, -1 / 3, 2 / 3),
+        (0, 0, 0, 0, 1),
+    ),
+    (4, 6): (
+        (1 / 4, 0, 0),
+        (-1 / 6, -1 / 6, -1 / 6),
+        (-1 / 6, 1 / 6, -1 / 6),
+        (1 / 24, 1 / 12, 1 / 6),
+        (1 / 24, -1 / 12, 1 / 6),
+        (0, 0, 1),
+    ),
+}
 
 
 def _transform_input(emit: Emitter, table: Sequence[Sequence[float]], values: Sequence[Any]) -> list[Any]:
-    """Multiply B^T or A by vectors. Inner rows come in pairs that differ in the sign of their odd columns only."""
+    """Multiply B^T, A or G by vectors. Inner rows come in pairs that differ in the sign of their odd columns only."""
     first, *inner, last = table
     result = [emit.combine(first, values)]
     for row in inner[::2]:
@@ -58,7 +84,7 @@ def _transform_input(emit: Emitter, table: Sequence[Sequence[float]], values: Se
 
 
 def _transform_output(emit: Emitter, table: Sequence[Sequence[float]], values: Sequence[Any]) -> list[Any]:
-    """Multiply A^T by vectors. Inner columns come in pairs that differ in the sign of their odd rows only."""
+    """Multiply A^T or G^T by vectors. Inner columns come in pairs that differ in the sign of their odd rows only."""
     first, *inner, last = values
     pairs = list(zip(inner[::2], inner[1::2], strict=True))
     halves = [[combine(*pair) for pair in pairs] for combine in (emit.builder.fadd, emit.builder.fsub)]
@@ -199,16 +225,16 @@ def _input_tile(table: Sequence[Sequence[float]]) -> Callable[..., Any]:
     return input_tile
 
 
-def _output_tile(side: int, reach: int) -> Callable[..., Any]:
-    """Make the intrinsic that gives an output tile of ``side x side`` pixels, ``A^T m A + bias``.
+def _output_tile(table: Sequence[Sequence[float]]) -> Callable[..., Any]:
+    """Make the intrinsic that gives a tile of ``side x side`` values, ``T m T^T + bias``, T a table of side by reach.
 
     From ``m[m_at + (u reach + v) m_step + f]`` it sets ``y[(i side + j) filter_block + f]``.
     """
-    taps, table = range(reach), OUTPUT_TRANSFORM[side, reach]
+    side, taps = len(table), range(len(table[0]))
 
     @intrinsic
     def output_tile(typing, y, m, m_at, m_step, bias, bias_at):
-        """Transform the products of a tile and a block of filters back to pixels."""
+        """Transform the products of a tile and a block of filters back."""
         check_arrays("output_tile", y, m, bias)
         i = types.intp
 
@@ -236,7 +262,11 @@ def _output_tile(side: int, reach: int) -> Callable[..., Any]:
 
 
 input_tile_4, input_tile_6 = (_input_tile(INPUT_TRANSFORM[reach]) for reach in (4, 6))
+kernel_tile_2_4, kernel_tile_2_6, kernel_tile_4_6 = map(_input_tile, KERNEL_TRANSFORM.values())
+output_tile_2_4, output_tile_2_6, output_tile_4_6 = map(_output_tile, OUTPUT_TRANSFORM.values())
 gradient_tile_2_4, gradient_tile_2_6, gradient_tile_4_6 = (
-    _input_tile(list(zip(*table, strict=True))) for table in OUTPUT_TRANSFORM.values()
+    _input_tile(tuple(zip(*table, strict=True))) for table in OUTPUT_TRANSFORM.values()
 )
-output_tile_2_4, output_tile_2_6, output_tile_4_6 = (_output_tile(*form) for form in OUTPUT_TRANSFORM)
+kernel_gradient_tile_2_4, kernel_gradient_tile_2_6, kernel_gradient_tile_4_6 = (
+    _output_tile(tuple(zip(*table, strict=True))) for table in KERNEL_TRANSFORM.values()
+)

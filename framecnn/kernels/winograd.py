@@ -21,11 +21,14 @@ import numpy as np
 
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, multiply_block, pack_filters
+from framecnn.kernels.microkernel import PIXELS, filter_block, multiply_block
 from framecnn.kernels.threads import run
 from framecnn.kernels.tiles import (
     input_tile_4,
     input_tile_6,
+    kernel_tile_2_4,
+    kernel_tile_2_6,
+    kernel_tile_4_6,
     output_tile_2_4,
     output_tile_2_6,
     output_tile_4_6,
@@ -35,7 +38,6 @@ from framecnn.kernels.vectors import clear, copy, lanes
 from framecnn.typing import Array
 
 __all__ = [
-    "KERNEL_TRANSFORM",
     "LINE",
     "TilePlan",
     "conv2d_winograd",
@@ -44,29 +46,6 @@ __all__ = [
     "transform_tiles",
 ]
 
-KERNEL_TRANSFORM = {  # G, by the pixels of an output tile and those that it reaches, along an axis
-    (2, 4): np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
-    (2, 6): np.array(
-        [
-            [1 / 4, 0, 0, 0, 0],
-            [-1 / 6, -1 / 6, -1 / 6, -1 / 6, -1 / 6],
-            [-1 / 6, 1 / 6, -1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3],
-            [1 / 24, -1 / 12, 1 / 6, -1 / 3, 2 / 3],
-            [0, 0, 0, 0, 1],
-        ]
-    ),
-    (4, 6): np.array(
-        [
-            [1 / 4, 0, 0],
-            [-1 / 6, -1 / 6, -1 / 6],
-            [-1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 1 / 12, 1 / 6],
-            [1 / 24, -1 / 12, 1 / 6],
-            [0, 0, 1],
-        ]
-    ),
-}
 TILES = 24  # in a block, where there are enough
 LINE = 16  # values between the rows of scratch: rows a power of two apart would share few places of the cache
 Pair = tuple[int, int]
@@ -97,12 +76,41 @@ class TilePlan(NamedTuple):
 
 def pack_winograd(weights: Array, side: int) -> Array:
     """Transform a kernel (k, k, c, f) and pack it as (blocks, reach**2, c, filter_block); computed in float64."""
-    G = KERNEL_TRANSFORM[side, side + len(weights) - 1]
-    half = np.einsum("ur,rskf->uskf", G, weights.astype(np.float64))
-    transformed = np.einsum("vs,uskf->uvkf", G, half).astype(weights.dtype)
-    taps, channels, filters = len(G) ** 2, *weights.shape[2:]
-    packed = pack_filters(transformed.reshape(taps * channels, filters))
-    return packed.reshape(len(packed), taps, channels, -1)
+    window, (channels, filters), block = len(weights), weights.shape[2:], filter_block(weights.dtype)
+    taps = (side + window - 1) ** 2
+    packed = np.zeros((-(-filters // block), taps, channels, block), weights.dtype)
+    run(pack_winograd_forward, channels, filters * taps * window, packed, np.ascontiguousarray(weights))
+    return packed
+
+
+@kernel
+def pack_winograd_forward(packed, weights, start, stop):
+    """packed (blocks, reach**2, c, block), zeros on entry, = G g G^T of weights (k, k, c, f), in float64; items are
+    channels.
+    """
+    blocks, taps, channels, block = packed.shape
+    window, filters = weights.shape[0], weights.shape[3]
+    g, transformed = np.zeros(window * window * block), np.empty(taps * block)
+    rounded = np.empty(taps * block, packed.dtype)
+    flat, values = packed.reshape(-1), weights.reshape(-1)
+    row_step = window * block
+    for k in range(start, stop):
+        for b in range(blocks):
+            own = min(block, filters - b * block)
+            g[:] = 0
+            for place in range(window * window):
+                at = (place * channels + k) * filters + b * block
+                for f in range(own):
+                    g[place * block + f] = values[at + f]
+            if taps == 16:
+                kernel_tile_2_4(transformed, 0, block, True, g, 0, g, row_step, block, 0, block)
+            elif window == 3:
+                kernel_tile_4_6(transformed, 0, block, True, g, 0, g, row_step, block, 0, block)
+            else:
+                kernel_tile_2_6(transformed, 0, block, True, g, 0, g, row_step, block, 0, block)
+            rounded[:] = transformed
+            for tap in range(taps):
+                copy(flat, ((b * taps + tap) * channels + k) * block, rounded, tap * block, own)
 
 
 def conv2d_winograd(

@@ -10,41 +10,82 @@ from framecnn.kernels.convolution import PackedConv
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.microkernel import PIXELS, accumulate_block, filter_block
 from framecnn.kernels.threads import run
-from framecnn.kernels.tiles import gradient_tile_2_4, gradient_tile_2_6, gradient_tile_4_6
-from framecnn.kernels.winograd import KERNEL_TRANSFORM, LINE, TilePlan, load_patch, transform_tiles
+from framecnn.kernels.tiles import (
+    gradient_tile_2_4,
+    gradient_tile_2_6,
+    gradient_tile_4_6,
+    kernel_gradient_tile_2_4,
+    kernel_gradient_tile_2_6,
+    kernel_gradient_tile_4_6,
+)
+from framecnn.kernels.vectors import copy
+from framecnn.kernels.winograd import LINE, TilePlan, load_patch, transform_tiles
 from framecnn.typing import Array
 
-__all__ = ["winograd_gradients", "winograd_sums"]
+__all__ = ["winograd_gradients", "winograd_sums", "winograd_sums_shape"]
 
 TILES = 32  # in a block; measured, 16 to 192 are within a tenth of it
+EXACT = filter_block(np.float64)
 Pair = tuple[int, int]
 
 
-def winograd_sums(x: Array, dy: Array, form: Pair, corner: Pair, parts: int) -> Array:
-    """Add up outer products over all tiles, in so many parts, with all threads.
+def winograd_sums(x: Array, dy: Array, packed: PackedConv, corner: Pair, sums: Array) -> None:
+    """Add up outer products over all tiles, with all threads.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), result (reach**2, blocks, lines + 1, block), of which the last line of
-    tap (1, 1) is the sum of dy; `form` is side and reach.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` gives it, zeros on entry.
     """
-    n, height, width, filters = dy.shape
-    block = filter_block(x.dtype)
-    blocks, lines = -(-filters // block), -(-x.shape[3] // PIXELS) * PIXELS
-    down, across = -(-height // form[0]), -(-width // form[0])
-    plan = TilePlan.of(x, form, (down, across), corner, TILES)
-    sums = np.zeros((parts, form[1] ** 2, blocks, lines + 1, block), x.dtype)
-    run(winograd_backward, parts, n * down * across / parts * sums[0].size, sums, x, dy, plan)
-    return sums.sum(axis=0)
+    side = packed.algorithm
+    down, across = (-(-length // side) for length in dy.shape[1:3])
+    plan = TilePlan.of(x, (side, side + packed.window[0] - 1), (down, across), corner, TILES)
+    run(winograd_backward, len(sums), len(x) * down * across / len(sums) * sums[0].size, sums, x, dy, plan)
 
 
-def winograd_gradients(total: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
+def winograd_sums_shape(packed: PackedConv, channels: int, parts: int) -> tuple[int, ...]:
+    """Give (parts, reach**2, blocks, lines + 1, block); the last line of tap (1, 1) is the sum of dy."""
+    block = packed.weights.shape[-1]
+    taps = (packed.algorithm + packed.window[0] - 1) ** 2
+    return parts, taps, -(-packed.filters // block), -(-channels // PIXELS) * PIXELS + 1, block
+
+
+def winograd_gradients(sums: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
     """Give the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
-    filters, taps = packed.filters, len(total)
-    reach = round(taps**0.5)
-    G = KERNEL_TRANSFORM[packed.algorithm, reach]
-    bias = total[reach + 1, :, -1].reshape(-1)[:filters]
-    sums = total[:, :, :channels].astype(np.float64).transpose(0, 2, 1, 3).reshape(reach, reach, channels, -1)
-    kernel = np.einsum("ur,vs,uvkf->rskf", G, G, sums[..., :filters], optimize=["einsum_path", (0, 2), (0, 1)])
-    return np.ascontiguousarray(kernel, total.dtype), np.ascontiguousarray(bias)
+    reach = packed.algorithm + packed.window[0] - 1
+    dkernel = np.empty((*packed.window, channels, packed.filters), sums.dtype)
+    run(winograd_gradients_forward, channels, sums[:, :, :, 0].size, dkernel, sums)
+    return dkernel, sums[:, reach + 1, :, -1].sum(axis=0).reshape(-1)[: packed.filters]
+
+
+@kernel
+def winograd_gradients_forward(dkernel, sums, start, stop):
+    """dkernel (k, k, c, f) = G^T [sums (parts, reach**2, blocks, lines + 1, block), added up] G, in float64; items are
+    channels.
+    """
+    parts, taps, blocks, _, block = sums.shape
+    window, _, channels, filters = dkernel.shape
+    total, silent = np.empty((taps, block)), np.zeros(EXACT)
+    tile = np.empty(window * window * EXACT)
+    rounded = np.empty(tile.size, dkernel.dtype)
+    flat, m = dkernel.reshape(-1), total.reshape(-1)
+    for k in range(start, stop):
+        for b in range(blocks):
+            total[:] = 0
+            for tap in range(taps):
+                for part in range(parts):
+                    line = sums[part, tap, b, k]
+                    for f in range(block):
+                        total[tap, f] += line[f]
+            for first in range(0, min(block, filters - b * block), EXACT):
+                if taps == 16:
+                    kernel_gradient_tile_2_4(tile, m, first, block, silent, 0)
+                elif window == 3:
+                    kernel_gradient_tile_4_6(tile, m, first, block, silent, 0)
+                else:
+                    kernel_gradient_tile_2_6(tile, m, first, block, silent, 0)
+                rounded[:] = tile
+                at = b * block + first
+                for place in range(window * window):
+                    to = (place * channels + k) * filters + at
+                    copy(flat, to, rounded, place * EXACT, min(EXACT, filters - at))
 
 
 @kernel
