@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -298,6 +299,10 @@ def _choose_features(
     by_grid = features.extract(frames, GRIDS, rows)
     standardised = {grid: features.standardise(raw) for grid, raw in by_grid.items()}
     features.grid, tried = choose_grid(standardised, codes[rows], None if groups is None else groups[rows], seed)
+    known = by_grid[features.grid]
     if len(rows) == len(frames):
-        return by_grid[features.grid], tried
-    return features.extract(frames, [features.grid])[features.grid], tried
+        return known, tried
+    rest = np.setdiff1d(np.arange(len(frames)), rows)
+    raw = np.empty((len(frames), known.shape[1]), known.dtype)
+    raw[rows], raw[rest] = known, features.extract(frames, [features.grid], rest)[features.grid]
+    return raw, tried

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
+from framecnn.kernels.threads import ordered_map
 from framecnn.model import Sequential
 from framecnn.typing import Array, Shape
 
@@ -16,6 +17,7 @@ __all__ = ["FrameTransformer", "is_count"]
 
 DARKEST = 1e-30  # frames whose largest value is below are black
 BATCH_VALUES = 8_000_000  # 30 frames of 240 x 360
+BLOCK_COLUMNS = 256  # features whose moments are found at a time
 KINDS = {"u": "whole", "i": "whole", "b": "whole", "f": "float"}
 
 
@@ -74,15 +76,17 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def standardise(self, raw: Array) -> Array:
         """Set mean and scale from features (n, d) and give them standardised."""
-        self.mean_ = raw.mean(axis=0, dtype=np.float64).astype(raw.dtype)
-        deviation = raw.std(axis=0, dtype=np.float64)
+        blocks = [raw[:, start : start + BLOCK_COLUMNS] for start in range(0, raw.shape[1], BLOCK_COLUMNS)]
+        mean, deviation = (np.concatenate(parts) for parts in zip(*ordered_map(_moments, blocks), strict=True))
+        self.mean_ = mean.astype(raw.dtype)
         flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary stay at zero
         self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
         self._n_features_out = raw.shape[1]
         return self._scaled(raw)
 
     def _scaled(self, raw: Array) -> Array:
-        return (raw - self.mean_) / self.scale_
+        centred = raw - self.mean_
+        return np.divide(centred, self.scale_, out=centred)
 
     def _measure_gain(self, frames: Any) -> float:
         """Give the factor that brings frames to 0..255; 1 for uint8."""
@@ -145,6 +149,12 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.frame_shape_, self.dtype_kind_ = shape, kind
             self.n_features_in_ = int(np.prod(shape))
         return frames
+
+
+def _moments(raw: Array) -> tuple[Array, Array]:
+    """Give mean and standard deviation of features (n, d), in float64."""
+    exact = raw.astype(np.float64)
+    return exact.mean(axis=0), exact.std(axis=0)
 
 
 def is_count(value: Any) -> bool:

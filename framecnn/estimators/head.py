@@ -23,7 +23,7 @@ from framecnn.typing import Array
 
 __all__ = ["KMeansClassifier"]
 
-SELECTION_ROWS = 4000
+SELECTION_ROWS = 2000
 N_INIT = 5
 WITHIN_RADIUS = 0.99
 FLOATS = (np.float64, np.float32)

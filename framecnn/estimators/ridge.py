@@ -82,6 +82,10 @@ def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tu
     """
     n_samples, n_features = features.shape
     dual = n_samples <= n_features
+    in_folds = np.concatenate([np.empty(0, np.int64), *folds])  # rows of a fold lie side by side from here on
+    order = np.concatenate([np.setdiff1d(np.arange(n_samples), in_folds), in_folds])
+    features, targets = features[order], targets[order]
+    ends = n_samples - len(in_folds) + np.cumsum([len(rows) for rows in folds], dtype=np.int64)
     system = lower_gram(features if dual else features.T)
     system[np.diag_indices_from(system)] += _penalty(system.trace(), n_samples, shrinkage)
     moments = targets if dual else blocked_product(features.T, targets)
@@ -93,21 +97,19 @@ def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tu
     weights = blocked_product(features.T, solution) if dual else solution
     scores = blocked_product(features, weights)
 
-    def left_out(rows: Array) -> Array:
-        if dual:
-            right = np.zeros((n_samples, len(rows)), order="F")
-            right[rows, np.arange(len(rows))] = 1
-        else:
-            right = features[rows].T.astype(np.float64)
-        a = linalg.solve_triangular(factor, right, lower=True, overwrite_b=True, check_finite=False)
+    def left_out(rows: slice) -> Array:
+        size, first = rows.stop - rows.start, rows.start if dual else 0  # L^{-1} e_b is zero above the fold
+        right = np.eye(n_samples - first, size, order="F") if dual else features[rows].T.astype(np.float64)
+        a = linalg.solve_triangular(factor[first:, first:], right, lower=True, overwrite_b=True, check_finite=False)
         if dual:
             return targets[rows] - linalg.solve(a.T @ a, solution[rows], assume_a="pos")
         residuals = targets[rows] - scores[rows]
-        return targets[rows] - linalg.solve(np.eye(len(rows)) - a.T @ a, residuals, assume_a="pos")
+        return targets[rows] - linalg.solve(np.eye(size) - a.T @ a, residuals, assume_a="pos")
 
-    for rows, found in zip(folds, ordered_map(left_out, folds), strict=True):
+    places = [slice(int(end) - len(rows), int(end)) for rows, end in zip(folds, ends, strict=True)]
+    for rows, found in zip(places, ordered_map(left_out, places), strict=True):
         scores[rows] = found
-    return weights, scores
+    return weights, scores[np.argsort(order)]
 
 
 @single_threaded_blas()

@@ -34,17 +34,17 @@ def lower_gram(a: Array) -> Array:
 
     Shapes: a (n, k), result (n, n) float64.
     """
-    product = np.zeros((len(a), len(a)), order="F")  # LAPACK works in place
+    upper = np.zeros((len(a), len(a)))
 
-    def rows(start: int) -> None:
+    def columns(start: int) -> None:
         stop = start + BLOCK_ROWS
         for left in range(0, a.shape[1], BLOCK_TERMS):
             terms = a[:stop, left : left + BLOCK_TERMS]
-            product[start:stop, :stop] += terms[start:] @ terms.T
+            upper[:stop, start:stop] += terms @ terms[start:].T
 
     with single_threaded_blas():
-        ordered_map(rows, range(0, len(a), BLOCK_ROWS))
-    return product
+        ordered_map(columns, range(0, len(a), BLOCK_ROWS))
+    return upper.T  # in Fortran's order: LAPACK works in place
 
 
 def squared_distances(x: Array, centres: Array) -> Array:
