@@ -21,7 +21,7 @@ from framecnn.interop.keras_training import keras_device
 
 __all__ = ["main", "markdown", "measure"]
 
-BATCH, SINGLE = NETWORKS[:2]
+BATCH, SINGLE, SMALL = NETWORKS
 TOLERANCE = 1e-3
 """Of losses after an update: Adam makes whole steps of gradients that are little more than rounding."""
 DEVICES = ("cpu", "gpu")
@@ -30,7 +30,7 @@ PREDICTING_ON_GPU = keras_on("GPU", as_keras.start_tf_function)
 TRAINING_ON_GPU = keras_on("GPU", as_keras.start_training, training)
 
 
-def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, with_memory=True):
+def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, small=SMALL, with_memory=True):
     """Give the comparisons of predictions and of training steps, and the memory of these, as JSON."""
     gpu = gpu_name()
     used = [device for device in devices if device == "cpu" or gpu]
@@ -41,12 +41,15 @@ def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, with_memory=Tru
         for case in (single, batch)
     ]
     trained = (TRAINING, *sum(learning, ()))
-    step = compare(f"training step {batch.name}", trained, batch.model(), batch.batch(), rounds, TOLERANCE)
-    names = [name for name, timing in step.timings.items() if timing.league != "gpu"]
+    steps = [
+        compare(f"training step {case.name}", trained, case.model(), case.batch(), rounds, TOLERANCE)
+        for case in (batch, small)
+    ]
+    names = [name for name, timing in steps[0].timings.items() if timing.league != "gpu"]
     return {
         "devices": {"cpu": machine.describe()["cpu"], "gpu": gpu},
         "asked": list(devices),
-        "comparisons": [comparison.as_json() for comparison in (*compared, step)],
+        "comparisons": [comparison.as_json() for comparison in (*compared, *steps)],
         "memory": {name: peak_memory("training step", name) for name in names} if with_memory else {},
     }
 

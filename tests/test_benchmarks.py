@@ -184,7 +184,7 @@ def reference(*peers, gpu=None, devices=("cpu", "gpu"), monkeypatch):
     monkeypatch.setattr(bench_reference, "PREDICTING", ())
     monkeypatch.setattr(bench_reference, "TRAINING_PEERS", peers)
     monkeypatch.setattr(bench_reference, "keras_device", lambda: "CPU" if gpu is None else f"GPU: {gpu}")
-    return bench_reference.measure(2, devices, TINY, TINY, with_memory=False)
+    return bench_reference.measure(2, devices, TINY, TINY, TINY, with_memory=False)
 
 
 def test_whoever_trains_otherwise_is_refused(monkeypatch):
@@ -224,7 +224,7 @@ def test_the_memory_of_training_is_measured_for_all_on_the_cpu(monkeypatch, tmp_
     peak = {"before": 1.0, "peak": 3.0, "more": 2.0}
     monkeypatch.setattr(bench_reference, "peak_memory", lambda what, name: asked.append((what, name)) or peak)
     measured = bench_reference.measure
-    monkeypatch.setattr(bench_reference, "measure", lambda rounds, devices: measured(rounds, devices, TINY, TINY))
+    monkeypatch.setattr(bench_reference, "measure", lambda rounds, devices: measured(rounds, devices, TINY, TINY, TINY))
     monkeypatch.setattr(bench_reference, "PREDICTING", ())
     monkeypatch.setattr(bench_reference, "TRAINING_PEERS", ())
     bench_reference.main(["--device", "cpu", "--rounds", "2", "--json", str(tmp_path / "figures.json")])

@@ -20,7 +20,7 @@ from framecnn.interop.keras_training import fit_keras, keras_device
 from framecnn.model import Sequential
 from framecnn.networks import reference_network
 from framecnn.optimizers import Adam
-from framecnn.schedules import CosineDecay, LearningRate
+from framecnn.schedules import CosineDecay, LearningRate, rate_at
 from framecnn.serialization import save
 from framecnn.training import fit
 from framecnn.typing import Array, Shape
@@ -145,7 +145,7 @@ class Network(Contestant):
     """The reference network, trained by framecnn.
 
     A part of the training groups is kept for validation. The learning rate is the one with the lowest validation loss
-    after a few epochs. With it the network is trained without and with augmentation, each time until the validation
+    in a few epochs, while it falls to zero. With it the network is trained without and with augmentation, each time until the validation
     loss has not fallen for some epochs. The way with the higher validation accuracy is then gone with all training
     frames, while the learning rate falls to zero.
     """
@@ -162,13 +162,14 @@ class Network(Contestant):
         pixels = frames[:]
         judging = assign_parts(targets, groups, (1 - VALIDATION, VALIDATION, 0), self.seed) == 1
         parts = (pixels[~judging], targets[~judging]), (pixels[judging], targets[judging])
-        trials = [self._try(*parts, rate, None, TRIAL_EPOCHS) for rate in LEARNING_RATES]
+        n = len(parts[0][0])
+        trials = [self._try(*parts, _falling(rate, n, TRIAL_EPOCHS), None, TRIAL_EPOCHS) for rate in LEARNING_RATES]
         rate = min(trials, key=lambda trial: trial.val_loss).learning_rate
         runs = [self._try(*parts, rate, augmentation, EPOCHS) for augmentation in (None, AUGMENTATION)]
         best = max(runs, key=lambda trial: trial.merit)
         model = self._network(pixels.shape[1:], None).build(self.seed)
-        falling = CosineDecay(rate, EPOCHS * math.ceil(len(pixels) / BATCH))
-        history = self._train(model, (pixels, targets), falling, {"epochs": EPOCHS, "augment": best.augmentation})
+        settings = {"epochs": EPOCHS, "augment": best.augmentation}
+        history = self._train(model, (pixels, targets), _falling(rate, len(pixels), EPOCHS), settings)
         self._use(self._network(pixels.shape[1:], "softmax").load_state_dict(model.state_dict()))
         kept = {
             "validation_frames": int(judging.sum()),
@@ -177,13 +178,16 @@ class Network(Contestant):
         }
         return {**kept, "tried": [trial.to_dict() for trial in trials + runs]}
 
-    def _try(self, part: Labelled, judges: Labelled, rate: float, augment: Augmentation | None, epochs: int) -> Trial:
+    def _try(
+        self, part: Labelled, judges: Labelled, rate: LearningRate, augment: Augmentation | None, epochs: int
+    ) -> Trial:
         model = self._network(part[0].shape[1:], None).build(self.seed)
         settings = {"epochs": epochs, "patience": PATIENCE, "augment": augment, "validation_data": judges}
         try:
-            return Trial(rate, augment, self._train(model, part, rate, settings))
+            history = self._train(model, part, rate, settings)
         except FloatingPointError:
-            return Trial(rate, augment, History())
+            history = History()
+        return Trial(rate_at(rate, 0), augment, history)
 
     def _network(self, shape: Shape, output: str | None) -> Sequential:
         return reference_network(shape, self.n_classes, output=output, scale=1 / 255)
@@ -201,6 +205,10 @@ class Network(Contestant):
         path = folder / "model.safetensors"
         save(self._model, path)
         return path
+
+
+def _falling(rate: float, n_frames: int, epochs: int) -> CosineDecay:
+    return CosineDecay(rate, epochs * math.ceil(n_frames / BATCH))
 
 
 class KerasNetwork(Network):
