@@ -145,9 +145,9 @@ class Network(Contestant):
     """The reference network, trained by framecnn.
 
     A part of the training groups is kept for validation. The learning rate is the one with the lowest validation loss
-    in a few epochs, while it falls to zero. With it the network is trained without and with augmentation, each time until the validation
-    loss has not fallen for some epochs. The way with the higher validation accuracy is then gone with all training
-    frames, while the learning rate falls to zero.
+    in a few epochs, in which it falls to zero. At that rate the network is trained without and with augmentation, each
+    time until the validation loss has not fallen for some epochs. The way with the higher validation accuracy is then
+    gone with all training frames, while the rate falls to zero.
     """
 
     title = "trained network"
