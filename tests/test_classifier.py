@@ -74,7 +74,10 @@ def test_the_choice_is_made_on_a_part_of_many_frames(monkeypatch):
     frames, labels, groups = textures(n_groups=10)
     monkeypatch.setattr("framecnn.estimators.classifier.SELECTION_FRAMES", 30)
     lazy = Lazy(frames)
-    assert small().fit(lazy, labels, groups).score(lazy, labels) > 0.9
+    classifier = small()
+    distances = classifier.fit_transform(lazy, labels, groups)
+    np.testing.assert_array_equal(distances, classifier.transform(lazy))
+    assert classifier.score(lazy, labels) > 0.9
     assert small().fit(lazy, labels).score(lazy, labels) > 0.9
 
 
