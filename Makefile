@@ -1,6 +1,8 @@
 # Each target is one plain command; the README shows what stands behind them.
 PYTHON ?= python3
 BIN = .venv/bin
+NUMERICAL = $(addprefix tests/test_,$(addsuffix .py,every_size kernels layers gradients features classifier estimators \
+	onnx_export onnx_import))
 
 .PHONY: demo test lint bench clean
 
@@ -8,7 +10,11 @@ demo: .venv/demo
 	$(BIN)/framecnn demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto
+
+# What computes, under another instruction set: make test-avx512, test-avx2, test-neon, test-plain
+test-%: .venv/dev
+	FRAMECNN_CPU=$* $(BIN)/python -m pytest --numprocesses=auto $(NUMERICAL)
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

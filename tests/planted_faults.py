@@ -277,6 +277,48 @@ FAULTS = [
         'grads |= {f"{self.names[number]}/{key}"',
         'grads |= {f"{self.names[0]}/{key}"',
     ),
+    Fault(
+        "a cell forgets a column that the next one shares", "kernels/filter_bank.py",
+        "test_every_size.py", "filter_bank and widths",
+        "while stops[first] <= j:",
+        "while first + 1 < grid and starts[first + 1] <= j:",
+    ),
+    Fault(
+        "a block of columns counts in the first of its cells only", "kernels/filter_bank.py",
+        "test_every_size.py", "filter_bank and widths",
+        "alone = first + 1 == grid or starts[first + 1] >= j + PIXELS",
+        "alone = True",
+    ),
+    Fault(
+        "the last block of columns counts some twice", "kernels/filter_bank.py",
+        "test_every_size.py", "constant_frame and widths",
+        "for place in range(j, min(at + PIXELS, width)):",
+        "for place in range(at, min(at + PIXELS, width)):",
+    ),
+    Fault(
+        "a strip of a pooled map begins inside a tile", "kernels/convolution.py",
+        "test_every_size.py", "strip_by_strip",
+        "above = int(starts[rows].min()) // aligned * aligned",
+        "above = int(starts[rows].min())",
+    ),
+    Fault(
+        "a lone pixel after the last register block is not convolved", "kernels/conv.py",
+        "test_every_size.py", "integers and widths",
+        "for j in range(0, width, step):",
+        "for j in range(0, max(width - 1, 1), step):",
+    ),
+    Fault(
+        "a lone tile after the last register block is not multiplied", "kernels/winograd.py",
+        "test_every_size.py", "activated_and_pooled and winograd4",
+        "for p in range(0, present, PIXELS):",
+        "for p in range(0, max(present - 1, 1), PIXELS):",
+    ),
+    Fault(
+        "the last channel gets no gradient of a pooled map", "kernels/pool.py",
+        "test_every_size.py", "training_pass and heights-direct",
+        "for k in range(whole, channels):",
+        "for k in range(whole, channels - 1):",
+    ),
 ]  # fmt: skip
 
 

@@ -343,7 +343,7 @@ def test_what_is_no_size_is_refused(text):
     ("name", "message"),
     [
         ("FRAMECNN_NUM_THREADS", "expected a positive whole number, got 'nonsense'; unset it"),
-        ("FRAMECNN_CPU", "expected one of avx512, avx2, plain, got 'nonsense'; unset it"),
+        ("FRAMECNN_CPU", "expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"),
     ],
 )
 def test_a_setting_that_cannot_be_is_one_line(films, out, name, message):

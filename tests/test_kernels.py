@@ -223,6 +223,5 @@ def test_every_kind_of_cpu_gives_the_defined_numbers(kind, block):
 def test_an_unknown_kind_of_cpu_is_refused():
     done = python_with("import framecnn.kernels", FRAMECNN_CPU="nonsense")
     assert done.returncode == 1
-    assert done.stderr.endswith(
-        "framecnn.errors.SettingError: FRAMECNN_CPU: expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it\n"
-    )
+    message = "FRAMECNN_CPU: expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"
+    assert done.stderr.endswith(f"framecnn.errors.SettingError: {message}\n")
