@@ -1,8 +1,8 @@
 """Every size in turn: what runs in one pass gives the bits of its layers, and kernels the defined integers.
 
 Kernels work in blocks of pixels, filters, tiles and rows, so a fault may show at one width in ten. Sizes are therefore
-walked one by one instead of drawn. ``FRAMECNN_LONG_TESTS=1`` walks the full product of sizes and settings (half an hour);
-`.ci/run` walks the short one under every instruction set (``FRAMECNN_CPU``).
+walked one by one instead of drawn. ``FRAMECNN_LONG_TESTS=1`` walks the full product of sizes and settings (half an
+hour); `.ci/run` walks the short one under every instruction set (``FRAMECNN_CPU``).
 """
 
 import copy
