@@ -88,7 +88,7 @@ def test_the_folder_gives_the_class_where_the_table_says_otherwise(root):
     ]
 
 
-@pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path;label;group", ""])
+@pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path|label|group", "path;label", ""])
 def test_a_table_without_the_columns_path_and_group_is_an_error(tmp_path, header):
     path = table(tmp_path / "t.csv", "1,2,3", header=header)
     with pytest.raises(DataError, match="expected the columns path and group") as error:
@@ -118,6 +118,12 @@ def test_what_is_no_csv_file_is_an_error(tmp_path):
     broken.write_text('path,group\n"a/1.png" x,g\n')
     with pytest.raises(DataError, match=r"groups: .*broken.csv' is not a CSV file \(.*\); save it as comma-separated"):
         read_groups(broken)
-    (tmp_path / "utf16.csv").write_text("path,group\na,b\n", encoding="utf-16")
-    with pytest.raises(DataError, match="expected the columns path and group"):
-        read_groups(tmp_path / "utf16.csv")
+
+
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8"), ("\t", "utf-16"), (";", "utf-8-sig")])
+def test_a_table_as_spreadsheets_save_it_is_read(root, separator, encoding):
+    path = table(root / "frames.csv", *ROWS)
+    path.write_text(path.read_text().replace(",", separator), encoding=encoding)
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
+    assert folder.warnings == []

@@ -1,7 +1,5 @@
 """``framecnn predict``: a label and a probability for every picture."""
 
-import csv
-import io
 import json
 import os
 import sys
@@ -18,8 +16,8 @@ from framecnn.cli import console
 from framecnn.cli.models import load_classifier
 from framecnn.cli.options import Model
 from framecnn.data import SkippedFrame, decode
-from framecnn.data.folder import spreadsheet_cell
 from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 
 __all__ = ["predict"]
@@ -158,11 +156,8 @@ def _label(classifier: Any, batch: Sequence[tuple[Path, Any]]) -> Iterator[dict[
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Give a table in UTF-8: names as they are for a file or a program, harmless for a terminal or a spreadsheet."""
     written = console.clean if sys.stdout.isatty() else str
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([spreadsheet_cell(written(row.get(column, ""))) for column in COLUMNS] for row in rows)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
+    cells = ([spreadsheet_cell(written(row.get(column, ""))) for column in COLUMNS] for row in rows)
+    return format_table([COLUMNS, *cells])
 
 
 def _say(rows: Sequence[Mapping[str, Any]]) -> None:

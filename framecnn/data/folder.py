@@ -1,7 +1,6 @@
 """A folder of frames, one folder a class: what is in it, what belongs together, and how it is split."""
 
 import copy
-import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,12 +16,14 @@ from framecnn.data.loader import LazyFrames
 from framecnn.data.scan import Scanned, Skip, class_of, list_classes, scan, shape_error
 from framecnn.data.split import assign_folds, assign_parts
 from framecnn.data.subset import FrameSubset
+from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
-__all__ = ["FrameFolder", "FrameSubset", "Skip", "spreadsheet_cell"]
+__all__ = ["FrameFolder", "FrameSubset", "Skip"]
 
 _PARTS = ("training", "validation", "test")
+_MANIFEST = ("path", "label", "group", "status", "reason", "detail", "notes")
 
 
 class FrameFolder:
@@ -352,29 +353,6 @@ class FrameFolder:
         for skip in self.skipped:
             label = class_of(skip.path) if class_of(skip.path) in self.class_to_idx else ""
             rows.append((skip.path, label, "", "skipped", skip.reason, skip.detail, ""))
-        with (
-            atomic_write(path) as temporary,
-            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            table = csv.writer(file)
-            table.writerow(("path", "label", "group", "status", "reason", "detail", "notes"))
-            table.writerows([spreadsheet_cell(text) for text in row] for row in sorted(rows))
-
-
-def spreadsheet_cell(text: str) -> str:
-    """Give text for a CSV file; an apostrophe keeps a spreadsheet from running it as a formula.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> spreadsheet_cell("=cmd()"), spreadsheet_cell("sintel/001.jpg")
-    ("'=cmd()", 'sintel/001.jpg')
-    """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'", "\t", "\r")) else text
+        table = [_MANIFEST, *([spreadsheet_cell(text) for text in row] for row in sorted(rows))]
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(format_table(table))

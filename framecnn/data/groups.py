@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from framecnn.data.scan import class_of
+from framecnn.data.tables import read_table
 from framecnn.errors import DataError
 
 __all__ = ["GROUPS_FILE", "check_table", "read_groups"]
@@ -41,36 +42,29 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
     {'cats/1.jpg': ('film_shot001', 'cats')}
     """
     try:
-        # utf-8-sig: spreadsheets write a byte order mark; surrogateescape: file names may be any bytes
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return _parse(path, csv.DictReader(file, strict=True))
+        columns, rows = read_table(path, ("path", "group"))
     except OSError as error:
         raise DataError(f"groups: cannot read {str(path)!r} ({error.strerror}); give a CSV file or none") from None
     except csv.Error as error:
         raise DataError(
             f"groups: {str(path)!r} is not a CSV file ({error}); save it as comma-separated UTF-8"
         ) from None
-
-
-def _parse(path: Path, reader: "csv.DictReader[str]") -> dict[str, tuple[str, str]]:
-    columns = reader.fieldnames or []
     if not {"path", "group"} <= set(columns):
         raise DataError(
             f"groups: expected the columns path and group (and label, time_s) in {str(path)!r}, "
-            f"got {list(columns)}; add a header line with these names"
+            f"got {columns}; add a header line with these names"
         )
     table: dict[str, tuple[str, str]] = {}
-    for row in reader:
-        if not row["path"] or not row["group"]:
-            raise DataError(
-                f"groups: line {reader.line_num} of {str(path)!r} has no path or no group; fill it in or take it out"
-            )
+    for line, cells in rows:
+        row = dict(zip(columns, cells, strict=False))
+        if not row.get("path") or not row.get("group"):
+            raise DataError(f"groups: line {line} of {str(path)!r} has no path or no group; fill it in or take it out")
         frame = str(PurePosixPath(row["path"]))
-        entry = (row["group"], row.get("label") or "")
+        entry = (row["group"], row.get("label", ""))
         if table.setdefault(frame, entry)[0] != entry[0]:
             raise DataError(
                 f"groups: {str(path)!r} puts {frame!r} into the groups {table[frame][0]!r} and {entry[0]!r} "
-                f"(line {reader.line_num}); a frame has one group"
+                f"(line {line}); a frame has one group"
             )
     return table
 
