@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framecnn.data.tables import format_table, read_table, spreadsheet_cell
@@ -34,6 +34,7 @@ def test_every_character_comes_back(tmp_path_factory, rows):
 
 
 @given(tables)
+@settings(deadline=None)  # importing pandas takes a second
 def test_the_csv_module_and_pandas_read_the_same(rows):
     pandas = pytest.importorskip("pandas")
     data = format_table([COLUMNS, *rows])
