@@ -1,13 +1,14 @@
 """The table that says which frames belong together."""
 
 import re
+import unicodedata
 
 import numpy as np
 import pytest
 from pictures import film_folder
 
 from framecnn.data import FrameFolder
-from framecnn.data.groups import read_groups
+from framecnn.data.groups import match_table, read_groups
 from framecnn.errors import DataError
 
 SIZE = (24, 32)
@@ -86,6 +87,44 @@ def test_the_folder_gives_the_class_where_the_table_says_otherwise(root):
         "frames labelled otherwise in the table of groups than by their folder, which counts: 1 "
         "(first: 'b/003.png', labelled 'a')"
     ]
+
+
+def test_paths_with_backslashes_and_accents_as_a_mac_writes_them_name_their_files(tmp_path):
+    root = film_folder(tmp_path / "films", {"été": 2, "b": 2})
+    rows = [
+        unicodedata.normalize("NFD", f"{name}\\00{i}.png,{name},{name}{i}") for name in ("été", "b") for i in range(2)
+    ]
+    table(root / "frames.csv", *rows)
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.groups.tolist() == ["b0", "b1", *(unicodedata.normalize("NFD", f"été{i}") for i in range(2))]
+    assert folder.skipped == []
+
+
+def test_a_file_that_has_the_very_name_of_a_row_goes_before_others(tmp_path):
+    rows = {"a/1.png": ("slash", ""), "a\\1.png": ("backslash", ""), "a\\2.png": ("other", "")}
+    assert match_table(rows, ["a/1.png", "a\\1.png", "a/2.png"]) == {
+        **dict(list(rows.items())[:2]),
+        "a/2.png": ("other", ""),
+    }
+    assert match_table(rows, ["a/1.png", "a/3.png"]) == rows, "a row that names no file stays as it is"
+
+
+def test_one_frame_written_in_two_ways_has_one_group():
+    rows = {"a\\1.png": ("g", ""), ".\\a\\1.png": ("g", "")}
+    assert match_table(rows, ["a/1.png"]) == {"a/1.png": ("g", "")}
+    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'h' and 'g', written in two ways"):
+        match_table(rows | {".\\a\\1.png": ("h", "")}, ["a/1.png"])
+
+
+@pytest.mark.parametrize("start", ["C:\\films\\", "/home/me/films/", "films/"])
+def test_a_table_that_names_no_file_of_the_folder_says_what_it_names(root, start):
+    table(root / "frames.csv", *(start + row for row in ROWS))
+    with pytest.raises(DataError) as error:
+        FrameFolder(root, size=SIZE)
+    assert str(error.value) == (
+        f"groups: expected paths as 'a/000.png', relative to the folder of frames, got {start + 'a/000.png'!r} "
+        "and not one path that names a file of the folder; write them so, or give another table"
+    )
 
 
 @pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path|label|group", "path;label", ""])

@@ -17,6 +17,7 @@ from framecnn.cli.models import load_classifier
 from framecnn.cli.options import Model
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.scan import not_meant
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 
@@ -94,12 +95,14 @@ def _show(row: Mapping[str, Any]) -> None:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files named, and those below the folders named, by name; hidden files and tables are no pictures."""
+    """Yield the files named, and those below the folders named, by name; no tables, and nothing of the system's."""
     for path in paths:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                yield from (Path(folder, name) for name in sorted(names) if name[0] != "." and name != GROUPS_FILE)
+                folders[:] = sorted(name for name in folders if not not_meant(name))
+                yield from (
+                    Path(folder, name) for name in sorted(names) if not (not_meant(name) or name == GROUPS_FILE)
+                )
         elif os.path.lexists(path):
             yield path
         else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from framecnn.atomic import atomic_write
 from framecnn.data.decode import DEFAULT_SIZE, check_size
-from framecnn.data.groups import GROUPS_FILE, check_table, read_groups
+from framecnn.data.groups import GROUPS_FILE, check_table, match_table, read_groups
 from framecnn.data.hashing import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.loader import LazyFrames
 from framecnn.data.scan import Scanned, Skip, class_of, list_classes, scan, shape_error
@@ -30,8 +30,8 @@ class FrameFolder:
     """The frames of a folder that holds one folder a class; every file is used, or skipped with a reason.
 
     Creating one decodes every file once, in threads, to find out what can be used. Files are only read. Folders inside
-    a class folder count as that class; names that start with a dot are left out; links are followed to files inside
-    the folder only.
+    a class folder count as that class; names that start with a dot, and what a NAS or an operating system keeps for itself
+    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are left out; links are followed to files inside the folder only.
 
     Frames that belong together have one group, and no split by group separates them. Groups come from a CSV file
     (columns ``path``, ``group`` and, not needed, ``label``); a file that it does not name is skipped, since nobody can
@@ -48,6 +48,8 @@ class FrameFolder:
         Height and width in pixels to which every frame is stretched.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
+    min_classes : int, default 2
+        How many class folders there must be at least: 1 for frames that are only evaluated.
 
     Attributes
     ----------
@@ -75,7 +77,7 @@ class FrameFolder:
     Raises
     ------
     DataError
-        If the folder has not this shape: fewer than two class folders, a class without a usable frame, pictures beside
+        If the folder has not this shape: too few class folders, a class without a usable frame, pictures beside
         the class folders; or if the CSV of groups cannot be used.
     ValueError
         If `size` is not two positive whole numbers.
@@ -103,6 +105,7 @@ class FrameFolder:
         groups: str | os.PathLike[str] | None = None,
         size: tuple[int, int] = DEFAULT_SIZE,
         progress: Callable[[int, int], object] | None = None,
+        min_classes: int = 2,
     ):
         self.size = check_size("FrameFolder", size)
         self.root = Path(os.path.realpath(root))
@@ -110,10 +113,11 @@ class FrameFolder:
             raise DataError(f"FrameFolder: expected a folder, but {os.fspath(root)!r} is none; check the path")
         table_path = Path(groups or self.root / GROUPS_FILE)
         table = read_groups(table_path) if groups or table_path.is_file() else None
-        files, self.skipped = list_classes(self.root, table_path.resolve())
+        files, self.skipped = list_classes(self.root, table_path.resolve(), min_classes)
         self.classes = sorted(files)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         found = sorted(path for paths in files.values() for path in paths)
+        table = None if table is None else match_table(table, found)
         paths = [path for path in found if table is None or path in table]
         self.skipped += [
             Skip(path, "not-in-csv", "the table of groups has no row for it")

@@ -1,6 +1,7 @@
 """The table that says which frames belong together: ``frames.csv``, or a file of the same columns."""
 
 import csv
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -8,7 +9,7 @@ from framecnn.data.scan import class_of
 from framecnn.data.tables import read_table
 from framecnn.errors import DataError
 
-__all__ = ["GROUPS_FILE", "check_table", "read_groups"]
+__all__ = ["GROUPS_FILE", "check_table", "match_table", "read_groups"]
 
 GROUPS_FILE = "frames.csv"
 """The name under which a folder's own table of groups is found."""
@@ -67,6 +68,53 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
                 f"(line {line}); a frame has one group"
             )
     return table
+
+
+def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict[str, tuple[str, str]]:
+    r"""Return a table under the names of the files, where it has them with backslashes or other accents' code points.
+
+    Parameters
+    ----------
+    table : dict
+        What ``read_groups`` gave.
+    found : sequence of str
+        Paths of the files in the class folders.
+
+    Returns
+    -------
+    dict of str to (str, str)
+        The same entries; a path that names no file even so is kept as it is.
+
+    Raises
+    ------
+    DataError
+        If not one path of the table names a file, or two that name one file have two groups.
+
+    Examples
+    --------
+    >>> match_table({"cats\1.jpg": ("film", "")}, ["cats/1.jpg"])
+    {'cats/1.jpg': ('film', '')}
+    """
+    files = {_portable(path): path for path in found}
+    matched: dict[str, tuple[str, str]] = {path: table[path] for path in found if path in table}
+    for path in sorted(set(table) - set(matched)):
+        file = files.get(_portable(path))
+        name = path if file is None or file in table else file
+        if matched.setdefault(name, table[path])[0] != table[path][0]:
+            raise DataError(
+                f"groups: the table puts {name!r} into the groups {matched[name][0]!r} and {table[path][0]!r}, "
+                "written in two ways; a frame has one group"
+            )
+    if table and found and not any(path in matched for path in found):
+        raise DataError(
+            f"groups: expected paths as {min(found)!r}, relative to the folder of frames, "
+            f"got {min(table)!r} and not one path that names a file of the folder; write them so, or give another table"
+        )
+    return matched
+
+
+def _portable(path: str) -> str:
+    return unicodedata.normalize("NFC", str(PurePosixPath(path.replace("\\", "/"))))
 
 
 def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iterator[str]:
