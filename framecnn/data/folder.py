@@ -29,8 +29,8 @@ _MANIFEST = ("path", "label", "group", "status", "reason", "detail", "notes")
 class FrameFolder:
     """The frames of a folder that holds one folder a class; every file is used, or skipped with a reason.
 
-    Creating one decodes every file once, in threads, to find out what can be used. Files are only read. Folders inside
-    a class folder count as that class; names that start with a dot, and what a NAS or an operating system keeps for itself
+    Creating one decodes every file once, in threads, to find out what can be used. Files are only read. Folders in
+    a class folder count as that class; names that start with a dot, and what a NAS or an operating system keeps there
     (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are left out; links are followed to files inside the folder only.
 
     Frames that belong together have one group, and no split by group separates them. Groups come from a CSV file

@@ -92,7 +92,7 @@ def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict
 
     Examples
     --------
-    >>> match_table({"cats\1.jpg": ("film", "")}, ["cats/1.jpg"])
+    >>> match_table({"cats\\1.jpg": ("film", "")}, ["cats/1.jpg"])
     {'cats/1.jpg': ('film', '')}
     """
     files = {_portable(path): path for path in found}

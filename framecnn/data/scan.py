@@ -9,6 +9,7 @@ from pathlib import Path
 from framecnn.data.decode import SUFFIXES, Signature, SkippedFrame, decode_signed
 from framecnn.data.hashing import Fingerprint, fingerprint
 from framecnn.data.loader import map_ahead
+from framecnn.data.machine import machine_error
 from framecnn.errors import DataError
 from framecnn.thread_count import get_num_threads
 
@@ -176,9 +177,11 @@ def scan(
     def look(path: str) -> Scanned | Skip:
         try:
             decoded, signature = decode_signed(root / path, size)
+            return Scanned(signature, decoded.notes, fingerprint(decoded.pixels))
         except SkippedFrame as skipped:
             return Skip(path, skipped.reason, skipped.detail)
-        return Scanned(signature, decoded.notes, fingerprint(decoded.pixels))
+        except MemoryError as error:
+            raise (machine_error(error, path) or error) from error
 
     threads = get_num_threads()
     for done, (path, seen) in enumerate(zip(paths, map_ahead(look, paths, threads, 4 * threads), strict=True), 1):
@@ -192,6 +195,8 @@ def _entries(root: Path, folder: str, skipped: list[Skip]) -> Iterator[tuple[str
     try:
         entries = list(os.scandir(root / folder))
     except OSError as error:
+        if trouble := machine_error(error, root / folder):
+            raise trouble from error
         skipped.append(Skip(folder, "unreadable", str(error.strerror)))
         return
     for entry in entries:
@@ -211,6 +216,8 @@ def _link_problem(root: Path, path: str) -> tuple[str, str] | None:
     try:
         target = Path(os.path.realpath(path, strict=True))
     except OSError as error:
+        if trouble := machine_error(error, path):
+            raise trouble from error
         return "not-a-file", f"a link that leads nowhere ({error.strerror})"
     return None if target.is_relative_to(root) else ("outside-root", "a link that leads out of the folder")
 
