@@ -79,7 +79,9 @@ def test_files_of_the_system_are_neither_predicted_nor_bad(model, tmp_path):
         for number in range(9):
             (place / "@eaDir" / f"{number}.jpg").write_bytes(b"x")
     (films / "down" / "Thumbs.db").write_bytes(b"x")
-    assert "eaDir" not in framecnn("predict", model, films).out
+    predicted = framecnn("predict", model, films)
+    assert (predicted.code, predicted.err) == (0, "")
+    assert "@eaDir" not in predicted.out
     ended = framecnn("evaluate", model, films, "--max-bad", "0")
     assert ended.code == 0, ended.err
     assert "skipped  3 of 15 files (3 system)" in ended.out

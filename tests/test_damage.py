@@ -88,6 +88,18 @@ def test_a_png_with_zeros_in_it_is_skipped_wherever_they_are(tmp_path, n_bytes):
         assert damaged == data or isinstance(outcome(tmp_path / "x.png", damaged), str)
 
 
+@pytest.mark.parametrize("options", [{}, {"exif": exif(1)}])
+@pytest.mark.parametrize("rest", [b"", b"\xff"])
+def test_a_png_whose_pixels_break_off_is_skipped_though_its_checksums_are_right(tmp_path, rest, options):
+    data = encoded(scene(1), "PNG", **options)
+    start = data.index(b"IDAT")
+    (length,) = struct.unpack(">I", data[start - 4 : start])
+    for kept in range(2, length - 20, length // 20):
+        chunk = data[start : start + 4 + kept] + rest * (length - kept)
+        damaged = data[: start - 4] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        assert isinstance(outcome(tmp_path / "x.png", damaged + data[start + 8 + length :]), str)
+
+
 SAVED = {
     "x.png": ("PNG", {}),
     "x.jpg": ("JPEG", {}),

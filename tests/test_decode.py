@@ -249,9 +249,7 @@ def test_eight_rows_and_columns_are_enough(tmp_path):
     assert (decode(path, (4, 4)).pixels == (1, 2, 3)).all()
 
 
-@pytest.mark.parametrize(
-    "error", [SyntaxError, ValueError, struct.error, OSError, RecursionError, KeyError]
-)
+@pytest.mark.parametrize("error", [SyntaxError, ValueError, struct.error, OSError, RecursionError, KeyError])
 def test_whatever_a_decoder_raises_is_a_skip_of_that_file(tmp_path, monkeypatch, error):
     def load(image):
         raise error("at\nodds")
