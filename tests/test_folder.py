@@ -90,36 +90,6 @@ def test_used_and_skipped_are_all_that_was_found_and_the_notes_say_what_is_odd(t
     assert folder.skipped == sorted(folder.skipped, key=lambda skip: skip.path)
 
 
-SYSTEM = [
-    *("@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "~snapshot", "__MACOSX"),
-    *("Network Trash Folder", "Temporary Items", "Icon\r", "$RECYCLE.BIN", "RECYCLER", "RECYCLED", "lost+found"),
-    *("System Volume Information", "FOUND.000", "Thumbs.db", "Thumbs.db:encryptable", "ehthumbs.db"),
-    *("ehthumbs_vista.db", "desktop.ini", "Picasa.ini"),
-]
-DOTTED = [".AppleDouble", "._x.png", ".Trashes", ".Spotlight-V100", ".fseventsd", ".@__thumb", ".snapshot"]
-
-
-@pytest.mark.parametrize("place", ["", "a/", "a/reel 1/"])
-def test_what_a_nas_or_an_operating_system_keeps_is_no_frame_and_no_class(tmp_path, place):
-    root = film_folder(tmp_path / "films", {"a": 1, "a/reel 1": 1, "b": 1})
-    for name in [*SYSTEM, *DOTTED]:
-        (root / place / name / "x.jpg").mkdir(parents=True)
-        scene(0).save(root / place / name / "SYNOPHOTO_THUMB_M.png")
-        scene(0).save(root / place / name / "x.jpg" / "SYNOPHOTO_THUMB_M.png")
-    folder = FrameFolder(root, size=SIZE)
-    assert (folder.classes, len(folder)) == (["a", "b"], 3)
-    expected = dict.fromkeys(SYSTEM, "system") | dict.fromkeys(DOTTED, "hidden")
-    assert skips(folder) == {place + name: reason for name, reason in expected.items()}
-    folder.write_manifest(tmp_path / "manifest.csv")
-    assert (tmp_path / "manifest.csv").read_bytes().count(b"for itself") == len(SYSTEM)
-
-
-def test_names_that_only_begin_like_those_of_a_system_are_frames_and_classes(tmp_path):
-    root = film_folder(tmp_path / "films", {"recycled films": 1, "__MACOSX 2": 1, "found.00": 1})
-    scene(7).save(root / "found.00" / "Thumbs.db.png")
-    assert FrameFolder(root, size=SIZE).classes == ["__MACOSX 2", "found.00", "recycled films"]
-
-
 def test_one_class_folder_is_enough_where_that_is_asked_for(tmp_path):
     with pytest.raises(DataError, match="no class folder, at least one is needed"):
         FrameFolder(tmp_path, size=SIZE, min_classes=1)

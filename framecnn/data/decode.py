@@ -12,7 +12,6 @@ import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import BinaryIO
 
 import numpy as np
@@ -56,13 +55,13 @@ _BYTES_A_PIXEL = 8  # four channels of 16 bits, nothing compressed
 _SMALL_FILE = 16_000_000  # bytes that are read into memory whatever they hold
 _ORIENTATION = 0x0112
 
-_DECODERS: dict[type[ImageFile], tuple[bytes, tuple[str, ...]]] = {
-    JpegImageFile: (rb"\xff\xd8\xff", (".jpg", ".jpeg", ".jpe", ".jfif")),
-    PngImageFile: (rb"\x89PNG\r\n\x1a\n", (".png", ".apng")),
-    WebPImageFile: (rb"RIFF....WEBP", (".webp",)),
-    BmpImageFile: (rb"BM", (".bmp", ".dib")),
-    GifImageFile: (rb"GIF8[79]a", (".gif",)),
-    TiffImageFile: (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", (".tif", ".tiff")),
+_DECODERS: dict[type[ImageFile], tuple[re.Pattern[bytes], tuple[str, ...]]] = {
+    JpegImageFile: (re.compile(rb"\xff\xd8\xff"), (".jpg", ".jpeg", ".jpe", ".jfif")),
+    PngImageFile: (re.compile(rb"\x89PNG\r\n\x1a\n"), (".png", ".apng")),
+    WebPImageFile: (re.compile(rb"RIFF....WEBP", re.DOTALL), (".webp",)),
+    BmpImageFile: (re.compile(rb"BM"), (".bmp", ".dib")),
+    GifImageFile: (re.compile(rb"GIF8[79]a"), (".gif",)),
+    TiffImageFile: (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), (".tif", ".tiff")),
 }
 
 SUFFIXES = tuple(suffix for _, suffixes in _DECODERS.values() for suffix in suffixes)
@@ -207,10 +206,17 @@ def decode_within(path: str | os.PathLike[str], box: tuple[int, int]) -> Decoded
 
 
 def decode_signed(
-    path: str | os.PathLike[str], size: tuple[int, int], signature: Signature | None = None
+    path: str | os.PathLike[str], size: tuple[int, int], signature: Signature | None = None, enlarge: bool = True
 ) -> tuple[Decoded, Signature]:
-    """Decode, and tell which state of the file that was; given a `signature`, accept only that state."""
-    return _decode_once(path, lambda height, width: size, signature)
+    """Decode, and tell which state of the file that was; given a `signature`, accept only that state.
+
+    Without `enlarge`, rows and columns of a picture that has fewer than are asked for stay as they are.
+    """
+
+    def fit(height: int, width: int) -> tuple[int, int]:
+        return size if enlarge else (min(size[0], height), min(size[1], width))
+
+    return _decode_once(path, fit, signature)
 
 
 def _decode_once(
@@ -265,7 +271,7 @@ def _decode(file: BinaryIO, path: str | os.PathLike[str], fit: Fit) -> Decoded:
             silence_libtiff()
             # libtiff would map the open file into memory, where a file cut short meanwhile kills the process
             file = io.BytesIO(file.read())
-        notes = [] if PurePath(path).suffix.lower() in _DECODERS[decoder][1] else ["extension-mismatch"]
+        notes = [] if os.path.splitext(path)[1].lower() in _DECODERS[decoder][1] else ["extension-mismatch"]
         # the class itself, not Image.open: that hides why a header is bad, and judges sizes by a global
         with strict_and_quiet(), decoder(file) as image:
             _check_claim(*image.size)
@@ -289,7 +295,7 @@ def _decoder_for(file: BinaryIO) -> type[ImageFile]:
         raise SkippedFrame("empty", "the file has no bytes")
     n_bytes = os.fstat(file.fileno()).st_size
     for decoder, (magic, _) in _DECODERS.items():
-        if re.match(magic, start, re.DOTALL):
+        if magic.match(start):
             _check_bytes(n_bytes, MAX_PIXELS)
             return decoder
     raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
@@ -325,14 +331,17 @@ def _stretched(image: ImageFile, fit: Fit, is_scalable: bool) -> Image.Image:
     orientation = _orientation(image)
     width, height = fit(*image.size[::-1])[::-1] if orientation < 5 else fit(*image.size)
     drafted = image.draft(None, (width, height)) if is_scalable else None
-    box = drafted[1] if drafted else None  # an eighth of 643 columns are 80.4 of the 81 that are decoded
+    # an eighth of 643 columns are 80.4 of the 81 that are decoded
+    box = drafted[1] if drafted and drafted[1] != (0, 0, *image.size) else None
     image.load()
-    plain = plain_image(image).resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+    plain = plain_image(image)
+    if box or plain.size != (width, height):
+        plain = plain.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
     if plain.mode == "RGBA":
         plain = Image.alpha_composite(Image.new("RGBA", plain.size, (*BACKGROUND, 255)), plain)
     if orientation in _UPRIGHT:
         plain = plain.transpose(_UPRIGHT[orientation])
-    return plain.convert("RGB")
+    return plain if plain.mode == "RGB" else plain.convert("RGB")
 
 
 def _orientation(image: ImageFile) -> int:

@@ -67,7 +67,7 @@ def plain_image(image: ImageFile) -> Image.Image:
         return image.convert("RGB")  # programs that know no opacity leave its bytes zero, and viewers show the colours
     if image.has_transparency_data:
         return image.convert("RGBA")
-    return image.convert("L" if image.mode == "L" else "RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
 def _from_uint16(image: ImageFile) -> Image.Image:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from framecnn.data.decode import SUFFIXES, Signature, SkippedFrame, decode_signed
@@ -15,6 +16,7 @@ from framecnn.thread_count import get_num_threads
 
 __all__ = ["Scanned", "Skip", "class_of", "list_classes", "not_meant", "scan", "shape_error"]
 
+_MOST_AT_ONCE = 16  # files that a thread looks at before it asks for more
 _SYSTEM = re.compile(
     r"@eadir|@tmp|#recycle|#snapshot|@recycle|@recently-snapshot|~snapshot"  # Synology, QNAP, NetApp
     r"|__macosx|network trash folder|temporary items|icon\r"  # macOS, in ZIP files and on shares
@@ -176,7 +178,7 @@ def scan(
 
     def look(path: str) -> Scanned | Skip:
         try:
-            decoded, signature = decode_signed(root / path, size)
+            decoded, signature = decode_signed(os.path.join(root, path), size, enlarge=False)
             return Scanned(signature, decoded.notes, fingerprint(decoded.pixels))
         except SkippedFrame as skipped:
             return Skip(path, skipped.reason, skipped.detail)
@@ -184,7 +186,10 @@ def scan(
             raise (machine_error(error, path) or error) from error
 
     threads = get_num_threads()
-    for done, (path, seen) in enumerate(zip(paths, map_ahead(look, paths, threads, 4 * threads), strict=True), 1):
+    n_at_once = min(_MOST_AT_ONCE, 1 + len(paths) // (8 * threads))
+    portions = [paths[start : start + n_at_once] for start in range(0, len(paths), n_at_once)]
+    looked = map_ahead(lambda portion: list(map(look, portion)), portions, threads, 2 * threads)
+    for done, (path, seen) in enumerate(zip(paths, chain.from_iterable(looked), strict=True), 1):
         yield path, seen
         if progress is not None:
             progress(done, len(paths))
