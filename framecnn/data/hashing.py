@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from framecnn.typing import Array
 
@@ -154,6 +152,9 @@ def _near(halves: Array, one: Array, other: Array) -> Array:
 
 
 def _join(parts: Array, one: Array, other: Array) -> Array:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     n = len(parts)
     links = coo_array((np.ones(len(one), bool), (parts[one], parts[other])), shape=(n, n))
     return connected_components(links, directed=False)[1].astype(np.int64)[parts]
