@@ -1,6 +1,6 @@
 """The errors framecnn raises. Each message says who, what was expected, what came, and what to do."""
 
-__all__ = ["DataError", "FormatError", "MissingExtraError", "SettingError", "ShapeError"]
+__all__ = ["DataError", "FormatError", "MachineError", "MissingExtraError", "SettingError", "ShapeError"]
 
 
 class ShapeError(ValueError):
@@ -13,6 +13,10 @@ class FormatError(ValueError):
 
 class DataError(ValueError):
     """A folder or movie cannot be used as it is."""
+
+
+class MachineError(OSError):
+    """The machine, not a file, is at fault: no memory is left, too many files are open, a disk does not answer."""
 
 
 class SettingError(ValueError):

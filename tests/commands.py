@@ -73,3 +73,12 @@ def fingerprint(root):
         facts = os.fsencode(path), state.st_mode, state.st_size, state.st_mtime_ns, state.st_ino, content
         total.update(repr(facts).encode())
     return total.hexdigest()
+
+
+def train_quickly(root):
+    """Write a folder of films and the model that is trained on it; give where they are."""
+    films = write_frames(root / "films", n_groups=6)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        quick(monkeypatch)
+        assert framecnn("train", films, "-o", root / "model.safetensors", "--size", "24x32").code == 0
+    return root

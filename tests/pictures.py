@@ -88,3 +88,19 @@ def tiff(
     return (
         header + b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries) + bytes(4) + data
     )
+
+
+def lossless_jpeg(grey: np.ndarray) -> bytes:
+    """A JPEG of the lossless kind (SOF3): each pixel less its left neighbour, the first of a row less the one above."""
+    before = np.concatenate([np.r_[128, grey[:-1, 0].astype(int)][:, None], grey[:, :-1]], axis=1)
+    bits = []
+    for step in (grey.astype(int) - before).ravel().tolist():
+        n = abs(step).bit_length()
+        bits.append(f"{n:04b}" + (f"{step if step > 0 else step + 2**n - 1:0{n}b}" if n else ""))
+    text = "".join(bits)
+    text += "1" * (-len(text) % 8)
+    data = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
+    height, width = grey.shape
+    header = b"\xff\xd8" + struct.pack(">2sHBHHBBBB", b"\xff\xc3", 11, 8, height, width, 1, 1, 0x11, 0)
+    header += struct.pack(">2sHB", b"\xff\xc4", 28, 0) + bytes([0, 0, 0, 9, *[0] * 12]) + bytes(range(9))
+    return header + struct.pack(">2sHBBBBBB", b"\xff\xda", 8, 1, 1, 0, 1, 0, 0) + data + b"\xff\xd9"

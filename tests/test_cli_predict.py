@@ -11,25 +11,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import fingerprint, framecnn, quick, refused, write_frames
+from commands import fingerprint, framecnn, refused, train_quickly, write_frames
 from PIL import Image
 from textures import textures
 
 from framecnn import DenseLayer, FrameClassifier, InputLayer, Sequential, save
 from framecnn.cli import console, predict
-from framecnn.data import LazyFrames
 from framecnn.estimators import features
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder of films and the model that was trained on it."""
-    root = tmp_path_factory.mktemp("trained")
-    films = write_frames(root / "films", n_groups=6)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        quick(monkeypatch)
-        assert framecnn("train", films, "-o", root / "model.safetensors", "--size", "24x32").code == 0
-    return root
+    return train_quickly(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
@@ -280,63 +273,6 @@ def test_a_plain_head_labels_pictures_too(models, films):
 def test_progress_is_plain_lines_where_there_is_no_terminal(model, films, monkeypatch):
     monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
     assert framecnn("predict", model, films / "down").err == "predicting ...\n"
-
-
-def test_evaluate_says_how_good_a_model_is_on_a_folder(model, films, tmp_path):
-    before = fingerprint(films)
-    ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
-    assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
-    lines = ended.out.splitlines()
-    assert lines[:3] == [
-        "frames   36 of 3 classes: across, blobs, down",
-        "groups   18 (the groups in frames.csv)",
-        "skipped  0 of 36 files",
-    ]
-    assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])
-    assert re.fullmatch(r"class +frames +found +taken for", lines[6])
-    assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[7:10]] == ["across", "blobs", "down"]
-    assert lines[-1] == f"wrote {tmp_path / 'f.json'}"
-    figures = json.loads((tmp_path / "f.json").read_text())
-    assert (figures["part"], figures["n_frames"], figures["classes"]) == ("films", 36, ["across", "blobs", "down"])
-    assert figures["accuracy"] > 0.9
-
-
-def test_what_is_mistaken_is_said(model, tmp_path):
-    turned = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
-    said = framecnn("evaluate", model, turned).out
-    assert re.search(r"^across +4 +0\.0 % +down 4$", said, re.MULTILINE)
-    assert re.search(r"^down +4 +0\.0 % +across 4$", said, re.MULTILINE)
-
-
-def test_classes_that_the_model_does_not_know_are_left_out(model, tmp_path):
-    films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
-    ended = framecnn("evaluate", model, films)
-    assert ended.code == 0
-    assert "warning: frames of classes that the model does not know are left out: 4 (new\\x1b)\n" in ended.err
-    assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
-
-
-def test_a_folder_without_any_class_of_the_model_is_an_error(model, tmp_path):
-    films = write_frames(tmp_path / "films", n_groups=1, names=("a", "b", "c"))
-    assert framecnn("evaluate", model, films).err == (
-        "error: films: expected folders of the model's classes (across, blobs, down), got a, b, c; "
-        "name the folders as in training\n"
-    )
-
-
-def test_a_frame_that_vanishes_while_it_is_evaluated_is_left_out(model, tmp_path, monkeypatch):
-    films = write_frames(tmp_path / "films", n_groups=4)
-    lost, read = min((films / "down").iterdir()), LazyFrames.__getitem__
-
-    def losing(frames, key):
-        lost.unlink(missing_ok=True)
-        return read(frames, key)
-
-    monkeypatch.setattr(LazyFrames, "__getitem__", losing)
-    ended = framecnn("evaluate", model, films)
-    assert ended.code == 0, ended.err
-    assert f"1 frame vanished or changed during the run (first: 'down/{lost.name}'); starting again" in ended.err
-    assert "23 frames of 12 groups" in ended.out
 
 
 @pytest.mark.parametrize(

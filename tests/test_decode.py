@@ -84,7 +84,8 @@ def test_large_and_small_steps_are_averaged_not_sampled(tmp_path):
 def test_a_jpeg_is_decoded_smaller_but_never_below_the_asked_size(tmp_path, monkeypatch):
     module = importlib.import_module("framecnn.data.decode")  # the package's attribute of that name is the function
     sizes = []
-    monkeypatch.setattr(module, "_plain", lambda image, plain=module._plain: sizes.append(image.size) or plain(image))
+    plain = module.plain_image
+    monkeypatch.setattr(module, "plain_image", lambda image: sizes.append(image.size) or plain(image))
     path = written(tmp_path, "x.jpg", encoded(scene(3, 480, 640), "JPEG", quality=95))
     for asked in ((48, 64), (120, 160), (121, 160), (300, 400), (500, 700)):
         pixels = decode(path, asked).pixels
@@ -248,9 +249,7 @@ def test_eight_rows_and_columns_are_enough(tmp_path):
     assert (decode(path, (4, 4)).pixels == (1, 2, 3)).all()
 
 
-@pytest.mark.parametrize(
-    "error", [SyntaxError, ValueError, struct.error, OSError, MemoryError, RecursionError, KeyError]
-)
+@pytest.mark.parametrize("error", [SyntaxError, ValueError, struct.error, OSError, RecursionError, KeyError])
 def test_whatever_a_decoder_raises_is_a_skip_of_that_file(tmp_path, monkeypatch, error):
     def load(image):
         raise error("at\nodds")
@@ -293,16 +292,6 @@ def test_a_path_that_leads_nowhere_or_may_not_be_read_is_a_skip(tmp_path, monkey
 
     path = written(tmp_path, "x.jpg", b"x")
     monkeypatch.setattr(os, "open", forbidden)
-    assert reason_of(path) == "unreadable"
-
-
-def test_a_disk_that_fails_while_a_file_is_read_is_a_skip(tmp_path, monkeypatch):
-    class Failing(io.FileIO):
-        def read(self, size=-1):
-            raise OSError(5, "Input/output error")
-
-    path = written(tmp_path, "x.jpg", encoded(scene(0), "JPEG"))
-    monkeypatch.setattr(os, "fdopen", lambda handle, mode: Failing(handle))
     assert reason_of(path) == "unreadable"
 
 

@@ -1,5 +1,7 @@
 """The colours that come out of a file are those a person sees in it."""
 
+import struct
+
 import numpy as np
 import pytest
 from pictures import encoded, scene, tiff
@@ -66,6 +68,26 @@ def test_the_colour_of_invisible_pixels_does_not_show(tmp_path, file_format):
     assert (pixels[:, 32:] == (10, 20, 30)).all()
     smaller = pixels_of(tmp_path, data, (13, 17))
     assert smaller[..., 0].max() <= 128, "red does not bleed into the seam"
+
+
+def bmp_with_alpha(alpha):
+    """A BMP of 32 bits a pixel that says where its opacity lies."""
+    pixels = np.dstack([np.asarray(scene(6))[..., ::-1], np.full(SIZE, alpha)]).astype(np.uint8)[::-1].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 108, SIZE[1], SIZE[0], 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+
+
+def test_a_bmp_without_any_opacity_is_opaque_as_viewers_show_it(tmp_path):
+    colours = np.asarray(scene(6)).astype(int)
+    assert (pixels_of(tmp_path, bmp_with_alpha(0)) == colours).all()
+    assert (pixels_of(tmp_path, bmp_with_alpha(255)) == colours).all()
+    assert np.abs(pixels_of(tmp_path, bmp_with_alpha(128)) - (colours + 128) / 2).max() <= 1
+    some = np.zeros(SIZE)
+    some[0, 0] = 255
+    pixels = pixels_of(tmp_path, bmp_with_alpha(some))
+    assert (pixels[0, 0] == colours[0, 0]).all()
+    assert (pixels[1:] == BACKGROUND).all()
 
 
 def test_a_transparent_palette_colour_and_a_transparent_grey_stand_on_the_background(tmp_path):

@@ -90,6 +90,13 @@ def test_used_and_skipped_are_all_that_was_found_and_the_notes_say_what_is_odd(t
     assert folder.skipped == sorted(folder.skipped, key=lambda skip: skip.path)
 
 
+def test_one_class_folder_is_enough_where_that_is_asked_for(tmp_path):
+    with pytest.raises(DataError, match="no class folder, at least one is needed"):
+        FrameFolder(tmp_path, size=SIZE, min_classes=1)
+    root = film_folder(tmp_path, {"a": 2})
+    assert FrameFolder(root, size=SIZE, min_classes=1).classes == ["a"]
+
+
 def test_links_are_followed_to_files_inside_the_folder_only(tmp_path):
     root = film_folder(tmp_path / "films", {"a": 2, "b": 1})
     outside = film_folder(tmp_path / "outside", {"c": 2}, first_seed=50)

@@ -1,13 +1,14 @@
 """The table that says which frames belong together."""
 
 import re
+import unicodedata
 
 import numpy as np
 import pytest
 from pictures import film_folder
 
 from framecnn.data import FrameFolder
-from framecnn.data.groups import read_groups
+from framecnn.data.groups import match_table, read_groups
 from framecnn.errors import DataError
 
 SIZE = (24, 32)
@@ -88,7 +89,45 @@ def test_the_folder_gives_the_class_where_the_table_says_otherwise(root):
     ]
 
 
-@pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path;label;group", ""])
+def test_paths_with_backslashes_and_accents_as_a_mac_writes_them_name_their_files(tmp_path):
+    root = film_folder(tmp_path / "films", {"été": 2, "b": 2})
+    rows = [
+        unicodedata.normalize("NFD", f"{name}\\00{i}.png,{name},{name}{i}") for name in ("été", "b") for i in range(2)
+    ]
+    table(root / "frames.csv", *rows)
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.groups.tolist() == ["b0", "b1", *(unicodedata.normalize("NFD", f"été{i}") for i in range(2))]
+    assert folder.skipped == []
+
+
+def test_a_file_that_has_the_very_name_of_a_row_goes_before_others(tmp_path):
+    rows = {"a/1.png": ("slash", ""), "a\\1.png": ("backslash", ""), "a\\2.png": ("other", "")}
+    assert match_table(rows, ["a/1.png", "a\\1.png", "a/2.png"]) == {
+        **dict(list(rows.items())[:2]),
+        "a/2.png": ("other", ""),
+    }
+    assert match_table(rows, ["a/1.png", "a/3.png"]) == rows, "a row that names no file stays as it is"
+
+
+def test_one_frame_written_in_two_ways_has_one_group():
+    rows = {"a\\1.png": ("g", ""), ".\\a\\1.png": ("g", "")}
+    assert match_table(rows, ["a/1.png"]) == {"a/1.png": ("g", "")}
+    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'h' and 'g', written in two ways"):
+        match_table(rows | {".\\a\\1.png": ("h", "")}, ["a/1.png"])
+
+
+@pytest.mark.parametrize("start", ["C:\\films\\", "/home/me/films/", "films/"])
+def test_a_table_that_names_no_file_of_the_folder_says_what_it_names(root, start):
+    table(root / "frames.csv", *(start + row for row in ROWS))
+    with pytest.raises(DataError) as error:
+        FrameFolder(root, size=SIZE)
+    assert str(error.value) == (
+        f"groups: expected paths as 'a/000.png', relative to the folder of frames, got {start + 'a/000.png'!r} "
+        "and not one path that names a file of the folder; write them so, or give another table"
+    )
+
+
+@pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path|label|group", "path;label", ""])
 def test_a_table_without_the_columns_path_and_group_is_an_error(tmp_path, header):
     path = table(tmp_path / "t.csv", "1,2,3", header=header)
     with pytest.raises(DataError, match="expected the columns path and group") as error:
@@ -118,6 +157,12 @@ def test_what_is_no_csv_file_is_an_error(tmp_path):
     broken.write_text('path,group\n"a/1.png" x,g\n')
     with pytest.raises(DataError, match=r"groups: .*broken.csv' is not a CSV file \(.*\); save it as comma-separated"):
         read_groups(broken)
-    (tmp_path / "utf16.csv").write_text("path,group\na,b\n", encoding="utf-16")
-    with pytest.raises(DataError, match="expected the columns path and group"):
-        read_groups(tmp_path / "utf16.csv")
+
+
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8"), ("\t", "utf-16"), (";", "utf-8-sig")])
+def test_a_table_as_spreadsheets_save_it_is_read(root, separator, encoding):
+    path = table(root / "frames.csv", *ROWS)
+    path.write_text(path.read_text().replace(",", separator), encoding=encoding)
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
+    assert folder.warnings == []

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encoded, scene
 from PIL import Image, ImageEnhance
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
+from framecnn.data import hashing
 from framecnn.data.hashing import Fingerprint, fingerprint, near_duplicate_clusters, same_pixels_in_two_classes
 
 
@@ -100,6 +103,37 @@ def test_clusters_are_the_connected_parts_of_the_links(frames):
     assert (np.diff(first) > 0).all(), "numbered in the order of their first frames"
 
 
+def test_any_twelve_differing_bits_leave_a_word_with_at_most_one():
+    assert hashing._BITS == 128
+    assert 2 * hashing._WORDS > hashing._NEAR
+
+
+@pytest.mark.parametrize(("n_shots", "noise", "share"), [(1, 0.05, 0.2), (40, 0.04, 0.3), (2000, 0.03, 0.5)])
+def test_thousands_of_frames_have_the_clusters_of_a_comparison_of_all_with_all(n_shots, noise, share):
+    rng = np.random.default_rng(n_shots)
+    shots = rng.random((n_shots, 128)) < share
+    bits = np.packbits(shots[rng.integers(n_shots, size=2500)] ^ (rng.random((2500, 128)) < noise), axis=1)
+    frames = [Fingerprint(row.tobytes(), number.to_bytes(2, "big")) for number, row in enumerate(bits)]
+    halves = bits.view(np.uint64)
+    distance = sum(np.bitwise_count(half[:, None] ^ half) for half in np.ascontiguousarray(halves.T))
+    _, parts = connected_components(csr_array(distance <= 12), directed=False)
+    _, first, parts = np.unique(parts, return_index=True, return_inverse=True)
+    expected = np.argsort(np.argsort(first))[parts]
+    assert (near_duplicate_clusters(frames) == expected).all()
+    assert expected.max() > 0
+
+
+@pytest.mark.parametrize("n_shots", [1, 100, 10_000])
+def test_few_of_all_pairs_are_compared(monkeypatch, n_shots):
+    compared, near = [], hashing._near
+    monkeypatch.setattr(hashing, "_near", lambda *given: [compared.append(len(given[1])), near(*given)][1])
+    rng = np.random.default_rng(0)
+    shots = rng.random((n_shots, 128)) < 0.4
+    rows = np.packbits(shots[np.arange(10_000) % n_shots] ^ (rng.random((10_000, 128)) < 0.02), axis=1)
+    near_duplicate_clusters([Fingerprint(row.tobytes(), number.to_bytes(3, "big")) for number, row in enumerate(rows)])
+    assert sum(compared) < 10_000**2 / 100
+
+
 def linked_directly(one, other):
     if one.digest and one.digest == other.digest:
         return True
@@ -115,6 +149,11 @@ def test_conflicts_name_the_first_frame_and_each_one_in_another_class():
     samples = [("a/0", 0), ("a/1", 0), ("b/0", 1), ("b/1", 1), ("c/0", 2), ("c/1", 2)]
     frames = [same, flat, same, other, same, flat]
     assert same_pixels_in_two_classes(samples, frames) == [("a/0", "b/0"), ("a/0", "c/0")]
+
+
+def test_frames_of_the_same_bytes_and_another_shape_are_others():
+    pixels = np.asarray(scene(4))
+    assert fingerprint(pixels).digest != fingerprint(pixels.reshape(64, 48, 3)).digest
 
 
 def test_the_pixels_of_a_frame_are_left_alone_and_need_not_lie_in_one_piece():

@@ -21,7 +21,7 @@ def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures 
     check_outputs([json], folder)
     classifier = load_classifier(model)
     stages = Stages()
-    frames = scan_folder(stages, folder, groups, classifier.features_.frame_shape_[:2], max_bad)
+    frames = scan_folder(stages, folder, groups, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
     known = [str(label) for label in classifier.classes_]
     unknown = [name for name in frames.classes if name not in known]
     if len(unknown) == len(frames.classes):
@@ -32,6 +32,8 @@ def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures 
     if unknown:
         n = sum(frames.classes[target] in unknown for target in frames.targets)
         console.warn(f"frames of classes that the model does not know are left out: {n:,} ({listed(unknown)})")
+    if absent := [name for name in known if name not in frames.classes]:
+        console.warn(f"the model knows classes of which there are no frames: {listed(absent)}")
     while True:
         try:
             result = _measure(stages, classifier, known, frames)

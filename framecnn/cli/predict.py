@@ -1,7 +1,5 @@
 """``framecnn predict``: a label and a probability for every picture."""
 
-import csv
-import io
 import json
 import os
 import sys
@@ -18,8 +16,9 @@ from framecnn.cli import console
 from framecnn.cli.models import load_classifier
 from framecnn.cli.options import Model
 from framecnn.data import SkippedFrame, decode
-from framecnn.data.folder import spreadsheet_cell
 from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.scan import not_meant
+from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 
 __all__ = ["predict"]
@@ -96,12 +95,14 @@ def _show(row: Mapping[str, Any]) -> None:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files named, and those below the folders named, by name; hidden files and tables are no pictures."""
+    """Yield the files named, and those below the folders named, by name; no tables, and nothing of the system's."""
     for path in paths:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                yield from (Path(folder, name) for name in sorted(names) if name[0] != "." and name != GROUPS_FILE)
+                folders[:] = sorted(name for name in folders if not not_meant(name))
+                yield from (
+                    Path(folder, name) for name in sorted(names) if not (not_meant(name) or name == GROUPS_FILE)
+                )
         elif os.path.lexists(path):
             yield path
         else:
@@ -158,11 +159,8 @@ def _label(classifier: Any, batch: Sequence[tuple[Path, Any]]) -> Iterator[dict[
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Give a table in UTF-8: names as they are for a file or a program, harmless for a terminal or a spreadsheet."""
     written = console.clean if sys.stdout.isatty() else str
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([spreadsheet_cell(written(row.get(column, ""))) for column in COLUMNS] for row in rows)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
+    cells = ([spreadsheet_cell(written(row.get(column, ""))) for column in COLUMNS] for row in rows)
+    return format_table([COLUMNS, *cells])
 
 
 def _say(rows: Sequence[Mapping[str, Any]]) -> None:

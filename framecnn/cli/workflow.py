@@ -20,7 +20,7 @@ from framecnn.typing import Array
 
 __all__ = ["Stages", "Watched", "listed", "scan_folder", "train_folder", "without_lost"]
 
-NOT_MEANT = ("hidden", "not-in-class", "not-in-csv")  # reasons of files that nobody meant as frames
+NOT_MEANT = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that nobody meant as frames
 SHOWN_CLASSES = 20  # of the split on the screen
 
 
@@ -58,11 +58,11 @@ class Watched:
 
 
 def scan_folder(
-    stages: Stages, folder: Path, groups: Path | None, size: tuple[int, int], max_bad: float
+    stages: Stages, folder: Path, groups: Path | None, size: tuple[int, int], max_bad: float, min_classes: int = 2
 ) -> FrameFolder:
     """Scan a folder and say what was found; a DataError where more than `max_bad` percent of it cannot be used."""
     with stages("scan", f"scanning {os.path.basename(os.path.realpath(folder))}") as tell:
-        frames = FrameFolder(folder, groups=groups, size=size, progress=tell)
+        frames = FrameFolder(folder, groups=groups, size=size, progress=tell, min_classes=min_classes)
     reasons = _reasons(frames)
     n_groups = len(np.unique(frames.groups))
     console.table(

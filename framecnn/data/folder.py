@@ -1,7 +1,6 @@
 """A folder of frames, one folder a class: what is in it, what belongs together, and how it is split."""
 
 import copy
-import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,26 +10,28 @@ import numpy as np
 
 from framecnn.atomic import atomic_write
 from framecnn.data.decode import DEFAULT_SIZE, check_size
-from framecnn.data.groups import GROUPS_FILE, check_table, read_groups
+from framecnn.data.groups import GROUPS_FILE, check_table, match_table, read_groups
 from framecnn.data.hashing import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.loader import LazyFrames
 from framecnn.data.scan import Scanned, Skip, class_of, list_classes, scan, shape_error
 from framecnn.data.split import assign_folds, assign_parts
 from framecnn.data.subset import FrameSubset
+from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
-__all__ = ["FrameFolder", "FrameSubset", "Skip", "spreadsheet_cell"]
+__all__ = ["FrameFolder", "FrameSubset", "Skip"]
 
 _PARTS = ("training", "validation", "test")
+_MANIFEST = ("path", "label", "group", "status", "reason", "detail", "notes")
 
 
 class FrameFolder:
     """The frames of a folder that holds one folder a class; every file is used, or skipped with a reason.
 
-    Creating one decodes every file once, in threads, to find out what can be used. Files are only read. Folders inside
-    a class folder count as that class; names that start with a dot are left out; links are followed to files inside
-    the folder only.
+    Creating one decodes every file once, in threads, to find out what can be used. Files are only read. Folders in
+    a class folder count as that class; names that start with a dot, and what a NAS or an operating system keeps there
+    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are left out; links are followed to files inside the folder only.
 
     Frames that belong together have one group, and no split by group separates them. Groups come from a CSV file
     (columns ``path``, ``group`` and, not needed, ``label``); a file that it does not name is skipped, since nobody can
@@ -47,6 +48,8 @@ class FrameFolder:
         Height and width in pixels to which every frame is stretched.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
+    min_classes : int, default 2
+        How many class folders there must be at least: 1 for frames that are only evaluated.
 
     Attributes
     ----------
@@ -74,7 +77,7 @@ class FrameFolder:
     Raises
     ------
     DataError
-        If the folder has not this shape: fewer than two class folders, a class without a usable frame, pictures beside
+        If the folder has not this shape: too few class folders, a class without a usable frame, pictures beside
         the class folders; or if the CSV of groups cannot be used.
     ValueError
         If `size` is not two positive whole numbers.
@@ -102,6 +105,7 @@ class FrameFolder:
         groups: str | os.PathLike[str] | None = None,
         size: tuple[int, int] = DEFAULT_SIZE,
         progress: Callable[[int, int], object] | None = None,
+        min_classes: int = 2,
     ):
         self.size = check_size("FrameFolder", size)
         self.root = Path(os.path.realpath(root))
@@ -109,10 +113,11 @@ class FrameFolder:
             raise DataError(f"FrameFolder: expected a folder, but {os.fspath(root)!r} is none; check the path")
         table_path = Path(groups or self.root / GROUPS_FILE)
         table = read_groups(table_path) if groups or table_path.is_file() else None
-        files, self.skipped = list_classes(self.root, table_path.resolve())
+        files, self.skipped = list_classes(self.root, table_path.resolve(), min_classes)
         self.classes = sorted(files)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         found = sorted(path for paths in files.values() for path in paths)
+        table = None if table is None else match_table(table, found)
         paths = [path for path in found if table is None or path in table]
         self.skipped += [
             Skip(path, "not-in-csv", "the table of groups has no row for it")
@@ -352,29 +357,6 @@ class FrameFolder:
         for skip in self.skipped:
             label = class_of(skip.path) if class_of(skip.path) in self.class_to_idx else ""
             rows.append((skip.path, label, "", "skipped", skip.reason, skip.detail, ""))
-        with (
-            atomic_write(path) as temporary,
-            open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            table = csv.writer(file)
-            table.writerow(("path", "label", "group", "status", "reason", "detail", "notes"))
-            table.writerows([spreadsheet_cell(text) for text in row] for row in sorted(rows))
-
-
-def spreadsheet_cell(text: str) -> str:
-    """Give text for a CSV file; an apostrophe keeps a spreadsheet from running it as a formula.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> spreadsheet_cell("=cmd()"), spreadsheet_cell("sintel/001.jpg")
-    ("'=cmd()", 'sintel/001.jpg')
-    """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'", "\t", "\r")) else text
+        table = [_MANIFEST, *([spreadsheet_cell(text) for text in row] for row in sorted(rows))]
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(format_table(table))

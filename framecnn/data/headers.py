@@ -1,13 +1,16 @@
-"""What the header of a PNG, TIFF or WebP file claims, before a decoder reads on: these may read the whole file."""
+"""What the header of a file claims, before a decoder reads on."""
 
 import struct
 from typing import BinaryIO
 
-__all__ = ["claimed_size"]
+__all__ = ["claimed_size", "is_lossless_jpeg"]
 
 _WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
 _NUMBERS = {3: "H", 4: "I", 16: "Q"}  # kinds of whole numbers in a TIFF
 _MOST_TAGS = 4096
+_LOSSLESS_FRAMES = tuple(bytes([0xC0 + number]) for number in (3, 7, 11, 15))  # kinds of frames of a JPEG
+_FRAMES = tuple(bytes([0xC0 + number]) for number in range(16) if number not in (4, 8, 12))
+_WITHOUT_LENGTH = tuple(map(bytes, ([0x00], [0x01], *([0xD0 + number] for number in range(10)))))
 
 
 def claimed_size(file: BinaryIO) -> tuple[int, int]:
@@ -43,6 +46,40 @@ def claimed_size(file: BinaryIO) -> tuple[int, int]:
         return _webp(start) if start.startswith(b"RIFF") else _tiff(file, start)
     except struct.error:
         raise EOFError("the header is truncated") from None
+
+
+def is_lossless_jpeg(file: BinaryIO) -> bool:
+    """Return whether a JPEG file holds a lossless picture, which can only be decoded at its own size.
+
+    Parameters
+    ----------
+    file : binary file
+        At its start; is left anywhere.
+
+    Returns
+    -------
+    bool
+        False as well if the file ends before it says so.
+
+    Examples
+    --------
+    >>> import io
+    >>> start = b"\\xff\\xd8\\xff\\xfe\\0\\2"
+    >>> is_lossless_jpeg(io.BytesIO(start + b"\\xff\\xc3")), is_lossless_jpeg(io.BytesIO(start + b"\\xff\\xc0"))
+    (True, False)
+    """
+    file.seek(2)
+    while byte := file.read(1):
+        if byte != b"\xff":
+            continue
+        while (marker := file.read(1)) == b"\xff":
+            pass
+        if marker in _FRAMES:
+            return marker in _LOSSLESS_FRAMES
+        if marker and marker not in _WITHOUT_LENGTH:
+            length = int.from_bytes(file.read(2), "big")
+            file.seek(max(length - 2, 0), 1)
+    return False
 
 
 def _webp(start: bytes) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Keep decoders quiet: what Pillow and libtiff would warn of or print, their exceptions say as well."""
+"""Keep decoders quiet and strict: what Pillow and libtiff would warn of or print, their exceptions say as well."""
 
 import contextlib
 import ctypes
@@ -10,34 +10,41 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from PIL import _imaging
+from PIL import ImageFile, _imaging
 
-__all__ = ["silence_libtiff", "without_warnings"]
+__all__ = ["silence_libtiff", "strict_and_quiet"]
 
 # Python prints what a library logs as an error when nobody asked for its log
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _guard = threading.Lock()
 _n_decoding = 0
+_takes_truncated = False
 _PILLOW: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 @contextlib.contextmanager
-def without_warnings() -> Iterator[None]:
-    """Drop Pillow's warnings while any thread decodes; catch_warnings() is not safe in threads."""
-    global _n_decoding
+def strict_and_quiet() -> Iterator[None]:
+    """Drop Pillow's warnings while any thread decodes, and let it take no truncated file whatever others have set.
+
+    Both are settings of the process; catch_warnings() is not safe in threads.
+    """
+    global _n_decoding, _takes_truncated
     filters: Any = warnings.filters
     with _guard:
         _n_decoding += 1
         if _n_decoding == 1:
             filters.insert(0, _PILLOW)
+            _takes_truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         yield
     finally:
         with _guard:
             _n_decoding -= 1
-            if _n_decoding == 0 and _PILLOW in filters:
-                filters.remove(_PILLOW)
+            if _n_decoding == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _takes_truncated
+                if _PILLOW in filters:
+                    filters.remove(_PILLOW)
 
 
 @functools.cache

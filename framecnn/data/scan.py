@@ -1,17 +1,30 @@
 """What is in a folder of class folders: every file is found once, and decoded once to see whether it can be used."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from framecnn.data.decode import SUFFIXES, Signature, SkippedFrame, decode_signed
 from framecnn.data.hashing import Fingerprint, fingerprint
 from framecnn.data.loader import map_ahead
+from framecnn.data.machine import machine_error
 from framecnn.errors import DataError
 from framecnn.thread_count import get_num_threads
 
-__all__ = ["Scanned", "Skip", "class_of", "list_classes", "scan", "shape_error"]
+__all__ = ["Scanned", "Skip", "class_of", "list_classes", "not_meant", "scan", "shape_error"]
+
+_MOST_AT_ONCE = 16  # files that a thread looks at before it asks for more
+_SYSTEM = re.compile(
+    r"@eadir|@tmp|#recycle|#snapshot|@recycle|@recently-snapshot|~snapshot"  # Synology, QNAP, NetApp
+    r"|__macosx|network trash folder|temporary items|icon\r"  # macOS, in ZIP files and on shares
+    r"|\$recycle\.bin|recycler|recycled|system volume information|found\.\d{3}|thumbs\.db(:encryptable)?"
+    r"|ehthumbs(_vista)?\.db|desktop\.ini|picasa\.ini"  # Windows
+    r"|lost\+found",  # ext2 to ext4
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -23,8 +36,9 @@ class Skip:
     path : str
         Relative to the scanned folder, with ``/``. A hidden folder, or one that is a link, counts as one file.
     reason : str
-        A code: those of SkippedFrame, or ``hidden``, ``outside-root`` (a link that leads out of the folder),
-        ``not-in-class`` (beside the class folders), ``not-in-csv`` (the table of groups has no row for it).
+        A code: those of SkippedFrame, or ``hidden``, ``system`` (what a NAS or an operating system keeps in every
+        folder), ``outside-root`` (a link that leads out of the folder), ``not-in-class`` (beside the class folders),
+        ``not-in-csv`` (the table of groups has no row for it).
     detail : str
         One line for a person.
     """
@@ -53,7 +67,7 @@ class Scanned:
     fingerprint: Fingerprint
 
 
-def list_classes(root: Path, table: Path) -> tuple[dict[str, list[str]], list[Skip]]:
+def list_classes(root: Path, table: Path, min_classes: int = 2) -> tuple[dict[str, list[str]], list[Skip]]:
     """Find the files of each class folder, without opening them.
 
     Parameters
@@ -62,6 +76,8 @@ def list_classes(root: Path, table: Path) -> tuple[dict[str, list[str]], list[Sk
         The folder of class folders, without links in its own path.
     table : Path
         A file that belongs to the folder though it is no frame, if it is there: the CSV of groups.
+    min_classes : int, default 2
+        How many class folders there must be at least.
 
     Returns
     -------
@@ -73,7 +89,7 @@ def list_classes(root: Path, table: Path) -> tuple[dict[str, list[str]], list[Sk
     Raises
     ------
     DataError
-        If there are pictures beside the class folders, or fewer than two class folders.
+        If there are pictures beside the class folders, or fewer than `min_classes` class folders.
     """
     files: dict[str, list[str]] = {}
     skipped: list[Skip] = []
@@ -87,12 +103,37 @@ def list_classes(root: Path, table: Path) -> tuple[dict[str, list[str]], list[Sk
             skipped.append(Skip(path, "not-in-class", "it lies beside the class folders"))
     if loose:
         raise shape_error(root, f"pictures beside the class folders: {len(loose)} (first: {min(loose)!r})")
-    if len(files) < 2:
+    if len(files) < min_classes:
         links = [skip.path for skip in skipped if skip.reason == "outside-root"]
         hint = f"; links out of the folder are not followed ({links[0]!r})" if links else ""
         names = "no class folder" if not files else f"only one class folder ({min(files)!r})"
-        raise shape_error(root, f"{names}, at least two are needed{hint}")
+        needed = "one is" if min_classes == 1 else "two are"
+        raise shape_error(root, f"{names}, at least {needed} needed{hint}")
     return files, skipped
+
+
+def not_meant(name: str) -> tuple[str, str] | None:
+    """Return reason and detail for a file or folder that nobody meant as frames by its name, None for others.
+
+    Parameters
+    ----------
+    name : str
+        Without the folders that it lies in.
+
+    Returns
+    -------
+    (str, str) or None
+
+    Examples
+    --------
+    >>> not_meant(".DS_Store")[0], not_meant("@eaDir")[0], not_meant("001.jpg")
+    ('hidden', 'system', None)
+    """
+    if name.startswith("."):
+        return "hidden", "names that start with a dot are left out"
+    if _SYSTEM.fullmatch(name):
+        return "system", "a NAS or an operating system keeps it for itself"
+    return None
 
 
 def class_of(path: str) -> str:
@@ -137,13 +178,18 @@ def scan(
 
     def look(path: str) -> Scanned | Skip:
         try:
-            decoded, signature = decode_signed(root / path, size)
+            decoded, signature = decode_signed(os.path.join(root, path), size, enlarge=False)
+            return Scanned(signature, decoded.notes, fingerprint(decoded.pixels))
         except SkippedFrame as skipped:
             return Skip(path, skipped.reason, skipped.detail)
-        return Scanned(signature, decoded.notes, fingerprint(decoded.pixels))
+        except MemoryError as error:
+            raise (machine_error(error, path) or error) from error
 
     threads = get_num_threads()
-    for done, (path, seen) in enumerate(zip(paths, map_ahead(look, paths, threads, 4 * threads), strict=True), 1):
+    n_at_once = min(_MOST_AT_ONCE, 1 + len(paths) // (8 * threads))
+    portions = [paths[start : start + n_at_once] for start in range(0, len(paths), n_at_once)]
+    looked = map_ahead(lambda portion: list(map(look, portion)), portions, threads, 2 * threads)
+    for done, (path, seen) in enumerate(zip(paths, chain.from_iterable(looked), strict=True), 1):
         yield path, seen
         if progress is not None:
             progress(done, len(paths))
@@ -154,15 +200,16 @@ def _entries(root: Path, folder: str, skipped: list[Skip]) -> Iterator[tuple[str
     try:
         entries = list(os.scandir(root / folder))
     except OSError as error:
+        if trouble := machine_error(error, root / folder):
+            raise trouble from error
         skipped.append(Skip(folder, "unreadable", str(error.strerror)))
         return
     for entry in entries:
         path = f"{folder}/{entry.name}" if folder else entry.name
-        if entry.name.startswith("."):
-            skipped.append(Skip(path, "hidden", "names that start with a dot are left out"))
+        if problem := not_meant(entry.name):
+            skipped.append(Skip(path, *problem))
         elif entry.is_symlink():
-            problem = _link_problem(root, entry.path)
-            if problem:
+            if problem := _link_problem(root, entry.path):
                 skipped.append(Skip(path, *problem))
             else:
                 yield path, "file"
@@ -174,6 +221,8 @@ def _link_problem(root: Path, path: str) -> tuple[str, str] | None:
     try:
         target = Path(os.path.realpath(path, strict=True))
     except OSError as error:
+        if trouble := machine_error(error, path):
+            raise trouble from error
         return "not-a-file", f"a link that leads nowhere ({error.strerror})"
     return None if target.is_relative_to(root) else ("outside-root", "a link that leads out of the folder")
 

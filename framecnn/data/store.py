@@ -12,6 +12,7 @@ from pathlib import Path
 
 from framecnn.atomic import atomic_write
 from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.tables import format_table, read_table
 from framecnn.errors import DataError
 
 __all__ = ["FrameStore", "file_name"]
@@ -138,17 +139,15 @@ class FrameStore:
         if not path.exists():
             return list(_COLUMNS), []
         try:
-            with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-                reader = csv.DictReader(file, strict=True)
-                rows, columns = list(reader), list(reader.fieldnames or ())
+            columns, rows = read_table(path, _COLUMNS)
         except (OSError, csv.Error) as error:
             raise DataError(f"frames: cannot read {str(path)!r} ({error}); mend it or choose another folder") from None
-        if not set(_COLUMNS) <= set(columns) or any(None in row or None in row.values() for row in rows):
+        if not set(_COLUMNS) <= set(columns) or any(len(row) != len(columns) for _, row in rows):
             raise DataError(
                 f"frames: expected {str(path)!r} to have the columns {', '.join(_COLUMNS)} and all of them in every "
                 "line; mend it or choose another folder"
             )
-        return columns, rows
+        return columns, [dict(zip(columns, row, strict=True)) for _, row in rows]
 
 
 def _movie_of(row: Mapping[str, str]) -> str:
@@ -156,7 +155,4 @@ def _movie_of(row: Mapping[str, str]) -> str:
 
 
 def _write_table(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    path.write_bytes(format_table([columns, *([row.get(column, "") for column in columns] for row in rows)]))

@@ -34,6 +34,7 @@ REASONS = {
     "not-in-class": "beside the class folders",
     "not-in-csv": "not in the table of groups",
     "outside-root": "a link that leads out of the folder",
+    "system": "a NAS or an operating system keeps it for itself",
     "too-large": "too many pixels",
     "too-small": "too few pixels",
     "truncated": "the file is cut off",

@@ -1,0 +1,55 @@
+"""Checksums that decoders do not look at: Pillow reads a PNG's pixels without them, and what follows the pixels too."""
+
+import struct
+import zlib
+from typing import BinaryIO
+
+__all__ = ["DamagedFile", "check_png"]
+
+_SIGNATURE = 8  # bytes before the first chunk
+_BLOCK = 1 << 16  # bytes read at once, whatever length a chunk claims
+
+
+class DamagedFile(ValueError):
+    """The bytes of a file are not those that were written."""
+
+
+def check_png(file: BinaryIO) -> None:
+    """Compare the checksum of every chunk of a PNG file, up to its end or the second picture of an animation.
+
+    Parameters
+    ----------
+    file : binary file
+        At its start; is left anywhere.
+
+    Raises
+    ------
+    EOFError
+        If the file ends before its last chunk.
+    DamagedFile
+        If a checksum is wrong.
+
+    Examples
+    --------
+    >>> import io
+    >>> end = b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    >>> check_png(io.BytesIO(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(4) + end))
+    """
+    file.seek(_SIGNATURE)
+    kind, has_pixels = b"", False
+    while kind != b"IEND" and not (kind == b"fcTL" and has_pixels):
+        start = _exactly(file, 8)
+        (n_bytes,), kind = struct.unpack(">I", start[:4]), start[4:]
+        checksum = zlib.crc32(kind)
+        for done in range(0, n_bytes, _BLOCK):
+            checksum = zlib.crc32(_exactly(file, min(_BLOCK, n_bytes - done)), checksum)
+        if _exactly(file, 4) != struct.pack(">I", checksum):
+            raise DamagedFile(f"the checksum of chunk {kind!r} is wrong")
+        has_pixels |= kind == b"IDAT"
+
+
+def _exactly(file: BinaryIO, n_bytes: int) -> bytes:
+    data = file.read(n_bytes)
+    if len(data) < n_bytes:
+        raise EOFError("the file is truncated")
+    return data

@@ -1,0 +1,118 @@
+"""Read and write tables as CSV files whose cells, names of files among them, may hold any character."""
+
+import codecs
+import csv
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["format_table", "read_table", "spreadsheet_cell"]
+
+_SEPARATORS = ",;\t"
+
+
+def format_table(rows: Iterable[Sequence[str]]) -> bytes:
+    r"""Return a table as comma-separated UTF-8, with a newline after each row.
+
+    Parameters
+    ----------
+    rows : iterable of sequence of str
+        The cells, those of the header first. Names of files stay the bytes that they are on disk.
+
+    Returns
+    -------
+    bytes
+
+    Notes
+    -----
+    A row with a carriage return is quoted as a whole: Python before 3.11.9 and 3.12.3 does not quote such a cell.
+
+    Examples
+    --------
+    >>> format_table([("path", "label"), ("a/1.jpg", "a"), ("a/2,\r.jpg", "a")])
+    b'path,label\na/1.jpg,a\n"a/2,\r.jpg","a"\n'
+    """
+    text = io.StringIO(newline="")
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
+    return text.getvalue().encode("utf-8", sys.getfilesystemencodeerrors())
+
+
+def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read a CSV file: of commas, semicolons or tabs, in UTF-8 or UTF-16, with or without a byte order mark.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    columns : iterable of str
+        Names that its header should have: the separator is the one that finds them.
+
+    Returns
+    -------
+    list of str
+        The header, read with commas if no separator finds the columns; empty if the file is.
+    list of (int, list of str)
+        The number of the line on which each row ends, and its cells. Empty lines are left out.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    csv.Error
+        If it is no CSV file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "frames.csv")
+    >>> with open(path, "w", encoding="utf-16") as file:
+    ...     _ = file.write("path;group\\na/1.jpg;shot 1\\n")
+    >>> read_table(path, ("path", "group"))
+    (['path', 'group'], [(2, ['a/1.jpg', 'shot 1'])])
+    """
+    with open(path, "rb") as file:
+        text = _decoded(file.read())
+    headers: dict[str, list[str]] = {separator: next(_reader(text, separator), []) for separator in _SEPARATORS}
+    separator = next((separator for separator in _SEPARATORS if set(columns) <= set(headers[separator])), ",")
+    reader = _reader(text, separator, strict=True)
+    header: list[str] = next(reader, [])
+    return header, [(reader.line_num, row) for row in reader if row]
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return text for a CSV file, with an apostrophe where a spreadsheet would run it as a formula.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> spreadsheet_cell("=cmd()"), spreadsheet_cell("sintel/001.jpg")
+    ("'=cmd()", 'sintel/001.jpg')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'", "\t", "\r")) else text
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16", "surrogatepass")
+        if b"\0" in data[:2]:
+            return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le", "surrogatepass")
+        return data.decode("utf-8-sig", sys.getfilesystemencodeerrors())
+    except UnicodeDecodeError as error:
+        raise csv.Error(f"byte {error.start} is not {error.encoding.upper()}") from None
+
+
+def _reader(text: str, separator: str, strict: bool = False) -> Any:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)

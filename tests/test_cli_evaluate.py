@@ -1,0 +1,110 @@
+"""``framecnn evaluate``: how good a model is on a folder of frames."""
+
+import json
+import re
+import shutil
+
+import pytest
+from commands import fingerprint, framecnn, train_quickly, write_frames
+
+from framecnn.data import LazyFrames
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_quickly(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def model(trained):
+    return trained / "model.safetensors"
+
+
+@pytest.fixture
+def films(trained):
+    return trained / "films"
+
+
+def test_evaluate_says_how_good_a_model_is_on_a_folder(model, films, tmp_path):
+    before = fingerprint(films)
+    ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
+    assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
+    lines = ended.out.splitlines()
+    assert lines[:3] == [
+        "frames   36 of 3 classes: across, blobs, down",
+        "groups   18 (the groups in frames.csv)",
+        "skipped  0 of 36 files",
+    ]
+    assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])
+    assert re.fullmatch(r"class +frames +found +taken for", lines[6])
+    assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[7:10]] == ["across", "blobs", "down"]
+    assert lines[-1] == f"wrote {tmp_path / 'f.json'}"
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert (figures["part"], figures["n_frames"], figures["classes"]) == ("films", 36, ["across", "blobs", "down"])
+    assert figures["accuracy"] > 0.9
+
+
+def test_what_is_mistaken_is_said(model, tmp_path):
+    turned = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
+    said = framecnn("evaluate", model, turned).out
+    assert re.search(r"^across +4 +0\.0 % +down 4$", said, re.MULTILINE)
+    assert re.search(r"^down +4 +0\.0 % +across 4$", said, re.MULTILINE)
+
+
+def test_classes_that_the_model_does_not_know_are_left_out(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
+    ended = framecnn("evaluate", model, films)
+    assert ended.code == 0
+    assert "warning: frames of classes that the model does not know are left out: 4 (new\\x1b)\n" in ended.err
+    assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
+
+
+def test_a_folder_of_one_class_is_evaluated_and_the_classes_without_frames_are_named(model, tmp_path):
+    films = write_frames(tmp_path / "films")
+    for name in ("across", "blobs"):
+        shutil.rmtree(films / name)
+    (films / "@eaDir").mkdir()
+    ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
+    assert ended.code == 0, ended.err
+    assert "warning: the model knows classes of which there are no frames: across, blobs\n" in ended.err
+    assert re.search(r"^down +10 +\d+\.\d %", ended.out, re.MULTILINE)
+    assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
+    assert "10 frames of 5 groups" in ended.out
+
+
+def test_files_of_the_system_are_neither_predicted_nor_bad(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=2)
+    for place in (films, films / "down"):
+        (place / "@eaDir").mkdir()
+        for number in range(9):
+            (place / "@eaDir" / f"{number}.jpg").write_bytes(b"x")
+    (films / "down" / "Thumbs.db").write_bytes(b"x")
+    predicted = framecnn("predict", model, films)
+    assert (predicted.code, predicted.err) == (0, "")
+    assert "@eaDir" not in predicted.out
+    ended = framecnn("evaluate", model, films, "--max-bad", "0")
+    assert ended.code == 0, ended.err
+    assert "skipped  3 of 15 files (3 system)" in ended.out
+
+
+def test_a_folder_without_any_class_of_the_model_is_an_error(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=1, names=("a", "b", "c"))
+    assert framecnn("evaluate", model, films).err == (
+        "error: films: expected folders of the model's classes (across, blobs, down), got a, b, c; "
+        "name the folders as in training\n"
+    )
+
+
+def test_a_frame_that_vanishes_while_it_is_evaluated_is_left_out(model, tmp_path, monkeypatch):
+    films = write_frames(tmp_path / "films", n_groups=4)
+    lost, read = min((films / "down").iterdir()), LazyFrames.__getitem__
+
+    def losing(frames, key):
+        lost.unlink(missing_ok=True)
+        return read(frames, key)
+
+    monkeypatch.setattr(LazyFrames, "__getitem__", losing)
+    ended = framecnn("evaluate", model, films)
+    assert ended.code == 0, ended.err
+    assert f"1 frame vanished or changed during the run (first: 'down/{lost.name}'); starting again" in ended.err
+    assert "23 frames of 12 groups" in ended.out

@@ -1,0 +1,69 @@
+"""A scan finds every file of a folder once, leaves out what nobody meant as frames, and looks at the rest quickly."""
+
+import pytest
+from pictures import film_folder, scene
+
+from framecnn.data import FrameFolder, decode
+from framecnn.data import scan as scanning
+from framecnn.data.hashing import fingerprint
+
+SIZE = (24, 32)
+
+
+def skips(folder):
+    return {skip.path: skip.reason for skip in folder.skipped}
+
+
+SYSTEM = [
+    *("@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "~snapshot", "__MACOSX"),
+    *("Network Trash Folder", "Temporary Items", "Icon\r", "$RECYCLE.BIN", "RECYCLER", "RECYCLED", "lost+found"),
+    *("System Volume Information", "FOUND.000", "Thumbs.db", "Thumbs.db:encryptable", "ehthumbs.db"),
+    *("ehthumbs_vista.db", "desktop.ini", "Picasa.ini"),
+]
+DOTTED = [".AppleDouble", "._x.png", ".Trashes", ".Spotlight-V100", ".fseventsd", ".@__thumb", ".snapshot"]
+
+
+@pytest.mark.parametrize("place", ["", "a/", "a/reel 1/"])
+def test_what_a_nas_or_an_operating_system_keeps_is_no_frame_and_no_class(tmp_path, place):
+    root = film_folder(tmp_path / "films", {"a": 1, "a/reel 1": 1, "b": 1})
+    for name in [*SYSTEM, *DOTTED]:
+        (root / place / name / "x.jpg").mkdir(parents=True)
+        scene(0).save(root / place / name / "SYNOPHOTO_THUMB_M.png")
+        scene(0).save(root / place / name / "x.jpg" / "SYNOPHOTO_THUMB_M.png")
+    folder = FrameFolder(root, size=SIZE)
+    assert (folder.classes, len(folder)) == (["a", "b"], 3)
+    expected = dict.fromkeys(SYSTEM, "system") | dict.fromkeys(DOTTED, "hidden")
+    assert skips(folder) == {place + name: reason for name, reason in expected.items()}
+    folder.write_manifest(tmp_path / "manifest.csv")
+    assert (tmp_path / "manifest.csv").read_bytes().count(b"for itself") == len(SYSTEM)
+
+
+def test_names_that_only_begin_like_those_of_a_system_are_frames_and_classes(tmp_path):
+    root = film_folder(tmp_path / "films", {"recycled films": 1, "__MACOSX 2": 1, "found.00": 1})
+    scene(7).save(root / "found.00" / "Thumbs.db.png")
+    assert FrameFolder(root, size=SIZE).classes == ["__MACOSX 2", "found.00", "recycled films"]
+
+
+def test_a_scan_enlarges_no_picture_and_shrinks_as_training_does(tmp_path, monkeypatch):
+    root = film_folder(tmp_path, {"a": 1, "b": 1})
+    scene(5, 40, 200).save(root / "b" / "wide.png")
+    shapes = {}
+    monkeypatch.setattr(
+        scanning, "fingerprint", lambda pixels: [shapes.setdefault(pixels.shape, pixels), fingerprint(pixels)][1]
+    )
+    for size, expected in (((240, 360), {(48, 64), (40, 200)}), ((44, 100), {(44, 64), (40, 100)})):
+        shapes.clear()
+        folder = FrameFolder(root, size=size)
+        assert {shape[:2] for shape in shapes} == expected
+        assert folder.frames.shape == (3, *size, 3)
+    FrameFolder(root, size=(24, 32))
+    assert (shapes[24, 32, 3] == decode(root / "a" / "000.png", (24, 32)).pixels).all()
+
+
+@pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 150])
+def test_every_file_is_looked_at_once_however_many_there_are(tmp_path, n_frames):
+    root = film_folder(tmp_path, {"a": n_frames, "b": 1})
+    done = []
+    folder = FrameFolder(root, size=(8, 8), progress=lambda *numbers: done.append(numbers))
+    assert done == [(number, n_frames + 1) for number in range(1, n_frames + 2)]
+    assert len(folder) == n_frames + 1
