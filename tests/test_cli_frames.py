@@ -106,7 +106,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(tmp_path):
         "from framecnn.cli import main\n"
         "real = video.is_blank\n"
         "def is_blank(small):\n"
-        "    if any(folder.name.startswith('.frames-') and any(folder.iterdir()) for folder in out.iterdir()):\n"
+        "    if any(folder.is_dir() and any(folder.iterdir()) for folder in out.iterdir()):\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(small)\n"
         "out = video.Path(sys.argv[2])\n"

@@ -14,11 +14,17 @@ from framecnn.errors import DataError
 def add(root, movie, label, times, replace=False):
     """Add a movie whose frames are files that hold its name."""
     store = FrameStore(root)
-    store.check({movie: label}, replace)
-    with store.staging() as staging:
+    with store.run({movie: {"label": label}}, replace), store.staging() as staging:
         for time in times:
             (staging / file_name(movie, time)).write_text(movie)
-        store.add(movie, label, staging, [(time, f"{movie}_shot{i:03d}") for i, time in enumerate(times)])
+        groups = [(time, f"{movie}_shot{i:03d}") for i, time in enumerate(times)]
+        store.add(movie, {"label": label}, staging, groups, {})
+
+
+def check(root, label="orion"):
+    """Begin to add a movie and leave it at that."""
+    with FrameStore(root).run({"orion": {"label": label}}, replace=False):
+        pass
 
 
 def table(root):
@@ -90,10 +96,9 @@ def test_replacing_may_change_the_class(tmp_path):
 def test_replacing_under_another_label_leaves_a_folder_of_frames(tmp_path):
     def add_pictures(movie, label, seed, replace=False):
         store = FrameStore(tmp_path)
-        store.check({movie: label}, replace)
-        with store.staging() as staging:
+        with store.run({movie: {"label": label}}, replace), store.staging() as staging:
             scene(seed).save(staging / file_name(movie, 0))
-            store.add(movie, label, staging, [(0, f"{movie}_shot001")])
+            store.add(movie, {"label": label}, staging, [(0, f"{movie}_shot001")], {})
 
     add_pictures("orion", "space", 0)
     add_pictures("sintel", "film", 1)
@@ -144,21 +149,21 @@ def test_other_peoples_rows_and_columns_survive(tmp_path):
 def test_a_table_that_makes_no_sense_is_refused_before_any_work(tmp_path, text, message):
     (tmp_path / "frames.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        FrameStore(tmp_path).check({"orion": "orion"}, replace=False)
+        check(tmp_path)
 
 
 def test_a_folder_that_is_a_file_or_lies_in_one_is_refused(tmp_path):
     (tmp_path / "movie.mp4").write_text("a movie")
     for root in (tmp_path / "movie.mp4", tmp_path / "movie.mp4/frames/here"):
         with pytest.raises(DataError, match=r"movie\.mp4' is a file, expected a folder to write to; choose another"):
-            FrameStore(root).check({"orion": "orion"}, replace=False)
+            check(root)
     with pytest.raises(DataError, match="is a file"):
-        FrameStore(tmp_path).check({"orion": "movie.mp4"}, replace=False)
+        check(tmp_path, "movie.mp4")
 
 
 def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"cannot write to the folder '.*' \(File name too long\)"):
-        FrameStore(tmp_path / ("x" * 300)).check({"orion": "orion"}, replace=False)
+        check(tmp_path / ("x" * 300))
 
     def refuse(dir):
         raise PermissionError(13, "Permission denied", dir)
@@ -167,7 +172,7 @@ def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeyp
     with pytest.raises(
         DataError, match=r"cannot write to the folder '.*' \(Permission denied\); choose another folder"
     ):
-        FrameStore(tmp_path).check({"orion": "orion"}, replace=False)
+        check(tmp_path)
 
 
 def test_what_was_staged_is_gone_after_an_error(tmp_path):
