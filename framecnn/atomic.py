@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["atomic_write", "hidden_path", "is_temporary", "sweep", "temporary_path"]
+__all__ = ["atomic_write", "hidden_path", "is_hidden", "is_temporary", "sweep", "temporary_path"]
 
 _TEMPORARY = re.compile(r"\.framecnn-([0-9a-f]{12})-([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}(\..*)?", re.DOTALL)
 """Of which file (see `_key`), on which host and by which process; then at random."""
@@ -76,9 +76,14 @@ def hidden_path(path: Path, suffix: str) -> Path:
     Examples
     --------
     >>> hidden_path(Path("model.safetensors"), ".lock").as_posix()
-    '.framecnn-8acb62a3fc04.lock'
+    '.framecnn-9d75c1098fc5.lock'
     """
     return path.parent / f".framecnn-{_key(path)}{suffix}"
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a file is one of framecnn's own that no user has named."""
+    return os.path.basename(path).startswith(".framecnn-")
 
 
 def is_temporary(name: str) -> bool:

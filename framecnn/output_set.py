@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from framecnn.atomic import atomic_write, hidden_path, is_temporary, sweep, temporary_path
+from framecnn.atomic import atomic_write, hidden_path, is_hidden, is_temporary, sweep, temporary_path
 from framecnn.errors import DataError
 
 __all__ = ["settle", "switch", "write_together"]
@@ -95,9 +95,9 @@ def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
                     os.fsync(written.fileno())
         switch(main, {path: temporary for path, temporary in staged.items() if temporary.exists()})
     except OSError as error:
-        for path, temporary in staged.items():
-            if error.filename in (str(temporary), temporary):
-                error.filename, error.filename2 = str(path), None
+        names = {str(temporary): str(path) for path, temporary in staged.items()}
+        if error.errno is not None and (error.filename is None or is_hidden(str(error.filename))):
+            error.filename, error.filename2 = names.get(str(error.filename), str(main)), None
         raise
     finally:
         if not hidden_path(main, _JOURNAL).exists():
