@@ -19,7 +19,6 @@ from framecnn.data import video
 from framecnn.data.demo_clips import demo_clips
 from framecnn.errors import MissingExtraError
 
-
 ROOTS = ("whole", "frames")
 
 
