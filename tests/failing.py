@@ -70,9 +70,9 @@ def failing(k, last=None):
         yield n
 
 
-def every_failure(work, reset, check):
-    """Run `work` with each operation failing in turn; `check(error)` after each. Return how many there were."""
-    for k in range(1, 10_000):
+def every_failure(work, reset, check, step=1):
+    """Run `work` with each `step`-th operation failing in turn; `check(error)` after each. Return how many there are."""
+    for k in range(1, 10_000, step):
         reset()
         try:
             with failing(k) as n:

@@ -1,7 +1,8 @@
 """Kills commands at random moments and looks at what is left: nothing lost, nothing mixed, no rerun refused.
 
-``python tests/kills.py [KILLS [COMMAND ...]]`` (default 50 of each of Train, Frames, Compare, Fit, some 15 minutes) prints a table. After each kill the next
-run starts on what was left; every fifth is let to its end, and must then give what an uninterrupted run gives.
+``python tests/kills.py [KILLS [COMMAND ...]]`` (default: 50 of each of Train, Frames, Compare and Fit, some 15 minutes)
+prints a table. After each kill the next run starts on what was left; every fifth is let to its end, and must then give
+what an uninterrupted run gives.
 """
 
 import hashlib
