@@ -152,7 +152,7 @@ def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None
     _drop_backups(records)
 
 
-def settle(main: Path, paths: Sequence[Path | None] = ()) -> None:
+def settle(main: Path, paths: Sequence[Path | None] = ()) -> list[Path]:
     """Finish what a killed run began to switch, or undo it where its files are gone; sweep what dead runs left.
 
     Hold the lock of `main` meanwhile.
@@ -164,6 +164,11 @@ def settle(main: Path, paths: Sequence[Path | None] = ()) -> None:
     paths : sequence of Path or None
         What this run will write: other files outside the folder of `main` are not touched.
 
+    Returns
+    -------
+    list of Path
+        The files that the killed run was switching.
+
     Raises
     ------
     DataError
@@ -171,6 +176,7 @@ def settle(main: Path, paths: Sequence[Path | None] = ()) -> None:
     """
     journal = hidden_path(main, _JOURNAL)
     own = [path for path in (main, *paths) if path is not None]
+    changes: list[_Change] = []
     if journal.exists():
         changes = _read(journal, own)
         forward = all(change.is_possible for change in changes)
@@ -189,6 +195,7 @@ def settle(main: Path, paths: Sequence[Path | None] = ()) -> None:
                 _remove(change.staged)
     for path in (journal, *own):
         sweep(path)
+    return [change.path for change in changes]
 
 
 def _read(journal: Path, own: Sequence[Path]) -> list[_Change]:

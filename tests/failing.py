@@ -71,7 +71,7 @@ def failing(k, last=None):
 
 
 def every_failure(work, reset, check, step=1):
-    """Run `work` with each `step`-th operation failing in turn; `check(error)` after each. Return how many there are."""
+    """Run `work` with each `step`-th operation failing, then `check(error)`; give how many there are."""
     for k in range(1, 10_000, step):
         reset()
         try:

@@ -1,6 +1,7 @@
 """Adding movies to a folder of frames without touching what is there."""
 
 import csv
+import os
 import shutil
 import tempfile
 from contextlib import suppress
@@ -24,9 +25,9 @@ def add(root, movie, label, times, replace=False):
         store.add(movie, {"label": label}, staging, groups, {})
 
 
-def check(root, label="orion"):
+def check(root, label="orion", movie="orion"):
     """Begin to add a movie and leave it at that."""
-    with FrameStore(root).run({"orion": {"label": label}}, replace=False):
+    with FrameStore(root).run({movie: {"label": label}}, replace=False):
         pass
 
 
@@ -287,6 +288,25 @@ def test_a_record_that_makes_no_sense_is_refused(tmp_path, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=r"to be the record of an interrupted run, got something else; delete it"):
         fill(tmp_path, JOBS)
+
+
+def test_a_run_killed_while_it_replaced_a_movie_is_finished_by_the_next(tmp_path):
+    add(tmp_path, "orion", "space", [0])
+
+    def die(change):
+        if change.staged is None:
+            raise SystemExit
+        return os.replace(change.staged, change.path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("framecnn.output_set._Change.do", die)
+        patch.setattr("framecnn.output_set._Change.undo", die)
+        with pytest.raises((SystemExit, FileNotFoundError)):
+            add(tmp_path, "orion", "stars", [1], replace=True)
+    assert (tmp_path / "space").exists()
+    check(tmp_path, movie="sintel")
+    assert paths(tmp_path) - hidden(tmp_path) == {"frames.csv", "stars/orion_0001.000s.jpg"}
+    assert not (tmp_path / "space").exists()
 
 
 def test_two_runs_do_not_fill_one_folder(tmp_path):

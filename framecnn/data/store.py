@@ -83,7 +83,7 @@ class FrameStore:
         """
         self._make([job["label"] for job in jobs.values()])
         with lock_outputs([self._table]):
-            settle(self._table)
+            self._drop_empty(settle(self._table))
             done = self._finished(jobs, replace)
             self._check_new({movie: job["label"] for movie, job in jobs.items() if movie not in done}, replace)
             yield done
@@ -196,9 +196,13 @@ class FrameStore:
         try:
             switch(self._table, changes, staging)
         finally:
-            for folder in {path.parent for path in changes} - {self.root}:
-                with suppress(OSError):  # other files are in it
-                    folder.rmdir()
+            self._drop_empty(changes)
+
+    def _drop_empty(self, paths: Iterable[Path]) -> None:
+        """Remove the folders of these files that have no file left."""
+        for folder in {path.parent for path in paths} - {self.root}:
+            with suppress(OSError):  # other files are in it
+                folder.rmdir()
 
     @property
     def _table(self) -> Path:
