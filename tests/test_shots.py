@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from movies import moving, still
 
 from framecnn.data.movie import Movie
-from framecnn.data.shots import (
-    SMALL_SIZE,
-    LetterboxDetector,
-    RepeatDetector,
-    ShotDetector,
-    group_names,
-    is_blank,
-)
+from framecnn.data.shots import SMALL_SIZE, ShotDetector, group_names
 from framecnn.errors import DataError, ShapeError
 
 HEIGHT, WIDTH = SMALL_SIZE
@@ -28,11 +21,17 @@ def shot(seed, n_frames):
     return [np.array(picture) for picture in moving(seed, n_frames, HEIGHT, WIDTH)]
 
 
-def starts(pictures, rate=24):
-    detector = ShotDetector(rate)
+def detect(pictures, rate=24):
+    detector = ShotDetector()
     for i, picture in enumerate(pictures):
-        detector.push(i, picture)
-    return detector.finish()
+        detector.push(i / rate, picture)
+    detector.finish()
+    return detector
+
+
+def starts(pictures, rate=24):
+    """The first frames of the shots."""
+    return [round(time * rate) for time in detect(pictures, rate).starts]
 
 
 BLACK = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -133,19 +132,19 @@ def test_a_movie_of_one_frame_has_one_shot():
 
 def test_what_was_found_does_not_depend_on_what_comes_much_later():
     pictures = shot(1, 30) + shot(2, 60)
-    detector = ShotDetector(24)
+    detector = ShotDetector()
     for i, picture in enumerate(pictures):
-        detector.push(i, picture)
+        detector.push(i / 24, picture)
     assert detector.starts == [0, 30]
 
 
 def test_memory_does_not_grow_with_the_movie():
     def peak(n_frames):
         pictures = shot(1, 40) + shot(2, 40)
-        detector = ShotDetector(24)
+        detector = ShotDetector()
         tracemalloc.start()
         for i in range(n_frames):
-            detector.push(i, pictures[i % 80])
+            detector.push(i / 24, pictures[i % 80])
         result = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return result
@@ -175,73 +174,6 @@ def test_a_picture_of_another_size_is_refused():
 def test_the_cuts_a_person_sees_in_the_clips_are_found_and_no_others(shared_data, clip, cuts):
     with Movie(shared_data / "clips" / clip) as movie:
         assert starts([movie.small(frame) for _, frame in movie.frames()], movie.rate) == [0, *cuts]
-
-
-def test_black_and_flat_pictures_are_blank_and_dark_scenes_are_not():
-    noise = np.random.default_rng(0).integers(0, 12, BLACK.shape, dtype=np.uint8)
-    assert is_blank(BLACK)
-    assert is_blank(noise)
-    assert is_blank(BLACK + np.uint8(255))
-    assert is_blank(np.broadcast_to(np.uint8([30, 60, 200]), BLACK.shape))
-    assert not is_blank(still(1, HEIGHT, WIDTH) // 4)
-    assert not is_blank(still(1, HEIGHT, WIDTH))
-
-
-def test_noise_does_not_hide_a_repeat_and_a_small_movement_is_none():
-    picture = np.array(still(1, HEIGHT, WIDTH))
-    noisy = np.clip(picture + np.random.default_rng(0).integers(-6, 7, picture.shape), 0, 255).astype(np.uint8)
-    moved = picture.copy()
-    moved[10:14, 20:24] = 255 - moved[10:14, 20:24]
-    seen = RepeatDetector()
-    seen.remember(picture)
-    assert seen.is_repeat(noisy)
-    assert not seen.is_repeat(moved)
-
-
-def test_a_repeat_of_any_earlier_frame_is_recognised():
-    pictures = [still(seed, HEIGHT, WIDTH) for seed in range(150)]
-    seen = RepeatDetector()
-    for picture in pictures:
-        assert not seen.is_repeat(picture)
-        seen.remember(picture)
-    assert all(seen.is_repeat(picture) for picture in pictures)
-
-
-def bars_of(*pictures):
-    detector = LetterboxDetector()
-    for picture in pictures:
-        detector.push(picture)
-    return detector.bars()
-
-
-def framed(top, bottom, left, right, seed=1):
-    picture = np.zeros((90, 160, 3), np.uint8)
-    inner = picture[top : 90 - bottom, left : 160 - right]
-    inner[:] = 40 + still(seed, *inner.shape[:2]) // 2
-    return picture
-
-
-@pytest.mark.parametrize("bars", [(12, 12, 0, 0), (0, 0, 20, 20), (11, 12, 0, 0), (10, 10, 24, 24), (0, 0, 0, 0)])
-def test_bars_are_found(bars):
-    assert bars_of(framed(*bars)) == bars
-
-
-@pytest.mark.parametrize("bars", [(12, 0, 0, 0), (0, 0, 10, 30), (40, 40, 0, 0)])
-def test_darkness_on_one_side_or_almost_everywhere_is_no_bar(bars):
-    assert bars_of(framed(*bars)) == (0, 0, 0, 0)
-
-
-def test_a_bar_is_black_in_every_frame():
-    assert bars_of(framed(12, 12, 0, 0), framed(8, 8, 0, 0, seed=2)) == (8, 8, 0, 0)
-    assert bars_of(framed(12, 12, 0, 0), np.zeros((90, 160, 3), np.uint8)) == (12, 12, 0, 0)
-
-
-def test_frames_of_another_size_start_anew():
-    assert bars_of(framed(12, 12, 0, 0)[:, :80], framed(8, 8, 0, 0)) == (8, 8, 0, 0)
-
-
-def test_no_picture_has_no_bars():
-    assert bars_of() == bars_of(np.zeros((90, 160, 3), np.uint8)) == (0, 0, 0, 0)
 
 
 def test_a_shot_no_longer_than_a_block_is_one_group():

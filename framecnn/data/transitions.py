@@ -1,0 +1,281 @@
+"""Descriptors of small pictures, and the evidence in them for cuts, fades, flashes, dissolves and wipes.
+
+Two descriptors complement each other. Colour histograms of the cells of a 4 x 4 grid hardly change when something
+moves, but change with the light; the structure (the luma less the mean of blocks of an eighth of the picture's width,
+scaled to length 1) hardly changes with the light, but does when something moves. Two frames differ when both do.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from framecnn.typing import Array
+
+__all__ = ["REACH", "Described", "blend_scores", "cut_scores", "describe", "difference", "neighbour_differences"]
+
+REACH = 1 / 6
+"""Seconds of frames on either side that a cut is judged by."""
+
+_MAX_REACH = 10  # frames
+_CELLS, _LUMA, _CHROMA = 4, 16, 5
+_N_BINS = _LUMA * _CHROMA * _CHROMA
+_BLACK_BINS = 4 * _CHROMA**2  # luma below 16 of 255
+_CURVE = np.sqrt(np.arange(256) * 255.0).astype(np.int32)
+_CHROMA_BIN = np.digitize(np.arange(-255, 256), (-20, -6, 6, 20)).astype(np.int32)
+_CELL = np.add.outer(np.arange(36) * _CELLS // 36 * _CELLS, np.arange(64) * _CELLS // 64).astype(np.int32) * _N_BINS
+
+_WIDTHS = (0.28, 0.42, 0.63, 0.95)  # half lengths, in seconds, of the stretches that are looked at for a dissolve
+_EPSILON = 1e-3  # seconds
+
+
+class Described(NamedTuple):
+    """Descriptors of n frames.
+
+    `clock` (n,) counts seconds; `histograms` (n, 16, 400) pixels of each colour in each cell; `structure` (n, 18, 32)
+    has length 1, or is 0 in the dark; `colours` (n, 16, 24) are means of blocks in each cell; `contrast` (n,) is in
+    units of luma, as is `luma` (n,); `is_blank` and `is_grey` (n,) are bool.
+    """
+
+    clock: Array
+    histograms: Array
+    structure: Array
+    colours: Array
+    contrast: Array
+    luma: Array
+    is_blank: Array
+    is_grey: Array
+
+    def take(self, index: object) -> "Described":
+        """Return the descriptors of some of the frames."""
+        return Described(*(field[index] for field in self))
+
+    def followed_by(self, other: "Described") -> "Described":
+        """Return the descriptors of these frames and then of others."""
+        return Described(*(np.concatenate(fields) for fields in zip(self, other, strict=True)))
+
+
+def describe(clock: Array, pictures: Array) -> Described:
+    """Return the descriptors of frames.
+
+    Parameters
+    ----------
+    clock : array (n,)
+        Seconds.
+    pictures : array (n, 36, 64, 3) of uint8
+
+    Returns
+    -------
+    Described
+
+    Examples
+    --------
+    >>> describe(np.zeros(1), np.zeros((1, 36, 64, 3), np.uint8)).is_blank
+    array([ True])
+    """
+    n = len(pictures)
+    red, green, blue = np.moveaxis(_CURVE[pictures], -1, 0)
+    luma = (77 * red + 150 * green + 29 * blue) >> 8
+    bins = (luma * _LUMA // 256 * _CHROMA + _CHROMA_BIN[blue - luma + 255]) * _CHROMA + _CHROMA_BIN[red - luma + 255]
+    bins += _CELL + _CELLS**2 * _N_BINS * np.arange(n, dtype=np.int32)[:, None, None]
+    histograms = np.bincount(bins.ravel(), minlength=n * _CELLS**2 * _N_BINS).astype(np.uint8)
+    histograms = histograms.reshape(n, _CELLS**2, _N_BINS)
+    light = pictures @ np.float32([77 / 256, 150 / 256, 29 / 256])
+    few = light[0].size // 50
+    low, high = np.partition(light.reshape(n, -1), (few, light[0].size - 1 - few))[:, [few, light[0].size - 1 - few]].T
+    blocks = light.reshape(n, 18, 2, 32, 2).mean((2, 4)).reshape(n, 6, 3, 8, 4)
+    detail = blocks - blocks.mean((2, 4), keepdims=True)
+    contrast = np.sqrt((detail**2).mean((1, 2, 3, 4)))
+    detail *= (blocks >= 6).all((2, 4), keepdims=True)  # else black bars would make all frames alike
+    strength = np.sqrt((detail**2).mean((1, 2, 3, 4), keepdims=True))
+    structure = np.where(strength < 1, 0, detail / (24 * np.maximum(strength, 1))).reshape(n, 18, 32)
+    colours = pictures[:, 2:34].reshape(n, 4, 2, 4, 4, 4, 4, 3).mean((3, 6), dtype=np.float32)
+    return Described(
+        clock,
+        histograms,
+        structure,
+        colours.transpose(0, 1, 3, 2, 4, 5).reshape(n, 16, 24),
+        contrast,
+        light.mean((1, 2)),
+        (high < 24) | (high - low < 8),
+        histograms[:, :, _CHROMA**2 // 2 :: _CHROMA**2].sum((1, 2), dtype=np.int32) > 0.95 * light[0].size,
+    )
+
+
+def difference(frames: Described, one: Array, other: Array) -> Array:
+    """Return how much frames `one` differ from frames `other`, 0 to 1: in colours, unless their structure is the same."""
+    correlation = np.einsum("nhw,nhw->n", frames.structure[one], frames.structure[other])
+    return _distances(frames.histograms[one], frames.histograms[other]) * (1 - np.clip((correlation - 0.35) / 0.4, 0, 1))
+
+
+def relit_correlation(frames: Described, one: Array, other: Array) -> Array:
+    """Return the correlation of the colours of frames `one` and `other`, which other light does not change."""
+    first, second = frames.colours[one], frames.colours[other]
+    lit = (first > 6) | (second > 6)
+    count = np.maximum(lit.sum((1, 2), keepdims=True), 1)
+    first, second = ((x - (x * lit).sum((1, 2), keepdims=True) / count) * lit for x in (first, second))
+    norms = (first**2).sum((1, 2)) * (second**2).sum((1, 2))
+    return (first * second).sum((1, 2)) / np.sqrt(np.maximum(norms, 1))
+
+
+def _distances(one: Array, other: Array) -> Array:
+    """Return the distances (n,), 0 to 1, of histograms (n, 16, 400): the mean over the least changed 3/4 of the cells.
+
+    Cells black in both do not count, and colours that both have in black do not make them alike.
+    """
+    one, other = one[..., _BLACK_BINS:], other[..., _BLACK_BINS:]
+    lit = np.maximum(one.sum(-1, dtype=np.int32), other.sum(-1, dtype=np.int32))
+    distances = 1 - np.minimum(one, other).sum(-1, dtype=np.int32) / np.maximum(lit, 1)
+    distances[lit < 29] = np.inf  # a fifth of the cell
+    counted = -(-3 * np.isfinite(distances).sum(-1) // 4)
+    ordered = np.where(np.arange(_CELLS**2) < counted[:, None], np.sort(distances, -1), 0.0)
+    return ordered.sum(-1) / np.maximum(counted, _CELLS**2 // 3)  # a lit window in the dark is not the whole picture
+
+
+def neighbour_differences(frames: Described, first: int) -> Array:
+    """Return the differences (n - first, 19) of each frame from `first` on to the 1, 2, ... 19 frames before it.
+
+    Those beyond twice `REACH` are infinite, save to the 3 frames before.
+    """
+    rows = np.arange(first, len(frames.clock))
+    result = np.full((len(rows), 2 * _MAX_REACH - 1), np.inf, np.float32)
+    for lag in range(1, result.shape[1] + 1):
+        now = rows[rows >= lag]
+        if lag > 3:
+            now = now[frames.clock[now] - frames.clock[now - lag] < 2 * REACH + _EPSILON]
+        if not len(now):
+            break
+        result[now - first, lag - 1] = difference(frames, now, now - lag)
+    return result
+
+
+def cut_scores(clock: Array, differences: Array) -> Array:
+    """Return the least difference (n,) between any of the frames just before each frame and any from it on.
+
+    Parameters
+    ----------
+    clock : array (n,)
+        Seconds. At least two frames on each side are looked at, and those within `REACH`.
+    differences : array (n, 19)
+        See `neighbour_differences`.
+
+    Returns
+    -------
+    array (n,)
+        0 to 1; 0 for the first frame.
+    """
+    n = len(clock)
+    rows = np.arange(n)
+    before = np.clip(rows - np.searchsorted(clock, clock - REACH - _EPSILON), 2, _MAX_REACH)
+    after = np.clip(np.searchsorted(clock, clock + REACH - _EPSILON) - rows, 2, _MAX_REACH)
+    scores = np.ones(n, np.float32)
+    for a in range(1, _MAX_REACH + 1):
+        for b in range(_MAX_REACH):
+            looked = (a <= before) & (b < after) & (rows >= a) & (rows + b < n)
+            if a + b <= differences.shape[1] and looked.any():
+                scores[looked] = np.minimum(scores[looked], differences[rows[looked] + b, a + b - 1])
+    scores[:1] = 0
+    return scores
+
+
+def blend_features(frames: Described, times: Array, width: float) -> Array:
+    """Return what tells whether around each time one shot turns gradually into another.
+
+    The frames A and B at both ends of the stretch, those at its quarters and its middle, and those a stretch further
+    out are compared.
+
+    Parameters
+    ----------
+    frames : Described
+    times : array (m,)
+        Times on the clock, at least `width` away from its ends.
+    width : float
+        Half the length of the stretch in seconds.
+
+    Returns
+    -------
+    array (m, 11)
+        Distance of the colours of A and B by cell, and of the whole pictures; correlation of their structure, moved
+        at best, and as it is; what of the frames at the quarters, and in the middle, is no mix of A and B in any ratio
+        by cell, and in one ratio; contrast between the ends over that at the ends; distance of colours outside of the
+        stretch; logarithm of the root mean square of B - A; largest share of the change within a quarter.
+    """
+    clock = frames.clock
+
+    def at(when: Array) -> Array:
+        return np.clip(np.searchsorted(clock, when + _EPSILON) - 1, 0, len(clock) - 1)
+
+    start, end, inner = at(times - width), at(times + width), [at(times + width * share) for share in (-0.5, 0, 0.5)]
+    colours, histograms, structure = frames.colours, frames.histograms, frames.structure
+    change = colours[end] - colours[start]
+    size = (change**2).sum(-1)
+    total = np.maximum(size.sum(-1), 1)
+    moved = [colours[index] - colours[start] for index in inner]
+    shares = [np.clip((x * change).sum(-1) / np.maximum(size, 1), 0, 1) for x in moved]
+    unmixed = [
+        ((x - share[..., None] * change) ** 2).sum((1, 2)) / total for x, share in zip(moved, shares, strict=True)
+    ]
+    one_share = np.clip((moved[1] * change).sum((1, 2)) / total, 0, 1)[:, None, None]
+    progress = [(share * size).sum(-1) / total for share in shares]
+    steps = np.diff([np.zeros(len(times)), *progress, np.ones(len(times))], axis=0)
+    whole = [histograms[index].sum(1, dtype=np.int32) for index in (start, end)]
+    spectra = [np.fft.rfft2(structure[index]) for index in (start, end)]
+    earlier, later = at(times - 2 * width), at(times + 2 * width)
+    outside = np.maximum(
+        np.where(times >= clock[0] + 2 * width, _distances(histograms[earlier], histograms[start]), 0),
+        np.where(times <= clock[-1] - 2 * width, _distances(histograms[end], histograms[later]), 0),
+    )
+    contrast = frames.contrast
+    return np.stack(
+        [
+            _distances(histograms[start], histograms[end]),
+            1 - np.minimum(*whole).sum(-1) / (36 * 64),
+            np.fft.irfft2(spectra[0] * spectra[1].conj(), (18, 32)).max((1, 2)),
+            np.einsum("nhw,nhw->n", structure[start], structure[end]),
+            np.minimum((unmixed[0] + unmixed[2]) / 2, 1),
+            np.minimum(unmixed[1], 1),
+            np.minimum(((moved[1] - one_share * change) ** 2).sum((1, 2)) / total, 1),
+            np.minimum(sum(contrast[index] for index in inner) / np.maximum(1.5 * (contrast[start] + contrast[end]), 1.5), 2),
+            outside,
+            np.log1p(np.sqrt(total / change[0].size)),
+            steps.max(0),
+            relit_correlation(frames, start, end),
+        ],
+        axis=1,
+    )
+
+
+def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
+    """Return the probability (m,) that around each time (m,) one shot turns gradually into another, and half how long."""
+    scores, widths = np.zeros((2, len(times)))
+    for width in _WIDTHS:
+        inside = np.flatnonzero((times >= frames.clock[0] + width) & (times <= frames.clock[-1] - width))
+        if len(inside):
+            probability = _probabilities(blend_features(frames, times[inside], width), width)
+            better = inside[probability > scores[inside]]
+            scores[better], widths[better] = probability[probability > scores[inside]], width
+    return scores, widths
+
+
+_AT_QUARTERS, _IN_MIDDLE, _LARGEST_STEP = 4, 5, 10  # of the features
+
+
+def _probabilities(features: Array, width: float) -> Array:
+    likely = (features[:, _AT_QUARTERS] < 0.3) & (features[:, _IN_MIDDLE] < 0.4) & (features[:, _LARGEST_STEP] < 0.85)
+    return likely / (1 + np.exp(-(expanded(features, width) @ _COEFFICIENTS + _INTERCEPT)))
+
+
+def expanded(features: Array, width: float) -> Array:
+    """Return the features (m, 11) with the width, their squares and some products of two."""
+    features = np.column_stack([features, np.full(len(features), width)])
+    products = [features[:, i] * features[:, j] for i, j in ((0, 5), (0, 7), (0, 2), (8, 5))]
+    return np.column_stack([features, features**2, *products])
+
+
+_COEFFICIENTS = np.array(
+    [
+        *(4.28, 10.3, -2.37, 0.784, -4.87, -33, 23.6, -5.86, -0.0211, 4.84, -19, -0.912, -5.51),
+        *(-5.44, -3.33, -4.09, 0.313, -5.66, 21.2, -12.7, -1.59, -2.99, -0.536, 7.32, -2.82, 1.12),
+        *(0.677, 9.37, -0.511, 0.0795),
+    ]
+)
+_INTERCEPT = -5.84
