@@ -1,11 +1,13 @@
 """Movies of small pictures with transitions whose places are known: shots of films and rendered scenes, joined.
 
-A shot is a function ``shot(times)`` that returns pictures (n, 36, 64, 3) of float32, 0 to 255, at times in seconds since
-its beginning, and a length in seconds. Everything is drawn from a generator, so a seed gives the same movie again.
+Everything is drawn from generators, so a seed gives the same movie again. The pictures are small, as the detector gets
+them: a mix of frames, shrunk, is the mix of the shrunk frames.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,7 @@ ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
 
 @dataclass(frozen=True)
 class Shot:
-    """Frames that one camera took in one go: `pictures` of times in seconds from 0 up to `seconds`."""
+    """Frames between two cuts: `pictures` (n, 36, 64, 3) of float32, 0 to 255, of times (n,) from 0 to `seconds`."""
 
     pictures: Callable[[Any], Any]
     seconds: float
@@ -38,7 +40,7 @@ class Transition:
 
 @dataclass(frozen=True)
 class Composed:
-    """A movie: times (n,) in seconds, pictures (n, 36, 64, 3) of uint8, its transitions, and (start, end) of flashes."""
+    """A movie: times (n,) in seconds, pictures (n, 36, 64, 3) of uint8, transitions, (start, end) of flashes."""
 
     rate: float
     times: Any
@@ -52,7 +54,7 @@ def filmed_shots(path, cuts):
     with Movie(path) as movie:
         pictures, rate = np.stack([movie.small(frame) for _, frame in movie.frames()]), movie.rate
     bounds = [0, *cuts, len(pictures)]
-    pieces = [pictures[i:j] for i, j in zip(bounds[:-1], bounds[1:], strict=True) if j - i >= 1.5 * rate]
+    pieces = [pictures[i:j] for i, j in pairwise(bounds) if j - i >= 1.5 * rate]
     return [Shot(lambda times, piece=piece: filmed(piece, rate, times), len(piece) / rate) for piece in pieces]
 
 
@@ -63,7 +65,7 @@ def filmed(pictures, rate, times):
 
 
 def rendered_shot(seed, seconds=6.0):
-    """Return a shot of a scene drawn at random: textures, things that move, a camera that pans, zooms and shakes, light."""
+    """Return a shot of a random scene: textures, things that move, a camera that pans, zooms and shakes, light."""
     rng = np.random.default_rng([seed, 7])
     ground = texture(rng, 160, 240, rng.uniform(1.2, 2.4))
     things = [(texture(rng, 40, 40, 1.5), *rng.uniform(0, 1, 7)) for _ in range(rng.integers(0, 5))]
@@ -92,11 +94,13 @@ def rendered_shot(seed, seconds=6.0):
 
 
 def texture(rng, height, width, roughness):
-    """Return a picture (height, width, 3): noise of many scales in the colours of one palette, and hard-edged shapes."""
+    """Return a picture (height, width, 3): noise of many scales in the colours of a palette, and hard-edged shapes."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)) + 1 / width
     layers = []
     for _ in range(2):
-        noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((height, width))) / frequency**roughness, (height, width))
+        noise = np.fft.irfft2(
+            np.fft.rfft2(rng.standard_normal((height, width))) / frequency**roughness, (height, width)
+        )
         layers.append((noise - noise.min()) / np.ptp(noise))
     palette = rng.uniform(0, 255, (3, 3)) * rng.uniform(0.3, 1) + rng.uniform(0, 60)
     colours = palette[0] + layers[0][..., None] * (palette[1] - palette[0])
@@ -110,7 +114,7 @@ def texture(rng, height, width, roughness):
 
 
 def sample(picture, rows, columns):
-    """Return the values between the pixels of a picture, which repeats itself beyond its borders as a mirror shows it."""
+    """Return the values between the pixels of a picture, which is mirrored beyond its borders."""
     height, width = picture.shape[:2]
     rows, columns = mirrored(rows, height), mirrored(columns, width)
     top, left = rows.astype(int), columns.astype(int)
@@ -152,8 +156,8 @@ def compose(kind, shots, rate, rng):
     -------
     Composed
     """
-    length = lambda shot: max(shot.seconds * rng.uniform(0.6, 1.0), min(1.6, shot.seconds))  # noqa: E731
-    counts = [int(length(shot) * rate) for shot in shots]
+    lengths = [max(shot.seconds * rng.uniform(0.6, 1.0), min(1.6, shot.seconds)) for shot in shots]
+    counts = [int(length * rate) for length in lengths]
     offsets = [rng.uniform(0, shot.seconds - n / rate) for shot, n in zip(shots, counts, strict=True)]
     parts = [shot.pictures(o + np.arange(n) / rate) for shot, n, o in zip(shots, counts, offsets, strict=True)]
     pictures, transitions, clear = [parts[0]], [], [[0, len(parts[0])]]

@@ -1,11 +1,12 @@
 """Decide where, in a stretch of frames, one shot ends and the next begins, and how sure that is.
 
 In turn: dips of the contrast to nothing (fades, flashes to white or black, black between shots) count as a boundary if
-what comes after differs from what was before; cuts are peaks of `cut_scores` outside of dips and flashes; between those,
-gradual changes (dissolves, wipes) are peaks of `blend_scores`.
+what comes after differs from what was before; cuts are peaks of `cut_scores` outside of dips and flashes; between
+those, gradual changes (dissolves, wipes) are peaks of `blend_scores`.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +28,12 @@ _BLEND, _SURE_BLEND = 0.5, 0.8
 class Boundary(NamedTuple):
     """The index of the first frame of a shot, and whether it surely is one."""
 
-    index: int
+    first: int
     is_sure: bool
 
 
 class Dip(NamedTuple):
-    """Indices of the last full frame before the contrast falls to nothing, the darkest frames' end, the next full frame."""
+    """A fall of the contrast to nothing: the last full frame before, the end of the flattest, the next full one."""
 
     before: int
     turn: int
@@ -61,15 +62,16 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
         if before >= 0 and after < n:
             change = _change(frames, before, after)
             if change > _DIP:
-                found.append(Boundary(turn, change > _SURE_DIP))
+                is_clear = frames.contrast[[before, after]].min() > 3
+                found.append(Boundary(turn, bool(change > _SURE_DIP and is_clear)))
     cuts = _cuts(frames, cut_scores(clock, differences), hidden)
-    for start, end in _flashes(frames, [index for index, _ in cuts]):
+    for start, end in _flashes(frames, [first for first, _ in cuts]):
         hidden[start:end] = True
-        cuts = [cut for cut in cuts if not start <= cut.index <= end]
+        cuts = [cut for cut in cuts if not start <= cut.first <= end]
     found = sorted(found + cuts)
     hidden |= _lightning(frames)
-    stops = [0, *(index for index, _ in found), n]
-    for start, stop in zip(stops[:-1], stops[1:], strict=True):
+    stops = [0, *(first for first, _ in found), n]
+    for start, stop in pairwise(stops):
         shown = np.arange(start, stop)[~hidden[start:stop]]
         near = (clock[shown] < clock[start] + 0.25 * (start > 0)) | (clock[shown] > clock[stop - 1] - 0.25 * (stop < n))
         shown = shown[~near]
@@ -79,7 +81,7 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
 
 
 def _change(frames: Described, before: int, after: int) -> float:
-    """Return the least difference between the frames up to `before` and those from `after` on, a sixth of a second each."""
+    """Return the least difference of any frame of the `REACH` up to `before` from any of that from `after` on."""
     clock = frames.clock
     first = min(int(np.searchsorted(clock, clock[before] - REACH)), max(before - 1, 0))
     last = min(max(int(np.searchsorted(clock, clock[after] + REACH)), after + 1), len(clock) - 1)
@@ -113,9 +115,9 @@ def _dips(frames: Described) -> list[Dip]:
             flat = frames.luma[turn - 1]
             before, after = _climb(frames, start - 1, -1, flat), _climb(frames, stop, 1, flat)
             if dips and before < dips[-1].after:
-                last = dips.pop()
-                turn = turn if contrast[turn - 1] < contrast[last.turn - 1] else last.turn
-                before, after = min(before, last.before), max(after, last.after)
+                other = dips.pop()
+                turn = turn if contrast[turn - 1] < contrast[other.turn - 1] else other.turn
+                before, after = min(before, other.before), max(after, other.after)
             dips.append(Dip(before, turn, after))
     return dips
 
@@ -148,7 +150,8 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
         if scores[near].max() > scores[i]:
             continue
         left, right = np.searchsorted(clock, (clock[i] - 3 * REACH, clock[i] + 3 * REACH))
-        around = np.concatenate([scores[left : max(i - 1, left)], scores[i + 2 : right]])
+        around = np.r_[left : max(i - 1, left), i + 2 : max(right, i + 2)]
+        around = scores[around[~hidden[around]]]
         calm = 0.5 * float(np.quantile(around, 0.75)) if len(around) else 0.0
         if relit_correlation(frames, np.array([i - 1]), np.array([i]))[0] > 0.85:
             continue
@@ -167,7 +170,7 @@ def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
                 break
             inside, outside = luma[start:stop].mean(), (luma[start - 1], luma[stop])
             is_flash = inside > max(outside) + 25 or inside < min(outside) - 25
-            if is_flash and _change(frames, start - 1, stop) < 0.25:
+            if is_flash and _change(frames, start - 1, stop) < _DIP:
                 yield start, stop
 
 

@@ -1,4 +1,15 @@
-"""Where shots begin, and which frames must stay together: one pass over small pictures of a movie's frames."""
+"""Where shots begin, and which of a movie's frames form a group: one pass over small pictures (36 x 64) of the frames.
+
+A shot is what lies between two cuts or gradual transitions. A group is a set of frames that must stay on one side of a
+split: two groups of one shot would leak, one group of two shots does not. So there are two lists of beginnings.
+`ShotDetector.starts` holds every boundary that is more likely than not: they are counted, and `cut_frames` takes its
+`per_shot` frames between them. `ShotDetector.group_starts` holds the sure ones among them: where a cut, fade, dissolve
+or wipe is doubtful, both shots are one group. What lies between flashes, strobes or black of the same picture is one
+shot.
+
+Everything is measured in seconds of a clock on which a frame counts for 1/60 to 0.2 s, so that neither the frame rate
+nor a picture that stays for minutes matters, and blank frames count for half a second at most.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +18,7 @@ import numpy as np
 
 from framecnn.data.boundaries import find_boundaries
 from framecnn.data.small import SMALL_SIZE, is_blank
-from framecnn.data.transitions import Described, describe, neighbour_differences
+from framecnn.data.transitions import describe, neighbour_differences
 from framecnn.errors import DataError, ShapeError
 from framecnn.typing import Array
 
@@ -20,17 +31,56 @@ _CHUNK = 16  # frames
 
 
 class ShotDetector:
+    """Find where shots begin, frame by frame; a decision falls up to 9 seconds of frames later.
+
+    Attributes
+    ----------
+    starts : list of float
+        Time of the first frame of each shot found so far, in seconds; in a gradual transition, of its middle.
+    group_starts : list of float
+        Those of `starts` at which a new group begins: the sure ones.
+
+    Notes
+    -----
+    `boundaries` explains the rules. ``python -m benchmarks.bench_shots`` measures recall and precision.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> red, blue = np.zeros((2, 36, 64, 3), np.uint8)
+    >>> red[..., 0], blue[..., 2] = rng.integers(80, 250, (2, 36, 64))
+    >>> detector = ShotDetector()
+    >>> for i in range(48):
+    ...     detector.push(i / 24, red if i < 24 else blue)
+    >>> detector.finish()
+    [0.0, 1.0]
+    """
+
     def __init__(self) -> None:
         self.starts: list[float] = []
         self.group_starts: list[float] = []
         self._waiting: list[tuple[float, float, Array]] = []  # clock, time, picture
-        self._frames: Described | None = None
         self._times = np.empty(0)
-        self._differences = np.empty((0, 19), np.float32)
-        self._clock, self._blank, self._last = 0.0, 0.0, -math.inf
-        self._decided = 0.0
+        self._frames = describe(self._times, np.empty((0, *SMALL_SIZE, 3), np.uint8))
+        self._differences = neighbour_differences(self._frames, 0)
+        self._clock = self._blank = self._decided = 0.0
+        self._last = -math.inf
 
     def push(self, time: float, picture: Array) -> None:
+        """Take the next frame.
+
+        Parameters
+        ----------
+        time : float
+            Its time in seconds.
+        picture : array (36, 64, 3) of uint8
+            The frame, shrunk.
+
+        Raises
+        ------
+        ShapeError
+            If the picture has another shape.
+        """
         if picture.shape != (*SMALL_SIZE, 3):
             raise ShapeError(f"ShotDetector: expected a picture of shape (36, 64, 3), got {picture.shape}")
         step = min(max(time - self._last, _SHORTEST), _LONGEST)
@@ -52,32 +102,42 @@ class ShotDetector:
                 self._decide(self._clock - _CONTEXT)
 
     def finish(self) -> list[float]:
+        """Decide on the last frames.
+
+        Returns
+        -------
+        list of float
+            `starts`.
+        """
         if self._waiting:
             self._describe()
-        if self._frames is not None:
+        if len(self._times):
             self._decide(math.inf)
         return self.starts
 
     def _describe(self) -> None:
         clock, times, pictures = (np.array(column) for column in zip(*self._waiting, strict=True))
         self._waiting = []
-        new = describe(clock, pictures)
         first = len(self._times)
-        self._frames = new if self._frames is None else self._frames.followed_by(new)
+        self._frames = self._frames.followed_by(describe(clock, pictures))
         self._times = np.concatenate([self._times, times])
         self._differences = np.concatenate([self._differences, neighbour_differences(self._frames, first)])
 
     def _decide(self, until: float) -> None:
-        frames = self._frames
-        for index, is_sure in find_boundaries(frames, self._differences):
-            if self._decided < frames.clock[index] <= until:
+        """Decide on the frames up to a time on the clock, and forget those that no later decision needs."""
+        clock = self._frames.clock
+        for index, is_sure in find_boundaries(self._frames, self._differences):
+            if self._decided < clock[index] <= until:
                 self.starts.append(float(self._times[index]))
                 if is_sure:
                     self.group_starts.append(float(self._times[index]))
         self._decided = until
-        keep = frames.clock > until - _CONTEXT
-        self._frames, self._times = frames.take(keep), self._times[keep]
-        self._differences = self._differences[keep]
+        kept = clock > until - _CONTEXT
+        self._frames, self._times, self._differences = (
+            self._frames.take(kept),
+            self._times[kept],
+            self._differences[kept],
+        )
 
 
 def group_names(movie: str, times: Sequence[float], starts: Sequence[float], end: float, block: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""What small pictures of a movie's frames tell by themselves: which say nothing, or nothing new, where black bars lie."""
+"""What small pictures of frames tell by themselves: which say nothing, or nothing new, and where black bars lie."""
 
 import numpy as np
 

@@ -11,11 +11,28 @@ import numpy as np
 
 from framecnn.typing import Array
 
-__all__ = ["REACH", "Described", "blend_scores", "cut_scores", "describe", "difference", "neighbour_differences"]
+__all__ = [
+    "REACH",
+    "WIDTHS",
+    "Described",
+    "blend_features",
+    "blend_scores",
+    "could_blend",
+    "cut_scores",
+    "describe",
+    "difference",
+    "expanded",
+    "neighbour_differences",
+    "relit_correlation",
+]
 
 REACH = 1 / 6
 """Seconds of frames on either side that a cut is judged by."""
 
+WIDTHS = (0.28, 0.42, 0.63, 0.95, 1.3)
+"""Half lengths, in seconds, of the stretches that are looked at for gradual changes."""
+
+_PIXELS = 36 * 64
 _MAX_REACH = 10  # frames
 _CELLS, _LUMA, _CHROMA = 4, 16, 5
 _N_BINS = _LUMA * _CHROMA * _CHROMA
@@ -24,7 +41,6 @@ _CURVE = np.sqrt(np.arange(256) * 255.0).astype(np.int32)
 _CHROMA_BIN = np.digitize(np.arange(-255, 256), (-20, -6, 6, 20)).astype(np.int32)
 _CELL = np.add.outer(np.arange(36) * _CELLS // 36 * _CELLS, np.arange(64) * _CELLS // 64).astype(np.int32) * _N_BINS
 
-_WIDTHS = (0.28, 0.42, 0.63, 0.95)  # half lengths, in seconds, of the stretches that are looked at for a dissolve
 _EPSILON = 1e-3  # seconds
 
 
@@ -45,7 +61,7 @@ class Described(NamedTuple):
     is_blank: Array
     is_grey: Array
 
-    def take(self, index: object) -> "Described":
+    def take(self, index: Array) -> "Described":
         """Return the descriptors of some of the frames."""
         return Described(*(field[index] for field in self))
 
@@ -79,9 +95,9 @@ def describe(clock: Array, pictures: Array) -> Described:
     bins += _CELL + _CELLS**2 * _N_BINS * np.arange(n, dtype=np.int32)[:, None, None]
     histograms = np.bincount(bins.ravel(), minlength=n * _CELLS**2 * _N_BINS).astype(np.uint8)
     histograms = histograms.reshape(n, _CELLS**2, _N_BINS)
-    light = pictures @ np.float32([77 / 256, 150 / 256, 29 / 256])
-    few = light[0].size // 50
-    low, high = np.partition(light.reshape(n, -1), (few, light[0].size - 1 - few))[:, [few, light[0].size - 1 - few]].T
+    light = pictures @ np.array([77 / 256, 150 / 256, 29 / 256], np.float32)
+    few = _PIXELS // 50
+    low, high = np.partition(light.reshape(n, _PIXELS), (few, _PIXELS - 1 - few))[:, [few, _PIXELS - 1 - few]].T
     blocks = light.reshape(n, 18, 2, 32, 2).mean((2, 4)).reshape(n, 6, 3, 8, 4)
     detail = blocks - blocks.mean((2, 4), keepdims=True)
     contrast = np.sqrt((detail**2).mean((1, 2, 3, 4)))
@@ -97,14 +113,15 @@ def describe(clock: Array, pictures: Array) -> Described:
         contrast,
         light.mean((1, 2)),
         (high < 24) | (high - low < 8),
-        histograms[:, :, _CHROMA**2 // 2 :: _CHROMA**2].sum((1, 2), dtype=np.int32) > 0.95 * light[0].size,
+        histograms[:, :, _CHROMA**2 // 2 :: _CHROMA**2].sum((1, 2), dtype=np.int32) > 0.95 * _PIXELS,
     )
 
 
 def difference(frames: Described, one: Array, other: Array) -> Array:
-    """Return how much frames `one` differ from frames `other`, 0 to 1: in colours, unless their structure is the same."""
+    """Return how much frames `one` differ from `other`, 0 to 1: in colours, unless their structure is the same."""
     correlation = np.einsum("nhw,nhw->n", frames.structure[one], frames.structure[other])
-    return _distances(frames.histograms[one], frames.histograms[other]) * (1 - np.clip((correlation - 0.35) / 0.4, 0, 1))
+    distances = _distances(frames.histograms[one], frames.histograms[other])
+    return distances * (1 - np.clip((correlation - 0.35) / 0.4, 0, 1))
 
 
 def relit_correlation(frames: Described, one: Array, other: Array) -> Array:
@@ -180,97 +197,94 @@ def cut_scores(clock: Array, differences: Array) -> Array:
 def blend_features(frames: Described, times: Array, width: float) -> Array:
     """Return what tells whether around each time one shot turns gradually into another.
 
-    The frames A and B at both ends of the stretch, those at its quarters and its middle, and those a stretch further
-    out are compared.
+    Frames A and B at both ends of a stretch are compared with each other, with those at its quarters and its middle,
+    and with those half a stretch further out.
 
     Parameters
     ----------
     frames : Described
     times : array (m,)
-        Times on the clock, at least `width` away from its ends.
+        Times on the clock.
     width : float
         Half the length of the stretch in seconds.
 
     Returns
     -------
-    array (m, 11)
-        Distance of the colours of A and B by cell, and of the whole pictures; correlation of their structure, moved
-        at best, and as it is; what of the frames at the quarters, and in the middle, is no mix of A and B in any ratio
-        by cell, and in one ratio; contrast between the ends over that at the ends; distance of colours outside of the
-        stretch; logarithm of the root mean square of B - A; largest share of the change within a quarter.
+    array (m, 12)
+        Distance of the colours of A and B by cell; of the whole pictures; correlation of their structure, one moved to
+        where it fits best; as it is; what of the frames at the quarters is no mix of A and B, in any ratio by cell; of
+        the frame in the middle; of that, in one ratio; contrast between the ends over that at the ends; distance of
+        colours beyond the ends; logarithm of the root mean square of B - A; largest share of the change in a quarter;
+        `relit_correlation` of A and B.
     """
     clock = frames.clock
-
-    def at(when: Array) -> Array:
-        return np.clip(np.searchsorted(clock, when + _EPSILON) - 1, 0, len(clock) - 1)
-
-    start, end, inner = at(times - width), at(times + width), [at(times + width * share) for share in (-0.5, 0, 0.5)]
-    colours, histograms, structure = frames.colours, frames.histograms, frames.structure
+    earlier, start, first, middle, third, end, later = (
+        np.clip(np.searchsorted(clock, times + share * width + _EPSILON) - 1, 0, len(clock) - 1)
+        for share in (-2, -1, -0.5, 0, 0.5, 1, 2)
+    )
+    inner = (first, middle, third)
+    colours, contrast, histograms = frames.colours, frames.contrast, frames.histograms
     change = colours[end] - colours[start]
     size = (change**2).sum(-1)
     total = np.maximum(size.sum(-1), 1)
     moved = [colours[index] - colours[start] for index in inner]
     shares = [np.clip((x * change).sum(-1) / np.maximum(size, 1), 0, 1) for x in moved]
-    unmixed = [
-        ((x - share[..., None] * change) ** 2).sum((1, 2)) / total for x, share in zip(moved, shares, strict=True)
-    ]
-    one_share = np.clip((moved[1] * change).sum((1, 2)) / total, 0, 1)[:, None, None]
-    progress = [(share * size).sum(-1) / total for share in shares]
-    steps = np.diff([np.zeros(len(times)), *progress, np.ones(len(times))], axis=0)
-    whole = [histograms[index].sum(1, dtype=np.int32) for index in (start, end)]
-    spectra = [np.fft.rfft2(structure[index]) for index in (start, end)]
-    earlier, later = at(times - 2 * width), at(times + 2 * width)
-    outside = np.maximum(
-        np.where(times >= clock[0] + 2 * width, _distances(histograms[earlier], histograms[start]), 0),
-        np.where(times <= clock[-1] - 2 * width, _distances(histograms[end], histograms[later]), 0),
-    )
-    contrast = frames.contrast
-    return np.stack(
+    unmixed = [_left(x, share, change, total) for x, share in zip(moved, shares, strict=True)]
+    one_share = np.clip((moved[1] * change).sum((1, 2)) / total, 0, 1)[:, None]
+    steps = np.diff([np.zeros(len(times)), *((s * size).sum(-1) / total for s in shares), np.ones(len(times))], axis=0)
+    spectra = [np.fft.rfft2(frames.structure[index]) for index in (start, end)]
+    before, after = _distances(histograms[earlier], histograms[start]), _distances(histograms[end], histograms[later])
+    before[times < clock[0] + 2 * width] = after[times > clock[-1] - 2 * width] = 0
+    ends = np.maximum((contrast[start] + contrast[end]) / 2, 0.5)
+    return np.column_stack(
         [
             _distances(histograms[start], histograms[end]),
-            1 - np.minimum(*whole).sum(-1) / (36 * 64),
+            1 - np.minimum(*(histograms[i].sum(1, dtype=np.int32) for i in (start, end))).sum(-1) / _PIXELS,
             np.fft.irfft2(spectra[0] * spectra[1].conj(), (18, 32)).max((1, 2)),
-            np.einsum("nhw,nhw->n", structure[start], structure[end]),
-            np.minimum((unmixed[0] + unmixed[2]) / 2, 1),
-            np.minimum(unmixed[1], 1),
-            np.minimum(((moved[1] - one_share * change) ** 2).sum((1, 2)) / total, 1),
-            np.minimum(sum(contrast[index] for index in inner) / np.maximum(1.5 * (contrast[start] + contrast[end]), 1.5), 2),
-            outside,
-            np.log1p(np.sqrt(total / change[0].size)),
+            np.einsum("nhw,nhw->n", frames.structure[start], frames.structure[end]),
+            (unmixed[0] + unmixed[2]).clip(max=2) / 2,
+            unmixed[1].clip(max=1),
+            _left(moved[1], one_share, change, total).clip(max=1),
+            ((contrast[first] + contrast[middle] + contrast[third]) / 3 / ends).clip(max=2),
+            np.maximum(before, after),
+            np.log1p(np.sqrt(total / (16 * 24))),
             steps.max(0),
             relit_correlation(frames, start, end),
-        ],
-        axis=1,
+        ]
     )
 
 
-def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
-    """Return the probability (m,) that around each time (m,) one shot turns gradually into another, and half how long."""
-    scores, widths = np.zeros((2, len(times)))
-    for width in _WIDTHS:
-        inside = np.flatnonzero((times >= frames.clock[0] + width) & (times <= frames.clock[-1] - width))
-        if len(inside):
-            probability = _probabilities(blend_features(frames, times[inside], width), width)
-            better = inside[probability > scores[inside]]
-            scores[better], widths[better] = probability[probability > scores[inside]], width
-    return scores, widths
+def _left(moved: Array, share: Array, change: Array, total: Array) -> Array:
+    return ((moved - share[..., None] * change) ** 2).sum((1, 2)) / total
 
 
-_AT_QUARTERS, _IN_MIDDLE, _LARGEST_STEP = 4, 5, 10  # of the features
-
-
-def _probabilities(features: Array, width: float) -> Array:
-    likely = (features[:, _AT_QUARTERS] < 0.3) & (features[:, _IN_MIDDLE] < 0.4) & (features[:, _LARGEST_STEP] < 0.85)
-    return likely / (1 + np.exp(-(expanded(features, width) @ _COEFFICIENTS + _INTERCEPT)))
+def could_blend(features: Array) -> Array:
+    """Return where (m,) the inner frames are near to mixes, and the change is no step, by `blend_features` (m, 12)."""
+    return (features[:, 4] < 0.3) & (features[:, 5] < 0.4) & (features[:, 10] < 0.85)
 
 
 def expanded(features: Array, width: float) -> Array:
-    """Return the features (m, 11) with the width, their squares and some products of two."""
+    """Return `blend_features` (m, 12) and the width, their squares, and products of the first with three others."""
     features = np.column_stack([features, np.full(len(features), width)])
     products = [features[:, i] * features[:, j] for i, j in ((0, 5), (0, 7), (0, 2), (8, 5))]
     return np.column_stack([features, features**2, *products])
 
 
+def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
+    """Return the probability (m,) that one shot turns gradually into another around each time, and half how long."""
+    scores, widths = np.zeros((2, len(times)))
+    for width in WIDTHS:
+        inside = np.flatnonzero((times >= frames.clock[0] + width) & (times <= frames.clock[-1] - width))
+        if len(inside):
+            features = blend_features(frames, times[inside], width)
+            odds = np.exp(-(expanded(features, width) @ _COEFFICIENTS + _INTERCEPT))
+            probabilities = could_blend(features) / (1 + odds)
+            better = probabilities > scores[inside]
+            scores[inside[better]], widths[inside[better]] = probabilities[better], width
+    return scores, widths
+
+
+# Of a logistic regression on transitions that benchmarks/bench_shots.py --part tuning --fit makes.
 _COEFFICIENTS = np.array(
     [
         *(4.28, 10.3, -2.37, 0.784, -4.87, -33, 23.6, -5.86, -0.0211, 4.84, -19, -0.912, -5.51),
