@@ -167,19 +167,23 @@ def markdown(result):
 
 def fit(made):
     """Return the coefficients and the intercept of `evidence.blend_scores`, as text."""
-    x, y = (np.concatenate(part) for part in zip(*(blend_examples(movie) for _, _, movie in made), strict=True))
+    examples = (np.concatenate(part) for part in zip(*(blend_examples(movie) for _, _, movie in made), strict=True))
+    x, y, widths = examples
+    weights = np.ones(len(y))
+    for width in evidence.WIDTHS:
+        weights[(widths == width) & (y == 1)] = 0.035 / y[widths == width].mean()
     scaler = StandardScaler().fit(x)
-    model = LogisticRegression(max_iter=5000).fit(scaler.transform(x), y)
+    model = LogisticRegression(max_iter=3000).fit(scaler.transform(x), y, sample_weight=weights)
     coefficients = model.coef_[0] / scaler.scale_
     intercept = float(model.intercept_[0] - coefficients @ scaler.mean_)
     return f"{', '.join(f'{c:.3g}' for c in coefficients)}; {intercept:.3g}"
 
 
 def blend_examples(movie):
-    """Return the features of all stretches that could hold a gradual transition, and whether they do.
+    """Return the features of all stretches that could hold a gradual transition, and whether they do, and widths.
 
     A stretch does if its middle is within 15 % of the transition's length of that of the transition, and it is 0.7 to
-    1.9 times as long. Those between this and 35 % are left out, as are flashes and frames of fades.
+    1.9 times as long. Others near a transition are left out, as are flashes and frames of fades.
     """
     step = np.clip(np.diff(movie.times, prepend=movie.times[0]), 1 / 60, 0.2)
     step[0] = 0
@@ -194,7 +198,7 @@ def blend_examples(movie):
         else:
             is_clear &= (clock < start - 1e-6) | (clock >= end - 1e-6)
             stops.append(end)
-    features, labels = [], []
+    features, labels, widths = [], [], []
     for first, last in zip(stops, [*stops[1:], np.inf], strict=True):
         part = described.take(is_clear & (clock >= first - 1e-6) & (clock < last - 1e-6))
         for width in evidence.WIDTHS if len(part.clock) > 4 else ():
@@ -202,13 +206,14 @@ def blend_examples(movie):
             label = np.zeros(len(times))
             for start, end in blends:
                 length, off = end - start, np.abs(times - (start + end) / 2)
-                label[off < 0.35 * length + 0.04] = np.nan
+                label[off < 0.5 * length + 0.3 * width] = np.nan
                 label[(off < 0.15 * length + 0.02) & (0.7 * length < 2 * width < 1.9 * length)] = 1
             x = evidence.blend_features(part, times, width)
             counted = ~np.isnan(label) & evidence.could_blend(x)
-            features.append(evidence.expanded(x[counted], width))
+            features.append(evidence.expanded(x[counted]))
             labels.append(label[counted])
-    return np.concatenate(features), np.concatenate(labels)
+            widths.append(np.full(counted.sum(), width))
+    return np.concatenate(features), np.concatenate(labels), np.concatenate(widths)
 
 
 if __name__ == "__main__":

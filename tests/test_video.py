@@ -87,12 +87,11 @@ def test_a_shot_gives_no_more_frames_than_it_has(tmp_path, out):
     assert groups(out) == ["m_shot000"] * 5 + ["m_shot001"] * 8
 
 
-@pytest.mark.parametrize(("per_shot", "expected"), [(1, 4), (3, 4)])
-def test_a_shot_whose_frames_all_come_at_its_beginning_gives_what_it_has(tmp_path, out, per_shot, expected):
+def test_a_shot_whose_frames_all_come_at_its_beginning_gives_what_it_has(tmp_path, out):
     when = [10 * slide + i / 25 for slide in range(4) for i in range(25)]
     path = write_movie(tmp_path / "slides.mkv", [still(int(time // 10)) for time in when], times=when)
-    (report,) = cut_frames([path], out, per_shot=per_shot)
-    assert (report.n_frames, report.n_shots) == (expected, 4)
+    (report,) = cut_frames([path], out, per_shot=1)
+    assert (report.n_frames, report.n_shots) == (4, 4)
     assert groups(out) == [f"slides_shot{i:03d}" for i in range(4)]
 
 
@@ -258,7 +257,7 @@ def test_memory_does_not_grow_with_the_movie(tmp_path):
         return result
 
     peak(24)
-    assert peak(480) < 1.2 * peak(260)
+    assert peak(640) < 1.2 * peak(360)
 
 
 def test_a_clip_gives_its_frames(shared_data, out):

@@ -183,10 +183,17 @@ def _lightning(frames: Described) -> Array:
 
 
 def _blends(frames: Described) -> Iterator[tuple[int, bool]]:
-    """Yield the middles of gradual changes: peaks of the scores, at least a second apart."""
+    """Yield the middles of gradual changes: peaks of the scores, one for each stretch of high scores."""
     clock = frames.clock
     times = np.arange(np.ceil(clock[0] / _GRID), np.floor(clock[-1] / _GRID) + 1) * _GRID
     scores, widths = blend_scores(frames, times)
-    while len(times) and (best := int(scores.argmax()), scores[best])[1] > _BLEND:
-        yield int(min(np.searchsorted(clock, times[best]), len(clock) - 1)), bool(scores[best] > _SURE_BLEND)
-        scores[np.abs(times - times[best]) < widths[best] + 0.25] = 0
+    while len(times) and scores.max() > _BLEND:
+        best = int(scores.argmax())
+        is_sure = bool(scores[best] > _SURE_BLEND)
+        low = np.flatnonzero(scores < 0.2)
+        start, stop = low[low < best].max(initial=-1) + 1, low[low > best].min(initial=len(times))
+        middle = np.average(times[start:stop], weights=scores[start:stop])
+        yield int(min(np.searchsorted(clock, middle), len(clock) - 1)), is_sure
+        near = np.abs(times - times[best]) < widths[best] + 0.25
+        near[start:stop] = True
+        scores[near] = 0

@@ -29,7 +29,7 @@ __all__ = [
 REACH = 1 / 6
 """Seconds of frames on either side that a cut is judged by."""
 
-WIDTHS = (0.28, 0.42, 0.63, 0.95, 1.3)
+WIDTHS = (0.28, 0.42, 0.63, 0.95)
 """Half lengths, in seconds, of the stretches that are looked at for gradual changes."""
 
 _PIXELS = 36 * 64
@@ -263,11 +263,12 @@ def could_blend(features: Array) -> Array:
     return (features[:, 4] < 0.3) & (features[:, 5] < 0.4) & (features[:, 10] < 0.85)
 
 
-def expanded(features: Array, width: float) -> Array:
-    """Return `blend_features` (m, 12) and the width, their squares, and products of the first with three others."""
-    features = np.column_stack([features, np.full(len(features), width)])
+def expanded(features: Array) -> Array:
+    """Return what `blend_scores` weighs of `blend_features` (m, 12): them, squares, some products, some logarithms."""
+    features = features.copy()
+    features[:, 1] = features[:, 1].clip(max=0.6)  # beyond, other scenes differ no more than they need to
     products = [features[:, i] * features[:, j] for i, j in ((0, 5), (0, 7), (0, 2), (8, 5))]
-    return np.column_stack([features, features**2, *products])
+    return np.column_stack([features, features**2, *products, np.log(features[:, 4:7] + 0.02)])
 
 
 def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
@@ -277,19 +278,19 @@ def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
         inside = np.flatnonzero((times >= frames.clock[0] + width) & (times <= frames.clock[-1] - width))
         if len(inside):
             features = blend_features(frames, times[inside], width)
-            odds = np.exp(-(expanded(features, width) @ _COEFFICIENTS + _INTERCEPT))
+            odds = np.exp(-(expanded(features) @ _COEFFICIENTS + _INTERCEPT))
             probabilities = could_blend(features) / (1 + odds)
             better = probabilities > scores[inside]
             scores[inside[better]], widths[inside[better]] = probabilities[better], width
     return scores, widths
 
 
-# Of a logistic regression on transitions that benchmarks/bench_shots.py --part tuning --fit makes.
+# Fitted by benchmarks/bench_shots.py (--part tuning --fit), with panned stills as one more source.
 _COEFFICIENTS = np.array(
     [
-        *(4.28, 10.3, -2.37, 0.784, -4.87, -33, 23.6, -5.86, -0.0211, 4.84, -19, -0.912, -5.51),
-        *(-5.44, -3.33, -4.09, 0.313, -5.66, 21.2, -12.7, -1.59, -2.99, -0.536, 7.32, -2.82, 1.12),
-        *(0.677, 9.37, -0.511, 0.0795),
+        *(-2.01, 8.4, -1.18, 4.41, -5.25, -15, -1.7, -3.05, 8.18, 3.26, 22.1, -1.48),
+        *(-0.445, 3.2, 1.14, -3.05, 5.51, -6.53, 11.5, -1.82, -10.1, -0.237, -31.9, -3.93),
+        *(8.44, 7.73, -7.67, -0.0415, -1.46, -0.575, 0.693),
     ]
 )
-_INTERCEPT = -5.84
+_INTERCEPT = -18.9
