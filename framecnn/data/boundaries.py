@@ -190,10 +190,10 @@ def _blends(frames: Described) -> Iterator[tuple[int, bool]]:
     while len(times) and scores.max() > _BLEND:
         best = int(scores.argmax())
         is_sure = bool(scores[best] > _SURE_BLEND)
-        low = np.flatnonzero(scores < 0.2)
+        low = np.flatnonzero(scores < 0.5 * _BLEND)
         start, stop = low[low < best].max(initial=-1) + 1, low[low > best].min(initial=len(times))
         middle = np.average(times[start:stop], weights=scores[start:stop])
-        yield int(min(np.searchsorted(clock, middle), len(clock) - 1)), is_sure
+        yield min(int(np.searchsorted(clock, middle)), len(clock) - 1), is_sure
         near = np.abs(times - times[best]) < widths[best] + 0.25
         near[start:stop] = True
         scores[near] = 0
