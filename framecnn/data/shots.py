@@ -3,9 +3,9 @@
 A shot is what lies between two cuts or gradual transitions. A group is a set of frames that must stay on one side of a
 split: two groups of one shot would leak, one group of two shots does not. So there are two lists of beginnings.
 `ShotDetector.starts` holds every boundary for which there is fair evidence: they are counted, and `cut_frames` takes
-its `per_shot` frames between them. `ShotDetector.group_starts` holds the sure ones among them: where a cut, fade, dissolve
-or wipe is doubtful, both shots are one group. What lies between flashes, strobes or black of the same picture is one
-shot.
+its `per_shot` frames between them. `ShotDetector.group_starts` holds the sure ones among them: where a cut, fade,
+dissolve or wipe is doubtful, both shots are one group. What lies between flashes, strobes or black of the same picture
+is one shot.
 
 Everything is measured in seconds of a clock on which a frame counts for 1/60 to 0.2 s, so that neither the frame rate
 nor a picture that stays for minutes matters, and blank frames count for half a second at most.
