@@ -9,7 +9,7 @@ __all__ = ["SMALL_SIZE", "LetterboxDetector", "RepeatDetector", "is_blank"]
 SMALL_SIZE = (36, 64)
 """(height, width) of the small pictures."""
 
-_WEIGHTS = np.array([77, 150, 29])
+_RED, _GREEN, _BLUE = np.array([77, 150, 29], np.uint16)
 
 
 def is_blank(picture: Array) -> bool:
@@ -29,10 +29,15 @@ def is_blank(picture: Array) -> bool:
     >>> is_blank(np.full((36, 64, 3), 5, np.uint8))
     True
     """
-    luma = (picture @ _WEIGHTS >> 8).ravel()
+    luma = _luma(picture).ravel()
     few = luma.size // 50
     low, high = np.partition(luma, (few, luma.size - 1 - few))[[few, luma.size - 1 - few]]
     return bool(high < 24 or high - low < 8)
+
+
+def _luma(picture: Array) -> Array:
+    """Return the luma (h, w) of uint16, 0 to 255, of a picture (h, w, 3) of uint8."""
+    return (picture[..., 0] * _RED + picture[..., 1] * _GREEN + picture[..., 2] * _BLUE) >> 8
 
 
 class RepeatDetector:
@@ -97,7 +102,7 @@ class LetterboxDetector:
         """Look at a frame (h, w, 3) of uint8; one of another size starts anew."""
         if is_blank(picture):
             return
-        luma = picture @ _WEIGHTS >> 8
+        luma = _luma(picture)
         profiles = np.quantile(luma, 0.98, axis=1), np.quantile(luma, 0.98, axis=0)
         if self._profiles is not None and self._profiles[0].shape + self._profiles[1].shape == luma.shape:
             profiles = np.maximum(profiles[0], self._profiles[0]), np.maximum(profiles[1], self._profiles[1])
