@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from movies import moving, still
 
+from framecnn.data.boundaries import Boundary
 from framecnn.data.movie import Movie
-from framecnn.data.shots import (
-    SMALL_SIZE,
-    LetterboxDetector,
-    RepeatDetector,
-    ShotDetector,
-    group_names,
-    is_blank,
-)
+from framecnn.data.shots import SMALL_SIZE, ShotDetector, group_names
 from framecnn.errors import DataError, ShapeError
 
 HEIGHT, WIDTH = SMALL_SIZE
@@ -28,11 +22,17 @@ def shot(seed, n_frames):
     return [np.array(picture) for picture in moving(seed, n_frames, HEIGHT, WIDTH)]
 
 
-def starts(pictures, rate=24):
-    detector = ShotDetector(rate)
+def detect(pictures, rate=24):
+    detector = ShotDetector()
     for i, picture in enumerate(pictures):
-        detector.push(i, picture)
-    return detector.finish()
+        detector.push(i / rate, picture)
+    detector.finish()
+    return detector
+
+
+def starts(pictures, rate=24):
+    """The first frames of the shots."""
+    return [round(time * rate) for time in detect(pictures, rate).starts]
 
 
 BLACK = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -102,9 +102,16 @@ def test_something_that_moves_in_the_dark_is_no_cut():
     assert starts(pictures) == [0]
 
 
-def test_black_ends_a_shot_even_if_the_same_picture_returns():
+@pytest.mark.parametrize("length", [12, 240])
+def test_black_between_two_views_of_the_same_is_no_boundary(length):
     a = [still(1, HEIGHT, WIDTH)] * 30
-    assert starts([*a, *[BLACK] * 12, *a]) == [0, 42]
+    assert starts([*a, *[BLACK] * length, *a]) == [0]
+
+
+@pytest.mark.parametrize("length", [2, 12, 240])
+def test_black_between_all_shots_is_one_boundary_each(length):
+    black = [BLACK] * length
+    assert starts([*shot(1, 30), *black, *shot(2, 30), *black, *shot(3, 30)]) == [0, 30 + length, 60 + 2 * length]
 
 
 @pytest.mark.parametrize("length", [6, 24, 48])
@@ -132,26 +139,33 @@ def test_a_movie_of_one_frame_has_one_shot():
 
 
 def test_what_was_found_does_not_depend_on_what_comes_much_later():
-    pictures = shot(1, 30) + shot(2, 60)
-    detector = ShotDetector(24)
+    pictures = shot(1, 30) + shot(2, 260)
+    detector = ShotDetector()
     for i, picture in enumerate(pictures):
-        detector.push(i, picture)
-    assert detector.starts == [0, 30]
+        detector.push(i / 24, picture)
+    assert detector.starts == [0, 30 / 24]
+
+
+def test_every_cut_of_a_long_movie_is_found_once():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(12, 90, 40)
+    pictures = [picture for seed, length in enumerate(lengths) for picture in shot(seed, length)]
+    assert starts(pictures) == [0, *np.cumsum(lengths)[:-1]]
 
 
 def test_memory_does_not_grow_with_the_movie():
     def peak(n_frames):
         pictures = shot(1, 40) + shot(2, 40)
-        detector = ShotDetector(24)
+        detector = ShotDetector()
         tracemalloc.start()
         for i in range(n_frames):
-            detector.push(i, pictures[i % 80])
+            detector.push(i / 24, pictures[i % 80])
         result = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return result
 
     peak(50)
-    assert peak(500) < 1.3 * peak(150)
+    assert peak(720) < 1.2 * peak(360)
 
 
 def test_a_picture_of_another_size_is_refused():
@@ -177,71 +191,126 @@ def test_the_cuts_a_person_sees_in_the_clips_are_found_and_no_others(shared_data
         assert starts([movie.small(frame) for _, frame in movie.frames()], movie.rate) == [0, *cuts]
 
 
-def test_black_and_flat_pictures_are_blank_and_dark_scenes_are_not():
-    noise = np.random.default_rng(0).integers(0, 12, BLACK.shape, dtype=np.uint8)
-    assert is_blank(BLACK)
-    assert is_blank(noise)
-    assert is_blank(BLACK + np.uint8(255))
-    assert is_blank(np.broadcast_to(np.uint8([30, 60, 200]), BLACK.shape))
-    assert not is_blank(still(1, HEIGHT, WIDTH) // 4)
-    assert not is_blank(still(1, HEIGHT, WIDTH))
+def blend(old, new, share):
+    """A picture between two, at which the new one has this share, everywhere or by pixel."""
+    return np.rint(old + (new.astype(float) - old) * share).astype(np.uint8)
 
 
-def test_noise_does_not_hide_a_repeat_and_a_small_movement_is_none():
-    picture = np.array(still(1, HEIGHT, WIDTH))
-    noisy = np.clip(picture + np.random.default_rng(0).integers(-6, 7, picture.shape), 0, 255).astype(np.uint8)
-    moved = picture.copy()
-    moved[10:14, 20:24] = 255 - moved[10:14, 20:24]
-    seen = RepeatDetector()
-    seen.remember(picture)
-    assert seen.is_repeat(noisy)
-    assert not seen.is_repeat(moved)
+def joined(old, new, n, share):
+    """Two shots of which the last and first n frames are mixed: share(progress from 0 to 1) is the second's."""
+    mixed = [
+        blend(a, b, share((i + 0.5) / n)) for i, (a, b) in enumerate(zip(old[len(old) - n :], new[:n], strict=True))
+    ]
+    return [*old[: len(old) - n], *mixed, *new[n:]]
 
 
-def test_a_repeat_of_any_earlier_frame_is_recognised():
-    pictures = [still(seed, HEIGHT, WIDTH) for seed in range(150)]
-    seen = RepeatDetector()
-    for picture in pictures:
-        assert not seen.is_repeat(picture)
-        seen.remember(picture)
-    assert all(seen.is_repeat(picture) for picture in pictures)
+def wiped(progress):
+    return np.clip((progress - np.linspace(0, 1, WIDTH))[None, :, None] * WIDTH, 0, 1)
 
 
-def bars_of(*pictures):
-    detector = LetterboxDetector()
-    for picture in pictures:
-        detector.push(picture)
-    return detector.bars()
+@pytest.mark.parametrize("share", [lambda progress: progress, wiped], ids=["dissolve", "wipe"])
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("rate", [10, 24, 60])
+def test_a_dissolve_or_wipe_is_one_boundary_near_its_middle(share, seconds, rate):
+    n, length = round(seconds * rate), 4 * rate
+    a, b = ([np.array(still(seed, HEIGHT, WIDTH))] * length for seed in (1, 2))
+    first, second = starts(joined(a, b, n, share), rate)
+    assert first == 0
+    assert abs(second - (length - n / 2)) <= max(0.3 * n, 2)
 
 
-def framed(top, bottom, left, right, seed=1):
-    picture = np.zeros((90, 160, 3), np.uint8)
-    inner = picture[top : 90 - bottom, left : 160 - right]
-    inner[:] = 40 + still(seed, *inner.shape[:2]) // 2
-    return picture
+@pytest.mark.parametrize("rate", [10, 24, 60])
+@pytest.mark.parametrize("flat", [0, 255])
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
+def test_a_fade_through_black_or_white_is_one_boundary_between_scenes_and_none_within_one(rate, flat, seconds):
+    half = round(seconds * rate / 2)
+
+    def faded(a, b):
+        for i, light in enumerate((np.arange(half) + 0.5) / half):
+            a[-1 - i], b[i] = (blend(np.full_like(x, flat), x, light) for x in (a[-1 - i], b[i]))
+        return [*a, *b]
+
+    length = 3 * rate
+    a, b = ([np.array(still(seed, HEIGHT, WIDTH))] * length for seed in (1, 2))
+    first, second = starts(faded([*a], [*b]), rate)
+    assert first == 0
+    assert abs(second - length) <= half
+    assert starts(faded([*a], [*a]), rate) == [0]
 
 
-@pytest.mark.parametrize("bars", [(12, 12, 0, 0), (0, 0, 20, 20), (11, 12, 0, 0), (10, 10, 24, 24), (0, 0, 0, 0)])
-def test_bars_are_found(bars):
-    assert bars_of(framed(*bars)) == bars
+@pytest.mark.parametrize("rate", [10, 24, 60])
+@pytest.mark.parametrize("length", [1, 4, 6])
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+def test_white_frames_are_no_cut_and_hide_none(rate, length, strength):
+    a, b = shot(1, 60 + length), shot(2, 60)
+    for i in range(30, 30 + length):
+        a[i] = blend(a[i], np.uint8(255), strength)
+    assert starts(a, rate) == [0]
+    a, b = shot(1, 30), shot(2, 40)
+    first, second = starts([*a, *[np.full_like(BLACK, 255)] * length, *b], rate)
+    assert first == 0
+    assert 30 <= second <= 30 + length
 
 
-@pytest.mark.parametrize("bars", [(12, 0, 0, 0), (0, 0, 10, 30), (40, 40, 0, 0)])
-def test_darkness_on_one_side_or_almost_everywhere_is_no_bar(bars):
-    assert bars_of(framed(*bars)) == (0, 0, 0, 0)
+def test_a_strobe_is_one_shot():
+    pictures = shot(1, 96)
+    for i in range(24, 72):
+        if i // 3 % 2:
+            pictures[i] = blend(pictures[i], np.uint8(255), 0.9)
+    assert starts(pictures) == [0]
 
 
-def test_a_bar_is_black_in_every_frame():
-    assert bars_of(framed(12, 12, 0, 0), framed(8, 8, 0, 0, seed=2)) == (8, 8, 0, 0)
-    assert bars_of(framed(12, 12, 0, 0), np.zeros((90, 160, 3), np.uint8)) == (12, 12, 0, 0)
+def test_black_bars_and_subtitles_that_come_are_no_cut():
+    pictures = shot(1, 96)
+    for picture in pictures[24:72]:
+        picture[30:33, 16:48:2] = 255
+    for picture in pictures[48:]:
+        picture[:4] = picture[-4:] = 0
+    assert starts(pictures) == [0]
 
 
-def test_frames_of_another_size_start_anew():
-    assert bars_of(framed(12, 12, 0, 0)[:, :80], framed(8, 8, 0, 0)) == (8, 8, 0, 0)
+@pytest.mark.parametrize("length", [5, 8, 12])
+def test_a_montage_of_very_short_shots_loses_none(length):
+    pictures = [picture for seed in range(12) for picture in shot(seed, length)]
+    assert starts(pictures) == [length * i for i in range(12)]
 
 
-def test_no_picture_has_no_bars():
-    assert bars_of() == bars_of(np.zeros((90, 160, 3), np.uint8)) == (0, 0, 0, 0)
+def test_shots_whose_frames_come_in_bursts_are_found():
+    times = [10 * slide + i / 25 for slide in range(4) for i in range(25)]
+    detector = ShotDetector()
+    for time in times:
+        detector.push(time, still(int(time // 10), HEIGHT, WIDTH))
+    assert detector.finish() == detector.group_starts == [0, 10, 20, 30]
+
+
+def test_a_frame_a_second_is_enough_for_cuts():
+    pictures = [still(i // 6, HEIGHT, WIDTH) for i in range(30)]
+    assert starts(pictures, rate=1) == [0, 6, 12, 18, 24]
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_movie_of_one_colour_has_no_shot(value):
+    assert starts([np.full_like(BLACK, value)] * 300) == []
+
+
+def test_a_doubtful_boundary_begins_a_shot_but_no_group(monkeypatch):
+    found = [Boundary(30, True), Boundary(60, False)]
+    monkeypatch.setattr("framecnn.data.shots.find_boundaries", lambda frames, differences: found)
+    detector = detect(shot(1, 100))
+    assert detector.starts == [0, 30 / 24, 60 / 24]
+    assert detector.group_starts == [0, 30 / 24]
+
+
+def test_clear_cuts_begin_groups_too():
+    detector = detect(shot(1, 60) + shot(2, 60) + shot(3, 60))
+    assert detector.group_starts == detector.starts == [0, 2.5, 5]
+
+
+def test_the_same_shots_are_found_at_every_frame_rate():
+    pictures = shot(1, 48) + shot(2, 24) + shot(3, 60)
+    for repeats in (1, 2, 5):
+        repeated = [picture for picture in pictures for _ in range(repeats)]
+        assert detect(repeated, 24 * repeats).starts == [0, 2, 3]
 
 
 def test_a_shot_no_longer_than_a_block_is_one_group():

@@ -1,107 +1,70 @@
-"""Where shots begin, which frames say nothing new, where black bars lie: NumPy on small pictures of the frames.
+"""Where shots begin, and which of a movie's frames form a group: one pass over small pictures (36 x 64) of the frames.
 
-A small picture is a frame shrunk to 36 x 64 pixels. A cut is a place where none of the last frames looks like any of
-the next ones: so a flash, a black frame or a damaged picture between two alike frames is no cut.
+A shot is what lies between two cuts or gradual transitions. A group is a set of frames that must stay on one side of a
+split: two groups of one shot would leak, one group of two shots does not. So there are two lists of beginnings.
+`ShotDetector.starts` holds every boundary for which there is fair evidence: they are counted, and `cut_frames` takes
+its `per_shot` frames between them. `ShotDetector.group_starts` holds the sure ones among them: where a cut, fade,
+dissolve or wipe is doubtful, both shots are one group. What lies between flashes, strobes or black of the same picture
+is one shot.
+
+Everything is measured in seconds of a clock on which a frame counts for 1/60 to 0.2 s, so that neither the frame rate
+nor a picture that stays for minutes matters, and blank frames count for half a second at most.
 """
 
 import math
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
+from framecnn.data.boundaries import find_boundaries
+from framecnn.data.small import SMALL_SIZE, is_blank
+from framecnn.data.transitions import describe, neighbour_differences
 from framecnn.errors import DataError, ShapeError
 from framecnn.typing import Array
 
-__all__ = [
-    "SMALL_SIZE",
-    "LetterboxDetector",
-    "RepeatDetector",
-    "ShotDetector",
-    "group_names",
-    "is_blank",
-]
+__all__ = ["SMALL_SIZE", "ShotDetector", "group_names"]
 
-SMALL_SIZE = (36, 64)
-"""(height, width) of the small pictures."""
-
-_CELLS, _LUMA, _CHROMA = 4, 16, 5
-_CURVE = np.sqrt(np.arange(256) * 255.0).astype(np.int32)
-_CHROMA_BIN = np.digitize(np.arange(-255, 256), (-20, -6, 6, 20))
-_N_BINS = _LUMA * _CHROMA * _CHROMA
-_CELL = np.add.outer(
-    np.arange(SMALL_SIZE[0]) * _CELLS // SMALL_SIZE[0] * _CELLS, np.arange(SMALL_SIZE[1]) * _CELLS // SMALL_SIZE[1]
-)
-_WEIGHTS = np.array([77, 150, 29])
-
-
-def is_blank(picture: Array) -> bool:
-    """Tell whether a picture is black, or one flat colour: nothing to learn from.
-
-    Parameters
-    ----------
-    picture : array (h, w, 3) of uint8
-
-    Returns
-    -------
-    bool
-        Whether all but 2 % of the luma values (0 to 255) are below 24, or all but 4 % lie within 8 of each other.
-
-    Examples
-    --------
-    >>> is_blank(np.full((36, 64, 3), 5, np.uint8))
-    True
-    """
-    luma = (picture @ _WEIGHTS >> 8).ravel()
-    few = luma.size // 50
-    low, high = np.partition(luma, (few, luma.size - 1 - few))[[few, luma.size - 1 - few]]
-    return bool(high < 24 or high - low < 8)
+_CONTEXT = 3.0  # seconds on either side of a decision
+_SHORTEST, _LONGEST = 1 / 60, 0.2  # seconds that a frame counts for
+_LONGEST_BLANK = 0.5  # seconds
+_CHUNK = 16  # frames
 
 
 class ShotDetector:
-    """Find where shots begin, frame by frame, holding the histograms of a third of a second.
-
-    Every frame becomes 16 colour histograms, one a cell of a 4 x 4 grid (square root of the values, 16 steps of luma,
-    5 x 5 of chroma). The distance of two frames is the mean over the least changed three quarters of the cells, so that
-    something passing before the camera is no cut; cells black in both frames do not count. The score of a frame is the
-    least distance between any frame of the sixth of a second before it and any of the sixth of a second from it on. A
-    cut is a local maximum above 0.35 (0.23 between grey frames, whose chroma says nothing) plus 0.6 times the median
-    score of the half seconds around it. Black for a sixth of a second ends a shot, too; its dark edges are no cuts.
-    Dissolves are not found.
-
-    Parameters
-    ----------
-    rate : float, default=24.0
-        Frames a second.
+    """Find where shots begin, frame by frame; a decision falls up to 9 seconds of frames later.
 
     Attributes
     ----------
     starts : list of float
-        Time of the first frame of each shot found so far, in seconds.
+        Time of the first frame of each shot found so far, in seconds; in a gradual transition, of its middle.
+    group_starts : list of float
+        Those of `starts` at which a new group begins: the sure ones.
 
     Notes
     -----
-    The constants come from five clips with 39 hard cuts and from versions of them: grainy, flickering, dark, grey,
-    at half and at twice the frame rate.
+    `boundaries` explains the rules. ``python -m benchmarks.bench_shots`` measures recall and precision.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> red, blue = np.zeros((2, 36, 64, 3), np.uint8)
     >>> red[..., 0], blue[..., 2] = rng.integers(80, 250, (2, 36, 64))
-    >>> detector = ShotDetector(rate=24)
+    >>> detector = ShotDetector()
     >>> for i in range(48):
     ...     detector.push(i / 24, red if i < 24 else blue)
     >>> detector.finish()
     [0.0, 1.0]
     """
 
-    def __init__(self, rate: float = 24.0):
+    def __init__(self) -> None:
         self.starts: list[float] = []
-        self._reach = min(max(round(rate / 6), 2), 10)
-        self._calm = 3 * self._reach
-        self._blanks = 0
-        self._restart()
+        self.group_starts: list[float] = []
+        self._waiting: list[tuple[float, float, Array]] = []  # clock, time, picture
+        self._times = np.empty(0)
+        self._frames = describe(self._times, np.empty((0, *SMALL_SIZE, 3), np.uint8))
+        self._differences = neighbour_differences(self._frames, 0)
+        self._clock = self._blank = self._decided = 0.0
+        self._last = -math.inf
 
     def push(self, time: float, picture: Array) -> None:
         """Take the next frame.
@@ -120,17 +83,23 @@ class ShotDetector:
         """
         if picture.shape != (*SMALL_SIZE, 3):
             raise ShapeError(f"ShotDetector: expected a picture of shape (36, 64, 3), got {picture.shape}")
+        step = min(max(time - self._last, _SHORTEST), _LONGEST)
+        self._last = time
         if is_blank(picture):
-            self._blanks += 1
-            return
-        if not self.starts or self._blanks >= self._reach:
-            self.finish()
-            self._restart()
-            self.starts.append(time)
-        self._blanks = 0
-        self._score(time, _histograms(picture))
-        while len(self._frames) - self._next > self._calm + self._reach:
-            self._decide()
+            self._blank += step
+            if not self.starts or self._blank > _LONGEST_BLANK:
+                return
+        else:
+            self._blank = 0.0
+            if not self.starts:
+                self.starts.append(time)
+                self.group_starts.append(time)
+        self._clock += step
+        self._waiting.append((self._clock, time, picture))
+        if len(self._waiting) == _CHUNK:
+            self._describe()
+            if self._clock - self._decided > 3 * _CONTEXT:
+                self._decide(self._clock - _CONTEXT)
 
     def finish(self) -> list[float]:
         """Decide on the last frames.
@@ -140,152 +109,35 @@ class ShotDetector:
         list of float
             `starts`.
         """
-        while self._next < len(self._frames):
-            self._decide()
+        if self._waiting:
+            self._describe()
+        if len(self._times):
+            self._decide(math.inf)
         return self.starts
 
-    def _restart(self) -> None:
-        self._histograms: deque[Array] = deque(maxlen=2 * self._reach - 1)
-        self._frames: list[tuple[float, bool]] = []  # time, grey
-        self._scores: list[float] = []
-        self._next = 0
-        self._from_black = self._blanks >= self._reach
+    def _describe(self) -> None:
+        clock, times, pictures = (np.array(column) for column in zip(*self._waiting, strict=True))
+        self._waiting = []
+        first = len(self._times)
+        self._frames = self._frames.followed_by(describe(clock, pictures))
+        self._times = np.concatenate([self._times, times])
+        self._differences = np.concatenate([self._differences, neighbour_differences(self._frames, first)])
 
-    def _score(self, time: float, histograms: Array) -> None:
-        reach = self._reach
-        self._frames.append((time, histograms[:, _CHROMA**2 // 2 :: _CHROMA**2].sum() > 0.95 * len(histograms)))
-        self._scores.append(1.0 if self._histograms else 0.0)
-        if self._histograms:
-            distances = _distances(np.stack(self._histograms), histograms)[::-1]  # to 1, 2, ... frames before
-            for after in range(min(reach, len(self._scores) - 1)):
-                before = distances[after : after + reach]
-                self._scores[-1 - after] = min(self._scores[-1 - after], before.min(initial=1.0))
-        self._histograms.append(histograms)
-
-    def _decide(self) -> None:
-        i, scores, reach = self._next, self._scores, self._reach
-        near = scores[max(0, i - reach + 1) : i + reach]
-        around = scores[max(0, i - self._calm) : max(0, i - 1)] + scores[i + 2 : i + 2 + self._calm]
-        grey = i > 0 and self._frames[i][1] and self._frames[i - 1][1]
-        threshold = (0.23 if grey else 0.35) + 0.6 * (float(np.median(around)) if around else 0.0)
-        is_peak = scores[i] >= max(near) and near.index(scores[i]) == min(i, reach - 1)
-        to_black = self._blanks >= reach and len(scores) - i <= reach
-        fading = to_black or (self._from_black and i < reach)
-        if scores[i] > threshold and is_peak and not fading:
-            self.starts.append(self._frames[i][0])
-        self._next += 1
-        if self._next > self._calm + 1:
-            del self._frames[0], self._scores[0]
-            self._next -= 1
-
-
-def _histograms(picture: Array) -> Array:
-    """Colour histograms of the cells (16, 400), each of sum 1."""
-    red, _, blue = values = np.moveaxis(_CURVE[picture], -1, 0)
-    luma = np.tensordot(_WEIGHTS, values, 1) >> 8
-    bins = (luma * _LUMA // 256 * _CHROMA + _CHROMA_BIN[blue - luma + 255]) * _CHROMA + _CHROMA_BIN[red - luma + 255]
-    counts = np.bincount((_CELL * _N_BINS + bins).ravel(), minlength=_CELLS**2 * _N_BINS)
-    return (counts * (_CELLS**2 / picture[..., 0].size)).astype(np.float32).reshape(_CELLS**2, _N_BINS)
-
-
-def _distances(earlier: Array, now: Array) -> Array:
-    """Distances (k,), 0 to 1, between histograms (k, 16, 400) and (16, 400)."""
-    black = 4 * _CHROMA**2  # bins of luma below 16 of 255
-    earlier, now = earlier[..., black:], now[..., black:]
-    picture = np.maximum(earlier.sum(-1), now.sum(-1))
-    distances = 1 - np.minimum(earlier, now).sum(-1) / np.maximum(picture, 1e-6)
-    distances[picture < 0.2] = np.inf
-    counted = -(-3 * np.isfinite(distances).sum(-1) // 4)
-    ordered = np.where(np.arange(distances.shape[-1]) < counted[:, None], np.sort(distances, -1), 0.0)
-    return ordered.sum(-1) / np.maximum(counted, _CELLS**2 // 3)  # a lit window in the dark is not the whole picture
-
-
-class RepeatDetector:
-    """Remember frames and recognise their near-repeats.
-
-    A frame repeats another when none of its 9 x 16 blocks differs by 4 or more (of 255) in any channel. A remembered
-    frame takes 432 bytes.
-
-    Examples
-    --------
-    >>> picture = np.zeros((36, 64, 3), np.uint8)
-    >>> seen = RepeatDetector()
-    >>> seen.is_repeat(picture)
-    False
-    >>> seen.remember(picture)
-    >>> seen.is_repeat(picture + np.uint8(1))
-    True
-    """
-
-    def __init__(self) -> None:
-        self._blocks = np.empty((64, 9 * 16 * 3), np.uint8)
-        self._count = 0
-
-    def is_repeat(self, picture: Array) -> bool:
-        """Tell whether a picture (36, 64, 3) of uint8 repeats a remembered one."""
-        blocks = _blocks(picture).astype(np.int16)
-        return bool((np.abs(self._blocks[: self._count] - blocks).max(1, initial=0) < 4).any())
-
-    def remember(self, picture: Array) -> None:
-        """Remember a picture (36, 64, 3) of uint8."""
-        if self._count == len(self._blocks):
-            self._blocks = np.concatenate([self._blocks, np.empty_like(self._blocks)])
-        self._blocks[self._count] = _blocks(picture)
-        self._count += 1
-
-
-def _blocks(picture: Array) -> Array:
-    return picture.reshape(9, 4, 16, 4, 3).mean((1, 3)).round().astype(np.uint8).ravel()
-
-
-class LetterboxDetector:
-    """Find the black bars around a movie's picture, from some of its frames.
-
-    A row or column belongs to a bar when all but 2 % of its luma values stay below 32 in every frame. Bars come in
-    pairs, at most 40 % of the side each, that differ by no more than 2 % of the side: darkness on one side alone is
-    part of the scene.
-
-    Examples
-    --------
-    >>> frame = np.zeros((100, 160, 3), np.uint8)
-    >>> frame[12:88] = 200
-    >>> bars = LetterboxDetector()
-    >>> bars.push(frame)
-    >>> bars.bars()
-    (12, 12, 0, 0)
-    """
-
-    def __init__(self) -> None:
-        self._profiles: tuple[Array, Array] | None = None
-
-    def push(self, picture: Array) -> None:
-        """Look at a frame (h, w, 3) of uint8; one of another size starts anew."""
-        if is_blank(picture):
-            return
-        luma = picture @ _WEIGHTS >> 8
-        profiles = np.quantile(luma, 0.98, axis=1), np.quantile(luma, 0.98, axis=0)
-        if self._profiles is not None and self._profiles[0].shape + self._profiles[1].shape == luma.shape:
-            profiles = np.maximum(profiles[0], self._profiles[0]), np.maximum(profiles[1], self._profiles[1])
-        self._profiles = profiles
-
-    def bars(self) -> tuple[int, int, int, int]:
-        """Give the widths of the bars in pixels.
-
-        Returns
-        -------
-        tuple of int
-            Top, bottom, left, right; zeros when there are none.
-        """
-        if self._profiles is None:
-            return 0, 0, 0, 0
-        return *_pair(self._profiles[0]), *_pair(self._profiles[1])  # type: ignore[return-value]
-
-
-def _pair(profile: Array) -> tuple[int, int]:
-    bright = np.flatnonzero(profile >= 32)
-    first, last = int(bright[0]), len(profile) - 1 - int(bright[-1])
-    real = max(first, last) <= 0.4 * len(profile) and abs(first - last) <= max(2, 0.02 * len(profile))
-    return (first, last) if real else (0, 0)
+    def _decide(self, until: float) -> None:
+        """Decide on the frames up to a time on the clock, and forget those that no later decision needs."""
+        clock = self._frames.clock
+        for index, is_sure in find_boundaries(self._frames, self._differences):
+            if self._decided < clock[index] <= until:
+                self.starts.append(float(self._times[index]))
+                if is_sure:
+                    self.group_starts.append(float(self._times[index]))
+        self._decided = until
+        kept = clock > until - _CONTEXT
+        self._frames, self._times, self._differences = (
+            self._frames.take(kept),
+            self._times[kept],
+            self._differences[kept],
+        )
 
 
 def group_names(movie: str, times: Sequence[float], starts: Sequence[float], end: float, block: float) -> list[str]:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from framecnn.atomic import atomic_write
 from framecnn.data.movie import Movie
-from framecnn.data.shots import LetterboxDetector, RepeatDetector, ShotDetector, group_names, is_blank
+from framecnn.data.shots import ShotDetector, group_names
+from framecnn.data.small import LetterboxDetector, RepeatDetector, is_blank
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
 from framecnn.typing import Array
@@ -201,18 +202,18 @@ def _cut(
     per_shot = job["per_shot"]
     slots = _regular_slots(job["every"]) if per_shot is None else _slots_of_shots(path, per_shot, progress)
     with Movie(path) as movie, store.staging() as staging:
-        times, starts, outcomes = _take(movie, slots, staging, cropping, progress)
+        times, detector, outcomes = _take(movie, slots, staging, cropping, progress)
         if not movie.seconds:
             raise DataError(
                 f"frames: no frame of {str(path)!r} could be decoded ({movie.damaged} damaged packets or frames); "
                 "copy the movie again, or leave it out"
             )
-        groups = group_names(movie.name, times, starts, movie.seconds, job["block"])
+        groups = group_names(movie.name, times, detector.group_starts, movie.seconds, job["block"])
         report = MovieReport(
             movie=movie.name,
             label=job["label"],
             n_frames=len(times),
-            n_shots=len(starts),
+            n_shots=len(detector.starts),
             seconds=movie.seconds,
             duration=movie.duration,
             n_black=outcomes["black"],
@@ -246,36 +247,52 @@ def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -
 
 def _take(
     movie: Movie, slots: Iterator[Slot], staging: Path, cropping: Cropping, progress: Progress | None
-) -> tuple[list[float], list[float], Counter[str]]:
-    """Write the first telling frame of each slot; give their times, where shots start, and what became of the slots."""
+) -> tuple[list[float], ShotDetector, Counter[str]]:
+    """Write the first telling frame of each slot; give their times, the shots, and what became of the slots."""
     times: list[float] = []
-    detector, seen, outcomes = ShotDetector(movie.rate), RepeatDetector(), Counter[str]()
+    detector, seen, outcomes = ShotDetector(), RepeatDetector(), Counter[str]()
     slot, outcome = next(slots), "none"
-    for time, frame in movie.frames():
+    for time, frame, (first, last) in _shown(movie):
         if progress:
             progress(time, movie.duration, movie.name)
         small = movie.small(frame)
         detector.push(time, small)
-        middle = time + 0.5 / movie.rate  # so that the frame nearest to a slot's beginning belongs to it
-        while middle >= slot[1]:
+        while last >= slot[0]:
+            if first < slot[1] and outcome != "taken":
+                outcome = "black" if is_blank(small) else "repeated" if seen.is_repeat(small) else "taken"
+                if outcome == "taken":
+                    seen.remember(small)
+                    times.append(time)
+                    encoded = io.BytesIO()  # Pillow's own writing does not say that a disk is full
+                    Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=90)
+                    with atomic_write(staging / file_name(movie.name, time)) as temporary:
+                        temporary.write_bytes(encoded.getvalue())
+            if last < slot[1]:
+                break
             outcomes[outcome] += 1
             slot, outcome = next(slots), "none"
-        if middle < slot[0] or outcome == "taken":
-            continue
-        if is_blank(small):
-            outcome = "black"
-        elif seen.is_repeat(small):
-            outcome = "repeated"
-        else:
-            outcome = "taken"
-            seen.remember(small)
-            times.append(time)
-            encoded = io.BytesIO()  # Pillow's own writing does not say that a disk is full
-            Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=90)
-            with atomic_write(staging / file_name(movie.name, time)) as temporary:
-                temporary.write_bytes(encoded.getvalue())
     outcomes[outcome] += 1
-    return times, detector.finish(), outcomes
+    detector.finish()
+    return times, detector, outcomes
+
+
+def _shown(movie: Movie) -> Iterator[tuple[float, Any, Slot]]:
+    """Yield each frame's time, the frame, and the seconds whose picture it is: one instant, longer where it stays on.
+
+    The instant is the middle of a frame's interval, so that the frame nearest to a slot's beginning belongs to it.
+    """
+    held: tuple[float, Any] | None = None
+    for time, frame in movie.frames():
+        if held:
+            yield *held, _span(held[0], time, movie.rate)
+        held = time, frame
+    if held:
+        yield *held, _span(held[0], movie.seconds, movie.rate)
+
+
+def _span(time: float, end: float, rate: float) -> Slot:
+    half = 0.5 * min(1 / rate, end - time)
+    return time + half, end - half
 
 
 def _regular_slots(every: float) -> Iterator[Slot]:
@@ -285,7 +302,7 @@ def _regular_slots(every: float) -> Iterator[Slot]:
 def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progress | None) -> Iterator[Slot]:
     """Cut each shot into equal stretches and yield each from its middle frame on."""
     with Movie(path) as movie:
-        detector = ShotDetector(movie.rate)
+        detector = ShotDetector()
         for time, frame in movie.frames():
             if progress:
                 progress(time, movie.duration, f"{movie.name}, finding shots")

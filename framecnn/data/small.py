@@ -1,0 +1,128 @@
+"""What small pictures of frames tell by themselves: which say nothing, or nothing new, and where black bars lie."""
+
+import numpy as np
+
+from framecnn.typing import Array
+
+__all__ = ["SMALL_SIZE", "LetterboxDetector", "RepeatDetector", "is_blank"]
+
+SMALL_SIZE = (36, 64)
+"""(height, width) of the small pictures."""
+
+_RED, _GREEN, _BLUE = np.array([77, 150, 29], np.uint16)
+
+
+def is_blank(picture: Array) -> bool:
+    """Tell whether a picture is black, or one flat colour: nothing to learn from.
+
+    Parameters
+    ----------
+    picture : array (h, w, 3) of uint8
+
+    Returns
+    -------
+    bool
+        Whether all but 2 % of the luma values (0 to 255) are below 24, or all but 4 % lie within 8 of each other.
+
+    Examples
+    --------
+    >>> is_blank(np.full((36, 64, 3), 5, np.uint8))
+    True
+    """
+    luma = _luma(picture).ravel()
+    few = luma.size // 50
+    low, high = np.partition(luma, (few, luma.size - 1 - few))[[few, luma.size - 1 - few]]
+    return bool(high < 24 or high - low < 8)
+
+
+def _luma(picture: Array) -> Array:
+    """Return the luma (h, w) of uint16, 0 to 255, of a picture (h, w, 3) of uint8."""
+    return (picture[..., 0] * _RED + picture[..., 1] * _GREEN + picture[..., 2] * _BLUE) >> 8
+
+
+class RepeatDetector:
+    """Remember frames and recognise their near-repeats.
+
+    A frame repeats another when none of its 9 x 16 blocks differs by 4 or more (of 255) in any channel. A remembered
+    frame takes 432 bytes.
+
+    Examples
+    --------
+    >>> picture = np.zeros((36, 64, 3), np.uint8)
+    >>> seen = RepeatDetector()
+    >>> seen.is_repeat(picture)
+    False
+    >>> seen.remember(picture)
+    >>> seen.is_repeat(picture + np.uint8(1))
+    True
+    """
+
+    def __init__(self) -> None:
+        self._blocks = np.empty((64, 9 * 16 * 3), np.uint8)
+        self._count = 0
+
+    def is_repeat(self, picture: Array) -> bool:
+        """Tell whether a picture (36, 64, 3) of uint8 repeats a remembered one."""
+        blocks = _blocks(picture).astype(np.int16)
+        return bool((np.abs(self._blocks[: self._count] - blocks).max(1, initial=0) < 4).any())
+
+    def remember(self, picture: Array) -> None:
+        """Remember a picture (36, 64, 3) of uint8."""
+        if self._count == len(self._blocks):
+            self._blocks = np.concatenate([self._blocks, np.empty_like(self._blocks)])
+        self._blocks[self._count] = _blocks(picture)
+        self._count += 1
+
+
+def _blocks(picture: Array) -> Array:
+    return picture.reshape(9, 4, 16, 4, 3).mean((1, 3)).round().astype(np.uint8).ravel()
+
+
+class LetterboxDetector:
+    """Find the black bars around a movie's picture, from some of its frames.
+
+    A row or column belongs to a bar when all but 2 % of its luma values stay below 32 in every frame. Bars come in
+    pairs, at most 40 % of the side each, that differ by no more than 2 % of the side: darkness on one side alone is
+    part of the scene.
+
+    Examples
+    --------
+    >>> frame = np.zeros((100, 160, 3), np.uint8)
+    >>> frame[12:88] = 200
+    >>> bars = LetterboxDetector()
+    >>> bars.push(frame)
+    >>> bars.bars()
+    (12, 12, 0, 0)
+    """
+
+    def __init__(self) -> None:
+        self._profiles: tuple[Array, Array] | None = None
+
+    def push(self, picture: Array) -> None:
+        """Look at a frame (h, w, 3) of uint8; one of another size starts anew."""
+        if is_blank(picture):
+            return
+        luma = _luma(picture)
+        profiles = np.quantile(luma, 0.98, axis=1), np.quantile(luma, 0.98, axis=0)
+        if self._profiles is not None and self._profiles[0].shape + self._profiles[1].shape == luma.shape:
+            profiles = np.maximum(profiles[0], self._profiles[0]), np.maximum(profiles[1], self._profiles[1])
+        self._profiles = profiles
+
+    def bars(self) -> tuple[int, int, int, int]:
+        """Give the widths of the bars in pixels.
+
+        Returns
+        -------
+        tuple of int
+            Top, bottom, left, right; zeros when there are none.
+        """
+        if self._profiles is None:
+            return 0, 0, 0, 0
+        return *_pair(self._profiles[0]), *_pair(self._profiles[1])  # type: ignore[return-value]
+
+
+def _pair(profile: Array) -> tuple[int, int]:
+    bright = np.flatnonzero(profile >= 32)
+    first, last = int(bright[0]), len(profile) - 1 - int(bright[-1])
+    real = max(first, last) <= 0.4 * len(profile) and abs(first - last) <= max(2, 0.02 * len(profile))
+    return (first, last) if real else (0, 0)

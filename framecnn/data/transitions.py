@@ -1,0 +1,296 @@
+"""Descriptors of small pictures, and the evidence in them for cuts, fades, flashes, dissolves and wipes.
+
+Two descriptors complement each other. Colour histograms of the cells of a 4 x 4 grid hardly change when something
+moves, but change with the light; the structure (the luma less the mean of blocks of an eighth of the picture's width,
+scaled to length 1) hardly changes with the light, but does when something moves. Two frames differ when both do.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from framecnn.typing import Array
+
+__all__ = [
+    "REACH",
+    "WIDTHS",
+    "Described",
+    "blend_features",
+    "blend_scores",
+    "could_blend",
+    "cut_scores",
+    "describe",
+    "difference",
+    "expanded",
+    "neighbour_differences",
+    "relit_correlation",
+]
+
+REACH = 1 / 6
+"""Seconds of frames on either side that a cut is judged by."""
+
+WIDTHS = (0.28, 0.42, 0.63, 0.95)
+"""Half lengths, in seconds, of the stretches that are looked at for gradual changes."""
+
+_PIXELS = 36 * 64
+_MAX_REACH = 10  # frames
+_CELLS, _LUMA, _CHROMA = 4, 16, 5
+_N_BINS = _LUMA * _CHROMA * _CHROMA
+_BLACK_BINS = 4 * _CHROMA**2  # luma below 16 of 255
+_CURVE = np.sqrt(np.arange(256) * 255.0).astype(np.int32)
+_CHROMA_BIN = np.digitize(np.arange(-255, 256), (-20, -6, 6, 20)).astype(np.int32)
+_CELL = np.add.outer(np.arange(36) * _CELLS // 36 * _CELLS, np.arange(64) * _CELLS // 64).astype(np.int32) * _N_BINS
+
+_EPSILON = 1e-3  # seconds
+
+
+class Described(NamedTuple):
+    """Descriptors of n frames.
+
+    `clock` (n,) counts seconds; `histograms` (n, 16, 400) pixels of each colour in each cell; `structure` (n, 18, 32)
+    has length 1, or is 0 in the dark; `colours` (n, 16, 24) are means of blocks in each cell; `contrast` (n,) is in
+    units of luma, as is `luma` (n,); `is_blank` and `is_grey` (n,) are bool.
+    """
+
+    clock: Array
+    histograms: Array
+    structure: Array
+    colours: Array
+    contrast: Array
+    luma: Array
+    is_blank: Array
+    is_grey: Array
+
+    def take(self, index: Array) -> "Described":
+        """Return the descriptors of some of the frames."""
+        return Described(*(field[index] for field in self))
+
+    def followed_by(self, other: "Described") -> "Described":
+        """Return the descriptors of these frames and then of others."""
+        return Described(*(np.concatenate(fields) for fields in zip(self, other, strict=True)))
+
+
+def describe(clock: Array, pictures: Array) -> Described:
+    """Return the descriptors of frames.
+
+    Parameters
+    ----------
+    clock : array (n,)
+        Seconds.
+    pictures : array (n, 36, 64, 3) of uint8
+
+    Returns
+    -------
+    Described
+
+    Examples
+    --------
+    >>> describe(np.zeros(1), np.zeros((1, 36, 64, 3), np.uint8)).is_blank
+    array([ True])
+    """
+    n = len(pictures)
+    red, green, blue = np.moveaxis(_CURVE[pictures], -1, 0)
+    luma = (77 * red + 150 * green + 29 * blue) >> 8
+    bins = (luma * _LUMA // 256 * _CHROMA + _CHROMA_BIN[blue - luma + 255]) * _CHROMA + _CHROMA_BIN[red - luma + 255]
+    bins += _CELL + _CELLS**2 * _N_BINS * np.arange(n, dtype=np.int32)[:, None, None]
+    histograms = np.bincount(bins.ravel(), minlength=n * _CELLS**2 * _N_BINS).astype(np.uint8)
+    histograms = histograms.reshape(n, _CELLS**2, _N_BINS)
+    light = pictures @ np.array([77 / 256, 150 / 256, 29 / 256], np.float32)
+    few = _PIXELS // 50
+    low, high = np.partition(light.reshape(n, _PIXELS), (few, _PIXELS - 1 - few))[:, [few, _PIXELS - 1 - few]].T
+    blocks = light.reshape(n, 18, 2, 32, 2).mean((2, 4)).reshape(n, 6, 3, 8, 4)
+    detail = blocks - blocks.mean((2, 4), keepdims=True)
+    contrast = np.sqrt((detail**2).mean((1, 2, 3, 4)))
+    detail *= (blocks >= 6).all((2, 4), keepdims=True)  # else black bars would make all frames alike
+    strength = np.sqrt((detail**2).mean((1, 2, 3, 4), keepdims=True))
+    structure = np.where(strength < 1, 0, detail / (24 * np.maximum(strength, 1))).reshape(n, 18, 32)
+    colours = pictures[:, 2:34].reshape(n, 4, 2, 4, 4, 4, 4, 3).mean((3, 6), dtype=np.float32)
+    return Described(
+        clock,
+        histograms,
+        structure,
+        colours.transpose(0, 1, 3, 2, 4, 5).reshape(n, 16, 24),
+        contrast,
+        light.mean((1, 2)),
+        (high < 24) | (high - low < 8),
+        histograms[:, :, _CHROMA**2 // 2 :: _CHROMA**2].sum((1, 2), dtype=np.int32) > 0.95 * _PIXELS,
+    )
+
+
+def difference(frames: Described, one: Array, other: Array) -> Array:
+    """Return how much frames `one` differ from `other`, 0 to 1: in colours, unless their structure is the same."""
+    correlation = np.einsum("nhw,nhw->n", frames.structure[one], frames.structure[other])
+    distances = _distances(frames.histograms[one], frames.histograms[other])
+    return distances * (1 - np.clip((correlation - 0.35) / 0.4, 0, 1))
+
+
+def relit_correlation(frames: Described, one: Array, other: Array) -> Array:
+    """Return the correlation of the colours of frames `one` and `other`, which other light does not change."""
+    first, second = frames.colours[one], frames.colours[other]
+    lit = (first > 6) | (second > 6)
+    count = np.maximum(lit.sum((1, 2), keepdims=True), 1)
+    first, second = ((x - (x * lit).sum((1, 2), keepdims=True) / count) * lit for x in (first, second))
+    norms = (first**2).sum((1, 2)) * (second**2).sum((1, 2))
+    return (first * second).sum((1, 2)) / np.sqrt(np.maximum(norms, 1))
+
+
+def _distances(one: Array, other: Array) -> Array:
+    """Return the distances (n,), 0 to 1, of histograms (n, 16, 400): the mean over the least changed 3/4 of the cells.
+
+    Cells black in both do not count, and colours that both have in black do not make them alike.
+    """
+    one, other = one[..., _BLACK_BINS:], other[..., _BLACK_BINS:]
+    lit = np.maximum(one.sum(-1, dtype=np.int32), other.sum(-1, dtype=np.int32))
+    distances = 1 - np.minimum(one, other).sum(-1, dtype=np.int32) / np.maximum(lit, 1)
+    distances[lit < 29] = np.inf  # a fifth of the cell
+    counted = -(-3 * np.isfinite(distances).sum(-1) // 4)
+    ordered = np.where(np.arange(_CELLS**2) < counted[:, None], np.sort(distances, -1), 0.0)
+    return ordered.sum(-1) / np.maximum(counted, _CELLS**2 // 3)  # a lit window in the dark is not the whole picture
+
+
+def neighbour_differences(frames: Described, first: int) -> Array:
+    """Return the differences (n - first, 19) of each frame from `first` on to the 1, 2, ... 19 frames before it.
+
+    Those beyond twice `REACH` are infinite, save to the 3 frames before.
+    """
+    rows = np.arange(first, len(frames.clock))
+    result = np.full((len(rows), 2 * _MAX_REACH - 1), np.inf, np.float32)
+    for lag in range(1, result.shape[1] + 1):
+        now = rows[rows >= lag]
+        if lag > 3:
+            now = now[frames.clock[now] - frames.clock[now - lag] < 2 * REACH + _EPSILON]
+        if not len(now):
+            break
+        result[now - first, lag - 1] = difference(frames, now, now - lag)
+    return result
+
+
+def cut_scores(clock: Array, differences: Array) -> Array:
+    """Return the least difference (n,) between any of the frames just before each frame and any from it on.
+
+    Parameters
+    ----------
+    clock : array (n,)
+        Seconds. At least two frames on each side are looked at, and those within `REACH`.
+    differences : array (n, 19)
+        See `neighbour_differences`.
+
+    Returns
+    -------
+    array (n,)
+        0 to 1; 0 for the first frame.
+    """
+    n = len(clock)
+    rows = np.arange(n)
+    before = np.clip(rows - np.searchsorted(clock, clock - REACH - _EPSILON), 2, _MAX_REACH)
+    after = np.clip(np.searchsorted(clock, clock + REACH - _EPSILON) - rows, 2, _MAX_REACH)
+    scores = np.ones(n, np.float32)
+    for a in range(1, _MAX_REACH + 1):
+        for b in range(_MAX_REACH):
+            looked = (a <= before) & (b < after) & (rows >= a) & (rows + b < n)
+            if a + b <= differences.shape[1] and looked.any():
+                scores[looked] = np.minimum(scores[looked], differences[rows[looked] + b, a + b - 1])
+    scores[:1] = 0
+    return scores
+
+
+def blend_features(frames: Described, times: Array, width: float) -> Array:
+    """Return what tells whether around each time one shot turns gradually into another.
+
+    Frames A and B at both ends of a stretch are compared with each other, with those at its quarters and its middle,
+    and with those half a stretch further out.
+
+    Parameters
+    ----------
+    frames : Described
+    times : array (m,)
+        Times on the clock.
+    width : float
+        Half the length of the stretch in seconds.
+
+    Returns
+    -------
+    array (m, 12)
+        Distance of the colours of A and B by cell; of the whole pictures; correlation of their structure, one moved to
+        where it fits best; as it is; what of the frames at the quarters is no mix of A and B, in any ratio by cell; of
+        the frame in the middle; of that, in one ratio; contrast between the ends over that at the ends; distance of
+        colours beyond the ends; logarithm of the root mean square of B - A; largest share of the change in a quarter;
+        `relit_correlation` of A and B.
+    """
+    clock = frames.clock
+    earlier, start, first, middle, third, end, later = (
+        np.clip(np.searchsorted(clock, times + share * width + _EPSILON) - 1, 0, len(clock) - 1)
+        for share in (-2, -1, -0.5, 0, 0.5, 1, 2)
+    )
+    inner = (first, middle, third)
+    colours, contrast, histograms = frames.colours, frames.contrast, frames.histograms
+    change = colours[end] - colours[start]
+    size = (change**2).sum(-1)
+    total = np.maximum(size.sum(-1), 1)
+    moved = [colours[index] - colours[start] for index in inner]
+    shares = [np.clip((x * change).sum(-1) / np.maximum(size, 1), 0, 1) for x in moved]
+    unmixed = [_left(x, share, change, total) for x, share in zip(moved, shares, strict=True)]
+    one_share = np.clip((moved[1] * change).sum((1, 2)) / total, 0, 1)[:, None]
+    steps = np.diff([np.zeros(len(times)), *((s * size).sum(-1) / total for s in shares), np.ones(len(times))], axis=0)
+    spectra = [np.fft.rfft2(frames.structure[index]) for index in (start, end)]
+    before, after = _distances(histograms[earlier], histograms[start]), _distances(histograms[end], histograms[later])
+    before[times < clock[0] + 2 * width] = after[times > clock[-1] - 2 * width] = 0
+    ends = np.maximum((contrast[start] + contrast[end]) / 2, 0.5)
+    return np.column_stack(
+        [
+            _distances(histograms[start], histograms[end]),
+            1 - np.minimum(*(histograms[i].sum(1, dtype=np.int32) for i in (start, end))).sum(-1) / _PIXELS,
+            np.fft.irfft2(spectra[0] * spectra[1].conj(), (18, 32)).max((1, 2)),
+            np.einsum("nhw,nhw->n", frames.structure[start], frames.structure[end]),
+            (unmixed[0] + unmixed[2]).clip(max=2) / 2,
+            unmixed[1].clip(max=1),
+            _left(moved[1], one_share, change, total).clip(max=1),
+            ((contrast[first] + contrast[middle] + contrast[third]) / 3 / ends).clip(max=2),
+            np.maximum(before, after),
+            np.log1p(np.sqrt(total / (16 * 24))),
+            steps.max(0),
+            relit_correlation(frames, start, end),
+        ]
+    )
+
+
+def _left(moved: Array, share: Array, change: Array, total: Array) -> Array:
+    return ((moved - share[..., None] * change) ** 2).sum((1, 2)) / total
+
+
+def could_blend(features: Array) -> Array:
+    """Return where (m,) the inner frames are near to mixes, and the change is no step, by `blend_features` (m, 12)."""
+    return (features[:, 4] < 0.3) & (features[:, 5] < 0.4) & (features[:, 10] < 0.85)
+
+
+def expanded(features: Array) -> Array:
+    """Return what `blend_scores` weighs of `blend_features` (m, 12): them, squares, some products, some logarithms."""
+    features = features.copy()
+    features[:, 1] = features[:, 1].clip(max=0.6)  # beyond, other scenes differ no more than they need to
+    products = [features[:, i] * features[:, j] for i, j in ((0, 5), (0, 7), (0, 2), (8, 5))]
+    return np.column_stack([features, features**2, *products, np.log(features[:, 4:7] + 0.02)])
+
+
+def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
+    """Return the probability (m,) that one shot turns gradually into another around each time, and half how long."""
+    scores, widths = np.zeros((2, len(times)))
+    for width in WIDTHS:
+        inside = np.flatnonzero((times >= frames.clock[0] + width) & (times <= frames.clock[-1] - width))
+        if len(inside):
+            features = blend_features(frames, times[inside], width)
+            odds = np.exp(-(expanded(features) @ _COEFFICIENTS + _INTERCEPT))
+            probabilities = could_blend(features) / (1 + odds)
+            better = probabilities > scores[inside]
+            scores[inside[better]], widths[inside[better]] = probabilities[better], width
+    return scores, widths
+
+
+# Fitted by benchmarks/bench_shots.py (--part tuning --fit), with panned stills as one more source.
+_COEFFICIENTS = np.array(
+    [
+        *(-2.01, 8.4, -1.18, 4.41, -5.25, -15, -1.7, -3.05, 8.18, 3.26, 22.1, -1.48),
+        *(-0.445, 3.2, 1.14, -3.05, 5.51, -6.53, 11.5, -1.82, -10.1, -0.237, -31.9, -3.93),
+        *(8.44, 7.73, -7.67, -0.0415, -1.46, -0.575, 0.693),
+    ]
+)
+_INTERCEPT = -18.9
