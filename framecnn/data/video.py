@@ -51,6 +51,8 @@ class MovieReport:
         Packets and frames that were damaged.
     bars : tuple of int
         Pixels cropped from the top, bottom, left and right.
+    processing : tuple of str
+        What was done to the frames to show them as a player does.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class MovieReport:
     n_repeated: int
     n_damaged: int
     bars: tuple[int, int, int, int]
+    processing: tuple[str, ...] = ()
 
     @property
     def is_short(self) -> bool:
@@ -84,6 +87,7 @@ class MovieReport:
         left_out = ((self.n_black, "black"), (self.n_repeated, "repeated"))
         if any(number for number, _ in left_out):
             parts.append("left out: " + ", ".join(f"{number} {what}" for number, what in left_out if number))
+        parts.extend(self.processing)
         if any(self.bars):
             parts.append("cropped {} + {} rows and {} + {} columns".format(*self.bars))
         return "; ".join(parts)
@@ -102,9 +106,11 @@ def cut_frames(
 ) -> list[MovieReport]:
     """Cut frames from movies into a folder per class, and write beside them which frames belong together.
 
-    The frames are JPEG files ``out/LABEL/MOVIE_SECONDS.jpg`` of the movie's own size. ``out/frames.csv`` gets a row for
-    each (path, label, group, time_s); rows of other movies stay. The group is the movie and the shot, in a long shot
-    also the block. Black frames and near-repeats are left out; a later frame of the interval takes their place.
+    The frames are JPEG files ``out/LABEL/MOVIE_SECONDS.jpg`` as a player shows them: upright, deinterlaced, with square
+    pixels (those of the file stretched along their longer side) and, of an HDR movie, tone-mapped to SDR.
+    ``out/frames.csv`` gets a row for each (path, label, group, time_s); rows of other movies stay. The group is the
+    movie and the shot, in a long shot also the block. Black frames and near-repeats are left out; a later frame of the
+    interval takes their place.
 
     Nothing is touched until all movies have been opened. A movie's frames appear when it is finished; after an error
     or an interruption nothing of the unfinished one is left. A damaged movie gives the frames that can be read.
@@ -180,6 +186,7 @@ def cut_frames(
                     n_repeated=outcomes["repeated"],
                     n_damaged=movie.damaged,
                     bars=cropping[1],
+                    processing=tuple(movie.processing),
                 )
             )
     return reports
