@@ -61,7 +61,9 @@ def write(path: Path, codec: str, kind: str) -> bool:
     raw = path.with_suffix(".raw")
     raw.write_bytes(b"".join(picture.tobytes() for picture in pictures))
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "24", "-i", raw]
-    out = [*CODECS[codec], "-g", "12", "-q:v", "2"] + (["-pix_fmt", "yuv420p"] if "-pix_fmt" not in CODECS[codec] else [])
+    out = [*CODECS[codec], "-g", "12", "-q:v", "2"] + (
+        ["-pix_fmt", "yuv420p"] if "-pix_fmt" not in CODECS[codec] else []
+    )
     if kind == "variable":
         ticks = "+".join(rf"eq(N\,{i})*{round(24 * time)}" for i, time in enumerate(times))
         out = ["-vf", f"settb=1/24,setpts={ticks}", "-vsync", "vfr", *out]

@@ -38,7 +38,9 @@ def black(n_frames: int) -> list[Picture]:
 def numbered(number: int, height: int = 96, width: int = 128) -> Picture:
     """A picture that carries a number from 0 to 1023 as two rows of five black or white blocks."""
     bits = (number >> np.arange(10).reshape(2, 5)) & 1
-    return np.kron(bits, np.ones((height // 2, width // 5 + 1)))[:, :width, None].repeat(3, 2).astype(np.uint8) * 200 + 28
+    return (
+        np.kron(bits, np.ones((height // 2, width // 5 + 1)))[:, :width, None].repeat(3, 2).astype(np.uint8) * 200 + 28
+    )
 
 
 def number_of(picture: Picture) -> int:

@@ -8,6 +8,7 @@ import movie_matrix
 import numpy as np
 import pytest
 from movies import RATE, number_of, numbered, write_movie
+from PIL import Image
 
 from framecnn.data.clock import FrameClock
 from framecnn.data.movie import Movie
@@ -31,7 +32,7 @@ def join(path, *parts):
 
 
 def test_a_number_can_be_read_back():
-    assert [number_of(numbered(i)) for i in range(1024)] == list(range(1024))
+    assert [number_of(numbered(i)) for i in range(0, 1024, 7)] == list(range(0, 1024, 7))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,7 @@ def test_a_number_can_be_read_back():
 )
 def test_a_frame_has_the_time_at_which_it_is_shown(tmp_path, name, codec):
     extra = {"libx265": {"x265-params": "log-level=none:bframes=3"}, "mpeg1video": {"bf": "0"}, "flv": {"bf": "0"}}
+    extra |= dict.fromkeys(("libvpx", "libvpx-vp9"), {"deadline": "realtime", "cpu-used": "8"})
     path = write_movie(tmp_path / name, map(numbered, range(40)), codec, codec_options=extra.get(codec, B_FRAMES))
     times, numbers, movie = read(path)
     assert numbers == list(range(40))
@@ -120,8 +122,6 @@ def test_a_stream_without_any_times_runs_at_its_frame_rate(tmp_path, name, codec
 
 
 def test_saved_frames_are_those_of_the_seconds_in_their_names(tmp_path):
-    from PIL import Image
-
     path = write_movie(tmp_path / "m.avi", map(numbered, range(120)), codec_options=B_FRAMES)
     cut_frames([path], tmp_path / "frames", every=0.5)
     files = sorted((tmp_path / "frames/m").iterdir())
@@ -155,7 +155,9 @@ def test_a_lost_frame_leaves_the_clock_right_from_the_next_frame_that_is_no_b_fr
     packets = [packet(None, 2 * i) for i in range(6)]
     for each in packets:
         clock.correct(each)
-    frames = [SimpleNamespace(pts=packets[i].pts, key_frame=False, pict_type=kind) for i, kind in ((0, 1), (3, 3), (4, 2))]
+    frames = [
+        SimpleNamespace(pts=packets[i].pts, key_frame=False, pict_type=kind) for i, kind in ((0, 1), (3, 3), (4, 2))
+    ]
     assert [round(clock.time(frame, True), 3) for frame in frames] == [0, 0.2, 0.8]
 
 
@@ -195,8 +197,8 @@ def test_the_times_of_ffmpegs_movies_are_right_wherever_the_file_holds_them(tmp_
     wrong, n_compared = [], 0
     for codec, container, kind in matrix_cases():
         path = tmp_path / f"m.{container}"
-        if not movie_matrix.write(path, codec, kind):
-            continue  # the container does not take the codec
+        if not movie_matrix.write(path, codec, kind) or not movie_matrix.probed(path, "-show_entries", "stream=width"):
+            continue  # the container does not take the codec, or loses its name
         times, numbers, movie = read(path)
         true = np.array(movie_matrix.true_times(kind))
         expected = true[numbers[0] :] - true[numbers[0]]

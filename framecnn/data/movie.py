@@ -31,6 +31,8 @@ _MAX_LEAP_OF_BROADCAST = 10.0  # in formats whose clock may begin anew at any pl
 _MAX_DEMUX_ERRORS = 10
 _MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is a broken one
 
+_TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, the codec's sample aspect ratio then
+
 # Numbers of FFmpeg's public headers and, for colours, of ITU-T H.273.
 _NO_TIMESTAMPS, _TS_DISCONT = 0x0080, 0x0200  # AVFMT_...
 _BT709, _UNSPECIFIED, _BT2020 = 1, 2, 9  # primaries and matrices
@@ -109,7 +111,8 @@ class Movie:
         self.processing: dict[str, None] = {}
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._codec_aspect = self._stream.codec_context.sample_aspect_ratio
-        self._aspect = self._sample_aspect()
+        aspect = self._stream.sample_aspect_ratio
+        self._container_aspect = aspect if aspect != self._codec_aspect else None
 
     def __enter__(self) -> "Movie":
         return self
@@ -138,7 +141,10 @@ class Movie:
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.skip_frame = "NONKEY" if key_frames_only else "DEFAULT"
         frames = self._timed_frames()
-        for time, frame, self._aspect in frames if key_frames_only else self._deinterlaced(frames):
+        if not key_frames_only:
+            frames = self._deinterlaced(frames)
+        for time, frame, codec_aspect in frames:
+            self._codec_aspect = codec_aspect
             yield time, frame
 
     def small(self, frame: Any) -> Array:
@@ -166,13 +172,16 @@ class Movie:
         """
         transfer = _transfer(frame)
         pixels = "rgb48le" if transfer else "rgb24"
-        width, height = self._display_size(frame)
+        aspect = self._sample_aspect()
+        width, height = round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
+        if width * height > MAX_PIXELS:
+            width, height = frame.width, frame.height
         if frame.colorspace == _UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
             frame.colorspace = _BT709  # as players take it; FFmpeg takes BT.601
         if (width, height) != (frame.width, frame.height):
-            frame_aspect = (frame.width * self._aspect / frame.height).limit_denominator(100)
-            aspect = f"{frame_aspect.numerator}:{frame_aspect.denominator}"
-            self.processing[f"display aspect {aspect} from {frame.width}x{frame.height}"] = None
+            shown = (frame.width * aspect / frame.height).limit_denominator(100)
+            said = f"display aspect {shown.numerator}:{shown.denominator} from {frame.width}x{frame.height}"
+            self.processing[said] = None
             frame = frame.reformat(width, height, pixels, interpolation="BICUBIC")
         picture = frame.to_ndarray(format=pixels)
         if transfer:
@@ -226,36 +235,29 @@ class Movie:
         return float(rates[0] or rates[1] or 24)
 
     def _sample_aspect(self) -> Fraction:
-        """Width of a pixel by its height now: the container's where it says, else the codec's, which may change."""
-        of_codec = self._stream.codec_context.sample_aspect_ratio
-        aspect = self._stream.sample_aspect_ratio
-        if not aspect or (self._codec_aspect and aspect == self._codec_aspect):
-            aspect = of_codec
+        """Width of a pixel by its height: the container's where it says, else the codec's, which may change."""
+        aspect = self._container_aspect or self._codec_aspect
         return aspect if aspect and 1 / _MAX_STRETCH <= aspect <= _MAX_STRETCH else Fraction(1)
 
-    def _display_size(self, frame: Any) -> tuple[int, int]:
-        width, height = round(frame.width * max(self._aspect, 1)), round(frame.height / min(self._aspect, 1))
-        return (width, height) if width * height <= MAX_PIXELS else (frame.width, frame.height)
-
-    def _timed_frames(self) -> Iterator[tuple[float, Any, Fraction]]:
-        """Decode the movie; yield time, frame and sample aspect ratio."""
-        codec, tick, interval = self._stream.codec_context, self._stream.time_base, 1 / self.rate
-        clock = FrameClock(tick, interval, self._max_leap, self._decoding_only)
+    def _timed_frames(self) -> Iterator[_TimedFrame]:
+        """Decode the movie; yield its frames in the order in which they are shown."""
+        codec, interval, tick = self._stream.codec_context, 1 / self.rate, float(self._stream.time_base)
+        clock = FrameClock(self._stream.time_base, interval, self._max_leap, self._decoding_only)
         for frame in self._decode(clock):
             if clock.n_joins:
                 self.duration = None
             time = clock.time(frame, codec.has_b_frames)
-            length = float(frame.duration * tick)
+            length = frame.duration * tick
             self.seconds = time + (length if 0 < length <= self._max_leap else interval)
             if frame.is_corrupt:
                 self.damaged += 1
             else:
-                yield time, frame, self._sample_aspect()
+                yield time, frame, codec.sample_aspect_ratio
 
-    def _deinterlaced(self, frames: Iterator[tuple[float, Any, Fraction]]) -> Iterator[tuple[float, Any, Fraction]]:
+    def _deinterlaced(self, frames: Iterator[_TimedFrame]) -> Iterator[_TimedFrame]:
         """Pass progressive frames on and, from the first interlaced frame on, all through FFmpeg's bwdif filter."""
         graph, layout = None, None
-        waiting: deque[tuple[float, Any, Fraction]] = deque()
+        waiting: deque[_TimedFrame] = deque()
         for time, frame, aspect in frames:
             if graph is None and not frame.interlaced_frame:
                 yield time, frame, aspect
@@ -281,9 +283,7 @@ class Movie:
         graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
         return graph
 
-    def _filtered(
-        self, graph: Any, frame: Any, waiting: deque[tuple[float, Any, Fraction]]
-    ) -> Iterator[tuple[float, Any, Fraction]]:
+    def _filtered(self, graph: Any, frame: Any, waiting: deque[_TimedFrame]) -> Iterator[_TimedFrame]:
         """Push a frame, or None at the end, and yield the frames that are ready: one for each that was pushed."""
         graph.vpush(frame)
         while waiting:

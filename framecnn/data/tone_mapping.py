@@ -46,8 +46,8 @@ def _compressed(light: Array) -> Array:
 
     Light below 28 cd/m2 stays as it is; a Hermite spline in the PQ domain carries what is above to the peak.
     """
-    peak = _pq_signal(np.float64(_HDR_PEAK))
-    target = _pq_signal(np.float64(_SDR_PEAK)) / peak
+    peak, target = _pq_signal(np.array([_HDR_PEAK, _SDR_PEAK]))
+    target /= peak
     knee = 1.5 * target - 0.5
     signal = np.minimum(_pq_signal(light) / peak, 1)
     t = (signal - knee) / (1 - knee)
