@@ -99,6 +99,34 @@ def test_sound_alone_is_no_movie_with_or_without_cover(tmp_path, cover):
         Movie(path)
 
 
+def test_a_codec_that_nobody_knows_is_named_as_the_cause(tmp_path):
+    path = write_movie(tmp_path / "m.mp4", moving(0, 4))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1").replace(b"avcC", b"zzzC"))
+    with pytest.raises(
+        DataError, match=r"expected a codec that FFmpeg knows, got another; convert the movie to H\.264"
+    ):
+        Movie(path)
+
+
+def test_a_stream_that_begins_midway_does_no_harm(tmp_path, monkeypatch):
+    with Movie(write_movie(tmp_path / "m.ts", moving(0, 24), codec_options={"bf": "3"})) as movie:
+        container = movie._container
+
+        class Gaining:
+            """What PyAV does at the end of a file whose damage looks like another stream."""
+
+            def demux(self, stream):
+                yield from (packet for packet in container.demux(stream) if packet.size)
+                raise IndexError("list index out of range")
+
+            def close(self):
+                container.close()
+
+        movie._container = Gaining()
+        assert len(list(movie.frames())) == 24
+        assert movie.damaged == 0
+
+
 @pytest.mark.parametrize(("name", "options"), [("m.mkv", {}), ("m.mp4", {"movflags": "faststart"})])
 def test_a_movie_that_ends_early_gives_what_is_there(tmp_path, capfd, name, options):
     path = write_movie(tmp_path / name, shots(*[24] * 6), **options)

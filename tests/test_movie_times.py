@@ -59,7 +59,7 @@ def test_a_number_can_be_read_back():
 )
 def test_a_frame_has_the_time_at_which_it_is_shown(tmp_path, name, codec):
     extra = {"libx265": {"x265-params": "log-level=none:bframes=3"}, "mpeg1video": {"bf": "0"}, "flv": {"bf": "0"}}
-    extra |= dict.fromkeys(("libvpx", "libvpx-vp9"), {"deadline": "realtime", "cpu-used": "8"})
+    extra |= {vpx: {"deadline": "realtime", "cpu-used": "8"} for vpx in ("libvpx", "libvpx-vp9")}
     path = write_movie(tmp_path / name, map(numbered, range(40)), codec, codec_options=extra.get(codec, B_FRAMES))
     times, numbers, movie = read(path)
     assert numbers == list(range(40))

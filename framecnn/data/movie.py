@@ -106,7 +106,7 @@ class Movie:
         self.rate = self._frame_rate()
         self.duration = self._declared_duration()
         container = self._container.format
-        self._max_leap = _MAX_LEAP_OF_BROADCAST if container.flags & _TS_DISCONT else _MAX_LEAP
+        self._max_leap = max(3 / self.rate, _MAX_LEAP_OF_BROADCAST) if container.flags & _TS_DISCONT else _MAX_LEAP
         self._decoding_only = container.name == "avi"
         self.processing: dict[str, None] = {}
         self._reformatter = self._av.video.reformatter.VideoReformatter()
@@ -211,6 +211,11 @@ class Movie:
         streams = [stream for stream in self._container.streams.video if not stream.disposition & covers]
         if not streams:
             raise DataError(f"movie {str(self.path)!r}: no video stream; expected a movie with pictures")
+        streams = [stream for stream in streams if stream.codec_context]
+        if not streams:
+            raise DataError(
+                f"movie {str(self.path)!r}: expected a codec that FFmpeg knows, got another; convert the movie to H.264"
+            )
         stream = max(streams, key=lambda stream: stream.width * stream.height)
         if stream.width * stream.height > MAX_PIXELS:
             raise DataError(
@@ -301,6 +306,8 @@ class Movie:
                     clock.correct(packet)
                     yield from self._frames_of(packet)
                 return
+            except IndexError:  # of PyAV, at the end of a file that gained a stream on the way
+                break
             except self._av.FFmpegError:
                 self.damaged += 1
         yield from self._frames_of(None)
@@ -308,6 +315,8 @@ class Movie:
     def _frames_of(self, packet: Any) -> list[Any]:
         try:
             return self._stream.decode(packet)
+        except self._av.error.EOFError:  # the decoder was emptied before
+            return []
         except self._av.FFmpegError:
             self.damaged += 1
             return []
