@@ -108,7 +108,7 @@ def test_a_codec_that_nobody_knows_is_named_as_the_cause(tmp_path):
         Movie(path)
 
 
-def test_a_stream_that_begins_midway_does_no_harm(tmp_path, monkeypatch):
+def test_a_stream_that_begins_midway_does_no_harm(tmp_path):
     with Movie(write_movie(tmp_path / "m.ts", moving(0, 24), codec_options={"bf": "3"})) as movie:
         container = movie._container
 
