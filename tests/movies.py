@@ -61,12 +61,12 @@ def write_movie(
     matrix: Sequence[int] | None = None,
     settings: Mapping[str, object] | None = None,
     codec_options: Mapping[str, str] | None = None,
-    rate: int = RATE,
+    rate: int | Fraction = RATE,
     sound: bool = False,
     cover: bool = False,
     **container_options: str,
 ) -> Path:
-    """Write a movie; times are those of the frames in seconds, else 24 a second.
+    """Write a movie; times are those of the frames in seconds, else `rate` a second.
 
     The matrix is the display matrix; settings are attributes of the codec context, such as ``sample_aspect_ratio``.
     """
