@@ -50,6 +50,7 @@ def test_a_number_can_be_read_back():
         ("m.avi", "mpeg2video"),
         ("m.mpg", "mpeg2video"),
         ("m.avi", "mpeg1video"),
+        ("m.wmv", "mpeg2video"),
         ("m.webm", "libvpx"),
         ("m.avi", "libvpx"),
         ("m.webm", "libvpx-vp9"),

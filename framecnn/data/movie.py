@@ -107,7 +107,7 @@ class Movie:
         self.duration = self._declared_duration()
         container = self._container.format
         self._max_leap = max(3 / self.rate, _MAX_LEAP_OF_BROADCAST) if container.flags & _TS_DISCONT else _MAX_LEAP
-        self._decoding_only = container.name == "avi"
+        self._decoding_only = container.name in ("avi", "asf")
         self.processing: dict[str, None] = {}
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._codec_aspect = self._stream.codec_context.sample_aspect_ratio
