@@ -30,8 +30,8 @@ class FrameClock:
     leap : float
         Longest time in seconds between two frames of one recording.
     decoding_only : bool, default=False
-        Whether the container is known to hold times of decoding only, as AVI and ASF do: what stands for the others is a
-        guess of FFmpeg's.
+        Whether the container is known to hold times of decoding only, as AVI and ASF do: what stands for the others is
+        a guess of FFmpeg's.
 
     Attributes
     ----------
