@@ -1,6 +1,6 @@
 """Small movies that the tests of framecnn.data.video write."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,29 +35,59 @@ def black(n_frames: int) -> list[Picture]:
     return [np.zeros((48, 64, 3), np.uint8)] * n_frames
 
 
+def numbered(number: int, height: int = 96, width: int = 128) -> Picture:
+    """A picture that carries a number from 0 to 1023 as two rows of five black or white blocks."""
+    bits = (number >> np.arange(10).reshape(2, 5)) & 1
+    return (
+        np.kron(bits, np.ones((height // 2, width // 5 + 1)))[:, :width, None].repeat(3, 2).astype(np.uint8) * 200 + 28
+    )
+
+
+def number_of(picture: Picture) -> int:
+    """The number that a picture carries."""
+    height, width = picture.shape[:2]
+    block = width // 5 + 1
+    rows, columns = height // 4 + height // 2 * np.arange(2), np.minimum(block * np.arange(5) + block // 3, width - 2)
+    bits = picture[rows[:, None], columns, 1] > 128
+    return int((bits.ravel() << np.arange(10)).sum())
+
+
 def write_movie(
     path: Path,
-    pictures: Iterable[Picture],
+    pictures: Iterable[Picture | av.VideoFrame],
     codec: str = "libx264",
     pixels: str = "yuv420p",
     times: Sequence[float] | None = None,
-    rotation: float | None = None,
+    matrix: Sequence[int] | None = None,
+    settings: Mapping[str, object] | None = None,
+    codec_options: Mapping[str, str] | None = None,
+    rate: int | Fraction = RATE,
     sound: bool = False,
     cover: bool = False,
     **container_options: str,
 ) -> Path:
-    """Write a movie; times are those of the frames in seconds, else 24 a second."""
-    pictures = list(pictures)
+    """Write a movie; times are those of the frames in seconds, else `rate` a second.
+
+    The matrix is the display matrix; settings are attributes of the codec context, such as ``sample_aspect_ratio``.
+    """
+    pictures = [
+        picture
+        if isinstance(picture, av.VideoFrame)
+        else av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+        for picture in pictures
+    ]
     with av.open(str(path), "w", options=container_options) as container:
         if pictures:
-            video = container.add_stream(codec, rate=RATE)
-            video.height, video.width = pictures[0].shape[:2]
+            video = container.add_stream(codec, rate=rate)
+            video.height, video.width = pictures[0].height, pictures[0].width
             video.pix_fmt = pixels
-            ticks = RATE if times is None else 1000
+            is_regular = times is None or np.allclose(np.multiply(times, rate), np.rint(np.multiply(times, rate)))
+            ticks = rate if is_regular else 1000
             video.codec_context.time_base = Fraction(1, ticks)
-            video.options = {"bf": "0", "g": "12"}
-            if rotation is not None:
-                video.set_display_rotation(rotation)
+            video.options = {"bf": "0", "g": "12", **(codec_options or {})}
+            for name, value in (settings or {}).items():
+                setattr(video.codec_context, name, value)
+            video.set_display_matrix(matrix)
         if sound:
             audio = container.add_stream("aac", rate=16000)
             audio.layout = "mono"
@@ -66,9 +96,8 @@ def write_movie(
             art.width = art.height = 200
             art.pix_fmt = "yuvj420p"
             art.disposition = Disposition.attached_pic
-        for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
-            frame.pts = i if times is None else round(1000 * times[i])
+        for i, frame in enumerate(pictures):
+            frame.pts = i if times is None else round(ticks * times[i])
             frame.time_base = Fraction(1, ticks)
             container.mux(video.encode(frame))
         if pictures:

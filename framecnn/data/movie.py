@@ -2,15 +2,19 @@
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from framecnn.data.clock import FrameClock
 from framecnn.data.decode import MAX_PIXELS
 from framecnn.data.shots import SMALL_SIZE
+from framecnn.data.tone_mapping import to_sdr
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.typing import Array
 
@@ -18,9 +22,21 @@ __all__ = ["Movie", "movie_name"]
 
 # Containers of movies, and those of sound so that the message can say what is missing. Text, playlists and pictures,
 # which libav would open as well, are no movies; and only files are opened, never a network address.
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,mxf,gif,yuv4mpegpipe,nut,rm,dv,mp3,wav,flac,aac"
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,mxf,gif,yuv4mpegpipe,nut,rm,dv,mp3,wav,flac,aac,"
+    "h264,hevc,mpegvideo,m4v,ivf,obu"
+)
 _MAX_LEAP = 3600.0  # seconds; a longer step between two frames is a broken clock
+_MAX_LEAP_OF_BROADCAST = 10.0  # in formats whose clock may begin anew at any place
 _MAX_DEMUX_ERRORS = 10
+_MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is a broken one
+
+_TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, the codec's sample aspect ratio then
+
+# Numbers of FFmpeg's public headers and, for colours, of ITU-T H.273.
+_NO_TIMESTAMPS, _TS_DISCONT = 0x0080, 0x0200  # AVFMT_...
+_BT709, _UNSPECIFIED, _BT2020 = 1, 2, 9  # primaries and matrices
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 
 def movie_name(path: str | os.PathLike[str]) -> str:
@@ -57,13 +73,15 @@ class Movie:
     name : str
         `movie_name` of the file.
     duration : float or None
-        How long the file says it is, in seconds.
+        How long the file says it is, in seconds; None where it does not, or was joined from several recordings.
     rate : float
         Frames a second, on average.
     seconds : float
         How long a stretch has been read.
     damaged : int
         Packets and frames that were found damaged so far.
+    processing : dict
+        What was done to the frames so far to show them as a player does, such as ``"deinterlaced"``; each a key.
 
     Raises
     ------
@@ -85,9 +103,16 @@ class Movie:
         except DataError:
             self.close()
             raise
-        self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 24)
+        self.rate = self._frame_rate()
         self.duration = self._declared_duration()
+        container = self._container.format
+        self._max_leap = max(3 / self.rate, _MAX_LEAP_OF_BROADCAST) if container.flags & _TS_DISCONT else _MAX_LEAP
+        self._decoding_only = container.name in ("avi", "asf")
+        self.processing: dict[str, None] = {}
         self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._codec_aspect = self._stream.codec_context.sample_aspect_ratio
+        aspect = self._stream.sample_aspect_ratio
+        self._container_aspect = aspect if aspect != self._codec_aspect else None
 
     def __enter__(self) -> "Movie":
         return self
@@ -110,34 +135,60 @@ class Movie:
         Yields
         ------
         (float, av.VideoFrame)
-            Seconds since the first frame, by the movie's own clock, ever increasing; and the frame.
+            Seconds since the first frame, by the movie's own clock, ever increasing; and the frame, deinterlaced where
+            it is marked as interlaced (not so of key frames alone).
         """
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.skip_frame = "NONKEY" if key_frames_only else "DEFAULT"
-        interval = 1 / self.rate
-        time, shift = -interval, None
-        for frame in self._decode():
-            expected = time + interval
-            if frame.time is None:
-                time = expected
-            else:
-                if shift is None or not time < frame.time - shift < time + _MAX_LEAP:
-                    shift = frame.time - expected
-                time = frame.time - shift
-            self.seconds = time + interval
-            if frame.is_corrupt:
-                self.damaged += 1
-            else:
-                yield time, frame
+        frames = self._timed_frames()
+        if not key_frames_only:
+            frames = self._deinterlaced(frames)
+        for time, frame, codec_aspect in frames:
+            self._codec_aspect = codec_aspect
+            yield time, frame
 
     def small(self, frame: Any) -> Array:
         """Shrink a frame to (36, 64, 3) of uint8, RGB, each pixel the mean of what it covers."""
         height, width = SMALL_SIZE
-        return self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA").to_ndarray()
+        transfer = _transfer(frame)
+        pixels = "rgb48le" if transfer else "rgb24"
+        picture = self._reformatter.reformat(frame, width, height, pixels, interpolation="AREA").to_ndarray()
+        return to_sdr(picture, transfer) if transfer else picture
 
     def upright(self, frame: Any) -> Array:
-        """Give a frame as (h, w, 3) of uint8, RGB, turned as the movie's rotation mark says."""
-        return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+        """Give the frame that was read last as a player shows it, in RGB.
+
+        Pixels that are not square are stretched along their longer side, so that no row or column of the file is lost:
+        720 x 576 at 16:9 becomes 1024 x 576. HDR (PQ, HLG) is tone-mapped and BT.2020 converted to BT.709. Last, the
+        picture is turned and mirrored as the movie's display matrix says.
+
+        Parameters
+        ----------
+        frame : av.VideoFrame
+
+        Returns
+        -------
+        array (h, w, 3) of uint8
+        """
+        transfer = _transfer(frame)
+        pixels = "rgb48le" if transfer else "rgb24"
+        aspect = self._sample_aspect()
+        width, height = round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
+        if width * height > MAX_PIXELS:
+            width, height = frame.width, frame.height
+        if frame.colorspace == _UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
+            frame.colorspace = _BT709  # as players take it; FFmpeg takes BT.601
+        if (width, height) != (frame.width, frame.height):
+            shown = (frame.width * aspect / frame.height).limit_denominator(100)
+            said = f"display aspect {shown.numerator}:{shown.denominator} from {frame.width}x{frame.height}"
+            self.processing[said] = None
+            frame = frame.reformat(width, height, pixels, interpolation="BICUBIC")
+        picture = frame.to_ndarray(format=pixels)
+        if transfer:
+            change = "converted" if transfer == "BT.2020" else "tone-mapped"
+            self.processing[f"{change} from {transfer}"] = None
+            picture = to_sdr(picture, transfer)
+        return _turn(picture, frame)
 
     def _open(self) -> Any:
         if self.path.is_dir():
@@ -160,6 +211,11 @@ class Movie:
         streams = [stream for stream in self._container.streams.video if not stream.disposition & covers]
         if not streams:
             raise DataError(f"movie {str(self.path)!r}: no video stream; expected a movie with pictures")
+        streams = [stream for stream in streams if stream.codec_context]
+        if not streams:
+            raise DataError(
+                f"movie {str(self.path)!r}: expected a codec that FFmpeg knows, got another; convert the movie to H.264"
+            )
         stream = max(streams, key=lambda stream: stream.width * stream.height)
         if stream.width * stream.height > MAX_PIXELS:
             raise DataError(
@@ -177,12 +233,81 @@ class Movie:
             return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
         return self._container.duration / self._av.time_base if self._container.duration else None
 
-    def _decode(self) -> Iterator[Any]:
+    def _frame_rate(self) -> float:
+        rates = [self._stream.average_rate, self._stream.guessed_rate]
+        if self._container.format.flags & _NO_TIMESTAMPS:
+            rates.reverse()  # the average is but FFmpeg's default
+        return float(rates[0] or rates[1] or 24)
+
+    def _sample_aspect(self) -> Fraction:
+        """Width of a pixel by its height: the container's where it says, else the codec's, which may change."""
+        aspect = self._container_aspect or self._codec_aspect
+        return aspect if aspect and 1 / _MAX_STRETCH <= aspect <= _MAX_STRETCH else Fraction(1)
+
+    def _timed_frames(self) -> Iterator[_TimedFrame]:
+        """Decode the movie; yield its frames in the order in which they are shown."""
+        codec, interval, tick = self._stream.codec_context, 1 / self.rate, float(self._stream.time_base)
+        clock = FrameClock(self._stream.time_base, interval, self._max_leap, self._decoding_only)
+        for frame in self._decode(clock):
+            if clock.n_joins:
+                self.duration = None
+            time = clock.time(frame, codec.has_b_frames)
+            length = frame.duration * tick
+            self.seconds = time + (length if 0 < length <= self._max_leap else interval)
+            if frame.is_corrupt:
+                self.damaged += 1
+            else:
+                yield time, frame, codec.sample_aspect_ratio
+
+    def _deinterlaced(self, frames: Iterator[_TimedFrame]) -> Iterator[_TimedFrame]:
+        """Pass progressive frames on and, from the first interlaced frame on, all through FFmpeg's bwdif filter."""
+        graph, layout = None, None
+        waiting: deque[_TimedFrame] = deque()
+        for time, frame, aspect in frames:
+            if graph is None and not frame.interlaced_frame:
+                yield time, frame, aspect
+                continue
+            if (frame.width, frame.height, frame.format.name) != layout:
+                if graph is not None:
+                    yield from self._filtered(graph, None, waiting)
+                layout = frame.width, frame.height, frame.format.name
+                graph = self._deinterlacer(frame)
+            if frame.interlaced_frame:
+                self.processing["deinterlaced"] = None
+            waiting.append((time, frame, aspect))
+            yield from self._filtered(graph, frame, waiting)
+        if graph is not None:
+            yield from self._filtered(graph, None, waiting)
+
+    def _deinterlacer(self, frame: Any) -> Any:
+        graph = self._av.filter.Graph()
+        source = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=self._stream.time_base
+        )
+        bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+        graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+        return graph
+
+    def _filtered(self, graph: Any, frame: Any, waiting: deque[_TimedFrame]) -> Iterator[_TimedFrame]:
+        """Push a frame, or None at the end, and yield the frames that are ready: one for each that was pushed."""
+        graph.vpush(frame)
+        while waiting:
+            try:
+                ready = graph.vpull()
+            except (self._av.error.BlockingIOError, self._av.error.EOFError):
+                return
+            time, _, aspect = waiting.popleft()
+            yield time, ready, aspect
+
+    def _decode(self, clock: FrameClock) -> Iterator[Any]:
         for _ in range(_MAX_DEMUX_ERRORS):
             try:
                 for packet in self._container.demux(self._stream):
+                    clock.correct(packet)
                     yield from self._frames_of(packet)
                 return
+            except IndexError:  # of PyAV, at the end of a file that gained a stream on the way
+                break
             except self._av.FFmpegError:
                 self.damaged += 1
         yield from self._frames_of(None)
@@ -190,9 +315,31 @@ class Movie:
     def _frames_of(self, packet: Any) -> list[Any]:
         try:
             return self._stream.decode(packet)
+        except self._av.error.EOFError:  # the decoder was emptied before
+            return []
         except self._av.FFmpegError:
             self.damaged += 1
             return []
+
+
+def _transfer(frame: Any) -> str | None:
+    """Name what a frame must be converted from to be SDR of BT.709, if from anything."""
+    wide = "BT.2020" if frame.color_primaries == _BT2020 else None
+    return _HDR_TRANSFERS.get(frame.color_trc, wide)
+
+
+def _turn(picture: Array, frame: Any) -> Array:
+    """Turn and mirror a picture as the frame's display matrix says, to the nearest of the eight orientations.
+
+    The matrix (a, b, u; c, d, v; x, y, w) puts the pixel at (x, y) to (a x + c y, b x + d y).
+    """
+    marks = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    if not marks:
+        return picture
+    a, b, _, c, d = np.frombuffer(marks[0], np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _import_av() -> ModuleType:

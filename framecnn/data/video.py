@@ -55,6 +55,8 @@ class MovieReport:
         Packets and frames that were damaged.
     bars : tuple of int
         Pixels cropped from the top, bottom, left and right.
+    processing : tuple of str
+        What was done to the frames to show them as a player does.
 
     Examples
     --------
@@ -72,6 +74,7 @@ class MovieReport:
     n_repeated: int
     n_damaged: int
     bars: tuple[int, int, int, int]
+    processing: tuple[str, ...] = ()
 
     @property
     def is_short(self) -> bool:
@@ -88,6 +91,7 @@ class MovieReport:
         left_out = ((self.n_black, "black"), (self.n_repeated, "repeated"))
         if any(number for number, _ in left_out):
             parts.append("left out: " + ", ".join(f"{number} {what}" for number, what in left_out if number))
+        parts.extend(self.processing)
         if any(self.bars):
             parts.append("cropped {} + {} rows and {} + {} columns".format(*self.bars))
         return "; ".join(parts)
@@ -106,9 +110,11 @@ def cut_frames(
 ) -> list[MovieReport]:
     """Cut frames from movies into a folder per class, and write beside them which frames belong together.
 
-    The frames are JPEG files ``out/LABEL/MOVIE_SECONDS.jpg`` of the movie's own size. ``out/frames.csv`` gets a row for
-    each (path, label, group, time_s); rows of other movies stay. The group is the movie and the shot, in a long shot
-    also the block. Black frames and near-repeats are left out; a later frame of the interval takes their place.
+    The frames are JPEG files ``out/LABEL/MOVIE_SECONDS.jpg`` as a player shows them: upright, deinterlaced, with square
+    pixels (those of the file stretched along their longer side) and, of an HDR movie, tone-mapped to SDR.
+    ``out/frames.csv`` gets a row for each (path, label, group, time_s); rows of other movies stay. The group is the
+    movie and the shot, in a long shot also the block. Black frames and near-repeats are left out; a later frame of the
+    interval takes their place.
 
     Nothing is touched until all movies have been opened. A movie's frames and rows appear together when it is finished;
     after an error or an interruption nothing of the unfinished one is left, and the same call resumes with it: finished
@@ -220,6 +226,7 @@ def _cut(
             n_repeated=outcomes["repeated"],
             n_damaged=movie.damaged,
             bars=cropping[1],
+            processing=tuple(movie.processing),
         )
         store.add(movie.name, job, staging, zip(times, groups, strict=True), asdict(report))
     return report
