@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from framecnn.estimators.frames import FrameTransformer, is_count
+from framecnn.estimators.moments import set_at_once
 from framecnn.estimators.selection import Grid
 from framecnn.filters import METHODS, learn_filters, sample_patches
 from framecnn.layers import (
@@ -114,6 +115,7 @@ class FrameFeatures(FrameTransformer):
         self.fit_transform(X)
         return self
 
+    @set_at_once
     def fit_transform(self, X: Any, y: Any = None) -> Array:
         """Fit, and give the standardised features of X without reading it again.
 

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
+from framecnn.estimators.moments import of_one_moment
 from framecnn.kernels.threads import ordered_map
 from framecnn.model import Sequential
 from framecnn.typing import Array, Shape
@@ -53,6 +54,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         return self.bodies_
 
+    @of_one_moment
     def transform(self, X: Any) -> Array:
         """Give the standardised features of frames; a frame has the same bits alone and in any batch.
 

@@ -9,6 +9,7 @@ from framecnn.data.augment import Augmentation
 from framecnn.data.split import assign_parts
 from framecnn.estimators.checks import encode_groups, encode_labels
 from framecnn.estimators.frames import FrameTransformer
+from framecnn.estimators.moments import set_at_once
 from framecnn.history import History
 from framecnn.layers import InputLayer, Layer, PoolingLayer
 from framecnn.model import Sequential
@@ -70,6 +71,7 @@ class TrainedFeatures(FrameTransformer):
         self.frame_shape = frame_shape
         self.random_state = random_state
 
+    @set_at_once
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Train the network, and set the mean and scale of every feature.
 

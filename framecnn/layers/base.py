@@ -1,7 +1,10 @@
 """What every layer is: frozen settings, a shape law, parameters in a dict, a forward pass."""
 
+import copy
+import os
+import threading
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -22,6 +25,12 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 REAL = "fiub"  # kinds of dtypes
 NOT_BUILT = "expected a built layer, got one without parameters; call build(input_shape)"
 Result = TypeVar("Result")
+
+SWAPPING = threading.RLock()
+"""Held while parameters are put in the place of others, and while they are looked up: a moment, never a computation."""
+
+if hasattr(os, "register_at_fork"):  # a child of fork would wait for ever for a thread that it has not inherited
+    os.register_at_fork(before=SWAPPING.acquire, after_in_parent=SWAPPING.release, after_in_child=SWAPPING.release)
 
 
 class NotBuiltError(ShapeError, AttributeError):
@@ -53,8 +62,7 @@ class Params(UserDict[str, Array]):
         if set(values) != set(specs):
             raise ShapeError(f"{who}: expected the parameters {sorted(specs)}, got {sorted(values)}")
         super().__init__()
-        for name in specs:
-            self[name] = values[name]
+        self.replace(self.checked({name: values[name] for name in specs}))
 
     def __delitem__(self, name: str) -> None:
         raise ShapeError(f"{self._who}: expected all of the parameters {sorted(self._specs)}, got {name!r} deleted")
@@ -70,7 +78,11 @@ class Params(UserDict[str, Array]):
             derived[name] = compute()
         return derived[name]
 
-    def __setitem__(self, name: str, value: Array) -> None:
+    def checked(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Give values as they are kept; a ShapeError where one does not fit."""
+        return {name: self._checked(name, value) for name, value in values.items()}
+
+    def _checked(self, name: str, value: Array) -> Array:
         if name not in self._specs:
             raise ShapeError(f"{self._who}: expected one of the parameters {sorted(self._specs)}, got {name!r}")
         expected = self._specs[name].shape
@@ -81,8 +93,23 @@ class Params(UserDict[str, Array]):
             )
         own = np.array(value, self._dtype, order="C")
         own.flags.writeable = False
-        super().__setitem__(name, own)
-        self._derived: dict[str, Any] = {}
+        return own
+
+    def replace(self, checked: Mapping[str, Array]) -> None:
+        """Set what :meth:`checked` gave; ``data`` becomes another dict, so that copies keep what they had."""
+        with SWAPPING:
+            self.data, self._derived = {**self.data, **checked}, dict[str, Any]()
+
+    def update(self, *values: Any, **more: Array) -> None:  # type: ignore[override]
+        """Set several parameters at one moment."""
+        self.replace(self.checked(dict(*values, **more)))
+
+    def __ior__(self, values: Any) -> Self:  # type: ignore[override,misc]
+        self.update(values)
+        return self
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        self.update({name: value})
 
 
 class Layer:
@@ -173,13 +200,17 @@ class Layer:
         ShapeError
             If the shape or the dtype does not fit.
         """
-        rng = np.random.default_rng(seed)
+        self._set(**self.drawn(input_shape, np.random.default_rng(seed), dtype))
+        return self
+
+    def drawn(self, input_shape: Shape, rng: np.random.Generator, dtype: Any) -> dict[str, Any]:
+        """Give what :meth:`build` sets, and set nothing."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         self.infer_shape(input_shape)
         specs = self.param_specs(input_shape)
         values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
-        return self.assign(input_shape, values, dtype)
+        return self.assigned(input_shape, values, dtype)
 
     def assign(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any = np.float32) -> Self:
         """Build with given parameters instead of drawn ones; after an error the layer is as it was.
@@ -201,12 +232,16 @@ class Layer:
         ShapeError
             If a shape, a name or the dtype does not fit.
         """
+        self._set(**self.assigned(input_shape, values, dtype))
+        return self
+
+    def assigned(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
+        """Give what :meth:`assign` sets, and set nothing."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         output_shape = self.infer_shape(input_shape)
         params = Params(self._who, self.param_specs(input_shape), dtype, values)
-        self._set(input_shape=input_shape, output_shape=output_shape, dtype=dtype, params=params)
-        return self
+        return {"input_shape": input_shape, "output_shape": output_shape, "dtype": dtype, "params": params}
 
     def __call__(self, x: Array) -> Array:
         """Check a batch, cast it to the layer's dtype and give the output.
@@ -224,7 +259,8 @@ class Layer:
         ShapeError
             If the layer is not built, or `x` does not fit it.
         """
-        return self.forward(check_batch(self._who, x, self.built().input_shape, self.dtype))
+        now = self.snapshot()
+        return now.forward(check_batch(self._who, x, now.input_shape, now.dtype))
 
     @property
     def n_params(self) -> int:
@@ -270,6 +306,20 @@ class Layer:
             raise ShapeError(f"{self._who}: {NOT_BUILT}")
         return self
 
+    def snapshot(self) -> Self:
+        """Give a copy whose parameters stay as they are now: the same one until any of them is set."""
+        with SWAPPING:
+            values = self.built().params.data
+            of, now = self.__dict__.get("_snapshot", (None, None))
+            if of is not values:
+                now = copy.copy(self)
+                now._set(params=copy.copy(self.params))
+                self._set(_snapshot=(values, now))
+        return now
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_snapshot"}
+
     if not TYPE_CHECKING:  # mypy would believe in any attribute
 
         def __getattr__(self, name: str) -> Any:
@@ -280,8 +330,16 @@ class Layer:
 
     def _set(self, **settings: Any) -> None:
         """Write into the frozen dataclass: settings as ``__post_init__`` normalises them, and what is built."""
-        for name, value in settings.items():
-            object.__setattr__(self, name, value)
+        with SWAPPING:
+            for name, value in settings.items():
+                object.__setattr__(self, name, value)
+
+
+def set_built(built: Iterable[tuple[Layer, Mapping[str, Any]]]) -> None:
+    """Set what :meth:`Layer.drawn` or :meth:`Layer.assigned` gave for several layers, at one moment."""
+    with SWAPPING:
+        for layer, own in built:
+            layer._set(**own)
 
 
 def check_dtype(who: str, dtype: Any) -> np.dtype:
