@@ -115,6 +115,12 @@ CHAINS = {
     "product and sum": [node("Flatten"), node("MatMul", drawn(297, 4)), node("Add", drawn(4))],
     "convolution and sum": [node("Conv", drawn(5, 3, 2, 2)), node("Add", drawn(5, 1, 1)), node("Relu")],
     "reshape": [node("Reshape", np.array([-1, 297])), node("Gemm", drawn(2, 297), drawn(2), transB=1, alpha=0.5)],
+    "reshape that allows zero": [node("Reshape", np.array([-1, 297]), allowzero=1), node("Gemm", drawn(297, 2))],
+    "mean of pixels": [node("ReduceMean", np.array([-1, -2]), keepdims=1, noop_with_empty_axes=0)],
+    "mean of pixels to rows": [node("ReduceMean", np.array([2, 3]), keepdims=0), node("Gemm", drawn(3, 2))],
+    "maximum of pixels": [node("ReduceMax", np.array([-2, -1])), node("Flatten"), node("Gemm", drawn(3, 2))],
+    "maximum of pixels to rows": [node("ReduceMax", np.array([3, -2]), keepdims=0), node("Gemm", drawn(3, 2))],
+    "division": [node("Div", np.float32(3)), node("Flatten"), node("Gemm", drawn(297, 2))],
     "reshape of zero": [node("Reshape", np.array([0, -1])), node("Gemm", drawn(297, 2), drawn(1, 2), beta=2.0)],
     "flattened": [node("MaxPool", kernel_shape=[3, 4]), node("Flatten", axis=-3), node("Sigmoid")],
     "flattened, normalised, softmax": [
