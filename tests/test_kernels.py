@@ -214,7 +214,7 @@ def python_with(script, **environment):
     )
 
 
-@pytest.mark.parametrize(("kind", "block"), [("avx512", "8 32"), ("avx2", "6 16"), ("plain", "4 8")])
+@pytest.mark.parametrize(("kind", "block"), [("avx512", "8 32"), ("avx2", "6 16"), ("neon", "6 16"), ("plain", "4 8")])
 def test_every_kind_of_cpu_gives_the_defined_numbers(kind, block):
     done = python_with(CPU_SCRIPT, FRAMECNN_CPU=kind)
     assert (done.stdout, done.stderr) == (f"{kind} {block}\n", "")
@@ -224,5 +224,5 @@ def test_an_unknown_kind_of_cpu_is_refused():
     done = python_with("import framecnn.kernels", FRAMECNN_CPU="nonsense")
     assert done.returncode == 1
     assert done.stderr.endswith(
-        "framecnn.errors.SettingError: FRAMECNN_CPU: expected one of avx512, avx2, plain, got 'nonsense'; unset it\n"
+        "framecnn.errors.SettingError: FRAMECNN_CPU: expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it\n"
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.vendor.pretty import pretty
 
 from framecnn import ConvLayer, DenseLayer, InputLayer, PoolingLayer
+from framecnn.kernels.microkernel import PIXELS
 from framecnn.layers import Case, Layer
 from framecnn.testing import conv_configs, frames, labelled_features, layers, models, pool_configs, shapes
 
@@ -16,7 +17,7 @@ quick = settings(deadline=None, max_examples=100)
 
 
 @quick
-@given(st.data(), shapes(max_side=5))
+@given(st.data(), shapes(max_side=5, max_length=20))
 def test_settings_fit_the_frames_that_they_are_drawn_for(data, shape):
     for kind, configs in ((ConvLayer, conv_configs), (PoolingLayer, pool_configs)):
         case = data.draw(configs(shape))
@@ -44,6 +45,13 @@ def test_every_value_of_a_setting_is_drawn(configs, name, values):
             return drawn == value or (value == "explicit" and isinstance(drawn, tuple))
 
         find(configs(), has, settings=search)
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
+def test_frames_longer_than_several_register_blocks_are_drawn(axis):
+    search = settings(phases=[Phase.generate], database=None, derandomize=True)
+    shape = find(shapes(), lambda shape: shape[axis] > 4 * PIXELS, settings=search)
+    assert shape[1 - axis] <= 12
 
 
 def test_every_kind_of_layer_is_drawn_but_the_door():

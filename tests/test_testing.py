@@ -73,6 +73,10 @@ def count_calls(self, x):
     return scaled(self, x)
 
 
+def wrong_at_width_17(self, x):
+    return scaled(self, x) + x.dtype.type(np.shape(x)[2:3] == (17,))
+
+
 def write_input(self, x):
     if x.flags.writeable:
         x += 1
@@ -152,6 +156,7 @@ FAULTS = [
         "expected the same bits from a model that was loaded, got",
     ),
     ("plan_equals_model", {"__call__": lambda self, x: scaled(self, x) + x.dtype.type(1)}, "from a model as from its"),
+    ("every_size", {"__call__": wrong_at_width_17}, r"from a model of \(3, 17, 2\) as from its layers, got"),
     ("same_output", {"vjp": lambda self, x, rng=None: (scaled(self, x) * x.dtype.type(2), None)}, "output of forward"),
     (
         "gradient_layout",

@@ -194,14 +194,15 @@ def add_responses(sums, tile, buffer, scale, shifts, weights, silent, plan, colu
     width, across = len(scale), plan.stride_w * buffer.shape[2]
     zero, runs = sums.dtype.type(0), plan.runs[0]
     for b in range(blocks):
-        q = 0
+        first = 0  # of the cells that cover column j or a later one: where cells overlap, several cover one column
         for j in range(0, width, PIXELS):
-            while q + 1 < grid and starts[q + 1] <= j:
-                q += 1
+            while stops[first] <= j:
+                first += 1
+            alone = first + 1 == grid or starts[first + 1] >= j + PIXELS
             at = min(j, plan.width - PIXELS)
-            if j + PIXELS <= min(stops[q], width) and (q + 1 == grid or j + PIXELS <= starts[q + 1]):
+            if alone and j + PIXELS <= stops[first]:
                 respond_block(
-                    sums, (q * levels * blocks + b) * block, filters, buffer, at * across, across, runs,
+                    sums, (first * levels * blocks + b) * block, filters, buffer, at * across, across, runs,
                     plan.run_length, weights, b * products * block, scale, at, shifts, b * block, levels,
                 )  # fmt: skip
                 continue

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import platform
 import shutil
 import stat
 import tempfile
@@ -26,6 +27,7 @@ CPU_KINDS = {
     # kind: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
     "avx512": (64, (8, 2)),
     "avx2": (32, (6, 2)),
+    "neon": (16, (6, 4)),
     "plain": (16, (4, 2)),
 }
 
@@ -36,7 +38,7 @@ ABANDONED_SECONDS = 3600
 
 @cache
 def cpu_kind() -> str:
-    """Name the widest vectors of this CPU: ``"avx512"``, ``"avx2"`` or ``"plain"``.
+    """Return the widest vectors of this CPU: ``"avx512"``, ``"avx2"``, ``"neon"`` (ARM) or ``"plain"``.
 
     The environment variable ``FRAMECNN_CPU`` forces another kind: narrower vectors run everywhere, wider ones are
     split by the compiler.
@@ -48,7 +50,7 @@ def cpu_kind() -> str:
 
     Examples
     --------
-    >>> cpu_kind() in {"avx512", "avx2", "plain"}
+    >>> cpu_kind() in {"avx512", "avx2", "neon", "plain"}
     True
     """
     forced = os.environ.get("FRAMECNN_CPU")
@@ -56,6 +58,8 @@ def cpu_kind() -> str:
         if forced not in CPU_KINDS:
             raise SettingError(f"FRAMECNN_CPU: expected one of {', '.join(CPU_KINDS)}, got {forced!r}; unset it")
         return forced
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return "neon"
     features = llvm.get_host_cpu_features()
     if features.get("avx512f"):
         return "avx512"

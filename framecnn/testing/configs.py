@@ -12,7 +12,7 @@ __all__ = ["configs", "conv_configs", "pool_configs", "shapes", "takes"]
 
 
 @composite
-def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4) -> Shape:
+def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: int = 48) -> Shape:
     """Draw shapes of frames, (h, w, c), down to (1, 1, 1).
 
     Parameters
@@ -20,6 +20,8 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4) -> Shape:
     max_side : int, default 12
         Most rows and columns, in pixels.
     max_channels : int, default 4
+    max_length : int, default 48
+        Most pixels along one axis of every second frame or so, several times what a kernel computes at once.
 
     Returns
     -------
@@ -31,7 +33,14 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4) -> Shape:
     >>> find(shapes(), lambda shape: shape[1] > 4)
     (1, 5, 1)
     """
-    return (*draw(_pairs(max_side)), draw(strategies().integers(1, max_channels)))
+    st = strategies()
+    rows, columns = draw(_pairs(max_side))
+    channels = draw(st.integers(1, max_channels))
+    long = draw(st.sampled_from(["neither", "columns", "rows"]))
+    if long != "neither":  # comes last: what fails with it is then tried without it
+        length = draw(st.integers(1, max_length))
+        rows, columns = (length, columns) if long == "rows" else (rows, length)
+    return rows, columns, channels
 
 
 @composite

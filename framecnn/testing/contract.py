@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from framecnn.errors import ShapeError
 from framecnn.layers import ActivationLayer, InputLayer, Layer, PoolingLayer
 from framecnn.layers.base import DTYPES
 from framecnn.model import Sequential
 from framecnn.serialization import load, save
-from framecnn.testing.draws import difference, draw_frames, same_bits
+from framecnn.testing.draws import difference, draw_frames, draw_params, same_bits
 from framecnn.thread_count import get_num_threads, set_num_threads
 from framecnn.typing import Array
 
@@ -23,6 +24,9 @@ Make = Callable[..., Layer]
 """``make(dtype=float32, whole=False)`` gives a layer newly built, its parameters drawn by ``draw_params``."""
 
 Check = Callable[[Make], None]
+
+LONGEST = 40
+"""Pixels along an axis in :func:`every_size`: five times the largest register block."""
 
 
 def expect(holds: bool, layer: Layer, expected: str, received: object) -> None:
@@ -237,6 +241,32 @@ def plan_equals_model(make: Make) -> None:
         expect_same(layer, "the same bits from a model as from its layers", Sequential(chain).predict(x), y)
 
 
+def every_size(make: Make) -> None:
+    """A model with the layer predicts what its layers give one after the other, at every height and width.
+
+    Kernels compute several pixels at once, so a fault may show at one width in ten only: sizes up to several register
+    blocks are tried in turn, those that the layer refuses aside.
+    """
+    layer = make()
+    if len(layer.input_shape) != 3:
+        return
+    height, width, channels = layer.input_shape
+    sizes = range(1, LONGEST + 1)
+    for shape in [*((height, size, channels) for size in sizes), *((size, width, channels) for size in sizes)]:
+        resized = copy.copy(layer)
+        try:
+            draw_params(resized.build(shape))
+        except ShapeError:
+            continue
+        after: Layer = ActivationLayer("relu")
+        if len(resized.output_shape) == 3:
+            after = PoolingLayer((2, 3), mode="adaptive_average")
+        x = draw_frames(resized, 1)
+        apart = after.build(resized.output_shape)(resized(x))
+        model = Sequential([InputLayer(shape).build(shape), resized, after])
+        expect_same(layer, f"the same bits from a model of {shape} as from its layers", model.predict(x), apart)
+
+
 CONTRACT: tuple[Check, ...] = (
     config_round_trip,
     build_once,
@@ -252,5 +282,6 @@ CONTRACT: tuple[Check, ...] = (
     number_of_threads,
     save_and_load,
     plan_equals_model,
+    every_size,
 )
 """In the order in which they are worth reading when several fail."""
