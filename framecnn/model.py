@@ -13,7 +13,8 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import Backward, ConvLayer, InputLayer, Layer, Param
-from framecnn.layers.base import REAL, SWAPPING, check_batch, check_batch_shape, check_real, set_built
+from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_built
+from framecnn.layers.params import REAL, SWAPPING
 from framecnn.plan import Snapshot, plan, snapshots
 from framecnn.settings import check_count
 from framecnn.typing import Array, Shape

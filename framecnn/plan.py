@@ -22,7 +22,7 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
-from framecnn.layers.base import SWAPPING
+from framecnn.layers.params import SWAPPING
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 

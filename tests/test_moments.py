@@ -23,7 +23,7 @@ from framecnn import (
     ShapeError,
 )
 from framecnn.estimators import FrameFeatures
-from framecnn.layers.base import SWAPPING
+from framecnn.layers.params import SWAPPING
 from framecnn.losses import softmax_cross_entropy
 from framecnn.optimizers import SGD
 from framecnn.training import train_step
@@ -208,7 +208,7 @@ FORK = """
 import os, signal, threading, time
 import numpy as np
 from framecnn import DenseLayer
-from framecnn.layers.base import SWAPPING
+from framecnn.layers.params import SWAPPING
 
 layer = DenseLayer(3).build((2,))
 layer([[0, 0]])

@@ -1,18 +1,17 @@
 """What every layer is: frozen settings, a shape law, parameters in a dict, a forward pass."""
 
 import copy
-import os
-import threading
-from collections import UserDict
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from framecnn import initializers
 from framecnn.errors import FormatError, ShapeError
+from framecnn.layers.params import REAL, SWAPPING, Param, Params
 from framecnn.settings import check_choice, check_sizes
 from framecnn.typing import Array, Shape
 
@@ -21,29 +20,15 @@ __all__ = ["Backward", "Case", "Layer", "Param", "Params"]
 Backward = Callable[[Array], tuple[Array, dict[str, Array]]]
 """``backward(dy) -> dx, {"kernel": dkernel, ...}``: what a layer's vjp gives beside its output."""
 
+LARGEST = 2**30
+"""Values of a parameter, of an input or of an output of one frame: 4 GiB of float32."""
+
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-REAL = "fiub"  # kinds of dtypes
 NOT_BUILT = "expected a built layer, got one without parameters; call build(input_shape)"
-Result = TypeVar("Result")
-
-SWAPPING = threading.RLock()
-"""Held while parameters are put in the place of others, and while they are looked up: a moment, never a computation."""
-
-if hasattr(os, "register_at_fork"):  # a child of fork would wait for ever for a thread that it has not inherited
-    os.register_at_fork(before=SWAPPING.acquire, after_in_parent=SWAPPING.release, after_in_child=SWAPPING.release)
 
 
 class NotBuiltError(ShapeError, AttributeError):
     """A layer lacks what only building gives it; ``hasattr`` may ask."""
-
-
-@dataclass(frozen=True)
-class Param:
-    """What a parameter must be: its shape, how it is drawn, whether training changes it."""
-
-    shape: Shape
-    initializer: str
-    trainable: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,64 +37,6 @@ class Case:
 
     settings: Mapping[str, Any]
     input_shape: Shape
-
-
-class Params(UserDict[str, Array]):
-    """Parameters by name, read-only; what is assigned is checked against the layer's shapes and copied in its dtype."""
-
-    def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
-        self._who, self._specs, self._dtype = who, specs, dtype
-        if set(values) != set(specs):
-            raise ShapeError(f"{who}: expected the parameters {sorted(specs)}, got {sorted(values)}")
-        super().__init__()
-        self.replace(self.checked({name: values[name] for name in specs}))
-
-    def __delitem__(self, name: str) -> None:
-        raise ShapeError(f"{self._who}: expected all of the parameters {sorted(self._specs)}, got {name!r} deleted")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is derived: kernels are packed for the vectors of this CPU."""
-        return self.__dict__ | {"_derived": {}}
-
-    def derived(self, name: str, compute: Callable[[], Result]) -> Result:
-        """Give what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
-        derived = self._derived
-        if name not in derived:
-            derived[name] = compute()
-        return derived[name]
-
-    def checked(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Give values as they are kept; a ShapeError where one does not fit."""
-        return {name: self._checked(name, value) for name, value in values.items()}
-
-    def _checked(self, name: str, value: Array) -> Array:
-        if name not in self._specs:
-            raise ShapeError(f"{self._who}: expected one of the parameters {sorted(self._specs)}, got {name!r}")
-        expected = self._specs[name].shape
-        value = np.asarray(value)
-        if value.shape != expected or value.dtype.kind not in REAL:
-            raise ShapeError(
-                f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
-            )
-        own = np.array(value, self._dtype, order="C")
-        own.flags.writeable = False
-        return own
-
-    def replace(self, checked: Mapping[str, Array]) -> None:
-        """Set what :meth:`checked` gave; ``data`` becomes another dict, so that copies keep what they had."""
-        with SWAPPING:
-            self.data, self._derived = {**self.data, **checked}, dict[str, Any]()
-
-    def update(self, *values: Any, **more: Array) -> None:  # type: ignore[override]
-        """Set several parameters at one moment."""
-        self.replace(self.checked(dict(*values, **more)))
-
-    def __ior__(self, values: Any) -> Self:  # type: ignore[override,misc]
-        self.update(values)
-        return self
-
-    def __setitem__(self, name: str, value: Array) -> None:
-        self.update({name: value})
 
 
 class Layer:
@@ -207,10 +134,25 @@ class Layer:
         """Give what :meth:`build` sets, and set nothing."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
-        self.infer_shape(input_shape)
+        specs = self._fitting_specs(input_shape)
+        try:
+            values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
+            return self.assigned(input_shape, values, dtype)
+        except MemoryError as error:
+            shapes = ", ".join(f"{name} {spec.shape}" for name, spec in specs.items())
+            raise ShapeError(
+                f"{self._who}: expected parameters for which there is memory, got {shapes}; make the layer smaller"
+            ) from error
+
+    def _fitting_specs(self, input_shape: Shape) -> dict[str, Param]:
+        """Give the specs of the parameters; a ShapeError where a frame or a parameter is too large."""
+        output_shape = self.infer_shape(input_shape)
+        check_fits(self._who, "an input", input_shape)
+        check_fits(self._who, "an output", output_shape)
         specs = self.param_specs(input_shape)
-        values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
-        return self.assigned(input_shape, values, dtype)
+        for name, spec in specs.items():
+            check_fits(self._who, name, spec.shape)
+        return specs
 
     def assign(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any = np.float32) -> Self:
         """Build with given parameters instead of drawn ones; after an error the layer is as it was.
@@ -240,7 +182,7 @@ class Layer:
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         output_shape = self.infer_shape(input_shape)
-        params = Params(self._who, self.param_specs(input_shape), dtype, values)
+        params = Params(self._who, self._fitting_specs(input_shape), dtype, values)
         return {"input_shape": input_shape, "output_shape": output_shape, "dtype": dtype, "params": params}
 
     def __call__(self, x: Array) -> Array:
@@ -340,6 +282,12 @@ def set_built(built: Iterable[tuple[Layer, Mapping[str, Any]]]) -> None:
     with SWAPPING:
         for layer, own in built:
             layer._set(**own)
+
+
+def check_fits(who: str, what: str, shape: Shape) -> None:
+    """A ShapeError for more values than any layer may have, before memory is asked for."""
+    if math.prod(shape) > LARGEST:
+        raise ShapeError(f"{who}: expected {what} of at most {LARGEST:,} values, got {tuple(shape)}; make it smaller")
 
 
 def check_dtype(who: str, dtype: Any) -> np.dtype:
