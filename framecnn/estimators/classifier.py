@@ -4,10 +4,9 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from framecnn.estimators.checks import check_known, encode_groups, encode_labels
+from framecnn.estimators.checks import as_random_state, check_known, encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.moments import of_one_moment, set_at_once
@@ -254,7 +253,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     def _fit(self, X: Any, y: Any, groups: Any) -> Array:
         """Fit, and give the features of the training frames."""
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
         features = self._transformer(seed)
         head = KMeansClassifier(
             self.clusters_per_class, projection=self.projection, shrinkage=self.shrinkage, random_state=seed

@@ -9,12 +9,11 @@ from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
-from framecnn.estimators.checks import check_known, encode_groups, encode_labels
+from framecnn.estimators.checks import as_random_state, check_known, check_overflow, encode_groups, encode_labels
 from framecnn.estimators.moments import of_one_moment, set_at_once
 from framecnn.estimators.ridge import choose_shrinkage, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
@@ -115,7 +114,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         X = validate_data(self, X, dtype=FLOATS)
         self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
         groups = encode_groups("KMeansClassifier", groups, len(X))
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
         with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # OpenMP counts for each thread alone
             points = X if self.projection is None else self._fit_projection(X, codes, groups, seed)
             self._cluster(points, codes, seed)
@@ -135,7 +134,10 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, reset=False).astype(self.cluster_centers_.dtype, copy=False)
-        return np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances = np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
+        check_overflow("KMeansClassifier", "distances", distances)
+        return distances
 
     @of_one_moment
     def predict(self, X: Any) -> Array:
