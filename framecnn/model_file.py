@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save
 
-from framecnn.atomic import atomic_write
+from framecnn.atomic import atomic_write, sweep
 from framecnn.errors import FormatError
 from framecnn.typing import Array, Shape
 
@@ -72,6 +72,7 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
             raise ValueError(f"save: expected finite numbers, got NaN or infinity in {name}; train the model again")
     sealed = {"format": FORMAT, "sha256": _digest(description, tensors), **description}
     content = save(dict(tensors), metadata={KEY: canonical(sealed)})
+    sweep(Path(path))
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)  # save_file would leave a file that only its owner may read
 

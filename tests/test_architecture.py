@@ -22,7 +22,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 STOREYS = [
     {"errors", "typing", "atomic"},
-    {"thread_count", "settings"},
+    {"thread_count", "settings", "output_lock", "output_set"},
     {"geometry"},
     {"kernels", "initializers"},
     {"layers"},
@@ -54,6 +54,7 @@ ONLY_IN = {
         "kernels/microkernel.py",
         "kernels/tiles.py",
     },
+    "filelock": {"output_lock.py"},
     "llvmlite": {"kernels/jit.py", "kernels/vectors.py"},
     "sklearn": {"estimators/*", "evaluation.py", "filters.py", "data/split.py", "serialization.py"},
     "scipy": {"estimators/*"},
@@ -66,7 +67,7 @@ ONLY_IN = {
     "tensorflow": {"interop/keras.py", "interop/keras_training.py"},
     "onnx": {"interop/onnx_backend.py", "interop/onnx_export.py", "interop/onnx_import.py"},
 }
-NEEDED = {"numba", "llvmlite", "sklearn", "scipy"}  # all others are extras: imported inside what needs them
+NEEDED = {"filelock", "numba", "llvmlite", "sklearn", "scipy"}  # all others are extras: imported inside what needs them
 NEVER = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "RandomState"}
 

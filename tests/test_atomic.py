@@ -95,3 +95,28 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path):
         writer.join()
     assert (tmp_path / "note.txt").read_text() in ("a" * 1000, "b" * 1000)
     assert names(tmp_path) == ["note.txt"]
+
+
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path):
+    def fill(written):
+        with atomic_write(tmp_path / "note.txt") as temporary:
+            raise OSError(28, "No space left on device", *([temporary] if written else []))
+
+    for written in (False, True):
+        with pytest.raises(OSError, match="No space left") as full:
+            fill(written)
+        assert full.value.filename == str(tmp_path / "note.txt")
+    with pytest.raises(FileNotFoundError) as gone:
+        atomic_write(tmp_path / "absent" / "note.txt").__enter__()
+    assert gone.value.filename == str(tmp_path / "absent" / "note.txt")
+    assert names(tmp_path) == []
+
+
+def test_an_error_about_another_file_keeps_its_name(tmp_path):
+    def read():
+        with atomic_write(tmp_path / "note.txt"):
+            (tmp_path / "source.txt").read_text()
+
+    with pytest.raises(FileNotFoundError) as gone:
+        read()
+    assert gone.value.filename == str(tmp_path / "source.txt")

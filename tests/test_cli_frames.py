@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,12 +10,16 @@ from importlib import metadata
 
 import pytest
 import typer
+from failing import failing
 from movies import cut_off, shots, write_movie
 
 from framecnn.cli import main
 from framecnn.cli.frames import seconds
+from framecnn.data import video
 from framecnn.data.demo_clips import demo_clips
 from framecnn.errors import MissingExtraError
+
+ROOTS = ("whole", "frames")
 
 
 def run(*arguments):
@@ -106,7 +111,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(tmp_path):
         "from framecnn.cli import main\n"
         "real = video.is_blank\n"
         "def is_blank(small):\n"
-        "    if any(folder.name.startswith('.frames-') and any(folder.iterdir()) for folder in out.iterdir()):\n"
+        "    if any(folder.is_dir() and any(folder.iterdir()) for folder in out.iterdir()):\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(small)\n"
         "out = video.Path(sys.argv[2])\n"
@@ -116,6 +121,65 @@ def test_an_interrupted_run_leaves_nothing_half_done(tmp_path):
     result = subprocess.run([sys.executable, "-c", code, path, out], capture_output=True, timeout=60, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (128 + signal.SIGINT, b"", b"interrupted\n")
     assert list(out.iterdir()) == []
+
+
+def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tmp_path, monkeypatch, capsys):
+    movies = [write_movie(tmp_path / f"{name}.mp4", shots(24, 24)) for name in ("orion", "sintel")]
+    assert run(*movies, "-o", tmp_path / "whole") == 0
+    said = capsys.readouterr().out.replace("whole", "frames")
+    cut, real = [], video._cut
+
+    def interrupt(path, *arguments):
+        if len(cut) == 1:
+            raise KeyboardInterrupt
+        cut.append(path)
+        return real(path, *arguments)
+
+    monkeypatch.setattr(video, "_cut", interrupt)
+    assert run(*movies, "-o", tmp_path / "frames") == 130
+    monkeypatch.setattr(video, "_cut", lambda path, *arguments: cut.append(path) or real(path, *arguments))
+    capsys.readouterr()
+    assert run(*movies, "-o", tmp_path / "frames", "--every", "2s") == 2
+    assert "cut 'orion' otherwise (differs: every); run it again as it was" in capsys.readouterr().err
+    assert run(*movies, "-o", tmp_path / "frames") == 0
+    assert cut == movies
+    assert capsys.readouterr().out == said
+    names = [[path.relative_to(tmp_path / root) for path in sorted((tmp_path / root).rglob("*"))] for root in ROOTS]
+    assert names[0] == names[1]
+    for name in (name for name in names[0] if (tmp_path / "whole" / name).is_file()):
+        assert len({(tmp_path / root / name).read_bytes() for root in ROOTS}) == 1
+
+
+def test_a_movie_that_changed_since_is_said(tmp_path, monkeypatch, capsys):
+    movies = [write_movie(tmp_path / f"{name}.mp4", shots(24)) for name in ("orion", "sintel")]
+    monkeypatch.setattr(video.FrameStore, "staging", interrupt_at_second(video.FrameStore.staging))
+    assert run(*movies, "-o", tmp_path / "frames") == 130
+    write_movie(movies[0], shots(24, 24))
+    assert run(*movies, "-o", tmp_path / "frames") == 2
+    assert "cut 'orion' otherwise (differs: movie); run it again as it was" in capsys.readouterr().err
+
+
+def interrupt_at_second(real):
+    asked = []
+
+    def interrupt(*arguments):
+        asked.append(arguments)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    return interrupt
+
+
+def test_a_full_disk_is_one_line_that_names_the_folder(movie, tmp_path, capsys):
+    for k in (3, 8, 12):
+        with failing(k, 10_000):
+            assert run(movie, "-o", tmp_path / "frames") == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert re.search(r"free space there, or write to another|choose another folder", err)
+        assert "frames" in err
 
 
 def test_a_hostile_name_is_shown_and_not_obeyed(tmp_path, capsys):

@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -253,12 +256,85 @@ def test_a_process_that_dies_is_an_error_with_its_exit_code(monkeypatch, folder)
         child.run_apart(job(folder, "plain_head"))
 
 
+def start_child(before, asked):
+    """Start the process of a contestant, after some code, as `run_apart` does; its input stays open."""
+    script = f"{before}; from framecnn.comparison.child import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, stderr=-1, text=True)
+    process.stdin.write(json.dumps(asked) + "\n")
+    process.stdin.flush()
+    return process
+
+
 def test_without_keras_its_network_is_missing_with_the_install_command(folder):
-    script = "import sys; sys.modules['keras'] = None; from framecnn.comparison.child import main; main()"
-    asked = json.dumps(job(folder, "keras_network", (16, 16)))
-    done = subprocess.run([sys.executable, "-c", script], input=asked, capture_output=True, text=True, check=True)
-    outcome = json.loads(done.stdout.splitlines()[-1])
+    with start_child("import sys; sys.modules['keras'] = None", job(folder, "keras_network", (16, 16))) as process:
+        outcome = json.loads(process.stdout.read().splitlines()[-1])
     assert "pip install 'framecnn[keras]'" in outcome["missing"]
+
+
+WAITING = (
+    "import time; from framecnn.comparison import child; child.run = lambda job: print('works', flush=True) "
+    "or time.sleep(60)"
+)
+
+
+def test_a_child_ends_when_its_parent_is_gone(folder):
+    with start_child(WAITING, job(folder, "plain_head")) as process:
+        assert process.stdout.readline() == "works\n"
+        process.stdin.close()  # as the system does with the pipes of a process that is killed
+        assert process.wait(20) == 1
+        assert process.stderr.read() == ""
+
+
+def test_a_full_disk_under_a_contestant_is_one_line(folder):
+    before = (
+        "from framecnn.comparison import child; import errno, os\n"
+        "def run(job): raise OSError(errno.ENOSPC, 'No space left on device', 'model')\n"
+        "child.run = run"
+    )
+    with start_child(before + "\npass", job(folder, "plain_head")) as process:
+        assert json.loads(process.stdout.read())["error"] == "[Errno 28] No space left on device: 'model'"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize(("name", "code"), [("SIGHUP", 129), ("SIGKILL", -9)])
+def test_nothing_that_a_comparison_started_survives_it(tmp_path, name, code):
+    script = (
+        "import sys\n"
+        "from framecnn.cli import console\n"
+        "from framecnn.comparison import child\n"
+        "child.sys.executable = sys.argv[1]\n"
+        "sys.exit(console.run(lambda: child.run_apart({'contestant': 'plain_head'})))"
+    )
+    waiting = tmp_path / "python"
+    waiting.write_text(
+        f"#!{sys.executable}\nimport os, time\nfrom framecnn.comparison import child\n"
+        f"def run(job):\n    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
+        "child.run = run\nchild.main()\n"
+    )
+    waiting.chmod(0o755)
+    process = subprocess.Popen([sys.executable, "-c", script, waiting], stderr=subprocess.PIPE)
+    pid = wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    process.send_signal(getattr(signal, name))
+    assert process.communicate(timeout=20)[0] is None
+    assert process.returncode == code
+    wait_for(lambda: not is_alive(int(pid)))
+
+
+def wait_for(condition):
+    """Wait until a condition holds; give its value."""
+    end = time.monotonic() + 30
+    while not (value := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return value
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_training_that_diverged_is_never_chosen():

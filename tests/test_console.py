@@ -53,6 +53,9 @@ def test_work_that_ends_well_exits_with_zero():
         (MissingExtraError("framecnn frames", "av", "video"), "pip install 'framecnn[video]'"),
         (FileNotFoundError(2, "No such file or directory", "x\x1b"), r"error: No such file or directory: 'x\x1b'"),
         (OSError("odd"), "error: odd"),
+        (OSError(28, "Full", "m"), "error: Full: 'm'; free space there, or write to another place"),
+        (OSError(27, "File too large", "m"), "error: File too large: 'm'; free space there, or write to another place"),
+        (PermissionError(13, "Denied", "m"), "error: Denied: 'm'; expected to be allowed to use it: change its perm"),
         (typer.BadParameter("must be even"), "error: Invalid value: must be even (see framecnn --help)"),
         (DataError("first\nsecond \x1b[1m"), "error: first\nsecond \\x1b[1m"),
     ],
@@ -89,8 +92,11 @@ def test_interrupted_work_exits_with_130(capsys, error):
     assert capsys.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_ends_the_process_with_130_and_no_traceback(name):
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    ("name", "said"), [("SIGINT", b"interrupted"), ("SIGTERM", b"terminated"), ("SIGHUP", b"hung up")]
+)
+def test_a_signal_ends_the_process_with_its_own_exit_code_and_no_traceback(name, said):
     process = python(
         "import sys, time\n"
         "from framecnn.cli import console\n"
@@ -105,7 +111,27 @@ def test_a_signal_ends_the_process_with_130_and_no_traceback(name):
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, b"cleaned up\n", b"interrupted\n")
+    assert (process.returncode, out, err) == (
+        *(128 + getattr(signal, name), b"cleaned up\n"),
+        said + b"\n",
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_signal_that_nohup_wants_ignored_is_ignored(capsys):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert console.run(lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_handlers_of_signals_are_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    inside = []
+    assert console.run(lambda: inside.append(signal.getsignal(signal.SIGTERM))) == 0
+    assert inside != [before]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_closed_output_exits_with_141_and_no_word():
@@ -130,7 +156,9 @@ def test_nobody_needs_to_hear_the_complaints():
 def test_a_full_disk_under_the_output_is_an_error():
     with open("/dev/full", "wb") as full:
         process = python("from framecnn.cli import main; main(['--help'])", stdout=full)
-        assert process.communicate(timeout=30)[1] == b"error: [Errno 28] No space left on device\n"
+        assert process.communicate(timeout=30)[1] == (
+            b"error: [Errno 28] No space left on device; free space there, or write to another place\n"
+        )
     assert process.returncode == 2
 
 

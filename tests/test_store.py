@@ -1,9 +1,13 @@
 """Adding movies to a folder of frames without touching what is there."""
 
 import csv
+import os
+import shutil
 import tempfile
+from contextlib import suppress
 
 import pytest
+from failing import every_failure
 from pictures import scene
 
 from framecnn.data import FrameFolder
@@ -14,11 +18,17 @@ from framecnn.errors import DataError
 def add(root, movie, label, times, replace=False):
     """Add a movie whose frames are files that hold its name."""
     store = FrameStore(root)
-    store.check({movie: label}, replace)
-    with store.staging() as staging:
+    with store.run({movie: {"label": label}}, replace), store.staging() as staging:
         for time in times:
             (staging / file_name(movie, time)).write_text(movie)
-        store.add(movie, label, staging, [(time, f"{movie}_shot{i:03d}") for i, time in enumerate(times)])
+        groups = [(time, f"{movie}_shot{i:03d}") for i, time in enumerate(times)]
+        store.add(movie, {"label": label}, staging, groups, {})
+
+
+def check(root, label="orion", movie="orion"):
+    """Begin to add a movie and leave it at that."""
+    with FrameStore(root).run({movie: {"label": label}}, replace=False):
+        pass
 
 
 def table(root):
@@ -90,10 +100,9 @@ def test_replacing_may_change_the_class(tmp_path):
 def test_replacing_under_another_label_leaves_a_folder_of_frames(tmp_path):
     def add_pictures(movie, label, seed, replace=False):
         store = FrameStore(tmp_path)
-        store.check({movie: label}, replace)
-        with store.staging() as staging:
+        with store.run({movie: {"label": label}}, replace), store.staging() as staging:
             scene(seed).save(staging / file_name(movie, 0))
-            store.add(movie, label, staging, [(0, f"{movie}_shot001")])
+            store.add(movie, {"label": label}, staging, [(0, f"{movie}_shot001")], {})
 
     add_pictures("orion", "space", 0)
     add_pictures("sintel", "film", 1)
@@ -144,21 +153,21 @@ def test_other_peoples_rows_and_columns_survive(tmp_path):
 def test_a_table_that_makes_no_sense_is_refused_before_any_work(tmp_path, text, message):
     (tmp_path / "frames.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        FrameStore(tmp_path).check({"orion": "orion"}, replace=False)
+        check(tmp_path)
 
 
 def test_a_folder_that_is_a_file_or_lies_in_one_is_refused(tmp_path):
     (tmp_path / "movie.mp4").write_text("a movie")
     for root in (tmp_path / "movie.mp4", tmp_path / "movie.mp4/frames/here"):
         with pytest.raises(DataError, match=r"movie\.mp4' is a file, expected a folder to write to; choose another"):
-            FrameStore(root).check({"orion": "orion"}, replace=False)
+            check(root)
     with pytest.raises(DataError, match="is a file"):
-        FrameStore(tmp_path).check({"orion": "movie.mp4"}, replace=False)
+        check(tmp_path, "movie.mp4")
 
 
 def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"cannot write to the folder '.*' \(File name too long\)"):
-        FrameStore(tmp_path / ("x" * 300)).check({"orion": "orion"}, replace=False)
+        check(tmp_path / ("x" * 300))
 
     def refuse(dir):
         raise PermissionError(13, "Permission denied", dir)
@@ -167,7 +176,7 @@ def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeyp
     with pytest.raises(
         DataError, match=r"cannot write to the folder '.*' \(Permission denied\); choose another folder"
     ):
-        FrameStore(tmp_path).check({"orion": "orion"}, replace=False)
+        check(tmp_path)
 
 
 def test_what_was_staged_is_gone_after_an_error(tmp_path):
@@ -179,6 +188,133 @@ def test_what_was_staged_is_gone_after_an_error(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def hidden(root):
+    return {path.name for path in root.rglob(".*")}
+
+
+def test_whatever_fails_a_movie_is_there_as_a_whole_or_not_at_all(tmp_path):
+    root = tmp_path / "frames"
+    add(root, "sintel", "film", [0])
+    states = [{name: (root / name).read_bytes() for name in paths(root)}]
+    add(root, "orion", "space", [0, 1])
+    states.append({name: (root / name).read_bytes() for name in paths(root)})
+
+    def reset():
+        shutil.rmtree(root)
+        for name, content in states[0].items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+
+    def left():
+        return {name: (root / name).read_bytes() for name in paths(root) if not name.startswith(".")}
+
+    def look(error):
+        assert left() in states
+        assert error is None or "No space" in str(error)
+
+    def again():
+        with suppress(DataError):  # the folder is refused before work starts
+            add(root, "orion", "space", [0, 1])
+
+    assert every_failure(again, reset, look) > 30
+
+
+def interrupted(root, jobs, left):
+    """A run that ends before the last `left` movies, as after Ctrl-C."""
+    with pytest.raises(KeyboardInterrupt):
+        fill(root, jobs, left, replace=False)
+
+
+def fill(root, jobs, left=0, replace=False):
+    """Add movies of one frame each; give the names of those that were added, not resumed."""
+    cut, store = [], FrameStore(root)
+    with store.run(jobs, replace) as done:
+        for movie, job in list(jobs.items())[: len(jobs) - left]:
+            if movie not in done:
+                cut.append(movie)
+                with store.staging() as staging:
+                    (staging / file_name(movie, 0)).write_text(f"{movie} {job}")
+                    store.add(movie, job, staging, [(0, f"{movie}_shot000")], {"movie": movie})
+        if left:
+            raise KeyboardInterrupt
+    return cut
+
+
+JOBS = {movie: {"label": movie, "every": 1.0} for movie in ("orion", "sintel", "tears")}
+
+
+def test_an_interrupted_run_is_resumed_and_gives_the_same_bytes(tmp_path):
+    interrupted(tmp_path / "a", JOBS, 2)
+    assert len(hidden(tmp_path / "a")) == 1
+    interrupted(tmp_path / "a", JOBS, 1)
+    assert fill(tmp_path / "a", JOBS) == ["tears"]
+    assert fill(tmp_path / "b", JOBS) == list(JOBS)
+    assert paths(tmp_path / "a") == paths(tmp_path / "b")
+    for name in paths(tmp_path / "a"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    with pytest.raises(DataError, match="already holds frames of a movie 'orion'"):
+        fill(tmp_path / "a", JOBS)
+
+
+def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
+    interrupted(tmp_path, JOBS, 1)
+    other = {movie: job | {"every": 2.0} for movie, job in JOBS.items()}
+    message = r"was interrupted cut 'orion' otherwise \(differs: every\); run it again as it was .* or give --replace"
+    with pytest.raises(DataError, match=message):
+        fill(tmp_path, other)
+    assert fill(tmp_path, other, replace=True) == list(JOBS)
+    assert hidden(tmp_path) == set()
+
+
+def test_other_movies_may_be_added_before_an_interrupted_run_is_resumed(tmp_path):
+    interrupted(tmp_path, JOBS, 1)
+    add(tmp_path, "gravity", "space", [0])
+    assert fill(tmp_path, JOBS) == ["tears"]
+    assert hidden(tmp_path) == set()
+
+
+def test_a_finished_movie_whose_frames_are_gone_is_cut_again(tmp_path):
+    interrupted(tmp_path, JOBS, 1)
+    (tmp_path / "orion/orion_0000.000s.jpg").unlink()
+    assert fill(tmp_path, JOBS) == ["orion", "tears"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"orion": 1}', '{"orion": {"job": {}, "n_frames": "1", "report": {}}}'])
+def test_a_record_that_makes_no_sense_is_refused(tmp_path, text):
+    interrupted(tmp_path, JOBS, 1)
+    (name,) = hidden(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=r"to be the record of an interrupted run, got something else; delete it"):
+        fill(tmp_path, JOBS)
+
+
+def test_a_run_killed_while_it_replaced_a_movie_is_finished_by_the_next(tmp_path):
+    add(tmp_path, "orion", "space", [0])
+
+    def die(change):
+        if change.staged is None:
+            raise SystemExit
+        return os.replace(change.staged, change.path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("framecnn.output_set._Change.do", die)
+        patch.setattr("framecnn.output_set._Change.undo", die)
+        with pytest.raises((SystemExit, FileNotFoundError)):
+            add(tmp_path, "orion", "stars", [1], replace=True)
+    assert (tmp_path / "space").exists()
+    check(tmp_path, movie="sintel")
+    assert paths(tmp_path) - hidden(tmp_path) == {"frames.csv", "stars/orion_0001.000s.jpg"}
+    assert not (tmp_path / "space").exists()
+
+
+def test_two_runs_do_not_fill_one_folder(tmp_path):
+    with (
+        FrameStore(tmp_path).run(JOBS, replace=False),
+        pytest.raises(DataError, match=r"frames.csv: expected that no other run writes here, but process \d+"),
+    ):
+        fill(tmp_path, JOBS)
 
 
 def test_a_full_disk_leaves_the_old_table(tmp_path, monkeypatch):

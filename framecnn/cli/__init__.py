@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     ------
     SystemExit
         Always: 0 well; 2 for an error of the user, the files or the machine, said in one line on standard error; 130
-        when interrupted or terminated; 141 when standard output was closed.
+        when interrupted, 143 when terminated, 129 when the terminal hung up; 141 when standard output was closed.
     """
 
     def work() -> None:

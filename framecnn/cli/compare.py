@@ -17,6 +17,8 @@ from framecnn.comparison import CONTESTANTS, Comparison, compile_kernels
 from framecnn.data import DEFAULT_SIZE
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.estimators.trained import NETWORK_SIZE
+from framecnn.output_lock import lock_outputs
+from framecnn.output_set import settle, write_together
 from framecnn.report import ComparisonData, ShownFrame, write_comparison
 from framecnn.thread_count import get_num_threads
 
@@ -49,37 +51,63 @@ def compare(
     memory. All learn from the same frames; each fold is left out once."""
     if resume and json is None:
         raise typer.BadParameter("expected --json FILE to go on from, got --resume alone")
-    check_outputs([json, report], folder)
-    check_replaced({json: b'"settings"', report: PAGE_MARK})
-    frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad)
-    comparison = Comparison(frames, folds, network_size or NETWORK_SIZE, seed)
-    if resume and json is not None and json.exists():
-        comparison.resume(_read(json))
-    for warning in comparison.warnings:
-        if warning not in frames.scan_warnings:  # these have been said
-            console.warn(warning)
-    with console.progress("compiling the kernels"):
-        compile_kernels(comparison.network_size)
+    outputs = [path for path in (json, report) if path is not None]
+    check_outputs(outputs, folder)
+    with lock_outputs(outputs):
+        if outputs:
+            settle(outputs[0], outputs)
+        check_replaced({json: b'"settings"', report: PAGE_MARK})
+        frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad)
+        comparison = Comparison(frames, folds, network_size or NETWORK_SIZE, seed)
+        if resume and json is not None and json.exists():
+            comparison.resume(_read(json))
+        for warning in comparison.warnings:
+            if warning not in frames.scan_warnings:  # these have been said
+                console.warn(warning)
+        with console.progress("compiling the kernels"):
+            compile_kernels(comparison.network_size)
+        _run_folds(comparison, json)
+        _say_figures(comparison)
+        if outputs:
+            _write(comparison, json, report, outputs[0])
+
+
+def _run_folds(comparison: Comparison, json: Path | None) -> None:
+    """Do the folds that are left, each kept for a later run; the last one is kept together with the page."""
+    n_kept = len(comparison.folds)
     try:
         while comparison.n_left:
             with console.progress("comparing") as tell:
                 comparison.next_fold(tell)
-            if json is not None:
-                write_json(json, comparison.to_dict() | {"machine": _machine(), "versions": versions(*EXTRAS)})
+            if json is not None and comparison.n_left:
+                write_json(json, _told(comparison))
+                n_kept = len(comparison.folds)
             _say_fold(comparison)
     except KeyboardInterrupt:
-        if json is not None and comparison.folds:
-            console.say(f"{json}: {len(comparison.folds)} of {len(comparison.parts)} folds; --resume goes on from them")
+        if json is not None and n_kept:
+            console.say(f"{json}: {n_kept} of {len(comparison.parts)} folds; --resume goes on from them")
         raise
-    _say_figures(comparison)
+
+
+def _write(comparison: Comparison, json: Path | None, report: Path | None, main: Path) -> None:
+    """Write figures and page, both or none."""
+    with write_together(main) as stage:
+        if json is not None:
+            write_json(stage(json), _told(comparison))
+        if report is not None:
+            try:
+                write_comparison(stage(report), _page(comparison))
+            except MissingExtraError as error:
+                console.warn(f"no page was written ({error})")
+                report = None
     if json is not None:
         console.say(f"{json}: all figures")
     if report is not None:
-        try:
-            write_comparison(report, _page(comparison))
-            console.say(f"{report}: the page; open it in a browser")
-        except MissingExtraError as error:
-            console.warn(f"no page was written ({error})")
+        console.say(f"{report}: the page; open it in a browser")
+
+
+def _told(comparison: Comparison) -> dict[str, Any]:
+    return comparison.to_dict() | {"machine": _machine(), "versions": versions(*EXTRAS)}
 
 
 def _read(path: Path) -> Any:

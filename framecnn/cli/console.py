@@ -1,5 +1,6 @@
 """What all commands share: lines, tables and progress on the terminal, errors in one line, exit codes."""
 
+import errno
 import os
 import re
 import signal
@@ -15,11 +16,26 @@ import typer
 
 from framecnn.errors import DataError, FormatError, MissingExtraError, SettingError, ShapeError
 
-__all__ = ["EXIT_CLOSED", "EXIT_ERROR", "EXIT_INTERRUPTED", "clean", "progress", "run", "say", "table", "warn"]
+__all__ = [
+    "EXIT_CLOSED",
+    "EXIT_ERROR",
+    "EXIT_INTERRUPTED",
+    "Stopped",
+    "clean",
+    "progress",
+    "run",
+    "say",
+    "table",
+    "warn",
+]
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED = 141
+
+_STOPPING = {"SIGTERM": "terminated", "SIGHUP": "hung up", "SIGBREAK": "interrupted"}
+"""Signals that stop a command as Ctrl-C does, where the system has them, and what is then said."""
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 _SHOW_AFTER = 1.0  # seconds before a progress appears
 _LINE_EVERY = 10.0  # seconds between two lines of it where there is no terminal
@@ -209,6 +225,39 @@ class _Bar(_View):
         self._progress.stop()
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let every signal that asks to end do what Ctrl-C does, so that all that was started ends, and is cleaned up."""
+
+    def stop(number: int, _: object) -> None:
+        raise Stopped(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in _STOPPING if hasattr(signal, name)):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
 def run(work: Callable[[], None]) -> int:
     """Run a command and turn how it ends into an exit code and at most one line on standard error.
 
@@ -220,23 +269,26 @@ def run(work: Callable[[], None]) -> int:
     Returns
     -------
     int
-        0, or what the command exits with; `EXIT_ERROR` after an expected error; `EXIT_INTERRUPTED` after SIGINT or
-        SIGTERM; `EXIT_CLOSED` when standard output was closed. Other errors are ours and keep their traceback.
+        0, or what the command exits with; `EXIT_ERROR` after an expected error; 128 and the number of the signal
+        after SIGINT (`EXIT_INTERRUPTED`), SIGTERM or SIGHUP; `EXIT_CLOSED` when standard output was closed. Other
+        errors are ours and keep their traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # None, or something of a test's
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
     try:
-        work()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with _stopped_by_signals():
+            work()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except typer.Exit as end:
         return end.exit_code
     except _UsageError as error:
         command = error.ctx.command_path if error.ctx else "framecnn"
         return _fail(f"{error.format_message()} (see {command} --help)")
+    except Stopped as stopped:
+        _complain(_STOPPING[signal.Signals(stopped.number).name])
+        return 128 + stopped.number
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
         return EXIT_INTERRUPTED
@@ -245,13 +297,21 @@ def run(work: Callable[[], None]) -> int:
     except (DataError, FormatError, ShapeError, SettingError, MissingExtraError) as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error))
+        return _fail(_describe(error))
     finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
         _let_go(sys.stdout)
         _let_go(sys.stderr)
     return 0
+
+
+def _describe(error: OSError) -> str:
+    """Say which file, and what to do where that is known."""
+    said = f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error)
+    if error.errno in _FULL:
+        return f"{said}; free space there, or write to another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{said}; expected to be allowed to use it: change its permissions, or choose another place"
+    return said
 
 
 def _fail(message: str) -> int:

@@ -1,6 +1,7 @@
 """``framecnn frames``: movies into a folder of frames."""
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -60,24 +61,27 @@ def frames(
 
     Writes FOLDER/LABEL/MOVIE_SECONDS.jpg, and FOLDER/frames.csv, which says which frames belong to one shot (or block
     of a long shot), so that training and test never share one. Black frames and near-repeats are left out. Movies of
-    several classes go to one folder in several calls.
+    several classes go to one folder in several calls. A run that was interrupted resumes when it is started again.
     """
     if every is not None and per_shot is not None:
         raise typer.BadParameter("give --every or --per-shot, not both")
-    from framecnn.data.video import cut_frames
+    from framecnn.data.video import cutting
 
-    with console.progress("cutting frames") as tell:
-        reports = cut_frames(
-            movies,
-            out,
-            label=label,
-            every=1.0 if every is None else every,
-            per_shot=per_shot,
-            block=block,
-            crop_letterbox=crop_letterbox,
-            replace=replace,
-            progress=tell,
-        )
-    for report in reports:
-        console.say(report.describe())
-    console.say(f"{sum(report.n_frames for report in reports)} frames written to {out}")
+    with ExitStack() as run:  # which is unfinished, and can be resumed, until all has been said
+        with console.progress("cutting frames") as tell:
+            reports = run.enter_context(
+                cutting(
+                    movies,
+                    out,
+                    label=label,
+                    every=1.0 if every is None else every,
+                    per_shot=per_shot,
+                    block=block,
+                    crop_letterbox=crop_letterbox,
+                    replace=replace,
+                    progress=tell,
+                )
+            )
+        for report in reports:
+            console.say(report.describe())
+        console.say(f"{sum(report.n_frames for report in reports)} frames written to {out}")

@@ -18,6 +18,7 @@ from framecnn.cli import console
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.evaluation import EvaluationResult
+from framecnn.output_set import write_together
 from framecnn.typing import Array
 
 __all__ = [
@@ -57,6 +58,11 @@ class Job:
     def manifest(self) -> Path:
         """Where every file of the folder is listed: beside the model."""
         return self.out.parent / "manifest.csv"
+
+    @property
+    def outputs(self) -> list[Path | None]:
+        """What is written."""
+        return [self.out, self.report, self.json, self.manifest]
 
     @property
     def marks(self) -> dict[Path | None, bytes]:
@@ -134,18 +140,22 @@ def _beginning(path: Path) -> bytes:
 
 
 def write_everything(run: Run) -> dict[Path, str]:
-    """Write what the job names; give the files, and what they are."""
+    """Write what the job names, all of it or nothing; give the files, and what they are.
+
+    The model takes its place last: whoever sees a new model has its page and its list of files too.
+    """
     job = run.job
-    run.classifier.save(job.out)
-    run.folder.write_manifest(job.manifest)
-    written = {job.out: "the model"}
-    if _write_page(run):
+    with write_together(job.out) as stage:
+        run.folder.write_manifest(stage(job.manifest))
+        has_page = _write_page(run, stage(job.report))
+        if job.json is not None:
+            write_json(stage(job.json), _figures(run))
+        run.classifier.save(stage(job.out))
+    written: dict[Path | None, str] = {job.out: "the model"}
+    if has_page:
         written[job.report] = "the page: open it in a browser"
-    written[job.manifest] = "every file, used or skipped"
-    if job.json is not None:
-        write_json(job.json, _figures(run))
-        written[job.json] = "all figures"
-    return written
+    written |= {job.manifest: "every file, used or skipped", job.json: "all figures"}
+    return {path: what for path, what in written.items() if path is not None}
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -211,7 +221,7 @@ def _figures(run: Run) -> dict[str, Any]:
     }
 
 
-def _write_page(run: Run) -> bool:
+def _write_page(run: Run, path: Path) -> bool:
     """Write the page; say so and give False where what it needs is not installed."""
     from framecnn.report import ReportData, write_report
 
@@ -231,7 +241,7 @@ def _write_page(run: Run) -> bool:
         warnings=run.warnings,
     )
     try:
-        write_report(run.job.report, data)
+        write_report(path, data)
     except MissingExtraError as error:
         console.warn(f"no page was written ({error})")
         return False

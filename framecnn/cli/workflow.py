@@ -16,6 +16,8 @@ from framecnn.cli.outputs import PARTS, Job, Run, check_outputs, check_replaced,
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult, counted, evaluate
+from framecnn.output_lock import lock_outputs
+from framecnn.output_set import settle
 from framecnn.typing import Array
 
 __all__ = ["Stages", "Watched", "listed", "scan_folder", "train_folder", "without_lost"]
@@ -112,10 +114,16 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
 
 def train_folder(job: Job) -> list[EvaluationResult]:
     """Train on a folder, say how good the model is, and write everything that a job names."""
+    check_outputs(job.outputs, job.folder)
+    with lock_outputs(job.outputs):
+        settle(job.out, job.outputs)
+        check_replaced(job.marks)
+        return _train_folder(job)
+
+
+def _train_folder(job: Job) -> list[EvaluationResult]:
     from framecnn.kernels.jit import n_compiled
 
-    check_outputs([job.out, job.report, job.json, job.manifest], job.folder)
-    check_replaced(job.marks)
     stages = Stages()
     folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
     if not n_compiled():

@@ -1,6 +1,7 @@
 """One contestant on one fold in a process of its own: its peak memory is then its own, and so are its threads.
 
-The job comes by standard input, the outcome is the last line of standard output, both JSON.
+The job is the first line of standard input, the outcome the last line of standard output, both JSON. The input stays
+open as long as the parent lives: a child whose input ends has lost its parent, and ends too.
 """
 
 import json
@@ -11,8 +12,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +55,27 @@ def run_apart(job: Mapping[str, Any]) -> Outcome:
     """
     environment = os.environ | {"FRAMECNN_NUM_THREADS": str(get_num_threads())}
     command = [sys.executable, "-c", f"from {__name__} import main; main()"]
-    done = subprocess.run(
-        command, input=json.dumps(job), stdout=subprocess.PIPE, env=environment, text=True, check=False
-    )
-    if done.returncode:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with tempfile.TemporaryDirectory() as folder:
+        environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)  # so that nothing of a killed child is left
+        with subprocess.Popen(command, env=environment, text=True, **pipes) as child:  # type: ignore[call-overload]
+            try:
+                with suppress(BrokenPipeError):  # it died; its exit code says so
+                    child.stdin.write(json.dumps(job) + "\n")
+                    child.stdin.flush()
+                said = child.stdout.read()
+            except BaseException:
+                child.kill()
+                raise
+            finally:
+                with suppress(BrokenPipeError):
+                    child.stdin.close()
+    if child.returncode:
         raise DataError(
             f"compare: expected an outcome of the {CONTESTANTS[job['contestant']].title}, but its process ended with "
-            f"exit code {done.returncode}; what it printed stands above"
+            f"exit code {child.returncode}; what it printed stands above"
         )
-    outcome = json.loads(done.stdout.splitlines()[-1])
+    outcome = json.loads(said.splitlines()[-1])
     if "error" in outcome:
         raise DataError(f"compare: {outcome['error']}")
     return outcome
@@ -130,10 +145,18 @@ def peak_megabytes() -> float:
 def main() -> None:
     """Run the job on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent says that it was interrupted
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        outcome = run(json.load(sys.stdin))
+        outcome = run(job)
     except MissingExtraError as error:
         outcome = {"missing": str(error)}
-    except (DataError, ShapeError) as error:
+    except (DataError, ShapeError, OSError) as error:
         outcome = {"error": str(error)}
     print(json.dumps(outcome), flush=True)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):  # not sys.stdin: its lock would be held while Python ends
+        pass
+    os._exit(1)

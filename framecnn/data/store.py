@@ -1,7 +1,7 @@
 """The folder that frames of movies go to: a folder per class, and the table that says which frames belong together."""
 
 import csv
-import os
+import json
 import re
 import shutil
 import tempfile
@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from framecnn.atomic import atomic_write
+from framecnn.atomic import atomic_write, hidden_path, temporary_path
 from framecnn.data.groups import GROUPS_FILE
 from framecnn.errors import DataError
+from framecnn.output_lock import lock_outputs
+from framecnn.output_set import settle, switch
 
 __all__ = ["FrameStore", "file_name"]
 
@@ -48,29 +51,49 @@ class FrameStore:
     Parameters
     ----------
     root : Path
-        The folder; made by `check`.
+        The folder; made by `run`.
     """
 
     root: Path
 
-    def check(self, labels: Mapping[str, str], replace: bool) -> None:
-        """Find out, before any work, whether these movies can be added.
+    @contextmanager
+    def run(self, jobs: Mapping[str, Mapping[str, Any]], replace: bool) -> Iterator[dict[str, dict[str, Any]]]:
+        """Keep other runs away, finish or sweep what killed runs left, and find out which movies are still to add.
+
+        An unfinished run leaves a hidden record of the movies that it finished; the next run of the same jobs resumes
+        there. The record of these movies is dropped when the block ends well.
 
         Parameters
         ----------
-        labels : mapping of str to str
-            The label of each movie's name.
+        jobs : mapping of str to mapping
+            What makes the frames of each movie's name what they are: ``label`` and others, as JSON knows them.
         replace : bool
             Whether movies that are here already may be replaced.
+
+        Yields
+        ------
+        dict
+            What was reported of the movies that an earlier run finished, by name.
 
         Raises
         ------
         DataError
-            If the folder, or a folder above or in it, is a file; if it cannot be written to; if its table cannot be
-            read; if it holds one of the movies already.
+            If another run adds to the folder; if the folder, or a folder above or in it, is a file; if it cannot be
+            written to; if its table cannot be read; if it holds one of the movies already, of another job.
         """
+        self._make([job["label"] for job in jobs.values()])
+        with lock_outputs([self._table]):
+            self._drop_empty(settle(self._table))
+            done = self._finished(jobs, replace)
+            self._check_new({movie: job["label"] for movie, job in jobs.items() if movie not in done}, replace)
+            yield done
+            record = {movie: entry for movie, entry in self._read_record().items() if movie not in jobs}
+            with self.staging() as staging:
+                switch(self._table, self._stage_record(staging, record), staging)
+
+    def _make(self, labels: Iterable[str]) -> None:
         try:
-            for path in (self.root, *self.root.parents, *(self.root / label for label in labels.values())):
+            for path in (self.root, *self.root.parents, *(self.root / label for label in labels)):
                 if path.exists() and not path.is_dir():
                     raise DataError(f"frames: {str(path)!r} is a file, expected a folder to write to; choose another")
             self.root.mkdir(parents=True, exist_ok=True)
@@ -79,9 +102,32 @@ class FrameStore:
             raise DataError(
                 f"frames: cannot write to the folder {str(self.root)!r} ({error.strerror}); choose another folder"
             ) from None
+
+    def _finished(self, jobs: Mapping[str, Mapping[str, Any]], replace: bool) -> dict[str, dict[str, Any]]:
+        """Return what an unfinished run reported of movies that it finished and whose frames are all here."""
+        record, done = self._read_record(), {}
+        rows = self._read_table()[1]
+        for movie, job in jobs.items():
+            entry = record.get(movie)
+            if entry is None:
+                continue
+            other = sorted(name for name in job.keys() | entry["job"].keys() if job.get(name) != entry["job"].get(name))
+            if other and not replace:
+                raise DataError(
+                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} otherwise (differs: "
+                    f"{', '.join(other)}); run it again as it was to finish it, or give --replace (replace=True) to "
+                    "cut the movie anew"
+                )
+            paths = [row["path"] for row in rows if _movie_of(row) == movie]
+            if not other and all((self.root / path).is_file() for path in paths) and len(paths) == entry["n_frames"]:
+                done[movie] = entry["report"]
+        return done
+
+    def _check_new(self, labels: Mapping[str, str], replace: bool) -> None:
+        record = self._read_record()
         known = {_movie_of(row) for row in self._read_table()[1]}
         for movie, label in labels.items():
-            if not replace and (movie in known or self._files_of(movie, label)):
+            if not replace and movie not in record and (movie in known or self._files_of(movie, label)):
                 raise DataError(
                     f"frames: {str(self.root)!r} already holds frames of a movie {movie!r}; to put new ones in their "
                     "place give --replace (replace=True); another movie needs another file name, or another folder"
@@ -90,43 +136,106 @@ class FrameStore:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Give a hidden folder in the root to write frames to; it is gone afterwards, with what is still in it."""
-        folder = Path(tempfile.mkdtemp(dir=self.root, prefix=".frames-"))
+        folder = temporary_path(self._table).with_suffix("")
         try:
+            folder.mkdir()
             yield folder
+        except OSError as error:
+            if error.filename is not None and folder in (Path(error.filename), *Path(error.filename).parents):
+                error.filename, error.filename2 = str(self.root), None
+            raise
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not hidden_path(self._table, ".journal").exists():  # which the next run finishes
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def add(self, movie: str, label: str, staging: Path, frames: Iterable[tuple[float, str]]) -> None:
-        """Add a movie: move its frames to their folder, then write the table, then drop the files this replaces.
+    def add(
+        self,
+        movie: str,
+        job: Mapping[str, Any],
+        staging: Path,
+        frames: Iterable[tuple[float, str]],
+        report: Mapping[str, Any],
+    ) -> None:
+        """Add a movie as a whole: its frames, their rows in the table, the record of the run; old frames are dropped.
 
         A folder that has no file left then is removed: a class without frames is no class.
 
         Parameters
         ----------
-        movie, label : str
-            Names of the movie and of its class.
+        movie : str
+            Name of the movie.
+        job : mapping
+            As :meth:`run` takes it.
         staging : Path
-            Where the frames are, under their `file_name`.
+            Where the frames are, under their `file_name`, flushed to disk.
         frames : iterable of (float, str)
             Time in seconds and group of each.
+        report : mapping
+            What a run that resumes reports of it, as JSON knows it.
         """
+        label = job["label"]
         columns, rows = self._read_table()
         old = {row["path"] for row in rows if _movie_of(row) == movie}
         rows = [row for row in rows if _movie_of(row) != movie]
+        changes: dict[Path, Path | None] = {}
         for time, group in frames:
             name = file_name(movie, time)
-            (self.root / label).mkdir(exist_ok=True)
-            os.replace(staging / name, self.root / label / name)
+            changes[self.root / label / name] = staging / name
             rows.append(dict(zip(_COLUMNS, (f"{label}/{name}", label, group, f"{time:.3f}"), strict=True)))
-        with atomic_write(self.root / GROUPS_FILE) as temporary:
-            _write_table(temporary, columns, rows)
+        n_frames = len(changes)
         old -= {row["path"] for row in rows}
+        stale = [path for path in self._all_files_of(movie) if f"{path.parent.name}/{path.name}" in old]
+        changes |= dict.fromkeys(stale)
+        with atomic_write(staging / GROUPS_FILE) as temporary:
+            _write_table(temporary, columns, rows)
+        entry = {"job": dict(job), "n_frames": n_frames, "report": dict(report)}
+        changes[self._table] = staging / GROUPS_FILE
+        changes |= self._stage_record(staging, self._read_record() | {movie: entry})
+        if n_frames:
+            (self.root / label).mkdir(exist_ok=True)
+        try:
+            switch(self._table, changes, staging)
+        finally:
+            self._drop_empty(changes)
+
+    def _drop_empty(self, paths: Iterable[Path]) -> None:
+        """Remove the folders of these files that have no file left."""
+        for folder in {path.parent for path in paths} - {self.root}:
+            with suppress(OSError):  # other files are in it
+                folder.rmdir()
+
+    @property
+    def _table(self) -> Path:
+        return self.root / GROUPS_FILE
+
+    @property
+    def _record(self) -> Path:
+        """What the unfinished runs finished."""
+        return hidden_path(self._table, ".json")
+
+    def _read_record(self) -> dict[str, dict[str, Any]]:
+        if not self._record.exists():
+            return {}
+        with suppress(OSError, ValueError):
+            record = json.loads(self._record.read_bytes())
+            if isinstance(record, dict) and all(map(_is_entry, record.values())):
+                return record
+        raise DataError(
+            f"frames: expected {str(self._record)!r} to be the record of an interrupted run, got something else; "
+            "delete it, and give --replace (replace=True) for the movies that are to be cut anew"
+        )
+
+    def _stage_record(self, staging: Path, record: Mapping[str, Any]) -> dict[Path, Path | None]:
+        """Return the change of the record: a new one in the staging folder, or none where nothing is unfinished."""
+        if not record:
+            return {self._record: None}
+        with atomic_write(staging / self._record.name) as temporary:
+            temporary.write_text(json.dumps(record), encoding="ascii")
+        return {self._record: staging / self._record.name}
+
+    def _all_files_of(self, movie: str) -> Iterator[Path]:
         for folder in self.root.iterdir():
-            for path in self._files_of(movie, folder.name):
-                if f"{folder.name}/{path.name}" in old:
-                    path.unlink()
-                    with suppress(OSError):  # other files are in it
-                        folder.rmdir()
+            yield from self._files_of(movie, folder.name)
 
     def _files_of(self, movie: str, label: str) -> list[Path]:
         name = re.compile(re.escape(movie) + r"_\d{4,}\.\d{3}s\.jpg")
@@ -149,6 +258,11 @@ class FrameStore:
                 "line; mend it or choose another folder"
             )
         return columns, rows
+
+
+def _is_entry(entry: Any) -> bool:
+    kinds = {"job": dict, "n_frames": int, "report": dict}
+    return isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
 
 
 def _movie_of(row: Mapping[str, str]) -> str:

@@ -1,13 +1,16 @@
 """From movies to a folder of frames: which frames to take, where they go, and which of them belong together."""
 
+import io
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -18,7 +21,7 @@ from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
-__all__ = ["MovieReport", "cut_frames"]
+__all__ = ["MovieReport", "cut_frames", "cutting"]
 
 Progress = Callable[[float, float | None, str], None]
 Slot = tuple[float, float]  # the seconds in which one frame is taken: from, to
@@ -106,8 +109,9 @@ def cut_frames(
     each (path, label, group, time_s); rows of other movies stay. The group is the movie and the shot, in a long shot
     also the block. Black frames and near-repeats are left out; a later frame of the interval takes their place.
 
-    Nothing is touched until all movies have been opened. A movie's frames appear when it is finished; after an error
-    or an interruption nothing of the unfinished one is left. A damaged movie gives the frames that can be read.
+    Nothing is touched until all movies have been opened. A movie's frames and rows appear together when it is finished;
+    after an error or an interruption nothing of the unfinished one is left, and the same call resumes with it: finished
+    movies are not decoded again. A damaged movie gives the frames that can be read.
 
     Parameters
     ----------
@@ -138,10 +142,28 @@ def cut_frames(
     Raises
     ------
     DataError
-        If an argument, a movie or the folder cannot be used; the message says which and what to do.
+        If an argument, a movie or the folder cannot be used, or another run writes to the folder; the message says
+        which and what to do.
     MissingExtraError
         If PyAV is not installed.
     """
+    with cutting(movies, out, label, every, per_shot, block, crop_letterbox, replace, progress) as reports:
+        return reports
+
+
+@contextmanager
+def cutting(
+    movies: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    label: str | None,
+    every: float,
+    per_shot: int | None,
+    block: float,
+    crop_letterbox: bool,
+    replace: bool,
+    progress: Progress | None,
+) -> Iterator[list[MovieReport]]:
+    """Do what :func:`cut_frames` does; until the block ends, in which one reports, the run counts as unfinished."""
     if not movies:
         raise DataError("frames: expected at least one movie, got none")
     if not 0.01 <= every < math.inf:
@@ -153,36 +175,59 @@ def cut_frames(
     if label is not None and not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", label):
         raise DataError(f"frames: expected the name of a folder that is not hidden as label, got {label!r}")
     labels = _check_movies(movies, label)
+    settings = {"every": every, "per_shot": per_shot, "block": block, "crop_letterbox": crop_letterbox}
+    jobs = {
+        name: {"label": own, "movie": _state(path), **settings}
+        for path, (name, own) in zip(movies, labels.items(), strict=True)
+    }
     store = FrameStore(Path(out))
-    store.check(labels, replace)
-    reports = []
-    for path in movies:
-        cropping = _find_bars(path) if crop_letterbox else _NO_BARS
-        slots = _regular_slots(every) if per_shot is None else _slots_of_shots(path, per_shot, progress)
-        with Movie(path) as movie, store.staging() as staging:
-            times, starts, outcomes = _take(movie, slots, staging, cropping, progress)
-            if not movie.seconds:
-                raise DataError(
-                    f"frames: no frame of {str(path)!r} could be decoded ({movie.damaged} damaged packets or frames); "
-                    "copy the movie again, or leave it out"
-                )
-            groups = group_names(movie.name, times, starts, movie.seconds, block)
-            store.add(movie.name, labels[movie.name], staging, zip(times, groups, strict=True))
-            reports.append(
-                MovieReport(
-                    movie=movie.name,
-                    label=labels[movie.name],
-                    n_frames=len(times),
-                    n_shots=len(starts),
-                    seconds=movie.seconds,
-                    duration=movie.duration,
-                    n_black=outcomes["black"],
-                    n_repeated=outcomes["repeated"],
-                    n_damaged=movie.damaged,
-                    bars=cropping[1],
-                )
+    with store.run(jobs, replace) as done:
+        yield [
+            _report(done[name]) if name in done else _cut(path, store, jobs[name], progress)
+            for path, name in zip(movies, labels, strict=True)
+        ]
+
+
+def _state(path: str | os.PathLike[str]) -> list[int]:
+    """Return what changes when a movie file does: its size, and when it was changed."""
+    state = os.stat(path)
+    return [state.st_size, state.st_mtime_ns]
+
+
+def _cut(
+    path: str | os.PathLike[str], store: FrameStore, job: Mapping[str, Any], progress: Progress | None
+) -> MovieReport:
+    cropping = _find_bars(path) if job["crop_letterbox"] else _NO_BARS
+    per_shot = job["per_shot"]
+    slots = _regular_slots(job["every"]) if per_shot is None else _slots_of_shots(path, per_shot, progress)
+    with Movie(path) as movie, store.staging() as staging:
+        times, starts, outcomes = _take(movie, slots, staging, cropping, progress)
+        if not movie.seconds:
+            raise DataError(
+                f"frames: no frame of {str(path)!r} could be decoded ({movie.damaged} damaged packets or frames); "
+                "copy the movie again, or leave it out"
             )
-    return reports
+        groups = group_names(movie.name, times, starts, movie.seconds, job["block"])
+        report = MovieReport(
+            movie=movie.name,
+            label=job["label"],
+            n_frames=len(times),
+            n_shots=len(starts),
+            seconds=movie.seconds,
+            duration=movie.duration,
+            n_black=outcomes["black"],
+            n_repeated=outcomes["repeated"],
+            n_damaged=movie.damaged,
+            bars=cropping[1],
+        )
+        store.add(movie.name, job, staging, zip(times, groups, strict=True), asdict(report))
+    return report
+
+
+def _report(told: Mapping[str, Any]) -> MovieReport:
+    """Return the report that JSON holds, which has lists for tuples."""
+    fields: dict[str, Any] = {name: tuple(value) if type(value) is list else value for name, value in told.items()}
+    return MovieReport(**fields)
 
 
 def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -> dict[str, str]:
@@ -225,8 +270,10 @@ def _take(
             outcome = "taken"
             seen.remember(small)
             times.append(time)
+            encoded = io.BytesIO()  # Pillow's own writing does not say that a disk is full
+            Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=90)
             with atomic_write(staging / file_name(movie.name, time)) as temporary:
-                Image.fromarray(_crop(movie.upright(frame), cropping)).save(temporary, "JPEG", quality=90)
+                temporary.write_bytes(encoded.getvalue())
     outcomes[outcome] += 1
     return times, detector.finish(), outcomes
 

@@ -1,0 +1,286 @@
+"""Several files that belong together become new all at once, or none does, whatever happens meanwhile.
+
+All are written aside first. A journal beside them then says what takes whose place, so that a run that is killed during
+the few renames is finished, or undone, by the next: see :func:`settle`.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from framecnn.atomic import atomic_write, hidden_path, is_hidden, is_temporary, sweep, temporary_path
+from framecnn.errors import DataError
+
+__all__ = ["settle", "switch", "write_together"]
+
+_JOURNAL = ".journal"
+
+
+class _Change(NamedTuple):
+    """What takes the place of a file."""
+
+    path: Path
+    staged: Path | None
+    """The new content; None: the file is removed."""
+    sha256: str | None
+    backup: Path | None
+    """The old content; None: there was none."""
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the new content is here, at its place or waiting for it."""
+        return self.staged is None or self.sha256 in (_sha256(self.staged), _sha256(self.path))
+
+    def do(self) -> None:
+        if self.staged is None:
+            self.path.unlink(missing_ok=True)
+        elif self.staged.exists():
+            os.replace(self.staged, self.path)
+
+    def undo(self) -> None:
+        """Bring the old file back; the new one waits again, so that even an interrupted `undo` can be finished."""
+        if self.staged is not None and not self.staged.exists() and self.path.exists():
+            os.replace(self.path, self.staged)
+        if self.backup is not None and self.backup.exists():
+            os.replace(self.backup, self.path)
+
+
+@contextmanager
+def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
+    """Give a function that says where to write each file; what was written becomes these files when the block ends.
+
+    Hold the lock of `main` (:func:`~framecnn.output_lock.lock_outputs`) and have called :func:`settle`. While they are
+    renamed, a reader sees every file whole, old or new; the one asked for last is renamed last.
+
+    Parameters
+    ----------
+    main : Path
+        The file beside which the journal lies.
+
+    Yields
+    ------
+    callable
+        ``stage(path)`` gives the temporary path to write. A file that is not written there stays as it was.
+
+    Raises
+    ------
+    OSError
+        If something cannot be written; the files are then as they were, and its ``filename`` is that of the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with write_together(folder / "b") as stage:
+    ...     for name in ("a", "b"):
+    ...         _ = stage(folder / name).write_text("new")
+    >>> sorted(path.name for path in folder.iterdir())
+    ['a', 'b']
+    """
+    staged: dict[Path, Path] = {}
+
+    def stage(path: Path) -> Path:
+        return staged.setdefault(path, temporary_path(path))
+
+    try:
+        yield stage
+        for temporary in staged.values():
+            if temporary.exists():
+                with open(temporary, "rb+") as written:
+                    os.fsync(written.fileno())
+        switch(main, {path: temporary for path, temporary in staged.items() if temporary.exists()})
+    except OSError as error:
+        names = {str(temporary): str(path) for path, temporary in staged.items()}
+        if error.errno is not None and (error.filename is None or is_hidden(str(error.filename))):
+            error.filename, error.filename2 = names.get(str(error.filename), str(main)), None
+        raise
+    finally:
+        if not hidden_path(main, _JOURNAL).exists():
+            for temporary in staged.values():
+                _remove(temporary)
+
+
+def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None = None) -> None:
+    """Put files that are written, and flushed to disk, in the place of others: all, or none.
+
+    Parameters
+    ----------
+    main : Path
+        The file beside which the journal lies.
+    changes : mapping of Path to Path or None
+        Each file, and the temporary one that takes its place; None removes it.
+    backups : Path, optional
+        The temporary folder where old files are kept meanwhile. If None, beside themselves.
+
+    Raises
+    ------
+    OSError
+        If it cannot be done; all is then as before.
+    """
+    journal, records = hidden_path(main, _JOURNAL), list[_Change]()
+    try:
+        for number, (path, staged) in enumerate(changes.items()):
+            backup = None
+            if path.exists():
+                backup = temporary_path(path) if backups is None else backups / f"old-{number}"
+            records.append(_Change(path, staged, None if staged is None else _sha256(staged), backup))
+            if backup is not None:
+                _copy(path, backup)
+        _flush_folders(records)
+        with atomic_write(journal) as temporary:
+            temporary.write_text(json.dumps([_told(change, journal.parent) for change in records]), encoding="ascii")
+    except BaseException:
+        _remove(journal)
+        _drop_backups(records)
+        raise
+    try:
+        for change in records:
+            change.do()
+    except BaseException:
+        for change in reversed(records):
+            change.undo()
+        journal.unlink()
+        _drop_backups(records)
+        raise
+    _flush_folders(records)
+    _remove(journal)
+    _drop_backups(records)
+
+
+def settle(main: Path, paths: Sequence[Path | None] = ()) -> list[Path]:
+    """Finish what a killed run began to switch, or undo it where its files are gone; sweep what dead runs left.
+
+    Hold the lock of `main` meanwhile.
+
+    Parameters
+    ----------
+    main : Path
+        The file beside which the journal would lie.
+    paths : sequence of Path or None
+        What this run will write: other files outside the folder of `main` are not touched.
+
+    Returns
+    -------
+    list of Path
+        The files that the killed run was switching.
+
+    Raises
+    ------
+    DataError
+        If the journal is none, or names such other files.
+    """
+    journal = hidden_path(main, _JOURNAL)
+    own = [path for path in (main, *paths) if path is not None]
+    changes: list[_Change] = []
+    if journal.exists():
+        changes = _read(journal, own)
+        forward = all(change.is_possible for change in changes)
+        for change in changes:
+            if forward:
+                change.do()
+            elif change.backup is not None and change.backup.exists():
+                os.replace(change.backup, change.path)
+            elif change.backup is None and _sha256(change.path) == change.sha256:
+                _remove(change.path)
+        _flush_folders(changes)
+        journal.unlink()
+        _drop_backups(changes)
+        for change in changes:
+            if change.staged is not None:
+                _remove(change.staged)
+    for path in (journal, *own):
+        sweep(path)
+    return [change.path for change in changes]
+
+
+def _read(journal: Path, own: Sequence[Path]) -> list[_Change]:
+    """Read a journal; it is data from a folder of anybody's, and may name only files that are ours to write."""
+    try:
+        entries = json.loads(journal.read_bytes())
+        changes = [
+            _Change(
+                path=journal.parent / entry["path"],
+                staged=None if entry["staged"] is None else journal.parent / entry["staged"],
+                sha256=entry["sha256"],
+                backup=None if entry["backup"] is None else journal.parent / entry["backup"],
+            )
+            for entry in entries
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{journal}: expected the journal of an interrupted run, got something else; look at the files beside it, "
+            "then delete it"
+        ) from error
+    ours = {os.path.realpath(path) for path in own}
+    for change in changes:
+        if not _is_allowed(change, journal.parent, ours):
+            raise DataError(
+                f"{journal}: an interrupted run was writing {str(change.path)!r}, which this one does not; run again "
+                "what was interrupted, or delete the journal"
+            )
+    return changes
+
+
+def _is_allowed(change: _Change, folder: Path, ours: set[str]) -> bool:
+    real, root = Path(os.path.realpath(change.path)), Path(os.path.realpath(folder))
+    in_folder = real.is_relative_to(root)
+    temporary = [path for path in (change.staged, change.backup) if path is not None]
+    return (in_folder or str(real) in ours) and all(
+        (is_temporary(path.name) and path.parent == change.path.parent)
+        or (in_folder and is_temporary(path.parent.name) and path.parent.parent == folder)
+        for path in temporary
+    )
+
+
+def _told(change: _Change, folder: Path) -> dict[str, Any]:
+    def told(path: Path | None) -> str | None:
+        if path is None:
+            return None
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else Path(os.path.abspath(path)))
+
+    return change._asdict() | {"path": told(change.path), "staged": told(change.staged), "backup": told(change.backup)}
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _copy(path: Path, backup: Path) -> None:
+    try:
+        os.link(path, backup)
+    except OSError:  # some file systems have no links
+        shutil.copy2(path, backup)
+        with open(backup, "rb+") as copied:
+            os.fsync(copied.fileno())
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _drop_backups(changes: Sequence[_Change]) -> None:
+    for change in changes:
+        if change.backup is not None:
+            _remove(change.backup)
+
+
+def _flush_folders(changes: Sequence[_Change]) -> None:
+    """Let names reach the disk before what comes next; Windows keeps their order by itself."""
+    paths = [path for change in changes for path in (change.path, change.staged) if path is not None]
+    for folder in {path.parent for path in paths} if os.name != "nt" else ():
+        with suppress(OSError):  # some file systems cannot
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,114 @@
+"""One run at a time for each output, and none is kept away by a dead one."""
+
+import ctypes
+import json
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+from commands import refused, write_frames
+
+from framecnn import atomic
+from framecnn.atomic import hidden_path
+from framecnn.errors import DataError
+from framecnn.output_lock import lock_outputs
+
+HOLD = (
+    "import sys\n"
+    "from pathlib import Path\n"
+    "from framecnn.output_lock import lock_outputs\n"
+    "with lock_outputs([Path(sys.argv[1])]):\n"
+    "    print('held', flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock of m.safetensors."""
+    command = [sys.executable, "-c", HOLD, tmp_path / "m.safetensors"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_run_is_refused_and_told_who_holds_it(holder, tmp_path):
+    owner = f"process {holder.pid} on host {platform.node()!r} does; wait until it has ended, end it, or choose"
+    with pytest.raises(DataError, match="m.safetensors: expected that no other run writes here, but " + owner):
+        lock_outputs([tmp_path / "m.safetensors"]).__enter__()
+    with lock_outputs([tmp_path / "other.safetensors"]):
+        pass
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_two_commands_do_not_write_one_file(holder, tmp_path, command):
+    films = write_frames(tmp_path / "films")
+    option = {"train": "--out", "compare": "--json"}[command]
+    assert f"process {holder.pid} on host" in refused(command, films, option, tmp_path / "m.safetensors")
+    assert f"process {holder.pid} on host" in refused(command, films, "--report", tmp_path / "M.safetensors") or (
+        command == "train"
+    )
+
+
+def test_a_killed_run_keeps_nobody_away(holder, tmp_path):
+    holder.kill()
+    holder.wait()
+    assert hidden_path(tmp_path / "m.safetensors", ".lock").exists()
+    with lock_outputs([tmp_path / "m.safetensors"]):
+        lock = hidden_path(tmp_path / "m.safetensors", ".lock").read_bytes()
+        assert json.loads(lock[1:])["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_the_file_it_leads_to_and_the_same_file_twice_is_one(tmp_path):
+    (tmp_path / "m").touch()
+    (tmp_path / "link").symlink_to("m")
+    with lock_outputs([tmp_path / "m", tmp_path / "m", None]):
+        with pytest.raises(DataError, match="expected that no other run writes here"):
+            lock_outputs([tmp_path / "link"]).__enter__()
+        assert len(list(tmp_path.glob(".*"))) == 1
+
+
+@pytest.mark.parametrize("text", [b"", b" [1]", b" {}", b' {"pid": "x", "host": 1}', b" \xff"])
+def test_a_lock_that_does_not_say_whose_it_is_still_holds(tmp_path, text):
+    path = tmp_path / "m"
+    with lock_outputs([path]):
+        hidden_path(path, ".lock").write_bytes(text)
+        with pytest.raises(DataError, match="but another process does"):
+            lock_outputs([path]).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("handle", "waited", "error", "alive"), [(7, 0x102, 0, True), (7, 0, 0, False), (0, 0, 87, False), (0, 0, 5, True)]
+)
+def test_windows_is_asked_in_its_own_way_whether_a_process_lives(monkeypatch, handle, waited, error, alive):
+    class Kernel:
+        class OpenProcess:
+            def __new__(cls, *arguments):
+                return handle
+
+        WaitForSingleObject = staticmethod(lambda *arguments: waited)
+        CloseHandle = staticmethod(lambda *arguments: 1)
+
+    monkeypatch.setattr(ctypes, "WinDLL", lambda *arguments, **options: Kernel, raising=False)
+    monkeypatch.setattr(ctypes, "get_last_error", lambda: error, raising=False)
+    assert atomic._is_alive_on_windows(123) is alive
+
+
+def test_a_process_of_somebody_else_lives(monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert atomic._is_alive(1)
+
+
+def test_a_host_without_proc_has_a_name_all_the_same(monkeypatch):
+    def refuse(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "readlink", refuse)
+    assert atomic.is_temporary(atomic.temporary_path(atomic.Path("a")).name)

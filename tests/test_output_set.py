@@ -1,0 +1,295 @@
+"""Files that belong together are all old or all new, whatever fails while they are switched."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+from commands import framecnn, quick, write_frames
+from failing import every_failure, failing
+
+from framecnn.atomic import hidden_path, is_temporary, sweep, temporary_path
+from framecnn.cli import workflow
+from framecnn.errors import DataError
+from framecnn.output_set import settle, switch, write_together
+
+LONG = "FRAMECNN_LONG_TESTS" in os.environ
+NAMES = ("a.txt", "b.txt", "c.txt")
+OLD, NEW = ({name: f"{word} {name}" for name in NAMES} for word in ("old", "new"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "set").mkdir()
+    write_old(tmp_path / "set")
+    return tmp_path / "set"
+
+
+def write_old(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    for name, text in OLD.items():
+        (folder / name).write_text(text)
+
+
+def write_new(folder):
+    with write_together(folder / "c.txt") as stage:
+        for name, text in NEW.items():
+            stage(folder / name).write_text(text)
+
+
+def state(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_all_are_new_and_nothing_else_is_left(folder):
+    write_new(folder)
+    assert state(folder) == NEW
+
+
+def test_whatever_fails_all_are_old_or_all_are_new(folder):
+    def check(error):
+        assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)
+        assert error is None or os.path.basename(error.filename) in NAMES
+        settle(folder / "c.txt")
+        assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)
+
+    assert every_failure(lambda: write_new(folder), lambda: write_old(folder), check) > 20
+
+
+@pytest.mark.parametrize("length", [2, 5, 1000])
+def test_when_the_disk_stays_full_the_next_start_finishes_or_has_nothing_to_do(folder, length):
+    k, n = 0, 1
+    while k <= n:
+        k += 1
+        write_old(folder)
+        try:
+            with failing(k, k + length) as operations:
+                write_new(folder)
+        except OSError:
+            n = max(n, operations[0])
+        settle(folder / "c.txt")
+        assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)
+    assert k > 20
+
+
+def test_after_a_kill_between_the_renames_the_next_start_finishes(folder):
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from framecnn.output_set import write_together\n"
+        "real, left = os.replace, [int(sys.argv[2])]\n"
+        "def replace(*paths):\n"
+        "    if not left[0]:\n"
+        "        os._exit(9)\n"
+        "    left[0] -= 1\n"
+        "    real(*paths)\n"
+        "os.replace = replace\n"
+        "with write_together(Path(sys.argv[1], 'c.txt')) as stage:\n"
+        "    for name in ('a.txt', 'b.txt', 'c.txt'):\n"
+        "        stage(Path(sys.argv[1], name)).write_text('new ' + name)\n"
+    )
+    seen = []
+    for left in range(4):
+        write_old(folder)
+        command = [sys.executable, "-c", code, str(folder), str(left)]
+        ended = subprocess.run(command, check=False, timeout=120)
+        assert ended.returncode == 9
+        settle(folder / "c.txt", [folder / name for name in NAMES])
+        assert state(folder) == (NEW if left else OLD)  # the first rename is that of the journal
+        seen.append(left)
+    assert seen == [0, 1, 2, 3]
+
+
+def pending(folder):
+    """Leave a switch that was killed after its first rename; give the journal's entries."""
+    staged = {name: temporary_path(folder / name) for name in NAMES}
+    for name, path in staged.items():
+        path.write_text(NEW[name])
+    real, calls = os.replace, []
+
+    def replace(*paths):
+        calls.append(paths)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        real(*paths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            switch(folder / "c.txt", {folder / name: path for name, path in staged.items()})
+    return json.loads(hidden_path(folder / "c.txt", ".journal").read_text())
+
+
+def test_what_was_switched_by_half_and_lost_since_is_undone(folder):
+    entries = pending(folder)
+    assert (folder / "a.txt").read_text() == NEW["a.txt"]
+    (folder / entries[2]["staged"]).unlink()
+    settle(folder / "c.txt")
+    assert state(folder) == OLD
+
+
+def test_a_new_file_that_cannot_be_completed_is_undone(folder):
+    (folder / "a.txt").unlink()
+    entries = pending(folder)
+    (folder / entries[2]["staged"]).unlink()
+    settle(folder / "c.txt")
+    assert state(folder) == {name: text for name, text in OLD.items() if name != "a.txt"}
+
+
+def test_what_was_switched_by_half_is_finished(folder):
+    pending(folder)
+    settle(folder / "c.txt")
+    assert state(folder) == NEW
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"path": 5, "staged": null, "sha256": null, "backup": null}]'])
+def test_a_journal_that_is_none_is_refused(folder, text):
+    hidden_path(folder / "c.txt", ".journal").write_text(text)
+    with pytest.raises(DataError, match=r"\.journal: expected the journal of an interrupted run, got something else"):
+        settle(folder / "c.txt")
+
+
+@pytest.mark.parametrize("path", ["../mine.txt", "{}/mine.txt"])
+@pytest.mark.parametrize("staged", [None, "evil.txt", "../.framecnn-0123456789ab-01234567-1-01234567.txt"])
+def test_a_journal_cannot_make_us_touch_files_elsewhere(folder, path, staged):
+    mine = folder.parent / "mine.txt"
+    mine.write_text("mine")
+    entry = {"path": path.format(folder.parent), "staged": staged, "sha256": None, "backup": None}
+    hidden_path(folder / "c.txt", ".journal").write_text(json.dumps([entry]))
+    (folder / "evil.txt").write_text("evil")
+    with pytest.raises(DataError, match=r"an interrupted run was writing .*, which this one does not; run again what"):
+        settle(folder / "c.txt")
+    assert mine.read_text() == "mine"
+
+
+def test_a_journal_cannot_put_a_users_file_in_the_place_of_another(folder):
+    entry = {"path": "a.txt", "staged": "b.txt", "sha256": None, "backup": None}
+    hidden_path(folder / "c.txt", ".journal").write_text(json.dumps([entry]))
+    with pytest.raises(DataError, match="an interrupted run was writing"):
+        settle(folder / "c.txt")
+    assert (folder / "a.txt").read_text() == OLD["a.txt"]
+
+
+def test_files_elsewhere_that_the_same_run_writes_are_finished(folder):
+    other = folder.parent / "other.txt"
+    staged = temporary_path(other)
+    staged.write_text("new")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("framecnn.output_set._Change.do", lambda change: os._exit)
+        patch.setattr("framecnn.output_set._remove", lambda path: None)
+        switch(folder / "c.txt", {other: staged})
+    with pytest.raises(DataError, match="an interrupted run was writing"):
+        settle(folder / "c.txt")
+    settle(folder / "c.txt", [other])
+    assert other.read_text() == "new"
+
+
+def test_where_files_cannot_be_linked_they_are_copied(folder, monkeypatch):
+    def refuse(*paths):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    pending(folder)
+    settle(folder / "c.txt")
+    assert state(folder) == NEW
+    write_old(folder)
+    entries = pending(folder)
+    (folder / entries[1]["staged"]).unlink()
+    settle(folder / "c.txt")
+    assert state(folder) == OLD
+
+
+def test_only_what_a_dead_process_of_this_host_left_is_swept(folder):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    ours = temporary_path(folder / "a.txt").name
+    assert is_temporary(ours)
+    pid = f"-{os.getpid()}-"
+    kept = [
+        ours,  # of a process that lives
+        ours.replace(ours.split("-")[2], "01234567").replace(pid, f"-{ended.pid}-"),  # of another host
+        temporary_path(folder / "b.txt").name.replace(pid, f"-{ended.pid}-"),  # of another file
+        ".framecnn-mine.txt",
+        ".0123456789abcdef.txt",
+    ]
+    for name in kept:
+        (folder / name).write_text("")
+    dead = folder / ours.replace(pid, f"-{ended.pid}-")
+    dead.write_text("")
+    (folder / temporary_path(folder / "a.txt").name.replace(pid, f"-{ended.pid}-")).mkdir()
+    sweep(folder / "a.txt")
+    assert set(state(folder)) == {*NAMES, *kept}
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """How to write a second training's outputs again, over those of the first; the folder; both sets."""
+    quick(monkeypatch)
+    films, out = write_frames(tmp_path / "films"), tmp_path / "out"
+    out.mkdir()
+    runs, sets = [], []
+    real = workflow.write_everything
+    monkeypatch.setattr(workflow, "write_everything", lambda run: runs.append(run) or real(run))
+    for seed in (0, 1):
+        arguments = ("-o", out / "m.safetensors", "--json", out / "f.json", "--size", "24x32", "--seed", seed)
+        assert framecnn("train", films, *map(str, arguments)).code == 0
+        real(runs[-1])  # now the seconds of writing are known
+        sets.append(contents(out))
+    return lambda: real(runs[1]), out, sets
+
+
+def contents(out):
+    """What a user sees in a folder."""
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.name[0] != "."}
+
+
+def restore(out, old):
+    for path in out.iterdir():
+        path.unlink()
+    for name, content in old.items():
+        (out / name).write_bytes(content)
+
+
+def test_training_leaves_the_old_or_the_new_set_whatever_fails(trained):
+    write, out, sets = trained
+
+    def check(error):
+        assert contents(out) in sets
+        assert error is None or os.path.dirname(error.filename) == str(out)
+
+    assert every_failure(write, lambda: restore(out, sets[0]), check, step=1 if LONG else 3) > 30
+
+
+def test_training_leaves_the_old_set_on_a_disk_of_a_megabyte_that_is_full(trained):
+    write, out, sets = trained
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(out)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs to be allowed to mount a tmpfs of 1 MB")
+    try:
+        seen = set()
+        for free in (0, 4, 8, 16, 32, 64, 128, 256):  # kilobytes
+            restore(out, sets[0])
+            (out / "filler").touch()
+            with suppress(OSError), open(out / "filler", "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            os.truncate(out / "filler", max(0, (out / "filler").stat().st_size - 1024 * free))
+            failed = None
+            try:
+                write()
+            except OSError as error:
+                failed = error
+            assert failed is None or (failed.errno, os.path.dirname(failed.filename)) == (errno.ENOSPC, str(out))
+            left = contents(out)
+            left.pop("filler")
+            seen.add(sets.index(left))
+            assert not list(out.glob(".*"))
+            (out / "filler").unlink()
+        assert seen == {0, 1}
+    finally:
+        subprocess.run(["umount", str(out)], check=True)
