@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.data.decode import MAX_PIXELS
+from framecnn.data.names import portable_problem
 from framecnn.data.shots import SMALL_SIZE
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.typing import Array
@@ -41,7 +42,8 @@ def movie_name(path: str | os.PathLike[str]) -> str:
     'Big_Buck_Bunny_2008'
     """
     name = re.sub(r"[^\w.-]+", "_", Path(path).stem).encode()[:80].decode(errors="ignore")
-    return name.strip("_.-") or "movie"
+    name = name.strip("_.-")
+    return f"movie_{name}".rstrip("_") if portable_problem(name) else name
 
 
 class Movie:
