@@ -243,3 +243,15 @@ def test_a_child_of_fork_can_set_parameters_whatever_other_threads_were_at():
     assert (done.returncode, done.stderr) == (0, "")
     assert SWAPPING.acquire(timeout=1)
     SWAPPING.release()
+
+
+def test_training_that_fails_leaves_no_thread_behind_however_long_its_error_is_kept():
+    before, kept = threading.active_count(), []
+    x = np.full((8, *SHAPE), 1e30)
+    for _ in range(3):
+        try:
+            network().build(0).fit(x * 1e30, [0, 1] * 4, batch_size=2, progress=None)
+        except (FloatingPointError, ShapeError) as error:
+            kept.append(error)
+    assert len(kept) == 3
+    assert threading.active_count() <= before + 1  # beside them, a helper of the kernels
