@@ -75,7 +75,7 @@ def main():
     }
     print(f"mean accuracy {result['mean_accuracy']} %, plain k-means head {result['mean_plain_head']} %")
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

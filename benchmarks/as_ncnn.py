@@ -70,7 +70,7 @@ def start_ncnn(model, x):
     net.opt.use_bf16_storage = False
     with tempfile.TemporaryDirectory() as folder:
         text, weights = Path(folder, "network.param"), Path(folder, "network.bin")
-        text.write_text(ncnn_files(model)[0])
+        text.write_text(ncnn_files(model)[0], encoding="utf-8")
         weights.write_bytes(ncnn_files(model)[1])
         if net.load_param(str(text)) or net.load_model(str(weights)):
             raise cf.Unsupported("ncnn does not take these files")

@@ -82,7 +82,9 @@ def main(arguments=None):
     result = measure(options.rounds, (options.device,) if options.device else DEVICES)
     print(markdown(result))
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine.describe(), **result}, indent=2, allow_nan=False) + "\n")
+        options.json.write_text(
+            json.dumps({"machine": machine.describe(), **result}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def seconds_of(program, cache):
     """Run a program that prints seconds last, with its compiled kernels in `cache`."""
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, encoding="utf-8")
     return float(done.stdout.split()[-1])
 
 

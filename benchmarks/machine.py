@@ -40,7 +40,7 @@ def describe():
 def cpu_information():
     """The first processor's lines of /proc/cpuinfo, where there are any."""
     file = Path("/proc/cpuinfo")
-    text = file.read_text(errors="replace") if file.exists() else ""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     return dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", text.split("\n\n")[0], re.MULTILINE))
 
 

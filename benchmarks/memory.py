@@ -22,7 +22,7 @@ MEASURED = {
 def peak_memory(what, name):
     """Give the megabytes of a fresh process in which a contestant runs what is measured once: before, peak, more."""
     command = [sys.executable, "-m", "benchmarks.memory", what, name]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout)
 
 
 def main():

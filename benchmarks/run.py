@@ -49,7 +49,7 @@ def main(arguments=None):
         for name in BENCHMARKS:
             measure_apart(name, options.rounds, report)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        options.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return len(report["failed"])
 
 
@@ -75,7 +75,7 @@ def measure_apart(name, rounds, report):
             report["failed"][name] = f"exit code {done.returncode}"
             print(f"\n## {name}\n\nfailed: exit code {done.returncode}", flush=True)
         else:
-            report["results"] |= json.loads(file.read_text())["results"]
+            report["results"] |= json.loads(file.read_text(encoding="utf-8"))["results"]
 
 
 def headline(described):

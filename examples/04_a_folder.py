@@ -19,7 +19,7 @@ for label, colour in [("dusk", (160, 90, 60)), ("forest", (60, 110, 60)), ("sea"
             pixels = np.array(colour) * light + rng.normal(0, 20, (72, 108, 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / label / f"{shot:02}_{frame}.png")
 rows = [f"{p.parent.name}/{p.name},{p.parent.name},{p.parent.name}_{p.name[:2]},0" for p in sorted(root.rglob("*.png"))]
-(root / "frames.csv").write_text("\n".join(["path,label,group,time_s", *rows]) + "\n")
+(root / "frames.csv").write_text("\n".join(["path,label,group,time_s", *rows]) + "\n", encoding="utf-8")
 
 folder = FrameFolder(root, size=(48, 72))
 train, validation, test = folder.split(0.7, 0.2, 0.1, seed=0)

@@ -1,6 +1,7 @@
 """A chain of layers."""
 
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,8 +13,9 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import Backward, ConvLayer, InputLayer, Layer, Param
-from framecnn.layers.base import REAL, check_batch, check_batch_shape, check_real
-from framecnn.plan import Plan, TrainingPass, plan, training_plan
+from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_built
+from framecnn.layers.params import REAL, SWAPPING
+from framecnn.plan import Snapshot, plan, snapshots
 from framecnn.settings import check_count
 from framecnn.typing import Array, Shape
 
@@ -73,6 +75,9 @@ class Summary:
 class Sequential:
     """Layers applied one after the other.
 
+    Any number of threads may call a model. Each call works with the parameters that were there when it began, all of
+    one moment: :meth:`load_state_dict`, :meth:`update`, :meth:`build` and a training step set theirs at once.
+
     Parameters
     ----------
     layers : iterable of Layer
@@ -124,6 +129,7 @@ class Sequential:
             numbers[kind] += 1
             names.append(f"{kind}_{numbers[kind]}")
         self.names = tuple(names)
+        self._last: Snapshot | None = None
 
     def __repr__(self) -> str:
         return f"Sequential({list(self.layers)})"
@@ -164,8 +170,7 @@ class Sequential:
             From the layer that does not fit.
         """
         rng = np.random.default_rng(seed)
-        for _, layer, shape, _ in self._walk():
-            layer.build(shape, rng, dtype)
+        set_built([(layer, layer.drawn(shape, rng, dtype)) for _, layer, shape, _ in self._walk()])
         return self
 
     def predict(self, x: Array, batch_size: int = BATCH_SIZE) -> Array:
@@ -190,15 +195,16 @@ class Sequential:
         who = "Sequential.predict"
         check_count(who, "batch_size", batch_size)
         check_batch_shape(who, x, self.input_shape)
-        dtype = self._built_dtype()
+        now = self._snapshot()
+        dtype = now.layers[0].dtype
         if len(x) <= batch_size:
             batch = check_real(who, x[:])
-            y = self._plan.run(batch, dtype)
+            y = now.plan.run(batch, dtype)
             return y.copy() if np.may_share_memory(y, batch) else y
         y = np.empty((len(x), *self.output_shape), dtype)
         for start in range(0, len(x), batch_size):
             batch = check_real(who, x[start : start + batch_size])
-            y[start : start + batch_size] = self._plan.run(batch, dtype)
+            y[start : start + batch_size] = now.plan.run(batch, dtype)
         return y
 
     __call__ = predict
@@ -229,10 +235,11 @@ class Sequential:
         ShapeError
             If the model is not built or `x` does not fit it.
         """
-        y = check_batch("Sequential.vjp", x, self.input_shape, self._built_dtype())
+        now = self._snapshot()
+        y = check_batch("Sequential.vjp", x, self.input_shape, now.layers[0].dtype)
         first = 0 if wrt_input else self._first_with_parameters
         steps = []
-        for number, vjp in self._training_plan:
+        for number, vjp in now.training_plan:
             if number == first and not wrt_input and isinstance(self.layers[number], ConvLayer):
                 vjp = partial(vjp, wrt_input=False)
             y, backward = vjp(y, rng)
@@ -255,30 +262,30 @@ class Sequential:
         return fit(self, x, y, **settings)
 
     @cached_property
-    def _training_plan(self) -> tuple[TrainingPass, ...]:
-        return training_plan(self.layers, self.input_shape)
-
-    @cached_property
     def _first_with_parameters(self) -> int:
         """The number of the first layer with parameters, or of layers."""
         steps = enumerate(self._walk())
         return next((number for number, (_, layer, shape, _) in steps if layer.param_specs(shape)), len(self.layers))
 
-    @cached_property
-    def _plan(self) -> Plan:
-        return plan(self.layers, self.input_shape)
-
-    def _built_dtype(self) -> np.dtype:
-        """Give the dtype of a chain whose layers were built for each other; kernels rely on their shapes."""
+    def _snapshot(self) -> Snapshot:
+        """Give the layers as they are at this moment, built for each other; kernels rely on their shapes."""
         self._check_built()
-        dtype = self.layers[0].dtype
-        for name, layer, shape, _ in self._walk():
-            if (layer.input_shape, layer.dtype) != (shape, dtype):
-                raise ShapeError(
-                    f"Sequential.predict: expected {name} built for {shape} of {dtype}, got it built for "
-                    f"{layer.input_shape} of {layer.dtype}; build the model again"
-                )
-        return dtype
+        now, layers = self._last, snapshots(self.layers)
+        if now is None or not all(map(operator.is_, now.layers, layers)):
+            now = Snapshot(layers)
+            dtype, shape = layers[0].dtype, self.input_shape
+            for name, layer in zip(self.names, layers, strict=True):
+                if (layer.input_shape, layer.dtype) != (shape, dtype):
+                    raise ShapeError(
+                        f"Sequential.predict: expected {name} built for {shape} of {dtype}, got it built for "
+                        f"{layer.input_shape} of {layer.dtype}; build the model again"
+                    )
+                shape = layer.output_shape
+            self._last = now
+        return now
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_last": None}
 
     def summary(self) -> Summary:
         """Give shapes, parameters and multiply-adds of every layer; print it to see a table.
@@ -292,7 +299,7 @@ class Sequential:
         for name, layer, shape, output in self._walk():
             n_params = sum(math.prod(spec.shape) for spec in layer.param_specs(shape).values())
             rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
-        memory = self._plan.activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
+        memory = plan(self.layers, self.input_shape).activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
         return Summary(tuple(rows), memory)
 
     def parameters(self) -> dict[str, Array]:
@@ -300,7 +307,7 @@ class Sequential:
         self._check_built()
         return {
             f"{name}/{parameter}": value
-            for name, layer in zip(self.names, self.layers, strict=True)
+            for name, layer in zip(self.names, snapshots(self.layers), strict=True)
             for parameter, value in layer.params.items()
         }
 
@@ -321,22 +328,27 @@ class Sequential:
         }
 
     def update(self, values: Mapping[str, Array]) -> None:
-        """Set some of the parameters by the names of :meth:`state_dict`.
+        """Set some of the parameters by the names of :meth:`state_dict`, all at one moment.
 
         Raises
         ------
         ShapeError
-            If the model is not built, a name is unknown or a shape differs.
+            If the model is not built, a name is unknown or a shape differs; the model keeps its parameters.
         """
         layers = dict(zip(self.names, self.layers, strict=True))
+        changes = []
         for flat_name, value in values.items():
             name, _, key = flat_name.partition("/")
             if name not in layers:
                 raise ShapeError(f"Sequential.update: expected parameters of {', '.join(layers)}, got {flat_name!r}")
-            layers[name].built().params[key] = value
+            params = layers[name].built().params
+            changes.append((params, params.checked({key: value})))
+        with SWAPPING:
+            for params, own in changes:
+                params.replace(own)
 
     def load_state_dict(self, state: Mapping[str, Array], dtype: Any = np.float32) -> Self:
-        """Set all parameters; names and shapes must be exactly those of :meth:`state_dict`.
+        """Set all parameters at one moment; names and shapes must be exactly those of :meth:`state_dict`.
 
         Parameters
         ----------
@@ -363,9 +375,11 @@ class Sequential:
                 f"Sequential.load_state_dict: expected {key} as {expected.get(key, 'absent')}, "
                 f"got {received.get(key, 'nothing')} ({len(wrong)} of {len(expected)} differ)"
             )
+        built = []
         for name, layer, shape, specs in steps:
             values = {key: state[f"{name}/{key}"] for key in specs}
-            layer.assign(shape, values, getattr(layer, "dtype", dtype))
+            built.append((layer, layer.assigned(shape, values, getattr(layer, "dtype", dtype))))
+        set_built(built)
         return self
 
 

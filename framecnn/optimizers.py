@@ -64,6 +64,20 @@ class Optimizer:
             If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer has served
             another model before.
         """
+        model.update(self.updated(model, grads))
+
+    def updated(self, model: Sequential, grads: Mapping[str, Array]) -> dict[str, Array]:
+        """Give the parameters that :meth:`update` sets, and remember what the next update needs.
+
+        Parameters
+        ----------
+        model, grads
+            As :meth:`update` takes them; raises what it raises.
+
+        Returns
+        -------
+        dict of str to array
+        """
         specs = model.param_specs()
         weights = {name: value for name, value in model.parameters().items() if specs[name].trainable}
         self._check("gradients", weights, {name: np.shape(gradient) for name, gradient in grads.items()})
@@ -75,8 +89,8 @@ class Optimizer:
             values[name] = np.empty_like(own_weights)
             moments = [self.moments[slot].setdefault(name, np.zeros_like(own_weights)) for slot in self.slots]
             self.step((values[name], *moments), own_weights, np.ascontiguousarray(grads[name], own_weights.dtype))
-        model.update(values)
         self.iterations += 1
+        return values
 
     def _check(self, what: str, weights: Mapping[str, Array], received: Mapping[str, Shape]) -> None:
         expected = {name: value.shape for name, value in weights.items()}

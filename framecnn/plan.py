@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +22,43 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
+from framecnn.layers.params import SWAPPING
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 
-__all__ = ["Pass", "Plan", "TrainingPass", "plan", "training_plan"]
+__all__ = ["Pass", "Plan", "Snapshot", "TrainingPass", "plan", "snapshots", "training_plan"]
 
 PART_BYTES = 16 * 1024 * 1024  # of activations: what is written stays in the last-level cache until it is read
 PART_WORK = 250_000_000  # multiply-adds that are worth a thread's trip through all passes
+
+
+class Snapshot:
+    """The layers of a network with the parameters of one moment, and what runs them.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        What :func:`snapshots` gave.
+    """
+
+    def __init__(self, layers: tuple[Layer, ...]):
+        self.layers = layers
+
+    @cached_property
+    def plan(self) -> "Plan":
+        """The passes of a prediction."""
+        return plan(self.layers, self.layers[0].input_shape)
+
+    @cached_property
+    def training_plan(self) -> "tuple[TrainingPass, ...]":
+        """The passes of a training step."""
+        return training_plan(self.layers, self.layers[0].input_shape)
+
+
+def snapshots(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Give snapshots of all layers at one moment; the same ones until a parameter is set."""
+    with SWAPPING:
+        return tuple(layer.snapshot() for layer in layers)
 
 
 class Pass(NamedTuple):

@@ -8,7 +8,10 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.typing import Shape
 
-__all__ = ["check_choice", "check_count", "check_number", "check_sizes"]
+__all__ = ["LARGEST_SIZE", "check_choice", "check_count", "check_number", "check_size", "check_sizes"]
+
+LARGEST_SIZE = 2**31 - 1
+"""The most pixels, channels, filters or units that a layer may have along an axis."""
 
 
 def check_sizes(who: str, name: str, value: Any) -> Shape:
@@ -16,7 +19,15 @@ def check_sizes(who: str, name: str, value: Any) -> Shape:
     sizes = tuple(value) if np.iterable(value) else ()
     if not sizes:
         raise ShapeError(f"{who}: expected {name} as positive whole numbers, got {value!r}")
-    return tuple(check_count(who, f"every size of {name}", size) for size in sizes)
+    return tuple(check_size(who, f"every size of {name}", size) for size in sizes)
+
+
+def check_size(who: str, name: str, value: Any) -> int:
+    """Give a positive whole number below 2**31; a ShapeError for anything else."""
+    size = check_count(who, name, value)
+    if size > LARGEST_SIZE:
+        raise ShapeError(f"{who}: expected {name} as at most {LARGEST_SIZE:,}, got {value!r}")
+    return size
 
 
 def check_count(who: str, name: str, value: Any) -> int:

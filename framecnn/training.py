@@ -7,7 +7,8 @@ the number of the frame (augmentation). So neither threads nor interruptions cha
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,8 @@ def _step(
     if math.isfinite(value):
         specs = model.param_specs()
         _, changes = backward(doutputs)
-        optimizer.update(model, {name: change for name, change in changes.items() if specs[name].trainable})
-        model.update({name: change for name, change in changes.items() if not specs[name].trainable})
+        trained = optimizer.updated(model, {name: change for name, change in changes.items() if specs[name].trainable})
+        model.update(trained | {name: change for name, change in changes.items() if not specs[name].trainable})
     return value, outputs
 
 
@@ -215,7 +216,7 @@ class _Means:
 
 def _train(
     model: Sequential,
-    batches: Iterable[Batch],
+    batches: Generator[Batch],
     loss: Loss,
     optimizer: Optimizer,
     rng: np.random.Generator,
@@ -224,30 +225,32 @@ def _train(
 ) -> Figures:
     """Update once a batch."""
     means = _Means()
-    for step, (x, y) in enumerate(batches, start=1):
-        value, outputs = _step(model, x, y, loss, optimizer, rng)
-        if not math.isfinite(value):
-            raise _diverged("a finite loss", value, f"epoch {epoch}, step {step}")
-        means.add(value, outputs, y)
-        watch(epoch, means.frames, means.figures())
+    with closing(batches):
+        for step, (x, y) in enumerate(batches, start=1):
+            value, outputs = _step(model, x, y, loss, optimizer, rng)
+            if not math.isfinite(value):
+                raise _diverged("a finite loss", value, f"epoch {epoch}, step {step}")
+            means.add(value, outputs, y)
+            watch(epoch, means.frames, means.figures())
     return means.figures()
 
 
 @QUIET
-def _judge(model: Sequential, batches: Iterable[Batch], loss: Loss, epoch: int) -> Figures:
+def _judge(model: Sequential, batches: Generator[Batch], loss: Loss, epoch: int) -> Figures:
     means = _Means()
-    for x, y in batches:
-        outputs = model.predict(x, len(x))
-        value, _ = loss(outputs, y)
-        if not math.isfinite(value):
-            raise _diverged("a finite validation loss", value, f"epoch {epoch}")
-        means.add(value, outputs, y)
+    with closing(batches):
+        for x, y in batches:
+            outputs = model.predict(x, len(x))
+            value, _ = loss(outputs, y)
+            if not math.isfinite(value):
+                raise _diverged("a finite validation loss", value, f"epoch {epoch}")
+            means.add(value, outputs, y)
     return means.figures("val_")
 
 
 def _batches(
     x: Any, y: Array, batch_size: int, order: Array, augment: Callable[[Array, Array], Array] | None = None
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield (frames, targets), the next one read while one is used."""
 
     def read(rows: Array) -> Batch:

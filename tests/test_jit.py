@@ -6,9 +6,12 @@ import stat
 import subprocess
 import sys
 
+import numba
+import numpy as np
 import platformdirs
 import pytest
 
+from framecnn.kernels import jit
 from framecnn.kernels.jit import cache_directory, cpu_kind, n_compiled
 
 EVERY_KERNEL = """
@@ -79,18 +82,17 @@ def test_a_second_process_compiles_nothing():
 def test_compiled_kernels_lie_in_a_private_folder_and_nowhere_else(warm):
     files = [path for path in warm.rglob("*") if path.is_file()]
     (folder,) = {path.parent for path in files}
-    assert {path.suffix for path in files} == {".nbi", ".nbc"}
+    assert {path.suffix for path in files} == {".nbc"}
     assert folder.parent == warm / "framecnn" / "kernels"
     assert folder.name.split("-")[1] == cpu_kind()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert python(ONE_KERNEL, XDG_CACHE_HOME=str(warm)) == from_cache
 
 
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"\x80garbage", lambda data: data[: len(data) // 2]])
-def test_a_damaged_entry_is_dropped_and_compiled_again(warm, tmp_path, suffix, damage):
+def test_a_damaged_entry_is_dropped_and_compiled_again(warm, tmp_path, damage):
     caches = shutil.copytree(warm, tmp_path / "caches")
-    (entry,) = caches.rglob(f"*{suffix}")
+    (entry,) = caches.rglob("*.nbc")
     whole = entry.read_bytes()
     entry.write_bytes(damage(whole))
     assert python(ONE_KERNEL, XDG_CACHE_HOME=str(caches)) == compiled
@@ -99,10 +101,108 @@ def test_a_damaged_entry_is_dropped_and_compiled_again(warm, tmp_path, suffix, d
 
 def test_a_damaged_entry_that_cannot_be_replaced_is_no_reason_to_stop(warm, tmp_path):
     caches = shutil.copytree(warm, tmp_path / "caches")
-    for entry in [*caches.rglob("*.nbi")]:
+    for entry in [*caches.rglob("*.nbc")]:
         entry.unlink()
         entry.mkdir()
     assert python(ONE_KERNEL, XDG_CACHE_HOME=str(caches)) == compiled
+
+
+def double(y, x, start, stop):
+    for number in range(start, stop):
+        y[number] = 2.0 * x[number]
+
+
+def triple(y, x, start, stop):
+    for number in range(start, stop):
+        y[number] = 3.0 * x[number]
+
+
+@pytest.fixture
+def entries(tmp_path, monkeypatch):
+    """The folder of the kernels that a test compiles in this process, empty at first."""
+    monkeypatch.setattr(jit, "cache_directory", lambda: tmp_path)
+    return tmp_path
+
+
+def run_afresh(function, dtype=np.float32):
+    """Run a kernel as a new process would; give whether it came from the cache."""
+    x = np.arange(5, dtype=dtype)
+    y = np.empty_like(x)
+    compiled_now = jit.kernel(function)
+    compiled_now(y, x, 0, 5)
+    assert y.tolist() == (x * {double: 2, triple: 3}[function]).tolist()
+    return sum(compiled_now.stats.cache_hits.values()) == 1
+
+
+def test_no_byte_of_an_entry_can_change_unnoticed(entries):
+    assert not run_afresh(double)
+    (entry,) = entries.iterdir()
+    whole, rng = entry.read_bytes(), np.random.default_rng(0)
+    dispatcher = jit.kernel(double)
+    number = numba.float32[::1]
+    signature = (number, number, numba.int64, numba.int64)
+    context = dispatcher.targetdescr.target_context
+    assert dispatcher._cache.load_overload(signature, context) is not None
+    for place in range(0, len(whole), 31):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        entry.write_bytes(damaged)
+        assert dispatcher._cache.load_overload(signature, context) is None, place
+    assert not run_afresh(double)
+    assert run_afresh(double)
+
+
+def test_an_entry_in_the_place_of_another_is_not_taken_for_it(entries):
+    for function in (double, triple):
+        assert not run_afresh(function)
+        assert not run_afresh(function, np.float64)
+    assert len([*entries.iterdir()]) == 4
+    doubles, triples = (sorted(entries.glob(f"*{name}*")) for name in ("double", "triple"))
+    bytes_of = {path: path.read_bytes() for path in entries.iterdir()}
+    for here, there in [*zip(doubles, triples, strict=True), doubles, triples[::-1]]:
+        there.write_bytes(bytes_of[here])
+        seen = [run_afresh(function, dtype) for function in (double, triple) for dtype in (np.float32, np.float64)]
+        assert seen.count(False) == 1
+        assert all(run_afresh(function, dtype) for function in (double, triple) for dtype in (np.float32, np.float64))
+
+
+def test_an_entry_of_an_older_source_is_not_used(entries, monkeypatch):
+    assert not run_afresh(double)
+    monkeypatch.setattr(jit._PrivateLocator, "get_source_stamp", lambda locator: "a minute later")
+    assert not run_afresh(double)
+    assert run_afresh(double)
+    assert len([*entries.iterdir()]) == 1
+
+
+def test_processes_that_compile_at_once_leave_whole_entries(tmp_path):
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    starts = [[sys.executable, "-c", ONE_KERNEL.replace("2.0])", f"2.0], '{dtype}')")] for dtype in ("f4", "f8", "f4")]
+    running = [subprocess.Popen(start, env=environment, stdout=subprocess.PIPE) for start in starts]
+    assert {process.communicate()[0] for process in running} <= {compiled.encode(), from_cache.encode()}
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".nbc"}
+    both = "".join(start[2] for start in starts[:2])
+    assert python(both, XDG_CACHE_HOME=str(tmp_path)) == from_cache + "2 0\n"
+
+
+def test_what_a_killed_process_left_is_swept_when_it_is_old(entries):
+    run_afresh(double)
+    (entry,) = entries.iterdir()
+    old, new = (entries / f"{entry.name}.tmp.{name}" for name in ("old", "new"))
+    entry.unlink()
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    run_afresh(double)
+    assert {*entries.iterdir()} == {entry, new}
+
+
+def test_compiling_a_kernel_anew_drops_its_own_entries_only(entries):
+    run_afresh(double)
+    run_afresh(triple)
+    dispatcher = jit.kernel(double)
+    dispatcher(np.empty(1), np.zeros(1), 0, 1)
+    dispatcher._cache.flush()
+    assert [path.name.split("-")[0] for path in entries.iterdir()] == ["test_jit.triple"]
 
 
 def test_without_a_folder_for_caches_kernels_run_all_the_same(tmp_path):
@@ -137,10 +237,36 @@ def test_a_folder_of_somebody_else_is_left_alone(caches, monkeypatch):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
+def test_what_others_may_have_written_is_deleted_unread(caches):
+    folder = folder_now()
+    (folder / "conv.nbc").touch()
+    folder.chmod(0o755)
+    assert [path.name for path in folder_now().iterdir()] == ["conv.nbc"]
+    folder.chmod(0o770)
+    assert not [*folder_now().iterdir()]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_whose_entries_cannot_be_deleted_is_never_used(caches, monkeypatch):
+    folder = folder_now()
+    folder.chmod(0o777)
+    with monkeypatch.context() as without:
+        without.setattr(shutil, "rmtree", lambda folder: os.rmdir(folder / "of somebody else"))
+        assert folder_now() is None
+        assert folder_now() is None
+    assert folder_now() == folder
+
+
 def test_a_folder_that_cannot_be_made_private_is_not_used(caches, monkeypatch):
-    folder_now().chmod(0o777)
-    monkeypatch.setattr("pathlib.Path.chmod", lambda path, mode: None)  # a file system without modes
+    monkeypatch.setattr(stat, "S_IMODE", lambda mode: 0o777)  # a file system without modes
     assert folder_now() is None
+
+
+def test_a_system_without_owners_of_files_has_the_folder_of_the_user(caches, monkeypatch):
+    monkeypatch.delattr(os, "getuid")
+    folder = folder_now()
+    folder.chmod(0o755)
+    assert folder_now() == folder
 
 
 def test_a_folder_that_cannot_be_written_is_not_used(caches, monkeypatch):

@@ -190,7 +190,7 @@ REFUSED = {
     "expected one input of a known shape, got [(None, None, 3)]": lambda: net_of(layers.ReLU(), shape=(None, None, 3)),
     "expected one input of a known shape, got [(3,), (3,)]": two_inputs,
     "expected a chain of layers, got a graph of re_lu": branching,
-    "expected a chain of layers, got a graph of again": twice_the_same,
+    "expected every layer once, got 'again' used more than once; give each place a layer of its own": twice_the_same,
     "expected a chain of layers, got a graph of inner, outer": two_outputs,
     "expected layers of float32, or all of float64, got mixed_float16": lambda: net_of(
         layers.Conv2D(2, 3, dtype="mixed_float16")

@@ -30,7 +30,7 @@ from framecnn import (
     ShapeError,
     save,
 )
-from framecnn.interop.onnx_export import to_onnx
+from framecnn.interop.onnx_export import PICTURES, to_onnx
 from framecnn.interop.onnx_layout import channels_first, channels_last
 from framecnn.testing import models
 from framecnn.testing.draws import draw_frames, draw_params
@@ -251,7 +251,9 @@ def test_the_file_says_its_classes_and_what_frames_must_be():
     file = to_onnx(classifier)
     about = {entry.key: json.loads(entry.value) for entry in file.metadata_props}
     frames = {"height": 24, "width": 32, "channels": 3, "layout": "NCHW", "resize": "stretched", "values": "whole"}
-    assert about == {"classes": ["across", "blobs", "down"], "frames": frames}
+    assert about == {"classes": ["across", "blobs", "down"], "frames": frames, "pictures": PICTURES}
+    grey = to_onnx(fitted(shape=(24, 32, 1))[0])
+    assert {entry.key for entry in grey.metadata_props} == {"classes", "frames"}, "no picture file gives such frames"
     (port,) = file.graph.input
     assert [size.dim_param or size.dim_value for size in port.type.tensor_type.shape.dim] == ["n", 3, 24, 32]
     assert [port.name for port in file.graph.output] == ["label", "probabilities", "distances"]

@@ -115,6 +115,8 @@ CHAINS = {
     "product and sum": [node("Flatten"), node("MatMul", drawn(297, 4)), node("Add", drawn(4))],
     "convolution and sum": [node("Conv", drawn(5, 3, 2, 2)), node("Add", drawn(5, 1, 1)), node("Relu")],
     "reshape": [node("Reshape", np.array([-1, 297])), node("Gemm", drawn(2, 297), drawn(2), transB=1, alpha=0.5)],
+    "reshape that allows zero": [node("Reshape", np.array([-1, 297]), allowzero=1), node("Gemm", drawn(297, 2))],
+    "division": [node("Div", np.float32(3)), node("Flatten"), node("Gemm", drawn(297, 2))],
     "reshape of zero": [node("Reshape", np.array([0, -1])), node("Gemm", drawn(297, 2), drawn(1, 2), beta=2.0)],
     "flattened": [node("MaxPool", kernel_shape=[3, 4]), node("Flatten", axis=-3), node("Sigmoid")],
     "flattened, normalised, softmax": [
@@ -133,6 +135,18 @@ CHAINS = {
 @pytest.mark.parametrize("nodes", CHAINS.values(), ids=CHAINS)
 def test_chains_give_the_numbers_of_onnxruntime(nodes):
     assert_as_onnxruntime(chain(*nodes))
+
+
+@pytest.mark.parametrize("kind", ["ReduceMax", "ReduceMean"])
+@pytest.mark.parametrize("settings", [{}, {"keepdims": 1}, {"keepdims": 0}])
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [3, -2]])
+def test_reduced_pixels_are_global_pooling_as_pytorch_writes_it(kind, settings, axes):
+    after = [] if settings.get("keepdims") == 0 else [node("Flatten")]
+    older = [node(kind, axes=axes, **settings), *after, node("Gemm", drawn(3, 2))]
+    newer = [node(kind, np.array(axes), **settings), *after, node("Gemm", drawn(3, 2))]
+    assert_as_onnxruntime(chain(*older, opset=17))
+    assert_as_onnxruntime(chain(*newer, opset=20))
+    assert isinstance(from_onnx(chain(*newer, opset=20)).layers[1], PoolingLayer)
 
 
 def test_frames_and_maps_become_channels_last():

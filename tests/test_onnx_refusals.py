@@ -28,6 +28,16 @@ UNTAKEN = {
     ),
     "axis": ([node("Flatten", axis=2)], "expected all axes behind the batch flattened, axis 1, got 2 of 4 axes"),
     "reshape": ([node("Reshape", np.array([-1, 9, 33]))], r"expected a reshape to rows, \(n, 297\), got \[-1, 9, 33\]"),
+    "reshape to nothing": ([node("Reshape", np.array([0, 297]), allowzero=1)], r"expected a reshape to rows, .* \[0, "),
+    "mean of rows": (
+        [node("ReduceMean", axes=[2])],
+        r"expected all pixels of maps reduced, axes 2 and 3, got axes \[2\]",
+    ),
+    "mean of all": ([node("ReduceMean")], "expected all pixels of maps reduced, axes 2 and 3, got axes left out"),
+    "mean of frames": ([node("ReduceMean", axes=[0, 2, 3])], r"axes 2 and 3, got axes \[0, 2, 3\]"),
+    "mean of numbers": ([node("Flatten"), node("ReduceMean", axes=[1])], r"expected maps \(n, c, h, w\), got 2 axes"),
+    "division by zero": ([node("Div", np.float32(0))], "expected a divisor other than 0"),
+    "division by many": ([node("Div", drawn(3, 1, 1))], "expected a product with one number, right behind the input"),
     "order": ([node("Flatten"), node("Gather", np.arange(297), axis=1)], "expected what puts flattened maps in framec"),
     "bias": (
         [node("Add", drawn(3, 1, 1))],

@@ -119,6 +119,64 @@ def test_a_kernel_may_write_its_output_only():
     assert x.flags.writeable
 
 
+def helpers():
+    """The living threads that belong to any pool of ours."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("framecnn")]
+
+
+def wait_for_helpers(number):
+    """Threads that have been told to end do so a moment later."""
+    end = time.monotonic() + SOON
+    while len(helpers()) != number and time.monotonic() < end:
+        time.sleep(0.001)
+    return len(helpers())
+
+
+@pytest.fixture
+def number_afterwards():
+    """Set the number of threads back."""
+    before = get_num_threads()
+    yield
+    set_num_threads(before)
+
+
+def test_however_often_their_number_changes_no_thread_is_left_behind(number_afterwards):
+    for n in [*range(2, 12), *[2, 5, 1] * 30, 4]:
+        set_num_threads(n)
+        meeting = threading.Barrier(n)
+        ordered_map(lambda _, meeting=meeting: meeting.wait(SOON), range(n))
+    assert wait_for_helpers(3) == 3
+    set_num_threads(1)
+    ordered_map(abs, [1, 2])
+    assert wait_for_helpers(0) == 0
+
+
+def test_their_number_may_change_while_others_are_in_the_midst_of_a_call(number_afterwards):
+    ended = threading.Event()
+
+    def change():
+        n = 0
+        while not ended.is_set():
+            n += 1
+            set_num_threads(2 + n % 3)
+
+    def call(start):
+        inner = [ordered_map(lambda n: sum(ordered_map(abs, [-n, n])), range(start, start + 9)) for _ in range(100)]
+        return {tuple(results) for results in inner}
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    with ThreadPoolExecutor(4) as callers:
+        results = [callers.submit(call, start) for start in range(4)]
+        seen = [result.result(SOON) for result in results]
+    ended.set()
+    changing.join()
+    assert seen == [{tuple(2 * n for n in range(start, start + 9))} for start in range(4)]
+    set_num_threads(2)
+    ordered_map(abs, [1, 2])
+    assert wait_for_helpers(1) == 1
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "2", None])
 def test_a_number_of_threads_is_a_positive_whole_number(number):
     before = get_num_threads()
@@ -258,8 +316,8 @@ def test_helpers_are_kept_off_the_cpu_of_their_caller(n_threads):
     everywhere = os.sched_getaffinity(0)
     for _ in range(2):  # the first call starts the helpers
         ordered_map(lambda _: time.sleep(0.01), range(20))
-    pool = threads._pool_of(n_threads)
-    assert len(pool.members) == (n_threads - 1 if n_threads > 1 else 0)
-    for member in pool.members:
+    pool = threads._pool
+    assert len(pool.members if pool else []) == n_threads - 1
+    for member in pool.members if pool else []:
         assert os.sched_getaffinity(member) == (everywhere - {pool.callers_cpu} or everywhere)
     assert os.sched_getaffinity(0) == everywhere

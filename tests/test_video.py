@@ -185,7 +185,7 @@ def test_a_movie_of_which_nothing_can_be_decoded_is_an_error_and_leaves_nothing(
         ({"every": float("inf")}, "expected at least 0.01 seconds"),
         ({"per_shot": 0}, "expected at least 1 frame per shot, got 0"),
         ({"block": 0}, "expected blocks longer than 0 seconds, got 0"),
-        ({"label": ""}, "expected the name of a folder that is not hidden as label, got ''"),
+        ({"label": ""}, "expected the name of a folder as label, got '': it is hidden or empty"),
         ({"label": "a/b"}, "as label, got 'a/b'"),
         ({"label": ".."}, "as label"),
         ({"label": ".git"}, "as label"),

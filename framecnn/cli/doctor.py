@@ -87,7 +87,9 @@ def cpu_name() -> str:
     """Give what the machine calls its processor."""
     information = Path("/proc/cpuinfo")
     if information.exists():
-        match = re.search(r"^model name\s*:\s*(.+)$", information.read_text(errors="replace"), re.MULTILINE)
+        match = re.search(
+            r"^model name\s*:\s*(.+)$", information.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+        )
         if match:
             return match[1]
     return platform.processor() or platform.machine()

@@ -4,6 +4,7 @@ The job is the first line of standard input, the outcome the last line of standa
 open as long as the parent lives: a child whose input ends has lost its parent, and ends too.
 """
 
+import ctypes
 import json
 import os
 import re
@@ -58,7 +59,7 @@ def run_apart(job: Mapping[str, Any]) -> Outcome:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with tempfile.TemporaryDirectory() as folder:
         environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)  # so that nothing of a killed child is left
-        with subprocess.Popen(command, env=environment, text=True, **pipes) as child:  # type: ignore[call-overload]
+        with subprocess.Popen(command, env=environment, encoding="utf-8", **pipes) as child:  # type: ignore[call-overload]
             try:
                 with suppress(BrokenPipeError):  # it died; its exit code says so
                     child.stdin.write(json.dumps(job) + "\n")
@@ -135,11 +136,32 @@ def peak_megabytes() -> float:
     True
     """
     status = Path("/proc/self/status")
-    if status.exists() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+    text = status.read_text(encoding="ascii", errors="replace") if status.exists() else ""
+    if match := re.search(r"VmHWM:\s+(\d+) kB", text):
         return int(match[1]) / 1e3
-    import resource
+    try:
+        import resource
+    except ImportError:
+        return _peak_bytes_on_windows() / 1e6
+    units = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+def _peak_bytes_on_windows() -> int:
+    class Counters(ctypes.Structure):
+        _fields_ = (
+            ("size", ctypes.c_uint32),
+            ("page_faults", ctypes.c_uint32),
+            ("peak_working_set", ctypes.c_size_t),
+            ("others", ctypes.c_size_t * 7),
+        )
+
+    counters = Counters(size=ctypes.sizeof(Counters))
+    kernel32: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    kernel32.GetCurrentProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(kernel32.GetCurrentProcess())
+    kernel32.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.size)
+    return int(counters.peak_working_set)
 
 
 def main() -> None:

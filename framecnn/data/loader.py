@@ -1,7 +1,7 @@
 """Frames that are decoded when they are asked for, and batches of them, decoded one ahead of the use."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -192,8 +192,11 @@ class BatchLoader:
         return map_ahead(lambda batch: (self._frames[batch], self._targets[batch]), rows, 1, 1)
 
 
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
-    """Yield ``function(item)`` in the order of the items, with at most `ahead` results waiting to be taken."""
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Generator[Result]:
+    """Yield ``function(item)`` in the order of the items, with at most `ahead` results waiting to be taken.
+
+    The threads end with the last item, or when the generator is closed: close it where the loop over it may fail.
+    """
     pending: deque[Any] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

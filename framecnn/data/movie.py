@@ -13,6 +13,7 @@ import numpy as np
 
 from framecnn.data.clock import FrameClock
 from framecnn.data.decode import MAX_PIXELS
+from framecnn.data.names import portable_problem
 from framecnn.data.shots import SMALL_SIZE
 from framecnn.data.tone_mapping import to_sdr
 from framecnn.errors import DataError, MissingExtraError
@@ -57,7 +58,8 @@ def movie_name(path: str | os.PathLike[str]) -> str:
     'Big_Buck_Bunny_2008'
     """
     name = re.sub(r"[^\w.-]+", "_", Path(path).stem).encode()[:80].decode(errors="ignore")
-    return name.strip("_.-") or "movie"
+    name = name.strip("_.-")
+    return f"movie_{name}".rstrip("_") if portable_problem(name) else name
 
 
 class Movie:

@@ -13,6 +13,7 @@ from typing import Any
 
 from framecnn.atomic import atomic_write, hidden_path, temporary_path
 from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.names import same_name_key
 from framecnn.data.tables import format_table, read_table
 from framecnn.errors import DataError
 from framecnn.output_lock import lock_outputs
@@ -127,11 +128,23 @@ class FrameStore:
     def _check_new(self, labels: Mapping[str, str], replace: bool) -> None:
         record = self._read_record()
         known = {_movie_of(row) for row in self._read_table()[1]}
+        folders = {path.name for path in self.root.iterdir() if path.is_dir()}
         for movie, label in labels.items():
+            self._check_case(movie, known)
+            self._check_case(label, folders | set(labels.values()))
             if not replace and movie not in record and (movie in known or self._files_of(movie, label)):
                 raise DataError(
                     f"frames: {str(self.root)!r} already holds frames of a movie {movie!r}; to put new ones in their "
                     "place give --replace (replace=True); another movie needs another file name, or another folder"
+                )
+
+    def _check_case(self, name: str, others: Iterable[str]) -> None:
+        """A DataError for a name that is that of another on macOS and Windows, where one's frames would be lost."""
+        for other in sorted(others):
+            if other != name and same_name_key(other) == same_name_key(name):
+                raise DataError(
+                    f"frames: {str(self.root)!r} holds {other!r}, which is the same name as {name!r} on macOS and "
+                    f"Windows; call the new one {other!r} too, or by another name"
                 )
 
     @contextmanager

@@ -3,7 +3,6 @@
 import io
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from PIL import Image
 
 from framecnn.atomic import atomic_write
 from framecnn.data.movie import Movie
+from framecnn.data.names import portable_problem, same_name_key
 from framecnn.data.shots import ShotDetector, group_names
 from framecnn.data.small import LetterboxDetector, RepeatDetector, is_blank
 from framecnn.data.store import FrameStore, file_name
@@ -179,8 +179,10 @@ def cutting(
         raise DataError(f"frames: expected at least 1 frame per shot, got {per_shot}")
     if not block > 0:
         raise DataError(f"frames: expected blocks longer than 0 seconds, got {block}")
-    if label is not None and not re.fullmatch(r"[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", label):
-        raise DataError(f"frames: expected the name of a folder that is not hidden as label, got {label!r}")
+    if label is not None and (problem := portable_problem(label)):
+        raise DataError(
+            f"frames: expected the name of a folder as label, got {label!r}: {problem}; choose another name"
+        )
     labels = _check_movies(movies, label)
     settings = {"every": every, "per_shot": per_shot, "block": block, "crop_letterbox": crop_letterbox}
     jobs = {
@@ -243,7 +245,7 @@ def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -
     labels: dict[str, str] = {}
     for path in movies:
         with Movie(path) as movie:
-            if movie.name in labels:
+            if same_name_key(movie.name) in map(same_name_key, labels):
                 raise DataError(
                     f"frames: two movies are called {movie.name!r}, the second is {str(path)!r}; "
                     "give one file another name"

@@ -3,14 +3,36 @@
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from framecnn.errors import FormatError
 from framecnn.typing import Array
 
-__all__ = ["check_known", "encode_groups", "encode_labels"]
+__all__ = ["as_random_state", "check_known", "check_overflow", "encode_groups", "encode_labels"]
 
 SHOWN_LABELS = 10
+
+
+def as_random_state(who: str, value: Any) -> np.random.RandomState:
+    """Give the generator that `random_state` stands for; a ValueError that names the estimator where it is none."""
+    try:
+        return check_random_state(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{who}: expected random_state as None, a RandomState or a whole number from 0 to {2**32 - 1:,}, "
+            f"got {value!r}"
+        ) from error
+
+
+def check_overflow(who: str, what: str, found: Any) -> None:
+    """A FormatError for NaN or infinity computed from finite input: only weights of a forged file can give it."""
+    if not np.isfinite(found).all():
+        raise FormatError(
+            f"{who}: expected finite {what} of finite input, got NaN or infinity: the weights of the model are too "
+            "large; train it again"
+        )
 
 
 def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:

@@ -4,12 +4,12 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from framecnn.estimators.checks import check_known, encode_groups, encode_labels
+from framecnn.estimators.checks import as_random_state, check_known, encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
+from framecnn.estimators.moments import of_one_moment, set_at_once
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
 from framecnn.estimators.trained import TrainedFeatures
@@ -101,6 +101,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         self.depth = depth
         self.random_state = random_state
 
+    @set_at_once
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Learn filters or train a network, choose grid and shrinkage, fit the head.
 
@@ -126,6 +127,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         self._fit(X, y, groups)
         return self
 
+    @set_at_once
     def fit_transform(self, X: Any, y: Any = None, groups: Any = None) -> Array:
         """Fit, and give the distances of the training frames to the clusters without reading them again.
 
@@ -141,6 +143,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         features = self._fit(X, y, groups)
         return self.head_.transform(features)
 
+    @of_one_moment
     def predict(self, X: Any) -> Array:
         """Give the label of every frame.
 
@@ -155,6 +158,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         features = self._features(X)
         return self.head_.predict(features)
 
+    @of_one_moment
     def predict_proba(self, X: Any) -> Array:
         """Give the probability of every class.
 
@@ -170,6 +174,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         features = self._features(X)
         return self.head_.predict_proba(features)
 
+    @of_one_moment
     def transform(self, X: Any) -> Array:
         """Give the distance of every frame to every cluster.
 
@@ -184,6 +189,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         features = self._features(X)
         return self.head_.transform(features)
 
+    @of_one_moment
     def reject(self, X: Any) -> Array:
         """Say which frames are far from those of training; see :meth:`KMeansClassifier.reject`.
 
@@ -198,6 +204,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         features = self._features(X)
         return self.head_.reject(features)
 
+    @of_one_moment
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Give the accuracy: the share of frames that get their own label.
 
@@ -246,7 +253,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     def _fit(self, X: Any, y: Any, groups: Any) -> Array:
         """Fit, and give the features of the training frames."""
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
         features = self._transformer(seed)
         head = KMeansClassifier(
             self.clusters_per_class, projection=self.projection, shrinkage=self.shrinkage, random_state=seed

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from framecnn.estimators.checks import as_random_state
 from framecnn.estimators.frames import FrameTransformer, is_count
+from framecnn.estimators.moments import set_at_once
 from framecnn.estimators.selection import Grid
 from framecnn.filters import METHODS, learn_filters, sample_patches
 from framecnn.layers import (
@@ -114,6 +115,7 @@ class FrameFeatures(FrameTransformer):
         self.fit_transform(X)
         return self
 
+    @set_at_once
     def fit_transform(self, X: Any, y: Any = None) -> Array:
         """Fit, and give the standardised features of X without reading it again.
 
@@ -136,7 +138,7 @@ class FrameFeatures(FrameTransformer):
         self.mirrored_ = False
         if self.frame_shape_ is None:
             return
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        rng = np.random.default_rng(as_random_state(self._who, self.random_state).randint(2**31))
         gain = self._measure_gain(frames)  # to where the filter bank's contrast is at home
         source = self._read(frames, np.sort(rng.permutation(len(frames))[:SOURCE_FRAMES]))
         levels = scales(self.frame_shape_)
@@ -226,6 +228,8 @@ class FrameFeatures(FrameTransformer):
         count = self.n_filters
         if count is not None and not is_count(count):
             raise ValueError(f"FrameFeatures: expected n_filters as None or a positive whole number, got {count!r}")
+        if count is not None and count > PATCHES:
+            raise ValueError(f"FrameFeatures: expected n_filters of at most {PATCHES:,}, got {count!r}")
 
 
 def scales(frame_shape: Shape) -> list[tuple[int, int]]:

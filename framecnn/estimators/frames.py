@@ -9,6 +9,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
+from framecnn.estimators.checks import check_overflow
+from framecnn.estimators.moments import of_one_moment
 from framecnn.kernels.threads import ordered_map
 from framecnn.model import Sequential
 from framecnn.typing import Array, Shape
@@ -53,6 +55,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         return self.bodies_
 
+    @of_one_moment
     def transform(self, X: Any) -> Array:
         """Give the standardised features of frames; a frame has the same bits alone and in any batch.
 
@@ -70,9 +73,14 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ------
         ValueError
             If X does not fit what was seen at fit, or holds NaN or infinity.
+        FormatError
+            If the features of X are not finite: the weights are too large, as only a forged file has them.
         """
         check_is_fitted(self)
-        return self._scaled(self.describe(self._check(X, reset=False)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self._scaled(self.describe(self._check(X, reset=False)))
+        check_overflow(self._who, "features", found)
+        return found
 
     def standardise(self, raw: Array) -> Array:
         """Set mean and scale from features (n, d) and give them standardised."""

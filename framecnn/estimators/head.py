@@ -9,12 +9,12 @@ from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
-from framecnn.estimators.checks import check_known, encode_groups, encode_labels
+from framecnn.estimators.checks import as_random_state, check_known, check_overflow, encode_groups, encode_labels
+from framecnn.estimators.moments import of_one_moment, set_at_once
 from framecnn.estimators.ridge import choose_shrinkage, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
 from framecnn.kernels.linalg import squared_distances
@@ -85,6 +85,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         self.shrinkage = shrinkage
         self.random_state = random_state
 
+    @set_at_once
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Learn projection and clusters.
 
@@ -113,12 +114,13 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         X = validate_data(self, X, dtype=FLOATS)
         self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
         groups = encode_groups("KMeansClassifier", groups, len(X))
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
         with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # OpenMP counts for each thread alone
             points = X if self.projection is None else self._fit_projection(X, codes, groups, seed)
             self._cluster(points, codes, seed)
         return self
 
+    @of_one_moment
     def transform(self, X: Any) -> Array:
         """Give the distance of every sample to every cluster, in the space of the clusters.
 
@@ -132,8 +134,12 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, reset=False).astype(self.cluster_centers_.dtype, copy=False)
-        return np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances = np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
+        check_overflow("KMeansClassifier", "distances", distances)
+        return distances
 
+    @of_one_moment
     def predict(self, X: Any) -> Array:
         """Give the label of the nearest cluster.
 
@@ -148,6 +154,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
+    @of_one_moment
     def predict_proba(self, X: Any) -> Array:
         """Give probabilities, highest for the label that :meth:`predict` gives.
 
@@ -177,6 +184,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """
         return _softmax(-self._nearest_by_class(np.square(distances)) / self.temperature_)
 
+    @of_one_moment
     def reject(self, X: Any) -> Array:
         """Say which samples are far from those of training: farther from the nearest cluster than its ``radius_``.
 
@@ -191,6 +199,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         distances = self.transform(X)
         return distances.min(axis=1) > self.radius_[distances.argmin(axis=1)]
 
+    @of_one_moment
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Give the accuracy: the share of samples that get their own label.
 
@@ -301,7 +310,7 @@ def _k_means(points: Array, wanted: int, seed: int) -> tuple[Array, Array]:
     kept, assigned = np.unique(clustering.labels_, return_inverse=True)
     if len(kept) < wanted:
         message = f"KMeansClassifier: expected {wanted} clusters, got {len(kept)}: too few samples differ"
-        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        warnings.warn(message, ConvergenceWarning, stacklevel=5)
     return np.ascontiguousarray(clustering.cluster_centers_[kept], points.dtype), assigned
 
 

@@ -3,12 +3,12 @@
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from framecnn.data.augment import Augmentation
 from framecnn.data.split import assign_parts
-from framecnn.estimators.checks import encode_groups, encode_labels
+from framecnn.estimators.checks import as_random_state, encode_groups, encode_labels
 from framecnn.estimators.frames import FrameTransformer
+from framecnn.estimators.moments import set_at_once
 from framecnn.history import History
 from framecnn.layers import InputLayer, Layer, PoolingLayer
 from framecnn.model import Sequential
@@ -70,6 +70,7 @@ class TrainedFeatures(FrameTransformer):
         self.frame_shape = frame_shape
         self.random_state = random_state
 
+    @set_at_once
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Train the network, and set the mean and scale of every feature.
 
@@ -106,7 +107,7 @@ class TrainedFeatures(FrameTransformer):
         self.bodies_, self.history_ = [], None
         if self.frame_shape_ is None:
             return
-        seed = int(check_random_state(self.random_state).randint(2**31))
+        seed = int(as_random_state(self._who, self.random_state).randint(2**31))
         scale = self._measure_gain(frames) / 255
         small = self._shrunk(frames)
         parts = assign_parts(codes, np.arange(len(codes)) if groups is None else groups, SHARES, seed)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -272,6 +273,13 @@ def _chain(keras: Any, net: Any) -> list[Any]:
     if not isinstance(net, keras.Sequential):
         ends = [net.inputs[0], *(layer.output for layer in layers)]
         follows = [layer.input is end for layer, end in zip(layers, ends, strict=False)]
+        uses = Counter(node.operation.name for nodes in net._nodes_by_depth.values() for node in nodes)
+        shared = [name for name, count in uses.items() if count > 1]
+        if shared:
+            raise ShapeError(
+                f"from_keras: expected every layer once, got {shared[0]!r} used more than once; "
+                "give each place a layer of its own, with the same weights"
+            )
         if not all(follows) or [*map(id, net.outputs)] != [id(ends[-1])]:
             names = ", ".join(layer.name for layer in layers)
             raise ShapeError(f"from_keras: expected a chain of layers, got a graph of {names}; cut a chain out of it")

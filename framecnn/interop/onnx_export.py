@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from framecnn.atomic import atomic_write
+from framecnn.data.decode import BACKGROUND
 from framecnn.errors import FormatError, MissingExtraError
 from framecnn.interop.onnx_layout import onnx_shape
 from framecnn.interop.onnx_nodes import DOUBLE, FLOAT, Graph, add_network
@@ -22,6 +23,17 @@ __all__ = ["OPSET", "to_onnx"]
 OPSET = 17
 OLDEST_OPSET = 13  # softmax works along one axis since
 INT64 = 7
+
+PICTURES = {
+    "channels": "RGB",
+    "orientation": "upright by EXIF",
+    "transparent": list(BACKGROUND),
+    "filter": "bilinear",
+    "antialiased": True,
+    "reducing_gap": 2.0,
+    "draft": "a JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 that is not below the size",
+}
+"""How :func:`framecnn.data.decode.decode` makes frames of picture files, in Pillow's words."""
 
 Port = tuple[str, int, Shape]
 """Name, type of the numbers, and shape without the batch, of what goes in or comes out."""
@@ -135,6 +147,8 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
     if frame is not None:
         sizes = dict(zip(("height", "width", "channels"), frame, strict=True))
         about["frames"] = sizes | {"layout": "NCHW", "resize": "stretched", "values": features.dtype_kind_}
+        if (frame[2], features.dtype_kind_) == (3, "whole"):
+            about["pictures"] = PICTURES
     outputs = [
         ("label", INT64, ()),
         ("probabilities", number, (n_classes,)),

@@ -22,9 +22,10 @@ def from_onnx(model: Any) -> Sequential:
     """Give the network of an ONNX file, with its weights.
 
     The graph must be a chain of operators that framecnn has: Conv, BatchNormalization, Relu, LeakyRelu, Sigmoid, Tanh,
-    Softmax, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, Flatten, Reshape to rows, Gemm, MatMul, Add of a
-    bias, Identity, Dropout (left out), and a product with one number behind the input, besides what
-    :func:`framecnn.interop.onnx_export.to_onnx` makes of them. Frames have fixed sizes.
+    Softmax, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, ReduceMax and ReduceMean over all pixels, Flatten,
+    Reshape to rows, Gemm, MatMul, Add of a bias, Identity, Dropout (left out), and a product with one number, or a
+    division by one, behind the input, besides what :func:`framecnn.interop.onnx_export.to_onnx` makes of them. Frames
+    have fixed sizes. So PyTorch writes networks, with and without ``dynamo=True``.
 
     Frames and maps become channels last: where the file takes (n, c, h, w), the network takes (n, h, w, c), and
     weights behind a flattening are turned accordingly. A network that ends flattened gives framecnn's order.

@@ -143,6 +143,12 @@ def _scale(chain: Chain, node: Operator) -> None:
     chain.change(InputLayer(chain.shape, scale=node.weight.item()))
 
 
+def _divide(chain: Chain, node: Operator) -> None:
+    if node.weight.size == 1 and not node.weight.all():
+        raise ValueError("expected a divisor other than 0")
+    _scale(chain, replace(node, weights=[1 / node.weight.astype(np.float64)]))
+
+
 def _nothing(chain: Chain, node: Operator) -> None:
     pass
 
@@ -163,7 +169,7 @@ def _flatten(chain: Chain, node: Operator) -> None:
 def _reshape(chain: Chain, node: Operator) -> None:
     sizes, length = node.weight.tolist(), math.prod(chain.shape)
     to_rows = len(sizes) == 2 and sizes[0] in (0, -1, node.batch) and sizes[1] in (-1, length)
-    if not to_rows or sizes == [-1, -1] or node.settings.get("allowzero", 0):
+    if not to_rows or sizes == [-1, -1] or (node.settings.get("allowzero", 0) and 0 in sizes):
         raise ValueError(f"expected a reshape to rows, (n, {length}), got {sizes}")
     _lay_side_by_side(chain)
 
@@ -278,6 +284,20 @@ def _global_pool(mode: str) -> Callable[[Chain, Operator], None]:
     return add
 
 
+def _reduction(mode: str) -> Callable[[Chain, Operator], None]:
+    def add(chain: Chain, node: Operator) -> None:
+        chain.map_shape()
+        listed = node.weight if node.weights else node.settings.get("axes")
+        axes = [] if listed is None else sorted(int(axis) % 4 for axis in listed)
+        if axes != [2, 3]:
+            raise ValueError(f"expected all pixels of maps reduced, axes 2 and 3, got axes {axes or 'left out'}")
+        chain.append(PoolingLayer(1, mode=mode))
+        if not node.settings.get("keepdims", 1):
+            _lay_side_by_side(chain)
+
+    return add
+
+
 def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any]:
     """Give strides, dilation and border of a window; what rounds up, or puts the odd pixel first, is a border here."""
     frame = chain.map_shape()[:2]
@@ -314,6 +334,7 @@ OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {
     "AveragePool": _pool("average"),
     "BatchNormalization": _batch_norm,
     "Conv": _convolution,
+    "Div": _divide,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gather": _reorder,
@@ -325,6 +346,8 @@ OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {
     "MatMul": _product,
     "MaxPool": _pool("max"),
     "Mul": _scale,
+    "ReduceMax": _reduction("adaptive_max"),
+    "ReduceMean": _reduction("adaptive_average"),
     "Relu": _activation("relu"),
     "Reshape": _reshape,
     "Sigmoid": _activation("sigmoid"),

@@ -1,10 +1,13 @@
 """How kernels are compiled: the ``@kernel`` policy, the cache and the kind of CPU."""
 
+import glob
 import hashlib
 import os
 import platform
+import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -14,7 +17,7 @@ from typing import Any
 import numba
 import platformdirs
 from llvmlite import binding as llvm
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, InTreeCacheLocator
 
 from framecnn.errors import SettingError
 
@@ -27,6 +30,10 @@ CPU_KINDS = {
     "neon": (16, (6, 4)),
     "plain": (16, (4, 2)),
 }
+
+PRIVATE = 0o700
+CHECKSUM_BYTES = hashlib.sha256().digest_size
+ABANDONED_SECONDS = 3600
 
 
 @cache
@@ -66,8 +73,9 @@ VECTOR_BYTES, REGISTER_BLOCK = CPU_KINDS[cpu_kind()]
 def cache_directory() -> Path | None:
     """Give the private folder of compiled kernels, or ``None`` where there is no safe one.
 
-    A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it. Its name
-    holds a digest of all kernel sources: Numba itself does not notice that a helper in another file has changed.
+    A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it; what
+    lies in a folder that others could write to is deleted. Its name holds a digest of all kernel sources: Numba itself
+    does not notice that a helper in another file has changed.
 
     Returns
     -------
@@ -84,18 +92,23 @@ def cache_directory() -> Path | None:
     name = f"{digest}-{cpu_kind()}-numba{numba.__version__}"
     try:
         folder = Path(platformdirs.user_cache_dir("framecnn")) / "kernels" / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-        return folder if os.name == "nt" or _is_private(folder) else None
+        return folder if not hasattr(os, "getuid") or _is_private(folder) else None
     except (OSError, RuntimeError):
         return None
 
 
 def _is_private(folder: Path) -> bool:
-    if folder.stat().st_uid != os.getuid():
+    """Say whether only this user can write to a folder, after making it so."""
+    status = folder.stat()
+    if status.st_uid != os.getuid():
         return False
-    folder.chmod(0o700)
-    return stat.S_IMODE(folder.stat().st_mode) == 0o700  # some file systems know no modes
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        shutil.rmtree(folder)
+        folder.mkdir(mode=PRIVATE)
+    folder.chmod(PRIVATE)
+    return stat.S_IMODE(folder.stat().st_mode) == PRIVATE  # some file systems know no modes
 
 
 def n_compiled() -> int:
@@ -116,17 +129,63 @@ class _PrivateCache(CompileResultCacheImpl):
     _locator_classes = [_PrivateLocator]  # noqa: RUF012, as Numba has it
 
 
+class _Entries(IndexDataCacheFile):
+    """The files of a kernel, one for each signature: what Numba pickled, then the checksum of that.
+
+    Compiled code in which a bit has flipped gives wrong numbers or ends the process, so nothing is unpickled before
+    its checksum is verified. Numba's index is left out: it lists files by number, and of two processes that compile at
+    once one can list under its own signature the file that the other wrote for another.
+    """
+
+    def flush(self) -> None:
+        for path in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*"):
+            path.unlink()
+
+    def save(self, key: Any, data: Any) -> None:
+        path, pickled = self._path(key), self._dump((self._identity(key), data))
+        for left in path.parent.glob(f"{glob.escape(path.name)}.tmp.*"):  # of a process that was killed, or writes now
+            if left.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                left.unlink()
+        with self._open_for_write(path) as file:
+            file.write(pickled + hashlib.sha256(pickled).digest())
+
+    def load(self, key: Any) -> Any:
+        try:
+            entry = self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        pickled, checksum = entry[:-CHECKSUM_BYTES], entry[-CHECKSUM_BYTES:]
+        if hashlib.sha256(pickled).digest() != checksum:
+            return None
+        identity, data = self._load_data(self._path(key).name)
+        return data if identity == self._identity(key) else None
+
+    @property
+    def _base(self) -> str:
+        return self._index_name.removesuffix(".nbi")
+
+    def _identity(self, key: Any) -> tuple[Any, ...]:
+        return self._base, self._source_stamp, key
+
+    def _path(self, key: Any) -> Path:
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        return Path(self._cache_path) / f"{self._base}.{digest}.nbc"
+
+
 class _KernelCache(FunctionCache):
     """Numba's cache of one function, for which a damaged entry or a full disk is no reason to stop."""
 
     _impl_class = _PrivateCache
 
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _Entries(str(cache_directory()), self._impl.filename_base, stamp)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # whatever unpickling garbage raises
-            with suppress(OSError):
-                self.flush()
+        except Exception:  # whatever reading and unpickling raise
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -28,9 +28,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-_lock = threading.RLock()
-
-
 class _Here(threading.local):
     """What a thread knows of itself: whether it works on one of enough items to keep every thread busy."""
 
@@ -39,14 +36,16 @@ class _Here(threading.local):
 
 _here = _Here()
 _pool: "_Pool | None" = None
+_pool_lock = threading.RLock()
+_blas_lock = threading.RLock()
 _blas_users = 0
 _blas_before: list[tuple[Any, int]] = []
 
 
 def _after_fork() -> None:
     """A child of fork inherits neither threads nor the holders of locks."""
-    global _lock, _pool
-    _lock, _pool = threading.RLock(), None
+    global _pool, _pool_lock, _blas_lock
+    _pool, _pool_lock, _blas_lock = None, threading.RLock(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -58,7 +57,7 @@ class _Pool:
 
     def __init__(self, n_threads: int):
         self.n_threads = n_threads
-        self.executor = ThreadPoolExecutor(max(1, n_threads - 1), "framecnn", self._join)
+        self.executor = ThreadPoolExecutor(n_threads - 1, "framecnn", self._join)
         self.members: list[int] = []
         self.callers_cpu: int | None = None
 
@@ -88,12 +87,18 @@ class _Pool:
 _current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
-def _pool_of(n_threads: int) -> _Pool:
+def _submit(work: Callable[[], None], times: int, n_threads: int) -> list[Future[None]]:
+    """Let up to as many helpers begin `work`; a pool for another number of threads ends once it has done its own."""
     global _pool
-    with _lock:
-        if _pool is None or _pool.n_threads != n_threads:
+    with _pool_lock:  # nobody ends a pool between another's finding it and submitting to it
+        if _pool is not None and _pool.n_threads != n_threads:
+            _pool.executor.shutdown(wait=False)
+            _pool = None
+        if not times:
+            return []
+        if _pool is None:
             _pool = _Pool(n_threads)
-        return _pool
+        return _pool.submit(work, times)
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -134,8 +139,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
         finally:
             _here.busy = before
 
-    helpers = 0 if _here.busy else min(n_threads, len(todo)) - 1
-    futures = _pool_of(n_threads).submit(work, helpers) if helpers > 0 else []
+    futures = [] if _here.busy else _submit(work, max(min(n_threads, len(todo)) - 1, 0), n_threads)
     try:
         work()
     finally:
@@ -184,7 +188,7 @@ def single_threaded_blas() -> Iterator[None]:
     blocks, each by one BLAS thread. The guard is counted: overlapping blocks of two threads do not undo each other.
     """
     global _blas_users, _blas_before
-    with _lock:
+    with _blas_lock:
         _blas_users += 1
         if _blas_users == 1:
             libraries = ThreadpoolController().select(user_api="blas").lib_controllers
@@ -193,7 +197,7 @@ def single_threaded_blas() -> Iterator[None]:
     try:
         yield
     finally:
-        with _lock:
+        with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0:
                 _limit_blas(_blas_before)

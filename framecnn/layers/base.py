@@ -1,15 +1,17 @@
 """What every layer is: frozen settings, a shape law, parameters in a dict, a forward pass."""
 
-from collections import UserDict
-from collections.abc import Callable, Mapping
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from framecnn import initializers
 from framecnn.errors import FormatError, ShapeError
+from framecnn.layers.params import REAL, SWAPPING, Param, Params
 from framecnn.settings import check_choice, check_sizes
 from framecnn.typing import Array, Shape
 
@@ -18,23 +20,15 @@ __all__ = ["Backward", "Case", "Layer", "Param", "Params"]
 Backward = Callable[[Array], tuple[Array, dict[str, Array]]]
 """``backward(dy) -> dx, {"kernel": dkernel, ...}``: what a layer's vjp gives beside its output."""
 
+LARGEST = 2**30
+"""Values of a parameter, of an input or of an output of one frame: 4 GiB of float32."""
+
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-REAL = "fiub"  # kinds of dtypes
 NOT_BUILT = "expected a built layer, got one without parameters; call build(input_shape)"
-Result = TypeVar("Result")
 
 
 class NotBuiltError(ShapeError, AttributeError):
     """A layer lacks what only building gives it; ``hasattr`` may ask."""
-
-
-@dataclass(frozen=True)
-class Param:
-    """What a parameter must be: its shape, how it is drawn, whether training changes it."""
-
-    shape: Shape
-    initializer: str
-    trainable: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,46 +37,6 @@ class Case:
 
     settings: Mapping[str, Any]
     input_shape: Shape
-
-
-class Params(UserDict[str, Array]):
-    """Parameters by name, read-only; what is assigned is checked against the layer's shapes and copied in its dtype."""
-
-    def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
-        self._who, self._specs, self._dtype = who, specs, dtype
-        if set(values) != set(specs):
-            raise ShapeError(f"{who}: expected the parameters {sorted(specs)}, got {sorted(values)}")
-        super().__init__()
-        for name in specs:
-            self[name] = values[name]
-
-    def __delitem__(self, name: str) -> None:
-        raise ShapeError(f"{self._who}: expected all of the parameters {sorted(self._specs)}, got {name!r} deleted")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is derived: kernels are packed for the vectors of this CPU."""
-        return self.__dict__ | {"_derived": {}}
-
-    def derived(self, name: str, compute: Callable[[], Result]) -> Result:
-        """Give what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
-        derived = self._derived
-        if name not in derived:
-            derived[name] = compute()
-        return derived[name]
-
-    def __setitem__(self, name: str, value: Array) -> None:
-        if name not in self._specs:
-            raise ShapeError(f"{self._who}: expected one of the parameters {sorted(self._specs)}, got {name!r}")
-        expected = self._specs[name].shape
-        value = np.asarray(value)
-        if value.shape != expected or value.dtype.kind not in REAL:
-            raise ShapeError(
-                f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
-            )
-        own = np.array(value, self._dtype, order="C")
-        own.flags.writeable = False
-        super().__setitem__(name, own)
-        self._derived: dict[str, Any] = {}
 
 
 class Layer:
@@ -173,13 +127,32 @@ class Layer:
         ShapeError
             If the shape or the dtype does not fit.
         """
-        rng = np.random.default_rng(seed)
+        self._set(**self.drawn(input_shape, np.random.default_rng(seed), dtype))
+        return self
+
+    def drawn(self, input_shape: Shape, rng: np.random.Generator, dtype: Any) -> dict[str, Any]:
+        """Give what :meth:`build` sets, and set nothing."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
-        self.infer_shape(input_shape)
+        specs = self._fitting_specs(input_shape)
+        try:
+            values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
+            return self.assigned(input_shape, values, dtype)
+        except MemoryError as error:
+            shapes = ", ".join(f"{name} {spec.shape}" for name, spec in specs.items())
+            raise ShapeError(
+                f"{self._who}: expected parameters for which there is memory, got {shapes}; make the layer smaller"
+            ) from error
+
+    def _fitting_specs(self, input_shape: Shape) -> dict[str, Param]:
+        """Give the specs of the parameters; a ShapeError where a frame or a parameter is too large."""
+        output_shape = self.infer_shape(input_shape)
+        check_fits(self._who, "an input", input_shape)
+        check_fits(self._who, "an output", output_shape)
         specs = self.param_specs(input_shape)
-        values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
-        return self.assign(input_shape, values, dtype)
+        for name, spec in specs.items():
+            check_fits(self._who, name, spec.shape)
+        return specs
 
     def assign(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any = np.float32) -> Self:
         """Build with given parameters instead of drawn ones; after an error the layer is as it was.
@@ -201,12 +174,16 @@ class Layer:
         ShapeError
             If a shape, a name or the dtype does not fit.
         """
+        self._set(**self.assigned(input_shape, values, dtype))
+        return self
+
+    def assigned(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
+        """Give what :meth:`assign` sets, and set nothing."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         output_shape = self.infer_shape(input_shape)
-        params = Params(self._who, self.param_specs(input_shape), dtype, values)
-        self._set(input_shape=input_shape, output_shape=output_shape, dtype=dtype, params=params)
-        return self
+        params = Params(self._who, self._fitting_specs(input_shape), dtype, values)
+        return {"input_shape": input_shape, "output_shape": output_shape, "dtype": dtype, "params": params}
 
     def __call__(self, x: Array) -> Array:
         """Check a batch, cast it to the layer's dtype and give the output.
@@ -224,7 +201,8 @@ class Layer:
         ShapeError
             If the layer is not built, or `x` does not fit it.
         """
-        return self.forward(check_batch(self._who, x, self.built().input_shape, self.dtype))
+        now = self.snapshot()
+        return now.forward(check_batch(self._who, x, now.input_shape, now.dtype))
 
     @property
     def n_params(self) -> int:
@@ -270,6 +248,20 @@ class Layer:
             raise ShapeError(f"{self._who}: {NOT_BUILT}")
         return self
 
+    def snapshot(self) -> Self:
+        """Give a copy whose parameters stay as they are now: the same one until any of them is set."""
+        with SWAPPING:
+            values = self.built().params.data
+            of, now = self.__dict__.get("_snapshot", (None, None))
+            if of is not values:
+                now = copy.copy(self)
+                now._set(params=copy.copy(self.params))
+                self._set(_snapshot=(values, now))
+        return now
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_snapshot"}
+
     if not TYPE_CHECKING:  # mypy would believe in any attribute
 
         def __getattr__(self, name: str) -> Any:
@@ -280,8 +272,22 @@ class Layer:
 
     def _set(self, **settings: Any) -> None:
         """Write into the frozen dataclass: settings as ``__post_init__`` normalises them, and what is built."""
-        for name, value in settings.items():
-            object.__setattr__(self, name, value)
+        with SWAPPING:
+            for name, value in settings.items():
+                object.__setattr__(self, name, value)
+
+
+def set_built(built: Iterable[tuple[Layer, Mapping[str, Any]]]) -> None:
+    """Set what :meth:`Layer.drawn` or :meth:`Layer.assigned` gave for several layers, at one moment."""
+    with SWAPPING:
+        for layer, own in built:
+            layer._set(**own)
+
+
+def check_fits(who: str, what: str, shape: Shape) -> None:
+    """A ShapeError for more values than any layer may have, before memory is asked for."""
+    if math.prod(shape) > LARGEST:
+        raise ShapeError(f"{who}: expected {what} of at most {LARGEST:,} values, got {tuple(shape)}; make it smaller")
 
 
 def check_dtype(who: str, dtype: Any) -> np.dtype:

@@ -7,9 +7,9 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_frame, check_initial
+from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame, check_initial
 from framecnn.layers.normalization import BatchNormLayer, folded
-from framecnn.settings import check_choice, check_count
+from framecnn.settings import check_choice, check_size
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -90,12 +90,12 @@ class ConvLayer(Layer):
         check_initial("ConvLayer", self.use_bias, self.kernel_initializer)
         check_choice("ConvLayer", "algorithm", self.algorithm, ("auto", *kernels.ALGORITHMS))
         self._set(
-            filters=check_count("ConvLayer", "filters", self.filters),
+            filters=check_size("ConvLayer", "filters", self.filters),
             kernel_size=geometry.pair(self.kernel_size, "ConvLayer", "kernel_size"),
             strides=geometry.pair(self.strides, "ConvLayer", "strides"),
             padding=geometry.as_padding(self.padding, "ConvLayer"),
             dilation_rate=geometry.pair(self.dilation_rate, "ConvLayer", "dilation_rate"),
-            groups=check_count("ConvLayer", "groups", self.groups),
+            groups=check_size("ConvLayer", "groups", self.groups),
         )
         names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate, self.groups)
         if self.algorithm not in ("auto", *names):
@@ -112,7 +112,10 @@ class ConvLayer(Layer):
                 f"ConvLayer: expected channels and filters as multiples of groups={self.groups}, "
                 f"got {channels} channels and {self.filters} filters"
             )
-        return (*self._window((height, width))[0], self.filters)
+        output, (vertical, horizontal) = self._window((height, width))
+        bordered = height + sum(vertical), width + sum(horizontal), channels
+        check_fits("ConvLayer", "an input with its border", bordered)
+        return (*output, self.filters)
 
     def param_specs(self, input_shape: Shape) -> dict[str, Param]:
         kernel = (*self.kernel_size, input_shape[2] // self.groups, self.filters)
@@ -165,7 +168,7 @@ class ConvLayer(Layer):
         return output, (top, left)
 
     def _packed(self, output: geometry.Pair, norm: BatchNormLayer | None = None) -> kernels.PackedConv:
-        settings = (self.strides, self.dilation_rate, self.groups)
+        settings = (self.strides, self._dilation, self.groups)
 
         def pack(kernel: Array, bias: Array | None) -> kernels.PackedConv:
             return kernels.PackedConv.of(self._choose(kernel, settings, output), kernel, bias, *settings)
@@ -173,9 +176,15 @@ class ConvLayer(Layer):
         return folded(self.params, norm, pack)
 
     def _turned(self, kernel: Array, frame: geometry.Pair, corner: geometry.Pair) -> kernels.Turned:
-        settings = ((1, 1), self.dilation_rate, self.groups)
+        settings = ((1, 1), self._dilation, self.groups)
         spread = self._choose(kernel.swapaxes(2, 3), settings, frame) if self.strides == (1, 1) else "direct"
-        return kernels.Turned.of(spread, kernel, self.dilation_rate, self.groups, corner)
+        return kernels.Turned.of(spread, kernel, self._dilation, self.groups, corner)
+
+    @property
+    def _dilation(self) -> geometry.Pair:
+        """The step inside the window; 1 along an axis of one pixel, where there is none."""
+        rows, columns = self.dilation_rate
+        return 1 if self.kernel_size[0] == 1 else rows, 1 if self.kernel_size[1] == 1 else columns
 
     def _choose(self, kernel: Array, settings: tuple[geometry.Pair, geometry.Pair, int], output: geometry.Pair) -> str:
         return kernels.choose_algorithm(kernel, *settings, output) if self.algorithm == "auto" else self.algorithm

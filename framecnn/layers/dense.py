@@ -7,7 +7,7 @@ from framecnn import kernels
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_initial
 from framecnn.layers.normalization import BatchNormLayer, folded
-from framecnn.settings import check_count
+from framecnn.settings import check_size
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]
@@ -57,7 +57,7 @@ class DenseLayer(Layer):
 
     def __post_init__(self) -> None:
         check_initial("DenseLayer", self.use_bias, self.kernel_initializer)
-        self._set(units=check_count("DenseLayer", "units", self.units))
+        self._set(units=check_size("DenseLayer", "units", self.units))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:

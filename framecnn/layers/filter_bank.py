@@ -8,7 +8,7 @@ import numpy as np
 from framecnn import geometry, kernels
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_frame
-from framecnn.settings import check_count, check_number
+from framecnn.settings import check_number, check_size
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]
@@ -84,7 +84,7 @@ class FilterBankLayer(Layer):
         if contrast <= 0:
             raise ShapeError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
         self._set(
-            filters=check_count("FilterBankLayer", "filters", self.filters),
+            filters=check_size("FilterBankLayer", "filters", self.filters),
             kernel_size=geometry.pair(self.kernel_size, "FilterBankLayer", "kernel_size"),
             strides=geometry.pair(self.strides, "FilterBankLayer", "strides"),
             contrast=contrast,

@@ -141,7 +141,8 @@ def folded(params: Params, norm: BatchNormLayer | None, pack: Callable[[Array, A
         return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))
     scale, shift = norm.scale_and_shift()
     kept = params.derived("folded", dict[str, Any])
-    if kept.get("scale") is not scale:
+    last_scale, packed = kept.get("last", (None, None))
+    if last_scale is not scale:
         packed = pack(params["kernel"] * scale, params.get("bias", np.zeros_like(shift)) * scale + shift)
-        kept |= {"scale": scale, "packed": packed}
-    return kept["packed"]
+        kept["last"] = scale, packed
+    return packed

@@ -1,0 +1,91 @@
+"""The parameters of a layer: arrays by name, checked when they are set, and never changed in place."""
+
+import os
+import threading
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from framecnn.errors import ShapeError
+from framecnn.typing import Array, Shape
+
+__all__ = ["REAL", "SWAPPING", "Param", "Params"]
+
+REAL = "fiub"  # kinds of dtypes
+Result = TypeVar("Result")
+
+SWAPPING = threading.RLock()
+"""Held while parameters are put in the place of others, and while they are looked up: a moment, never a computation."""
+
+if hasattr(os, "register_at_fork"):  # a child of fork would wait for ever for a thread that it has not inherited
+    os.register_at_fork(before=SWAPPING.acquire, after_in_parent=SWAPPING.release, after_in_child=SWAPPING.release)
+
+
+@dataclass(frozen=True)
+class Param:
+    """What a parameter must be: its shape, how it is drawn, whether training changes it."""
+
+    shape: Shape
+    initializer: str
+    trainable: bool = True
+
+
+class Params(UserDict[str, Array]):
+    """Parameters by name, read-only; what is assigned is checked against the layer's shapes and copied in its dtype."""
+
+    def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
+        self._who, self._specs, self._dtype = who, specs, dtype
+        if set(values) != set(specs):
+            raise ShapeError(f"{who}: expected the parameters {sorted(specs)}, got {sorted(values)}")
+        super().__init__()
+        self.replace(self.checked({name: values[name] for name in specs}))
+
+    def __delitem__(self, name: str) -> None:
+        raise ShapeError(f"{self._who}: expected all of the parameters {sorted(self._specs)}, got {name!r} deleted")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is derived: kernels are packed for the vectors of this CPU."""
+        return self.__dict__ | {"_derived": {}}
+
+    def derived(self, name: str, compute: Callable[[], Result]) -> Result:
+        """Give what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
+        derived = self._derived
+        if name not in derived:
+            derived[name] = compute()
+        return derived[name]
+
+    def checked(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Give values as they are kept; a ShapeError where one does not fit."""
+        return {name: self._checked(name, value) for name, value in values.items()}
+
+    def _checked(self, name: str, value: Array) -> Array:
+        if name not in self._specs:
+            raise ShapeError(f"{self._who}: expected one of the parameters {sorted(self._specs)}, got {name!r}")
+        expected = self._specs[name].shape
+        value = np.asarray(value)
+        if value.shape != expected or value.dtype.kind not in REAL:
+            raise ShapeError(
+                f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
+            )
+        own = np.array(value, self._dtype, order="C")
+        own.flags.writeable = False
+        return own
+
+    def replace(self, checked: Mapping[str, Array]) -> None:
+        """Set what :meth:`checked` gave; ``data`` becomes another dict, so that copies keep what they had."""
+        with SWAPPING:
+            self.data, self._derived = {**self.data, **checked}, dict[str, Any]()
+
+    def update(self, *values: Any, **more: Array) -> None:  # type: ignore[override]
+        """Set several parameters at one moment."""
+        self.replace(self.checked(dict(*values, **more)))
+
+    def __ior__(self, values: Any) -> Self:  # type: ignore[override,misc]
+        self.update(values)
+        return self
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        self.update({name: value})
