@@ -33,14 +33,20 @@ def variants(kind, case):
 
 def run(make, shape):
     """Whether a layer could be made and run; anything but a ShapeError fails the test."""
+    refusal = ""
     try:
         layer = make().build(shape)
         if np.prod(shape) < 1e6:
             layer(np.zeros((1, *shape), np.float32))
     except ShapeError as error:
-        assert str(error).startswith(("InputLayer: ", f"{type(make.args[0]).__name__}: ", f"{make.args[0].__name__}: "))
-        return False
-    return True
+        refusal = str(error)
+    assert not refusal or refusal.startswith(("InputLayer: ", *(f"{name}: " for name in names_of(make.args[0]))))
+    return not refusal
+
+
+def names_of(kind):
+    """The names that an error of a layer, or of a kind of layer, may begin with."""
+    return type(kind).__name__, getattr(kind, "__name__", type(kind).__name__)
 
 
 class Making:
@@ -78,7 +84,7 @@ def test_the_message_says_what_is_too_large(huge):
         ShapeError, match=r"^ConvLayer: expected filters as at most 2,147,483,647, got|at most 1,073,741"
     ):
         Layer.registry["ConvLayer"](huge, kernel_size=3).build((8, 8, 3))
-    with pytest.raises(ShapeError, match="^InputLayer: expected "):
+    with pytest.raises(ShapeError, match=r"^InputLayer: expected "):
         Sequential([InputLayer((huge, huge, 3))]).build()
 
 
@@ -131,12 +137,13 @@ def test_a_forged_model_whose_answers_overflow_is_refused_when_it_answers(tmp_pa
     save(classifier, tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")
     for answer in (again.predict, again.predict_proba, again.transform, again.reject):
+        refusal, given = "", np.zeros(1)
         try:
             given = answer(x)
         except FormatError as error:
-            assert str(error).startswith("KMeansClassifier: expected finite distances of finite input, got NaN or inf")
-        else:
-            assert given.dtype.kind not in "f" or np.isfinite(given).all()
+            refusal = str(error)
+        assert not refusal or refusal.startswith("KMeansClassifier: expected finite distances of finite input, got NaN")
+        assert given.dtype.kind not in "f" or np.isfinite(given).all()
 
 
 def test_so_is_one_whose_features_overflow(tmp_path):
@@ -144,5 +151,5 @@ def test_so_is_one_whose_features_overflow(tmp_path):
     classifier = FrameClassifier(n_filters=6, random_state=0, shrinkage=1.0).fit(x, [0, 1] * 4)
     bank = classifier.features_.bodies_[0]
     bank.update({name: np.full_like(v, 3e38) for name, v in bank.parameters().items() if name.endswith("bias")})
-    with pytest.raises(FormatError, match="^FrameFeatures: expected finite features of finite input, got NaN or inf"):
+    with pytest.raises(FormatError, match=r"^FrameFeatures: expected finite features of finite input, got NaN or inf"):
         classifier.predict(x)
