@@ -74,7 +74,7 @@ def test_a_movie_cut_off_is_used_and_said(tmp_path, capsys):
         ([], "error: Missing argument 'MOVIE'. (see framecnn frames --help)\n"),
         (["m.mp4", "--every", "1s", "--per-shot", "3"], "error: Invalid value: give --every or --per-shot, not both"),
         (["m.mp4", "--every", "soon"], "error: Invalid value for '--every': expected a duration such as 1s"),
-        (["m.mp4", "--per-shot", "0"], "error: frames: expected at least 1 frame per shot, got 0\n"),
+        (["m.mp4", "--per-shot", "0"], "error: frames: expected 1 to 10,000 frames per shot, got 0\n"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, arguments, message):

@@ -29,6 +29,7 @@ Slot = tuple[float, float]  # the seconds in which one frame is taken: from, to
 Cropping = tuple[tuple[int, int], tuple[int, int, int, int]]  # (height, width) it is for; top, bottom, left, right
 
 _BETWEEN_LETTERBOX_FRAMES = 1.0  # seconds
+_MOST_PER_SHOT = 10_000
 _NO_BARS: Cropping = ((0, 0), (0, 0, 0, 0))
 
 
@@ -131,7 +132,7 @@ def cut_frames(
     every : float, default=1.0
         Seconds between frames, at least 0.01.
     per_shot : int, optional
-        So many frames evenly from each shot, instead of `every`. The movie is then read twice.
+        So many frames evenly from each shot, at most 10,000, instead of `every`. The movie is then read twice.
     block : float, default=10.0
         Longest stretch of one group in seconds.
     crop_letterbox : bool, default=False
@@ -175,8 +176,8 @@ def cutting(
         raise DataError("frames: expected at least one movie, got none")
     if not 0.01 <= every < math.inf:
         raise DataError(f"frames: expected at least 0.01 seconds between frames, got {every}")
-    if per_shot is not None and per_shot < 1:
-        raise DataError(f"frames: expected at least 1 frame per shot, got {per_shot}")
+    if per_shot is not None and not 1 <= per_shot <= _MOST_PER_SHOT:
+        raise DataError(f"frames: expected 1 to {_MOST_PER_SHOT:,} frames per shot, got {per_shot}")
     if not block > 0:
         raise DataError(f"frames: expected blocks longer than 0 seconds, got {block}")
     if label is not None and (problem := portable_problem(label)):
