@@ -61,7 +61,7 @@ def main(arguments=None):
     result |= {"machine": machine.describe(), **measure(made), "seconds": [speed(path) for path in films]}
     print(markdown(result))
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+        options.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def movies(films, part, n, seed, kinds=KINDS, rates=RATES):

@@ -236,10 +236,10 @@ FAULTS = [
         "middle = reach * blocks",
     ),
     Fault(
-        "a packed kernel outlives its parameter", "layers/base.py",
+        "a packed kernel outlives its parameter", "layers/params.py",
         LAYERS, "ConvLayer-0-gradient",
-        "        self._derived: dict[str, Any] = {}",
-        "        self.__dict__.setdefault('_derived', {})",
+        "self.data, self._derived = {**self.data, **checked}, dict[str, Any]()",
+        "self.data, self._derived = {**self.data, **checked}, self.__dict__.get('_derived', {})",
     ),
     Fault(
         "the gradient of batch normalisation forgets the variance", "layers/normalization.py",

@@ -190,7 +190,10 @@ def test_a_few_bytes_never_ask_for_much_memory():
     flat = [node("Flatten"), node("Softmax")]
     models = [chain(*huge), chain(*counted), chain(*flat, shape=[2**20, 2**20, 3])]
     for model in models:
-        with little_memory(), pytest.raises(FormatError, match="expected at most 268,435,456 values a frame"):
+        with (
+            little_memory(),
+            pytest.raises(FormatError, match=r"at most [\d,]+ values"),
+        ):
             from_onnx(model)
 
 

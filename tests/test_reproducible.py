@@ -66,12 +66,26 @@ def test_model_and_predictions_have_the_same_bits_with_any_number_of_threads(tmp
     assert one == two
 
 
+class Entries(list):
+    """Entries of a folder that can be closed, as those of os.scandir."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
 def test_the_order_of_files_on_the_disk_changes_nothing(tmp_path, monkeypatch):
     films = write_frames(tmp_path / "films", n_groups=4)
     scandir = os.scandir
     samples, models = [], []
-    for order in (sorted, lambda entries, key: sorted(entries, key=key, reverse=True)):
-        monkeypatch.setattr(os, "scandir", lambda path, order=order: order(scandir(path), key=lambda entry: entry.name))
+    for is_reversed in (False, True):
+
+        def ordered(path, is_reversed=is_reversed):
+            return Entries(sorted(scandir(path), key=lambda entry: entry.name, reverse=is_reversed))
+
+        monkeypatch.setattr(os, "scandir", ordered)
         train = FrameFolder(films, size=(24, 32)).split(seed=0)[0]
         samples.append(train.samples)
         FrameClassifier(n_filters=12, random_state=0).fit(train.frames, train.targets, train.groups).save(

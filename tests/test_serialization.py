@@ -279,7 +279,7 @@ def test_a_loaded_classifier_is_a_whole_estimator(tmp_path):
         (lambda: broken(np.nan), ValueError, "save: expected finite numbers, got NaN or infinity in dense_1/kernel"),
         (lambda: broken(np.inf), ValueError, "got NaN or infinity in dense_1/kernel"),
         (lambda: strange_labels(), TypeError, r"numbers, bools or strings, got dtype \|S1; convert y"),
-        (lambda: Sequential([InputLayer((2**20, 2**20, 1))]).build(), ShapeError, "at most 268,435,456 values a frame"),
+        (lambda: Sequential([InputLayer((2**20, 2**20, 1))]).build(), ShapeError, "at most 1,073,741,824 values"),
     ],
 )
 def test_what_cannot_be_loaded_is_not_saved(tmp_path, make, error, message):
