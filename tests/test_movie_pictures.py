@@ -77,6 +77,7 @@ def test_other_angles_are_read_at_the_nearest_right_angle(tmp_path, degrees, nea
         (Fraction(64, 45), (72, 128), "display aspect 16:9 from 90x72"),
         (Fraction(16, 15), (72, 96), "display aspect 4:3 from 90x72"),
         (Fraction(8, 9), (81, 90), "display aspect 10:9 from 90x72"),
+        (Fraction(101, 100), (72, 90), ""),
         (Fraction(1, 1), (72, 90), None),
         (Fraction(100, 1), (72, 90), None),
     ],

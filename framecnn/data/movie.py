@@ -31,6 +31,7 @@ _MAX_LEAP = 3600.0  # seconds; a longer step between two frames is a broken cloc
 _MAX_LEAP_OF_BROADCAST = 10.0  # in formats whose clock may begin anew at any place
 _MAX_DEMUX_ERRORS = 10
 _MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is a broken one
+_NEARLY_SQUARE = Fraction(1, 100)  # writers round a ratio; a movie is not resampled for a pixel or two
 
 _TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, the codec's sample aspect ratio then
 
@@ -244,7 +245,8 @@ class Movie:
     def _sample_aspect(self) -> Fraction:
         """Width of a pixel by its height: the container's where it says, else the codec's, which may change."""
         aspect = self._container_aspect or self._codec_aspect
-        return aspect if aspect and 1 / _MAX_STRETCH <= aspect <= _MAX_STRETCH else Fraction(1)
+        is_sound = aspect and 1 / _MAX_STRETCH <= aspect <= _MAX_STRETCH and abs(aspect - 1) > _NEARLY_SQUARE
+        return aspect if is_sound else Fraction(1)
 
     def _timed_frames(self) -> Iterator[_TimedFrame]:
         """Decode the movie; yield its frames in the order in which they are shown."""
