@@ -72,3 +72,15 @@ def test_the_kind_of_a_jpeg_is_read_past_other_segments_and_filling():
         assert is_lossless_jpeg(io.BytesIO(start)) == (number in (3, 7, 11, 15))
     for end in (b"", b"\xff", b"\xff\xfe", b"\xff\xfe\xff\xff"):
         assert not is_lossless_jpeg(io.BytesIO(b"\xff\xd8" + end))
+
+
+def test_the_kind_of_a_jpeg_is_found_behind_megabytes_of_filling():
+    reads = []
+
+    class Counted(io.BytesIO):
+        def read(self, size=-1):
+            reads.append(size)
+            return super().read(size)
+
+    assert is_lossless_jpeg(Counted(b"\xff\xd8" + bytes(5_000_000) + b"\xff\xc3"))
+    assert len(reads) < 11_000

@@ -18,7 +18,7 @@ from framecnn.data.machine import machine_error
 from framecnn.errors import MachineError
 
 SIZE = (24, 32)
-NUMBERS = [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN]
+NUMBERS = [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN]
 
 
 def failing(error):
@@ -55,7 +55,7 @@ def test_what_the_machine_lacks_while_a_file_is_read_stops_the_run(picture, monk
         decode(picture)
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG])
 def test_what_one_file_cannot_is_a_skip_of_it(picture, monkeypatch, number):
     monkeypatch.setattr(os, "open", failing(OSError(number, os.strerror(number))))
     with pytest.raises(SkippedFrame, match="unreadable"):

@@ -106,6 +106,9 @@ def test_an_aspect_that_changes_midway_is_followed(tmp_path):
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     shapes = [picture.shape[:2] for picture in read(path)[0]]
     assert shapes == [(72, 128)] * 24 + [(72, 96)] * 24
+    with Movie(path) as movie:
+        held = [frame for _, frame in movie.frames()]
+        assert [movie.upright(frame).shape[:2] for frame in held] == shapes
 
 
 def line_difference(pictures):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from framecnn import thread_count
-from framecnn.errors import ShapeError
+from framecnn.errors import MachineError, ShapeError
 from framecnn.report import pictures
 from framecnn.report.pictures import Missing, filter_tiles, thumbnails
 
@@ -31,6 +31,14 @@ def test_thumbnails_keep_the_proportions_of_their_file(tmp_path):
         (50, 126),
         (224, 126),
     ]
+
+
+def test_a_machine_in_trouble_costs_a_thumbnail_and_not_the_report(tmp_path, monkeypatch):
+    def fail(path, box):
+        raise MachineError("decode: cannot read 'a.jpg' (no memory left); free memory")
+
+    monkeypatch.setattr(pictures, "decode_within", fail)
+    assert thumbnails(["a.jpg"], budget=1000) == {"a.jpg": Missing("unreadable")}
 
 
 def test_a_thumbnail_opens_its_file_once_and_by_the_one_decoder(tmp_path, monkeypatch):

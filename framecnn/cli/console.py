@@ -35,7 +35,7 @@ EXIT_CLOSED = 141
 
 _STOPPING = {"SIGTERM": "terminated", "SIGHUP": "hung up", "SIGBREAK": "interrupted"}
 """Signals that stop a command as Ctrl-C does, where the system has them, and what is then said."""
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 _SHOW_AFTER = 1.0  # seconds before a progress appears
 _LINE_EVERY = 10.0  # seconds between two lines of it where there is no terminal
@@ -309,8 +309,10 @@ def _describe(error: OSError) -> str:
     said = f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error)
     if error.errno in _FULL:
         return f"{said}; free space there, or write to another place"
+    if error.errno == errno.EFBIG:
+        return f"{said}; raise the limit of file sizes (ulimit -f), or write to a file system without one"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{said}; expected to be allowed to use it: change its permissions, or choose another place"
+        return f"{said}; change the permissions so that you may read and write there, or choose another place"
     return said
 
 

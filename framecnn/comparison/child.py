@@ -56,10 +56,10 @@ def run_apart(job: Mapping[str, Any]) -> Outcome:
     """
     environment = os.environ | {"FRAMECNN_NUM_THREADS": str(get_num_threads())}
     command = [sys.executable, "-c", f"from {__name__} import main; main()"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
     with tempfile.TemporaryDirectory() as folder:
         environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)  # so that nothing of a killed child is left
-        with subprocess.Popen(command, env=environment, encoding="utf-8", **pipes) as child:  # type: ignore[call-overload]
+        with subprocess.Popen(command, env=environment, **pipes) as child:  # type: ignore[call-overload]
             try:
                 with suppress(BrokenPipeError):  # it died; its exit code says so
                     child.stdin.write(json.dumps(job) + "\n")

@@ -69,9 +69,11 @@ def is_lossless_jpeg(file: BinaryIO) -> bool:
     (True, False)
     """
     file.seek(2)
-    while byte := file.read(1):
-        if byte != b"\xff":
+    while block := file.read(512):
+        at = block.find(b"\xff")
+        if at < 0:
             continue
+        file.seek(at + 1 - len(block), 1)
         while (marker := file.read(1)) == b"\xff":
             pass
         if marker in _FRAMES:

@@ -13,7 +13,6 @@ _REMEDIES = {
     "ENOMEM": "free memory, raise its limit (ulimit -v), or use fewer threads (FRAMECNN_NUM_THREADS=1)",
     "EMFILE": "raise the limit of open files (ulimit -n)",
     "ENFILE": "close other programs: the system has no more open files to give",
-    "EIO": "check the disk or the cable; if only this file is hit, move it away",
     "ETIMEDOUT": "check the connection to the disk",
     "ENOTCONN": "check the connection to the disk",
     "EHOSTDOWN": "check the connection to the disk",

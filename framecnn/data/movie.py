@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,16 @@ _MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is a broken one
 _NEARLY_SQUARE = Fraction(1, 100)  # writers round a ratio; a movie is not resampled for a pixel or two
 
 _TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, the codec's sample aspect ratio then
+
+
+class MovieFrame(NamedTuple):
+    """A decoded frame, and what its decoder said of it at that time."""
+
+    video: Any
+    """av.VideoFrame"""
+    codec_aspect: Fraction | None
+    """Width of a pixel by its height, as the codec says it."""
+
 
 # Numbers of FFmpeg's public headers and, for colours, of ITU-T H.273.
 _NO_TIMESTAMPS, _TS_DISCONT = 0x0080, 0x0200  # AVFMT_...
@@ -113,9 +123,8 @@ class Movie:
         self._decoding_only = container.name in ("avi", "asf")
         self.processing: dict[str, None] = {}
         self._reformatter = self._av.video.reformatter.VideoReformatter()
-        self._codec_aspect = self._stream.codec_context.sample_aspect_ratio
         aspect = self._stream.sample_aspect_ratio
-        self._container_aspect = aspect if aspect != self._codec_aspect else None
+        self._container_aspect = aspect if aspect != self._stream.codec_context.sample_aspect_ratio else None
 
     def __enter__(self) -> "Movie":
         return self
@@ -127,7 +136,7 @@ class Movie:
         """Close the file."""
         self._container.close()
 
-    def frames(self, key_frames_only: bool = False) -> Iterator[tuple[float, Any]]:
+    def frames(self, key_frames_only: bool = False) -> Iterator[tuple[float, MovieFrame]]:
         """Read the movie once, from the beginning; damaged packets and frames are counted and left out.
 
         Parameters
@@ -137,7 +146,7 @@ class Movie:
 
         Yields
         ------
-        (float, av.VideoFrame)
+        (float, MovieFrame)
             Seconds since the first frame, by the movie's own clock, ever increasing; and the frame, deinterlaced where
             it is marked as interlaced (not so of key frames alone).
         """
@@ -147,19 +156,18 @@ class Movie:
         if not key_frames_only:
             frames = self._deinterlaced(frames)
         for time, frame, codec_aspect in frames:
-            self._codec_aspect = codec_aspect
-            yield time, frame
+            yield time, MovieFrame(frame, codec_aspect)
 
-    def small(self, frame: Any) -> Array:
+    def small(self, frame: MovieFrame) -> Array:
         """Shrink a frame to (36, 64, 3) of uint8, RGB, each pixel the mean of what it covers."""
         height, width = SMALL_SIZE
-        transfer = _transfer(frame)
+        transfer = _transfer(frame.video)
         pixels = "rgb48le" if transfer else "rgb24"
-        picture = self._reformatter.reformat(frame, width, height, pixels, interpolation="AREA").to_ndarray()
+        picture = self._reformatter.reformat(frame.video, width, height, pixels, interpolation="AREA").to_ndarray()
         return to_sdr(picture, transfer) if transfer else picture
 
-    def upright(self, frame: Any) -> Array:
-        """Give the frame that was read last as a player shows it, in RGB.
+    def upright(self, frame: MovieFrame) -> Array:
+        """Return a frame as a player shows it, in RGB.
 
         Pixels that are not square are stretched along their longer side, so that no row or column of the file is lost:
         720 x 576 at 16:9 becomes 1024 x 576. HDR (PQ, HLG) is tone-mapped and BT.2020 converted to BT.709. Last, the
@@ -167,31 +175,31 @@ class Movie:
 
         Parameters
         ----------
-        frame : av.VideoFrame
+        frame : MovieFrame
 
         Returns
         -------
         array (h, w, 3) of uint8
         """
-        transfer = _transfer(frame)
+        video, aspect = frame.video, self._sample_aspect(frame.codec_aspect)
+        transfer = _transfer(video)
         pixels = "rgb48le" if transfer else "rgb24"
-        aspect = self._sample_aspect()
-        width, height = round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
+        width, height = round(video.width * max(aspect, 1)), round(video.height / min(aspect, 1))
         if width * height > MAX_PIXELS:
-            width, height = frame.width, frame.height
-        if frame.colorspace == _UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
-            frame.colorspace = _BT709  # as players take it; FFmpeg takes BT.601
-        if (width, height) != (frame.width, frame.height):
-            shown = (frame.width * aspect / frame.height).limit_denominator(100)
-            said = f"display aspect {shown.numerator}:{shown.denominator} from {frame.width}x{frame.height}"
+            width, height = video.width, video.height
+        if video.colorspace == _UNSPECIFIED and (video.width >= 1280 or video.height > 576):
+            video.colorspace = _BT709  # as players take it; FFmpeg takes BT.601
+        if (width, height) != (video.width, video.height):
+            shown = (video.width * aspect / video.height).limit_denominator(100)
+            said = f"display aspect {shown.numerator}:{shown.denominator} from {video.width}x{video.height}"
             self.processing[said] = None
-            frame = frame.reformat(width, height, pixels, interpolation="BICUBIC")
-        picture = frame.to_ndarray(format=pixels)
+            video = video.reformat(width, height, pixels, interpolation="BICUBIC")
+        picture = video.to_ndarray(format=pixels)
         if transfer:
             change = "converted" if transfer == "BT.2020" else "tone-mapped"
             self.processing[f"{change} from {transfer}"] = None
             picture = to_sdr(picture, transfer)
-        return _turn(picture, frame)
+        return _turn(picture, video)
 
     def _open(self) -> Any:
         if self.path.is_dir():
@@ -242,11 +250,12 @@ class Movie:
             rates.reverse()  # the average is but FFmpeg's default
         return float(rates[0] or rates[1] or 24)
 
-    def _sample_aspect(self) -> Fraction:
+    def _sample_aspect(self, codec_aspect: Fraction | None) -> Fraction:
         """Width of a pixel by its height: the container's where it says, else the codec's, which may change."""
-        aspect = self._container_aspect or self._codec_aspect
-        is_sound = aspect and 1 / _MAX_STRETCH <= aspect <= _MAX_STRETCH and abs(aspect - 1) > _NEARLY_SQUARE
-        return aspect if is_sound else Fraction(1)
+        aspect = self._container_aspect or codec_aspect
+        if aspect and 1 / _MAX_STRETCH <= aspect <= _MAX_STRETCH and abs(aspect - 1) > _NEARLY_SQUARE:
+            return aspect
+        return Fraction(1)
 
     def _timed_frames(self) -> Iterator[_TimedFrame]:
         """Decode the movie; yield its frames in the order in which they are shown."""

@@ -27,11 +27,11 @@ def as_random_state(who: str, value: Any) -> np.random.RandomState:
 
 
 def check_overflow(who: str, what: str, found: Any) -> None:
-    """A FormatError for NaN or infinity computed from finite input: only weights of a forged file can give it."""
+    """Raise FormatError for NaN or infinity computed from finite input: weights of a forged file, or huge values."""
     if not np.isfinite(found).all():
         raise FormatError(
-            f"{who}: expected finite {what} of finite input, got NaN or infinity: the weights of the model are too "
-            "large; train it again"
+            f"{who}: expected finite {what} of finite input, got NaN or infinity: the input or the weights of the "
+            "model are too large; give other input, or train again"
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from framecnn.data.decode import SkippedFrame, decode_within
-from framecnn.errors import ShapeError
+from framecnn.errors import MachineError, ShapeError
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
@@ -137,6 +137,8 @@ def _thumbnail(path: str) -> Picture | Missing:
         pixels = decode_within(path, BOX).pixels
     except SkippedFrame as skipped:
         return Missing(skipped.reason)
+    except MachineError:  # a report without a thumbnail is better than a model that is lost
+        return Missing("unreadable")
     return _picture(Image.fromarray(pixels), "jpeg", quality=JPEG_QUALITY, optimize=True, progressive=True)
 
 
