@@ -1,6 +1,7 @@
 """Adding movies to a folder of frames without touching what is there."""
 
 import csv
+import json
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ import pytest
 from failing import every_failure
 from pictures import scene
 
+from framecnn.atomic import hidden_path
 from framecnn.data import FrameFolder
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
@@ -281,7 +283,11 @@ def test_a_finished_movie_whose_frames_are_gone_is_cut_again(tmp_path):
     assert fill(tmp_path, JOBS) == ["orion", "tears"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"orion": 1}', '{"orion": {"job": {}, "n_frames": "1", "report": {}}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "[" * 100_000, '{"orion": 1}', '{"orion": {"job": {}, "n_frames": "1", "report": {}}}'],
+    ids=range(5),
+)
 def test_a_record_that_makes_no_sense_is_refused(tmp_path, text):
     interrupted(tmp_path, JOBS, 1)
     (name,) = hidden(tmp_path)
@@ -307,6 +313,18 @@ def test_a_run_killed_while_it_replaced_a_movie_is_finished_by_the_next(tmp_path
     check(tmp_path, movie="sintel")
     assert paths(tmp_path) - hidden(tmp_path) == {"frames.csv", "stars/orion_0001.000s.jpg"}
     assert not (tmp_path / "space").exists()
+
+
+@pytest.mark.parametrize("path", ["docs/thesis.txt", "docs/me.jpg", "me_0001.000s.jpg", "a/b/me_0001.000s.jpg"])
+def test_a_journal_cannot_make_the_store_delete_what_is_no_frame(tmp_path, path):
+    mine = tmp_path / path
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("mine")
+    change = {"path": path, "staged": None, "sha256": None, "backup": None}
+    hidden_path(tmp_path / "frames.csv", ".journal").write_text(json.dumps([change]))
+    with pytest.raises(DataError, match="an interrupted run was writing"):
+        check(tmp_path)
+    assert mine.read_text() == "mine"
 
 
 def test_two_runs_do_not_fill_one_folder(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from framecnn.output_set import settle, switch
 __all__ = ["FrameStore", "file_name"]
 
 _COLUMNS = ("path", "label", "group", "time_s")
+_TIME_AND_SUFFIX = r"_\d{4,}\.\d{3}s\.jpg"
 
 
 def file_name(movie: str, time: float) -> str:
@@ -85,7 +87,7 @@ class FrameStore:
         """
         self._make([job["label"] for job in jobs.values()])
         with lock_outputs([self._table]):
-            self._drop_empty(settle(self._table))
+            self._drop_empty(settle(self._table, [self._record], self._is_picture))
             done = self._finished(jobs, replace)
             self._check_new({movie: job["label"] for movie, job in jobs.items() if movie not in done}, replace)
             yield done
@@ -230,7 +232,7 @@ class FrameStore:
     def _read_record(self) -> dict[str, dict[str, Any]]:
         if not self._record.exists():
             return {}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             record = json.loads(self._record.read_bytes())
             if isinstance(record, dict) and all(map(_is_entry, record.values())):
                 return record
@@ -252,8 +254,13 @@ class FrameStore:
             yield from self._files_of(movie, folder.name)
 
     def _files_of(self, movie: str, label: str) -> list[Path]:
-        name = re.compile(re.escape(movie) + r"_\d{4,}\.\d{3}s\.jpg")
+        name = re.compile(re.escape(movie) + _TIME_AND_SUFFIX)
         return [path for path in (self.root / label).glob("*.jpg") if name.fullmatch(path.name)]
+
+    def _is_picture(self, path: Path) -> bool:
+        """Return whether a real path is one that a frame of the store has."""
+        in_class = path.parent.parent == Path(os.path.realpath(self.root))
+        return in_class and re.fullmatch(r".+" + _TIME_AND_SUFFIX, path.name, re.DOTALL) is not None
 
     def _read_table(self) -> tuple[list[str], list[dict[str, str]]]:
         """Read columns and rows; without a table, our columns and no rows."""
