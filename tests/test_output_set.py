@@ -65,6 +65,39 @@ def test_whatever_fails_all_are_old_or_all_are_new(folder):
     assert every_failure(lambda: write_new(folder), lambda: write_old(folder), check) > 20
 
 
+def test_a_file_that_another_program_holds_open_is_named_and_undoing_leaves_it_alone(folder, monkeypatch):
+    real = os.replace
+
+    def replace(source, target):
+        if str(target).endswith("b.txt"):
+            raise PermissionError(errno.EACCES, "in use by another process", str(source), str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(PermissionError) as caught:
+        write_new(folder)
+    assert caught.value.filename == str(folder / "b.txt")
+    assert state(folder) == OLD
+
+
+def test_undoing_a_removal_leaves_alone_what_was_not_removed_yet(folder, monkeypatch):
+    staged, renamed = temporary_path(folder / "a.txt"), []
+    staged.write_text("new")
+    real = os.replace
+
+    def refuse(change):
+        raise PermissionError(errno.EACCES, "in use by another process", str(change.path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *paths: renamed.append(os.path.basename(paths[1])) or real(*paths))
+        patch.setattr("framecnn.output_set._Change.do", refuse)
+        with pytest.raises(PermissionError):
+            switch(folder / "c.txt", {folder / "a.txt": staged, folder / "b.txt": None})
+    staged.unlink()
+    assert state(folder) == OLD
+    assert renamed == [hidden_path(folder / "c.txt", ".journal").name]
+
+
 @pytest.mark.parametrize("length", [2, 5, 1000])
 def test_when_the_disk_stays_full_the_next_start_finishes_or_has_nothing_to_do(folder, length):
     k, n = 0, 1
