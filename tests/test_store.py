@@ -147,9 +147,9 @@ def test_other_peoples_rows_and_columns_survive(tmp_path):
     ("text", "message"),
     [
         ("path,label,group\na/b.jpg,a,g\n", "expected .* to have the columns path, label, group, time_s"),
-        ("path,label,group,time_s\na/b.jpg,a,g\n", "all of them in every line; mend it"),
+        ("path,label,group,time_s\na/b.jpg,a,g\n", "all of them in every line; correct it"),
         ("path,label,group,time_s\na/b.jpg,a,g,1,2,3\n", "all of them in every line"),
-        ('path,label,group,time_s\n"a"b,a,g,1\n', "cannot read .*; mend it or choose another folder"),
+        ('path,label,group,time_s\n"a"b,a,g,1\n', "cannot read .*; correct it or choose another folder"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_refused_before_any_work(tmp_path, text, message):
@@ -268,6 +268,30 @@ def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
         fill(tmp_path, other)
     assert fill(tmp_path, other, replace=True) == list(JOBS)
     assert hidden(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"movie": [1, 3]}, "the movie file has changed since"),
+        ({"framecnn": "0.2.0"}, "with framecnn 0.1.0"),
+        ({"replace": []}, "with --replace, or of other movies"),
+        ({"every": 2.0, "framecnn": "0.2.0", "block": 1}, "differs: block; differs: every; with framecnn 0.1.0"),
+    ],
+)
+def test_what_differs_from_an_interrupted_run_is_said_in_words(tmp_path, change, words):
+    before = JOBS["orion"] | {"movie": [1, 2], "framecnn": "0.1.0", "replace": ["orion"]}
+    interrupted(tmp_path, {"orion": before, "sintel": before}, 1)
+    with pytest.raises(DataError, match=rf"cut 'orion' otherwise \({words}\); run it again as it was"):
+        fill(tmp_path, {"orion": before | change})
+
+
+def test_a_record_that_holds_no_version_and_no_replacing_is_of_another_run(tmp_path):
+    interrupted(tmp_path, JOBS, 1)
+    now = {movie: job | {"framecnn": "0.2.0", "replace": [movie]} for movie, job in JOBS.items()}
+    with pytest.raises(DataError, match=r"\(with framecnn of another version; without --replace\)"):
+        fill(tmp_path, now)
+    assert fill(tmp_path, now, replace=True) == list(JOBS)
 
 
 def test_other_movies_may_be_added_before_an_interrupted_run_is_resumed(tmp_path):

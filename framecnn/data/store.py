@@ -118,9 +118,9 @@ class FrameStore:
             other = sorted(name for name in job.keys() | entry["job"].keys() if job.get(name) != entry["job"].get(name))
             if other and not replace:
                 raise DataError(
-                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} otherwise (differs: "
-                    f"{', '.join(other)}); run it again as it was to finish it, or give --replace (replace=True) to "
-                    "cut the movie anew"
+                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} otherwise "
+                    f"({'; '.join(_difference(name, entry['job'].get(name)) for name in other)}); run it again as it "
+                    "was to finish it, or give --replace (replace=True) to cut the movie anew"
                 )
             paths = [row["path"] for row in rows if _movie_of(row) == movie]
             if not other and all((self.root / path).is_file() for path in paths) and len(paths) == entry["n_frames"]:
@@ -270,11 +270,13 @@ class FrameStore:
         try:
             columns, rows = read_table(path, _COLUMNS)
         except (OSError, csv.Error) as error:
-            raise DataError(f"frames: cannot read {str(path)!r} ({error}); mend it or choose another folder") from None
+            raise DataError(
+                f"frames: cannot read {str(path)!r} ({error}); correct it or choose another folder"
+            ) from None
         if not set(_COLUMNS) <= set(columns) or any(len(row) != len(columns) for _, row in rows):
             raise DataError(
                 f"frames: expected {str(path)!r} to have the columns {', '.join(_COLUMNS)} and all of them in every "
-                "line; mend it or choose another folder"
+                "line; correct it or choose another folder"
             )
         return columns, [dict(zip(columns, row, strict=True)) for _, row in rows]
 
@@ -282,6 +284,14 @@ class FrameStore:
 def _is_entry(entry: Any) -> bool:
     kinds = {"job": dict, "n_frames": int, "report": dict}
     return isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
+
+
+def _difference(name: str, before: Any) -> str:
+    return {
+        "movie": "the movie file has changed since",
+        "framecnn": f"with framecnn {before or 'of another version'}",
+        "replace": "with --replace, or of other movies" if before else "without --replace",
+    }.get(name, f"differs: {name}")
 
 
 def _movie_of(row: Mapping[str, str]) -> str:
