@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,8 +34,10 @@ class _Change(NamedTuple):
 
     @property
     def is_possible(self) -> bool:
-        """Whether the new content is here, at its place or waiting for it."""
-        return self.staged is None or self.sha256 in (_sha256(self.staged), _sha256(self.path))
+        """Whether the new content is here, at its place or waiting for it; what is removed must have a backup."""
+        if self.staged is None:
+            return not self.path.exists() or (self.backup is not None and _sha256(self.path) == _sha256(self.backup))
+        return self.sha256 in (_sha256(self.staged), _sha256(self.path))
 
     def do(self) -> None:
         if self.staged is None:
@@ -43,8 +46,10 @@ class _Change(NamedTuple):
             os.replace(self.staged, self.path)
 
     def undo(self) -> None:
-        """Bring the old file back; the new one waits again, so that even an interrupted `undo` can be finished."""
-        if self.staged is not None and not self.staged.exists() and self.path.exists():
+        """Bring the old file back; the new one waits again, so that the next run can finish an interrupted `undo`."""
+        if (self.path if self.staged is None else self.staged).exists():
+            return  # it was not switched
+        if self.staged is not None and self.path.exists():
             os.replace(self.path, self.staged)
         if self.backup is not None and self.backup.exists():
             os.replace(self.backup, self.path)
@@ -133,7 +138,7 @@ def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None
                 _copy(path, backup)
         _flush_folders(records)
         with atomic_write(journal) as temporary:
-            temporary.write_text(json.dumps([_told(change, journal.parent) for change in records]), encoding="ascii")
+            temporary.write_text(json.dumps([_as_json(change, journal.parent) for change in records]), encoding="ascii")
     except BaseException:
         _remove(journal)
         _drop_backups(records)
@@ -152,7 +157,9 @@ def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None
     _drop_backups(records)
 
 
-def settle(main: Path, paths: Sequence[Path | None] = ()) -> list[Path]:
+def settle(
+    main: Path, paths: Sequence[Path | None] = (), is_ours: Callable[[Path], bool] = lambda path: False
+) -> list[Path]:
     """Finish what a killed run began to switch, or undo it where its files are gone; sweep what dead runs left.
 
     Hold the lock of `main` meanwhile.
@@ -162,7 +169,9 @@ def settle(main: Path, paths: Sequence[Path | None] = ()) -> list[Path]:
     main : Path
         The file beside which the journal would lie.
     paths : sequence of Path or None
-        What this run will write: other files outside the folder of `main` are not touched.
+        What this run will write. Other files are not touched.
+    is_ours : callable, optional
+        Called as ``is_ours(path)`` with the real path of a file that is none of these; whether it may be touched too.
 
     Returns
     -------
@@ -172,21 +181,22 @@ def settle(main: Path, paths: Sequence[Path | None] = ()) -> list[Path]:
     Raises
     ------
     DataError
-        If the journal is none, or names such other files.
+        If the journal is none, is somebody else's, or names other files.
     """
     journal = hidden_path(main, _JOURNAL)
     own = [path for path in (main, *paths) if path is not None]
     changes: list[_Change] = []
-    if journal.exists():
-        changes = _read(journal, own)
+    if os.path.lexists(journal):
+        changes = _read(journal, own, is_ours)
         forward = all(change.is_possible for change in changes)
         for change in changes:
             if forward:
                 change.do()
-            elif change.backup is not None and change.backup.exists():
-                os.replace(change.backup, change.path)
-            elif change.backup is None and _sha256(change.path) == change.sha256:
-                _remove(change.path)
+            elif _sha256(change.path) in (None, change.sha256):  # what somebody wrote since stays
+                if change.backup is None:
+                    _remove(change.path)
+                elif change.backup.exists():
+                    os.replace(change.backup, change.path)
         _flush_folders(changes)
         journal.unlink()
         _drop_backups(changes)
@@ -198,8 +208,14 @@ def settle(main: Path, paths: Sequence[Path | None] = ()) -> list[Path]:
     return [change.path for change in changes]
 
 
-def _read(journal: Path, own: Sequence[Path]) -> list[_Change]:
+def _read(journal: Path, own: Sequence[Path], is_ours: Callable[[Path], bool]) -> list[_Change]:
     """Read a journal; it is data from a folder of anybody's, and may name only files that are ours to write."""
+    state = os.lstat(journal)
+    if not stat.S_ISREG(state.st_mode) or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
+        raise DataError(
+            f"{journal}: expected the journal of an interrupted run as a file of this user, got a link, a folder or "
+            "another user's file; look at the files beside it, then delete it"
+        )
     try:
         entries = json.loads(journal.read_bytes())
         changes = [
@@ -211,39 +227,56 @@ def _read(journal: Path, own: Sequence[Path]) -> list[_Change]:
             )
             for entry in entries
         ]
-    except (ValueError, KeyError, TypeError) as error:
+        places = {_place(path) for path in own}
+        foreign = [
+            change.path
+            for change in changes
+            if not (_place(change.path) in places or is_ours(_place(change.path)))
+            or not all(_is_allowed(path, change.path, journal.parent) for path in (change.staged, change.backup))
+        ]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{journal}: expected the journal of an interrupted run, got something else; look at the files beside it, "
             "then delete it"
         ) from error
-    ours = {os.path.realpath(path) for path in own}
-    for change in changes:
-        if not _is_allowed(change, journal.parent, ours):
-            raise DataError(
-                f"{journal}: an interrupted run was writing {str(change.path)!r}, which this one does not; run again "
-                "what was interrupted, or delete the journal"
-            )
+    if foreign:
+        raise DataError(
+            f"{journal}: an interrupted run was writing {str(foreign[0])!r}, which this one does not; run again "
+            "what was interrupted, or delete the journal"
+        )
     return changes
 
 
-def _is_allowed(change: _Change, folder: Path, ours: set[str]) -> bool:
-    real, root = Path(os.path.realpath(change.path)), Path(os.path.realpath(folder))
-    in_folder = real.is_relative_to(root)
-    temporary = [path for path in (change.staged, change.backup) if path is not None]
-    return (in_folder or str(real) in ours) and all(
-        (is_temporary(path.name) and path.parent == change.path.parent)
-        or (in_folder and is_temporary(path.parent.name) and path.parent.parent == folder)
-        for path in temporary
-    )
+def _place(path: Path) -> Path:
+    """Return where renaming puts a file: folders are followed through links, the file itself is not."""
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
-def _told(change: _Change, folder: Path) -> dict[str, Any]:
-    def told(path: Path | None) -> str | None:
+def _is_allowed(temporary: Path | None, path: Path, folder: Path) -> bool:
+    """Return whether a temporary of `path` lies beside it, or in a temporary folder that is no link."""
+    if temporary is None:
+        return True
+    parent = temporary.parent
+    beside = is_temporary(temporary.name) and parent == path.parent
+    staged = is_temporary(parent.name) and parent.parent == folder and not parent.is_symlink()
+    try:
+        mode = os.lstat(temporary).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    return (beside or staged) and (stat.S_ISREG(mode) or stat.S_ISLNK(mode))
+
+
+def _as_json(change: _Change, folder: Path) -> dict[str, Any]:
+    def named(path: Path | None) -> str | None:
         if path is None:
             return None
         return str(path.relative_to(folder) if path.is_relative_to(folder) else Path(os.path.abspath(path)))
 
-    return change._asdict() | {"path": told(change.path), "staged": told(change.staged), "backup": told(change.backup)}
+    return change._asdict() | {
+        "path": named(change.path),
+        "staged": named(change.staged),
+        "backup": named(change.backup),
+    }
 
 
 def _sha256(path: Path) -> str | None:

@@ -156,7 +156,7 @@ def test_a_movie_that_changed_since_is_said(tmp_path, monkeypatch, capsys):
     assert run(*movies, "-o", tmp_path / "frames") == 130
     write_movie(movies[0], shots(24, 24))
     assert run(*movies, "-o", tmp_path / "frames") == 2
-    assert "cut 'orion' otherwise (differs: movie); run it again as it was" in capsys.readouterr().err
+    assert "cut 'orion' otherwise (the movie file has changed since); run it again as it was" in capsys.readouterr().err
 
 
 def interrupt_at_second(real):

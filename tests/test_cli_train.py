@@ -304,6 +304,22 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_work_starts(films, 
     assert "is read-only; choose another" in refused("train", films, "-o", out)
 
 
+def test_a_file_that_another_program_holds_open_is_refused_before_the_scan(films, out, monkeypatch):
+    real, opened = open, []
+
+    def opening(file, mode="r", *arguments, **options):
+        opened.append(str(file))
+        if str(file).endswith("manifest.csv") and "+" in mode:
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, mode, *arguments, **options)
+
+    out.with_name("manifest.csv").write_text("path,label,group,status,\n")
+    monkeypatch.setattr("builtins.open", opening)
+    message = r"manifest\.csv: expected a file that can be replaced, but .* \(Permission denied\); close it in other"
+    assert re.search(message, refused("train", films, "-o", out))
+    assert not any("films" in path for path in opened)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

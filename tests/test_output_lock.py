@@ -1,6 +1,7 @@
 """One run at a time for each output, and none is kept away by a dead one."""
 
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 from commands import refused, write_frames
+from filelock import FileLock
 
 from framecnn import atomic
 from framecnn.atomic import hidden_path
@@ -72,13 +74,79 @@ def test_a_link_is_the_file_it_leads_to_and_the_same_file_twice_is_one(tmp_path)
         assert len(list(tmp_path.glob(".*"))) == 1
 
 
-@pytest.mark.parametrize("text", [b"", b" [1]", b" {}", b' {"pid": "x", "host": 1}', b" \xff"])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b" [1]", b"1\n\xff\n", b"1\n", b" {}", b' {"pid":' + b"[" * 4000, b' {"pid": "x", "host": 1}', b" \xff"],
+)
 def test_a_lock_that_does_not_say_whose_it_is_still_holds(tmp_path, text):
     path = tmp_path / "m"
     with lock_outputs([path]):
         hidden_path(path, ".lock").write_bytes(text)
         with pytest.raises(DataError, match="but another process does"):
             lock_outputs([path]).__enter__()
+
+
+WITHOUT_LOCKS = (
+    "import errno, fcntl, sys\n"
+    "def refuse(*arguments):\n"
+    "    raise OSError(getattr(errno, sys.argv[2]), 'no locks')\n"
+    "fcntl.flock = refuse\n"
+)
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_where_the_file_system_locks_nothing_one_run_writes_and_a_killed_one_keeps_nobody_away(
+    tmp_path, monkeypatch, code
+):
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "m.safetensors"
+
+    def refuse(*arguments):
+        raise OSError(getattr(errno, code), "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    command = [sys.executable, "-c", WITHOUT_LOCKS + HOLD, path, code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        message = rf"but process {process.pid} on host {platform.node()!r} does; .* is gone, delete '.*\.pid'"
+        with pytest.raises(DataError, match=message):
+            lock_outputs([path]).__enter__()
+        process.kill()
+    for _ in range(3):
+        with lock_outputs([path]):
+            assert [name.suffix for name in tmp_path.iterdir()] == [".pid"]
+            with pytest.raises(DataError, match=f"but process {os.getpid()} on"):
+                lock_outputs([path]).__enter__()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_another_error_of_the_disk_is_none_of_a_file_system_without_locks(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        lock_outputs([tmp_path / "m"]).__enter__()
+
+
+def test_the_lock_of_another_user_is_named_with_its_process_and_what_to_delete(tmp_path, monkeypatch):
+    lock = hidden_path(tmp_path / "m", ".lock")
+
+    def refuse(holding, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", holding.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(PermissionError):  # the folder is at fault
+        lock_outputs([tmp_path / "m"]).__enter__()
+    for text, process in ((b' {"pid": 123, "host": "vm"}', "process 123 on host 'vm'"), (b"", "another process")):
+        for owner, user in ((lambda path: "mary", "user 'mary'"), (lambda path: {}[1], "another user")):
+            lock.write_bytes(text)
+            monkeypatch.setattr(type(lock), "owner", owner)
+            message = f"m: expected a lock of this user or none, but {process} of {user} writes here, or was killed; "
+            with pytest.raises(DataError, match=message + ".* if that process is gone, delete '.*lock'"):
+                lock_outputs([tmp_path / "m"]).__enter__()
 
 
 @pytest.mark.parametrize(

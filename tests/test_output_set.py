@@ -6,18 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 
 import pytest
-from commands import framecnn, quick, write_frames
 from failing import every_failure, failing
 
 from framecnn.atomic import hidden_path, is_temporary, sweep, temporary_path
-from framecnn.cli import workflow
 from framecnn.errors import DataError
 from framecnn.output_set import settle, switch, write_together
 
-LONG = "FRAMECNN_LONG_TESTS" in os.environ
 NAMES = ("a.txt", "b.txt", "c.txt")
 OLD, NEW = ({name: f"{word} {name}" for name in NAMES} for word in ("old", "new"))
 
@@ -42,6 +38,10 @@ def write_new(folder):
             stage(folder / name).write_text(text)
 
 
+def settle_all(folder):
+    settle(folder / "c.txt", [folder / name for name in NAMES])
+
+
 def state(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
@@ -55,10 +55,43 @@ def test_whatever_fails_all_are_old_or_all_are_new(folder):
     def check(error):
         assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)
         assert error is None or os.path.basename(error.filename) in NAMES
-        settle(folder / "c.txt")
+        settle_all(folder)
         assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)
 
     assert every_failure(lambda: write_new(folder), lambda: write_old(folder), check) > 20
+
+
+def test_a_file_that_another_program_holds_open_is_named_and_undoing_leaves_it_alone(folder, monkeypatch):
+    real = os.replace
+
+    def replace(source, target):
+        if str(target).endswith("b.txt"):
+            raise PermissionError(errno.EACCES, "in use by another process", str(source), str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(PermissionError) as caught:
+        write_new(folder)
+    assert caught.value.filename == str(folder / "b.txt")
+    assert state(folder) == OLD
+
+
+def test_undoing_a_removal_leaves_alone_what_was_not_removed_yet(folder, monkeypatch):
+    staged, renamed = temporary_path(folder / "a.txt"), []
+    staged.write_text("new")
+    real = os.replace
+
+    def refuse(change):
+        raise PermissionError(errno.EACCES, "in use by another process", str(change.path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *paths: renamed.append(os.path.basename(paths[1])) or real(*paths))
+        patch.setattr("framecnn.output_set._Change.do", refuse)
+        with pytest.raises(PermissionError):
+            switch(folder / "c.txt", {folder / "a.txt": staged, folder / "b.txt": None})
+    staged.unlink()
+    assert state(folder) == OLD
+    assert renamed == [hidden_path(folder / "c.txt", ".journal").name]
 
 
 @pytest.mark.parametrize("length", [2, 5, 1000])
@@ -72,7 +105,7 @@ def test_when_the_disk_stays_full_the_next_start_finishes_or_has_nothing_to_do(f
                 write_new(folder)
         except OSError:
             n = max(n, operations[0])
-        settle(folder / "c.txt")
+        settle_all(folder)
         assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)
     assert k > 20
 
@@ -99,7 +132,7 @@ def test_after_a_kill_between_the_renames_the_next_start_finishes(folder):
         command = [sys.executable, "-c", code, str(folder), str(left)]
         ended = subprocess.run(command, check=False, timeout=120)
         assert ended.returncode == 9
-        settle(folder / "c.txt", [folder / name for name in NAMES])
+        settle_all(folder)
         assert state(folder) == (NEW if left else OLD)  # the first rename is that of the journal
         seen.append(left)
     assert seen == [0, 1, 2, 3]
@@ -129,7 +162,7 @@ def test_what_was_switched_by_half_and_lost_since_is_undone(folder):
     entries = pending(folder)
     assert (folder / "a.txt").read_text() == NEW["a.txt"]
     (folder / entries[2]["staged"]).unlink()
-    settle(folder / "c.txt")
+    settle_all(folder)
     assert state(folder) == OLD
 
 
@@ -137,21 +170,96 @@ def test_a_new_file_that_cannot_be_completed_is_undone(folder):
     (folder / "a.txt").unlink()
     entries = pending(folder)
     (folder / entries[2]["staged"]).unlink()
-    settle(folder / "c.txt")
+    settle_all(folder)
     assert state(folder) == {name: text for name, text in OLD.items() if name != "a.txt"}
 
 
 def test_what_was_switched_by_half_is_finished(folder):
     pending(folder)
-    settle(folder / "c.txt")
+    settle_all(folder)
     assert state(folder) == NEW
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"path": 5, "staged": null, "sha256": null, "backup": null}]'])
+def entry(path, staged=None, sha256=None, backup=None):
+    return json.dumps([{"path": path, "staged": staged, "sha256": sha256, "backup": backup}])
+
+
+TEMPORARY = ".framecnn-0123456789ab-01234567-1-01234567"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1]", "[" * 100_000, entry(5), entry("a\0b"), entry("\ud800/a"), entry("a.txt", "a.txt/b")),
+        entry("a.txt", TEMPORARY + ".\0"),
+        entry("a.txt", None, None, TEMPORARY + "." + "x" * 300),
+    ],
+    ids=range(10),
+)
 def test_a_journal_that_is_none_is_refused(folder, text):
     hidden_path(folder / "c.txt", ".journal").write_text(text)
-    with pytest.raises(DataError, match=r"\.journal: expected the journal of an interrupted run, got something else"):
-        settle(folder / "c.txt")
+    with pytest.raises(
+        DataError, match=r"\.journal: (expected the journal .*, got something else|an interrupted run was)"
+    ):
+        settle_all(folder)
+    assert (folder / "a.txt").read_text() == OLD["a.txt"]
+
+
+def test_a_journal_that_is_no_file_of_this_user_is_refused(folder, monkeypatch):
+    journal, elsewhere = hidden_path(folder / "c.txt", ".journal"), folder.parent / "journal"
+    elsewhere.write_text("[]")
+    for make in (journal.mkdir, lambda: journal.symlink_to(elsewhere), lambda: journal.symlink_to("nowhere")):
+        make()
+        with pytest.raises(DataError, match=r"\.journal: .* got a link, a folder or another user's file; look at"):
+            settle_all(folder)
+        journal.unlink() if journal.is_symlink() else journal.rmdir()
+    journal.write_text("[]")
+    monkeypatch.setattr(os, "getuid", lambda: journal.stat().st_uid + 1, raising=False)
+    with pytest.raises(DataError, match="another user's file"):
+        settle_all(folder)
+    monkeypatch.delattr(os, "getuid")
+    assert settle(folder / "c.txt") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["docs/thesis.txt", "docs/me_0001.000s.jpg", "thesis.txt", "../set/a.txt/../thesis.txt"]
+)
+def test_a_journal_cannot_delete_what_this_run_does_not_write(folder, path):
+    for mine in ("docs/thesis.txt", "docs/me_0001.000s.jpg", "thesis.txt"):
+        (folder / mine).parent.mkdir(exist_ok=True)
+        (folder / mine).write_text("years")
+    hidden_path(folder / "c.txt", ".journal").write_text(entry(path))
+    with pytest.raises(DataError, match=r"an interrupted run was writing .*, which this one does not"):
+        settle_all(folder)
+    assert {name for path in folder.rglob("*.*") if (name := path.name)[0] != "."} >= {"thesis.txt", "me_0001.000s.jpg"}
+
+
+def test_a_journal_cannot_delete_an_output_that_has_no_backup(folder):
+    hidden_path(folder / "c.txt", ".journal").write_text(entry("a.txt"))
+    settle_all(folder)
+    assert state(folder) == OLD
+
+
+@pytest.mark.parametrize("path", ["a.txt", "public.txt"])
+def test_a_journal_cannot_fetch_files_through_a_link(folder, path):
+    secret = folder.parent / "secret"
+    secret.mkdir()
+    (secret / "id_rsa").write_text("KEY")
+    (folder / TEMPORARY).symlink_to(secret)
+    hidden_path(folder / "c.txt", ".journal").write_text(
+        entry(path, f"{TEMPORARY}/nothing", "x", f"{TEMPORARY}/id_rsa")
+    )
+    with pytest.raises(DataError, match="an interrupted run was writing"):
+        settle_all(folder)
+    assert (secret / "id_rsa").read_text() == "KEY"
+
+
+def test_undoing_leaves_what_somebody_has_written_since(folder):
+    entries = pending(folder)
+    (folder / entries[2]["staged"]).unlink()
+    (folder / "a.txt").write_text("mine")
+    settle_all(folder)
+    assert state(folder) == OLD | {"a.txt": "mine"}
 
 
 @pytest.mark.parametrize("path", ["../mine.txt", "{}/mine.txt"])
@@ -159,19 +267,17 @@ def test_a_journal_that_is_none_is_refused(folder, text):
 def test_a_journal_cannot_make_us_touch_files_elsewhere(folder, path, staged):
     mine = folder.parent / "mine.txt"
     mine.write_text("mine")
-    entry = {"path": path.format(folder.parent), "staged": staged, "sha256": None, "backup": None}
-    hidden_path(folder / "c.txt", ".journal").write_text(json.dumps([entry]))
+    hidden_path(folder / "c.txt", ".journal").write_text(entry(path.format(folder.parent), staged))
     (folder / "evil.txt").write_text("evil")
     with pytest.raises(DataError, match=r"an interrupted run was writing .*, which this one does not; run again what"):
-        settle(folder / "c.txt")
+        settle_all(folder)
     assert mine.read_text() == "mine"
 
 
 def test_a_journal_cannot_put_a_users_file_in_the_place_of_another(folder):
-    entry = {"path": "a.txt", "staged": "b.txt", "sha256": None, "backup": None}
-    hidden_path(folder / "c.txt", ".journal").write_text(json.dumps([entry]))
+    hidden_path(folder / "c.txt", ".journal").write_text(entry("a.txt", "b.txt"))
     with pytest.raises(DataError, match="an interrupted run was writing"):
-        settle(folder / "c.txt")
+        settle_all(folder)
     assert (folder / "a.txt").read_text() == OLD["a.txt"]
 
 
@@ -184,7 +290,7 @@ def test_files_elsewhere_that_the_same_run_writes_are_finished(folder):
         patch.setattr("framecnn.output_set._remove", lambda path: None)
         switch(folder / "c.txt", {other: staged})
     with pytest.raises(DataError, match="an interrupted run was writing"):
-        settle(folder / "c.txt")
+        settle_all(folder)
     settle(folder / "c.txt", [other])
     assert other.read_text() == "new"
 
@@ -195,12 +301,12 @@ def test_where_files_cannot_be_linked_they_are_copied(folder, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     pending(folder)
-    settle(folder / "c.txt")
+    settle_all(folder)
     assert state(folder) == NEW
     write_old(folder)
     entries = pending(folder)
     (folder / entries[1]["staged"]).unlink()
-    settle(folder / "c.txt")
+    settle_all(folder)
     assert state(folder) == OLD
 
 
@@ -224,72 +330,3 @@ def test_only_what_a_dead_process_of_this_host_left_is_swept(folder):
     (folder / temporary_path(folder / "a.txt").name.replace(pid, f"-{ended.pid}-")).mkdir()
     sweep(folder / "a.txt")
     assert set(state(folder)) == {*NAMES, *kept}
-
-
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """How to write a second training's outputs again, over those of the first; the folder; both sets."""
-    quick(monkeypatch)
-    films, out = write_frames(tmp_path / "films"), tmp_path / "out"
-    out.mkdir()
-    runs, sets = [], []
-    real = workflow.write_everything
-    monkeypatch.setattr(workflow, "write_everything", lambda run: runs.append(run) or real(run))
-    for seed in (0, 1):
-        arguments = ("-o", out / "m.safetensors", "--json", out / "f.json", "--size", "24x32", "--seed", seed)
-        assert framecnn("train", films, *map(str, arguments)).code == 0
-        real(runs[-1])  # now the seconds of writing are known
-        sets.append(contents(out))
-    return lambda: real(runs[1]), out, sets
-
-
-def contents(out):
-    """What a user sees in a folder."""
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name[0] != "."}
-
-
-def restore(out, old):
-    for path in out.iterdir():
-        path.unlink()
-    for name, content in old.items():
-        (out / name).write_bytes(content)
-
-
-def test_training_leaves_the_old_or_the_new_set_whatever_fails(trained):
-    write, out, sets = trained
-
-    def check(error):
-        assert contents(out) in sets
-        assert error is None or os.path.dirname(error.filename) == str(out)
-
-    assert every_failure(write, lambda: restore(out, sets[0]), check, step=1 if LONG else 3) > 30
-
-
-def test_training_leaves_the_old_set_on_a_disk_of_a_megabyte_that_is_full(trained):
-    write, out, sets = trained
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(out)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs to be allowed to mount a tmpfs of 1 MB")
-    try:
-        seen = set()
-        for free in (0, 4, 8, 16, 32, 64, 128, 256):  # kilobytes
-            restore(out, sets[0])
-            (out / "filler").touch()
-            with suppress(OSError), open(out / "filler", "wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
-            os.truncate(out / "filler", max(0, (out / "filler").stat().st_size - 1024 * free))
-            failed = None
-            try:
-                write()
-            except OSError as error:
-                failed = error
-            assert failed is None or (failed.errno, os.path.dirname(failed.filename)) == (errno.ENOSPC, str(out))
-            left = contents(out)
-            left.pop("filler")
-            seen.add(sets.index(left))
-            assert not list(out.glob(".*"))
-            (out / "filler").unlink()
-        assert seen == {0, 1}
-    finally:
-        subprocess.run(["umount", str(out)], check=True)

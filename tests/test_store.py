@@ -1,6 +1,7 @@
 """Adding movies to a folder of frames without touching what is there."""
 
 import csv
+import json
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ import pytest
 from failing import every_failure
 from pictures import scene
 
+from framecnn.atomic import hidden_path
 from framecnn.data import FrameFolder
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
@@ -145,9 +147,9 @@ def test_other_peoples_rows_and_columns_survive(tmp_path):
     ("text", "message"),
     [
         ("path,label,group\na/b.jpg,a,g\n", "expected .* to have the columns path, label, group, time_s"),
-        ("path,label,group,time_s\na/b.jpg,a,g\n", "all of them in every line; mend it"),
+        ("path,label,group,time_s\na/b.jpg,a,g\n", "all of them in every line; correct it"),
         ("path,label,group,time_s\na/b.jpg,a,g,1,2,3\n", "all of them in every line"),
-        ('path,label,group,time_s\n"a"b,a,g,1\n', "cannot read .*; mend it or choose another folder"),
+        ('path,label,group,time_s\n"a"b,a,g,1\n', "cannot read .*; correct it or choose another folder"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_refused_before_any_work(tmp_path, text, message):
@@ -268,6 +270,30 @@ def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
     assert hidden(tmp_path) == set()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"movie": [1, 3]}, "the movie file has changed since"),
+        ({"framecnn": "0.2.0"}, "with framecnn 0.1.0"),
+        ({"replace": []}, "with --replace, or of other movies"),
+        ({"every": 2.0, "framecnn": "0.2.0", "block": 1}, "differs: block; differs: every; with framecnn 0.1.0"),
+    ],
+)
+def test_what_differs_from_an_interrupted_run_is_said_in_words(tmp_path, change, words):
+    before = JOBS["orion"] | {"movie": [1, 2], "framecnn": "0.1.0", "replace": ["orion"]}
+    interrupted(tmp_path, {"orion": before, "sintel": before}, 1)
+    with pytest.raises(DataError, match=rf"cut 'orion' otherwise \({words}\); run it again as it was"):
+        fill(tmp_path, {"orion": before | change})
+
+
+def test_a_record_that_holds_no_version_and_no_replacing_is_of_another_run(tmp_path):
+    interrupted(tmp_path, JOBS, 1)
+    now = {movie: job | {"framecnn": "0.2.0", "replace": [movie]} for movie, job in JOBS.items()}
+    with pytest.raises(DataError, match=r"\(with framecnn of another version; without --replace\)"):
+        fill(tmp_path, now)
+    assert fill(tmp_path, now, replace=True) == list(JOBS)
+
+
 def test_other_movies_may_be_added_before_an_interrupted_run_is_resumed(tmp_path):
     interrupted(tmp_path, JOBS, 1)
     add(tmp_path, "gravity", "space", [0])
@@ -281,7 +307,11 @@ def test_a_finished_movie_whose_frames_are_gone_is_cut_again(tmp_path):
     assert fill(tmp_path, JOBS) == ["orion", "tears"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"orion": 1}', '{"orion": {"job": {}, "n_frames": "1", "report": {}}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "[" * 100_000, '{"orion": 1}', '{"orion": {"job": {}, "n_frames": "1", "report": {}}}'],
+    ids=range(5),
+)
 def test_a_record_that_makes_no_sense_is_refused(tmp_path, text):
     interrupted(tmp_path, JOBS, 1)
     (name,) = hidden(tmp_path)
@@ -307,6 +337,18 @@ def test_a_run_killed_while_it_replaced_a_movie_is_finished_by_the_next(tmp_path
     check(tmp_path, movie="sintel")
     assert paths(tmp_path) - hidden(tmp_path) == {"frames.csv", "stars/orion_0001.000s.jpg"}
     assert not (tmp_path / "space").exists()
+
+
+@pytest.mark.parametrize("path", ["docs/thesis.txt", "docs/me.jpg", "me_0001.000s.jpg", "a/b/me_0001.000s.jpg"])
+def test_a_journal_cannot_make_the_store_delete_what_is_no_frame(tmp_path, path):
+    mine = tmp_path / path
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("mine")
+    change = {"path": path, "staged": None, "sha256": None, "backup": None}
+    hidden_path(tmp_path / "frames.csv", ".journal").write_text(json.dumps([change]))
+    with pytest.raises(DataError, match="an interrupted run was writing"):
+        check(tmp_path)
+    assert mine.read_text() == "mine"
 
 
 def test_two_runs_do_not_fill_one_folder(tmp_path):

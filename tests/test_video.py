@@ -2,6 +2,7 @@
 
 import csv
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -266,3 +267,44 @@ def test_a_clip_gives_its_frames(shared_data, out):
     assert (report.n_frames, report.n_shots, report.n_damaged, report.is_short) == (26, 10, 0, False)
     assert report.seconds == pytest.approx(50.2, abs=0.1)
     assert groups(out)[7:14] == [f"cosmos_laundromat_shot005_block{i:02d}" for i in (0, 0, 0, 0, 1, 1, 1)]
+
+
+@pytest.fixture
+def two(tmp_path):
+    return [write_movie(tmp_path / f"{name}.mp4", shots(24, 24)) for name in ("a", "b")]
+
+
+def cut_names(movies, out, stop=None, **options):
+    """Cut movies, interrupted at the one called `stop`; give the names of those that were decoded for it."""
+    seen = []
+
+    def progress(done, total, name):
+        seen.append(name)
+        if name == stop:
+            raise KeyboardInterrupt
+
+    with nullcontext() if stop is None else pytest.raises(KeyboardInterrupt):
+        cut_frames(movies, out, progress=progress, **options)
+    return sorted(set(seen))
+
+
+def test_replacing_cuts_anew_what_an_interrupted_run_finished(two, out):
+    assert cut_names(two, out, "b") == ["a", "b"]
+    assert cut_names(two[:1], out, replace=True) == ["a"]
+    assert cut_names(two[1:], out) == ["b"]
+
+
+def test_replacing_resumes_after_the_same_call_only(two, out):
+    cut_names(two, out)
+    for again, decoded in ((two, ["b"]), (two[:1], ["a"])):
+        assert cut_names(two, out, "b", replace=True) == ["a", "b"]
+        assert cut_names(again, out, replace=True) == decoded
+    assert cut_names(two, out, replace=True) == ["a", "b"]
+
+
+def test_another_version_of_framecnn_does_not_resume(two, out, monkeypatch):
+    cut_names(two, out, "b")
+    monkeypatch.setattr("framecnn.data.video.__version__", "99.0")
+    with pytest.raises(DataError, match=r"cut 'a' otherwise \(with framecnn \d.*\); run it again as it was"):
+        cut_names(two, out)
+    assert cut_names(two, out, replace=True) == ["a", "b"]

@@ -104,8 +104,8 @@ def check_outputs(paths: Sequence[Path | None], folder: Path | None = None) -> N
     Raises
     ------
     DataError
-        If two are the same file, one is a folder or a device, its folder is missing, cannot be written to, or is that
-        of the frames.
+        If two are the same file, one is a folder or a device or cannot be replaced, its folder is missing, cannot be
+        written to, or is that of the frames.
     """
     asked = [(path, Path(os.path.realpath(path))) for path in paths if path is not None]
     times = Counter(resolved for _, resolved in asked)
@@ -123,6 +123,19 @@ def check_outputs(paths: Sequence[Path | None], folder: Path | None = None) -> N
             )
         if not os.access(parent, os.W_OK):
             raise DataError(f"{path}: expected a folder to write to, but {str(parent)!r} is read-only; choose another")
+        if resolved.exists():
+            _check_replaceable(path)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse a file that cannot be opened for writing: a protected one, or on Windows one open in another program."""
+    try:
+        open(path, "r+b").close()
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected a file that can be replaced, but it cannot be opened for writing ({error.strerror}); "
+            "close it in other programs, or choose another place"
+        ) from None
 
 
 def check_replaced(marks: Mapping[Path | None, bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from framecnn.output_set import settle, switch
 __all__ = ["FrameStore", "file_name"]
 
 _COLUMNS = ("path", "label", "group", "time_s")
+_TIME_AND_SUFFIX = r"_\d{4,}\.\d{3}s\.jpg"
 
 
 def file_name(movie: str, time: float) -> str:
@@ -85,7 +87,7 @@ class FrameStore:
         """
         self._make([job["label"] for job in jobs.values()])
         with lock_outputs([self._table]):
-            self._drop_empty(settle(self._table))
+            self._drop_empty(settle(self._table, [self._record], self._is_picture))
             done = self._finished(jobs, replace)
             self._check_new({movie: job["label"] for movie, job in jobs.items() if movie not in done}, replace)
             yield done
@@ -116,9 +118,9 @@ class FrameStore:
             other = sorted(name for name in job.keys() | entry["job"].keys() if job.get(name) != entry["job"].get(name))
             if other and not replace:
                 raise DataError(
-                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} otherwise (differs: "
-                    f"{', '.join(other)}); run it again as it was to finish it, or give --replace (replace=True) to "
-                    "cut the movie anew"
+                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} otherwise "
+                    f"({'; '.join(_difference(name, entry['job'].get(name)) for name in other)}); run it again as it "
+                    "was to finish it, or give --replace (replace=True) to cut the movie anew"
                 )
             paths = [row["path"] for row in rows if _movie_of(row) == movie]
             if not other and all((self.root / path).is_file() for path in paths) and len(paths) == entry["n_frames"]:
@@ -230,7 +232,7 @@ class FrameStore:
     def _read_record(self) -> dict[str, dict[str, Any]]:
         if not self._record.exists():
             return {}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             record = json.loads(self._record.read_bytes())
             if isinstance(record, dict) and all(map(_is_entry, record.values())):
                 return record
@@ -252,8 +254,13 @@ class FrameStore:
             yield from self._files_of(movie, folder.name)
 
     def _files_of(self, movie: str, label: str) -> list[Path]:
-        name = re.compile(re.escape(movie) + r"_\d{4,}\.\d{3}s\.jpg")
+        name = re.compile(re.escape(movie) + _TIME_AND_SUFFIX)
         return [path for path in (self.root / label).glob("*.jpg") if name.fullmatch(path.name)]
+
+    def _is_picture(self, path: Path) -> bool:
+        """Return whether a real path is one that a frame of the store has."""
+        in_class = path.parent.parent == Path(os.path.realpath(self.root))
+        return in_class and re.fullmatch(r".+" + _TIME_AND_SUFFIX, path.name, re.DOTALL) is not None
 
     def _read_table(self) -> tuple[list[str], list[dict[str, str]]]:
         """Read columns and rows; without a table, our columns and no rows."""
@@ -263,11 +270,13 @@ class FrameStore:
         try:
             columns, rows = read_table(path, _COLUMNS)
         except (OSError, csv.Error) as error:
-            raise DataError(f"frames: cannot read {str(path)!r} ({error}); mend it or choose another folder") from None
+            raise DataError(
+                f"frames: cannot read {str(path)!r} ({error}); correct it or choose another folder"
+            ) from None
         if not set(_COLUMNS) <= set(columns) or any(len(row) != len(columns) for _, row in rows):
             raise DataError(
                 f"frames: expected {str(path)!r} to have the columns {', '.join(_COLUMNS)} and all of them in every "
-                "line; mend it or choose another folder"
+                "line; correct it or choose another folder"
             )
         return columns, [dict(zip(columns, row, strict=True)) for _, row in rows]
 
@@ -275,6 +284,14 @@ class FrameStore:
 def _is_entry(entry: Any) -> bool:
     kinds = {"job": dict, "n_frames": int, "report": dict}
     return isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
+
+
+def _difference(name: str, before: Any) -> str:
+    return {
+        "movie": "the movie file has changed since",
+        "framecnn": f"with framecnn {before or 'of another version'}",
+        "replace": "with --replace, or of other movies" if before else "without --replace",
+    }.get(name, f"differs: {name}")
 
 
 def _movie_of(row: Mapping[str, str]) -> str:

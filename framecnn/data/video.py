@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from framecnn import __version__
 from framecnn.atomic import atomic_write
 from framecnn.data.movie import Movie
 from framecnn.data.names import portable_problem, same_name_key
@@ -119,7 +120,8 @@ def cut_frames(
 
     Nothing is touched until all movies have been opened. A movie's frames and rows appear together when it is finished;
     after an error or an interruption nothing of the unfinished one is left, and the same call resumes with it: finished
-    movies are not decoded again. A damaged movie gives the frames that can be read.
+    movies are not decoded again. It refuses to resume if a movie file, a setting or the version of framecnn has changed
+    since. A damaged movie gives the frames that can be read.
 
     Parameters
     ----------
@@ -138,7 +140,9 @@ def cut_frames(
     crop_letterbox : bool, default=False
         Whether to crop black bars. The movie's key frames are then read beforehand.
     replace : bool, default=False
-        What to do about a movie that `out` already holds: refuse, or put the new frames in the place of the old.
+        What to do about a movie that `out` already holds: refuse, or put the new frames in the place of the old. All
+        movies are then cut anew, also those that an interrupted run finished, unless that run was this same call: the
+        same movies and settings, with `replace`.
     progress : callable, optional
         Called as ``progress(seconds_done, seconds_in_all, movie)``; the second is None where the movie does not say.
 
@@ -185,7 +189,10 @@ def cutting(
             f"frames: expected the name of a folder as label, got {label!r}: {problem}; choose another name"
         )
     labels = _check_movies(movies, label)
-    settings = {"every": every, "per_shot": per_shot, "block": block, "crop_letterbox": crop_letterbox}
+    settings = {
+        **{"every": every, "per_shot": per_shot, "block": block, "crop_letterbox": crop_letterbox},
+        **{"framecnn": __version__, "replace": sorted(labels) if replace else []},
+    }
     jobs = {
         name: {"label": own, "movie": _state(path), **settings}
         for path, (name, own) in zip(movies, labels.items(), strict=True)
