@@ -14,7 +14,7 @@ test: .venv/dev
 
 # What computes, under another instruction set: make test-avx512, test-avx2, test-neon, test-plain
 test-%: .venv/dev
-	FRAMECNN_CPU=$* $(BIN)/python -m pytest --numprocesses=auto $(NUMERICAL)
+	FRAMECNN_ISA=$* $(BIN)/python -m pytest --numprocesses=auto $(NUMERICAL)
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

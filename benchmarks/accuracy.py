@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py FOLDER [--groups CSV] [--folds 4] [--seed 0] [--size 240x360] [--json FILE]
     python benchmarks/accuracy.py --npz FILE [--seed 0] [--json FILE]
 
-A folder is cut into folds by group (StratifiedGroupKFold, shuffled with the seed); filters, grid, shrinkage and head
-are learned on the training folds only. An .npz file holds x_train, y_train, x_test and y_test.
+A folder is cut into folds by group (StratifiedGroupKFold, shuffled with the seed); filters, grid, ridge penalty and
+head are learned on the training folds only. An .npz file holds x_train, y_train, x_test and y_test.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def measure(x_train, y_train, groups, x_test, y_test, seed):
         "plain_head": round(100 * plain.score(features.transform(x_test), y_test), 2),
         "fit_seconds": round(seconds, 1),
         "grid": "x".join(map(str, classifier.chosen_["grid"])),
-        "shrinkage": classifier.chosen_["shrinkage"],
+        "alpha": classifier.chosen_["alpha"],
         "inner_accuracies": {
             "x".join(map(str, g)): round(100 * a, 2) for g, a in classifier.chosen_["accuracies"].items()
         },

@@ -31,7 +31,7 @@ def start_tf_function(model, x, device="/CPU:0", xla=False):
 
 
 def start_training(model, x, labels, device="/CPU:0", xla=False):
-    """Give what updates once by Adam and returns the loss before."""
+    """Return what updates once by Adam and returns the loss before."""
     tf = tensorflow()
     keras = load_keras("benchmarks")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

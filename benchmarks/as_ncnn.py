@@ -19,7 +19,7 @@ FLOAT32 = struct.pack("<I", 0)  # stands before weights that are stored as they 
 
 
 def ncnn_files(model):
-    """Give the text and the bytes of a built Sequential, from blob "x" to blob "y"."""
+    """Return the text and the bytes of a built Sequential, from blob "x" to blob "y"."""
     chain = [*cf.steps(model), None]
     layers, weights = [], []
     for step, following in pairwise(chain):
@@ -35,7 +35,7 @@ def ncnn_files(model):
 
 
 def _layer(step, with_relu):
-    """Give kind, numbered settings and stored weights of a step; the numbers are ncnn's."""
+    """Return kind, numbered settings and stored weights of a step; the numbers are ncnn's."""
     match step:
         case cf.Conv():
             filters, _, kernel_height, kernel_width = step.weight.shape

@@ -11,7 +11,7 @@ __all__ = ["compiled", "network", "start_channels_last", "start_compiled", "star
 
 
 def network(model):
-    """Give the PyTorch module of a built Sequential, for frames (n, c, h, w)."""
+    """Return the PyTorch module of a built Sequential, for frames (n, c, h, w)."""
     import torch
 
     torch.set_num_threads(get_num_threads())
@@ -107,7 +107,7 @@ def start_compiled(model, x):
 
 
 def start_training(model, x, labels, compile=False):
-    """Give what updates once by Adam, channels last, and returns the loss before."""
+    """Return what updates once by Adam, channels last, and returns the loss before."""
     torch = _torch()
     net = network(model).to(memory_format=torch.channels_last).train().requires_grad_(True)
     epsilon = 1e-7 / math.sqrt(1 - 0.999)  # what Keras's 1e-7 is at the first update: PyTorch corrects before it adds
@@ -126,7 +126,7 @@ def start_training(model, x, labels, compile=False):
 
 
 def compiled(model):
-    """Give the compiled module of a built Sequential, for frames (n, c, h, w) and under ``torch.no_grad``."""
+    """Return the compiled module of a built Sequential, for frames (n, c, h, w) and under ``torch.no_grad``."""
     torch = _torch()
     return _compile(torch, network(model).to(memory_format=torch.channels_last), freezing=True)
 

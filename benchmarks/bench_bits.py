@@ -38,7 +38,7 @@ def same_bits(case, n_frames):
 
 
 def in_batches(model, x, size):
-    """Give the bytes of the predictions, `size` frames a call."""
+    """Return the bytes of the predictions, `size` frames a call."""
     return b"".join(model.predict(x[i : i + size], batch_size=size).tobytes() for i in range(0, len(x), size))
 
 

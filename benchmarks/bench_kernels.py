@@ -4,15 +4,15 @@ import statistics
 
 from benchmarks import tables
 from benchmarks.cases import BLOCKS, FILTER_BANK
-from benchmarks.contestants import BLOCK_PEERS, FILTER_BANK_PEERS, FRAMECNN
 from benchmarks.memory import peak_memory
+from benchmarks.peers import BLOCK_PEERS, FILTER_BANK_PEERS, FRAMECNN
 from benchmarks.timing import compare
 
 __all__ = ["markdown", "measure"]
 
 
 def measure(rounds, blocks=BLOCKS, bank=FILTER_BANK, block_peers=BLOCK_PEERS, bank_peers=FILTER_BANK_PEERS):
-    """Give the comparisons of all blocks and of the filter bank, and the bank's memory by contestant, as JSON."""
+    """Return the comparisons of all blocks and of the filter bank, and the bank's memory by peer, as JSON."""
     compared = [timed(case, block_peers, rounds) for case in blocks]
     ratios = [best["ratio"] for block in compared if (best := block["fastest"].get("direct"))]
     result = {"blocks": compared, "geometric_mean": statistics.geometric_mean(ratios) if ratios else None}
@@ -20,9 +20,7 @@ def measure(rounds, blocks=BLOCKS, bank=FILTER_BANK, block_peers=BLOCK_PEERS, ba
         result["filter_bank"] = timed(bank, bank_peers, rounds)
         timed_names = [FRAMECNN.name, *(peer.name for peer in bank_peers)]
         result["memory"] = {
-            name: peak_memory("filter bank", name)
-            for name in timed_names
-            if name in result["filter_bank"]["contestants"]
+            name: peak_memory("filter bank", name) for name in timed_names if name in result["filter_bank"]["peers"]
         }
     return result
 
@@ -36,6 +34,6 @@ def markdown(result):
     if result["geometric_mean"]:
         parts.append(f"Fastest peer, geometric mean: {result['geometric_mean']:.2f} times framecnn's time.")
     if "filter_bank" in result:
-        parts += ["Filter bank", tables.by_contestant(result["filter_bank"])]
+        parts += ["Filter bank", tables.by_peer(result["filter_bank"])]
         parts.append(tables.memory(result["memory"]))
     return "\n\n".join(parts)

@@ -2,14 +2,14 @@
 
 from benchmarks import tables
 from benchmarks.cases import NETWORKS
-from benchmarks.contestants import FRAMECNN, NETWORK_PEERS
+from benchmarks.peers import FRAMECNN, NETWORK_PEERS
 from benchmarks.timing import compare
 
 __all__ = ["markdown", "measure"]
 
 
 def measure(rounds, cases=NETWORKS, peers=NETWORK_PEERS):
-    """Give the comparisons of all cases as JSON."""
+    """Return the comparisons of all cases as JSON."""
     return [
         compare(case.name, (FRAMECNN, *peers), case.model(), case.batch(), rounds, flops=case.flops).as_json()
         for case in cases
@@ -17,4 +17,4 @@ def measure(rounds, cases=NETWORKS, peers=NETWORK_PEERS):
 
 
 def markdown(comparisons):
-    return "\n\n".join(map(tables.by_contestant, comparisons))
+    return "\n\n".join(map(tables.by_peer, comparisons))

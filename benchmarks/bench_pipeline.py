@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks import as_keras, as_pytorch, tables
 from benchmarks.cases import Case, reference_layers
-from benchmarks.contestants import Contestant
+from benchmarks.peers import Peer
 from benchmarks.timing import compare
 from framecnn import BatchLoader, FrameFolder, get_num_threads
 from framecnn.interop.keras import to_keras
@@ -25,17 +25,17 @@ SIZE = (240, 360)
 FILES = {(640, 360): 64, (1920, 1080): 32}  # (width, height) in pixels: number of files
 
 
-def measure(rounds, files=FILES, size=SIZE, contestants=None):
-    """Give the comparisons for every size of file as JSON, with frames a second."""
+def measure(rounds, files=FILES, size=SIZE, peers=None):
+    """Return the comparisons for every size of file as JSON, with frames a second."""
     model = Case("", BATCH, (*size, 3), reference_layers).model(scale=1 / 255)
     compared = []
     for (width, height), n in files.items():
         with tempfile.TemporaryDirectory() as folder:
             write_pictures(Path(folder), width, height, n)
             name = f"{n} files of {width}x{height}"
-            everybody = contestants or (FROM_FILES, *PEERS)
+            everybody = peers or (FROM_FILES, *PEERS)
             result = compare(name, everybody, model, folder, rounds, tolerance=math.inf).as_json()
-        for timing in result["contestants"].values():
+        for timing in result["peers"].values():
             timing["frames_per_second"] = 1e3 * n / timing["median_ms"]
         compared.append(result)
     return compared
@@ -133,12 +133,12 @@ def _torch():
     return torch
 
 
-FROM_FILES = Contestant("framecnn", start_framecnn, league="own")
+FROM_FILES = Peer("framecnn", start_framecnn, league="own")
 PEERS = (
-    Contestant("framecnn with the scan of FrameFolder", start_framecnn_with_scan, league="own"),
-    Contestant("tf.data + Keras", start_keras, ("keras", "tensorflow")),
-    Contestant("PIL, DataLoader + PyTorch channels-last", start_pytorch, ("torch",)),
-    Contestant("PIL, DataLoader + PyTorch compiled", start_pytorch_compiled, ("torch",)),
+    Peer("framecnn with the scan of FrameFolder", start_framecnn_with_scan, league="own"),
+    Peer("tf.data + Keras", start_keras, ("keras", "tensorflow")),
+    Peer("PIL, DataLoader + PyTorch channels-last", start_pytorch, ("torch",)),
+    Peer("PIL, DataLoader + PyTorch compiled", start_pytorch_compiled, ("torch",)),
 )
 
 
@@ -147,7 +147,7 @@ def markdown(comparisons):
     for comparison in comparisons:
         rows = [
             (name, f"{timing['frames_per_second']:.0f}", f"{timing['ratio']:.2f}", f"{timing['difference']:.1e}")
-            for name, timing in sorted(comparison["contestants"].items(), key=lambda item: item[1]["median_ms"])
+            for name, timing in sorted(comparison["peers"].items(), key=lambda item: item[1]["median_ms"])
         ]
         head = (comparison["case"], "frames/s", "times framecnn's time", "difference")
         parts += [tables.table(head, rows), tables.missing([comparison])]

@@ -3,7 +3,7 @@
     python -m benchmarks.bench_reference [--device cpu|gpu] [--rounds 9] [--json FILE]
 
 Keras comes plain and compiled by XLA, on the devices asked for (by default on all that it sees); PyTorch, channels
-last, plain and compiled. Training is by Adam; contestants are timed if their losses agree after an update.
+last, plain and compiled. Training is by Adam; peers are timed if their losses agree after an update.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks import as_keras, machine, tables
 from benchmarks.cases import NETWORKS
-from benchmarks.contestants import FRAMECNN, PYTORCH, TRAINING, TRAINING_PEERS, keras_on, training
 from benchmarks.memory import peak_memory
+from benchmarks.peers import FRAMECNN, PYTORCH, TRAINING, TRAINING_PEERS, keras_on, training
 from benchmarks.timing import compare
 from framecnn.errors import MissingExtraError
 from framecnn.interop.keras_training import keras_device
@@ -31,7 +31,7 @@ TRAINING_ON_GPU = keras_on("GPU", as_keras.start_training, training)
 
 
 def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, small=SMALL, with_memory=True):
-    """Give the comparisons of predictions and of training steps, and the memory of these, as JSON."""
+    """Return the comparisons of predictions and of training steps, and the memory of these, as JSON."""
     gpu = gpu_name()
     used = [device for device in devices if device == "cpu" or gpu]
     predicting = [(PREDICTING, PREDICTING_ON_GPU)[device == "gpu"] for device in used]
@@ -55,7 +55,7 @@ def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, small=SMALL, wi
 
 
 def gpu_name():
-    """Give the GPU that Keras sees; None where it sees none, or is not installed."""
+    """Return the GPU that Keras sees; None where it sees none, or is not installed."""
     try:
         device = keras_device()
     except MissingExtraError:
@@ -68,7 +68,7 @@ def markdown(result):
     lines = [f"CPU: {cpu}"]
     if "gpu" in result["asked"]:
         lines.append(f"GPU: {gpu}" if gpu else "No GPU: Keras sees none here, so nothing was timed on one.")
-    parts = ["\n".join(lines), *map(tables.by_contestant, result["comparisons"])]
+    parts = ["\n".join(lines), *map(tables.by_peer, result["comparisons"])]
     return "\n\n".join([*parts, tables.memory(result["memory"])] if result["memory"] else parts)
 
 

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import machine, tables
-from benchmarks.transitions import KINDS, compose, filmed_shots, rendered_shot
+from benchmarks.transition_clips import KINDS, compose, filmed_shots, rendered_shot
 from framecnn.data import transitions as evidence
 from framecnn.data.demo_clips import demo_clips
 from framecnn.data.movie import Movie
@@ -149,7 +149,7 @@ def speed(path):
 
 
 def markdown(result):
-    """Give the figures as tables."""
+    """Return the figures as tables."""
     head = ("transitions", "of", "n", "recall", "precision", "false", "at flashes")
     head += ("recall of groups", "precision of groups")
     names = ("kind", "of", "transitions", "recall", "precision", "false", "false_at_flashes")

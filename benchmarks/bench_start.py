@@ -29,7 +29,7 @@ EVERY_CASE = PREDICT.format(cases="[NETWORKS[1], FILTER_BANK, *BLOCKS]")
 
 
 def measure(rounds=REPEATS, first=ONE_NETWORK, everything=EVERY_CASE):
-    """Give seconds by line as JSON; the caches are temporary folders."""
+    """Return seconds by line as JSON; the caches are temporary folders."""
     with tempfile.TemporaryDirectory() as cache:
         seconds_of(first, cache)
         lines = {

@@ -14,7 +14,7 @@ from framecnn import (
     PoolingLayer,
     Sequential,
 )
-from framecnn.networks import reference_network
+from framecnn.networks.reference import reference_network
 
 __all__ = ["BLOCKS", "FILTER_BANK", "NETWORKS", "Case", "reference_layers"]
 
@@ -53,7 +53,7 @@ class Case:
         return model.load_state_dict(drawn)
 
     def network(self, scale=1.0):
-        """Give the layers without parameters; the frames are multiplied by `scale`."""
+        """Return the layers without parameters; the frames are multiplied by `scale`."""
         return Sequential([InputLayer(self.frame, scale=scale), *self.layers()])
 
     def batch(self, seed=0):
@@ -78,7 +78,7 @@ def block_layers(filters, kernel_size, **settings):
 
 
 def block(n, frame, filters, kernel_size, **settings):
-    """Give the case of one block; `frame` is (height, width, channels)."""
+    """Return the case of one block; `frame` is (height, width, channels)."""
     height, width, channels = frame
     extras = "".join(f", {name.removesuffix('_rate')} {value}" for name, value in settings.items())
     name = f"{n} x {height}x{width}x{channels}, {filters} of {kernel_size}x{kernel_size}{extras}"

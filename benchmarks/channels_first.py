@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 
 
 class Unsupported(Exception):
-    """A layer that a contestant has no equivalent for."""
+    """A layer that a peer has no equivalent for."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def describe():
-    """Give the machine as JSON: what a figure is worth nothing without."""
+    """Return the machine as JSON: what a figure is worth nothing without."""
     cpu = cpu_information()
     flags = cpu.get("flags", "").split()
     return {

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.cases import FILTER_BANK, NETWORKS
-from benchmarks.contestants import FILTER_BANK_PEERS, FRAMECNN, TRAINING, TRAINING_PEERS
+from benchmarks.peers import FILTER_BANK_PEERS, FRAMECNN, TRAINING, TRAINING_PEERS
 from framecnn.comparison.child import peak_megabytes
 
 __all__ = ["MEASURED", "peak_memory"]
@@ -20,15 +20,15 @@ MEASURED = {
 
 
 def peak_memory(what, name):
-    """Give the megabytes of a fresh process in which a contestant runs what is measured once: before, peak, more."""
+    """Return the megabytes of a fresh process in which a peer runs what is measured once: before, peak, more."""
     command = [sys.executable, "-m", "benchmarks.memory", what, name]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout)
 
 
 def main():
-    case, contestants = MEASURED[sys.argv[1]]
-    contestant = next(contestant for contestant in contestants if contestant.name == sys.argv[2])
-    run = contestant.start(case.model(), case.batch())
+    case, peers = MEASURED[sys.argv[1]]
+    peer = next(peer for peer in peers if peer.name == sys.argv[2])
+    run = peer.start(case.model(), case.batch())
     before = peak_megabytes()
     run()
     peak = peak_megabytes()

@@ -54,11 +54,11 @@ def main(arguments=None):
 
 
 def read(arguments):
-    """Give the options of the command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=BENCHMARKS, help="one of them instead of all")
     parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of every contestant (default 9, at least 2)")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of every peer (default 9, at least 2)")
     options = parser.parse_args(arguments)
     if options.rounds < 2:
         parser.error("expected --rounds of at least 2: one gives no spread")

@@ -1,22 +1,22 @@
 """Results as Markdown."""
 
-__all__ = ["by_case", "by_contestant", "memory", "milliseconds", "missing", "table"]
+__all__ = ["by_case", "by_peer", "memory", "milliseconds", "missing", "table"]
 
 
 def table(head, rows):
-    """Give a Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def milliseconds(timing):
-    """Give the median and, in brackets, the quartiles."""
+    """Return the median and, in brackets, the quartiles."""
     first, third = timing["quartiles_ms"]
     return f"{timing['median_ms']:.3g} ({first:.3g} to {third:.3g})"
 
 
 def missing(comparisons):
-    """Give a line for every contestant that is missing, once for every reason."""
+    """Return a line for every peer that is missing, once for every reason."""
     reasons = {}
     for comparison in comparisons:
         for name, reason in comparison["missing"].items():
@@ -28,15 +28,15 @@ def missing(comparisons):
 
 
 def fastest(comparison):
-    """Give the fastest of every league in words."""
+    """Return the fastest of every league in words."""
     return "; ".join(
         f"{best['name']} ({league}) takes {best['ratio']:.2f} times as long"
         for league, best in comparison["fastest"].items()
     )
 
 
-def by_contestant(comparison):
-    """Give one case, a row for each contestant, the fastest first."""
+def by_peer(comparison):
+    """Return one case, a row for each peer, the fastest first."""
     rows = [
         (
             name,
@@ -46,9 +46,9 @@ def by_contestant(comparison):
             f"{timing['gflops']:.0f}" if "gflops" in timing else "",
             f"{100 * timing['share_of_yardstick']:.0f} %" if "gflops" in timing else "",
         )
-        for name, timing in sorted(comparison["contestants"].items(), key=lambda item: item[1]["median_ms"])
+        for name, timing in sorted(comparison["peers"].items(), key=lambda item: item[1]["median_ms"])
     ]
-    head = ("contestant", "ms (quartiles)", "times framecnn", "difference", "GFLOP/s", "of a @ b")
+    head = ("peer", "ms (quartiles)", "times framecnn", "difference", "GFLOP/s", "of a @ b")
     return "\n\n".join(
         part
         for part in (f"**{comparison['case']}**", table(head, rows), fastest(comparison), missing([comparison]))
@@ -57,11 +57,11 @@ def by_contestant(comparison):
 
 
 def by_case(comparisons):
-    """Give many cases, a row for each, a column for each contestant."""
-    names = list(dict.fromkeys(name for comparison in comparisons for name in comparison["contestants"]))
+    """Return many cases, a row for each, a column for each peer."""
+    names = list(dict.fromkeys(name for comparison in comparisons for name in comparison["peers"]))
     rows = []
     for comparison in comparisons:
-        timed = comparison["contestants"]
+        timed = comparison["peers"]
         best = comparison["fastest"].get("direct")
         cells = [milliseconds(timed[name]) if name in timed else "-" for name in names]
         share = 100 * timed["framecnn"]["share_of_yardstick"]
@@ -72,6 +72,6 @@ def by_case(comparisons):
 
 
 def memory(peaks):
-    """Give megabytes by contestant."""
+    """Return megabytes by peer."""
     rows = [(name, *(f"{value:.0f}" for value in megabytes.values())) for name, megabytes in peaks.items()]
-    return table(("contestant", "before, MB", "peak, MB", "more, MB"), rows)
+    return table(("peer", "before, MB", "peak, MB", "more, MB"), rows)

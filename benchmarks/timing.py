@@ -1,4 +1,4 @@
-"""How contestants are timed: all in one process, in turns, after their outputs have been compared.
+"""How peers are timed: all in one process, in turns, after their outputs have been compared.
 
 The threads of one library spin on for a while after its work and slow the next one, so every turn begins with a pause.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.contestants import FRAMECNN, Missing
+from benchmarks.peers import FRAMECNN, Missing
 from framecnn import get_num_threads
 
 __all__ = ["TOLERANCE", "YARDSTICK", "Comparison", "Timing", "compare", "interleave"]
@@ -34,7 +34,7 @@ YARDSTICK, YARDSTICK_SIZE = "a @ b", 1536
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call of every round, the largest relative difference to framecnn, and the contestant's league."""
+    """Seconds per call of every round, the largest relative difference to framecnn, and the peer's league."""
 
     seconds: list[float]
     difference: float = 0.0
@@ -56,7 +56,7 @@ class Timing:
 
 @dataclass
 class Comparison:
-    """The timings of one case by contestant, and who is missing for what reason."""
+    """The timings of one case by peer, and who is missing for what reason."""
 
     case: str
     flops: int = 0
@@ -64,7 +64,7 @@ class Comparison:
     missing: dict[str, str] = field(default_factory=dict)
 
     def fastest(self, league):
-        """Give name and ratio to framecnn of the fastest of a league; None where nobody was timed."""
+        """Return name and ratio to framecnn of the fastest of a league; None where nobody was timed."""
         timed = {name: timing.median for name, timing in self.timings.items() if timing.league == league}
         if not timed:
             return None
@@ -74,35 +74,35 @@ class Comparison:
     def as_json(self):
         ours = self.timings[FRAMECNN.name].median
         peak = 2 * YARDSTICK_SIZE**3 / self.timings[YARDSTICK].median if YARDSTICK in self.timings else math.nan
-        contestants = {}
+        peers = {}
         for name, timing in self.timings.items():
             speed = peak if name == YARDSTICK else self.flops / timing.median
             own = {} if name == YARDSTICK else {"ratio": timing.median / ours}
             speeds = {"gflops": speed / 1e9, "share_of_yardstick": speed / peak} if peak > 0 else {}
-            contestants[name] = {**timing.as_json(), **own, **speeds}
+            peers[name] = {**timing.as_json(), **own, **speeds}
         leagues = {timing.league for timing in self.timings.values()} - {"own"}
         fastest = {league: self.fastest(league) for league in sorted(leagues)}
-        return {"case": self.case, "contestants": contestants, "fastest": fastest, "missing": self.missing}
+        return {"case": self.case, "peers": peers, "fastest": fastest, "missing": self.missing}
 
 
-def compare(name, contestants, model, x, rounds, tolerance=TOLERANCE, flops=0):
+def compare(name, peers, model, x, rounds, tolerance=TOLERANCE, flops=0):
     """Compare the outputs of framecnn and of all peers that can take part, then time them.
 
     Parameters
     ----------
     name : str
         What is measured.
-    contestants : sequence of Contestant
+    peers : sequence of Peer
         The first is framecnn, whose output the others must give.
     model, x
-        What every contestant prepares itself for.
+        What every peer prepares itself for.
     rounds : int
     tolerance : float
         Who differs by more, relative to the largest value, is refused.
     flops : int
         Operations of one call. Where known, the yardstick is timed too.
     """
-    own, *peers = contestants
+    own, *peers = peers
     run, expected = own.prepare(model, x)
     comparison, runs, differences = Comparison(name, flops), {own.name: run}, {own.name: 0.0}
     for peer in peers:
@@ -114,14 +114,14 @@ def compare(name, contestants, model, x, rounds, tolerance=TOLERANCE, flops=0):
             comparison.missing[peer.name] = str(missing)
     if flops:
         runs[YARDSTICK] = yardstick()
-    leagues = {contestant.name: contestant.league for contestant in contestants}
+    leagues = {peer.name: peer.league for peer in peers}
     for name, seconds in interleave(runs, rounds).items():
         comparison.timings[name] = Timing(seconds, differences.get(name, 0.0), leagues.get(name, "own"))
     return comparison
 
 
 def accepted_difference(y, expected, tolerance):
-    """Give the relative difference of an output; Missing where it is larger than allowed, or no number."""
+    """Return the relative difference of an output; Missing where it is larger than allowed, or no number."""
     difference = relative_difference(y, expected)
     if difference > tolerance or math.isinf(difference):
         raise Missing(f"refused: differs by {difference:.1e}, allowed is {tolerance:.0e}")
@@ -137,7 +137,7 @@ def relative_difference(y, expected):
 
 
 def interleave(runs, rounds, pause=PAUSE):
-    """Give seconds per call of every round, by name; each round begins with another contestant."""
+    """Return seconds per call of every round, by name; each round begins with another peer."""
     for run in runs.values():
         run()
     seconds = {name: [] for name in runs}
@@ -152,7 +152,7 @@ def interleave(runs, rounds, pause=PAUSE):
 
 
 def wait_for_silence():
-    """Wait until the threads of the last contestant spin no more: OpenBLAS's do for 100 ms, ONNX Runtime's for 60."""
+    """Wait until the threads of the last peer spin no more: OpenBLAS's do for 100 ms, ONNX Runtime's for 60."""
     patience = time.perf_counter() + MOST_PATIENCE
     while time.perf_counter() < patience:
         before = time.process_time()
@@ -162,7 +162,7 @@ def wait_for_silence():
 
 
 def turn(run):
-    """Give the mean seconds of a call."""
+    """Return the mean seconds of a call."""
     calls, start = 0, time.perf_counter()
     while True:
         run()
@@ -173,7 +173,7 @@ def turn(run):
 
 
 def yardstick():
-    """Give NumPy's float32 product with framecnn's number of threads."""
+    """Return NumPy's float32 product with framecnn's number of threads."""
     rng = np.random.default_rng(0)
     a, b = (rng.random((YARDSTICK_SIZE, YARDSTICK_SIZE), np.float32) for _ in range(2))
     controller = ThreadpoolController()

@@ -25,7 +25,7 @@ _HOMES = {
     "Layer": "layers",
     "MissingExtraError": "errors",
     "PoolingLayer": "layers",
-    "Sequential": "model",
+    "Sequential": "networks",
     "ShapeError": "errors",
     "get_num_threads": "thread_count",
     "load": "serialization",

@@ -21,7 +21,7 @@ class ProbabilisticClassifier(Protocol):
     """Anything that gives class probabilities for frames."""
 
     def predict_proba(self, frames: Any, /) -> Array:
-        """Give the probabilities, shape (n, n_classes)."""
+        """Return the probabilities, shape (n, n_classes)."""
         ...
 
 
@@ -173,7 +173,7 @@ class EvaluationResult:
         return rows[np.argsort(-self.confidences[rows], kind="stable")][:k]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the numbers as plain Python values, ready for JSON.
+        """Return the numbers as plain Python values, ready for JSON.
 
         Returns
         -------

@@ -36,7 +36,7 @@ Windows = tuple[Array, Array, int]
 
 
 def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
-    """Give ``(rows, columns)`` from one positive integer or two.
+    """Return ``(rows, columns)`` from one positive integer or two.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
 
 
 def as_padding(value: Any, who: str) -> Padding:
-    """Give one of the three forms of padding; lists, as JSON has them, become tuples.
+    """Return one of the three forms of padding; lists, as JSON has them, become tuples.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _is_whole(value: Any, smallest: int) -> bool:
 def window_output(
     frame: Pair, window: Pair, strides: Pair, dilation: Pair, padding: Padding, who: str
 ) -> tuple[Pair, Border]:
-    r"""Give the output size of a sliding window and the border it needs.
+    r"""Return the output size of a sliding window and the border it needs.
 
     .. math:: out = \lfloor (in + before + after - dilation (window - 1) - 1) / stride \rfloor + 1
 
@@ -155,7 +155,7 @@ def window_output(
 def _axis_output(
     length: int, window: int, stride: int, dilation: int, sides: Literal["valid", "same"] | Pair
 ) -> tuple[int, Pair]:
-    """Give the number of windows along an axis, and the border before and after."""
+    """Return the number of windows along an axis, and the border before and after."""
     reach = dilation * (window - 1) + 1
     if sides == "same":
         total = max(0, (-(-length // stride) - 1) * stride + reach - length)

@@ -1,7 +1,7 @@
 """Models as data: what a file describes is built from classes of the registry, and code from a file never runs.
 
-:mod:`framecnn.model_file` reads and checks the file; here the description builds a model, whose tensors must have
-exactly the shapes that it expects.
+:mod:`framecnn.storage.container` reads and checks the file; here the description builds a model, whose tensors must
+have exactly the shapes that it expects.
 """
 
 import math
@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framecnn import checkpoint, model_file
 from framecnn.errors import FormatError, ShapeError
 from framecnn.layers import Layer
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
+from framecnn.storage import container as model_file
+from framecnn.training import checkpoint
 from framecnn.typing import Array, Shape
 
 if TYPE_CHECKING:
     from framecnn.estimators import FrameClassifier, KMeansClassifier
-    from framecnn.estimators.frames import FrameTransformer
+    from framecnn.estimators.transformer import FrameTransformer
 
 __all__ = ["check_map", "load", "save"]
 
@@ -205,7 +206,7 @@ def _describe_classifier(classifier: "FrameClassifier") -> tuple[dict[str, Any],
         parameters["random_state"] = None
     tensors = _described_arrays(features, "features", FEATURE_ARRAYS) | _described_arrays(head, "head", _kept(head))
     scales = []
-    for number, body in enumerate(features.bodies_, start=1):
+    for number, body in enumerate(features.backbones_, start=1):
         scale, state = _describe_network(body)
         scales.append(scale)
         tensors |= {f"features/scale_{number}/{name}": value for name, value in state.items()}
@@ -221,7 +222,7 @@ def _describe_classifier(classifier: "FrameClassifier") -> tuple[dict[str, Any],
             "n_features_in": features.n_features_in_,
             "scales": scales,
         },
-        "head": {"temperature": head.temperature_, "shrinkage": getattr(head, "shrinkage_", None)},
+        "head": {"temperature": head.temperature_, "alpha": getattr(head, "alpha_", None)},
         "accuracies": list(classifier.chosen_["accuracies"].items()),
     }
     return description, tensors
@@ -243,7 +244,7 @@ def _describe_classes(classes: Array) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Give JSON's own types."""
+    """Return JSON's own types."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list | np.ndarray):
@@ -274,8 +275,8 @@ def _build_classifier(description: Description, tensors: Mapping[str, Array]) ->
     for (rows, columns), accuracy in description["accuracies"]:
         _expect(type(rows) is type(columns) is int, "accuracies by grid")
         accuracies[rows, columns] = _number(accuracy)
-    shrinkage = getattr(head, "shrinkage_", None)
-    classifier.chosen_ = {"grid": features.grid, "shrinkage": shrinkage, "accuracies": accuracies}
+    alpha = getattr(head, "alpha_", None)
+    classifier.chosen_ = {"grid": features.grid, "alpha": alpha, "accuracies": accuracies}
     return classifier
 
 
@@ -283,15 +284,15 @@ def _build_features(parameters: Description, description: Description, tensors: 
     facts, frames = description["features"], description["frames"]
     features = _blank_features(parameters, facts)
     features._check_parameters()
-    features.bodies_ = []
+    features.backbones_ = []
     for number, scale in enumerate(facts["scales"], start=1):
         prefix = f"features/scale_{number}/"
         state = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
-        features.bodies_.append(_build_network(scale, state))
+        features.backbones_.append(_build_network(scale, state))
     _take_arrays(features, "features", FEATURE_ARRAYS, tensors)
     features.n_features_in_ = facts["n_features_in"]
     features._n_features_out = len(features.mean_)
-    features.frame_shape_ = features.bodies_[0].input_shape if features.bodies_ else None
+    features.frame_shape_ = features.backbones_[0].input_shape if features.backbones_ else None
     _expect((frames is None) == (features.frame_shape_ is None), "scales for frames, none for vectors")
     if frames is not None:
         _expect(frames["shape"] == list(features.frame_shape_), "one shape of frames")
@@ -316,16 +317,18 @@ def _blank_features(parameters: Description, facts: Description) -> "FrameTransf
 def _check_features(features: "FrameTransformer") -> None:
     from framecnn.estimators.features import FINE_GRID
 
-    shape, bodies, rank = features.frame_shape_, features.bodies_, 3 if features.grid else 1
+    shape, backbones, rank = features.frame_shape_, features.backbones_, 3 if features.grid else 1
     _expect(features.frame_shape in (None, shape), "one shape of frames")
-    _expect(bool(features.grid) or len(bodies) < 2, "one network")
-    for body in bodies:
+    _expect(bool(features.grid) or len(backbones) < 2, "one network")
+    for body in backbones:
         _expect(body.input_shape == shape and len(body.output_shape) == rank, "networks of the frames")
         cells = body.output_shape[:-1] or FINE_GRID
         _expect(cells == FINE_GRID, f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames")
     _expect(type(features.mirrored_) is bool and type(features.n_features_in_) is int, "a number of features")
     _expect(shape is None or features.n_features_in_ == math.prod(shape), "a number of features")
-    n_features = sum(network.output_shape[0] for network in features.networks_) if bodies else features.n_features_in_
+    n_features = (
+        sum(network.output_shape[0] for network in features.networks_) if backbones else features.n_features_in_
+    )
     _expect(features.mean_.shape == features.scale_.shape == (n_features,), "a mean and a scale for every feature")
     _expect(bool((features.scale_ > 0).all()), "positive scales")
 
@@ -345,7 +348,7 @@ def _build_classes(described: Description) -> Array:
 def _build_head(parameters: Description, described: Description, tensors: dict[str, Array]) -> "KMeansClassifier":
     from framecnn.estimators import KMeansClassifier
 
-    own = {name: parameters[name] for name in ("clusters_per_class", "projection", "shrinkage", "random_state")}
+    own = {name: parameters[name] for name in ("clusters_per_class", "projection", "alpha", "random_state")}
     head = KMeansClassifier(**own)
     head._check_parameters()
     _take_arrays(head, "head", _kept(head), tensors)
@@ -353,8 +356,8 @@ def _build_head(parameters: Description, described: Description, tensors: dict[s
     head.temperature_ = _number(described["temperature"])
     _expect(head.temperature_ > 0, "a positive temperature")
     if head.projection:
-        head.shrinkage_ = _number(described["shrinkage"])
-        _expect(head.shrinkage_ > 0, "a positive shrinkage")
+        head.alpha_ = _number(described["alpha"])
+        _expect(head.alpha_ > 0, "a positive alpha")
     return head
 
 

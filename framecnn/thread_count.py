@@ -20,7 +20,7 @@ _num_threads = _from_environment()
 
 
 def get_num_threads() -> int:
-    """Give the number of threads that kernels and decoders use.
+    """Return the number of threads that kernels and decoders use.
 
     Examples
     --------

@@ -4,8 +4,8 @@ import numpy as np
 
 from framecnn.kernels import jit, linalg
 from framecnn.layers import ConvLayer, FilterBankLayer, Layer, PoolingLayer
-from framecnn.optimizers import SGD, Adam
-from framecnn.plan import plan, training_plan
+from framecnn.networks.fusion import plan, training_plan
+from framecnn.training.optimizers import SGD, Adam
 
 __all__ = ["warm_up"]
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from framecnn import FormatError, FrameClassifier, Sequential, load, model_file
+from framecnn import FormatError, FrameClassifier, Sequential, load
+from framecnn.storage import container as model_file
 
 VALUES = [
     *(None, True, False, 0, 1, -1, 2, 3, 7, 255, 2**31, 2**62, 2**63, 2**64, 10**30, 0.5, -0.5, 1e-320, 1e300),
@@ -33,19 +34,19 @@ MEMORY = 256 * 2**20  # bytes that loading may take beyond what the process had
 
 
 def unpack(data):
-    """Give the header, as JSON's types, and the bytes of the tensors."""
+    """Return the header, as JSON's types, and the bytes of the tensors."""
     length = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 def pack(header, body=b""):
-    """Give the bytes of a file with any header: JSON's types, or text."""
+    """Return the bytes of a file with any header: JSON's types, or text."""
     text = header if isinstance(header, str) else json.dumps(header)
     return struct.pack("<Q", len(text.encode())) + text.encode() + body
 
 
 def damaged(data, draw):
-    """Give bytes as a bad disk or a bad copy leaves them."""
+    """Return bytes as a bad disk or a bad copy leaves them."""
     data = bytearray(data)
     at = draw.randrange(len(data))
     match draw.randrange(6):
@@ -66,7 +67,7 @@ def damaged(data, draw):
 
 
 def changed(tree, draw):
-    """Give a copy of JSON's types with something, somewhere, changed by type or value, doubled, moved or left out."""
+    """Return a copy of JSON's types with something, somewhere, changed by type or value, doubled, moved or left out."""
     tree = json.loads(json.dumps(tree))
     parent, key = draw.choice(list(_places(tree)))
     old = parent[key]
@@ -94,7 +95,7 @@ def _places(tree):
 
 
 def exchanged(tensors, draw):
-    """Give tensors of which some have another's values, shape, dtype or name."""
+    """Return tensors of which some have another's values, shape, dtype or name."""
     tensors, name = dict(tensors), draw.choice(sorted(tensors))
     other = draw.choice(sorted(tensors))
     match draw.randrange(7):
@@ -134,7 +135,7 @@ def mutant(path, draw):
 
 def widest(model):
     """How many values the widest layer of a model gives for a frame."""
-    networks = [model] if isinstance(model, Sequential) else model.features_.bodies_
+    networks = [model] if isinstance(model, Sequential) else model.features_.backbones_
     rows = [row for network in networks for row in network.summary().rows]
     return max([int(np.prod(row.output_shape)) for row in rows], default=0)
 

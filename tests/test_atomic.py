@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from framecnn.atomic import atomic_write
+from framecnn.storage.atomic import atomic_write
 
 
 def names(folder):

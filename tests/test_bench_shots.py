@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.bench_shots import blend_examples, measure, movies, score
-from benchmarks.transitions import KINDS, Composed, Shot, Transition, compose, rendered_shot
+from benchmarks.transition_clips import KINDS, Composed, Shot, Transition, compose, rendered_shot
 from framecnn.data.transitions import expanded
 
 

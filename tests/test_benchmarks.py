@@ -15,13 +15,13 @@ from benchmarks import (
     bench_reference,
     bench_start,
     cases,
-    contestants,
     memory,
+    peers,
     run,
     timing,
 )
 from benchmarks.channels_first import Unsupported, steps
-from benchmarks.contestants import FRAMECNN, NETWORK_PEERS, Contestant, Missing
+from benchmarks.peers import FRAMECNN, NETWORK_PEERS, Missing, Peer
 from framecnn import ConvLayer, DenseLayer, FlatteningLayer, InputLayer, Sequential
 
 TINY = cases.Case("tiny", 2, (32, 48, 3), cases.reference_layers)
@@ -36,8 +36,8 @@ def _no_waiting(monkeypatch):
 
 
 def peer(name, change):
-    """A contestant that gives framecnn's output, changed."""
-    return Contestant(name, lambda model, x: lambda: change(model.predict(x)))
+    """A peer that gives framecnn's output, changed."""
+    return Peer(name, lambda model, x: lambda: change(model.predict(x)))
 
 
 def network(*peers):
@@ -66,7 +66,7 @@ def test_the_batch_and_the_weights_come_from_a_seed():
 
 
 def test_a_missing_peer_is_named_with_its_reason():
-    absent = Contestant("Absent", lambda model, x: None, packages=("no_such_package",))
+    absent = Peer("Absent", lambda model, x: None, packages=("no_such_package",))
     result = network(absent)
     assert result["missing"] == {"Absent": "not installed: no_such_package"}
     assert "* missing: **Absent**, not installed: no_such_package" in bench_network.markdown([result])
@@ -84,18 +84,18 @@ def test_a_peer_whose_output_differs_is_refused_before_timing(change):
     calls = []
     wrong = peer("Wrong", lambda y: calls.append(1) or change(y))
     result = network(wrong)
-    assert "Wrong" not in result["contestants"]
+    assert "Wrong" not in result["peers"]
     assert result["missing"]["Wrong"].startswith("refused: differs by ")
     assert len(calls) == 1
 
 
 def test_a_peer_of_less_precision_is_reported_and_not_judged():
-    coarse = Contestant("Coarse", lambda model, x: lambda: model.predict(x) * np.float32(1.01), league="bfloat16")
-    assert network(coarse)["contestants"]["Coarse"]["difference"] == pytest.approx(0.01, rel=0.01)
+    coarse = Peer("Coarse", lambda model, x: lambda: model.predict(x) * np.float32(1.01), league="bfloat16")
+    assert network(coarse)["peers"]["Coarse"]["difference"] == pytest.approx(0.01, rel=0.01)
 
 
 def test_an_error_of_our_own_ends_the_measurement():
-    broken = Contestant("framecnn", lambda model, x: None)
+    broken = Peer("framecnn", lambda model, x: None)
     with pytest.raises(Missing):
         timing.compare("tiny", [broken], TINY.model(), TINY.batch(), 2)
 
@@ -109,11 +109,11 @@ def test_a_comparison_gives_medians_ratios_and_the_share_of_the_yardstick():
         "a @ b": timing.Timing([0.1, 0.1, 0.1]),
     }
     result = comparison.as_json()
-    assert result["contestants"]["framecnn"]["median_ms"] == 200
-    assert result["contestants"]["framecnn"]["quartiles_ms"] == pytest.approx([150, 250])
-    assert result["contestants"]["slow"]["ratio"] == 2.5
-    assert result["contestants"]["framecnn"]["gflops"] == 5
-    assert result["contestants"]["framecnn"]["share_of_yardstick"] == pytest.approx(5e9 * 0.1 / (2 * 64**3))
+    assert result["peers"]["framecnn"]["median_ms"] == 200
+    assert result["peers"]["framecnn"]["quartiles_ms"] == pytest.approx([150, 250])
+    assert result["peers"]["slow"]["ratio"] == 2.5
+    assert result["peers"]["framecnn"]["gflops"] == 5
+    assert result["peers"]["framecnn"]["share_of_yardstick"] == pytest.approx(5e9 * 0.1 / (2 * 64**3))
     assert result["fastest"] == {"direct": {"name": "slow", "ratio": 2.5}}
 
 
@@ -127,16 +127,16 @@ def test_turns_are_interleaved_and_every_round_begins_with_another():
 QUICK_PEERS = [peer for peer in NETWORK_PEERS if peer.name != "PyTorch compile + freezing"]  # compiling is slow
 
 
-@pytest.mark.parametrize("contestant", QUICK_PEERS, ids=lambda contestant: contestant.name)
-def test_an_installed_peer_gives_the_same_numbers(contestant):
+@pytest.mark.parametrize("peer", QUICK_PEERS, ids=lambda peer: peer.name)
+def test_an_installed_peer_gives_the_same_numbers(peer):
     model, x = TINY.model(), TINY.batch()
     try:
-        _, y = contestant.prepare(model, x)
+        _, y = peer.prepare(model, x)
     except Missing as missing:
         if not str(missing).startswith("not installed"):
             raise
         pytest.skip(str(missing))
-    tolerance = 0.05 if contestant.may_differ else timing.TOLERANCE
+    tolerance = 0.05 if peer.may_differ else timing.TOLERANCE
     assert timing.relative_difference(y, model.predict(x)) < tolerance
 
 
@@ -175,7 +175,7 @@ def test_kernels_print_a_row_for_each_block_with_its_share_of_the_peak():
 
 def trained_badly(model, x, labels):
     """Somebody who never updates."""
-    step = contestants.start_framecnn_training(model, x, labels)
+    step = peers.start_framecnn_training(model, x, labels)
     loss = step()
     return lambda: loss
 
@@ -188,17 +188,17 @@ def reference(*peers, gpu=None, devices=("cpu", "gpu"), monkeypatch):
 
 
 def test_whoever_trains_otherwise_is_refused(monkeypatch):
-    twin = Contestant("Twin", contestants.training(contestants.start_framecnn_training))
-    lazy = Contestant("Lazy", contestants.training(trained_badly))
+    twin = Peer("Twin", peers.training(peers.start_framecnn_training))
+    lazy = Peer("Lazy", peers.training(trained_badly))
     step = reference(twin, lazy, monkeypatch=monkeypatch)["comparisons"][-1]
-    assert step["contestants"]["Twin"]["difference"] == 0
+    assert step["peers"]["Twin"]["difference"] == 0
     assert step["missing"]["Lazy"].startswith("refused: differs by ")
 
 
 def test_keras_trains_as_framecnn_does():
     model, x = TINY.model(), TINY.batch()
-    _, expected = contestants.TRAINING.prepare(model, x)
-    _, loss = contestants.TRAINING_PEERS[0].prepare(model, x)
+    _, expected = peers.TRAINING.prepare(model, x)
+    _, loss = peers.TRAINING_PEERS[0].prepare(model, x)
     assert timing.relative_difference(loss, expected) < 1e-4
 
 
@@ -210,7 +210,7 @@ def test_where_there_is_no_gpu_one_line_says_so(monkeypatch):
 
 
 def test_a_gpu_is_named_and_has_a_league_of_its_own(monkeypatch):
-    on_gpu = Contestant("Keras on the GPU", contestants.start_framecnn, league="gpu")
+    on_gpu = Peer("Keras on the GPU", peers.start_framecnn, league="gpu")
     monkeypatch.setattr(bench_reference, "PREDICTING_ON_GPU", (on_gpu,))
     monkeypatch.setattr(bench_reference, "TRAINING_ON_GPU", ())
     result = reference(gpu="card", devices=("gpu",), monkeypatch=monkeypatch)
@@ -234,7 +234,7 @@ def test_the_memory_of_training_is_measured_for_all_on_the_cpu(monkeypatch, tmp_
 
 
 def test_memory_is_that_of_one_process(monkeypatch, capsys):
-    run = Contestant("framecnn", contestants.start_framecnn)
+    run = Peer("framecnn", peers.start_framecnn)
     monkeypatch.setitem(memory.MEASURED, "filter bank", (TINY_BLOCK, (run,)))
     monkeypatch.setattr(memory.sys, "argv", ["memory", "filter bank", "framecnn"])
     memory.main()
@@ -253,8 +253,8 @@ def test_bits_are_equal_and_a_difference_would_be_said():
 def test_files_become_predictions_in_frames_a_second():
     everybody = (bench_pipeline.FROM_FILES, *bench_pipeline.PEERS[:1])
     result = bench_pipeline.measure(2, {(64, 48): 4}, (32, 48), everybody)
-    assert len(result[0]["contestants"]) == 2
-    assert all(timed["frames_per_second"] > 0 for timed in result[0]["contestants"].values())
+    assert len(result[0]["peers"]) == 2
+    assert all(timed["frames_per_second"] > 0 for timed in result[0]["peers"].values())
     assert "4 files of 64x48" in bench_pipeline.markdown(result)
 
 
@@ -274,7 +274,7 @@ def test_the_report_is_json_with_machine_date_and_command(tmp_path, monkeypatch,
     assert report["command"] == f"python -m benchmarks.run --only network --json {file}"
     assert report["machine"]["cores"] >= report["machine"]["threads"] >= 1
     assert report["machine"]["versions"]["numpy"] == np.__version__
-    assert "framecnn" in report["results"]["network"][0]["contestants"]
+    assert "framecnn" in report["results"]["network"][0]["peers"]
     assert "## network" in capsys.readouterr().out
 
 
@@ -292,5 +292,5 @@ def test_one_round_is_refused(capsys):
     assert "expected --rounds of at least 2" in capsys.readouterr().err
 
 
-def test_framecnn_is_the_first_contestant_everywhere():
+def test_framecnn_is_the_first_peer_everywhere():
     assert FRAMECNN.name == bench_pipeline.FROM_FILES.name == "framecnn"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from training_run import JUDGES, TRAIN, network, run
 
-from framecnn import DenseLayer, FlatteningLayer, FormatError, InputLayer, Sequential, load, model_file, save
+from framecnn import DenseLayer, FlatteningLayer, FormatError, InputLayer, Sequential, load, save
 from framecnn.data import Augmentation
-from framecnn.optimizers import SGD, AdamW
+from framecnn.storage import container as model_file
+from framecnn.training.optimizers import SGD, AdamW
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def other_network():
         ({"augment": None}, "augment"),
         ({"augment": Augmentation(flip=True)}, "augment"),
         ({"train": (TRAIN[0][:30], TRAIN[1][:30])}, "n_samples"),
-        ({"validation_data": (JUDGES[0][:5], JUDGES[1][:5])}, "n_judges"),
-        ({"validation_data": None}, "n_judges"),
+        ({"validation_data": (JUDGES[0][:5], JUDGES[1][:5])}, "n_validation"),
+        ({"validation_data": None}, "n_validation"),
         ({"model": network(np.float64)}, "dtype"),
         ({"model": other_network()}, "layers"),
     ],

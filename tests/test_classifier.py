@@ -40,19 +40,19 @@ def test_fit_transform_gives_the_distances_of_the_training_frames(fitted):
 
 
 def test_what_was_chosen_is_told(fitted):
-    assert set(fitted.chosen_) == {"grid", "shrinkage", "accuracies"}
+    assert set(fitted.chosen_) == {"grid", "alpha", "accuracies"}
     assert set(fitted.chosen_["accuracies"]) == {(1, 1), (2, 2), (3, 4)}
     assert all(0 <= accuracy <= 1 for accuracy in fitted.chosen_["accuracies"].values())
     assert fitted.chosen_["grid"] == fitted.features_.grid
-    assert fitted.chosen_["shrinkage"] == fitted.head_.shrinkage_
+    assert fitted.chosen_["alpha"] == fitted.head_.alpha_
 
 
 def test_what_was_asked_for_is_not_chosen():
     frames, labels, _ = textures()
-    classifier = small(grid=[2, 2], shrinkage=0.1).fit(frames, labels)
-    assert classifier.chosen_ == {"grid": [2, 2], "shrinkage": 0.1, "accuracies": {}}
+    classifier = small(grid=[2, 2], alpha=0.1).fit(frames, labels)
+    assert classifier.chosen_ == {"grid": [2, 2], "alpha": 0.1, "accuracies": {}}
     plain = small(projection=None).fit(frames, labels)
-    assert plain.chosen_ == {"grid": (1, 1), "shrinkage": None, "accuracies": {}}
+    assert plain.chosen_ == {"grid": (1, 1), "alpha": None, "accuracies": {}}
 
 
 def test_where_a_pattern_is_decides_the_grid():
@@ -170,7 +170,7 @@ X, Y = np.zeros((4, 8, 9, 3), np.uint8), np.array([0, 0, 1, 1])
 REFUSED = [
     ({"grid": (5, 5)}, {}, r"FrameFeatures: expected grid as \(rows, columns\) that divide 6 and 4, got \(5, 5\)"),
     ({"grid": "finest"}, {}, "FrameFeatures: expected grid .* got 'finest'"),
-    ({"shrinkage": -1}, {}, "KMeansClassifier: expected shrinkage 'auto' or a positive number, got -1"),
+    ({"alpha": -1}, {}, "KMeansClassifier: expected alpha 'auto' or a positive number, got -1"),
     ({"filters": "ica"}, {}, "FrameFeatures: expected filters as one of kmeans, random, pca, got 'ica'"),
     ({}, {"y": None}, "FrameClassifier: expected a label a sample .*y is None"),
     ({}, {"y": [1, 1, 1, 1]}, r"FrameClassifier: expected at least two classes in y, got 1 class \(1\)$"),
@@ -234,7 +234,7 @@ def test_of_many_labels_the_first_are_named():
 
 def test_a_wrong_parameter_is_refused_before_any_frame_is_read():
     lazy = Lazy(textures()[0])
-    for parameters in ({"shrinkage": 0}, {"grid": (4, 4)}, {"clusters_per_class": 0}):
+    for parameters in ({"alpha": 0}, {"grid": (4, 4)}, {"clusters_per_class": 0}):
         with pytest.raises(ValueError, match="expected"):
             small(**parameters).fit(lazy, textures()[1])
     assert lazy.largest_read == 0

@@ -58,7 +58,7 @@ class Script:
             "peak_megabytes": 567.8,
             "model_bytes": 4_400_000,
             "device": "CPU",
-            "chosen": kept if "network" in job["contestant"] else {"grid": "2x2", "shrinkage": None},
+            "chosen": kept if "network" in job["contestant"] else {"grid": "2x2", "alpha": None},
         }
 
 

@@ -51,7 +51,7 @@ def test_what_is_mistaken_is_said(model, tmp_path):
     assert re.search(r"^down +4 +0\.0 % +across 4$", said, re.MULTILINE)
 
 
-def test_classes_that_the_model_does_not_know_are_left_out(model, tmp_path):
+def test_classes_that_the_model_does_not_know_are_held_out(model, tmp_path):
     films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
     ended = framecnn("evaluate", model, films)
     assert ended.code == 0
@@ -95,7 +95,7 @@ def test_a_folder_without_any_class_of_the_model_is_an_error(model, tmp_path):
     )
 
 
-def test_a_frame_that_vanishes_while_it_is_evaluated_is_left_out(model, tmp_path, monkeypatch):
+def test_a_frame_that_vanishes_while_it_is_evaluated_is_held_out(model, tmp_path, monkeypatch):
     films = write_frames(tmp_path / "films", n_groups=4)
     lost, read = min((films / "down").iterdir()), LazyFrames.__getitem__
 

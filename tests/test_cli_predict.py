@@ -130,11 +130,11 @@ def test_json_has_everything(model, pictures):
     read = [row for row in rows if "skipped" not in row]
     assert len(read) == 6
     for row in read:
-        assert set(row) == {"path", "label", "probability", "unlike_training", "probabilities"}
+        assert set(row) == {"path", "label", "probability", "out_of_distribution", "probabilities"}
         assert set(row["probabilities"]) == {"across", "blobs", "down"}
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-        assert isinstance(row["unlike_training"], bool)
+        assert isinstance(row["out_of_distribution"], bool)
     assert [row["skipped"].split(":")[0] for row in rows if "skipped" in row] == ["empty", "not-an-image"]
 
 
@@ -145,7 +145,7 @@ def test_csv_has_a_row_a_picture(model, pictures):
         assert row["path"] == expected["path"]
         assert row["label"] == expected.get("label", "")
         assert row["probability"] == str(expected.get("probability", ""))
-        assert row["unlike_training"] == str(expected.get("unlike_training", ""))
+        assert row["out_of_distribution"] == str(expected.get("out_of_distribution", ""))
         assert row["skipped"] == expected.get("skipped", "")
 
 
@@ -303,7 +303,7 @@ def test_summary_shows_what_is_inside_a_model(model, models):
     assert said.startswith("layer ")
     assert "dense_1" in said
     assert framecnn("summary", models / "vectors").out.startswith("classes    3: across, blobs, down\nfeatures   3\n")
-    assert "shrinkage" not in framecnn("summary", models / "plain").out
+    assert "alpha" not in framecnn("summary", models / "plain").out
     assert "no such file" in refused("summary", models / "gone")
 
 

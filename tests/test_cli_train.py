@@ -83,8 +83,8 @@ def test_what_was_done_is_said(films, out):
     for line in (
         r"chosen on the training frames:",
         r"  pooling grid +(whole frame|\dx\d)",
-        r"  accuracy over left-out groups, by grid  whole frame [\d.]+ %, 2x2 [\d.]+ %, 3x4 [\d.]+ %",
-        r"  shrinkage +[\d.e-]+",
+        r"  accuracy over held-out groups, by grid  whole frame [\d.]+ %, 2x2 [\d.]+ %, 3x4 [\d.]+ %",
+        r"  alpha +[\d.e-]+",
         r"took [\d.]+ s to scan, [\d.]+ s to fit, [\d.]+ s to evaluate, [\d.]+ s to write",
         rf"wrote  {re.escape(str(out))} +the model",
         rf"       {re.escape(str(out.parent))}/report\.html +the page: open it in a browser",
@@ -118,7 +118,9 @@ def test_names_of_any_kind_reach_the_model_the_list_and_the_page(tmp_path, out):
 
 def test_a_random_split_says_what_it_does(films, out):
     ended = framecnn("train", films, "-o", out, *SIZE, "--split", "random", "--json", out.with_name("figures.json"))
-    assert "split at random, frame by frame: look-alikes stand on both sides, so accuracies are too high" in ended.out
+    assert (
+        "split at random, frame by frame: near-duplicates stand on both sides, so accuracies are too high" in ended.out
+    )
     assert "at random, frame by frame" in json.loads(out.with_name("figures.json").read_text())["warnings"][0]
     assert "at random, frame by frame" in out.with_name("report.html").read_text()
 
@@ -359,7 +361,7 @@ def test_what_is_no_size_is_refused(text):
     ("name", "message"),
     [
         ("FRAMECNN_NUM_THREADS", "expected a positive whole number, got 'nonsense'; unset it"),
-        ("FRAMECNN_CPU", "expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"),
+        ("FRAMECNN_ISA", "expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"),
     ],
 )
 def test_a_setting_that_cannot_be_is_one_line(films, out, name, message):

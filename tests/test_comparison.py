@@ -17,8 +17,8 @@ from textures import Lazy, textures
 
 from framecnn import DataError, FrameFolder, ShapeError
 from framecnn.comparison import CONTESTANTS, Comparison, child, contestants, folds
-from framecnn.comparison.contestants import KMeansSystem, PlainHead, Trial
-from framecnn.history import History
+from framecnn.comparison.models import KMeansSystem, PlainHead, Trial
+from framecnn.training.history import History
 
 TOO_LARGE = 1e300  # a learning rate that breaks every network
 

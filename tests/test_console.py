@@ -49,7 +49,7 @@ def test_work_that_ends_well_exits_with_zero():
         (DataError("folder 'x': empty; add pictures"), "error: folder 'x': empty; add pictures"),
         (FormatError("no model"), "error: no model"),
         (ShapeError("expected (3,)"), "error: expected (3,)"),
-        (SettingError("FRAMECNN_CPU: odd"), "error: FRAMECNN_CPU: odd"),
+        (SettingError("FRAMECNN_ISA: odd"), "error: FRAMECNN_ISA: odd"),
         (MissingExtraError("framecnn frames", "av", "video"), "pip install 'framecnn[video]'"),
         (FileNotFoundError(2, "No such file or directory", "x\x1b"), r"error: No such file or directory: 'x\x1b'"),
         (OSError("odd"), "error: odd"),

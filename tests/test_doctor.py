@@ -45,7 +45,7 @@ def test_versions_machine_and_cache_are_said(capsys, declared):
     lines = dict(line.split(None, 1) for line in run(capsys).splitlines() if line)
     assert lines["numpy"] == metadata.version("numpy")
     assert lines["pillow"] == metadata.version("pillow")
-    assert lines["CPU"].endswith(f"({jit.cpu_kind()} kernels)")
+    assert lines["CPU"].endswith(f"({jit.current_isa()} kernels)")
     assert "FRAMECNN_NUM_THREADS" in lines["threads"]
     assert lines["video"].split() == ["av", metadata.version("av"), "nothing"]
 

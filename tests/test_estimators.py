@@ -95,7 +95,7 @@ def test_cross_validation_by_group_takes_frames(wrap):
 
 def test_a_grid_search_reaches_every_parameter():
     frames, labels, _ = textures()
-    grid = {"shrinkage": np.logspace(-2, 0, 2), "clusters_per_class": [1, 2], "projection": ["discriminant", None]}
+    grid = {"alpha": np.logspace(-2, 0, 2), "clusters_per_class": [1, 2], "projection": ["discriminant", None]}
     search = GridSearchCV(FrameClassifier(grid=(1, 1), n_filters=8, random_state=0), grid, cv=2).fit(frames, labels)
     assert len(search.cv_results_["params"]) == 8
     assert not np.isnan(search.cv_results_["mean_test_score"]).any()

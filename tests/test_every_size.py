@@ -2,7 +2,7 @@
 
 Kernels work in blocks of pixels, filters, tiles and rows, so a fault may show at one width in ten. Sizes are therefore
 walked one by one instead of drawn. ``FRAMECNN_LONG_TESTS=1`` walks the full product of sizes and settings (half an
-hour); `.ci/run` walks the short one under every instruction set (``FRAMECNN_CPU``).
+hour); `.ci/run` walks the short one under every instruction set (``FRAMECNN_ISA``).
 """
 
 import copy
@@ -24,7 +24,7 @@ from framecnn import (
     FilterBankLayer,
     PoolingLayer,
 )
-from framecnn.plan import plan, training_plan
+from framecnn.networks.fusion import plan, training_plan
 from framecnn.testing.draws import difference, draw_frames, draw_params, same_bits
 
 LONG = os.environ.get("FRAMECNN_LONG_TESTS") == "1"

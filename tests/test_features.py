@@ -45,7 +45,7 @@ def test_a_frame_has_the_same_bits_in_any_batch_and_order(frames, fitted, size):
 
 def test_the_size_of_the_batches_inside_does_not_matter(frames, fitted, monkeypatch):
     whole = fitted.transform(frames)
-    monkeypatch.setattr("framecnn.estimators.frames.BATCH_VALUES", 1)
+    monkeypatch.setattr("framecnn.estimators.transformer.BATCH_VALUES", 1)
     np.testing.assert_array_equal(fitted.transform(frames), whole)
     np.testing.assert_array_equal(small().fit_transform(frames), whole)
 
@@ -107,7 +107,7 @@ def test_lists_of_frames_are_frames(frames, fitted):
 
 
 def test_lazily_loaded_frames_are_read_in_batches_and_give_the_same(frames, fitted, monkeypatch):
-    monkeypatch.setattr("framecnn.estimators.frames.BATCH_VALUES", 5 * 24 * 32 * 3)
+    monkeypatch.setattr("framecnn.estimators.transformer.BATCH_VALUES", 5 * 24 * 32 * 3)
     monkeypatch.setattr("framecnn.estimators.features.SOURCE_FRAMES", 4)
     lazy = Lazy(frames)
     np.testing.assert_array_equal(small().fit_transform(lazy), small().fit_transform(frames))
@@ -158,7 +158,7 @@ def test_scales_follow_from_the_shorter_side(shape, expected):
 def test_frames_of_several_scales_share_the_filters():
     frames = np.random.default_rng(0).integers(0, 256, (6, 101, 131, 3), np.uint8)
     features = small(grid=(1, 1)).fit(frames)
-    assert len(features.bodies_) == 2
+    assert len(features.backbones_) == 2
     assert not features.mirrored_
     assert features.transform(frames).shape == (6, 2 * 20)
 
@@ -182,7 +182,7 @@ def test_other_filters_and_a_second_layer_tell_textures_apart(parameters):
 
 
 def test_a_second_layer_stands_on_the_first(frames):
-    body = small(depth=2).fit(frames).bodies_[0]
+    body = small(depth=2).fit(frames).backbones_[0]
     assert list(body.state_dict()) == [
         "filter_bank_1/kernel",
         "filter_bank_1/bias",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from framecnn import FilterBankLayer, ShapeError, get_num_threads, set_num_threads
-from framecnn.filters import (
+from framecnn.estimators.filter_learning import (
     METHODS,
     learn_filters,
     normalise_patches,

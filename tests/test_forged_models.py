@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from refusals import little_memory, refusal, write_models
 
-from framecnn import DenseLayer, model_file
+from framecnn import DenseLayer
+from framecnn.storage import container as model_file
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ FLOATS = np.ones(3, np.float32)
         ({"parameters__filters": "evil"}, "expected filters as one of"),
         ({"parameters__n_filters": -1}, "expected n_filters as None or a positive whole number"),
         ({"parameters__depth": 3}, "expected depth 1 or 2"),
-        ({"parameters__shrinkage": -1}, "expected shrinkage 'auto' or a positive number"),
+        ({"parameters__shrinkage": -1}, "expected alpha 'auto' or a positive number"),
         ({"parameters__clusters_per_class": 0}, "expected clusters_per_class as a positive whole number"),
         ({"parameters__projection": "other"}, "expected projection 'discriminant' or None"),
         ({"parameters__projection": None}, "expected no further tensors"),
@@ -163,7 +164,7 @@ FLOATS = np.ones(3, np.float32)
         ({"head__temperature": "1.5"}, "expected a number"),
         ({"head__temperature": True}, "expected a number"),
         ({"head__shrinkage": None}, "expected a number"),
-        ({"head__shrinkage": -0.5}, "expected a positive shrinkage"),
+        ({"head__shrinkage": -0.5}, "expected a positive alpha"),
         ({"accuracies": [[["1", 1], 0.5]]}, "expected accuracies by grid"),
         ({"accuracies": [[[1, 1], "0.5"]]}, "expected a number"),
         ({"accuracies": [[[1, 1], 0.5], [[1, 1], 0.5]]}, "expected a description of every setting"),

@@ -22,7 +22,7 @@ from framecnn import (
 )
 from framecnn.kernels import reference
 from framecnn.layers import DownsamplingLayer, Layer
-from framecnn.plan import plan, training_plan
+from framecnn.networks.fusion import plan, training_plan
 from framecnn.testing import frames, layers
 from framecnn.testing.draws import draw_frames, same_bits
 

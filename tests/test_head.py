@@ -38,10 +38,10 @@ def test_new_samples_get_the_label_of_their_cloud(head):
     assert head.classes_.tolist() == ["cut", "fade", "wipe"]
 
 
-def test_clusters_lie_where_left_out_samples_fall():
-    """With as many features as noise can hold on to, fitted scores are near 1; left-out ones are honest."""
+def test_clusters_lie_where_held_out_samples_fall():
+    """With as many features as noise can hold on to, fitted scores are near 1; held-out ones are honest."""
     X, y, groups = clouds(n_samples=60, n_features=200, spread=1.0)
-    head = KMeansClassifier(shrinkage=0.0003, random_state=0).fit(X, y, groups)
+    head = KMeansClassifier(alpha=0.0003, random_state=0).fit(X, y, groups)
     codes = np.searchsorted(head.classes_, y)
     fitted = ((X - head.mean_) @ head.weights_ + head.offset_)[np.arange(60), codes].mean()
     assert fitted > 0.99
@@ -141,7 +141,7 @@ def test_the_prediction_is_the_most_probable_class(projection, clusters, seed, s
     y = np.arange(30) % 3
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        head = KMeansClassifier(clusters, projection=projection, shrinkage=0.01, random_state=0).fit(X, y)
+        head = KMeansClassifier(clusters, projection=projection, alpha=0.01, random_state=0).fit(X, y)
     new = np.concatenate([X, 1e6 * X, np.zeros((1, 2))])
     probabilities = head.predict_proba(new)
     np.testing.assert_array_equal(head.predict(new), head.classes_[probabilities.argmax(axis=1)])
@@ -187,8 +187,8 @@ def test_a_point_at_the_end_of_the_world_has_a_label_and_probabilities(head, dty
 def test_too_many_clusters_for_the_samples_are_fewer_clusters_and_a_warning(head):
     X = np.repeat(np.eye(3), 8, axis=0)
     y = np.repeat([0, 1, 2], 8)
-    for shrinkage in ("auto", 0.1):
-        many = KMeansClassifier(30, projection=head.projection, shrinkage=shrinkage, random_state=0)
+    for alpha in ("auto", 0.1):
+        many = KMeansClassifier(30, projection=head.projection, alpha=alpha, random_state=0)
         with pytest.warns(ConvergenceWarning, match="expected .* clusters, got"):
             many.fit(X, y)
         assert 3 <= len(many.cluster_centers_) <= 24
@@ -278,11 +278,11 @@ MISFITS = [
     ({"clusters_per_class": True}, {}, "expected clusters_per_class as a positive whole number, got True"),
     ({"clusters_per_class": 1.5}, {}, "expected clusters_per_class as a positive whole number, got 1.5"),
     ({"projection": "lda"}, {}, "expected projection 'discriminant' or None, got 'lda'"),
-    ({"shrinkage": 0}, {}, "expected shrinkage 'auto' or a positive number, got 0"),
-    ({"shrinkage": True}, {}, "expected shrinkage 'auto' or a positive number, got True"),
-    ({"shrinkage": np.nan}, {}, "expected shrinkage 'auto' or a positive number, got nan"),
-    ({"shrinkage": "automatic"}, {}, "expected shrinkage 'auto' or a positive number, got 'automatic'"),
-    ({"shrinkage": np.array([1.0, 2.0])}, {}, "expected shrinkage 'auto' or a positive number, got array"),
+    ({"alpha": 0}, {}, "expected alpha 'auto' or a positive number, got 0"),
+    ({"alpha": True}, {}, "expected alpha 'auto' or a positive number, got True"),
+    ({"alpha": np.nan}, {}, "expected alpha 'auto' or a positive number, got nan"),
+    ({"alpha": "automatic"}, {}, "expected alpha 'auto' or a positive number, got 'automatic'"),
+    ({"alpha": np.array([1.0, 2.0])}, {}, "expected alpha 'auto' or a positive number, got array"),
     ({}, {"y": None}, "expected a label a sample .*y is None"),
     ({}, {"y": Y[:5]}, "expected a label a sample, got 6 samples and 5 labels"),
     ({}, {"y": np.zeros(6)}, r"expected at least two classes in y, got 1 class \(0.0\)"),

@@ -130,7 +130,7 @@ def test_more_clusters_than_samples_are_fewer_clusters():
 def test_a_forged_model_whose_answers_overflow_is_refused_when_it_answers(tmp_path, name):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (8, 12, 14, 3), dtype=np.uint8)
-    classifier = FrameClassifier(n_filters=6, random_state=0, shrinkage=1.0).fit(x, [0, 1] * 4)
+    classifier = FrameClassifier(n_filters=6, random_state=0, alpha=1.0).fit(x, [0, 1] * 4)
     forged = np.full_like(getattr(classifier.head_, name), 3e38)
     forged[::2] *= -1
     setattr(classifier.head_, name, forged)
@@ -148,8 +148,8 @@ def test_a_forged_model_whose_answers_overflow_is_refused_when_it_answers(tmp_pa
 
 def test_so_is_one_whose_features_overflow(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (8, 12, 14, 3), dtype=np.uint8)
-    classifier = FrameClassifier(n_filters=6, random_state=0, shrinkage=1.0).fit(x, [0, 1] * 4)
-    bank = classifier.features_.bodies_[0]
+    classifier = FrameClassifier(n_filters=6, random_state=0, alpha=1.0).fit(x, [0, 1] * 4)
+    bank = classifier.features_.backbones_[0]
     bank.update({name: np.full_like(v, 3e38) for name, v in bank.parameters().items() if name.endswith("bias")})
     with pytest.raises(FormatError, match=r"^FrameFeatures: expected finite features of finite input, got NaN or inf"):
         classifier.predict(x)

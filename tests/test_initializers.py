@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from framecnn import ShapeError
-from framecnn.initializers import NAMES, draw
+from framecnn.layers.initializers import NAMES, draw
 from framecnn.testing.draws import same_bits
 
 WINDOW = (5, 3, 40, 60)  # fan-in 600, fan-out 900

@@ -11,16 +11,16 @@ from spreading import exact_and_spread
 
 import framecnn
 from framecnn import FrameClassifier
-from framecnn.kernels.jit import CPU_KINDS, cpu_kind
+from framecnn.kernels.jit import ISAS, current_isa
 
 SIZES = [(240, 360, 3), (32, 32, 3), (97, 131, 1), (64, 83, 3)]
 FEATURES = """
 import sys
 import numpy as np
 import framecnn
-from framecnn.kernels.jit import cpu_kind
+from framecnn.kernels.jit import current_isa
 folder, kind = sys.argv[1:]
-assert cpu_kind() == kind
+assert current_isa() == kind
 for number in range(int(folder.rsplit("-", 1)[1])):
     networks = framecnn.load(f"{folder}/{number}.safetensors").features_.networks_
     x = np.load(f"{folder}/{number}.npy")
@@ -54,12 +54,12 @@ def defined(models):
     return found
 
 
-@pytest.mark.parametrize("kind", CPU_KINDS)
+@pytest.mark.parametrize("kind", ISAS)
 def test_features_agree_with_the_definition_under_every_instruction_set(kind, models, defined):
     done = subprocess.run(
         [sys.executable, "-c", FEATURES, str(models), kind],
         cwd=Path(__file__).parent,
-        env=os.environ | {"FRAMECNN_CPU": kind},
+        env=os.environ | {"FRAMECNN_ISA": kind},
         capture_output=True,
         text=True,
         check=False,
@@ -73,4 +73,4 @@ def test_features_agree_with_the_definition_under_every_instruction_set(kind, mo
 
 
 def test_this_machine_has_one_of_the_instruction_sets():
-    assert cpu_kind() in CPU_KINDS
+    assert current_isa() in ISAS

@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 
 from framecnn.kernels import jit
-from framecnn.kernels.jit import cache_directory, cpu_kind, n_compiled
+from framecnn.kernels.jit import cache_directory, current_isa, n_compiled
 
 EVERY_KERNEL = """
 import sys
@@ -84,7 +84,7 @@ def test_compiled_kernels_lie_in_a_private_folder_and_nowhere_else(warm):
     (folder,) = {path.parent for path in files}
     assert {path.suffix for path in files} == {".nbc"}
     assert folder.parent == warm / "framecnn" / "kernels"
-    assert folder.name.split("-")[1] == cpu_kind()
+    assert folder.name.split("-")[1] == current_isa()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert python(ONE_KERNEL, XDG_CACHE_HOME=str(warm)) == from_cache
 

@@ -19,11 +19,11 @@ from framecnn import (
 from framecnn.data.augment import Augmentation
 from framecnn.interop.keras import copy_from_keras, load_keras, to_keras
 from framecnn.interop.keras_training import fit_keras, keras_device, reference_model
-from framecnn.losses import softmax_cross_entropy
-from framecnn.networks import reference_network
-from framecnn.optimizers import SGD, Adam
-from framecnn.schedules import CosineDecay
-from framecnn.training import fit, train_step
+from framecnn.networks.reference import reference_network
+from framecnn.training.loop import fit, train_step
+from framecnn.training.losses import softmax_cross_entropy
+from framecnn.training.optimizers import SGD, Adam
+from framecnn.training.schedules import CosineDecay
 
 keras = load_keras("the tests")
 AUGMENTATION = Augmentation(flip=True, shift=0.1, brightness=0.1)
@@ -101,8 +101,8 @@ def small(n_classes=3, seed=0):
 
 @pytest.mark.parametrize("rate", [0.01, CosineDecay(0.02, 10)])
 def test_both_are_fed_the_same_batches_of_the_same_augmented_frames(frames, rate):
-    train, judges = frames
-    settings = {"epochs": 3, "batch_size": 5, "validation_data": judges, "augment": AUGMENTATION, "seed": 3}
+    train, validation = frames
+    settings = {"epochs": 3, "batch_size": 5, "validation_data": validation, "augment": AUGMENTATION, "seed": 3}
     ours = small()
     net = to_keras(ours)
     theirs = fit_keras(net, *train, learning_rate=rate, **settings)
@@ -125,10 +125,10 @@ def test_training_in_keras_stops_early_and_keeps_its_best_weights(frames, withou
 
 
 def test_a_loss_in_keras_that_is_not_finite_stops_with_finite_weights(frames, without_tracing):
-    train, judges = frames
+    train, validation = frames
     net = to_keras(small())
     with pytest.raises(FloatingPointError, match="fit_keras: expected finite losses, got "):
-        fit_keras(net, *train, epochs=5, learning_rate=math.inf, validation_data=judges)
+        fit_keras(net, *train, epochs=5, learning_rate=math.inf, validation_data=validation)
     assert all(np.isfinite(weight).all() for weight in net.get_weights())
 
 

@@ -19,7 +19,7 @@ from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, Po
 from framecnn.kernels import PackedDense, activate, convolution, dense, pool2d, reference
 from framecnn.kernels.microkernel import filter_block
 from framecnn.kernels.tiles import pool_window
-from framecnn.plan import plan
+from framecnn.networks.fusion import plan
 from framecnn.testing import layers, shapes
 from framecnn.testing.draws import draw_frames, draw_params, same_bits
 
@@ -182,7 +182,7 @@ def test_kernels_take_arrays_of_any_layout():
 CPU_SCRIPT = """
 import numpy as np
 from agreement import CASES, built, expected, is_exact, rounding
-from framecnn.kernels.jit import cpu_kind
+from framecnn.kernels.jit import current_isa
 from framecnn.kernels.microkernel import PIXELS, filter_block
 from framecnn.testing.draws import draw_frames
 for name, case in CASES.items():
@@ -198,7 +198,7 @@ for name, case in CASES.items():
                 dx, gradients = backward(dy)
                 inner = np.vdot(y - layer(0 * x), dy)
                 assert np.vdot(x, dx) == np.vdot(layer.params["kernel"], gradients["kernel"]) == inner, name
-print(cpu_kind(), PIXELS, filter_block(np.float32))
+print(current_isa(), PIXELS, filter_block(np.float32))
 """
 
 
@@ -216,12 +216,12 @@ def python_with(script, **environment):
 
 @pytest.mark.parametrize(("kind", "block"), [("avx512", "8 32"), ("avx2", "6 16"), ("neon", "6 16"), ("plain", "4 8")])
 def test_every_kind_of_cpu_gives_the_defined_numbers(kind, block):
-    done = python_with(CPU_SCRIPT, FRAMECNN_CPU=kind)
+    done = python_with(CPU_SCRIPT, FRAMECNN_ISA=kind)
     assert (done.stdout, done.stderr) == (f"{kind} {block}\n", "")
 
 
 def test_an_unknown_kind_of_cpu_is_refused():
-    done = python_with("import framecnn.kernels", FRAMECNN_CPU="nonsense")
+    done = python_with("import framecnn.kernels", FRAMECNN_ISA="nonsense")
     assert done.returncode == 1
-    message = "FRAMECNN_CPU: expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"
+    message = "FRAMECNN_ISA: expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"
     assert done.stderr.endswith(f"framecnn.errors.SettingError: {message}\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from framecnn import ShapeError
-from framecnn.losses import mean_squared_error, sigmoid_cross_entropy, softmax_cross_entropy
+from framecnn.training.losses import mean_squared_error, sigmoid_cross_entropy, softmax_cross_entropy
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 5, 7)

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from framecnn.data import FrameFolder, SkippedFrame, decode
 from framecnn.data import scan as scanning
-from framecnn.data.machine import machine_error
+from framecnn.data.machine_errors import machine_error
 from framecnn.errors import MachineError
 
 SIZE = (24, 32)
@@ -78,7 +78,7 @@ def test_no_memory_for_exif_does_not_lay_a_picture_on_its_side(tmp_path, monkeyp
 def test_what_a_decoder_calls_damage_is_no_memory_where_none_is_free(monkeypatch):
     broken = OSError("broken data stream when reading image file")
     assert machine_error(broken, "x.png") is None
-    monkeypatch.setattr("framecnn.data.machine.np.empty", failing(MemoryError()))
+    monkeypatch.setattr("framecnn.data.machine_errors.np.empty", failing(MemoryError()))
     assert "(no memory left)" in str(machine_error(broken, "x.png"))
 
 

@@ -22,7 +22,7 @@ from framecnn import (
     get_num_threads,
     set_num_threads,
 )
-from framecnn.plan import PART_BYTES, plan
+from framecnn.networks.fusion import PART_BYTES, plan
 from framecnn.testing.draws import same_bits
 
 SHAPE = (20, 24, 3)
@@ -352,7 +352,7 @@ def test_whether_threads_share_passes_or_take_frames_is_not_seen_in_the_bits(mon
     model, before = network().build(), get_num_threads()
     x = some_frames(13)
     expected_bits = model.predict(x)
-    monkeypatch.setattr("framecnn.plan.PART_WORK", 1000)
+    monkeypatch.setattr("framecnn.networks.fusion.PART_WORK", 1000)
     try:
         for threads in (1, 2, 5):
             set_num_threads(threads)

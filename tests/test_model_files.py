@@ -17,7 +17,8 @@ from mutations import pack, unpack
 from refusals import little_memory, refusal, write_models
 from safetensors.numpy import save_file
 
-from framecnn import DenseLayer, InputLayer, Sequential, load, model_file, save
+from framecnn import DenseLayer, InputLayer, Sequential, load, save
+from framecnn.storage import container as model_file
 
 NOT_WHOLE = "got {} bytes without a whole header; copy or save it again"
 

@@ -24,9 +24,9 @@ from framecnn import (
 )
 from framecnn.estimators import FrameFeatures
 from framecnn.layers.params import SWAPPING
-from framecnn.losses import softmax_cross_entropy
-from framecnn.optimizers import SGD
-from framecnn.training import train_step
+from framecnn.training.loop import train_step
+from framecnn.training.losses import softmax_cross_entropy
+from framecnn.training.optimizers import SGD
 
 SHAPE = (8, 9, 2)
 READERS = 3
@@ -154,7 +154,7 @@ def samples(offset):
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "reject"])
 @pytest.mark.parametrize("kind", [KMeansClassifier, FrameClassifier])
 def test_an_estimator_may_be_fitted_anew_while_others_predict(kind, method):
-    estimator = kind(shrinkage=1.0, random_state=0)
+    estimator = kind(alpha=1.0, random_state=0)
     x = samples(0)[0]
     writes = [lambda n=n: estimator.fit(*samples(n)) for n in (0, 1)]
     read = lambda: getattr(estimator, method)(x).tobytes()  # noqa: E731
@@ -164,7 +164,7 @@ def test_an_estimator_may_be_fitted_anew_while_others_predict(kind, method):
 
 
 def test_an_estimator_that_cannot_be_fitted_stays_as_it_was():
-    classifier = FrameClassifier(shrinkage=1.0, random_state=0).fit(*samples(0))
+    classifier = FrameClassifier(alpha=1.0, random_state=0).fit(*samples(0))
     features = FrameFeatures().fit(samples(0)[0])
     before = vars(classifier) | {}
     with pytest.raises(ValueError, match="at least two classes"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from framecnn import ActivationLayer, ShapeError
-from framecnn.networks import reference_network
+from framecnn.networks.reference import reference_network
 
 SHAPE = (48, 64, 3)
 

@@ -8,9 +8,9 @@ import pytest
 from framecnn import BatchNormLayer, DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, set_num_threads
 from framecnn.kernels import reference
 from framecnn.kernels.update import adam_update, sgd_update
-from framecnn.optimizers import SGD, Adam, AdamW, Optimizer
-from framecnn.schedules import StepDecay
 from framecnn.testing.draws import same_bits
+from framecnn.training.optimizers import SGD, Adam, AdamW, Optimizer
+from framecnn.training.schedules import StepDecay
 
 RULES = {
     "SGD": (SGD, {"learning_rate": 0.05}),

@@ -12,15 +12,15 @@ import pytest
 from commands import refused, write_frames
 from filelock import FileLock
 
-from framecnn import atomic
-from framecnn.atomic import hidden_path
 from framecnn.errors import DataError
-from framecnn.output_lock import lock_outputs
+from framecnn.storage import atomic
+from framecnn.storage.atomic import hidden_path
+from framecnn.storage.output_lock import lock_outputs
 
 HOLD = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from framecnn.output_lock import lock_outputs\n"
+    "from framecnn.storage.output_lock import lock_outputs\n"
     "with lock_outputs([Path(sys.argv[1])]):\n"
     "    print('held', flush=True)\n"
     "    sys.stdin.read()\n"

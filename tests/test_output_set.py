@@ -10,9 +10,9 @@ import sys
 import pytest
 from failing import every_failure, failing
 
-from framecnn.atomic import hidden_path, is_temporary, sweep, temporary_path
 from framecnn.errors import DataError
-from framecnn.output_set import settle, switch, write_together
+from framecnn.storage.atomic import hidden_path, is_temporary, sweep, temporary_path
+from framecnn.storage.output_set import settle, switch, write_together
 
 NAMES = ("a.txt", "b.txt", "c.txt")
 OLD, NEW = ({name: f"{word} {name}" for name in NAMES} for word in ("old", "new"))
@@ -86,7 +86,7 @@ def test_undoing_a_removal_leaves_alone_what_was_not_removed_yet(folder, monkeyp
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "replace", lambda *paths: renamed.append(os.path.basename(paths[1])) or real(*paths))
-        patch.setattr("framecnn.output_set._Change.do", refuse)
+        patch.setattr("framecnn.storage.output_set._Change.do", refuse)
         with pytest.raises(PermissionError):
             switch(folder / "c.txt", {folder / "a.txt": staged, folder / "b.txt": None})
     staged.unlink()
@@ -114,7 +114,7 @@ def test_after_a_kill_between_the_renames_the_next_start_finishes(folder):
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from framecnn.output_set import write_together\n"
+        "from framecnn.storage.output_set import write_together\n"
         "real, left = os.replace, [int(sys.argv[2])]\n"
         "def replace(*paths):\n"
         "    if not left[0]:\n"
@@ -286,8 +286,8 @@ def test_files_elsewhere_that_the_same_run_writes_are_finished(folder):
     staged = temporary_path(other)
     staged.write_text("new")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("framecnn.output_set._Change.do", lambda change: os._exit)
-        patch.setattr("framecnn.output_set._remove", lambda path: None)
+        patch.setattr("framecnn.storage.output_set._Change.do", lambda change: os._exit)
+        patch.setattr("framecnn.storage.output_set._remove", lambda path: None)
         switch(folder / "c.txt", {other: staged})
     with pytest.raises(DataError, match="an interrupted run was writing"):
         settle_all(folder)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framecnn.estimators.ridge import (
+    ALPHAS,
     FALLBACK,
     N_SPLITS,
-    SHRINKAGES,
     centre_accuracy,
-    choose_shrinkage,
+    choose_alpha,
     folds_by_group,
     ridge,
 )
@@ -34,26 +34,26 @@ def solve(features, targets, penalty):
     return np.linalg.solve(features.T @ features + penalty * np.eye(features.shape[1]), features.T @ targets)
 
 
-def penalty_of(features, shrinkage):
-    return shrinkage * (features.astype(np.float64) ** 2).sum() / len(features)
+def penalty_of(features, alpha):
+    return alpha * (features.astype(np.float64) ** 2).sum() / len(features)
 
 
 WIDE_AND_TALL = [(40, 90), (90, 15), (30, 30)]
 
 
 @pytest.mark.parametrize(("n_samples", "n_features"), WIDE_AND_TALL)
-@pytest.mark.parametrize("shrinkage", [0.001, 0.3])
-def test_weights_solve_the_normal_equations(n_samples, n_features, shrinkage):
+@pytest.mark.parametrize("alpha", [0.001, 0.3])
+def test_weights_solve_the_normal_equations(n_samples, n_features, alpha):
     features, targets, _, _ = problem(n_samples, n_features)
-    weights, scores = ridge(features, targets, shrinkage, folds=[])
-    expected = solve(features, targets, penalty_of(features, shrinkage))
+    weights, scores = ridge(features, targets, alpha, folds=[])
+    expected = solve(features, targets, penalty_of(features, alpha))
     np.testing.assert_allclose(weights, expected, atol=1e-9)
     np.testing.assert_allclose(scores, features @ expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(("n_samples", "n_features"), WIDE_AND_TALL)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-8), (np.float32, 1e-4)])
-def test_scores_of_a_fold_left_out_are_those_of_a_refit_without_it(n_samples, n_features, dtype, tolerance):
+def test_scores_of_a_fold_held_out_are_those_of_a_refit_without_it(n_samples, n_features, dtype, tolerance):
     features, targets, codes, groups = problem(n_samples, n_features, dtype)
     folds = folds_by_group(codes, groups, seed=0)
     _, scores = ridge(features, targets, 0.01, folds)
@@ -68,28 +68,28 @@ def test_primal_and_dual_agree():
     features, targets, codes, groups = problem(60, 20)
     folds = folds_by_group(codes, groups, seed=0)
     wide = np.hstack([features, np.zeros((60, 60))])  # the same geometry with more features than samples
-    for shrinkage in SHRINKAGES:
-        primal, primal_scores = ridge(features, targets, shrinkage, folds)
-        dual, dual_scores = ridge(wide, targets, shrinkage, folds)
+    for alpha in ALPHAS:
+        primal, primal_scores = ridge(features, targets, alpha, folds)
+        dual, dual_scores = ridge(wide, targets, alpha, folds)
         np.testing.assert_allclose(primal, dual[:20], atol=1e-10)
         np.testing.assert_allclose(primal_scores, dual_scores, atol=1e-10)
-    assert choose_shrinkage(features, targets, codes, groups, 0) == choose_shrinkage(wide, targets, codes, groups, 0)
+    assert choose_alpha(features, targets, codes, groups, 0) == choose_alpha(wide, targets, codes, groups, 0)
 
 
 @pytest.mark.parametrize(("n_samples", "n_features"), WIDE_AND_TALL)
 def test_one_decomposition_tells_what_refits_for_every_shrinkage_tell(n_samples, n_features):
     features, targets, codes, groups = problem(n_samples, n_features, np.float32, signal=0.3)
     accuracies = {}
-    for shrinkage in SHRINKAGES:
+    for alpha in ALPHAS:
         found = []
         for number in range(N_SPLITS):
             folds = folds_by_group(codes, groups, 5 + number)
-            _, scores = ridge(features, targets, shrinkage, folds)
+            _, scores = ridge(features, targets, alpha, folds)
             found += [centre_accuracy(scores, codes, rows) for rows in folds]
-        accuracies[shrinkage] = np.mean(found)
-    chosen = choose_shrinkage(features, targets, codes, groups, seed=5)
+        accuracies[alpha] = np.mean(found)
+    chosen = choose_alpha(features, targets, codes, groups, seed=5)
     assert chosen.accuracy == pytest.approx(max(accuracies.values()), abs=1e-12)
-    assert accuracies[chosen.shrinkage] == pytest.approx(chosen.accuracy, abs=1e-12)
+    assert accuracies[chosen.alpha] == pytest.approx(chosen.accuracy, abs=1e-12)
     assert min(accuracies.values()) < chosen.accuracy < 1
     assert 0 < chosen.standard_error < 0.5
 
@@ -97,8 +97,8 @@ def test_one_decomposition_tells_what_refits_for_every_shrinkage_tell(n_samples,
 def test_of_equally_good_shrinkages_the_largest_is_chosen():
     features, targets, codes, groups = problem(48, 10)
     apart = features + 100 * np.eye(3, 10)[codes]
-    chosen = choose_shrinkage(apart - apart.mean(axis=0), targets, codes, groups, seed=0)
-    assert (chosen.shrinkage, chosen.accuracy, chosen.standard_error) == (max(SHRINKAGES), 1, 0)
+    chosen = choose_alpha(apart - apart.mean(axis=0), targets, codes, groups, seed=0)
+    assert (chosen.alpha, chosen.accuracy, chosen.standard_error) == (max(ALPHAS), 1, 0)
 
 
 def test_noise_wants_more_shrinkage_than_signal():
@@ -108,8 +108,8 @@ def test_noise_wants_more_shrinkage_than_signal():
     direction = np.zeros((120, 200))
     direction[:, 0] = 4 * (codes - 0.5)
     noisy = direction + rng.normal(size=(120, 200))
-    chosen = choose_shrinkage(noisy - noisy.mean(axis=0), targets, codes, None, seed=0)
-    assert chosen.shrinkage >= 0.03
+    chosen = choose_alpha(noisy - noisy.mean(axis=0), targets, codes, None, seed=0)
+    assert chosen.alpha >= 0.03
 
 
 def test_features_that_never_vary_give_zero_scores():
@@ -118,20 +118,20 @@ def test_features_that_never_vary_give_zero_scores():
         weights, scores = ridge(np.zeros(shape), targets, 0.03, folds_by_group(codes, groups, 0))
         assert not weights.any()
         np.testing.assert_array_equal(scores, 0)
-        assert np.isfinite(choose_shrinkage(np.zeros(shape), targets, codes, groups, 0).accuracy)
+        assert np.isfinite(choose_alpha(np.zeros(shape), targets, codes, groups, 0).accuracy)
 
 
 def test_a_shrinkage_below_rounding_is_refused():
     features, targets, _, _ = problem(30, 90, np.float32)
     twins = np.concatenate([features, features])
-    with pytest.raises(ValueError, match="shrinkage: expected enough to outweigh rounding, got 1e-30"):
+    with pytest.raises(ValueError, match="alpha: expected enough to outweigh rounding, got 1e-30"):
         ridge(twins, np.concatenate([targets, targets]), 1e-30, [])
 
 
-def test_nothing_is_chosen_where_no_group_can_be_left_out():
+def test_nothing_is_chosen_where_no_group_can_be_held_out():
     features, targets, codes, _ = problem(12, 5)
-    one_group = choose_shrinkage(features, targets, codes, np.zeros(12, int), seed=0)
-    assert one_group.shrinkage == FALLBACK
+    one_group = choose_alpha(features, targets, codes, np.zeros(12, int), seed=0)
+    assert one_group.alpha == FALLBACK
     assert np.isnan(one_group.accuracy)
     assert folds_by_group(np.arange(5), None, seed=0) == []  # a class for every sample
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from framecnn import ShapeError
-from framecnn.schedules import CosineDecay, StepDecay, WarmUp, rate_at
+from framecnn.training.schedules import CosineDecay, StepDecay, WarmUp, rate_at
 
 STEPS = [0, 1, 9, 10, 19, 20, 25, 29, 30, 31, 50, 1000]
 

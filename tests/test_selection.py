@@ -41,7 +41,7 @@ def test_a_lead_within_one_standard_error_is_no_reason_for_a_finer_grid():
     assert grid == (1, 1)
 
 
-def test_the_coarsest_grid_is_taken_where_no_group_can_be_left_out():
+def test_the_coarsest_grid_is_taken_where_no_group_can_be_held_out():
     features = {(1, 1): np.zeros((4, 2), np.float32), (2, 2): np.zeros((4, 8), np.float32)}
     assert choose_grid(features, np.array([0, 1, 0, 1]), np.zeros(4, int), seed=0) == ((1, 1), {})
 

@@ -216,7 +216,7 @@ def test_a_random_split_says_that_look_alikes_stand_on_both_sides(folder):
     for some in (folder, folder.without(path for path, _ in folder.samples[:12:3])):
         train, val, test = some.split(seed=1, by="random")
         assert train.split_note.startswith(
-            "at random, frame by frame: look-alikes stand on both sides, so accuracies are"
+            "at random, frame by frame: near-duplicates stand on both sides, so accuracies are"
         )
         shared = set(train.groups)
         n_alike = sum(group in shared for part in (val, test) for group in part.groups)

@@ -11,10 +11,10 @@ import pytest
 from failing import every_failure
 from pictures import scene
 
-from framecnn.atomic import hidden_path
 from framecnn.data import FrameFolder
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
+from framecnn.storage.atomic import hidden_path
 
 
 def add(root, movie, label, times, replace=False):
@@ -329,8 +329,8 @@ def test_a_run_killed_while_it_replaced_a_movie_is_finished_by_the_next(tmp_path
         return os.replace(change.staged, change.path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("framecnn.output_set._Change.do", die)
-        patch.setattr("framecnn.output_set._Change.undo", die)
+        patch.setattr("framecnn.storage.output_set._Change.do", die)
+        patch.setattr("framecnn.storage.output_set._Change.undo", die)
         with pytest.raises((SystemExit, FileNotFoundError)):
             add(tmp_path, "orion", "stars", [1], replace=True)
     assert (tmp_path / "space").exists()

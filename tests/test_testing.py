@@ -32,7 +32,7 @@ def registry(monkeypatch):
 
 
 def scale_layer(**methods):
-    """Give a kind of layer that scales every channel and shifts it, some of its methods replaced."""
+    """Return a kind of layer that scales every channel and shifts it, some of its methods replaced."""
 
     class Base(Layer):
         shift: float = 1.0
@@ -106,7 +106,7 @@ def backward_that_spends_what_it_holds(self, x, rng=None):
 
 
 def backward(change):
-    """Give a vjp whose gradients are changed by a function of (layer, x, dy, rng, dx, dscale)."""
+    """Return a vjp whose gradients are changed by a function of (layer, x, dy, rng, dx, dscale)."""
 
     def vjp(self, x, rng=None):
         def changed(dy):
@@ -118,7 +118,7 @@ def backward(change):
     return vjp
 
 
-FAULTS = [
+MUTANTS = [
     ("config_round_trip", {"__post_init__": lambda self: self._set(shift=self.shift + 1)}, "back from its config, got"),
     ("build_once", {"forward": count_calls}, "expected the same bits from a second call, got"),
     (
@@ -198,7 +198,7 @@ def test_a_sound_layer_passes_every_check():
     check_layer(scale_layer()(shift=2.0), (2, 3))
 
 
-@pytest.mark.parametrize(("name", "methods", "message"), FAULTS, ids=[f"{name}" for name, _, _ in FAULTS])
+@pytest.mark.parametrize(("name", "methods", "message"), MUTANTS, ids=[f"{name}" for name, _, _ in MUTANTS])
 def test_a_check_finds_the_fault_that_it_is_there_for(name, methods, message):
     check = next(check for check in layer_checks(scale_layer(**methods)) if check.name == name)
     with pytest.raises(AssertionError, match=f"^ScaleLayer: .*{message}"):
@@ -208,7 +208,7 @@ def test_a_check_finds_the_fault_that_it_is_there_for(name, methods, message):
 
 
 def test_every_check_has_a_fault_that_it_finds():
-    assert {check.__name__ for check in (*CONTRACT, *GRADIENTS)} == {name for name, _, _ in FAULTS}
+    assert {check.__name__ for check in (*CONTRACT, *GRADIENTS)} == {name for name, _, _ in MUTANTS}
 
 
 def test_a_layer_without_a_backward_pass_is_checked_without_it():

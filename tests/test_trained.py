@@ -5,11 +5,12 @@ import pytest
 from refusals import refusal
 from textures import CLASSES, Lazy, textures
 
-from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, load, model_file, set_num_threads
-from framecnn.cli.models import load_classifier
+from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, load, set_num_threads
+from framecnn.cli.loading import load_classifier
 from framecnn.cli.outputs import describe_choice
 from framecnn.estimators import TrainedFeatures, trained
 from framecnn.layers import ConvLayer, PoolingLayer
+from framecnn.storage import container as model_file
 
 FRAMES, LABELS, GROUPS = textures(10, (12, 16, 3))
 
@@ -62,8 +63,8 @@ def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(fitted,
     for method in ("predict", "predict_proba", "transform", "reject"):
         np.testing.assert_array_equal(getattr(loaded, method)(FRAMES), getattr(fitted, method)(FRAMES))
     assert loaded.get_params() == fitted.get_params()
-    assert loaded.chosen_ == fitted.chosen_ == {"grid": None, "shrinkage": fitted.head_.shrinkage_, "accuracies": {}}
-    assert list(describe_choice(loaded)) == ["shrinkage"]
+    assert loaded.chosen_ == fitted.chosen_ == {"grid": None, "alpha": fitted.head_.alpha_, "accuracies": {}}
+    assert list(describe_choice(loaded)) == ["alpha"]
 
 
 def two_networks(description, tensors):

@@ -16,10 +16,10 @@ from textures import Lazy
 from training_run import JUDGES, TRAIN, network, run
 
 from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, save, set_num_threads
-from framecnn.losses import mean_squared_error, sigmoid_cross_entropy, softmax_cross_entropy
-from framecnn.optimizers import SGD, Adam
 from framecnn.testing.draws import same_bits
-from framecnn.training import fit, train_step
+from framecnn.training.loop import fit, train_step
+from framecnn.training.losses import mean_squared_error, sigmoid_cross_entropy, softmax_cross_entropy
+from framecnn.training.optimizers import SGD, Adam
 
 KILLS = 3
 

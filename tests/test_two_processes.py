@@ -17,8 +17,8 @@ WORKER = """
 import json, os, sys
 from pathlib import Path
 from framecnn.errors import DataError
-from framecnn.output_lock import lock_outputs
-from framecnn.output_set import settle, write_together
+from framecnn.storage.output_lock import lock_outputs
+from framecnn.storage.output_set import settle, write_together
 folder, names = Path(sys.argv[1]), sys.argv[2:]
 paths = [folder / name for name in names]
 real, left = os.replace, -1
@@ -109,7 +109,7 @@ class TwoProcesses(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1))
     def the_next_run_finds_one_set_and_nothing_else(self, who):
         code = (
-            "import sys\nfrom pathlib import Path\nfrom framecnn.output_set import settle\n"
+            "import sys\nfrom pathlib import Path\nfrom framecnn.storage.output_set import settle\n"
             "paths = [Path(sys.argv[1], name) for name in sys.argv[2:]]\nsettle(paths[-1], paths)"
         )
         subprocess.run([sys.executable, "-c", code, self.root, *NAMES], check=True)

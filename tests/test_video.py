@@ -113,7 +113,7 @@ def test_white_frames_split_no_group(tmp_path, out, n_white):
     assert report.n_shots == 1
 
 
-def test_black_and_repeated_frames_are_left_out_and_counted(tmp_path, out):
+def test_black_and_repeated_frames_are_dropped_and_counted(tmp_path, out):
     pictures = [*moving(0, 24), *black(48), *[still(1)] * 72, *moving(2, 24)]
     (report,) = cut_frames([write_movie(tmp_path / "m.mp4", pictures)], out)
     assert times(out) == [0, 3, 6]

@@ -6,7 +6,7 @@ CLASSES = ("across", "blobs", "down")
 
 
 def textures(n_groups=5, shape=(24, 32, 3), seed=0):
-    """Give frames (2 * 3 * n_groups, h, w, c) uint8, their labels, and their groups, shuffled."""
+    """Return frames (2 * 3 * n_groups, h, w, c) uint8, their labels, and their groups, shuffled."""
     rng = np.random.default_rng(seed)
     height, width, channels = shape
     sizes = {"across": (height, 1), "blobs": (height // 2, width // 2), "down": (1, width)}

@@ -17,9 +17,9 @@ from framecnn import (
     Sequential,
 )
 from framecnn.data import Augmentation
-from framecnn.optimizers import AdamW
-from framecnn.schedules import CosineDecay, WarmUp
-from framecnn.training import fit
+from framecnn.training.loop import fit
+from framecnn.training.optimizers import AdamW
+from framecnn.training.schedules import CosineDecay, WarmUp
 
 FRAMES, LABELS, _ = textures(8, (12, 16, 3))
 CODES = np.searchsorted(CLASSES, LABELS)

@@ -16,10 +16,10 @@ from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.comparison import CONTESTANTS, Comparison, compile_kernels
 from framecnn.data import DEFAULT_SIZE
 from framecnn.errors import DataError, MissingExtraError
-from framecnn.estimators.trained import NETWORK_SIZE
-from framecnn.output_lock import lock_outputs
-from framecnn.output_set import settle, write_together
+from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.report import ComparisonData, ShownFrame, write_comparison
+from framecnn.storage.output_lock import lock_outputs
+from framecnn.storage.output_set import settle, write_together
 from framecnn.thread_count import get_num_threads
 
 __all__ = ["compare"]

@@ -33,10 +33,10 @@ def _installation() -> Iterator[tuple[str, str]]:
 
 
 def _machine() -> Iterator[tuple[str, str]]:
-    from framecnn.kernels.jit import cache_directory, cpu_kind, n_compiled
+    from framecnn.kernels.jit import cache_directory, current_isa, n_compiled
     from framecnn.thread_count import get_num_threads
 
-    yield "CPU", f"{cpu_name()} ({cpu_kind()} kernels)"
+    yield "CPU", f"{cpu_name()} ({current_isa()} kernels)"
     yield "threads", f"{get_num_threads()} of {os.cpu_count()} cores (FRAMECNN_NUM_THREADS changes it)"
     cache = cache_directory()
     if cache is None:
@@ -84,7 +84,7 @@ def _version(package: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """Give what the machine calls its processor."""
+    """Return what the machine calls its processor."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         match = re.search(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.cli import console
-from framecnn.cli.models import load_classifier
+from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Model
 from framecnn.cli.outputs import check_outputs, write_json
 from framecnn.cli.workflow import Stages, Watched, listed, scan_folder, without_lost
@@ -62,7 +62,7 @@ def _measure(stages: Stages, classifier: Any, known: list[str], frames: FrameFol
 
 
 def _by_class(result: EvaluationResult) -> list[tuple[str, int, str, str]]:
-    """Give name, frames, share found, and mistakes of every class."""
+    """Return name, frames, share found, and mistakes of every class."""
     rows = []
     for truth, (name, counts, recall) in enumerate(zip(result.classes, result.confusion, result.recall, strict=True)):
         wrong = [said for said in np.argsort(-counts, kind="stable") if counts[said] and said != truth]

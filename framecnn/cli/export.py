@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.models import load_model
+from framecnn.cli.loading import load_model
 from framecnn.cli.options import Model
 from framecnn.cli.outputs import check_outputs, check_replaced
 from framecnn.interop.onnx_export import OPSET, to_onnx

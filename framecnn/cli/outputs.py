@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.atomic import atomic_write
 from framecnn.cli import console
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.evaluation import EvaluationResult
-from framecnn.output_set import write_together
+from framecnn.storage.atomic import atomic_write
+from framecnn.storage.output_set import write_together
 from framecnn.typing import Array
 
 __all__ = [
@@ -178,16 +178,16 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def describe_choice(classifier: Any) -> dict[str, str]:
-    """Give what was chosen on the training frames, in words; nothing where nothing was."""
+    """Return what was chosen on the training frames, in words; nothing where nothing was."""
     chosen = classifier.chosen_
     words = {}
     if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
         words["pooling grid"] = _grid(chosen["grid"])
     if chosen["accuracies"]:
         tried = ", ".join(f"{_grid(grid)} {100 * accuracy:.1f} %" for grid, accuracy in chosen["accuracies"].items())
-        words["accuracy over left-out groups, by grid"] = tried
-    if chosen["shrinkage"] is not None:
-        words["shrinkage"] = f"{chosen['shrinkage']:g}"
+        words["accuracy over held-out groups, by grid"] = tried
+    if chosen["alpha"] is not None:
+        words["alpha"] = f"{chosen['alpha']:g}"
     return words
 
 
@@ -205,7 +205,7 @@ def _split_table(parts: Sequence[FrameSubset]) -> list[dict[str, Any]]:
 
 
 def versions(*extras: str) -> dict[str, str]:
-    """Give the versions of Python, framecnn, what it needs, and those of `extras` that are installed."""
+    """Return the versions of Python, framecnn, what it needs, and those of `extras` that are installed."""
     found = {"Python": platform.python_version()}
     found |= {name: metadata.version(name) for name in ("framecnn", "numpy", "numba", "scikit-learn", "pillow")}
     for name in extras:
@@ -266,7 +266,7 @@ def _files(part: FrameSubset) -> list[str]:
 
 
 def _prototypes(run: Run) -> list[Any]:
-    """Give for every cluster its training frames, nearest to the centre first, one a group as far as there are."""
+    """Return for every cluster its training frames, nearest to the centre first, one a group as far as there are."""
     from framecnn.report import Prototype
     from framecnn.report.view import PROTOTYPE_FRAMES, one_of_each_group_first
 
@@ -283,9 +283,9 @@ def _prototypes(run: Run) -> list[Any]:
 
 
 def _filters(classifier: Any) -> dict[str, Any]:
-    """Give the kernels of the first filter bank of every scale, (n, kh, kw, c), by the size that they look at."""
+    """Return the kernels of the first filter bank of every scale, (n, kh, kw, c), by the size that they look at."""
     found = {}
-    for network in classifier.features_.bodies_:
+    for network in classifier.features_.backbones_:
         bank = next(layer for layer in network.layers if "kernel" in layer.params)
         height, width, _ = bank.input_shape
         found[f"{height}x{width}"] = np.moveaxis(bank.params["kernel"], -1, 0)

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.models import load_classifier
+from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import Model
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.groups import GROUPS_FILE
@@ -25,7 +25,7 @@ __all__ = ["predict"]
 
 BATCH = 32
 SMALL = (8, 8)  # pixels: enough to see whether a file can be read
-COLUMNS = ("path", "label", "probability", "unlike_training", "skipped")
+COLUMNS = ("path", "label", "probability", "out_of_distribution", "skipped")
 
 
 def predict(
@@ -151,13 +151,13 @@ def _label(classifier: Any, batch: Sequence[tuple[Path, Any]]) -> Iterator[dict[
             "path": str(path),
             "label": names[best],
             "probability": round(float(probabilities[best]), 6),
-            "unlike_training": bool(unlike),
+            "out_of_distribution": bool(unlike),
             "probabilities": {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)},
         }
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Give a table in UTF-8: names as they are for a file or a program, harmless for a terminal or a spreadsheet."""
+    """Return a table in UTF-8: names as they are for a file or a program, harmless for a terminal or a spreadsheet."""
     written = console.clean if sys.stdout.isatty() else str
     cells = ([spreadsheet_cell(written(row.get(column, ""))) for column in COLUMNS] for row in rows)
     return format_table([COLUMNS, *cells])
@@ -166,7 +166,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 def _say(rows: Sequence[Mapping[str, Any]]) -> None:
     marks = {True: "far from the training frames", False: ""}
     labelled = [
-        (row["path"], row["label"], f"{100 * row['probability']:.1f} %", marks[row["unlike_training"]])
+        (row["path"], row["label"], f"{100 * row['probability']:.1f} %", marks[row["out_of_distribution"]])
         for row in rows
         if "label" in row
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from framecnn.cli import console
-from framecnn.cli.models import load_model
+from framecnn.cli.loading import load_model
 from framecnn.cli.options import Model
 from framecnn.cli.outputs import describe_choice
 from framecnn.cli.workflow import listed

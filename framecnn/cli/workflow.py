@@ -16,8 +16,8 @@ from framecnn.cli.outputs import PARTS, Job, Run, check_outputs, check_replaced,
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult, counted, evaluate
-from framecnn.output_lock import lock_outputs
-from framecnn.output_set import settle
+from framecnn.storage.output_lock import lock_outputs
+from framecnn.storage.output_set import settle
 from framecnn.typing import Array
 
 __all__ = ["Stages", "Watched", "listed", "scan_folder", "train_folder", "without_lost"]
@@ -81,7 +81,7 @@ def scan_folder(
 
 
 def listed(names: Sequence[Any], limit: int = SHOWN_CLASSES) -> str:
-    """Give names with commas between them, and how many more there are than `limit`."""
+    """Return names with commas between them, and how many more there are than `limit`."""
     rest = len(names) - limit
     return ", ".join(map(str, names[:limit])) + (f" and {rest:,} more" if rest > 0 else "")
 
@@ -152,7 +152,7 @@ def _train_folder(job: Job) -> list[EvaluationResult]:
 
 
 def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
-    """Give the classifier, and the distances of the training frames to its clusters."""
+    """Return the classifier, and the distances of the training frames to its clusters."""
     from framecnn.estimators import FrameClassifier
 
     n = len(train)
@@ -166,7 +166,7 @@ def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
 def _evaluate(
     stages: Stages, classifier: Any, distances: Array, parts: Sequence[FrameSubset]
 ) -> list[EvaluationResult]:
-    """Give the result of every part; that of the training frames from the distances which fitting gave."""
+    """Return the result of every part; that of the training frames from the distances which fitting gave."""
     train, probabilities = parts[0], classifier.head_.probabilities(distances)
     best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     results = [EvaluationResult(PARTS[0], train.classes, train.targets, best, sure, train.groups)]

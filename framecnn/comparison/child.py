@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.comparison.contestants import CONTESTANTS
+from framecnn.comparison.models import CONTESTANTS
 from framecnn.data.loader import LazyFrames
 from framecnn.errors import DataError, MissingExtraError, ShapeError
 from framecnn.thread_count import get_num_threads
@@ -125,7 +125,7 @@ def run(job: Mapping[str, Any]) -> Outcome:
 
 
 def peak_megabytes() -> float:
-    """Give the largest memory that this process has held so far.
+    """Return the largest memory that this process has held so far.
 
     Linux says it as VmHWM. ``resource.getrusage`` would do, were it not that a process starts with the peak of the one
     that called exec.

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from framecnn.comparison.child import Outcome, run_apart
-from framecnn.comparison.contestants import CONTESTANTS
+from framecnn.comparison.models import CONTESTANTS
 from framecnn.data import FrameFolder, FrameSubset
 from framecnn.errors import DataError
-from framecnn.estimators.trained import NETWORK_SIZE
+from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.evaluation import EvaluationResult
-from framecnn.networks import reference_network
+from framecnn.networks.reference import reference_network
 
 __all__ = ["Comparison"]
 
@@ -177,7 +177,7 @@ class Comparison:
         return [str(self.folder.root / path) for test in tests for path in test.paths]
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Give the figures of every contestant that took part.
+        """Return the figures of every contestant that took part.
 
         Returns
         -------
@@ -208,7 +208,7 @@ class Comparison:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything, ready for JSON."""
+        """Return everything, ready for JSON."""
         return {
             "settings": self.settings,
             "contestants": self.figures(),

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from framecnn.arguments import check_number
 from framecnn.errors import ShapeError
-from framecnn.settings import check_number
 from framecnn.typing import Array
 
 __all__ = ["Augmentation"]
@@ -33,7 +33,7 @@ class _Draws(NamedTuple):
     cutout_right: float
 
     def around(self, name: str, largest: float) -> float:
-        """Give a number between plus and minus `largest`."""
+        """Return a number between plus and minus `largest`."""
         return (2 * getattr(self, name) - 1) * largest
 
 
@@ -112,7 +112,7 @@ class Augmentation:
                 raise ShapeError(f"Augmentation: expected {field.name} from 0 to {largest}, got {value!r}")
 
     def __call__(self, frames: Array, rows: Array, *, seed: int, epoch: int) -> Array:
-        """Give changed copies of frames.
+        """Return changed copies of frames.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class Augmentation:
         return self._cover(frame, draws) if self.cutout else frame
 
     def _place(self, height: int, width: int, draws: _Draws) -> tuple[Array, Array]:
-        """Give matrix (2, 2) and offset (2,) that lead from (right, down) in the new frame to the same in the old."""
+        """Return matrix (2, 2) and offset (2,) that lead from (right, down) in the new frame to the same in the old."""
         factor = (1 + self.scale) ** draws.around("scale", 1)
         angle = np.deg2rad(draws.around("rotation", self.rotation))
         kept = 1 - self.crop * np.array([draws.crop_width, draws.crop_height])
@@ -180,7 +180,7 @@ class Augmentation:
 
 
 def _resampled(frame: Array, matrix: Array, offset: Array) -> Array:
-    """Give the frame whose pixel at (right, down) shows what the old one has at ``matrix @ (right, down) + offset``."""
+    """Return the frame whose pixel at (right, down) is the old one at ``matrix @ (right, down) + offset``."""
     height, width, channels = frame.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ matrix.T + offset
     before = np.maximum(np.ceil(1 - corners.min(axis=0)), 0).astype(int)

@@ -12,7 +12,7 @@ _B_FRAME = 3  # AV_PICTURE_TYPE_B
 
 
 class FrameClock:
-    """Give each decoded frame its time in seconds since the first frame, ever increasing.
+    """Return each decoded frame its time in seconds since the first frame, ever increasing.
 
     A packet carries up to two time stamps: when it is to be decoded, and when its frame is to be shown. Stamps of
     decoding never decrease, so where they go back by more than 0.1 s, or leap ahead too far, another recording was
@@ -95,7 +95,7 @@ class FrameClock:
             del self._pending[:-_MOST_PENDING]
 
     def time(self, frame: Any, is_reordered: bool) -> float:
-        """Give the time of the next frame.
+        """Return the time of the next frame.
 
         Parameters
         ----------

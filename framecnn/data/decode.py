@@ -25,10 +25,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from framecnn.data.checksums import check_png
+from framecnn.data.decoder_warnings import silence_libtiff, strict_and_quiet
 from framecnn.data.headers import claimed_size, is_lossless_jpeg
-from framecnn.data.machine import machine_error
+from framecnn.data.machine_errors import machine_error
 from framecnn.data.pixels import UnsupportedDepth, check_tiff, plain_image
-from framecnn.data.quiet import silence_libtiff, strict_and_quiet
 from framecnn.typing import Array
 
 __all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "Decoded", "SkippedFrame", "decode", "decode_within"]
@@ -168,7 +168,7 @@ def decode(path: str | os.PathLike[str], size: tuple[int, int] = DEFAULT_SIZE) -
 
 
 def check_size(who: str, size: tuple[int, int]) -> tuple[int, int]:
-    """Give `size` as (height, width), or raise ValueError."""
+    """Return `size` as (height, width), or raise ValueError."""
     try:
         height, width = (int(side) for side in size if side == int(side))
     except (TypeError, ValueError):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from framecnn.atomic import atomic_write
 from framecnn.data.decode import DEFAULT_SIZE, check_size
 from framecnn.data.groups import GROUPS_FILE, check_table, match_table, read_groups
 from framecnn.data.hashing import near_duplicate_clusters, same_pixels_in_two_classes
@@ -18,6 +17,7 @@ from framecnn.data.split import assign_folds, assign_parts
 from framecnn.data.subset import FrameSubset
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
+from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
 __all__ = ["FrameFolder", "FrameSubset", "Skip"]
@@ -43,7 +43,7 @@ class FrameFolder:
     root : path
         The folder.
     groups : path, optional
-        The CSV of groups. If None, ``root/frames.csv`` where it is there, else clusters of look-alikes.
+        The CSV of groups. If None, ``root/frames.csv`` where it is there, else clusters of near-duplicates.
     size : (int, int), default (240, 360)
         Height and width in pixels to which every frame is stretched.
     progress : callable, optional
@@ -212,7 +212,7 @@ class FrameFolder:
         seed : int, default 0
             Equal seeds give equal splits.
         by : {"group", "random"}, default "group"
-            What stays together. ``"random"`` splits frame by frame: look-alikes then stand on both sides and the
+            What stays together. ``"random"`` splits frame by frame: near-duplicates then stand on both sides and the
             accuracies come out too high.
 
         Returns
@@ -233,7 +233,9 @@ class FrameFolder:
             note = f"by group ({self.group_source}), each class as near as whole groups allow to {shares}"
         else:
             keep = np.arange(len(self))
-            note = f"at random, frame by frame: look-alikes stand on both sides, so accuracies are too high; {shares}"
+            note = (
+                f"at random, frame by frame: near-duplicates stand on both sides, so accuracies are too high; {shares}"
+            )
         parts = assign_parts(self.targets, keep, (train, val, test), seed)
         indices = [np.flatnonzero(parts == part) for part in range(3)]
         expected = [name for name, share in zip(_PARTS, (train, val, test), strict=True) if share]
@@ -296,7 +298,7 @@ class FrameFolder:
         return tuple(dict.fromkeys(found))
 
     def without(self, paths: Iterable[str]) -> "FrameFolder":
-        """Give the same folder with some frames skipped, as ``vanished`` or ``changed``, for what FrameLost reports.
+        """Return the same folder with some frames skipped, as ``vanished`` or ``changed``, for what FrameLost reports.
 
         Parameters
         ----------

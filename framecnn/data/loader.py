@@ -82,7 +82,7 @@ class LazyFrames:
         self._size = (size[0], size[1])
 
     def config(self, size: tuple[int, int] | None = None) -> dict[str, Any]:
-        """Give what makes these frames in another process, ``LazyFrames(**config)``, ready for JSON.
+        """Return what makes these frames in another process, ``LazyFrames(**config)``, ready for JSON.
 
         Parameters
         ----------

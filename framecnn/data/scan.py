@@ -10,7 +10,7 @@ from pathlib import Path
 from framecnn.data.decode import SUFFIXES, Signature, SkippedFrame, decode_signed
 from framecnn.data.hashing import Fingerprint, fingerprint
 from framecnn.data.loader import map_ahead
-from framecnn.data.machine import machine_error
+from framecnn.data.machine_errors import machine_error
 from framecnn.errors import DataError
 from framecnn.thread_count import get_num_threads
 
@@ -137,12 +137,12 @@ def not_meant(name: str) -> tuple[str, str] | None:
 
 
 def class_of(path: str) -> str:
-    """Give the class folder of a path that is relative to the scanned folder."""
+    """Return the class folder of a path that is relative to the scanned folder."""
     return path.split("/", 1)[0]
 
 
 def shape_error(root: Path, problem: str) -> DataError:
-    """Give the error that draws the folder as it should be."""
+    """Return the error that draws the folder as it should be."""
     return DataError(
         f"FrameFolder: {str(root)!r}: {problem}. Expected one folder a class with its frames:\n"
         "    films/\n"

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from framecnn.data.boundaries import find_boundaries
-from framecnn.data.small import SMALL_SIZE, is_blank
+from framecnn.data.frame_checks import SMALL_SIZE, is_blank
 from framecnn.data.transitions import describe, neighbour_differences
 from framecnn.errors import DataError, ShapeError
 from framecnn.typing import Array
@@ -141,7 +141,7 @@ class ShotDetector:
 
 
 def group_names(movie: str, times: Sequence[float], starts: Sequence[float], end: float, block: float) -> list[str]:
-    """Name the group of every frame: its movie and shot, and in a long shot its block.
+    """Return the name of the group of every frame: its movie and shot, and in a long shot its block.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed
 
 
 def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
-    """Give each group, large ones first, to a part with room for it, the likelier the more that part still lacks."""
+    """Return each group, large ones first, to a part with room for it, the likelier the more that part still lacks."""
     order = rng.permutation(len(shares))
     magnitude = np.frexp(shares.max(axis=1))[1]
     order = order[np.argsort(-magnitude[order], kind="stable")]
@@ -148,6 +148,6 @@ def assign_folds(targets: Array, groups: Array, k: int, seed: int = 0) -> Array:
     folds = np.empty(len(targets), np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer than k frames; the folds say which lacks it
-        for fold, (_, left_out) in enumerate(splitter.split(targets, targets, groups)):
-            folds[left_out] = fold
+        for fold, (_, held_out) in enumerate(splitter.split(targets, targets, groups)):
+            folds[held_out] = fold
     return folds

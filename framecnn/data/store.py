@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framecnn.atomic import atomic_write, hidden_path, temporary_path
 from framecnn.data.groups import GROUPS_FILE
 from framecnn.data.names import same_name_key
 from framecnn.data.tables import format_table, read_table
 from framecnn.errors import DataError
-from framecnn.output_lock import lock_outputs
-from framecnn.output_set import settle, switch
+from framecnn.storage.atomic import atomic_write, hidden_path, temporary_path
+from framecnn.storage.output_lock import lock_outputs
+from framecnn.storage.output_set import settle, switch
 
 __all__ = ["FrameStore", "file_name"]
 
@@ -27,7 +27,7 @@ _TIME_AND_SUFFIX = r"_\d{4,}\.\d{3}s\.jpg"
 
 
 def file_name(movie: str, time: float) -> str:
-    """Name the file of a frame.
+    """Return the name of the file of a frame.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class FrameStore:
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Give a hidden folder in the root to write frames to; it is gone afterwards, with what is still in it."""
+        """Return a hidden folder in the root to write frames to; it is gone afterwards, with what is still in it."""
         folder = temporary_path(self._table).with_suffix("")
         try:
             folder.mkdir()

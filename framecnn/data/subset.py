@@ -25,7 +25,7 @@ class FrameSubset:
     split_note : str
         How the folder was split, in words.
     warnings : tuple of str
-        What to know about the split as a whole: classes without test evidence, look-alikes on both sides.
+        What to know about the split as a whole: classes without test evidence, near-duplicates on both sides.
     """
 
     folder: "FrameFolder"

@@ -14,13 +14,13 @@ from typing import Any
 from PIL import Image
 
 from framecnn import __version__
-from framecnn.atomic import atomic_write
+from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector, is_blank
 from framecnn.data.movie import Movie
 from framecnn.data.names import portable_problem, same_name_key
 from framecnn.data.shots import ShotDetector, group_names
-from framecnn.data.small import LetterboxDetector, RepeatDetector, is_blank
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
+from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
 __all__ = ["MovieReport", "cut_frames", "cutting"]
@@ -90,9 +90,9 @@ class MovieReport:
         parts = [f"{self.movie}: {self.n_frames} frames of {self.n_shots} {shots}", got]
         if self.n_damaged:
             parts.append(f"{self.n_damaged} damaged packets or frames")
-        left_out = ((self.n_black, "black"), (self.n_repeated, "repeated"))
-        if any(number for number, _ in left_out):
-            parts.append("left out: " + ", ".join(f"{number} {what}" for number, what in left_out if number))
+        dropped = ((self.n_black, "black"), (self.n_repeated, "repeated"))
+        if any(number for number, _ in dropped):
+            parts.append("left out: " + ", ".join(f"{number} {what}" for number, what in dropped if number))
         parts.extend(self.processing)
         if any(self.bars):
             parts.append("cropped {} + {} rows and {} + {} columns".format(*self.bars))

@@ -3,6 +3,6 @@
 from framecnn.estimators.classifier import FrameClassifier
 from framecnn.estimators.features import FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
-from framecnn.estimators.trained import TrainedFeatures
+from framecnn.estimators.trained_features import TrainedFeatures
 
 __all__ = ["FrameClassifier", "FrameFeatures", "KMeansClassifier", "TrainedFeatures"]

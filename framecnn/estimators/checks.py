@@ -16,7 +16,7 @@ SHOWN_LABELS = 10
 
 
 def as_random_state(who: str, value: Any) -> np.random.RandomState:
-    """Give the generator that `random_state` stands for; a ValueError that names the estimator where it is none."""
+    """Return the generator that `random_state` stands for; a ValueError that names the estimator where it is none."""
     try:
         return check_random_state(value)
     except ValueError as error:
@@ -36,7 +36,7 @@ def check_overflow(who: str, what: str, found: Any) -> None:
 
 
 def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
-    """Give the classes in order, (n_classes,), and the class number of every sample, (n_samples,).
+    """Return the classes in order, (n_classes,), and the class number of every sample, (n_samples,).
 
     Raises
     ------
@@ -63,7 +63,7 @@ def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
 
 
 def encode_groups(who: str, groups: Any, n_samples: int) -> Array | None:
-    """Give groups as numbers (n_samples,), None for None.
+    """Return groups as numbers (n_samples,), None for None.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_known(who: str, y: Any, classes: Array) -> None:
 
 
 def _numbered(who: str, what: str, values: Array) -> tuple[Array, Array]:
-    """Give the different values in order, and the number of each value."""
+    """Return the different values in order, and the number of each value."""
     try:
         different, numbers = np.unique(values, return_inverse=True)
     except TypeError as error:

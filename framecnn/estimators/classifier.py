@@ -9,10 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 from framecnn.estimators.checks import as_random_state, check_known, encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
-from framecnn.estimators.moments import of_one_moment, set_at_once
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
-from framecnn.estimators.trained import TrainedFeatures
+from framecnn.estimators.snapshot import of_one_moment, set_at_once
+from framecnn.estimators.trained_features import TrainedFeatures
 from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
@@ -24,7 +24,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     """Classify frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` describes the frames, :class:`KMeansClassifier` labels them. Only the pooling grid and the
-    shrinkage are chosen, on the training frames, by leaving out groups; nothing needs tuning. With
+    ridge penalty are chosen, on the training frames, by leaving out groups; nothing needs tuning. With
     ``features="trained"`` a network trained by back-propagation describes the frames instead, see
     :class:`framecnn.estimators.TrainedFeatures`.
 
@@ -37,7 +37,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     grid : "auto" (default) or (int, int)
         Cells of the pooling; "auto" tries the whole frame, 2 x 2 and 3 x 4, and is the whole frame where the
         projection is None.
-    shrinkage : "auto" (default) or float
+    alpha : "auto" (default) or float
         Penalty of the projection in units of the number of features.
     clusters_per_class : int, default 1
     projection : "discriminant" (default) or None
@@ -55,7 +55,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     features_ : FrameFeatures or TrainedFeatures
     head_ : KMeansClassifier
     chosen_ : dict
-        ``grid`` (None for trained features), ``shrinkage``, and ``accuracies``: by grid, over frames whose group was
+        ``grid`` (None for trained features), ``alpha``, and ``accuracies``: by grid, over frames whose group was
         left out.
     prototypes_ : (n_clusters,) int array
         The training frame, of the cluster's members, nearest to each centre.
@@ -82,7 +82,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         *,
         features="learned",
         grid="auto",
-        shrinkage="auto",
+        alpha="auto",
         clusters_per_class=1,
         projection="discriminant",
         filters="kmeans",
@@ -93,7 +93,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         self.frame_shape = frame_shape
         self.features = features
         self.grid = grid
-        self.shrinkage = shrinkage
+        self.alpha = alpha
         self.clusters_per_class = clusters_per_class
         self.projection = projection
         self.filters = filters
@@ -103,7 +103,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     @set_at_once
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
-        """Learn filters or train a network, choose grid and shrinkage, fit the head.
+        """Learn filters or train a network, choose grid and ridge penalty, fit the head.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     @of_one_moment
     def predict(self, X: Any) -> Array:
-        """Give the label of every frame.
+        """Return the label of every frame.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     @of_one_moment
     def predict_proba(self, X: Any) -> Array:
-        """Give the probability of every class.
+        """Return the probability of every class.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     @of_one_moment
     def transform(self, X: Any) -> Array:
-        """Give the distance of every frame to every cluster.
+        """Return the distance of every frame to every cluster.
 
         Parameters
         ----------
@@ -206,7 +206,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     @of_one_moment
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Give the accuracy: the share of frames that get their own label.
+        """Return the accuracy: the share of frames that get their own label.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
         features = self._transformer(seed)
         head = KMeansClassifier(
-            self.clusters_per_class, projection=self.projection, shrinkage=self.shrinkage, random_state=seed
+            self.clusters_per_class, projection=self.projection, alpha=self.alpha, random_state=seed
         )
         head._check_parameters()
         frames = features.accept(X)
@@ -274,7 +274,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         self.n_features_in_ = features.n_features_in_
         self.chosen_ = {
             "grid": features.grid,
-            "shrinkage": getattr(head, "shrinkage_", None),
+            "alpha": getattr(head, "alpha_", None),
             "accuracies": {grid: choice.accuracy for grid, choice in tried.items()},
         }
         return found

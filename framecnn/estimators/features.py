@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from framecnn.estimators.checks import as_random_state
-from framecnn.estimators.frames import FrameTransformer, is_count
-from framecnn.estimators.moments import set_at_once
+from framecnn.estimators.filter_learning import METHODS, learn_filters, sample_patches
 from framecnn.estimators.selection import Grid
-from framecnn.filters import METHODS, learn_filters, sample_patches
+from framecnn.estimators.snapshot import set_at_once
+from framecnn.estimators.transformer import FrameTransformer, is_count
 from framecnn.layers import (
     ActivationLayer,
     DownsamplingLayer,
@@ -20,7 +20,7 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 
 __all__ = ["GRIDS", "FrameFeatures", "scales"]
@@ -65,7 +65,7 @@ class FrameFeatures(FrameTransformer):
 
     Attributes
     ----------
-    bodies_, networks_ : list of Sequential
+    backbones_, networks_ : list of Sequential
         One a scale, from frames (n, h, w, c) to the fine grid of 6 x 4 cells, and on to the features. Empty for
         feature vectors.
     frame_shape_ : (int, int, int) or None
@@ -134,37 +134,37 @@ class FrameFeatures(FrameTransformer):
 
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
         """Learn the filters of every scale from frames that :meth:`accept` gave; classes and groups do not matter."""
-        self.bodies_ = []
+        self.backbones_ = []
         self.mirrored_ = False
         if self.frame_shape_ is None:
             return
         rng = np.random.default_rng(as_random_state(self._who, self.random_state).randint(2**31))
-        gain = self._measure_gain(frames)  # to where the filter bank's contrast is at home
+        gain = self._measure_input_scale(frames)  # to where the filter bank's contrast is at home
         source = self._read(frames, np.sort(rng.permutation(len(frames))[:SOURCE_FRAMES]))
         levels = scales(self.frame_shape_)
         self.mirrored_ = len(levels) == 1
         n_filters = max(1, (self.n_filters or FILTERS) // len(levels))
-        self.bodies_ = [self._learn_body(source, gain, *level, n_filters, rng) for level in levels]
+        self.backbones_ = [self._learn_backbone(source, gain, *level, n_filters, rng) for level in levels]
 
     def describe(self, frames: Any) -> Array:
-        """Give features (n, d) of checked frames over the grid, before they are standardised."""
+        """Return features (n, d) of checked frames over the grid, before they are standardised."""
         return self.extract(frames, [self.grid])[tuple(self.grid)]
 
     def extract(self, frames: Any, grids: Iterable[Grid], rows: Array | None = None) -> dict[Grid, Array]:
-        """Give features of frames, or of some rows of them, by grid: ``{(rows, columns): (n, d) array}``."""
+        """Return features of frames, or of some rows of them, by grid: ``{(rows, columns): (n, d) array}``."""
         rows = np.arange(len(frames)) if rows is None else rows
         pairs = [(n_rows, n_columns) for n_rows, n_columns in grids]
         if self.frame_shape_ is None:
             return dict.fromkeys(pairs, frames[rows])
-        tails = {grid: [_tail(body.output_shape, grid) for body in self.bodies_] for grid in pairs}
+        tails = {grid: [_tail(body.output_shape, grid) for body in self.backbones_] for grid in pairs}
         found = {
             grid: np.empty((len(rows), sum(tail.output_shape[0] for tail in parts)), np.float32)
             for grid, parts in tails.items()
         }
-        maps_of_bodies = tuple(body.output_shape for body in self.bodies_)
-        for place, batch in self._batches(frames, rows, maps_of_bodies):
+        maps_of_backbones = tuple(body.output_shape for body in self.backbones_)
+        for place, batch in self._batches(frames, rows, maps_of_backbones):
             sides = [batch, batch[:, :, ::-1]] if self.mirrored_ else [batch]
-            maps = [[body.predict(side, len(side)) for body in self.bodies_] for side in sides]
+            maps = [[body.predict(side, len(side)) for body in self.backbones_] for side in sides]
             for grid, parts in tails.items():
                 copies = [
                     np.hstack([tail.predict(m, len(m)) for tail, m in zip(parts, side, strict=True)]) for side in maps
@@ -177,12 +177,12 @@ class FrameFeatures(FrameTransformer):
         """One Sequential a scale, from frames (n, h, w, c) to features (n, d) before mirroring and scaling."""
         check_is_fitted(self)
         chains = []
-        for body in self.bodies_:
+        for body in self.backbones_:
             layers = [*body.layers, *_tail(body.output_shape, self.grid).layers[1:]]
             chains.append(Sequential(layers).load_state_dict(body.state_dict()))
         return chains
 
-    def _learn_body(
+    def _learn_backbone(
         self, source: Array, gain: float, factor: int, stride: int, n_filters: int, rng: np.random.Generator
     ) -> Sequential:
         """Learn the chain of one scale from sample frames, up to the fine grid."""
@@ -208,9 +208,9 @@ class FrameFeatures(FrameTransformer):
         return Sequential(layers).load_state_dict(state)
 
     @property
-    def gain_(self) -> float:
+    def input_scale_(self) -> float:
         """What frames are multiplied by to span 0..255; 1 for uint8."""
-        return self.bodies_[0].layers[0].scale  # type: ignore[attr-defined]
+        return self.backbones_[0].layers[0].scale  # type: ignore[attr-defined]
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -233,7 +233,7 @@ class FrameFeatures(FrameTransformer):
 
 
 def scales(frame_shape: Shape) -> list[tuple[int, int]]:
-    """Give ``(factor, stride)`` of every scale for frames (h, w, c), the finest first.
+    """Return ``(factor, stride)`` of every scale for frames (h, w, c), the finest first.
 
     Examples
     --------

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
 from framecnn.estimators.checks import as_random_state, check_known, check_overflow, encode_groups, encode_labels
-from framecnn.estimators.moments import of_one_moment, set_at_once
-from framecnn.estimators.ridge import choose_shrinkage, folds_by_group, ridge
+from framecnn.estimators.ridge import choose_alpha, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
+from framecnn.estimators.snapshot import of_one_moment, set_at_once
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
@@ -42,7 +42,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     clusters_per_class : int, default 1
         How many clusters are sought for each class.
     projection : "discriminant" (default) or None
-    shrinkage : "auto" (default) or float
+    alpha : "auto" (default) or float
         Penalty of the projection in units of the summed variance of the features. "auto" picks it by leaving out
         groups.
     random_state : int, RandomState instance or None, default None
@@ -60,7 +60,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         The member nearest to each centre.
     radius_ : (n_clusters,) array
         Distance within which 99 % of the training samples lie that no other centre is nearer to.
-    shrinkage_ : float
+    alpha_ : float
     mean_, weights_, offset_ : arrays
         ``scores = (X - mean_) @ weights_ + offset_``.
     temperature_ : float
@@ -79,10 +79,10 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     ['a', 'b']
     """
 
-    def __init__(self, clusters_per_class=1, *, projection="discriminant", shrinkage="auto", random_state=None):
+    def __init__(self, clusters_per_class=1, *, projection="discriminant", alpha="auto", random_state=None):
         self.clusters_per_class = clusters_per_class
         self.projection = projection
-        self.shrinkage = shrinkage
+        self.alpha = alpha
         self.random_state = random_state
 
     @set_at_once
@@ -122,7 +122,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
     @of_one_moment
     def transform(self, X: Any) -> Array:
-        """Give the distance of every sample to every cluster, in the space of the clusters.
+        """Return the distance of every sample to every cluster, in the space of the clusters.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
     @of_one_moment
     def predict(self, X: Any) -> Array:
-        """Give the label of the nearest cluster.
+        """Return the label of the nearest cluster.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
     @of_one_moment
     def predict_proba(self, X: Any) -> Array:
-        """Give probabilities, highest for the label that :meth:`predict` gives.
+        """Return probabilities, highest for the label that :meth:`predict` gives.
 
         Softmax of minus the squared distance to the nearest cluster of each class over ``temperature_``.
 
@@ -172,7 +172,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         return self.probabilities(self.transform(X))
 
     def probabilities(self, distances: Array) -> Array:
-        """Give what :meth:`predict_proba` gives, from the distances that :meth:`transform` gave.
+        """Return what :meth:`predict_proba` gives, from the distances that :meth:`transform` gave.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
     @of_one_moment
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Give the accuracy: the share of samples that get their own label.
+        """Return the accuracy: the share of samples that get their own label.
 
         Parameters
         ----------
@@ -228,10 +228,10 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
             raise ValueError(f"KMeansClassifier: expected clusters_per_class as a positive whole number, got {m!r}")
         if not (self.projection is None or (isinstance(self.projection, str) and self.projection == "discriminant")):
             raise ValueError(f"KMeansClassifier: expected projection 'discriminant' or None, got {self.projection!r}")
-        shrinkage = self.shrinkage
-        positive = isinstance(shrinkage, Real) and not isinstance(shrinkage, bool) and 0 < float(shrinkage) < np.inf
-        if not positive and not (isinstance(shrinkage, str) and shrinkage == "auto"):
-            raise ValueError(f"KMeansClassifier: expected shrinkage 'auto' or a positive number, got {shrinkage!r}")
+        alpha = self.alpha
+        positive = isinstance(alpha, Real) and not isinstance(alpha, bool) and 0 < float(alpha) < np.inf
+        if not positive and not (isinstance(alpha, str) and alpha == "auto"):
+            raise ValueError(f"KMeansClassifier: expected alpha 'auto' or a positive number, got {alpha!r}")
 
     def _fit_projection(self, X: Array, codes: Array, groups: Array | None, seed: int) -> Array:
         """Set the projection; give the scores of every training sample by weights fitted without its fold."""
@@ -240,13 +240,13 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         indicators = np.eye(len(self.classes_))[codes]
         prior = indicators.mean(axis=0)
         targets = indicators - prior
-        if self.shrinkage == "auto":
+        if self.alpha == "auto":
             rows = selection_rows(len(X), groups, SELECTION_ROWS, seed)
             own = None if groups is None else groups[rows]
-            self.shrinkage_ = choose_shrinkage(features[rows], targets[rows], codes[rows], own, seed).shrinkage
+            self.alpha_ = choose_alpha(features[rows], targets[rows], codes[rows], own, seed).alpha
         else:
-            self.shrinkage_ = float(self.shrinkage)
-        weights, scores = ridge(features, targets, self.shrinkage_, folds_by_group(codes, groups, seed))
+            self.alpha_ = float(self.alpha)
+        weights, scores = ridge(features, targets, self.alpha_, folds_by_group(codes, groups, seed))
         self.weights_ = np.ascontiguousarray(weights, X.dtype)
         self.offset_ = prior.astype(X.dtype)
         return (scores + prior).astype(X.dtype)
@@ -300,7 +300,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
 
 def _k_means(points: Array, wanted: int, seed: int) -> tuple[Array, Array]:
-    """Give k-means centres (k, d) of points and the cluster of every point; fewer where fewer points differ."""
+    """Return k-means centres (k, d) of points and the cluster of every point; fewer where fewer points differ."""
     distinct: set[bytes] = set()
     for row in points:
         distinct.add((row + 0).tobytes())  # + 0 turns -0 into 0

@@ -17,9 +17,9 @@ from framecnn.kernels.linalg import blocked_product, lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["SHRINKAGES", "Choice", "centre_accuracy", "choose_shrinkage", "folds_by_group", "ridge"]
+__all__ = ["ALPHAS", "Choice", "centre_accuracy", "choose_alpha", "folds_by_group", "ridge"]
 
-SHRINKAGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+ALPHAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates: the penalty in units of the summed variance of the features (their number, when standardised)."""
 FALLBACK = 0.03  # where no group can be left out
 N_FOLDS = 4
@@ -29,18 +29,18 @@ Folds = list[Array]
 
 @dataclass(frozen=True)
 class Choice:
-    """A shrinkage, the accuracy over folds left out that it was chosen for, and that accuracy's standard error.
+    """A ridge penalty, the accuracy over folds left out that it was chosen for, and that accuracy's standard error.
 
     Both are NaN where nothing could be left out.
     """
 
-    shrinkage: float
+    alpha: float
     accuracy: float
     standard_error: float
 
 
 def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
-    """Give the rows of up to four folds that share no group and are stratified by class as well as groups allow.
+    """Return the rows of up to four folds that share no group and are stratified by class as well as groups allow.
 
     Shapes: codes (n,) class numbers, groups (n,) or None for every row its own. Empty where no two folds exist.
     """
@@ -67,7 +67,7 @@ def _by_first_group(codes: Array, groups: Array | None) -> Array:
 
 
 @single_threaded_blas()
-def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tuple[Array, Array]:
+def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
     """Solve ``min |targets - features w|^2 + penalty |w|^2``; give w, and the scores of every fold left out of it.
 
     With ``L L^T`` the penalised Gram matrix, a fold ``b`` left out has the residuals ``(I - A^T A)^{-1} r_b``,
@@ -87,17 +87,17 @@ def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tu
     features, targets = features[order], targets[order]
     ends = n_samples - len(in_folds) + np.cumsum([len(rows) for rows in folds], dtype=np.int64)
     system = lower_gram(features if dual else features.T)
-    system[np.diag_indices_from(system)] += _penalty(system.trace(), n_samples, shrinkage)
+    system[np.diag_indices_from(system)] += _penalty(system.trace(), n_samples, alpha)
     moments = targets if dual else blocked_product(features.T, targets)
     try:
         factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
     except linalg.LinAlgError as error:
-        raise ValueError(f"shrinkage: expected enough to outweigh rounding, got {shrinkage}; raise it") from error
+        raise ValueError(f"alpha: expected enough to outweigh rounding, got {alpha}; raise it") from error
     solution = linalg.cho_solve((factor, True), moments, check_finite=False)
     weights = blocked_product(features.T, solution) if dual else solution
     scores = blocked_product(features, weights)
 
-    def left_out(rows: slice) -> Array:
+    def held_out(rows: slice) -> Array:
         size, first = rows.stop - rows.start, rows.start if dual else 0  # L^{-1} e_b is zero above the fold
         right = np.eye(n_samples - first, size, order="F") if dual else features[rows].T.astype(np.float64)
         a = linalg.solve_triangular(factor[first:, first:], right, lower=True, overwrite_b=True, check_finite=False)
@@ -107,18 +107,18 @@ def ridge(features: Array, targets: Array, shrinkage: float, folds: Folds) -> tu
         return targets[rows] - linalg.solve(np.eye(size) - a.T @ a, residuals, assume_a="pos")
 
     places = [slice(int(end) - len(rows), int(end)) for rows, end in zip(folds, ends, strict=True)]
-    for rows, found in zip(places, ordered_map(left_out, places), strict=True):
+    for rows, found in zip(places, ordered_map(held_out, places), strict=True):
         scores[rows] = found
     return weights, scores[np.argsort(order)]
 
 
 @single_threaded_blas()
-def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Array | None, seed: int) -> Choice:
-    """Pick the shrinkage with the best accuracy over folds left out, averaged over several splits by group.
+def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | None, seed: int) -> Choice:
+    """Pick the ridge penalty with the best accuracy over folds left out, averaged over several splits by group.
 
-    One eigendecomposition serves all shrinkages and splits: with ``H`` the matrix that maps targets to fitted scores,
+    One eigendecomposition serves all alphas and splits: with ``H`` the matrix that maps targets to fitted scores,
     the residuals of a fold ``b`` left out are ``(I - H_bb)^{-1} (targets - H targets)_b``. Equal accuracies go to the
-    larger shrinkage.
+    larger penalty.
     """
     splits = [folds for number in range(N_SPLITS) if (folds := folds_by_group(codes, groups, seed + number))]
     if not splits:
@@ -126,8 +126,8 @@ def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Arra
     vectors, values = _eigen(features)
     projected = vectors.T @ targets
 
-    def accuracies(shrinkage: float) -> list[float]:
-        damping = values / (values + _penalty(values.sum(), len(features), shrinkage))
+    def accuracies(alpha: float) -> list[float]:
+        damping = values / (values + _penalty(values.sum(), len(features), alpha))
         residuals = targets - vectors @ (damping[:, None] * projected)
         damped = vectors * np.sqrt(damping)
         found = []
@@ -140,27 +140,27 @@ def choose_shrinkage(features: Array, targets: Array, codes: Array, groups: Arra
             found += [centre_accuracy(scores, codes, rows) for rows in folds]
         return found
 
-    table = np.array(ordered_map(accuracies, SHRINKAGES))
-    best = int(len(SHRINKAGES) - 1 - table.mean(axis=1)[::-1].argmax())
+    table = np.array(ordered_map(accuracies, ALPHAS))
+    best = int(len(ALPHAS) - 1 - table.mean(axis=1)[::-1].argmax())
     error = table[best].std(ddof=1) / np.sqrt(len(splits[0]))  # the splits share their rows: they add no evidence
-    return Choice(SHRINKAGES[best], float(table[best].mean()), float(error))
+    return Choice(ALPHAS[best], float(table[best].mean()), float(error))
 
 
 def centre_accuracy(scores: Array, codes: Array, rows: Array) -> float:
-    """Give the share of `rows` whose nearest class centre, over all rows, is their own class."""
+    """Return the share of `rows` whose nearest class centre, over all rows, is their own class."""
     present = np.unique(codes)
     centres = np.stack([scores[codes == code].mean(axis=0) for code in present])
     distances = ((scores[rows, None] - centres) ** 2).sum(axis=2)
     return float((present[distances.argmin(axis=1)] == codes[rows]).mean())
 
 
-def _penalty(summed_squares: float, n_samples: int, shrinkage: float) -> float:
+def _penalty(summed_squares: float, n_samples: int, alpha: float) -> float:
     """Shrinkage in units of the summed variance; 1 for features that never vary."""
-    return shrinkage * float(summed_squares) / n_samples or 1.0
+    return alpha * float(summed_squares) / n_samples or 1.0
 
 
 def _eigen(features: Array) -> tuple[Array, Array]:
-    """Give left singular vectors (n, r) and squared singular values (r,) of the features."""
+    """Return left singular vectors (n, r) and squared singular values (r,) of the features."""
     dual = len(features) <= features.shape[1]
     gram = lower_gram(features if dual else features.T)
     values, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)

@@ -1,8 +1,8 @@
-"""What is chosen on the training data: the pooling grid and, for it, the shrinkage."""
+"""What is chosen on the training data: the pooling grid and, for it, the ridge penalty."""
 
 import numpy as np
 
-from framecnn.estimators.ridge import Choice, choose_shrinkage, folds_by_group
+from framecnn.estimators.ridge import Choice, choose_alpha, folds_by_group
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
 
@@ -15,7 +15,7 @@ Grid = tuple[int, int]
 def choose_grid(
     features: dict[Grid, Array], codes: Array, groups: Array | None, seed: int
 ) -> tuple[Grid, dict[Grid, Choice]]:
-    """Pick the coarsest grid whose accuracy over left-out groups is within one standard error of the best.
+    """Pick the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
 
     Many configurations tried on few groups favour luck, hence the simpler one in doubt (the one-standard-error rule
     of Breiman et al., "Classification and Regression Trees", 1984).
@@ -33,20 +33,20 @@ def choose_grid(
     -------
     grid : (int, int)
     tried : {(rows, columns): Choice}
-        The best shrinkage of every grid; empty where no group can be left out, and the coarsest grid is taken.
+        The best ridge penalty of every grid; empty where no group can be left out, and the coarsest grid is taken.
     """
     if not folds_by_group(codes, groups, seed):
         return next(iter(features)), {}
     indicators = np.eye(codes.max() + 1)[codes]
     targets = indicators - indicators.mean(axis=0)
-    tried = {grid: choose_shrinkage(x, targets, codes, groups, seed) for grid, x in features.items()}
+    tried = {grid: choose_alpha(x, targets, codes, groups, seed) for grid, x in features.items()}
     best = max(tried.values(), key=lambda choice: choice.accuracy)
     grid = next(g for g, choice in tried.items() if choice.accuracy >= best.accuracy - best.standard_error)
     return grid, tried
 
 
 def selection_rows(n_samples: int, groups: Array | None, limit: int, seed: int) -> Array:
-    """Give sorted row numbers to choose on: all of them, or `limit` at random that stand for all groups alike.
+    """Return sorted row numbers to choose on: all of them, or `limit` at random that stand for all groups alike.
 
     Groups take turns, each giving one row more, since rows of one group tell less than rows of several.
 

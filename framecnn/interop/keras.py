@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from framecnn import initializers
 from framecnn.errors import MissingExtraError, ShapeError
 from framecnn.layers import (
     ActivationLayer,
@@ -21,8 +20,9 @@ from framecnn.layers import (
     InputLayer,
     Layer,
     PoolingLayer,
+    initializers,
 )
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.thread_count import get_num_threads
 
 __all__ = ["copy_from_keras", "copy_to_keras", "from_keras", "load_keras", "to_keras"]
@@ -47,7 +47,7 @@ ONE_FORM: Mapping[str, Mapping[str, Any]] = {
 
 
 def to_keras(model: Sequential) -> Any:
-    """Give a Keras model of the same layers and weights, in the model's dtype.
+    """Return a Keras model of the same layers and weights, in the model's dtype.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def to_keras(model: Sequential) -> Any:
 
 
 def from_keras(net: Any) -> Sequential:
-    """Give a built model of the same layers and weights as a Keras model.
+    """Return a built model of the same layers and weights as a Keras model.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def _hidden_stderr(hide: bool) -> Iterator[None]:
 
 
 def _in_keras(layer: Layer) -> list[Step]:
-    """Give the layers of Keras that do what one of ours does."""
+    """Return the layers of Keras that do what one of ours does."""
     match layer:
         case InputLayer():
             return [("Rescaling", {"scale": layer.scale})] if layer.scale != 1 else []
@@ -260,7 +260,7 @@ def _settings(layer: Layer, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _chain(keras: Any, net: Any) -> list[Any]:
-    """Give the layers of a Keras model, save its InputLayer; a ShapeError unless each follows on the one before."""
+    """Return the layers of a Keras model, save its InputLayer; a ShapeError unless each follows on the one before."""
     if not isinstance(net, keras.Sequential | keras.Model) or not getattr(net, "inputs", None):
         raise ShapeError(
             f"from_keras: expected a built keras.Sequential or functional model, got {type(net).__name__}; "
@@ -287,7 +287,7 @@ def _chain(keras: Any, net: Any) -> list[Any]:
 
 
 def _step(keras: Any, layer: Any) -> Step:
-    """Give class name and settings of a layer of Keras; a ShapeError where framecnn has no such setting."""
+    """Return class name and settings of a layer of Keras; a ShapeError where framecnn has no such setting."""
     kind, config = type(layer).__name__, layer.get_config()
     if getattr(keras.layers, kind, None) is not type(layer):
         raise _stranger(layer.name, kind)
@@ -363,7 +363,7 @@ def _activation(config: Mapping[str, Any], slope: float | None = None) -> Iterat
 
 
 def _initializer(config: Mapping[str, Any]) -> str:
-    """Give our name of the initialiser of a kernel; the default where we have none like it."""
+    """Return our name of the initialiser of a kernel; the default where we have none like it."""
     names = {name.replace("_", ""): name for name in initializers.NAMES}
     kind = (config["kernel_initializer"] or {}).get("class_name", "").lower()
     return names.get(kind, "glorot_uniform")

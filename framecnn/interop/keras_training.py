@@ -1,4 +1,4 @@
-"""The reference network in Keras, trained as `framecnn.training` trains: same batches, same early stopping."""
+"""The reference network in Keras, trained as `framecnn.training.loop` trains: same batches, same early stopping."""
 
 import math
 import time
@@ -8,17 +8,17 @@ import numpy as np
 
 from framecnn.data.augment import Augmentation
 from framecnn.data.loader import map_ahead
-from framecnn.history import History
 from framecnn.interop.keras import load_keras, to_keras
-from framecnn.networks import reference_network
-from framecnn.schedules import LearningRate, rate_at
+from framecnn.networks.reference import reference_network
+from framecnn.training.history import History
+from framecnn.training.schedules import LearningRate, rate_at
 from framecnn.typing import Array, Shape
 
 __all__ = ["fit_keras", "keras_device", "reference_model"]
 
 
 def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **settings: Any) -> Any:
-    """Give the reference network in Keras, made from framecnn's, so that the two can never drift apart.
+    """Return the reference network in Keras, made from framecnn's, so that the two can never drift apart.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **sett
     seed : int, default 0
         Of the first weights: those of ``reference_network(...).build(seed)``.
     **settings
-        Of :func:`framecnn.networks.reference_network`: ``output="relu"``, say.
+        Of :func:`framecnn.networks.reference.reference_network`: ``output="relu"``, say.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def fit_keras(
 ) -> History:
     """Train a Keras network that gives logits, by Adam; at the end it has the weights of its best epoch.
 
-    Batches, their order and what augmentation makes of them are those of :func:`framecnn.training.fit`.
+    Batches, their order and what augmentation makes of them are those of :func:`framecnn.training.loop.fit`.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ class Prepared:
         self._network = None if self._weights else read_network(model, "Backend")
 
     def run(self, inputs: Sequence[Array], **options: Any) -> tuple[Array, ...]:
-        """Give the outputs for the inputs, both as ONNX lays them out.
+        """Return the outputs for the inputs, both as ONNX lays them out.
 
         Parameters
         ----------
@@ -72,12 +72,12 @@ class Backend:
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Say whether it runs on a device: on the CPU."""
+        """Return whether it runs on a device: on the CPU."""
         return device == "CPU"
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **options: Any) -> bool:
-        """Say whether a model can be taken, as far as is known before its weights are."""
+        """Return whether a model can be taken, as far as is known before its weights are."""
         try:
             cls.prepare(model, device)
         except FormatError:
@@ -91,14 +91,14 @@ class Backend:
 
     @classmethod
     def run_model(cls, model: Any, inputs: Sequence[Array], device: str = "CPU", **options: Any) -> tuple[Array, ...]:
-        """Give the outputs of a model."""
+        """Return the outputs of a model."""
         return cls.prepare(model, device).run(inputs)
 
     @classmethod
     def run_node(
         cls, node: Any, inputs: Sequence[Array], device: str = "CPU", outputs_info: Any = None, **options: Any
     ) -> tuple[Array, ...]:
-        """Give the outputs of one operator; its first input is what it works on, others are weights."""
+        """Return the outputs of one operator; its first input is what it works on, others are weights."""
         from onnx import helper, shape_inference
 
         given = [

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framecnn.atomic import atomic_write
 from framecnn.data.decode import BACKGROUND
 from framecnn.errors import FormatError, MissingExtraError
 from framecnn.interop.onnx_layout import onnx_shape
 from framecnn.interop.onnx_nodes import DOUBLE, FLOAT, Graph, add_network
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
+from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Shape
 
 if TYPE_CHECKING:
     from framecnn.estimators import FrameClassifier, KMeansClassifier
-    from framecnn.estimators.frames import FrameTransformer
+    from framecnn.estimators.transformer import FrameTransformer
 
 __all__ = ["OPSET", "to_onnx"]
 
@@ -40,7 +40,7 @@ Port = tuple[str, int, Shape]
 
 
 def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int = OPSET) -> Any:
-    """Give a model as ONNX has it, checked, and write it to a file.
+    """Return a model as ONNX has it, checked, and write it to a file.
 
     A network takes ``x`` and gives ``y``. A classifier takes ``x`` and gives ``label`` (n,), the number of the class,
     ``probabilities`` (n, n_classes) and ``distances`` (n, n_clusters); names of the classes, and what frames must be,
@@ -159,7 +159,7 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
 
 def _add_features(graph: Graph, features: "FrameTransformer") -> str:
     """Add from frames, or vectors, to standardised features (n, d)."""
-    row = _add_raw_features(graph, features) if features.bodies_ else "x"
+    row = _add_raw_features(graph, features) if features.backbones_ else "x"
     graph.scope = "standardise"
     centred = graph.add("Sub", row, graph.constant(features.mean_))
     return graph.add("Div", centred, graph.constant(features.scale_))

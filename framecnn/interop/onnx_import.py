@@ -8,7 +8,7 @@ import numpy as np
 
 from framecnn.errors import FormatError, MissingExtraError
 from framecnn.interop.onnx_operators import OPERATORS, VALUE_BY_VALUE, Chain, Operator
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 
 __all__ = ["from_onnx", "read_network"]
@@ -19,7 +19,7 @@ FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 11: np.dtype(np.flo
 
 
 def from_onnx(model: Any) -> Sequential:
-    """Give the network of an ONNX file, with its weights.
+    """Return the network of an ONNX file, with its weights.
 
     The graph must be a chain of operators that framecnn has: Conv, BatchNormalization, Relu, LeakyRelu, Sigmoid, Tanh,
     Softmax, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, ReduceMax and ReduceMean over all pixels, Flatten,
@@ -69,7 +69,7 @@ def from_onnx(model: Any) -> Sequential:
 
 
 def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
-    """Give the network of an onnx.ModelProto, and what its output was flattened from.
+    """Return the network of an onnx.ModelProto, and what its output was flattened from.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def _check_operator(node: Any, shape: Shape, used: set[str]) -> None:
 
 
 def _beside(node: Any, name: str, weights: dict[str, Array]) -> list[Array | None]:
-    """Give the weights of a node that works on the value called `name`."""
+    """Return the weights of a node that works on the value called `name`."""
     inputs = list(node.input)
     if name not in (inputs if node.op_type in ("Add", "Mul") else inputs[:1]):
         raise ValueError("expected a chain, where every operator works on what the one before it gives")
@@ -174,7 +174,7 @@ def _beside(node: Any, name: str, weights: dict[str, Array]) -> list[Array | Non
 
 
 def _port(value: Any) -> tuple[np.dtype, Shape, int | None]:
-    """Give dtype, shape without the batch (nothing for a list of numbers), and batch of the input."""
+    """Return dtype, shape without the batch (nothing for a list of numbers), and batch of the input."""
     kind = value.type.tensor_type
     if kind.elem_type not in FLOATS:
         raise ValueError(f"expected float32 or float64 as input {value.name!r}, got numbers of type {kind.elem_type}")
@@ -186,7 +186,7 @@ def _port(value: Any) -> tuple[np.dtype, Shape, int | None]:
 
 
 def _array(onnx: Any, tensor: Any) -> Array:
-    """Give a stored weight; a ValueError where it lies in another file, or is no number."""
+    """Return a stored weight; a ValueError where it lies in another file, or is no number."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise ValueError(f"expected weights in the file, got {tensor.name!r} in another file; save it as one file")
     array = onnx.numpy_helper.to_array(tensor)

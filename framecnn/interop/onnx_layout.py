@@ -8,7 +8,7 @@ __all__ = ["channel_order", "channels_first", "channels_last", "onnx_shape"]
 
 
 def channels_first(x: Array) -> Array:
-    """Give frames (n, h, w, c) as (n, c, h, w), copied; rows stay as they are.
+    """Return frames (n, h, w, c) as (n, c, h, w), copied; rows stay as they are.
 
     Examples
     --------
@@ -19,7 +19,7 @@ def channels_first(x: Array) -> Array:
 
 
 def channels_last(x: Array) -> Array:
-    """Give frames (n, c, h, w) as (n, h, w, c), a view; rows stay as they are.
+    """Return frames (n, c, h, w) as (n, h, w, c), a view; rows stay as they are.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def channels_last(x: Array) -> Array:
 
 
 def onnx_shape(shape: Shape) -> Shape:
-    """Give the shape of a frame (h, w, c) as (c, h, w); other shapes stay as they are.
+    """Return the shape of a frame (h, w, c) as (c, h, w); other shapes stay as they are.
 
     Examples
     --------

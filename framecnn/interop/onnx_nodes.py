@@ -21,7 +21,7 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 
 __all__ = ["DOUBLE", "FLOAT", "Graph", "Node", "add_network"]
@@ -247,7 +247,7 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
 
 
 def _even_cells(cells: geometry.Windows) -> geometry.Pair | None:
-    """Give size and distance of cells that all have the same; of a single cell any distance."""
+    """Return size and distance of cells that all have the same; of a single cell any distance."""
     starts, stops, _ = cells
     sizes, steps = set((stops - starts).tolist()), set(np.diff(starts).tolist()) or {1}
     return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 and 0 not in steps else None
@@ -295,7 +295,7 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
 
 
 def _averaging(length: int, windows: geometry.Windows) -> Array:
-    """Give the matrix (windows, length) that averages the pixels of every window along an axis."""
+    """Return the matrix (windows, length) that averages the pixels of every window along an axis."""
     starts, stops, _ = windows
     place = np.arange(length)
     inside = (place >= starts[:, None]) & (place < stops[:, None])

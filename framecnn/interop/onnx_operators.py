@@ -19,7 +19,7 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.serialization import check_map
 from framecnn.typing import Array, Shape
 
@@ -87,19 +87,19 @@ class Chain:
         self.params[-1] |= params
 
     def map_shape(self) -> tuple[int, int, int]:
-        """Give (h, w, c); a ValueError where the value is no map."""
+        """Return (h, w, c); a ValueError where the value is no map."""
         if len(self.shape) != 3:
             raise ValueError(f"expected maps (n, c, h, w), got {len(self.shape) + 1} axes")
         return self.shape[0], self.shape[1], self.shape[2]
 
     def row_length(self) -> int:
-        """Give d; a ValueError where the value is no row."""
+        """Return d; a ValueError where the value is no row."""
         if len(self.shape) != 1:
             raise ValueError(f"expected rows (n, d), got {len(self.shape) + 1} axes; flatten before")
         return self.shape[0]
 
     def in_our_order(self, weights: Array) -> Array:
-        """Give weights whose first axis is that of ONNX's row as ours has them."""
+        """Return weights whose first axis is that of ONNX's row as ours has them."""
         return weights if self.flattened is None else weights[np.argsort(channel_order(self.flattened))]
 
     def model(self, dtype: np.dtype) -> Sequential:
@@ -299,7 +299,7 @@ def _reduction(mode: str) -> Callable[[Chain, Operator], None]:
 
 
 def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any]:
-    """Give strides, dilation and border of a window; what rounds up, or puts the odd pixel first, is a border here."""
+    """Return strides, dilation and border of a window; rounding up, or the odd pixel first, is a border here."""
     frame = chain.map_shape()[:2]
     strides, dilation = (tuple(node.settings.get(name, (1, 1))) for name in ("strides", "dilations"))
     top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
@@ -320,7 +320,7 @@ def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any
 
 
 def _border_for_all(length: int, size: int, stride: int, dilation: int, sides: geometry.Pair) -> geometry.Pair:
-    """Give a border with which every window fits that begins on the frame or the border before it."""
+    """Return a border with which every window fits that begins on the frame or the border before it."""
     before, after = sides
     reach = dilation * (size - 1) + 1
     windows = -(-(length + before + after - reach) // stride) + 1

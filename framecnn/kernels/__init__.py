@@ -1,6 +1,6 @@
 """Numerical code: no classes of layers, no checks of user input; arrays in, arrays out, all threads, fixed bits."""
 
-from framecnn.kernels.conv_backward import Gradients, Turned, conv2d_backward
+from framecnn.kernels.conv_backward import FlippedKernel, Gradients, conv2d_backward
 from framecnn.kernels.convolution import ALGORITHMS, PackedConv, algorithms_for, choose_algorithm, conv2d
 from framecnn.kernels.dense import PackedDense, dense, dense_backward
 from framecnn.kernels.epilogue import ACTIVATIONS, is_square
@@ -12,11 +12,11 @@ __all__ = [
     "ACTIVATIONS",
     "ALGORITHMS",
     "FUNCTIONS",
+    "FlippedKernel",
     "Gradients",
     "PackedBank",
     "PackedConv",
     "PackedDense",
-    "Turned",
     "activate",
     "activate_backward",
     "algorithms_for",

@@ -15,7 +15,7 @@ from framecnn.kernels.vectors import clear, copy, lanes
 from framecnn.kernels.winograd_backward import winograd_gradients, winograd_sums, winograd_sums_shape
 from framecnn.typing import Array
 
-__all__ = ["Gradients", "Turned", "conv2d_backward", "conv2d_backward_wrt_input"]
+__all__ = ["FlippedKernel", "Gradients", "conv2d_backward", "conv2d_backward_wrt_input"]
 
 PART_WORK = 40_000_000  # multiply-adds whose sums of products are worth a part of their own
 FEWEST_PARTS, MOST_PARTS = 4, 8  # of frames and of their sums, which are kept apart, to be added up in order
@@ -38,22 +38,22 @@ class Gradients(NamedTuple):
     slope: float = 1.0
 
     def of(self, frames: slice) -> "Gradients":
-        """Give those of some frames."""
+        """Return those of some frames."""
         return Gradients(self.dy[frames], self.y[frames], self.where[frames], self.slope)
 
     def spread(self, output: Pair) -> Array:
-        """Give the map."""
+        """Return the map."""
         return unpool2d(*self, output) if self.where.size else self.dy
 
 
-class Turned(NamedTuple):
+class FlippedKernel(NamedTuple):
     """A kernel turned around, its channels the filters, and the border that goes with it."""
 
     packed: PackedConv
     corner: Pair
 
     @classmethod
-    def of(cls, algorithm: str, kernel: Array, dilation: Pair, groups: int, corner: Pair) -> "Turned":
+    def of(cls, algorithm: str, kernel: Array, dilation: Pair, groups: int, corner: Pair) -> "FlippedKernel":
         """Turn a kernel (kh, kw, c / groups, f); `corner` is the border of the convolution at the top and the left."""
         parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
         turned = np.ascontiguousarray(np.concatenate(parts, axis=3))
@@ -65,11 +65,11 @@ def conv2d_backward(
     x: Array,
     gradients: Gradients,
     packed: PackedConv,
-    turned: Turned | None,
+    turned: FlippedKernel | None,
     corner: Pair,
     output: Pair,
 ) -> tuple[Any, Array, Array]:
-    """Give the gradients with respect to x, kernel and bias; that of x only where the turned kernel is there.
+    """Return the gradients with respect to x, kernel and bias; that of x only where the turned kernel is there.
 
     :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Frames are taken in parts, so that the map of
     gradients, where pooling has to be undone, is never there as a whole. Parts and sums follow from shapes alone, so
@@ -106,8 +106,8 @@ def conv2d_backward(
     return dx, *finish(sums, packed, channels // packed.groups)
 
 
-def conv2d_backward_wrt_input(dy: Array, turned: Turned, strides: Pair, frame: Pair) -> Array:
-    """Give the gradient with respect to the input: dy, spread by the strides, convolved with the kernel turned around.
+def conv2d_backward_wrt_input(dy: Array, turned: FlippedKernel, strides: Pair, frame: Pair) -> Array:
+    """Return the gradient with respect to the input: dy, spread by the strides, convolved with the flipped kernel.
 
     Shapes: dy (n, oh, ow, f); `frame` is the input, in pixels; result (n, h, w, c).
     """
@@ -142,7 +142,7 @@ def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, corner: Pair
 
 
 def direct_sums_shape(packed: PackedConv, channels: int, parts: int) -> tuple[int, ...]:
-    """Give (parts, groups, blocks, n_runs * lines + 1, block): a line for every value of a window
+    """Return (parts, groups, blocks, n_runs * lines + 1, block): a line for every value of a window
     (:class:`framecnn.kernels.conv.RowPlan`), and one for the sum of the gradients; channels are those of a group.
     """
     n_runs, run_length = _runs(packed, channels)
@@ -152,7 +152,7 @@ def direct_sums_shape(packed: PackedConv, channels: int, parts: int) -> tuple[in
 
 
 def direct_gradients(sums: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
-    """Give the gradients with respect to kernel (kh, kw, channels, f) and bias (f,) from :func:`direct_sums`."""
+    """Return the gradients with respect to kernel (kh, kw, channels, f) and bias (f,) from :func:`direct_sums`."""
     total = sums.sum(axis=0)
     groups, blocks, _, block = total.shape
     own = packed.filters // groups
@@ -164,7 +164,7 @@ def direct_gradients(sums: Array, packed: PackedConv, channels: int) -> tuple[Ar
 
 
 def _runs(packed: PackedConv, channels: int) -> Pair:
-    """Give how many contiguous stretches a window has, and how many values each."""
+    """Return how many contiguous stretches a window has, and how many values each."""
     height, width = packed.window
     return (height, width * channels) if packed.dilation[1] == 1 == packed.groups else (height * width, channels)
 

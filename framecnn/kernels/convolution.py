@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 
 
 def choose_algorithm(kernel: Array, strides: Pair, dilation: Pair, groups: int, output: Pair) -> str:
-    """Name the fastest algorithm; it follows from shapes and dtype alone, so a frame has the same bits in any batch.
+    """Return the name of the fastest algorithm, from shapes and dtype alone: a frame has the same bits in any batch.
 
     Costs are multiply-adds per channel and filter. A transform costs about as much as so many more filters, that of
     the result as so many more channels (measured), so shallow and narrow layers stay direct. float64 is asked for its
@@ -43,7 +43,7 @@ def choose_algorithm(kernel: Array, strides: Pair, dilation: Pair, groups: int, 
 
 
 def algorithms_for(window: Pair, strides: Pair, dilation: Pair, groups: int) -> list[str]:
-    """Name the algorithms that there are for a window: Winograd's, for 3 x 3 and 5 x 5 without anything else."""
+    """Return the names of the algorithms that fit a window; Winograd's fit a plain 3 x 3 or 5 x 5 one."""
     if {*strides, *dilation, groups} != {1} or window[0] != window[1]:
         return ["direct"]
     return ["direct", *(name for name, side in ALGORITHMS.items() if (side, side + window[0] - 1) in KERNEL_TRANSFORM)]

@@ -31,7 +31,7 @@ class PackedDense(NamedTuple):
 
 
 def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: float = 0.0) -> Array:
-    """Give ``activation(x weights + bias)`` with all threads; the sum of each value runs upwards over the features.
+    """Return ``activation(x weights + bias)`` with all threads; the sum of each value runs upwards over the features.
 
     Error of each value at most ``(d + 2) eps |x| |weights|``.
 
@@ -47,7 +47,7 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: floa
 
 
 def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, Array]:
-    """Give the gradients with respect to x, weights and bias.
+    """Return the gradients with respect to x, weights and bias.
 
     :func:`framecnn.kernels.reference.dense_backward` is the definition. Nothing as large as the weights is packed.
 

@@ -23,12 +23,12 @@ class Epilogue(NamedTuple):
 
     @classmethod
     def of(cls, activation: str = "linear", slope: float = 0.0, pooling: str = "none") -> "Epilogue":
-        """Give the epilogue by name; pooling is over 2 x 2 pixels, ``"max"``, ``"average"`` or ``"none"``."""
+        """Return the epilogue by name; pooling is over 2 x 2 pixels, ``"max"``, ``"average"`` or ``"none"``."""
         return cls(ACTIVATIONS[activation], float(slope), POOLINGS[pooling], 1 if pooling == "none" else 2)
 
 
 def is_square(windows: Windows, length: int) -> bool:
-    """Say whether windows over so many pixels, as :mod:`framecnn.geometry` gives them, are pairs side by side."""
+    """Return whether windows over so many pixels, as :mod:`framecnn.geometry` gives them, are pairs side by side."""
     starts, stops, step = windows
     pairs = 2 * np.arange(length // 2)
     return step == 1 and np.array_equal(starts, pairs) and np.array_equal(stops, pairs + 2)

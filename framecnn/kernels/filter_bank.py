@@ -10,7 +10,7 @@ import numpy as np
 
 from framecnn.geometry import Windows
 from framecnn.kernels.conv import RowPlan, load_rows, pack_conv2d
-from framecnn.kernels.conv_backward import Gradients, Turned, conv2d_backward, conv2d_backward_wrt_input
+from framecnn.kernels.conv_backward import FlippedKernel, Gradients, conv2d_backward, conv2d_backward_wrt_input
 from framecnn.kernels.conv_block import respond_block
 from framecnn.kernels.convolution import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
@@ -47,7 +47,7 @@ def filter_bank(
     contrast: float,
     thresholds: tuple[float, ...],
 ) -> Array:
-    """Give every response; :func:`framecnn.kernels.reference.filter_bank` is the definition.
+    """Return every response; :func:`framecnn.kernels.reference.filter_bank` is the definition.
 
     Shapes: x (n, h, w, c), bias (f,), result (n, oh, ow, thresholds * f).
     """
@@ -71,7 +71,7 @@ def filter_bank_average(
     rows: Windows,
     columns: Windows,
 ) -> Array:
-    """Give the responses averaged over adjoining cells, at a memory cost of one row per thread.
+    """Return the responses averaged over adjoining cells, at a memory cost of one row per thread.
 
     Shapes: as :func:`filter_bank`; rows and columns are those of the cells, as
     :func:`framecnn.geometry.adaptive_cells` gives them; result (n, cells down, cells across, thresholds * f).
@@ -90,7 +90,7 @@ def filter_bank_average(
 def filter_bank_backward(
     x: Array, centred: Array, dresponse: Array, strides: Pair, contrast: float
 ) -> tuple[Array, Array, Array]:
-    """Give the gradients with respect to x, the centred kernel and the bias.
+    """Return the gradients with respect to x, the centred kernel and the bias.
 
     A response is ``u s + bias``, u the convolution by the centred kernel and ``s = 1 / sqrt(variance + contrast)``, so
     ``dx = conv'(dresponse s) + a (x - mean)`` summed over windows, where ``a = -s^3 / K sum_f dresponse u``, K values
@@ -107,10 +107,10 @@ def filter_bank_backward(
     scale = 1 / np.sqrt(np.maximum(square - mean * mean, 0) + contrast)
     response = conv2d(x, filters, corner, output)
     pull = -(scale**3) / centred[..., 0].size * (dresponse * response).sum(axis=-1, keepdims=True)
-    window = Turned.of("direct", np.ones((*centred.shape[:2], 1, 1)), (1, 1), 1, corner)
+    window = FlippedKernel.of("direct", np.ones((*centred.shape[:2], 1, 1)), (1, 1), 1, corner)
     weight, shift = (conv2d_backward_wrt_input(values, window, strides, frame) for values in (pull, pull * mean))
     dscaled = (dresponse * scale).astype(x.dtype)
-    turned = Turned.of("direct", centred, (1, 1), 1, corner)
+    turned = FlippedKernel.of("direct", centred, (1, 1), 1, corner)
     dx, dcentred, _ = conv2d_backward(x, Gradients(dscaled), filters, turned, corner, output)
     return (dx + weight * exact - shift).astype(x.dtype), dcentred, dresponse.sum(axis=(0, 1, 2))
 

@@ -21,9 +21,9 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 
 from framecnn.errors import SettingError
 
-__all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "cpu_kind", "kernel", "n_compiled"]
+__all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "current_isa", "kernel", "n_compiled"]
 
-CPU_KINDS = {
+ISAS = {
     # kind: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
     "avx512": (64, (8, 2)),
     "avx2": (32, (6, 2)),
@@ -37,26 +37,26 @@ ABANDONED_SECONDS = 3600
 
 
 @cache
-def cpu_kind() -> str:
+def current_isa() -> str:
     """Return the widest vectors of this CPU: ``"avx512"``, ``"avx2"``, ``"neon"`` (ARM) or ``"plain"``.
 
-    The environment variable ``FRAMECNN_CPU`` forces another kind: narrower vectors run everywhere, wider ones are
+    The environment variable ``FRAMECNN_ISA`` forces another kind: narrower vectors run everywhere, wider ones are
     split by the compiler.
 
     Raises
     ------
     SettingError
-        If ``FRAMECNN_CPU`` names no kind.
+        If ``FRAMECNN_ISA`` names no kind.
 
     Examples
     --------
-    >>> cpu_kind() in {"avx512", "avx2", "neon", "plain"}
+    >>> current_isa() in {"avx512", "avx2", "neon", "plain"}
     True
     """
-    forced = os.environ.get("FRAMECNN_CPU")
+    forced = os.environ.get("FRAMECNN_ISA")
     if forced:
-        if forced not in CPU_KINDS:
-            raise SettingError(f"FRAMECNN_CPU: expected one of {', '.join(CPU_KINDS)}, got {forced!r}; unset it")
+        if forced not in ISAS:
+            raise SettingError(f"FRAMECNN_ISA: expected one of {', '.join(ISAS)}, got {forced!r}; unset it")
         return forced
     if platform.machine().lower() in ("arm64", "aarch64"):
         return "neon"
@@ -66,12 +66,12 @@ def cpu_kind() -> str:
     return "avx2" if features.get("avx2") and features.get("fma") else "plain"
 
 
-VECTOR_BYTES, REGISTER_BLOCK = CPU_KINDS[cpu_kind()]
+VECTOR_BYTES, REGISTER_BLOCK = ISAS[current_isa()]
 
 
 @cache
 def cache_directory() -> Path | None:
-    """Give the private folder of compiled kernels, or ``None`` where there is no safe one.
+    """Return the private folder of compiled kernels, or ``None`` where there is no safe one.
 
     A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it; what
     lies in a folder that others could write to is deleted. Its name holds a digest of all kernel sources: Numba itself
@@ -89,7 +89,7 @@ def cache_directory() -> Path | None:
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    name = f"{digest}-{cpu_kind()}-numba{numba.__version__}"
+    name = f"{digest}-{current_isa()}-numba{numba.__version__}"
     try:
         folder = Path(platformdirs.user_cache_dir("framecnn")) / "kernels" / name
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def cache_directory() -> Path | None:
 
 
 def _is_private(folder: Path) -> bool:
-    """Say whether only this user can write to a folder, after making it so."""
+    """Return whether only this user can write to a folder, after making it so."""
     status = folder.stat()
     if status.st_uid != os.getuid():
         return False
@@ -112,7 +112,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def n_compiled() -> int:
-    """Give the number of compiled kernels in the cache."""
+    """Return the number of compiled kernels in the cache."""
     folder = cache_directory()
     return 0 if folder is None else sum(1 for _ in folder.rglob("*.nbc"))
 

@@ -13,7 +13,7 @@ BLOCK_TERMS = 2048  # products that are summed up in the matrix's own precision
 
 
 def blocked_product(a: Array, b: Array) -> Array:
-    """Give ``a @ b`` for large matrices in training: fixed blocks of rows, each by one BLAS thread, blocks in parallel.
+    """Return ``a @ b`` for large matrices: fixed blocks of rows, each by one BLAS thread, blocks in parallel.
 
     Shapes: a (n, k), b (k, m), result (n, m) in the wider of the two dtypes.
     """
@@ -28,7 +28,7 @@ def blocked_product(a: Array, b: Array) -> Array:
 
 
 def lower_gram(a: Array) -> Array:
-    """Give the lower triangle of ``a @ a.T``, all that a factorisation reads; what stands above it is undefined.
+    """Return the lower triangle of ``a @ a.T``, all that a factorisation reads; what stands above it is undefined.
 
     Sums over fixed blocks of columns are added up in float64, so that the error does not grow with their number.
 
@@ -48,7 +48,7 @@ def lower_gram(a: Array) -> Array:
 
 
 def squared_distances(x: Array, centres: Array) -> Array:
-    """Give ``sum_j (x[n, j] - centres[k, j])**2``; the sum runs upwards over j, for a row alone as in any batch.
+    """Return ``sum_j (x[n, j] - centres[k, j])**2``; the sum runs upwards over j, for a row alone as in any batch.
 
     Shapes: x (n, d), centres (k, d), result (n, k) float64.
     """

@@ -45,7 +45,7 @@ FEW = 5  # pixels of a smaller block: 9 values, a row of a window over three col
 
 
 def filter_block(dtype: Any) -> int:
-    """Give how many filters of `dtype` the register block holds.
+    """Return how many filters of `dtype` the register block holds.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def _signature(name: str, y: Any, x: Any, runs: Any, kernel: Any, bias: Any, *af
 
 
 def runs_of(emit: Emitter, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Give the pointer to the runs and their number."""
+    """Return the pointer to the runs and their number."""
     array = emit.array(kind, value)
     return array.data, emit.builder.extract_value(array.shape, 0)
 

@@ -130,7 +130,7 @@ def activate(x: Array, function: str, slope: float) -> Array:
 
 
 def activate_backward(dy: Array, x: Array, y: Array, function: str, slope: float) -> Array:
-    """Give the gradient with respect to x; :func:`framecnn.kernels.reference.activation_backward` is the definition.
+    """Return the gradient with respect to x; :func:`framecnn.kernels.reference.activation_backward` is the definition.
 
     Shapes: x, y = activate(x), dy and the result of the same shape.
     """

@@ -28,7 +28,7 @@ def pool2d(x: Array, rows: Windows, columns: Windows, mode: str) -> Array:
 
 
 def pool2d_backward(x: Array, rows: Windows, columns: Windows, mode: str) -> Callable[[Array], Array]:
-    """Give what computes the gradient with respect to x; it keeps where the largest values are, not x.
+    """Return what computes the gradient with respect to x; it keeps where the largest values are, not x.
 
     :func:`framecnn.kernels.reference.pool2d_backward` is the definition: of equal values the first is the largest.
 
@@ -54,7 +54,7 @@ def pool2d_backward(x: Array, rows: Windows, columns: Windows, mode: str) -> Cal
 
 
 def unpool2d(dy: Array, y: Array, where: Array, slope: float, output: tuple[int, int]) -> Array:
-    """Give the gradient with respect to what was activated and then pooled, 2 x 2 pixels to their largest.
+    """Return the gradient with respect to what was activated and then pooled, 2 x 2 pixels to their largest.
 
     Shapes: dy, y and where, the numbers 2 u + v of the largest, (n, oh, ow, c); result (n, h, w, c), h and w those of
     `output`, in pixels. Where y is not positive, the activation multiplied by `slope`.

@@ -50,7 +50,7 @@ def conv2d(
 def conv2d_backward(
     x: Array, kernel: Array, dy: Array, strides: Pair, border: tuple[Pair, Pair], dilation: Pair, groups: int
 ) -> tuple[Array, Array, Array]:
-    """Give the gradients of ``sum dy * conv2d(x, kernel, bias)`` with respect to x, kernel and bias.
+    """Return the gradients of ``sum dy * conv2d(x, kernel, bias)`` with respect to x, kernel and bias.
 
     Shapes: as for :func:`conv2d`, dy as y.
     """
@@ -114,7 +114,7 @@ def pool2d(x: Array, rows: list[Array], columns: list[Array], mode: str) -> Arra
 
 
 def pool2d_backward(x: Array, dy: Array, rows: list[Array], columns: list[Array], mode: str) -> Array:
-    """Give the gradient of ``sum dy * pool2d(x)`` with respect to x; of equal values the first is the largest.
+    """Return the gradient of ``sum dy * pool2d(x)`` with respect to x; of equal values the first is the largest.
 
     Shapes: as for :func:`pool2d`, dy as y.
     """
@@ -142,7 +142,7 @@ def dense(x: Array, kernel: Array, bias: Array) -> Array:
 
 
 def dense_backward(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array, Array]:
-    """Give the gradients of ``sum dy * dense(x, kernel, bias)`` with respect to x, kernel and bias."""
+    """Return the gradients of ``sum dy * dense(x, kernel, bias)`` with respect to x, kernel and bias."""
     x, kernel, dy = (np.asarray(values, np.float64) for values in (x, kernel, dy))
     return dy @ kernel.T, x.T @ dy, dy.sum(axis=0)
 
@@ -164,7 +164,7 @@ def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
 
 
 def activation_backward(x: Array, dy: Array, function: str, negative_slope: float = 0.3) -> Array:
-    """Give the gradient of ``sum dy * activation(x)``; where a function has a corner, that of the side below."""
+    """Return the gradient of ``sum dy * activation(x)``; where a function has a corner, that of the side below."""
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
     y = activation(x, function, negative_slope)
     with np.errstate(divide="ignore"):
@@ -181,7 +181,7 @@ def activation_backward(x: Array, dy: Array, function: str, negative_slope: floa
 def sgd_update(
     weights: Array, gradient: Array, momentum: Array, rate: float, friction: float, nesterov: bool
 ) -> tuple[Array, Array]:
-    """Give new weights and momentum: ``m' = friction m - rate g`` and ``w' = w + m'``.
+    """Return new weights and momentum: ``m' = friction m - rate g`` and ``w' = w + m'``.
 
     With Nesterov's look ahead ``w' = w + friction m' - rate g``. All arrays have one shape.
     """
@@ -199,7 +199,7 @@ def adam_update(
     kept: tuple[float, float],
     decay: float,
 ) -> tuple[Array, Array, Array]:
-    """Give new weights and moments: ``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, with b1, b2 = kept.
+    """Return new weights and moments: ``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, with b1, b2 = kept.
 
     ``w' = w - decay w - rate m' / (sqrt(v') + epsilon)``; the rate comes in corrected for the bias of young moments,
     ``sqrt(1 - b2^t) / (1 - b1^t)``. All arrays have one shape.

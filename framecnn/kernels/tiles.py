@@ -97,7 +97,7 @@ def _transform_output(emit: Emitter, table: Sequence[Sequence[float]], values: S
 def pool(
     emit: Emitter, windows: Sequence[Sequence[Any]], is_mean: Any, activate: Callable[[Any], Any]
 ) -> tuple[list[Any], list[Any]]:
-    """Give the mean of four activated vectors, or the largest, activated, and its number; for each of the windows.
+    """Return the mean of four activated vectors, or the largest, activated, and its number; for each of the windows.
 
     Activations never fall as their input rises, so the largest may be chosen first.
     """

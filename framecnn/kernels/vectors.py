@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from framecnn.kernels.jit import VECTOR_BYTES, cpu_kind
+from framecnn.kernels.jit import VECTOR_BYTES, current_isa
 
 __all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "check_arrays", "clear", "copy", "lanes"]
 
@@ -22,7 +22,7 @@ NO_ACTIVATION, RELU, LEAKY_RELU = 0, 1, 2
 
 
 def lanes(dtype: Any) -> int:
-    """Give how many values of `dtype` a vector register holds.
+    """Return how many values of `dtype` a vector register holds.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Emitter:
         return self.builder.gep(self.array(kind, value).data, [position])
 
     def at(self, pointer: Any, *steps: tuple[Any, int]) -> Any:
-        """Give the pointer so many times further on, step by step."""
+        """Return the pointer so many times further on, step by step."""
         for step, times in steps:
             pointer = self.builder.gep(pointer, [self.builder.mul(step, INT64(times))])
         return pointer
@@ -112,7 +112,7 @@ class Emitter:
         return self.builder.shuffle_vector(single, undefined, first)
 
     def fma(self, factor: Any, value: Any, total: Any) -> Any:
-        name = "fmuladd" if cpu_kind() == "plain" else "fma"  # without FMA hardware, llvm.fma is a slow library call
+        name = "fmuladd" if current_isa() == "plain" else "fma"  # without FMA hardware, llvm.fma is a slow library call
         operands = ir.FunctionType(self.vector, [self.vector] * 3)
         suffix = f"v{self.lanes}f{8 * self.itemsize}"
         fma = cgutils.get_or_insert_function(self.builder.module, operands, f"llvm.{name}.{suffix}")
@@ -135,7 +135,7 @@ class Emitter:
         return total
 
     def activation(self, function: Any, slope: Any) -> Callable[[Any], Any]:
-        """Give what applies an activation, known only when running, to a vector."""
+        """Return what applies an activation, known only when running, to a vector."""
         b = self.builder
         bits = ir.VectorType(ir.IntType(8 * self.itemsize), self.lanes)
         leaky, relu = (b.icmp_signed("==", function, INT64(code)) for code in (LEAKY_RELU, RELU))
@@ -149,7 +149,7 @@ class Emitter:
         return apply
 
     def largest(self, values: Sequence[Any]) -> tuple[Any, Any]:
-        """Give the largest and its number, in bytes: a NaN wins, the last of them, and of equals the first."""
+        """Return the largest and its number, in bytes: a NaN wins, the last of them, and of equals the first."""
         b = self.builder
         best, number = values[0], self.bytes_constant(0)
         for place, value in enumerate(values[1:], 1):

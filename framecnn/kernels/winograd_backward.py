@@ -41,14 +41,14 @@ def winograd_sums(x: Array, dy: Array, packed: PackedConv, corner: Pair, sums: A
 
 
 def winograd_sums_shape(packed: PackedConv, channels: int, parts: int) -> tuple[int, ...]:
-    """Give (parts, reach**2, blocks, lines + 1, block); the last line of tap (1, 1) is the sum of dy."""
+    """Return (parts, reach**2, blocks, lines + 1, block); the last line of tap (1, 1) is the sum of dy."""
     block = packed.weights.shape[-1]
     taps = (packed.algorithm + packed.window[0] - 1) ** 2
     return parts, taps, -(-packed.filters // block), -(-channels // PIXELS) * PIXELS + 1, block
 
 
 def winograd_gradients(sums: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
-    """Give the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
+    """Return the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
     reach = packed.algorithm + packed.window[0] - 1
     dkernel = np.empty((*packed.window, channels, packed.filters), sums.dtype)
     run(winograd_gradients_forward, channels, sums[:, :, :, 0].size, dkernel, sums)

@@ -4,8 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from framecnn import kernels
+from framecnn.arguments import check_choice, check_number
 from framecnn.layers.base import Backward, Case, Layer
-from framecnn.settings import check_choice, check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["ActivationLayer"]

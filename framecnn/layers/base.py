@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from framecnn import initializers
+from framecnn.arguments import check_choice, check_sizes
 from framecnn.errors import FormatError, ShapeError
+from framecnn.layers import initializers
 from framecnn.layers.params import REAL, SWAPPING, Param, Params
-from framecnn.settings import check_choice, check_sizes
 from framecnn.typing import Array, Shape
 
 __all__ = ["Backward", "Case", "Layer", "Param", "Params"]
@@ -69,11 +69,11 @@ class Layer:
         Layer.registry[cls.__name__] = cls
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        """Give the shape of the output; a ShapeError where the input does not fit."""
+        """Return the shape of the output; a ShapeError where the input does not fit."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method infer_shape, got none; write it")
 
     def param_specs(self, input_shape: Shape) -> dict[str, Param]:
-        """Give what each parameter must be."""
+        """Return what each parameter must be."""
         return {}
 
     def forward(self, x: Array) -> Array:
@@ -131,7 +131,7 @@ class Layer:
         return self
 
     def drawn(self, input_shape: Shape, rng: np.random.Generator, dtype: Any) -> dict[str, Any]:
-        """Give what :meth:`build` sets, and set nothing."""
+        """Return what :meth:`build` sets, and set nothing."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         specs = self._fitting_specs(input_shape)
@@ -145,7 +145,7 @@ class Layer:
             ) from error
 
     def _fitting_specs(self, input_shape: Shape) -> dict[str, Param]:
-        """Give the specs of the parameters; a ShapeError where a frame or a parameter is too large."""
+        """Return the specs of the parameters; a ShapeError where a frame or a parameter is too large."""
         output_shape = self.infer_shape(input_shape)
         check_fits(self._who, "an input", input_shape)
         check_fits(self._who, "an output", output_shape)
@@ -178,7 +178,7 @@ class Layer:
         return self
 
     def assigned(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
-        """Give what :meth:`assign` sets, and set nothing."""
+        """Return what :meth:`assign` sets, and set nothing."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_sizes(self._who, "input_shape", input_shape)
         output_shape = self.infer_shape(input_shape)
@@ -243,13 +243,13 @@ class Layer:
         return type(self).__name__
 
     def built(self) -> Self:
-        """Give the layer itself; a ShapeError where it has not been built."""
+        """Return the layer itself; a ShapeError where it has not been built."""
         if not hasattr(self, "params"):
             raise ShapeError(f"{self._who}: {NOT_BUILT}")
         return self
 
     def snapshot(self) -> Self:
-        """Give a copy whose parameters stay as they are now: the same one until any of them is set."""
+        """Return a copy whose parameters stay as they are now: the same one until any of them is set."""
         with SWAPPING:
             values = self.built().params.data
             of, now = self.__dict__.get("_snapshot", (None, None))
@@ -265,7 +265,7 @@ class Layer:
     if not TYPE_CHECKING:  # mypy would believe in any attribute
 
         def __getattr__(self, name: str) -> Any:
-            """Give a ShapeError for what :meth:`build` has yet to give."""
+            """Return a ShapeError for what :meth:`build` has yet to give."""
             if name in Layer.__annotations__:
                 raise NotBuiltError(f"{self._who}: {NOT_BUILT}")
             raise AttributeError(f"{self._who} has no attribute {name!r}")
@@ -291,7 +291,7 @@ def check_fits(who: str, what: str, shape: Shape) -> None:
 
 
 def check_dtype(who: str, dtype: Any) -> np.dtype:
-    """Give float32 or float64 as a dtype; a ShapeError for anything else."""
+    """Return float32 or float64 as a dtype; a ShapeError for anything else."""
     with suppress(TypeError):
         dtype = np.dtype(dtype)
         if dtype in DTYPES:
@@ -300,13 +300,13 @@ def check_dtype(who: str, dtype: Any) -> np.dtype:
 
 
 def check_batch(who: str, x: Any, shape: Shape, dtype: np.dtype) -> Array:
-    """Give `x` as a contiguous array (n, *shape) of `dtype`; a ShapeError where it does not fit."""
+    """Return `x` as a contiguous array (n, *shape) of `dtype`; a ShapeError where it does not fit."""
     check_batch_shape(who, x, shape)
     return np.ascontiguousarray(check_real(who, x), dtype)
 
 
 def check_real(who: str, x: Any) -> Array:
-    """Give `x` as an array; a ShapeError unless it holds real numbers."""
+    """Return `x` as an array; a ShapeError unless it holds real numbers."""
     x = np.asarray(x)
     if x.dtype.kind not in REAL:
         raise ShapeError(f"{who}: expected real numbers, got dtype {x.dtype}")
@@ -321,7 +321,7 @@ def check_batch_shape(who: str, x: Any, shape: Shape) -> None:
 
 
 def check_frame(who: str, input_shape: Shape) -> tuple[int, int, int]:
-    """Give ``(h, w, c)``; a ShapeError for anything but three sizes."""
+    """Return ``(h, w, c)``; a ShapeError for anything but three sizes."""
     if len(input_shape) != 3:
         raise ShapeError(f"{who}: expected frames of shape (height, width, channels), got {input_shape}")
     return input_shape[0], input_shape[1], input_shape[2]

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from framecnn import geometry, kernels
+from framecnn.arguments import check_choice, check_size
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame, check_initial
 from framecnn.layers.normalization import BatchNormLayer, folded
-from framecnn.settings import check_choice, check_size
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -126,7 +126,7 @@ class ConvLayer(Layer):
         return self.forward_fused(x)
 
     def forward_fused(self, x: Array, norm: BatchNormLayer | None = None, **after: Any) -> Array:
-        """Give the output after batch normalisation, which costs nothing, and after an activation and pooling, as
+        """Return the output after batch normalisation, which costs nothing, and after an activation and pooling, as
         :func:`framecnn.kernels.conv2d` takes them.
         """
         output, corner = self._places(x)
@@ -163,7 +163,7 @@ class ConvLayer(Layer):
         return y, backward
 
     def _places(self, x: Array) -> tuple[geometry.Pair, geometry.Pair]:
-        """Give rows and columns of the output, and the border at the top and the left, in pixels."""
+        """Return rows and columns of the output, and the border at the top and the left, in pixels."""
         output, ((top, _), (left, _)) = self._window(x.shape[1:3])
         return output, (top, left)
 
@@ -175,10 +175,10 @@ class ConvLayer(Layer):
 
         return folded(self.params, norm, pack)
 
-    def _turned(self, kernel: Array, frame: geometry.Pair, corner: geometry.Pair) -> kernels.Turned:
+    def _turned(self, kernel: Array, frame: geometry.Pair, corner: geometry.Pair) -> kernels.FlippedKernel:
         settings = ((1, 1), self._dilation, self.groups)
         spread = self._choose(kernel.swapaxes(2, 3), settings, frame) if self.strides == (1, 1) else "direct"
-        return kernels.Turned.of(spread, kernel, self._dilation, self.groups, corner)
+        return kernels.FlippedKernel.of(spread, kernel, self._dilation, self.groups, corner)
 
     @property
     def _dilation(self) -> geometry.Pair:

@@ -4,10 +4,10 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from framecnn import kernels
+from framecnn.arguments import check_size
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_initial
 from framecnn.layers.normalization import BatchNormLayer, folded
-from framecnn.settings import check_size
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]
@@ -76,7 +76,7 @@ class DenseLayer(Layer):
     def forward_fused(
         self, x: Array, norm: BatchNormLayer | None = None, activation: str = "linear", slope: float = 0.0
     ) -> Array:
-        """Give the output after batch normalisation and an activation in the same pass."""
+        """Return the output after batch normalisation and an activation in the same pass."""
         packed = folded(self.params, norm, kernels.PackedDense.of)
         return kernels.dense(x, packed, activation, slope)
 

@@ -4,8 +4,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
+from framecnn.arguments import check_choice
 from framecnn.layers.base import Backward, Case, Layer, check_frame
-from framecnn.settings import check_choice
 from framecnn.typing import Array, Shape
 
 __all__ = ["DownsamplingLayer"]
@@ -71,7 +71,7 @@ class DownsamplingLayer(Layer):
         return self.forward(x), lambda dy: (backward(dy), {})
 
     def _blocks(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
-        """Give the pixels of the blocks along the rows and the columns of a frame."""
+        """Return the pixels of the blocks along the rows and the columns of a frame."""
         output = self.infer_shape((*frame, 1))[:2]
         rows, columns = (
             geometry.window_pixels(length, count, step if self.mode == "mean" else 1, step, 1, 0)

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from framecnn.arguments import check_number
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer
-from framecnn.settings import check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["DropoutLayer"]

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from framecnn import geometry, kernels
+from framecnn.arguments import check_number, check_size
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_frame
-from framecnn.settings import check_number, check_size
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]
@@ -25,7 +25,7 @@ class FilterBankLayer(Layer):
         \right)
 
     Mean and variance are those of the window's own kh kw c values. Whitening, which learned filters need, is folded
-    into kernel and bias (:mod:`framecnn.filters`).
+    into kernel and bias (:mod:`framecnn.estimators.filter_learning`).
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class FilterBankLayer(Layer):
         return y, backward
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
-        """Give the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
+        """Return the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
         output = self._positions(x.shape[1:3])
         rows, columns = map(geometry.adaptive_cells, output, grid)
         return kernels.filter_bank_average(

@@ -3,9 +3,9 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
+from framecnn.arguments import check_number, check_sizes
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer
-from framecnn.settings import check_number, check_sizes
 from framecnn.typing import Array, Shape
 
 __all__ = ["InputLayer"]

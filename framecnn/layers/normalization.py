@@ -6,9 +6,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from framecnn.arguments import check_number
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, Params
-from framecnn.settings import check_number
 from framecnn.typing import Array, Shape
 
 __all__ = ["BatchNormLayer", "folded"]
@@ -86,7 +86,7 @@ class BatchNormLayer(Layer):
         }
 
     def scale_and_shift(self) -> tuple[Array, Array]:
-        """Give what inference multiplies every channel by and adds to it, (c,) each."""
+        """Return what inference multiplies every channel by and adds to it, (c,) each."""
         return self.params.derived("scale_and_shift", self._scale_and_shift)
 
     def _scale_and_shift(self) -> tuple[Array, Array]:

@@ -51,14 +51,14 @@ class Params(UserDict[str, Array]):
         return self.__dict__ | {"_derived": {}}
 
     def derived(self, name: str, compute: Callable[[], Result]) -> Result:
-        """Give what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
+        """Return what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
         derived = self._derived
         if name not in derived:
             derived[name] = compute()
         return derived[name]
 
     def checked(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Give values as they are kept; a ShapeError where one does not fit."""
+        """Return values as they are kept; a ShapeError where one does not fit."""
         return {name: self._checked(name, value) for name, value in values.items()}
 
     def _checked(self, name: str, value: Array) -> Array:

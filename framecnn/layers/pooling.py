@@ -4,9 +4,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
+from framecnn.arguments import check_choice
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, check_frame
-from framecnn.settings import check_choice
 from framecnn.typing import Array, Shape
 
 __all__ = ["PoolingLayer"]
@@ -16,7 +16,7 @@ MODES = ("max", "average", "adaptive_max", "adaptive_average")
 
 @dataclass(frozen=True)
 class PoolingLayer(Layer):
-    r"""Give the largest value or the mean of every window, channel by channel.
+    r"""Return the largest value or the mean of every window, channel by channel.
 
     .. math:: y_{ijk} = \max_{u,v} x_{i s + u d - top,\; j s + v d - left,\; k}
 
@@ -111,7 +111,7 @@ class PoolingLayer(Layer):
         return self.mode.removeprefix("adaptive_")
 
     def windows(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
-        """Give the pixels of the windows along the rows and the columns of a frame."""
+        """Return the pixels of the windows along the rows and the columns of a frame."""
         if self._adaptive:
             rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
         else:

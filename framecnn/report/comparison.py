@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from framecnn.atomic import atomic_write
 from framecnn.evaluation import EvaluationResult
 from framecnn.report.page import PICTURE_BUDGET, REASONS, environment, in_seconds
 from framecnn.report.pictures import thumbnails
 from framecnn.report.view import Part, wanted_pictures
+from framecnn.storage.atomic import atomic_write
 
 __all__ = ["ComparisonData", "ShownFrame", "write_comparison"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framecnn.atomic import atomic_write
 from framecnn.errors import MissingExtraError, ShapeError
 from framecnn.evaluation import EvaluationResult, counted
 from framecnn.report.pictures import MAX_FILTERS, thumbnails
 from framecnn.report.view import build_view
+from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
 
 
 def environment() -> "Environment":
-    """Give what renders the templates of this folder; a MissingExtraError where jinja2 is not installed."""
+    """Return what renders the templates of this folder; a MissingExtraError where jinja2 is not installed."""
     try:
         import jinja2
     except ImportError as error:

@@ -66,7 +66,7 @@ class LayerCheck:
 
 
 def layer_checks(layer: Layer | type[Layer], input_shape: Shape | None = None) -> Iterator[LayerCheck]:
-    """Give the checks of a layer, to be run one by one.
+    """Return the checks of a layer, to be run one by one.
 
     Those of the backward pass are among them where the layer has written ``vjp``.
 
@@ -125,7 +125,7 @@ def check_layer(layer: Layer | type[Layer], input_shape: Shape | None = None) ->
 
 
 def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
-    """Give a pytest decorator that makes a test of every check of every layer.
+    """Return a pytest decorator that makes a test of every check of every layer.
 
     ::
 
@@ -163,7 +163,7 @@ def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
 
 
 def _examples(layer: Layer | type[Layer], input_shape: Shape | None) -> list[tuple[Layer, Shape]]:
-    """Give settings and the shapes they are checked on."""
+    """Return settings and the shapes they are checked on."""
     if isinstance(layer, type):
         if not layer.cases:
             raise ShapeError(f"{layer.__name__}: expected cases to check, got none; write them, or give a built layer")

@@ -20,7 +20,7 @@ Value = TypeVar("Value")
 
 
 def strategies() -> Any:
-    """Give the module ``hypothesis.strategies``.
+    """Return the module ``hypothesis.strategies``.
 
     Raises
     ------

@@ -108,7 +108,7 @@ def pool_configs(draw: Draw, shape: Shape | None = None) -> Case:
 
 
 def configs(kind: type[Layer], shape: Shape | None = None) -> Any:
-    """Give a strategy of cases of a kind of layer: in all settings, or those that the kind shows as its examples.
+    """Return a strategy of cases of a kind of layer: in all settings, or those that the kind shows as its examples.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def configs(kind: type[Layer], shape: Shape | None = None) -> Any:
 
 
 def takes(kind: type[Layer], shape: Shape | None = None) -> bool:
-    """Say whether there are settings of a kind of layer that take a shape.
+    """Return whether there are settings of a kind of layer that take a shape.
 
     Examples
     --------
@@ -196,7 +196,7 @@ _DRAWN: dict[type[Layer], tuple[int, Callable[[Shape | None], Any]]] = {
 
 
 def _cases(kind: type[Layer], shape: Shape | None) -> list[Case]:
-    """Give the cases of a kind, those that take a shape where one is given."""
+    """Return the cases of a kind, those that take a shape where one is given."""
     cases = [case if shape is None else Case(case.settings, shape) for case in kind.cases]
     return [case for case in cases if _fits(kind, case)]
 

@@ -12,7 +12,7 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.layers import ActivationLayer, InputLayer, Layer, PoolingLayer
 from framecnn.layers.base import DTYPES
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.serialization import load, save
 from framecnn.testing.draws import difference, draw_frames, draw_params, same_bits
 from framecnn.thread_count import get_num_threads, set_num_threads

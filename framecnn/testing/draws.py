@@ -57,7 +57,7 @@ def apart(shape: Shape, rng: np.random.Generator) -> Array:
 
 
 def same_bits(a: Array, b: Array) -> bool:
-    """Say whether two arrays have equal dtype, shape and bytes.
+    """Return whether two arrays have equal dtype, shape and bytes.
 
     Examples
     --------

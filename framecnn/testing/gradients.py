@@ -21,7 +21,7 @@ X = "x"  # the input's name among the arguments of a layer
 
 
 def has_gradients(layer: Layer) -> bool:
-    """Say whether a layer has written a backward pass.
+    """Return whether a layer has written a backward pass.
 
     Examples
     --------
@@ -150,13 +150,13 @@ def _differentiate(make: Make, training: bool) -> None:
 
 
 def _arguments(layer: Layer, draw) -> dict[str, Array]:
-    """Give values for the input and for all parameters that training changes."""
+    """Return values for the input and for all parameters that training changes."""
     trainable = [name for name, spec in layer.param_specs(layer.input_shape).items() if spec.trainable]
     return {X: draw((3, *layer.input_shape))} | {name: layer.params[name] for name in trainable}
 
 
 def _run(layer: Layer, values: Mapping[str, Array], training: bool = False):
-    """Give the output for these arguments, and a backward that gives all gradients by name."""
+    """Return the output for these arguments, and a backward that gives all gradients by name."""
     layer.params.update({name: value for name, value in values.items() if name != X})
     y, backward = layer.vjp(values[X], np.random.default_rng(6) if training else None)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from framecnn.layers import InputLayer, Layer
 from framecnn.layers.base import DTYPES
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.testing.composite import Draw, composite, strategies
 from framecnn.testing.configs import configs, shapes, takes
 from framecnn.testing.draws import draw_params

@@ -7,13 +7,13 @@ import numpy as np
 from framecnn.data.augment import Augmentation
 from framecnn.data.split import assign_parts
 from framecnn.estimators.checks import as_random_state, encode_groups, encode_labels
-from framecnn.estimators.frames import FrameTransformer
-from framecnn.estimators.moments import set_at_once
-from framecnn.history import History
+from framecnn.estimators.snapshot import set_at_once
+from framecnn.estimators.transformer import FrameTransformer
 from framecnn.layers import InputLayer, Layer, PoolingLayer
-from framecnn.model import Sequential
-from framecnn.networks import FILTERS, reference_network
-from framecnn.training import fit
+from framecnn.networks.reference import FILTERS, reference_network
+from framecnn.networks.sequential import Sequential
+from framecnn.training.history import History
+from framecnn.training.loop import fit
 from framecnn.typing import Array, Shape
 
 __all__ = ["AUGMENTATION", "NETWORK_SIZE", "TrainedFeatures", "n_blocks"]
@@ -48,7 +48,7 @@ class TrainedFeatures(FrameTransformer):
 
     Attributes
     ----------
-    bodies_, networks_ : list of Sequential
+    backbones_, networks_ : list of Sequential
         One, from frames (n, h, w, c) to features (n, 128); none for feature vectors.
     history_ : History or None
     frame_shape_ : (int, int, int) or None
@@ -104,23 +104,23 @@ class TrainedFeatures(FrameTransformer):
 
     def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
         """Train the network on frames that :meth:`accept` gave, their class numbers (n,) and groups (n,)."""
-        self.bodies_, self.history_ = [], None
+        self.backbones_, self.history_ = [], None
         if self.frame_shape_ is None:
             return
         seed = int(as_random_state(self._who, self.random_state).randint(2**31))
-        scale = self._measure_gain(frames) / 255
+        scale = self._measure_input_scale(frames) / 255
         small = self._shrunk(frames)
         parts = assign_parts(codes, np.arange(len(codes)) if groups is None else groups, SHARES, seed)
-        train, judges = ((small[parts == part], codes[parts == part]) for part in (0, 1))
+        train, validation = ((small[parts == part], codes[parts == part]) for part in (0, 1))
         filters = FILTERS[: n_blocks(small.shape[1:3])]
         network = reference_network(small.shape[1:], codes.max() + 1, filters=filters, output=None, scale=scale)
-        judged = len(judges[1]) > 0
+        judged = len(validation[1]) > 0
         self.history_ = fit(
             network.build(seed),
             *train,
             epochs=EPOCHS,
             batch_size=BATCH_SIZE,
-            validation_data=judges if judged else None,
+            validation_data=validation if judged else None,
             patience=PATIENCE if judged else None,
             augment=AUGMENTATION if small.dtype == np.uint8 else None,
             seed=seed,
@@ -129,25 +129,25 @@ class TrainedFeatures(FrameTransformer):
         hidden = network.layers[1:-1]
         chain = Sequential([InputLayer(self.frame_shape_, scale=scale), *_shrinking(self.frame_shape_), *hidden])
         state = network.parameters()
-        self.bodies_ = [chain.load_state_dict({name: state[name] for name in chain.param_specs()})]
+        self.backbones_ = [chain.load_state_dict({name: state[name] for name in chain.param_specs()})]
 
     def describe(self, frames: Any) -> Array:
-        """Give features (n, 128) of checked frames, before they are standardised."""
+        """Return features (n, 128) of checked frames, before they are standardised."""
         if self.frame_shape_ is None:
             return frames
-        network = self.bodies_[0]
+        network = self.backbones_[0]
         found = np.empty((len(frames), *network.output_shape), np.float32)
         for place, batch in self._batches(frames, np.arange(len(frames))):
             found[place] = network.predict(batch, len(batch))
         return found
 
     @property
-    def gain_(self) -> float:
+    def input_scale_(self) -> float:
         """What frames are multiplied by to span 0..255; 1 for uint8."""
-        return self.bodies_[0].layers[0].scale * 255  # type: ignore[attr-defined]
+        return self.backbones_[0].layers[0].scale * 255  # type: ignore[attr-defined]
 
     def _shrunk(self, frames: Any) -> Array:
-        """Give all frames at the network's size; uint8 stays uint8."""
+        """Return all frames at the network's size; uint8 stays uint8."""
         shrink = Sequential([InputLayer(self.frame_shape_), *_shrinking(self.frame_shape_)]).build()
         whole = frames.dtype == np.uint8
         small = np.empty((len(frames), *shrink.output_shape), np.uint8 if whole else np.float32)
@@ -158,7 +158,7 @@ class TrainedFeatures(FrameTransformer):
 
 
 def n_blocks(size: tuple[int, int]) -> int:
-    """Give how many blocks of convolution and pooling frames of (height, width) have room for.
+    """Return how many blocks of convolution and pooling frames of (height, width) have room for.
 
     Examples
     --------
@@ -169,6 +169,6 @@ def n_blocks(size: tuple[int, int]) -> int:
 
 
 def _shrinking(frame_shape: Shape) -> list[Layer]:
-    """Give what averages larger frames down to the network's size."""
+    """Return what averages larger frames down to the network's size."""
     size = min(frame_shape[0], NETWORK_SIZE[0]), min(frame_shape[1], NETWORK_SIZE[1])
     return [] if size == frame_shape[:2] else [PoolingLayer(size, mode="adaptive_average")]

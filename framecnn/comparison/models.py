@@ -13,16 +13,16 @@ from framecnn.data.augment import Augmentation
 from framecnn.data.loader import LazyFrames
 from framecnn.data.split import assign_parts
 from framecnn.estimators import FrameClassifier
-from framecnn.estimators.trained import AUGMENTATION
-from framecnn.history import History
+from framecnn.estimators.trained_features import AUGMENTATION
 from framecnn.interop.keras import copy_from_keras, load_keras, to_keras
 from framecnn.interop.keras_training import fit_keras, keras_device
-from framecnn.model import Sequential
-from framecnn.networks import reference_network
-from framecnn.optimizers import Adam
-from framecnn.schedules import CosineDecay, LearningRate, rate_at
+from framecnn.networks.reference import reference_network
+from framecnn.networks.sequential import Sequential
 from framecnn.serialization import save
-from framecnn.training import fit
+from framecnn.training.history import History
+from framecnn.training.loop import fit
+from framecnn.training.optimizers import Adam
+from framecnn.training.schedules import CosineDecay, LearningRate, rate_at
 from framecnn.typing import Array, Shape
 from framecnn.warmup import warm_up
 
@@ -69,7 +69,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def predict_proba(self, frames: Any) -> Array:
-        """Give the probability of every class, (n, n_classes)."""
+        """Return the probability of every class, (n, n_classes)."""
 
     @abstractmethod
     def save(self, folder: Path) -> Path:
@@ -87,7 +87,7 @@ class KMeansSystem(Contestant):
     def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
         self._model = FrameClassifier(random_state=self.seed, **self.settings).fit(frames, targets, groups)
         chosen = self._model.chosen_
-        return {"grid": "x".join(map(str, chosen["grid"])), "shrinkage": chosen["shrinkage"]}
+        return {"grid": "x".join(map(str, chosen["grid"])), "alpha": chosen["alpha"]}
 
     def predict_proba(self, frames: Any) -> Array:
         probabilities = np.zeros((len(frames), self.n_classes))
@@ -128,7 +128,7 @@ class Trial:
         return (self.history.val_accuracy[best - 1] or 0.0) if best else -1.0, -self.val_loss
 
     def to_dict(self) -> dict[str, Any]:
-        """Give its figures, ready for JSON."""
+        """Return its figures, ready for JSON."""
         best = self.history.best_epoch
         return {
             "learning_rate": self.learning_rate,
@@ -179,10 +179,10 @@ class Network(Contestant):
         return {**kept, "tried": [trial.to_dict() for trial in trials + runs]}
 
     def _try(
-        self, part: Labelled, judges: Labelled, rate: LearningRate, augment: Augmentation | None, epochs: int
+        self, part: Labelled, validation: Labelled, rate: LearningRate, augment: Augmentation | None, epochs: int
     ) -> Trial:
         model = self._network(part[0].shape[1:], None).build(self.seed)
-        settings = {"epochs": epochs, "patience": PATIENCE, "augment": augment, "validation_data": judges}
+        settings = {"epochs": epochs, "patience": PATIENCE, "augment": augment, "validation_data": validation}
         try:
             history = self._train(model, part, rate, settings)
         except FloatingPointError:

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from framecnn.atomic import atomic_write, hidden_path, is_hidden, is_temporary, sweep, temporary_path
 from framecnn.errors import DataError
+from framecnn.storage.atomic import atomic_write, hidden_path, is_hidden, is_temporary, sweep, temporary_path
 
 __all__ = ["settle", "switch", "write_together"]
 
@@ -57,10 +57,10 @@ class _Change(NamedTuple):
 
 @contextmanager
 def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
-    """Give a function that says where to write each file; what was written becomes these files when the block ends.
+    """Return a function that says where to write each file; what was written becomes these files when the block ends.
 
-    Hold the lock of `main` (:func:`~framecnn.output_lock.lock_outputs`) and have called :func:`settle`. While they are
-    renamed, a reader sees every file whole, old or new; the one asked for last is renamed last.
+    Hold the lock of `main` (:func:`~framecnn.storage.output_lock.lock_outputs`) and have called :func:`settle`. While
+    they are renamed, a reader sees every file whole, old or new; the one asked for last is renamed last.
 
     Parameters
     ----------

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from framecnn.arguments import check_count
 from framecnn.errors import ShapeError
 from framecnn.layers import Backward, ConvLayer, InputLayer, Layer, Param
 from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_built
 from framecnn.layers.params import REAL, SWAPPING
-from framecnn.plan import Snapshot, plan, snapshots
-from framecnn.settings import check_count
+from framecnn.networks.fusion import Snapshot, plan, snapshots
 from framecnn.typing import Array, Shape
 
 if TYPE_CHECKING:
-    from framecnn.training import History
+    from framecnn.training.history import History
 
 __all__ = ["Sequential", "Summary", "SummaryRow"]
 
@@ -174,7 +174,7 @@ class Sequential:
         return self
 
     def predict(self, x: Array, batch_size: int = BATCH_SIZE) -> Array:
-        """Give the output of every frame.
+        """Return the output of every frame.
 
         Parameters
         ----------
@@ -212,7 +212,7 @@ class Sequential:
     def vjp(
         self, x: Array, rng: np.random.Generator | None = None, *, wrt_input: bool = True
     ) -> tuple[Array, Backward]:
-        """Give the output of a batch, and what computes the gradients.
+        """Return the output of a batch, and what computes the gradients.
 
         Parameters
         ----------
@@ -256,8 +256,8 @@ class Sequential:
         return y, backward_all
 
     def fit(self, x: Any, y: Any, **settings: Any) -> "History":
-        """Train the model; see :func:`framecnn.training.fit`, which takes the same settings."""
-        from framecnn.training import fit
+        """Train the model; see :func:`framecnn.training.loop.fit`, which takes the same settings."""
+        from framecnn.training.loop import fit
 
         return fit(self, x, y, **settings)
 
@@ -268,7 +268,7 @@ class Sequential:
         return next((number for number, (_, layer, shape, _) in steps if layer.param_specs(shape)), len(self.layers))
 
     def _snapshot(self) -> Snapshot:
-        """Give the layers as they are at this moment, built for each other; kernels rely on their shapes."""
+        """Return the layers as they are at this moment, built for each other; kernels rely on their shapes."""
         self._check_built()
         now, layers = self._last, snapshots(self.layers)
         if now is None or not all(map(operator.is_, now.layers, layers)):
@@ -288,7 +288,7 @@ class Sequential:
         return self.__dict__ | {"_last": None}
 
     def summary(self) -> Summary:
-        """Give shapes, parameters and multiply-adds of every layer; print it to see a table.
+        """Return shapes, parameters and multiply-adds of every layer; print it to see a table.
 
         Returns
         -------
@@ -303,7 +303,7 @@ class Sequential:
         return Summary(tuple(rows), memory)
 
     def parameters(self) -> dict[str, Array]:
-        """Give all parameters, read-only, ``"conv_1/kernel" -> array``, in the order of the layers."""
+        """Return all parameters, read-only, ``"conv_1/kernel" -> array``, in the order of the layers."""
         self._check_built()
         return {
             f"{name}/{parameter}": value
@@ -316,11 +316,11 @@ class Sequential:
             raise ShapeError("Sequential: expected a built model, got layers without parameters; call build(seed)")
 
     def state_dict(self) -> dict[str, Array]:
-        """Give copies of all :meth:`parameters`."""
+        """Return copies of all :meth:`parameters`."""
         return {name: value.copy() for name, value in self.parameters().items()}
 
     def param_specs(self) -> dict[str, Param]:
-        """Give what each parameter must be, by the names and in the order of :meth:`state_dict`."""
+        """Return what each parameter must be, by the names and in the order of :meth:`state_dict`."""
         return {
             f"{name}/{key}": spec
             for name, layer, shape, _ in self._walk()
@@ -384,6 +384,6 @@ class Sequential:
 
 
 def _shape_of_numbers(value: Any) -> Any:
-    """Give the shape of an array; of one that holds no real numbers its dtype."""
+    """Return the shape of an array; of one that holds no real numbers its dtype."""
     value = np.asarray(value)
     return value.shape if value.dtype.kind in REAL else value.dtype

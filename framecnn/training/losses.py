@@ -23,7 +23,7 @@ Loss = Callable[[Array, Any], tuple[float, Array]]
 def softmax_cross_entropy(
     logits: Array, labels: Any, *, class_weights: Any = None, label_smoothing: float = 0.0
 ) -> tuple[float, Array]:
-    r"""Give the mean surprise at the right class.
+    r"""Return the mean surprise at the right class.
 
     .. math:: -\frac 1 n \sum_i w_{l_i} \sum_k t_{ik} \log \operatorname{softmax}(x_i)_k,
         \quad t_{ik} = (1 - s) [k = l_i] + s / c
@@ -89,7 +89,7 @@ def softmax_cross_entropy(
 
 @QUIET
 def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
-    r"""Give the mean surprise at answers to yes-or-no questions, one a value.
+    r"""Return the mean surprise at answers to yes-or-no questions, one a value.
 
     .. math:: \operatorname{mean}(\log(1 + e^x) - t x)
 
@@ -139,7 +139,7 @@ def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
 
 @QUIET
 def mean_squared_error(outputs: Array, targets: Any) -> tuple[float, Array]:
-    r"""Give the mean over all values of the squared difference.
+    r"""Return the mean over all values of the squared difference.
 
     .. math:: \operatorname{mean}((y - t)^2)
 
@@ -178,7 +178,7 @@ def mean_squared_error(outputs: Array, targets: Any) -> tuple[float, Array]:
 
 
 def _checked(who: str, name: str, outputs: Array, ndim: int | None = None) -> Array:
-    """Give outputs in float64; a ShapeError where there are none, or of another rank."""
+    """Return outputs in float64; a ShapeError where there are none, or of another rank."""
     if outputs.size == 0 or outputs.ndim == 0 or ndim not in (None, outputs.ndim):
         expected = "(n, classes)" if ndim else "(n, ...)"
         raise ShapeError(f"{who}: expected {name} of shape {expected}, none of them 0, got {outputs.shape}")

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from framecnn.arguments import check_count, check_number
 from framecnn.errors import ShapeError
-from framecnn.settings import check_count, check_number
 
 __all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "rate_at"]
 
@@ -156,7 +156,7 @@ class WarmUp:
 
 
 def rate_at(learning_rate: LearningRate, step: int) -> float:
-    """Give the learning rate of an update.
+    """Return the learning rate of an update.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class Snapshot:
 
 
 def snapshots(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Give snapshots of all layers at one moment; the same ones until a parameter is set."""
+    """Return snapshots of all layers at one moment; the same ones until a parameter is set."""
     with SWAPPING:
         return tuple(layer.snapshot() for layer in layers)
 
@@ -88,7 +88,7 @@ class Plan:
     on_rows: tuple[Pass, ...]
 
     def run(self, x: Array, dtype: np.dtype) -> Array:
-        """Give the output (n, ...) of a batch (n, ...) of any real dtype, computed in `dtype`."""
+        """Return the output (n, ...) of a batch (n, ...) of any real dtype, computed in `dtype`."""
 
         def through(frames: slice) -> Array:
             batch = np.ascontiguousarray(x[frames], dtype)
@@ -105,14 +105,14 @@ class Plan:
         return batch
 
     def activation_bytes(self, batch_size: int, itemsize: int) -> int:
-        """Give the bytes of activations that are alive at a time, in a batch of so many frames, without x itself."""
+        """Return the bytes of activations that are alive at a time, in a batch of so many frames, without x itself."""
         part, at_once = self._parts(batch_size, itemsize)
         on_frames = min(part * at_once, batch_size) * max((step.values for step in self.on_frames), default=0)
         on_rows = batch_size * max((step.values for step in self.on_rows), default=0)
         return itemsize * (on_frames + on_rows)
 
     def _parts(self, n: int, itemsize: int) -> tuple[int, int]:
-        """Give how many of n frames make a part, and how many parts are under way at a time."""
+        """Return how many of n frames make a part, and how many parts are under way at a time."""
         if len(self.on_frames) < 2:
             return max(n, 1), 1
         largest = max(step.values for step in self.on_frames)
@@ -125,7 +125,7 @@ class Plan:
 
 
 def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
-    """Give the passes of a prediction, longest match first. Same bits as layer by layer, save where a batch
+    """Return the passes of a prediction, longest match first. Same bits as layer by layer, save where a batch
     normalisation is folded into the kernel before it, which rounds otherwise.
 
     ======================================================  =================================================
@@ -169,7 +169,7 @@ def plan(layers: Sequence[Layer], input_shape: Shape) -> Plan:
 
 
 def _longest_pass(rest: list[Layer], shape: Shape) -> tuple[Callable[[Array], Array], int]:
-    """Give what runs the first layers at once, and how many they are."""
+    """Return what runs the first layers at once, and how many they are."""
     match rest:
         case [FilterBankLayer() as bank, PoolingLayer(mode="adaptive_average") as cells, *_]:
             return partial(bank.forward_average, grid=cells.pool_size), 2
@@ -193,7 +193,7 @@ class TrainingPass(NamedTuple):
 
 
 def training_plan(layers: Sequence[Layer], input_shape: Shape) -> tuple[TrainingPass, ...]:
-    """Give the passes of a training step: convolution, relu and a maximum over 2 x 2 pixels are one. Same bits as
+    """Return the passes of a training step: convolution, relu and a maximum over 2 x 2 pixels are one. Same bits as
     layer by layer.
 
     Parameters
@@ -235,7 +235,7 @@ def training_plan(layers: Sequence[Layer], input_shape: Shape) -> tuple[Training
 
 
 def _does_nothing(layer: Layer) -> bool:
-    """Say whether a prediction is the same without it."""
+    """Return whether a prediction is the same without it."""
     return isinstance(layer, DropoutLayer) or (isinstance(layer, InputLayer) and layer.scale == 1)
 
 

@@ -72,7 +72,7 @@ def normalise_patches(patches: Array, contrast: float) -> Array:
 
 @single_threaded_blas()
 def whitening(patches: Array) -> tuple[Array, Array]:
-    """Give mean and matrix of ZCA whitening: ``(patches - mean) @ matrix`` has nearly unit covariance.
+    """Return mean and matrix of ZCA whitening: ``(patches - mean) @ matrix`` has nearly unit covariance.
 
     .. math:: matrix = V (\\Lambda + 0.1)^{-1/2} V^T
 
@@ -127,7 +127,7 @@ def spherical_kmeans(points: Array, n_directions: int, rng: np.random.Generator)
 
 
 def _longest(directions: Array, points: Array) -> tuple[Array, Array]:
-    """Give the direction (d, k) along which each of the points (n, d) is longest, and how long it is there."""
+    """Return the direction (d, k) along which each of the points (n, d) is longest, and how long it is there."""
     lengths = points @ directions
     nearest = lengths.argmax(axis=1)
     return nearest, lengths[np.arange(len(points)), nearest]

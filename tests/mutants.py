@@ -1,6 +1,6 @@
 """Plants small faults in kernels and layers, one at a time, and shows which test finds each.
 
-``python tests/planted_faults.py [WORD]`` copies the package to a temporary folder, plants there every fault whose line
+``python tests/mutants.py [WORD]`` copies the package to a temporary folder, plants there every fault whose line
 holds the word, runs the tests that should find it, and prints the table of tests/README.md. Some
 12 minutes for all: a changed kernel is compiled anew, so every fault names the tests that are run.
 """
@@ -30,7 +30,7 @@ class Fault(NamedTuple):
     wrong: str
 
 
-FAULTS = [
+MUTANTS = [
     Fault(
         "the odd pixel of the border goes to the top and left", "geometry.py",
         "test_geometry.py", "",
@@ -260,19 +260,19 @@ FAULTS = [
         " / x.dtype.type(1)",
     ),
     Fault(
-        "a fused pass forgets the slope", "plan.py",
+        "a fused pass forgets the slope", "networks/fusion.py",
         KERNELS, "one_pass",
         '"slope": layer.negative_slope',
         '"slope": 0.0',
     ),
     Fault(
-        "fans swapped", "initializers.py",
+        "fans swapped", "layers/initializers.py",
         "test_initializers.py", "",
         '"he_normal": lambda rng, shape: rng.normal(0, np.sqrt(2 / _fans(shape)[0])',
         '"he_normal": lambda rng, shape: rng.normal(0, np.sqrt(2 / _fans(shape)[1])',
     ),
     Fault(
-        "the depth of a network's names is lost", "model.py",
+        "the depth of a network's names is lost", "networks/sequential.py",
         GRADIENTS, "trained_together",
         'grads |= {f"{self.names[number]}/{key}"',
         'grads |= {f"{self.names[0]}/{key}"',
@@ -342,7 +342,7 @@ def main(word):
     for name in ("framecnn", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "setup.cfg", folder)
-    faults = [fault for fault in FAULTS if word in " ".join(fault)]
+    faults = [fault for fault in MUTANTS if word in " ".join(fault)]
     for tests, words in sorted({(fault.tests, fault.words) for fault in faults}):
         code, failed = run(folder, tests, words)
         if code:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from framecnn.arguments import check_number
 from framecnn.errors import ShapeError
 from framecnn.kernels.update import adam_update, sgd_update
-from framecnn.model import Sequential
-from framecnn.schedules import LearningRate, check_rate, rate_at
-from framecnn.settings import check_number
+from framecnn.training.model import TrainableModel
+from framecnn.training.schedules import LearningRate, check_rate, rate_at
 from framecnn.typing import Array, Shape
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
@@ -48,7 +48,7 @@ class Optimizer:
         """The learning rate of the next update."""
         return rate_at(self.learning_rate, self.iterations)
 
-    def update(self, model: Sequential, grads: Mapping[str, Array]) -> None:
+    def update(self, model: TrainableModel, grads: Mapping[str, Array]) -> None:
         """Change the trainable parameters of a model once.
 
         Parameters
@@ -66,8 +66,8 @@ class Optimizer:
         """
         model.update(self.updated(model, grads))
 
-    def updated(self, model: Sequential, grads: Mapping[str, Array]) -> dict[str, Array]:
-        """Give the parameters that :meth:`update` sets, and remember what the next update needs.
+    def updated(self, model: TrainableModel, grads: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the parameters that :meth:`update` sets, and remember what the next update needs.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Optimizer:
             )
 
     def state_dict(self) -> dict[str, Array]:
-        """Give copies of all that an optimizer remembers: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
+        """Return copies of all that an optimizer remembers: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
         moments = {f"{slot}/{name}": value.copy() for slot, own in self.moments.items() for name, value in own.items()}
         return {"iterations": np.array([self.iterations], np.int64), **moments}
 
@@ -167,7 +167,7 @@ class SGD(Optimizer):
 
     Examples
     --------
-    >>> from framecnn import DenseLayer, InputLayer
+    >>> from framecnn import DenseLayer, InputLayer, Sequential
     >>> model = Sequential([InputLayer((1,)), DenseLayer(1, use_bias=False, kernel_initializer="zeros")]).build()
     >>> SGD(0.5).update(model, {"dense_1/kernel": [[1.0]]})
     >>> model.state_dict()
@@ -219,7 +219,7 @@ class Adam(Optimizer):
 
     Examples
     --------
-    >>> from framecnn import DenseLayer, InputLayer
+    >>> from framecnn import DenseLayer, InputLayer, Sequential
     >>> model = Sequential([InputLayer((1,)), DenseLayer(1, use_bias=False, kernel_initializer="zeros")]).build()
     >>> Adam(0.5).update(model, {"dense_1/kernel": [[100.0]]})
     >>> model.state_dict()

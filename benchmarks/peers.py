@@ -1,6 +1,6 @@
 """Who is measured: framecnn and its peers, each with the same weights and the same number of threads.
 
-A contestant prepares itself for a network and a batch, and gives a function of no arguments that returns the output,
+A peer prepares itself for a network and a batch, and gives a function of no arguments that returns the output,
 channels last. What can be done once, before the batch comes (another order of the same pixels, compiling, packing
 weights), is done before and not timed.
 """
@@ -20,25 +20,25 @@ import numpy as np
 from benchmarks import as_keras, as_ncnn, as_onnx, as_pytorch
 from benchmarks.channels_first import Unsupported
 from framecnn import ConvLayer, Sequential
-from framecnn.losses import softmax_cross_entropy
-from framecnn.optimizers import Adam
-from framecnn.training import train_step
+from framecnn.training.loop import train_step
+from framecnn.training.losses import softmax_cross_entropy
+from framecnn.training.optimizers import Adam
 
 __all__ = [
     *("BLOCK_PEERS", "FILTER_BANK_PEERS", "FRAMECNN", "NETWORK_PEERS", "TRAINING", "TRAINING_PEERS"),
-    *("Contestant", "Missing", "keras_on", "training"),
+    *("Peer", "Missing", "keras_on", "training"),
 ]
 
 UPDATES_COMPARED = 1
-"""Updates before the loss that contestants of training must agree on."""
+"""Updates before the loss that peers of training must agree on."""
 
 
 class Missing(Exception):
-    """A contestant that cannot take part, and why."""
+    """A peer that cannot take part, and why."""
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Peer:
     """A way to run a network.
 
     Parameters
@@ -64,7 +64,7 @@ class Contestant:
         return self.league == "bfloat16"
 
     def prepare(self, model, x):
-        """Give a function that runs `model` on `x` (n, h, w, c), and its first output; Missing where that fails."""
+        """Return a function that runs `model` on `x` (n, h, w, c), and its first output; Missing where that fails."""
         absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
         if absent:
             raise Missing(f"not installed: {', '.join(absent)}")
@@ -92,13 +92,13 @@ def start_framecnn_direct(model, x):
 
 
 def start_framecnn_training(model, x, labels):
-    """Give what updates once by Adam and returns the loss before."""
+    """Return what updates once by Adam and returns the loss before."""
     twin, optimizer = Sequential(map(dataclasses.replace, model.layers)).load_state_dict(model.state_dict()), Adam()
     return lambda: np.array([train_step(twin, x, labels, softmax_cross_entropy, optimizer)])
 
 
 def training(start):
-    """Give a contestant's start: it trains on the batch over and over, and its output is the loss before an update.
+    """Return a peer's start: it trains on the batch over and over, and its output is the loss before an update.
 
     The first call updates some times, so that losses agree only where gradients and updates do.
     """
@@ -131,9 +131,9 @@ def chatter_on_stderr() -> Iterator[None]:
 
 
 def keras_on(device, start, wrap=lambda start: start):
-    """Give Keras on a device, ``CPU`` or ``GPU``, plain and compiled by XLA."""
+    """Return Keras on a device, ``CPU`` or ``GPU``, plain and compiled by XLA."""
     return tuple(
-        Contestant(
+        Peer(
             f"Keras{', XLA' if xla else ''} on the {device}",
             wrap(partial(start, device=f"/{device}:0", xla=xla)),
             ("keras", "tensorflow"),
@@ -143,33 +143,33 @@ def keras_on(device, start, wrap=lambda start: start):
     )
 
 
-FRAMECNN = Contestant("framecnn", start_framecnn, league="own")
-FRAMECNN_DIRECT = Contestant("framecnn, direct", start_framecnn_direct, league="own")
+FRAMECNN = Peer("framecnn", start_framecnn, league="own")
+FRAMECNN_DIRECT = Peer("framecnn, direct", start_framecnn_direct, league="own")
 
 KERAS = (
-    Contestant("Keras predict_on_batch", as_keras.start_predict_on_batch, ("keras", "tensorflow")),
-    Contestant("Keras tf.function", as_keras.start_tf_function, ("keras", "tensorflow")),
+    Peer("Keras predict_on_batch", as_keras.start_predict_on_batch, ("keras", "tensorflow")),
+    Peer("Keras tf.function", as_keras.start_tf_function, ("keras", "tensorflow")),
 )
 PYTORCH = (
-    Contestant("PyTorch contiguous", as_pytorch.start_contiguous, ("torch",)),
-    Contestant("PyTorch channels-last", as_pytorch.start_channels_last, ("torch",)),
-    Contestant("PyTorch compile + freezing", as_pytorch.start_compiled, ("torch",)),
+    Peer("PyTorch contiguous", as_pytorch.start_contiguous, ("torch",)),
+    Peer("PyTorch channels-last", as_pytorch.start_channels_last, ("torch",)),
+    Peer("PyTorch compile + freezing", as_pytorch.start_compiled, ("torch",)),
 )
 ENGINES = (
-    Contestant("ONNX Runtime", as_onnx.start_onnxruntime, ("onnx", "onnxruntime")),
-    Contestant("OpenVINO float32", as_onnx.start_openvino_float32, ("onnx", "openvino")),
-    Contestant("OpenVINO default", as_onnx.start_openvino_default, ("onnx", "openvino"), "bfloat16"),
-    Contestant("ncnn", as_ncnn.start_ncnn, ("ncnn",), "winograd"),
-    Contestant("MNN", as_onnx.start_mnn, ("onnx", "MNN"), "winograd"),
+    Peer("ONNX Runtime", as_onnx.start_onnxruntime, ("onnx", "onnxruntime")),
+    Peer("OpenVINO float32", as_onnx.start_openvino_float32, ("onnx", "openvino")),
+    Peer("OpenVINO default", as_onnx.start_openvino_default, ("onnx", "openvino"), "bfloat16"),
+    Peer("ncnn", as_ncnn.start_ncnn, ("ncnn",), "winograd"),
+    Peer("MNN", as_onnx.start_mnn, ("onnx", "MNN"), "winograd"),
 )
 
 NETWORK_PEERS = (*KERAS, *PYTORCH, *ENGINES)
 BLOCK_PEERS = (FRAMECNN_DIRECT, *KERAS, *PYTORCH)
 FILTER_BANK_PEERS = PYTORCH
 
-TRAINING = Contestant("framecnn", training(start_framecnn_training), league="own")
+TRAINING = Peer("framecnn", training(start_framecnn_training), league="own")
 TRAINING_PEERS = (
     *keras_on("CPU", as_keras.start_training, training),
-    Contestant("PyTorch channels-last", training(as_pytorch.start_training), ("torch",)),
-    Contestant("PyTorch compiled", training(partial(as_pytorch.start_training, compile=True)), ("torch",)),
+    Peer("PyTorch channels-last", training(as_pytorch.start_training), ("torch",)),
+    Peer("PyTorch compiled", training(partial(as_pytorch.start_training, compile=True)), ("torch",)),
 )

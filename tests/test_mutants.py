@@ -1,19 +1,19 @@
-"""The faults of planted_faults.py can be planted; running them takes too long for every day."""
+"""The faults of mutants.py can be planted; running them takes too long for every day."""
 
 from pathlib import Path
 
 import pytest
-from planted_faults import FAULTS, ROOT
+from mutants import MUTANTS, ROOT
 
 README = (Path(__file__).parent / "README.md").read_text()
 
 
 def test_there_are_faults_of_many_kinds():
-    assert len(FAULTS) >= 20
-    assert len({fault.file for fault in FAULTS}) >= 10
+    assert len(MUTANTS) >= 20
+    assert len({fault.file for fault in MUTANTS}) >= 10
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+@pytest.mark.parametrize("fault", MUTANTS, ids=lambda fault: fault.what)
 def test_a_fault_has_its_one_place_and_a_line_of_the_table(fault):
     text = (ROOT / "framecnn" / fault.file).read_text()
     assert text.count(fault.right) == 1

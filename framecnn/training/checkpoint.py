@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from framecnn import model_file
 from framecnn.errors import FormatError, ShapeError
-from framecnn.history import History
-from framecnn.model import Sequential
-from framecnn.optimizers import Optimizer
+from framecnn.storage import container as model_file
+from framecnn.training.history import History
+from framecnn.training.model import TrainableModel
+from framecnn.training.optimizers import Optimizer
 from framecnn.typing import Array
 
 __all__ = ["read", "write"]
@@ -25,7 +25,7 @@ KIND = "training"
 
 def write(
     path: str | os.PathLike[str],
-    model: Sequential,
+    model: TrainableModel,
     optimizer: Optimizer,
     best: Mapping[str, Array],
     history: History,
@@ -52,7 +52,7 @@ def write(
 
 
 def read(
-    path: str | os.PathLike[str], model: Sequential, optimizer: Optimizer, settings: Mapping[str, Any]
+    path: str | os.PathLike[str], model: TrainableModel, optimizer: Optimizer, settings: Mapping[str, Any]
 ) -> tuple[dict[str, Array], History]:
     """Bring model and optimizer to where a checkpoint stands.
 
@@ -93,7 +93,7 @@ def read(
     return best, history
 
 
-def _describe(model: Sequential, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(model: TrainableModel, settings: Mapping[str, Any]) -> dict[str, Any]:
     layers = [layer.config for layer in model.layers]
     return {"kind": KIND, "layers": layers, "dtype": model.layers[0].dtype.name, **settings}
 

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save
 
-from framecnn.atomic import atomic_write, sweep
 from framecnn.errors import FormatError
+from framecnn.storage.atomic import atomic_write, sweep
 from framecnn.typing import Array, Shape
 
 __all__ = ["FORMAT", "canonical", "read", "write"]
@@ -109,7 +109,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def canonical(description: Mapping[str, Any]) -> str:
-    """Give the one JSON text of a description.
+    """Return the one JSON text of a description.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def canonical(description: Mapping[str, Any]) -> str:
 
 
 def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
-    """Give the SHA-256 of all that a model file says, whatever its order."""
+    """Return the SHA-256 of all that a model file says, whatever its order."""
     total = hashlib.sha256(canonical(description).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name!a} {tensor.dtype.str} {tensor.shape}".encode())
@@ -217,7 +217,7 @@ def _read_tensors(file: BinaryIO, size: int, header: Mapping[str, Any]) -> dict[
 
 
 def _place(name: str, entry: Any) -> tuple[int, int, str, Shape]:
-    """Give first byte, byte after the last, dtype and shape of a tensor, once they agree."""
+    """Return first byte, byte after the last, dtype and shape of a tensor, once they agree."""
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [start, stop]} if code in DTYPES:
             whole = all(type(n) is int and n > 0 for n in [*shape, stop]) and type(start) is int and start >= 0

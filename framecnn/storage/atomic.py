@@ -21,7 +21,7 @@ _LONGEST_SUFFIX = 64  # bytes: the whole name must fit where the target's does
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what is written there becomes `path` when the block ends well.
+    """Return a temporary path beside `path`; what is written there becomes `path` when the block ends well.
 
     Parameters
     ----------

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from framecnn import checkpoint as checkpoints
+from framecnn.arguments import check_count
 from framecnn.data.augment import Augmentation
 from framecnn.data.loader import map_ahead
 from framecnn.errors import ShapeError
-from framecnn.history import History
 from framecnn.layers.base import check_batch_shape
-from framecnn.losses import Loss, softmax_cross_entropy
-from framecnn.model import Sequential
-from framecnn.optimizers import Adam, Optimizer
-from framecnn.progress import Figures, Progress, Watch, print_progress
-from framecnn.settings import check_count
+from framecnn.training import checkpoint as checkpoints
+from framecnn.training.history import History
+from framecnn.training.losses import Loss, softmax_cross_entropy
+from framecnn.training.model import TrainableModel
+from framecnn.training.optimizers import Adam, Optimizer
+from framecnn.training.progress import Figures, Progress, Watch, print_progress
 from framecnn.typing import Array
 
 __all__ = ["fit", "train_step"]
@@ -34,7 +34,7 @@ QUIET = np.errstate(over="ignore", invalid="ignore")  # what is not finite is lo
 
 
 def train_step(
-    model: Sequential, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator | None = None
+    model: TrainableModel, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator | None = None
 ) -> float:
     """Update a model once by the gradient of the loss of a batch.
 
@@ -46,7 +46,7 @@ def train_step(
     y : array
         The targets that `loss` takes.
     loss : callable
-        ``loss(outputs, targets) -> value, doutputs``, such as :func:`framecnn.losses.softmax_cross_entropy`.
+        ``loss(outputs, targets) -> value, doutputs``, such as :func:`framecnn.training.losses.softmax_cross_entropy`.
     optimizer : Optimizer
     rng : numpy.random.Generator, optional
         What dropout draws from; by default one that the number of the update seeds.
@@ -63,7 +63,7 @@ def train_step(
 
     Examples
     --------
-    >>> from framecnn import DenseLayer, InputLayer
+    >>> from framecnn import DenseLayer, InputLayer, Sequential
     >>> model, optimizer = Sequential([InputLayer((2,)), DenseLayer(2)]).build(), Adam(0.1)
     >>> losses = [train_step(model, np.eye(2), [0, 1], softmax_cross_entropy, optimizer) for _ in range(9)]
     >>> losses[-1] < losses[0] / 2
@@ -73,7 +73,7 @@ def train_step(
 
 
 def fit(
-    model: Sequential,
+    model: TrainableModel,
     x: Any,
     y: Any,
     *,
@@ -119,7 +119,7 @@ def fit(
         Go on from `checkpoint` if it is there. The result has the same bits as if there had been no interruption;
         `epochs` and `patience` may be others than before, `loss` and the frames must be the same.
     progress : callable or None, default print_progress
-        Called with a :class:`framecnn.progress.Progress` after each update and each epoch; None is silent.
+        Called with a :class:`framecnn.training.progress.Progress` after each update and each epoch; None is silent.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def fit(
 
     Examples
     --------
-    >>> from framecnn import DenseLayer, InputLayer
+    >>> from framecnn import DenseLayer, InputLayer, Sequential
     >>> model = Sequential([InputLayer((2,)), DenseLayer(2)]).build()
     >>> history = fit(model, np.eye(2), [0, 1], epochs=9, optimizer=Adam(0.1), progress=None)
     >>> history.accuracy[-1], history.best_epoch
@@ -148,14 +148,14 @@ def fit(
     optimizer = Adam() if optimizer is None else optimizer
     _check_parts(loss, optimizer, augment)
     train = _check_data("x and y", model, x, y)
-    judges = None if validation_data is None else _check_data("validation_data", model, *validation_data)
+    validation = None if validation_data is None else _check_data("validation_data", model, *validation_data)
     settings = {
         "optimizer": repr(optimizer),
         "batch_size": int(batch_size),
         "seed": int(seed),
         "augment": repr(augment),
         "n_samples": len(train[1]),
-        "n_judges": len(judges[1]) if judges else 0,
+        "n_validation": len(validation[1]) if validation else 0,
     }
     best, history = model.state_dict(), History()
     if resume and checkpoint is not None and Path(checkpoint).exists():
@@ -168,8 +168,8 @@ def fit(
             batches = _batches(*train, batch_size, rng.permutation(len(train[1])), _augmenter(augment, seed, epoch))
             figures = _train(model, batches, loss, optimizer, rng, epoch, watch)
             _check_weights(model, optimizer, epoch)
-            if judges:
-                figures |= _judge(model, _batches(*judges, batch_size, np.arange(len(judges[1]))), loss, epoch)
+            if validation:
+                figures |= _judge(model, _batches(*validation, batch_size, np.arange(len(validation[1]))), loss, epoch)
             history.append(figures, rate, time.perf_counter() - start)
             if history.best_epoch == epoch:
                 best = model.state_dict()
@@ -183,7 +183,7 @@ def fit(
 
 @QUIET
 def _step(
-    model: Sequential, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator
+    model: TrainableModel, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator
 ) -> tuple[float, Array]:
     """Update once, unless the loss is not finite; give loss and outputs as they were before."""
     outputs, backward = model.vjp(x, rng, wrt_input=False)
@@ -215,7 +215,7 @@ class _Means:
 
 
 def _train(
-    model: Sequential,
+    model: TrainableModel,
     batches: Generator[Batch],
     loss: Loss,
     optimizer: Optimizer,
@@ -236,7 +236,7 @@ def _train(
 
 
 @QUIET
-def _judge(model: Sequential, batches: Generator[Batch], loss: Loss, epoch: int) -> Figures:
+def _judge(model: TrainableModel, batches: Generator[Batch], loss: Loss, epoch: int) -> Figures:
     means = _Means()
     with closing(batches):
         for x, y in batches:
@@ -293,7 +293,7 @@ def _check_parts(loss: Any, optimizer: Any, augment: Any) -> None:
         raise ValueError(f"fit: expected augment as an Augmentation or None, got {augment!r}")
 
 
-def _check_data(name: str, model: Sequential, x: Any, y: Any) -> tuple[Any, Array]:
+def _check_data(name: str, model: TrainableModel, x: Any, y: Any) -> tuple[Any, Array]:
     x = x if hasattr(x, "shape") else np.asarray(x)
     y = np.asarray(y)
     check_batch_shape("fit", x, model.input_shape)
@@ -302,7 +302,7 @@ def _check_data(name: str, model: Sequential, x: Any, y: Any) -> tuple[Any, Arra
     return x, y
 
 
-def _check_weights(model: Sequential, optimizer: Optimizer, epoch: int) -> None:
+def _check_weights(model: TrainableModel, optimizer: Optimizer, epoch: int) -> None:
     arrays = model.parameters() | optimizer.state_dict()
     broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
     if broken:

@@ -15,7 +15,7 @@ LARGEST_SIZE = 2**31 - 1
 
 
 def check_sizes(who: str, name: str, value: Any) -> Shape:
-    """Give a tuple of positive whole numbers; a ShapeError for anything else."""
+    """Return a tuple of positive whole numbers; a ShapeError for anything else."""
     sizes = tuple(value) if np.iterable(value) else ()
     if not sizes:
         raise ShapeError(f"{who}: expected {name} as positive whole numbers, got {value!r}")
@@ -23,7 +23,7 @@ def check_sizes(who: str, name: str, value: Any) -> Shape:
 
 
 def check_size(who: str, name: str, value: Any) -> int:
-    """Give a positive whole number below 2**31; a ShapeError for anything else."""
+    """Return a positive whole number below 2**31; a ShapeError for anything else."""
     size = check_count(who, name, value)
     if size > LARGEST_SIZE:
         raise ShapeError(f"{who}: expected {name} as at most {LARGEST_SIZE:,}, got {value!r}")
@@ -31,14 +31,14 @@ def check_size(who: str, name: str, value: Any) -> int:
 
 
 def check_count(who: str, name: str, value: Any) -> int:
-    """Give a positive whole number; a ShapeError for anything else."""
+    """Return a positive whole number; a ShapeError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ShapeError(f"{who}: expected {name} as a positive whole number, got {value!r}")
     return int(value)
 
 
 def check_number(who: str, name: str, value: Any) -> float:
-    """Give a finite number; a ShapeError for anything else."""
+    """Return a finite number; a ShapeError for anything else."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not number or not abs(value) <= sys.float_info.max:
         raise ShapeError(f"{who}: expected {name} as a finite number, got {value!r}")

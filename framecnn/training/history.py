@@ -53,5 +53,5 @@ class History:
         return judged.index(min(judged)) + 1 if judged else len(self)
 
     def has_stalled(self, patience: int | None) -> bool:
-        """Say whether the last `patience` epochs brought nothing better; never for None."""
+        """Return whether the last `patience` epochs brought nothing better; never for None."""
         return patience is not None and len(self) - self.best_epoch >= patience

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from framecnn.layers import ActivationLayer, ConvLayer, DenseLayer, FlatteningLayer, InputLayer, Layer, PoolingLayer
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.typing import Shape
 
 __all__ = ["reference_network"]
@@ -21,7 +21,7 @@ def reference_network(
     output: str | None = "softmax",
     scale: float = 1.0,
 ) -> Sequential:
-    """Give the reference network: convolutions of 3 x 3, each with ReLU and 2 x 2 max-pooling, then two dense layers.
+    """Return the reference network: convolutions of 3 x 3, each with ReLU and 2 x 2 max-pooling, then two dense layers.
 
     Parameters
     ----------

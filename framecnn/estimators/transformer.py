@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
 from framecnn.estimators.checks import check_overflow
-from framecnn.estimators.moments import of_one_moment
+from framecnn.estimators.snapshot import of_one_moment
 from framecnn.kernels.threads import ordered_map
-from framecnn.model import Sequential
+from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 
 __all__ = ["FrameTransformer", "is_count"]
@@ -26,13 +26,13 @@ KINDS = {"u": "whole", "i": "whole", "b": "whole", "f": "float"}
 class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """From frames, or feature vectors, to standardised features.
 
-    A subclass has a parameter ``frame_shape`` and gives :meth:`learn`, which sets ``bodies_``, and :meth:`describe`.
+    A subclass has a parameter ``frame_shape`` and gives :meth:`learn`, which sets ``backbones_``, and :meth:`describe`.
     """
 
     frame_shape: Any
     frame_shape_: Any
     dtype_kind_: str
-    bodies_: list[Sequential]
+    backbones_: list[Sequential]
     grid: Any = None
     mirrored_ = False
 
@@ -46,18 +46,18 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         raise NotImplementedError(f"{type(self).__name__}: expected a method learn, got none; write it")
 
     def describe(self, frames: Any) -> Array:
-        """Give features (n, d) of checked frames, before they are standardised."""
+        """Return features (n, d) of checked frames, before they are standardised."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method describe, got none; write it")
 
     @property
     def networks_(self) -> list[Sequential]:
         """From frames (n, h, w, c) to features (n, d) before scaling; none for feature vectors."""
         check_is_fitted(self)
-        return self.bodies_
+        return self.backbones_
 
     @of_one_moment
     def transform(self, X: Any) -> Array:
-        """Give the standardised features of frames; a frame has the same bits alone and in any batch.
+        """Return the standardised features of frames; a frame has the same bits alone and in any batch.
 
         Parameters
         ----------
@@ -96,8 +96,8 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         centred = raw - self.mean_
         return np.divide(centred, self.scale_, out=centred)
 
-    def _measure_gain(self, frames: Any) -> float:
-        """Give the factor that brings frames to 0..255; 1 for uint8."""
+    def _measure_input_scale(self, frames: Any) -> float:
+        """Return the factor that brings frames to 0..255; 1 for uint8."""
         if frames.dtype == np.uint8:
             return 1.0
         batches = self._batches(frames, np.arange(len(frames)))
@@ -105,7 +105,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return 255 / largest if largest > DARKEST else 1.0
 
     def _read(self, frames: Any, rows: Array) -> Array:
-        """Give some frames, (n, h, w, c); a ValueError for numbers that are not finite."""
+        """Return some frames, (n, h, w, c); a ValueError for numbers that are not finite."""
         batch = np.asarray(frames[rows]).reshape(len(rows), *self.frame_shape_)
         if self.dtype_kind_ == "float":
             with np.errstate(over="ignore"):
@@ -131,7 +131,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(f"{self._who}: expected frame_shape as (height, width, channels), got {shape!r}")
 
     def _check(self, X: Any, reset: bool) -> Any:
-        """Give frames as they came, an array or lazily loaded, or checked feature vectors (n, d)."""
+        """Return frames as they came, an array or lazily loaded, or checked feature vectors (n, d)."""
         frames = X if isinstance(getattr(X, "dtype", None), np.dtype) else np.asarray(X)
         received = tuple(frames.shape)
         vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None
@@ -160,11 +160,11 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
 
 def _moments(raw: Array) -> tuple[Array, Array]:
-    """Give mean and standard deviation of features (n, d), in float64."""
+    """Return mean and standard deviation of features (n, d), in float64."""
     exact = raw.astype(np.float64)
     return exact.mean(axis=0), exact.std(axis=0)
 
 
 def is_count(value: Any) -> bool:
-    """Say whether a value is a positive whole number."""
+    """Return whether a value is a positive whole number."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

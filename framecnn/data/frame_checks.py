@@ -13,7 +13,7 @@ _RED, _GREEN, _BLUE = np.array([77, 150, 29], np.uint16)
 
 
 def is_blank(picture: Array) -> bool:
-    """Tell whether a picture is black, or one flat colour: nothing to learn from.
+    """Return whether a picture is black, or one flat colour: nothing to learn from.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class RepeatDetector:
         self._count = 0
 
     def is_repeat(self, picture: Array) -> bool:
-        """Tell whether a picture (36, 64, 3) of uint8 repeats a remembered one."""
+        """Return whether a picture (36, 64, 3) of uint8 repeats a remembered one."""
         blocks = _blocks(picture).astype(np.int16)
         return bool((np.abs(self._blocks[: self._count] - blocks).max(1, initial=0) < 4).any())
 
@@ -109,7 +109,7 @@ class LetterboxDetector:
         self._profiles = profiles
 
     def bars(self) -> tuple[int, int, int, int]:
-        """Give the widths of the bars in pixels.
+        """Return the widths of the bars in pixels.
 
         Returns
         -------

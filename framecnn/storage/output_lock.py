@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from framecnn.atomic import hidden_path
 from framecnn.errors import DataError
+from framecnn.storage.atomic import hidden_path
 
 __all__ = ["lock_outputs"]
 
