@@ -1,0 +1,155 @@
+"""Rows of the table of bad inputs and faults that no other file states; each fails when its guard is taken away."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import unicodedata
+
+import numpy as np
+import pytest
+from commands import fingerprint, framecnn, quick, write_frames
+from movies import shots, write_movie
+from pictures import encoded, scene
+from PIL import Image
+from refusals import little_memory, refusal
+
+from framecnn.cli import console
+from framecnn.data import decode
+
+SIZE = (48, 64)
+
+LISTENING = """
+import sys
+heard = []
+
+@sys.addaudithook
+def listen(event, arguments):
+    if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"):
+        heard.append(event)
+
+from framecnn.data import SkippedFrame, decode
+for path in sys.argv[1:]:
+    try:
+        decode(path)
+    except SkippedFrame as skipped:
+        print(skipped.reason)
+assert heard == [], heard
+import subprocess
+subprocess.run(["true"])
+print(heard)
+"""
+
+
+def test_no_file_that_is_called_a_picture_starts_another_process(tmp_path):
+    (tmp_path / "gs").write_text("#!/bin/sh\nexit 0\n")  # what Pillow looks for to draw an EPS
+    (tmp_path / "gs").chmod(0o755)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"
+    contents = {
+        "eps.jpg": eps,
+        "x.eps": eps,
+        "mac.eps": b"\xc5\xd0\xd3\xc6" + (32).to_bytes(4, "little") + len(eps).to_bytes(4, "little") + bytes(20) + eps,
+        "pdf.jpg": b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n",
+        "svg.jpg": b"<svg xmlns='http://www.w3.org/2000/svg'><rect width='64' height='48'/></svg>",
+    }
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    environment = os.environ | {"PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]])}
+    command = [sys.executable, "-c", LISTENING, *contents]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    *reasons, heard = run.stdout.splitlines()
+    assert reasons == ["not-an-image"] * len(contents)
+    assert "subprocess.Popen" in heard, "the watch hears a process that is started"
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF", "BMP", "TIFF"])
+def test_a_palette_picture_is_averaged_when_it_shrinks_as_its_colours_are(tmp_path, file_format):
+    image = scene(2).convert("P", palette=Image.Palette.ADAPTIVE, colors=7)
+    for name, data in (("palette", encoded(image, file_format)), ("rgb", encoded(image.convert("RGB"), "PNG"))):
+        (tmp_path / name).write_bytes(data)
+    pixels = decode(tmp_path / "palette", (6, 8)).pixels
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 7
+    assert (pixels == decode(tmp_path / "rgb", (6, 8)).pixels).all()
+
+
+def test_a_ycck_jpeg_is_rgb(tmp_path):
+    """YCCK is YCbCr of the inks cyan, magenta, yellow. Pillow writes none: its CMYK is marked as YCCK afterwards."""
+    colour = np.full((*SIZE, 3), (200, 90, 30), np.uint8)
+    light = np.asarray(Image.fromarray(255 - colour).convert("YCbCr"))
+    stored = np.concatenate([light, np.full((*SIZE, 1), 255, np.uint8)], axis=2)
+    data = bytearray(encoded(Image.fromarray(255 - stored, "CMYK"), "JPEG", quality=100, subsampling=0))
+    transform = data.index(b"Adobe") + 11
+    assert data[transform] == 0
+    data[transform] = 2
+    (tmp_path / "x.jpg").write_bytes(data)
+    assert np.abs(decode(tmp_path / "x.jpg", SIZE).pixels.astype(int) - colour).max() <= 4
+
+
+def test_nothing_that_controls_or_reorders_text_is_printed_as_it_is():
+    directions = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    unsafe = [
+        character
+        for character in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(character) in directions
+    ]
+    unsafe += ["\u061c", "\u200e", "\u200f", "\ufeff"]  # marks of a direction, and of an order of bytes
+    assert len(unsafe) > 2000
+    assert [character for character in unsafe if console.clean(character) == character] == []
+
+
+def test_a_header_of_more_than_16_megabytes_is_not_read_however_large_the_file(tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes((20 * 2**20).to_bytes(8, "little"))
+    os.truncate(path, 40 * 2**20)
+    with little_memory():
+        assert "without a whole header; copy or save it again" in refusal(path)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of its own, and how to make it read-only."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", where]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs to be allowed to mount a disk")
+    yield where, lambda: subprocess.run(["mount", "-o", "remount,ro", where], check=True)
+    subprocess.run(["umount", where], check=True)
+
+
+def test_frames_movies_and_models_may_lie_on_a_disk_that_is_read_only(disk, tmp_path, monkeypatch):
+    quick(monkeypatch)
+    where, close = disk
+    films, movie = write_frames(where / "films"), write_movie(where / "m.mp4", shots(24, 24))
+    (films / "across" / "empty.jpg").touch()
+    first = ("train", films, "-o", tmp_path / "first.safetensors", "--size", "24x32")
+    assert framecnn(*first).code == 0
+    model = where / "model.safetensors"
+    shutil.copy(tmp_path / "first.safetensors", model)
+    close()
+    with pytest.raises(OSError, match="Read-only"):
+        (films / "x").touch()
+    before = fingerprint(where)
+    for command in (
+        ("scan", films, "--manifest", tmp_path / "scanned.csv"),
+        ("train", films, "-o", tmp_path / "second.safetensors", "--size", "24x32"),
+        ("evaluate", model, films, "--json", tmp_path / "figures.json"),
+        ("predict", model, films),
+        ("summary", model),
+        ("frames", movie, "-o", tmp_path / "frames"),
+    ):
+        ended = framecnn(*command)
+        assert ended.code == 0, ended.err
+    assert fingerprint(where) == before
+    assert (tmp_path / "second.safetensors").read_bytes() == model.read_bytes()
+
+
+def test_the_watch_for_the_network_is_not_deaf(reached):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        socket.create_connection(address).close()
+    assert any(str(address) in line for line in reached)
+    reached.clear()
