@@ -15,6 +15,7 @@ from pictures import encoded, scene
 from PIL import Image
 from refusals import little_memory, refusal
 
+from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, save
 from framecnn.cli import console
 from framecnn.data import decode
 
@@ -106,6 +107,22 @@ def test_a_header_of_more_than_16_megabytes_is_not_read_however_large_the_file(t
     os.truncate(path, 40 * 2**20)
     with little_memory():
         assert "without a whole header; copy or save it again" in refusal(path)
+
+
+def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path):
+    with pytest.raises(ShapeError, match="expected at most 268,435,456 values a frame"):
+        save(Sequential([InputLayer((2**15, 2**14, 1))]).build(), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_for_which_there_is_no_memory_is_an_error_like_any_other(tmp_path, monkeypatch):
+    save(Sequential([InputLayer((3,)), DenseLayer(2)]).build(), tmp_path / "m")
+
+    def exhausted(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", exhausted)
+    assert "MemoryError" in refusal(tmp_path / "m")
 
 
 @pytest.fixture
