@@ -101,6 +101,38 @@ def test_nothing_that_controls_or_reorders_text_is_printed_as_it_is():
     assert [character for character in unsafe if console.clean(character) == character] == []
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("command", "stream", "code", "said"),
+    [
+        ("--help", "closed stdout", 141, b""),
+        ("--help", "full stdout", 2, b"error: [Errno 28] No space left on device; free space there, or write to"),
+        ("nonsense", "closed stderr", 2, b""),
+        ("nonsense", "full stderr", 2, b""),
+    ],
+)
+def test_what_a_closed_or_full_stream_still_holds_is_no_further_error_at_the_end(command, stream, code, said):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    program = [sys.executable, "-c", f"from framecnn.cli import main; main([{command!r}])"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    kind, name = stream.split()
+    with open("/dev/full", "wb") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {name: full if kind == "full" else writing}
+        run = subprocess.run(program, env=environment, check=False, **streams)
+    os.close(writing)
+    assert run.returncode == code
+    heard = (run.stdout or b"") + (run.stderr or b"")
+    assert heard.startswith(said)
+    assert heard.count(b"\n") == bool(said)
+
+
+def test_without_standard_error_no_complaint_is_printed_elsewhere(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    console.warn("nobody hears")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_header_of_more_than_16_megabytes_is_not_read_however_large_the_file(tmp_path):
     path = tmp_path / "m"
     path.write_bytes((20 * 2**20).to_bytes(8, "little"))
