@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import unicodedata
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,6 +126,24 @@ def test_what_a_closed_or_full_stream_still_holds_is_no_further_error_at_the_end
     heard = (run.stdout or b"") + (run.stderr or b"")
     assert heard.startswith(said)
     assert heard.count(b"\n") == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "term", "is_live"),
+    [
+        (True, "xterm", True),
+        (True, "dumb", False),
+        (True, "unknown", False),
+        (True, None, False),
+        (False, "xterm", False),
+    ],
+)
+def test_a_bar_is_for_a_terminal_that_says_what_it_can(monkeypatch, is_terminal, term, is_live):
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    assert console._is_live(SimpleNamespace(isatty=lambda: is_terminal)) == is_live
+    assert not console._is_live(None)
 
 
 def test_without_standard_error_no_complaint_is_printed_elsewhere(monkeypatch, capsys):
