@@ -19,6 +19,7 @@ from refusals import little_memory, refusal
 from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, save
 from framecnn.cli import console
 from framecnn.data import decode
+from framecnn.kernels import jit
 
 SIZE = (48, 64)
 
@@ -174,6 +175,19 @@ def test_a_model_for_which_there_is_no_memory_is_an_error_like_any_other(tmp_pat
 
     monkeypatch.setattr(np, "empty", exhausted)
     assert "MemoryError" in refusal(tmp_path / "m")
+
+
+def double(y, x, start, stop):
+    for number in range(start, stop):
+        y[number] = 2.0 * x[number]
+
+
+def test_a_kernel_whose_folder_has_vanished_is_compiled_without_it(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(jit, "cache_directory", lambda: tmp_path / "file" / "folder")
+    y = np.empty(3)
+    jit.kernel(double)(y, np.arange(3.0), 0, 3)
+    assert y.tolist() == [0, 2, 4]
 
 
 @pytest.fixture
