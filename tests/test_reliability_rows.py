@@ -15,11 +15,22 @@ from movies import shots, write_movie
 from pictures import encoded, scene
 from PIL import Image
 from refusals import little_memory, refusal
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, save
+from framecnn import (
+    DenseLayer,
+    InputLayer,
+    KMeansClassifier,
+    Sequential,
+    ShapeError,
+    get_num_threads,
+    save,
+    set_num_threads,
+)
 from framecnn.cli import console
 from framecnn.data import decode
-from framecnn.kernels import jit
+from framecnn.kernels import jit, threads
 
 SIZE = (48, 64)
 
@@ -188,6 +199,72 @@ def test_a_kernel_whose_folder_has_vanished_is_compiled_without_it(tmp_path, mon
     y = np.empty(3)
     jit.kernel(double)(y, np.arange(3.0), 0, 3)
     assert y.tolist() == [0, 2, 4]
+
+
+FORK_OF_A_BUSY_PROCESS = """
+import os, signal, threading
+from framecnn import set_num_threads
+from framecnn.kernels import threads
+
+set_num_threads(2)
+held, leave = threading.Event(), threading.Event()
+
+def hold():
+    with threads._pool_lock, threads._blas_lock:
+        held.set()
+        leave.wait()
+
+other = threading.Thread(target=hold)
+other.start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)  # a deadlock ends the child
+    threads.ordered_map(abs, [-1, 2, -3])
+    with threads.single_threaded_blas():
+        os._exit(0)
+leave.set()
+other.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_while_another_thread_holds_the_locks_is_not_kept_waiting():
+    command = [sys.executable, "-W", "ignore", "-c", FORK_OF_A_BUSY_PROCESS]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (run.stdout, run.stderr) == ("0\n", "")
+
+
+@pytest.fixture
+def two_threads():
+    """Two threads for framecnn, and for BLAS and OpenMP as on any machine with two cores."""
+    before = get_num_threads()
+    set_num_threads(2)
+    with threadpool_limits(2):
+        yield
+    set_num_threads(before)
+
+
+def test_a_call_from_inside_a_busy_call_asks_for_no_helpers(two_threads, monkeypatch):
+    asked = []
+    monkeypatch.setattr(threads, "_submit", lambda work, times, n_threads: asked.append(times) or [])
+    assert threads.ordered_map(lambda n: sum(threads.ordered_map(abs, [-n, n])), range(4)) == [0, 2, 4, 6]
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("projection", ["discriminant", None])
+def test_a_head_is_fitted_by_one_thread_of_blas_and_of_openmp(two_threads, monkeypatch, projection):
+    seen, fit = set(), KMeans.fit
+
+    def watched(self, *arguments):
+        seen.update((library["user_api"], library["num_threads"]) for library in threadpool_info())
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(KMeans, "fit", watched)
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    KMeansClassifier(projection=projection, random_state=0).fit(X, np.arange(30) % 2)
+    assert seen == {("blas", 1), ("openmp", 1)}
 
 
 @pytest.fixture
