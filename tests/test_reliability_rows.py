@@ -178,6 +178,15 @@ def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_saving_a_model_removes_what_a_killed_process_left_of_the_same(tmp_path):
+    path = tmp_path / "m"
+    program = "from framecnn.storage.atomic import Path, temporary_path; temporary_path(Path('m')).touch()"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    assert [left.name.startswith(".framecnn-") for left in tmp_path.iterdir()] == [True]
+    save(Sequential([InputLayer((3,)), DenseLayer(2)]).build(), path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_model_for_which_there_is_no_memory_is_an_error_like_any_other(tmp_path, monkeypatch):
     save(Sequential([InputLayer((3,)), DenseLayer(2)]).build(), tmp_path / "m")
 
