@@ -1,5 +1,6 @@
 """Rows of the table of bad inputs and faults that no other file states; each fails when its guard is taken away."""
 
+import csv
 import os
 import shutil
 import socket
@@ -11,8 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from commands import fingerprint, framecnn, quick, write_frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from movies import shots, write_movie
-from pictures import encoded, scene
+from pictures import encoded, film_folder, scene
 from PIL import Image
 from refusals import little_memory, refusal
 from sklearn.cluster import KMeans
@@ -29,7 +32,7 @@ from framecnn import (
     set_num_threads,
 )
 from framecnn.cli import console
-from framecnn.data import decode
+from framecnn.data import FrameFolder, decode
 from framecnn.kernels import jit, threads
 
 SIZE = (48, 64)
@@ -99,6 +102,52 @@ def test_a_ycck_jpeg_is_rgb(tmp_path):
     data[transform] = 2
     (tmp_path / "x.jpg").write_bytes(data)
     assert np.abs(decode(tmp_path / "x.jpg", SIZE).pixels.astype(int) - colour).max() <= 4
+
+
+CONTENTS = {
+    "good.png": encoded(scene(3), "PNG"),
+    "empty.jpg": b"",
+    "text.jpg": b"no picture",
+    "cut.jpg": encoded(scene(4), "JPEG")[:300],
+    "small.png": encoded(Image.new("L", (4, 4)), "PNG"),
+    ".hidden.png": encoded(scene(5), "PNG"),
+    "Thumbs.db": b"of Windows",
+    "notes.txt": b"no picture either",
+}
+LINKS = {"out.png": "/dev/zero", "nowhere.png": "nothing", "round.png": "round.png"}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "a/below"]), st.sampled_from([*CONTENTS, *LINKS, "pipe.jpg"])),
+        max_size=12,
+        unique=True,
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_every_file_is_used_or_skipped_for_a_reason_and_listed_once(tmp_path_factory, files):
+    where = tmp_path_factory.mktemp("accounted")
+    root = film_folder(where / "films", {"a": 1, "b": 1, "a/below": 0})
+    for folder, name in files:
+        path = root / folder / name
+        if name in CONTENTS:
+            path.write_bytes(CONTENTS[name])
+        elif name in LINKS:
+            path.symlink_to(LINKS[name])
+        else:
+            os.mkfifo(path)
+    found = sorted(
+        path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir()
+    )
+    frames = FrameFolder(root, size=SIZE)
+    assert sorted([path for path, _ in frames.samples] + [skip.path for skip in frames.skipped]) == found
+    assert frames.found == len(found)
+    assert all(skip.reason and skip.detail for skip in frames.skipped)
+    frames.write_manifest(where / "manifest.csv")
+    with open(where / "manifest.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == found
+    assert all((row["status"] == "used") != bool(row["reason"]) for row in rows)
 
 
 def test_nothing_that_controls_or_reorders_text_is_printed_as_it_is():
