@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import fingerprint, framecnn, quick, write_frames
+from commands import fingerprint, framecnn, quick, train_quickly, write_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from movies import shots, write_movie
@@ -31,7 +31,7 @@ from framecnn import (
     save,
     set_num_threads,
 )
-from framecnn.cli import console
+from framecnn.cli import compare, console
 from framecnn.data import FrameFolder, decode
 from framecnn.kernels import jit, threads
 
@@ -148,6 +148,22 @@ def test_every_file_is_used_or_skipped_for_a_reason_and_listed_once(tmp_path_fac
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == found
     assert all((row["status"] == "used") != bool(row["reason"]) for row in rows)
+
+
+def test_too_many_bad_files_stop_an_evaluation_and_a_comparison_too(tmp_path, monkeypatch):
+    root = train_quickly(tmp_path)
+    for path in sorted((root / "films").rglob("*.jpg"))[::12]:
+        path.write_bytes(b"")
+
+    def begun(size):
+        raise AssertionError("the comparison goes on")
+
+    monkeypatch.setattr(compare, "compile_kernels", begun)
+    for command in (("evaluate", root / "model.safetensors"), ("compare",)):
+        ended = framecnn(*command, root / "films")
+        assert ended.code == 2
+        assert "error: films: expected at most 5 % of the files to be unusable, got 8.3 % (3 empty); " in ended.err
+    assert framecnn("evaluate", root / "model.safetensors", root / "films", "--max-bad", "9").code == 0
 
 
 def test_nothing_that_controls_or_reorders_text_is_printed_as_it_is():
