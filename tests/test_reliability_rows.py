@@ -252,6 +252,46 @@ def test_saving_a_model_removes_what_a_killed_process_left_of_the_same(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
+KILLED_AFTER_THE_FIRST_RENAME = """
+import os, sys
+from pathlib import Path
+from framecnn.storage.output_set import write_together
+
+paths, replace, left = list(map(Path, sys.argv[1:])), os.replace, 2
+
+def dying(*both):
+    global left
+    if left == 0:
+        os._exit(9)
+    left -= 1
+    replace(*both)
+
+with write_together(paths[0]) as stage:
+    for path in paths[::-1]:
+        stage(path).write_text("new")
+    os.replace = dying  # the first is that of the journal
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("train", {"--out": "m.safetensors", "--report": "r.html", "--json": "f.json"}),
+        ("compare", {"--json": "f.json", "--report": "r.html"}),
+    ],
+)
+def test_the_next_run_first_finishes_the_files_of_a_killed_one_even_if_it_fails_itself(tmp_path, command, options):
+    paths = [tmp_path / name for name in options.values()]
+    for path in paths:
+        path.write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED_AFTER_THE_FIRST_RENAME, *paths], check=False)
+    assert killed.returncode == 9
+    assert sorted(path.read_text() for path in paths) == ["new", *["old"] * (len(paths) - 1)]
+    arguments = [word for option, path in zip(options, paths, strict=True) for word in (option, path)]
+    assert framecnn(command, tmp_path / "gone", *arguments).code == 2
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(paths, "new")
+
+
 def test_a_model_for_which_there_is_no_memory_is_an_error_like_any_other(tmp_path, monkeypatch):
     save(Sequential([InputLayer((3,)), DenseLayer(2)]).build(), tmp_path / "m")
 
