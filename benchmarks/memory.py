@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.cases import FILTER_BANK, NETWORKS
 from benchmarks.peers import FILTER_BANK_PEERS, FRAMECNN, TRAINING, TRAINING_PEERS
-from framecnn.comparison.child import peak_megabytes
+from framecnn.comparison.model_process import peak_megabytes
 
 __all__ = ["MEASURED", "peak_memory"]
 

@@ -1,7 +1,10 @@
 """framecnn: classify movie frames on an ordinary CPU, and see why."""
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # typing would be imported from the working directory by `python -m framecnn`
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -36,7 +39,7 @@ _HOMES = {
 __all__ = sorted(["__version__", *_HOMES])
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Load a public name when it is first asked for, so that ``import framecnn`` stays quick."""
     if name not in _HOMES:
         raise AttributeError(f"module 'framecnn' has no attribute {name!r}")

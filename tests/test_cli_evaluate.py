@@ -36,7 +36,7 @@ def test_evaluate_says_how_good_a_model_is_on_a_folder(model, films, tmp_path):
         "skipped  0 of 36 files",
     ]
     assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])
-    assert re.fullmatch(r"class +frames +found +taken for", lines[6])
+    assert re.fullmatch(r"class +frames +recall +mistaken for", lines[6])
     assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[7:10]] == ["across", "blobs", "down"]
     assert lines[-1] == f"wrote {tmp_path / 'f.json'}"
     figures = json.loads((tmp_path / "f.json").read_text())
@@ -55,7 +55,7 @@ def test_classes_that_the_model_does_not_know_are_held_out(model, tmp_path):
     films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
     ended = framecnn("evaluate", model, films)
     assert ended.code == 0
-    assert "warning: frames of classes that the model does not know are left out: 4 (new\\x1b)\n" in ended.err
+    assert "warning: frames of classes that the model does not know are skipped: 4 (new\\x1b)\n" in ended.err
     assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
 
 

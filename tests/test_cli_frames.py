@@ -15,7 +15,7 @@ from movies import cut_off, shots, write_movie
 
 from framecnn.cli import main
 from framecnn.cli.frames import seconds
-from framecnn.data import video
+from framecnn.data import cutting
 from framecnn.data.demo_clips import demo_clips
 from framecnn.errors import MissingExtraError
 
@@ -107,15 +107,15 @@ def test_an_interrupted_run_leaves_nothing_half_done(tmp_path):
     path, out = write_movie(tmp_path / "orion.mp4", shots(48, 48)), tmp_path / "frames"
     code = (
         "import os, signal, sys\n"
-        "import framecnn.data.video as video\n"
+        "import framecnn.data.cutting as cutting\n"
         "from framecnn.cli import main\n"
-        "real = video.is_blank\n"
+        "real = cutting.is_blank\n"
         "def is_blank(small):\n"
         "    if any(folder.is_dir() and any(folder.iterdir()) for folder in out.iterdir()):\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(small)\n"
-        "out = video.Path(sys.argv[2])\n"
-        "video.is_blank = is_blank\n"
+        "out = cutting.Path(sys.argv[2])\n"
+        "cutting.is_blank = is_blank\n"
         "main(['frames', sys.argv[1], '-o', sys.argv[2]])"
     )
     result = subprocess.run([sys.executable, "-c", code, path, out], capture_output=True, timeout=60, check=False)
@@ -127,7 +127,7 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
     movies = [write_movie(tmp_path / f"{name}.mp4", shots(24, 24)) for name in ("orion", "sintel")]
     assert run(*movies, "-o", tmp_path / "whole") == 0
     said = capsys.readouterr().out.replace("whole", "frames")
-    cut, real = [], video._cut
+    cut, real = [], cutting._cut
 
     def interrupt(path, *arguments):
         if len(cut) == 1:
@@ -135,9 +135,9 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
         cut.append(path)
         return real(path, *arguments)
 
-    monkeypatch.setattr(video, "_cut", interrupt)
+    monkeypatch.setattr(cutting, "_cut", interrupt)
     assert run(*movies, "-o", tmp_path / "frames") == 130
-    monkeypatch.setattr(video, "_cut", lambda path, *arguments: cut.append(path) or real(path, *arguments))
+    monkeypatch.setattr(cutting, "_cut", lambda path, *arguments: cut.append(path) or real(path, *arguments))
     capsys.readouterr()
     assert run(*movies, "-o", tmp_path / "frames", "--every", "2s") == 2
     assert "cut 'orion' otherwise (differs: every); run it again as it was" in capsys.readouterr().err
@@ -152,7 +152,7 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
 
 def test_a_movie_that_changed_since_is_said(tmp_path, monkeypatch, capsys):
     movies = [write_movie(tmp_path / f"{name}.mp4", shots(24)) for name in ("orion", "sintel")]
-    monkeypatch.setattr(video.FrameStore, "staging", interrupt_at_second(video.FrameStore.staging))
+    monkeypatch.setattr(cutting.FrameStore, "staging", interrupt_at_second(cutting.FrameStore.staging))
     assert run(*movies, "-o", tmp_path / "frames") == 130
     write_movie(movies[0], shots(24, 24))
     assert run(*movies, "-o", tmp_path / "frames") == 2

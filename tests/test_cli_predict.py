@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -271,18 +272,18 @@ def test_a_plain_head_labels_pictures_too(models, films):
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(model, films, monkeypatch):
-    monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
+    monkeypatch.setattr(console, "progress", partial(console.progress, show_after=0.0))
     assert framecnn("predict", model, films / "down").err == "predicting ...\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL", "gone"], "FrameFolder: expected a folder, but 'gone' is none; check the path"),
+        (["MODEL", "gone"], "FrameFolder: expected a folder, got 'gone'; check the path"),
         (["gone", "FILMS"], "gone: expected a model, got no such file; make one: framecnn train"),
         (["text", "FILMS"], "text: expected a framecnn model"),
         (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),
-        (["MODEL", "FILMS", "--json", "gone/f.json"], "gone' is none; make it first"),
+        (["MODEL", "FILMS", "--json", "gone/f.json"], "gone'; create it"),
         (["MODEL", "FILMS", "--json", "empty"], "empty: expected a file to write, got a folder or a device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -53,7 +53,7 @@ def test_work_that_ends_well_exits_with_zero():
         (MissingExtraError("framecnn frames", "av", "video"), "pip install 'framecnn[video]'"),
         (FileNotFoundError(2, "No such file or directory", "x\x1b"), r"error: No such file or directory: 'x\x1b'"),
         (OSError("odd"), "error: odd"),
-        (OSError(28, "Full", "m"), "error: Full: 'm'; free space there, or write to another place"),
+        (OSError(28, "Full", "m"), "error: Full: 'm'; free space there, or write to another disk"),
         (OSError(27, "File too large", "m"), "error: File too large: 'm'; raise the limit of file sizes"),
         (PermissionError(13, "Denied", "m"), "error: Denied: 'm'; change the permissions so that you may read"),
         (typer.BadParameter("must be even"), "error: Invalid value: must be even (see framecnn --help)"),
@@ -157,7 +157,7 @@ def test_a_full_disk_under_the_output_is_an_error():
     with open("/dev/full", "wb") as full:
         process = python("from framecnn.cli import main; main(['--help'])", stdout=full)
         assert process.communicate(timeout=30)[1] == (
-            b"error: [Errno 28] No space left on device; free space there, or write to another place\n"
+            b"error: [Errno 28] No space left on device; free space there, or write to another disk\n"
         )
     assert process.returncode == 2
 
@@ -186,29 +186,28 @@ def test_any_name_can_be_printed_in_the_c_locale():
 
 
 def test_quick_work_shows_no_progress(capfd):
-    with console.progress("reading") as tell:
-        tell(1, 2)
+    with console.progress("reading") as update:
+        update(1, 2)
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(console, "_LINE_EVERY", 0.0)
-    view = console._Lines("cut\x1b")
-    view.tell(1, 4)
+def test_progress_is_plain_lines_without_a_terminal(capsys):
+    view = console._Lines("cut\x1b", every=0.0)
+    view.update(1, 4)
     view.start()
-    view.tell(2, 4, "orion")
-    view.tell(3)
+    view.update(2, 4, "orion")
+    view.update(3)
     view.stop()
-    view.tell(4, 4)
+    view.update(4, 4)
     view.start()
     assert capsys.readouterr() == ("", "cut\\x1b: 25 %\norion: 50 %\norion ...\n")
 
 
-def test_lines_of_progress_are_seldom(capsys):
+def test_lines_of_progress_are_rare(capsys):
     view = console._Lines("cutting")
     view.start()
     for i in range(100):
-        view.tell(i, 100)
+        view.update(i, 100)
     view.stop()
     assert capsys.readouterr().err == "cutting ...\n"
 
@@ -221,7 +220,7 @@ def test_a_terminal_shows_a_bar_unless_it_is_dumb(term, is_live):
         "import sys\n"
         "live = console._is_live(sys.stderr)\n"
         "view = (console._Bar if live else console._Lines)('cut [red]orion\\x1b')\n"
-        "view.start(); view.tell(1, 2); view.stop()"
+        "view.start(); view.update(1, 2); view.stop()"
     )
     terminal, end = os.openpty()
     process = python(code, stderr=end, env=os.environ | {"TERM": term, "COLUMNS": "100"})
@@ -235,11 +234,11 @@ def test_a_terminal_shows_a_bar_unless_it_is_dumb(term, is_live):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_bar_says_no_percentage_where_the_total_is_not_known():
+def test_a_bar_has_no_percentage_if_the_total_is_unknown():
     code = (
         "from framecnn.cli import console\n"
-        "view = console._Bar('writing'); view.start(); view.tell(3); view.stop()\n"
-        "view = console._Bar('reading'); view.start(); view.tell(1, 4); view.stop()"
+        "view = console._Bar('writing'); view.start(); view.update(3); view.stop()\n"
+        "view = console._Bar('reading'); view.start(); view.update(1, 4); view.stop()"
     )
     terminal, end = os.openpty()
     process = python(code, stderr=end, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"})
@@ -252,11 +251,10 @@ def test_a_bar_says_no_percentage_where_the_total_is_not_known():
     assert "25 %" in reading
 
 
-def test_progress_appears_by_itself_when_work_does_not_tell(capsys, monkeypatch):
-    monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
+def test_progress_appears_without_an_update(capsys, monkeypatch):
     shown = []
     monkeypatch.setattr(console._Lines, "_show", lambda self: shown.append(self._title))
-    with console.progress("fitting"):
+    with console.progress("fitting", show_after=0.0):
         while not shown:
             pass
     assert shown == ["fitting"]

@@ -169,7 +169,7 @@ def test_a_folder_of_another_shape_is_an_error_that_draws_the_expected_one(tmp_p
 def test_what_is_no_folder_and_a_size_that_is_none_are_refused(tmp_path):
     for path in (tmp_path / "none", tmp_path / "file"):
         (tmp_path / "file").write_text("x")
-        with pytest.raises(DataError, match=r"expected a folder, but .* is none; check the path"):
+        with pytest.raises(DataError, match=r"expected a folder, got .*; check the path"):
             FrameFolder(path)
     with pytest.raises(ValueError, match="FrameFolder: expected size="):
         FrameFolder(tmp_path, size=(0, 5))
@@ -343,4 +343,4 @@ def test_frames_that_vanish_or_change_are_named_and_the_rest_goes_on(tmp_path):
 
 def test_a_class_of_one_group_is_announced(tmp_path):
     folder = FrameFolder(film_folder(tmp_path, {"a": 3, "b": 1}), size=SIZE)
-    assert folder.warnings == ["class 'b' has one group, used for training: no test evidence for class 'b'"]
+    assert folder.warnings == ["class 'b' has only one group, which is used for training: it has no test frames"]

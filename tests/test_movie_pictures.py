@@ -10,8 +10,8 @@ import pytest
 from movies import moving, number_of, numbered, still, write_movie
 from PIL import Image
 
+from framecnn.data.cutting import cut_frames
 from framecnn.data.movie import Movie
-from framecnn.data.video import cut_frames
 
 UNIT = 1 << 16  # of a display matrix
 BT709, BT601, BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)  # weights of red and blue in luma

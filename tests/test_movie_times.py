@@ -11,8 +11,8 @@ from movies import RATE, number_of, numbered, write_movie
 from PIL import Image
 
 from framecnn.data.clock import FrameClock
+from framecnn.data.cutting import cut_frames
 from framecnn.data.movie import Movie
-from framecnn.data.video import cut_frames
 
 B_FRAMES = {"bf": "3", "b_strategy": "0"}
 VARIABLE = [0, 0.04, 0.08, 0.3, 0.5, 0.54, 0.58, 1.6, 1.64, 1.68, 1.9, 2.5, 2.54, 2.58, 3.2, 3.24]

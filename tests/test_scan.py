@@ -5,7 +5,7 @@ from pictures import film_folder, scene
 
 from framecnn.data import FrameFolder, decode
 from framecnn.data import scan as scanning
-from framecnn.data.hashing import fingerprint
+from framecnn.data.near_duplicates import fingerprint
 
 SIZE = (24, 32)
 
@@ -35,7 +35,7 @@ def test_what_a_nas_or_an_operating_system_keeps_is_no_frame_and_no_class(tmp_pa
     expected = dict.fromkeys(SYSTEM, "system") | dict.fromkeys(DOTTED, "hidden")
     assert skips(folder) == {place + name: reason for name, reason in expected.items()}
     folder.write_manifest(tmp_path / "manifest.csv")
-    assert (tmp_path / "manifest.csv").read_bytes().count(b"for itself") == len(SYSTEM)
+    assert (tmp_path / "manifest.csv").read_bytes().count(b"it belongs to a NAS or an operating system") == len(SYSTEM)
 
 
 def test_names_that_only_begin_like_those_of_a_system_are_frames_and_classes(tmp_path):

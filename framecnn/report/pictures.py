@@ -1,4 +1,4 @@
-"""Pictures that fit inside a page: thumbnails of frames, tiles of learned filters."""
+"""Pictures inside an HTML file: thumbnails of frames, tiles of learned filters."""
 
 import base64
 import io
@@ -14,19 +14,22 @@ from framecnn.errors import MachineError, ShapeError
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["Missing", "Picture", "filter_tiles", "thumbnails"]
+__all__ = ["MAX_FILTERS", "PICTURE_BUDGET", "Missing", "Picture", "filter_tiles", "thumbnails"]
 
-BOX = (126, 224)  # height and width a thumbnail fits in
+BOX = (126, 224)  # the largest height and width of a thumbnail
 JPEG_QUALITY = 70
-TILE = 24  # pixels a filter takes, about
+TILE = 24  # the side of a drawn filter in pixels, at least half of it
 GAP = 3
 COLUMNS = 20
 MAX_FILTERS = 400
+"""How many filters are drawn."""
+PICTURE_BUDGET = 3_600_000
+"""Characters that all thumbnails of a report take at most; with text and filters it stays under 5 MB."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as text.
+    """A picture file as text.
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Missing:
-    """A frame of which no picture can be made any more.
+    """A frame whose file can no longer be read.
 
     Parameters
     ----------
@@ -55,7 +58,7 @@ class Missing:
 
 
 def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing]:
-    """Make thumbnails in the order given until they fill the budget.
+    """Return thumbnails, made in the given order until they fill the budget.
 
     Each is a JPEG in the proportions of its file, at most 224 pixels wide and 126 high, never enlarged.
 
@@ -64,12 +67,12 @@ def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing
     paths : sequence of str
         Files, the most wanted first, each once.
     budget : int
-        How many characters all pictures together may take.
+        How many characters all thumbnails together may take.
 
     Returns
     -------
     dict
-        From path to thumbnail, or to the reason why its file gives none; paths beyond the budget are left out.
+        The thumbnail of each path, or the reason why there is none; paths beyond the budget are missing.
 
     Examples
     --------
@@ -91,7 +94,7 @@ def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing
 
 
 def filter_tiles(filters: Array) -> Picture:
-    """Draw filters side by side, each stretched to its own range of values.
+    """Return filters drawn side by side, each scaled to its own range of values.
 
     Parameters
     ----------

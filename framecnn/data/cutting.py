@@ -1,4 +1,4 @@
-"""From movies to a folder of frames: which frames to take, where they go, and which of them belong together."""
+"""Cutting frames from movies into a folder of frames: which frames are taken, and the group of each."""
 
 import io
 import math
@@ -26,8 +26,8 @@ from framecnn.typing import Array
 __all__ = ["MovieReport", "cut_frames", "cutting"]
 
 Progress = Callable[[float, float | None, str], None]
-Slot = tuple[float, float]  # the seconds in which one frame is taken: from, to
-Cropping = tuple[tuple[int, int], tuple[int, int, int, int]]  # (height, width) it is for; top, bottom, left, right
+Slot = tuple[float, float]  # the interval, in seconds, in which one frame is taken
+Cropping = tuple[tuple[int, int], tuple[int, int, int, int]]  # (height, width) to crop; top, bottom, left, right
 
 _BETWEEN_LETTERBOX_FRAMES = 1.0  # seconds
 _MOST_PER_SHOT = 10_000
@@ -36,34 +36,34 @@ _NO_BARS: Cropping = ((0, 0), (0, 0, 0, 0))
 
 @dataclass(frozen=True)
 class MovieReport:
-    """What became of one movie.
+    """The result of cutting one movie.
 
     Parameters
     ----------
     movie : str
         Its name.
     label : str
-        The class its frames went to.
+        The class of its frames.
     n_frames, n_shots : int
-        Frames written, and shots found.
+        The number of frames written, and of shots found.
     seconds : float
-        How much of the movie could be read.
+        The seconds of the movie that could be read.
     duration : float or None
-        How long the movie says it is, in seconds.
+        The duration that the movie declares, in seconds.
     n_black, n_repeated : int
-        Times at which no frame was taken, because there was but black (or one flat colour), or a near-repeat of a
-        frame taken before.
+        The number of intervals without a frame, because all their frames are blank (black or one flat colour), or
+        near-duplicates of a frame taken before.
     n_damaged : int
-        Packets and frames that were damaged.
+        The number of damaged packets and frames.
     bars : tuple of int
-        Pixels cropped from the top, bottom, left and right.
+        The pixels cropped from the top, bottom, left and right.
     processing : tuple of str
-        What was done to the frames to show them as a player does.
+        The conversions of the frames, as a player does them.
 
     Examples
     --------
     >>> print(MovieReport("orion", "orion", 4, 2, 4.5, 10.0, 1, 0, 3, (0, 0, 0, 0)).describe())
-    orion: 4 frames of 2 shots; got 4.5 s of 10.0 s; 3 damaged packets or frames; left out: 1 black
+    orion: 4 frames of 2 shots; read 4.5 s of 10.0 s; 3 damaged packets or frames; skipped: 1 black
     """
 
     movie: str
@@ -80,19 +80,19 @@ class MovieReport:
 
     @property
     def is_short(self) -> bool:
-        """Whether the movie ended more than a second, and more than 2 %, before its time."""
+        """Whether the movie ended more than a second, and more than 2 %, before its declared duration."""
         return self.duration is not None and self.duration - self.seconds > max(1.0, 0.02 * self.duration)
 
     def describe(self) -> str:
-        """Say it in one line."""
-        got = f"got {self.seconds:.1f} s of {self.duration:.1f} s" if self.is_short else f"{self.seconds:.1f} s"
+        """Return the result in one line."""
+        read = f"read {self.seconds:.1f} s of {self.duration:.1f} s" if self.is_short else f"{self.seconds:.1f} s"
         shots = "shot" if self.n_shots == 1 else "shots"
-        parts = [f"{self.movie}: {self.n_frames} frames of {self.n_shots} {shots}", got]
+        parts = [f"{self.movie}: {self.n_frames} frames of {self.n_shots} {shots}", read]
         if self.n_damaged:
             parts.append(f"{self.n_damaged} damaged packets or frames")
-        dropped = ((self.n_black, "black"), (self.n_repeated, "repeated"))
-        if any(number for number, _ in dropped):
-            parts.append("left out: " + ", ".join(f"{number} {what}" for number, what in dropped if number))
+        skipped = ((self.n_black, "black"), (self.n_repeated, "repeated"))
+        if any(number for number, _ in skipped):
+            parts.append("skipped: " + ", ".join(f"{number} {what}" for number, what in skipped if number))
         parts.extend(self.processing)
         if any(self.bars):
             parts.append("cropped {} + {} rows and {} + {} columns".format(*self.bars))
@@ -110,46 +110,47 @@ def cut_frames(
     replace: bool = False,
     progress: Progress | None = None,
 ) -> list[MovieReport]:
-    """Cut frames from movies into a folder per class, and write beside them which frames belong together.
+    """Cut frames from movies into a folder per class, and write a table with the group of each frame.
 
     The frames are JPEG files ``out/LABEL/MOVIE_SECONDS.jpg`` as a player shows them: upright, deinterlaced, with square
-    pixels (those of the file stretched along their longer side) and, of an HDR movie, tone-mapped to SDR.
-    ``out/frames.csv`` gets a row for each (path, label, group, time_s); rows of other movies stay. The group is the
-    movie and the shot, in a long shot also the block. Black frames and near-repeats are left out; a later frame of the
+    pixels (stretched along their longer side) and, for HDR movies, tone-mapped to SDR.
+    ``out/frames.csv`` gets a row for each frame (path, label, group, time_s); rows of other movies are kept. A group is
+    a shot of a movie, or a block of a long shot. Black frames and near-repeats are skipped; a later frame of the
     interval takes their place.
 
-    Nothing is touched until all movies have been opened. A movie's frames and rows appear together when it is finished;
-    after an error or an interruption nothing of the unfinished one is left, and the same call resumes with it: finished
-    movies are not decoded again. It refuses to resume if a movie file, a setting or the version of framecnn has changed
-    since. A damaged movie gives the frames that can be read.
+    Nothing is changed until all movies have been opened. The frames and rows of a movie appear together when the movie
+    is finished. After an error or an interruption nothing of the unfinished movie is left, and the same call resumes
+    with it; finished movies are not decoded again. The call refuses to resume if a movie file, a setting or the version
+    of framecnn has changed since. Of a damaged movie, the frames that can be read are taken.
 
     Parameters
     ----------
     movies : sequence of path
-        The movie files. Their names must differ: the name stands for the movie in file names and groups.
+        The movie files. Their names must differ, because file names and groups contain them.
     out : path
-        The folder of frames; made if needed.
+        The folder of frames; created if needed.
     label : str, optional
         The class of all these movies. If None, each movie's name.
     every : float, default=1.0
         Seconds between frames, at least 0.01.
     per_shot : int, optional
-        So many frames evenly from each shot, at most 10,000, instead of `every`. The movie is then read twice.
+        The number of frames of each shot, evenly spaced, at most 10,000; used instead of `every`. The movie is read
+        twice.
     block : float, default=10.0
-        Longest stretch of one group in seconds.
+        The longest part of a shot that is one group, in seconds.
     crop_letterbox : bool, default=False
-        Whether to crop black bars. The movie's key frames are then read beforehand.
+        Whether to crop black bars. The key frames of the movie are read beforehand.
     replace : bool, default=False
-        What to do about a movie that `out` already holds: refuse, or put the new frames in the place of the old. All
-        movies are then cut anew, also those that an interrupted run finished, unless that run was this same call: the
-        same movies and settings, with `replace`.
+        Whether to replace the frames of a movie that `out` already holds, instead of an error. All movies are cut
+        again, including those that an interrupted run finished, unless that run was the same call: the same movies and
+        settings, with `replace`.
     progress : callable, optional
-        Called as ``progress(seconds_done, seconds_in_all, movie)``; the second is None where the movie does not say.
+        Called as ``progress(seconds_done, seconds_in_all, movie)``; the second is None if it is unknown.
 
     Returns
     -------
     list of MovieReport
-        One a movie.
+        One for each movie.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def cutting(
     replace: bool,
     progress: Progress | None,
 ) -> Iterator[list[MovieReport]]:
-    """Do what :func:`cut_frames` does; until the block ends, in which one reports, the run counts as unfinished."""
+    """Do what :func:`cut_frames` does, and yield its reports; the run counts as unfinished until the block ends."""
     if not movies:
         raise DataError("frames: expected at least one movie, got none")
     if not 0.01 <= every < math.inf:
@@ -206,7 +207,7 @@ def cutting(
 
 
 def _state(path: str | os.PathLike[str]) -> list[int]:
-    """Return what changes when a movie file does: its size, and when it was changed."""
+    """Return the size of a movie file and its time of modification in nanoseconds."""
     state = os.stat(path)
     return [state.st_size, state.st_mtime_ns]
 
@@ -222,7 +223,7 @@ def _cut(
         if not movie.seconds:
             raise DataError(
                 f"frames: no frame of {str(path)!r} could be decoded ({movie.damaged} damaged packets or frames); "
-                "copy the movie again, or leave it out"
+                "copy the movie again, or run without it"
             )
         groups = group_names(movie.name, times, detector.group_starts, movie.seconds, job["block"])
         report = MovieReport(
@@ -242,14 +243,14 @@ def _cut(
     return report
 
 
-def _report(told: Mapping[str, Any]) -> MovieReport:
-    """Return the report that JSON holds, which has lists for tuples."""
-    fields: dict[str, Any] = {name: tuple(value) if type(value) is list else value for name, value in told.items()}
+def _report(entry: Mapping[str, Any]) -> MovieReport:
+    """Return the report in a JSON entry, which has lists for tuples."""
+    fields: dict[str, Any] = {name: tuple(value) if type(value) is list else value for name, value in entry.items()}
     return MovieReport(**fields)
 
 
 def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -> dict[str, str]:
-    """Open every movie once; give the label of each name."""
+    """Open every movie once, and return the label of each by its name."""
     labels: dict[str, str] = {}
     for path in movies:
         with Movie(path) as movie:
@@ -265,7 +266,7 @@ def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -
 def _take(
     movie: Movie, slots: Iterator[Slot], staging: Path, cropping: Cropping, progress: Progress | None
 ) -> tuple[list[float], ShotDetector, Counter[str]]:
-    """Write the first telling frame of each slot; give their times, the shots, and what became of the slots."""
+    """Write the first informative frame of each slot; return their times, the shots, and the outcomes of the slots."""
     times: list[float] = []
     detector, seen, outcomes = ShotDetector(), RepeatDetector(), Counter[str]()
     slot, outcome = next(slots), "none"
@@ -280,7 +281,7 @@ def _take(
                 if outcome == "taken":
                     seen.remember(small)
                     times.append(time)
-                    encoded = io.BytesIO()  # Pillow's own writing does not say that a disk is full
+                    encoded = io.BytesIO()  # Pillow's own writing does not report a full disk
                     Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=90)
                     with atomic_write(staging / file_name(movie.name, time)) as temporary:
                         temporary.write_bytes(encoded.getvalue())
@@ -294,9 +295,9 @@ def _take(
 
 
 def _shown(movie: Movie) -> Iterator[tuple[float, Any, Slot]]:
-    """Yield each frame's time, the frame, and the seconds whose picture it is: one instant, longer where it stays on.
+    """Yield the time of each frame, the frame, and its span: one instant, or longer if the frame stays on.
 
-    The instant is the middle of a frame's interval, so that the frame nearest to a slot's beginning belongs to it.
+    The instant is the middle of the frame's interval, so that the frame nearest to the start of a slot is in the slot.
     """
     held: tuple[float, Any] | None = None
     for time, frame in movie.frames():
@@ -317,7 +318,7 @@ def _regular_slots(every: float) -> Iterator[Slot]:
 
 
 def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progress | None) -> Iterator[Slot]:
-    """Cut each shot into equal stretches and yield each from its middle frame on."""
+    """Yield equal slots of each shot, each from its middle frame on."""
     with Movie(path) as movie:
         detector = ShotDetector()
         for time, frame in movie.frames():

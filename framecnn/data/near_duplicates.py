@@ -1,4 +1,4 @@
-"""Which frames show the same: fingerprints, and clusters of near-duplicates."""
+"""Near-duplicates among frames: fingerprints, and clusters of similar frames."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -15,24 +15,24 @@ _GRID = 8  # the frame is averaged on a grid of 9 x 9 cells: 8 x 8 differences t
 _RISE = 2  # grey levels; smaller steps are noise of the camera or of JPEG
 _NEAR = 12  # differing bits of 128: on six films, 1 linked pair in 130 then shows two scenes, with 16 bits 1 in 55
 _BITS = 2 * _GRID * _GRID
-_WORDS = _NEAR // 2 + 1  # with two differing bits in each there would be more than _NEAR
+_WORDS = _NEAR // 2 + 1  # two differing bits in each would be more than _NEAR
 _AT_ONCE = 100_000  # pairs that are compared at a time
-_PLAIN = 16  # a frame with fewer rises than this is within reach of any other such frame
+_PLAIN = 16  # frames with fewer rises than this would all be linked to one another
 _FLAT = 16  # grey levels between the darkest and the brightest pixel
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of a frame to find its duplicates.
+    """The hashes of a frame by which its duplicates are found.
 
     Parameters
     ----------
     bits : bytes
-        The difference hash: 128 bits, each telling whether brightness rises from a cell of a coarse grid to the next
-        cell on the right or below. Empty for a frame too plain to be compared that way.
+        The difference hash: each of 128 bits is 1 if the brightness rises from a cell of a coarse grid to the next cell
+        on the right or below. Empty if the frame has too little structure to be compared like this.
     digest : bytes
-        A hash of all pixels: equal for frames that are the same pixel by pixel. Empty for a flat frame (black, white,
-        one colour), which is a duplicate of nothing.
+        A hash of all pixels, equal for frames with the same pixels. Empty for a flat frame (black, white, one colour),
+        which is no duplicate of any frame.
     """
 
     bits: bytes
@@ -40,7 +40,7 @@ class Fingerprint:
 
 
 def fingerprint(pixels: Array) -> Fingerprint:
-    """Compute the difference hash and the digest of one frame.
+    """Return the difference hash and the digest of one frame.
 
     Parameters
     ----------
@@ -65,24 +65,26 @@ def fingerprint(pixels: Array) -> Fingerprint:
     if np.ptp(np.asarray(grey)) < _FLAT:
         return Fingerprint(b"", b"")
     cells = np.asarray(grey.resize((_GRID + 1, _GRID + 1), Image.Resampling.BOX)).astype(np.int16)
-    corner = cells[:-1, :-1]
-    rises = np.stack([cells[:-1, 1:], cells[1:, :-1]]) > corner + _RISE
+    origin = cells[:-1, :-1]
+    rises = np.stack([cells[:-1, 1:], cells[1:, :-1]]) > origin + _RISE
     bits = np.packbits(rises).tobytes() if rises.sum() >= _PLAIN else b""
-    digest = hashlib.sha256(repr(pixels.shape).encode())  # several times as fast as blake2b where a CPU has it
+    digest = hashlib.sha256(
+        repr(pixels.shape).encode()
+    )  # several times faster than blake2b on CPUs with SHA instructions
     digest.update(np.ascontiguousarray(pixels).data)
     return Fingerprint(bits, digest.digest()[:16])
 
 
 def near_duplicate_clusters(fingerprints: Sequence[Fingerprint]) -> Array:
-    """Number the clusters of frames that show the same.
+    """Return the number of each frame's cluster of near-duplicates.
 
-    Two frames are linked when at most 12 of the 128 bits of their difference hashes differ, or when their digests are
-    equal; a cluster is all that is linked directly or through others.
+    Two frames are linked if at most 12 of the 128 bits of their difference hashes differ, or if their digests are
+    equal; a cluster is a connected component of these links.
 
     Parameters
     ----------
     fingerprints : sequence of Fingerprint, length n
-        One a frame.
+        One for each frame.
 
     Returns
     -------
@@ -91,8 +93,8 @@ def near_duplicate_clusters(fingerprints: Sequence[Fingerprint]) -> Array:
 
     Notes
     -----
-    Hashes are cut into 7 words. Where at most 12 bits of two differ, at most one bit of some word does, so that only
-    hashes are compared that have a word in common but for one bit (multi-index hashing: Norouzi, Punjani and Fleet,
+    Hashes are divided into 7 words. If at most 12 bits of two hashes differ, at most one bit of some word does, so only
+    hashes that agree in a word, except for one bit, are compared (multi-index hashing: Norouzi, Punjani and Fleet,
     "Fast search in Hamming space with multi-index hashing", CVPR 2012).
 
     Examples
@@ -107,35 +109,35 @@ def near_duplicate_clusters(fingerprints: Sequence[Fingerprint]) -> Array:
     compared = np.array([i for i, f in enumerate(fingerprints) if f.bits and cluster[i] == i], np.int64)
     if len(compared):
         hashes = np.frombuffer(b"".join(fingerprints[i].bits for i in compared), np.uint8).reshape(-1, _BITS // 8)
-        parts = _connected_parts(hashes)
-        cluster[compared] = compared[np.unique(parts, return_index=True)[1][parts]]
+        components = _components(hashes)
+        cluster[compared] = compared[np.unique(components, return_index=True)[1][components]]
     return np.unique(cluster[cluster], return_inverse=True)[1]
 
 
-def _connected_parts(hashes: Array) -> Array:
-    """Number the connected parts of the links between hashes, uint8 of shape (n, 16)."""
+def _components(hashes: Array) -> Array:
+    """Return the number of the connected component of each hash, for hashes (n, 16) of uint8."""
     bits = np.unpackbits(hashes, axis=1).astype(np.int64)
     words = [bits[:, word::_WORDS] for word in range(_WORDS)]
     keys = np.stack([word @ (1 << np.arange(word.shape[1])) for word in words])
     halves = np.ascontiguousarray(hashes.view(np.uint64).T)
-    parts = np.arange(len(hashes))
-    for word in range(_WORDS):  # neighbours in a sorted list join most frames of a shot, so that few pairs are left
+    components = np.arange(len(hashes))
+    for word in range(_WORDS):  # neighbours in sorted order link most frames of a shot, so that few pairs remain
         order = np.lexsort(np.roll(keys, word, axis=0))
-        parts = _join(parts, *_near(halves, order[:-1], order[1:]))
+        components = _join(components, *_near(halves, order[:-1], order[1:]))
     for key in keys:
-        links = [_near(halves, *pair) for pair in _pairs(key, parts)]
-        parts = _join(parts, *np.concatenate(links, axis=1))
-    return parts
+        links = [_near(halves, *pair) for pair in _pairs(key, components)]
+        components = _join(components, *np.concatenate(links, axis=1))
+    return components
 
 
-def _pairs(key: Array, parts: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield, some at a time, all pairs of hashes of two parts of which one word differs in at most one bit."""
+def _pairs(key: Array, components: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield, in portions, the pairs of hashes of different components of which one word differs in at most one bit."""
     n = len(key)
-    order = np.argsort(key * n + parts).astype(np.int32)
-    places = (key * n + parts)[order]
+    order = np.argsort(key * n + components).astype(np.int32)
+    places = (key * n + components)[order]
     flips = np.array([0, *(1 << np.arange(-(-_BITS // _WORDS)))])[:, None]
     wanted = (key[order] ^ flips) * n
-    stop = np.searchsorted(places, wanted + parts[order]).ravel()
+    stop = np.searchsorted(places, wanted + components[order]).ravel()
     counts = stop - np.searchsorted(places, wanted).ravel()
     some = np.flatnonzero(counts)
     for rows in np.split(some, np.flatnonzero(np.diff(np.cumsum(counts[some]) // _AT_ONCE)) + 1):
@@ -145,25 +147,25 @@ def _pairs(key: Array, parts: Array) -> Iterator[tuple[Array, Array]]:
 
 
 def _near(halves: Array, one: Array, other: Array) -> Array:
-    """Return those of the pairs that are linked, shape (2, m)."""
+    """Return the pairs that are linked, shape (2, m)."""
     low, high = (np.bitwise_count(half.take(one) ^ half.take(other)) for half in halves)
     linked = np.flatnonzero(low + high <= _NEAR)
     return np.stack([one[linked], other[linked]])
 
 
-def _join(parts: Array, one: Array, other: Array) -> Array:
+def _join(components: Array, one: Array, other: Array) -> Array:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n = len(parts)
-    links = coo_array((np.ones(len(one), bool), (parts[one], parts[other])), shape=(n, n))
-    return connected_components(links, directed=False)[1].astype(np.int64)[parts]
+    n = len(components)
+    links = coo_array((np.ones(len(one), bool), (components[one], components[other])), shape=(n, n))
+    return connected_components(links, directed=False)[1].astype(np.int64)[components]
 
 
 def same_pixels_in_two_classes(
     samples: Sequence[tuple[str, int]], fingerprints: Sequence[Fingerprint]
 ) -> list[tuple[str, str]]:
-    """Find frames that are, pixel by pixel, a frame of another class.
+    """Return frames whose pixels are exactly those of a frame of another class.
 
     Parameters
     ----------
@@ -175,7 +177,7 @@ def same_pixels_in_two_classes(
     Returns
     -------
     list of (str, str)
-        The first frame with these pixels, and one with the same pixels in another class. Flat frames never count.
+        The first frame with these pixels, and one with the same pixels in another class. Flat frames do not count.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The page of a comparison: several classifiers on the same frames, side by side."""
+"""The report of a comparison: several models on the same frames, side by side, as an HTML file."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framecnn.evaluation import EvaluationResult
-from framecnn.report.page import PICTURE_BUDGET, REASONS, environment, in_seconds
-from framecnn.report.pictures import thumbnails
-from framecnn.report.view import Part, wanted_pictures
-from framecnn.storage.atomic import atomic_write
+from framecnn.report.layout import Part, wanted_pictures
+from framecnn.report.pictures import PICTURE_BUDGET, thumbnails
+from framecnn.report.templates import write_html
 
 __all__ = ["ComparisonData", "ShownFrame", "write_comparison"]
 
 
 @dataclass(frozen=True)
 class ShownFrame:
-    """A test frame that was drawn at random, and what everybody says of it.
+    """A test frame that was drawn at random, and the probabilities that every model gives it.
 
     Parameters
     ----------
@@ -25,9 +24,9 @@ class ShownFrame:
     truth : str
         Its class.
     fold : int
-        The fold that left it out.
+        The fold in which it is a test frame.
     probabilities : mapping of str to sequence of float
-        Of every class, by contestant.
+        The probability of every class, by the title of the model.
     """
 
     path: str
@@ -38,7 +37,7 @@ class ShownFrame:
 
 @dataclass(frozen=True)
 class ComparisonData:
-    """Everything the page tells.
+    """What the report of a comparison shows.
 
     Parameters
     ----------
@@ -46,23 +45,23 @@ class ComparisonData:
         The headline, such as the name of the folder.
     classes : sequence of str
     about : mapping of str to str
-        What each contestant is, by its title, in the order of the tables.
+        The description of each model, by its title, in the order of the tables.
     figures : mapping of str to mapping
-        By title: ``accuracies``, ``mean``, ``train_seconds``, ``kept_run_seconds`` (or None),
+        By title: ``accuracies``, ``mean``, ``train_seconds``, ``final_training_seconds`` (or None),
         ``frames_per_second``, ``peak_megabytes``, ``model_bytes``, ``device``.
     results : sequence of EvaluationResult
-        Answers to the test frames of all folds; each is named after its contestant.
+        The predictions for the test frames of all folds; the part of each is the title of its model.
     paths : sequence of str
         The file of every frame of a result.
     shown : sequence of ShownFrame
     choices : sequence of (str, str)
-        What was chosen on training frames, and by whom.
+        The model and the fold, and what was chosen there on the training frames.
     facts : mapping of str to str
         Folds, sizes, seed, machine.
     versions : mapping of str to str
         The software.
     warnings : sequence of str
-        What a reader must know first, such as who is missing.
+        What a reader must know first, such as which models are missing.
     """
 
     title: str
@@ -79,39 +78,29 @@ class ComparisonData:
 
 
 def write_comparison(path: str | os.PathLike[str], data: ComparisonData) -> None:
-    """Write the page as one HTML file that needs no other file, no network and no script.
+    """Write the report as one HTML file that needs no other file, no network and no script.
 
     Parameters
     ----------
     path : path
         The file to create or replace.
     data : ComparisonData
-        What the page tells.
+        What the report shows.
 
     Raises
     ------
     MissingExtraError
-        When jinja2 is not installed.
+        If jinja2 is not installed.
 
     Examples
     --------
     >>> import tempfile
-    >>> page = os.path.join(tempfile.mkdtemp(), "compare.html")
-    >>> write_comparison(page, ComparisonData("films", ["day", "night"], {}, {}, [], []))
-    >>> "films" in open(page, encoding="utf-8").read()
+    >>> path = os.path.join(tempfile.mkdtemp(), "compare.html")
+    >>> write_comparison(path, ComparisonData("films", ["day", "night"], {}, {}, [], []))
+    >>> "films" in open(path, encoding="utf-8").read()
     True
     """
-    template = environment().get_template("comparison.html.j2")
     parts = [Part(f"part{number}", result, data.paths) for number, result in enumerate(data.results)]
-    first = [frame.path for frame in data.shown]
-    pictures = thumbnails(list(dict.fromkeys([*first, *wanted_pictures(parts)])), PICTURE_BUDGET)
-    page = template.render(
-        data=data,
-        parts=parts,
-        pictures=pictures,
-        numbers={name: number for number, name in enumerate(pictures)},
-        reasons=REASONS,
-        seconds=in_seconds,
-    )
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    wanted = dict.fromkeys([*(frame.path for frame in data.shown), *wanted_pictures(parts)])
+    pictures = thumbnails(list(wanted), PICTURE_BUDGET)
+    write_html(path, "comparison_report.html.j2", pictures, data=data, parts=parts)

@@ -1,7 +1,7 @@
-"""One contestant on one fold in a process of its own: its peak memory is then its own, and so are its threads.
+"""One model on one fold in a process of its own, so that its peak memory and its threads are its own.
 
-The job is the first line of standard input, the outcome the last line of standard output, both JSON. The input stays
-open as long as the parent lives: a child whose input ends has lost its parent, and ends too.
+The job is the first line of standard input and the outcome the last line of standard output, both JSON. The input stays
+open as long as the parent process lives: a child ends when its input ends.
 """
 
 import ctypes
@@ -22,49 +22,57 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.comparison.models import CONTESTANTS
-from framecnn.data.loader import LazyFrames
-from framecnn.errors import DataError, MissingExtraError, ShapeError
+import framecnn
+from framecnn.comparison.models import MODELS
+from framecnn.data.loader import FrameLost, LazyFrames
+from framecnn.errors import DataError, MissingExtraError
 from framecnn.thread_count import get_num_threads
 
-__all__ = ["Outcome", "main", "peak_megabytes", "run", "run_apart"]
+__all__ = ["Outcome", "main", "peak_megabytes", "run", "run_in_process"]
 
 TIMED_FRAMES, TIMES = 256, 3
 DIGITS = 6
+PACKAGE = Path(framecnn.__file__).parents[1]
 
 Outcome = dict[str, Any]
-"""What a contestant did on a fold, ready for JSON; or why it is ``missing``."""
+"""What a model did on a fold, ready for JSON; or the reason why it is ``missing`` or has ``failed``."""
 
 
-def run_apart(job: Mapping[str, Any]) -> Outcome:
-    """Run a contestant in a process of its own.
+def run_in_process(job: Mapping[str, Any], python: str = sys.executable) -> Outcome:
+    """Return what :func:`run` returns for a job, run in a process of its own.
+
+    The process imports nothing from the working directory.
 
     Parameters
     ----------
     job : mapping
         As :func:`run` takes it.
+    python : str, optional
+        The Python interpreter to start.
 
     Returns
     -------
     dict
-        What :func:`run` gives; ``{"missing": reason}`` where the contestant needs a package that is not installed.
+        The outcome; ``{"missing": reason}`` if the model needs a package that is not installed; ``{"failed": reason}``
+        if it cannot be fitted to these frames, its training diverges, or its process dies.
 
     Raises
     ------
     DataError
-        If frames are lost meanwhile, or the process dies.
+        If frames are lost meanwhile, or the system refuses something, such as to write to a full disk.
     """
+    program = f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main()"
+    command = [python, "-P", "-c", program, str(PACKAGE)]
     environment = os.environ | {"FRAMECNN_NUM_THREADS": str(get_num_threads())}
-    command = [sys.executable, "-c", f"from {__name__} import main; main()"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
     with tempfile.TemporaryDirectory() as folder:
-        environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)  # so that nothing of a killed child is left
+        environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)  # removed even if the child is killed
         with subprocess.Popen(command, env=environment, **pipes) as child:  # type: ignore[call-overload]
             try:
-                with suppress(BrokenPipeError):  # it died; its exit code says so
+                with suppress(BrokenPipeError):  # the child died; its exit code is reported
                     child.stdin.write(json.dumps(job) + "\n")
                     child.stdin.flush()
-                said = child.stdout.read()
+                printed = child.stdout.read()
             except BaseException:
                 child.kill()
                 raise
@@ -72,24 +80,22 @@ def run_apart(job: Mapping[str, Any]) -> Outcome:
                 with suppress(BrokenPipeError):
                     child.stdin.close()
     if child.returncode:
-        raise DataError(
-            f"compare: expected an outcome of the {CONTESTANTS[job['contestant']].title}, but its process ended with "
-            f"exit code {child.returncode}; what it printed stands above"
-        )
-    outcome = json.loads(said.splitlines()[-1])
+        return {"failed": f"its process ended with exit code {child.returncode}"}
+    outcome = json.loads(printed.splitlines()[-1])
     if "error" in outcome:
         raise DataError(f"compare: {outcome['error']}")
     return outcome
 
 
 def run(job: Mapping[str, Any]) -> Outcome:
-    """Let a contestant learn, and answer, and measure both.
+    """Fit a model, predict the test frames, and return what was measured.
 
     Parameters
     ----------
     job : mapping
-        ``contestant`` (its key in CONTESTANTS), ``n_classes``, ``seed``; ``train`` and ``test`` (what LazyFrames are
-        made of); ``targets`` and ``groups`` of the training frames; ``shown`` (a row of the test frames).
+        ``model`` (its key in MODELS), ``n_classes``, ``seed``; ``settings`` (further arguments of the model, may be
+        missing); ``train`` and ``test`` (arguments of LazyFrames); ``targets`` and ``groups`` of the training frames;
+        ``shown`` (a row of the test frames).
 
     Returns
     -------
@@ -98,19 +104,19 @@ def run(job: Mapping[str, Any]) -> Outcome:
         ``train_seconds``, ``frames_per_second``, ``peak_megabytes``, ``model_bytes``, ``device``, ``chosen``.
     """
     train, test = LazyFrames(**job["train"]), LazyFrames(**job["test"])
-    contestant = CONTESTANTS[job["contestant"]](job["n_classes"], job["seed"])
+    model = MODELS[job["model"]](job["n_classes"], job["seed"], **job.get("settings", {}))
     start = time.perf_counter()
-    chosen = contestant.fit(train, np.array(job["targets"]), np.array(job["groups"]))
+    chosen = model.fit(train, np.array(job["targets"]), np.array(job["groups"]))
     train_seconds = time.perf_counter() - start
-    probabilities = np.asarray(contestant.predict_proba(test), np.float64)
+    probabilities = np.asarray(model.predict_proba(test), np.float64)
     some = test[:TIMED_FRAMES]
     seconds = []
     for _ in range(TIMES):
         start = time.perf_counter()
-        contestant.predict_proba(some)
+        model.predict_proba(some)
         seconds.append(time.perf_counter() - start)
     with tempfile.TemporaryDirectory() as folder:
-        model_bytes = contestant.save(Path(folder)).stat().st_size
+        model_bytes = model.save(Path(folder)).stat().st_size
     return {
         "predictions": probabilities.argmax(axis=1).tolist(),
         "confidences": probabilities.max(axis=1).round(DIGITS).tolist(),
@@ -119,32 +125,30 @@ def run(job: Mapping[str, Any]) -> Outcome:
         "frames_per_second": len(some) / statistics.median(seconds),
         "peak_megabytes": peak_megabytes(),
         "model_bytes": model_bytes,
-        "device": contestant.device,
+        "device": model.device,
         "chosen": chosen,
     }
 
 
-def peak_megabytes() -> float:
-    """Return the largest memory that this process has held so far.
+def peak_megabytes(status: Path = Path("/proc/self/status")) -> float:
+    """Return the largest memory that this process has held so far, in MB (1e6 bytes).
 
-    Linux says it as VmHWM. ``resource.getrusage`` would do, were it not that a process starts with the peak of the one
-    that called exec.
+    On Linux it is VmHWM of `status`: ``resource.getrusage`` begins with the peak of the process that called exec.
 
     Examples
     --------
     >>> 1 < peak_megabytes() < 1e6
     True
     """
-    status = Path("/proc/self/status")
     text = status.read_text(encoding="ascii", errors="replace") if status.exists() else ""
-    if match := re.search(r"VmHWM:\s+(\d+) kB", text):
-        return int(match[1]) / 1e3
+    if match := re.search(r"VmHWM:\s+(\d+) kB", text):  # which are KiB
+        return 1024 * int(match[1]) / 1e6
     try:
         import resource
     except ImportError:
         return _peak_bytes_on_windows() / 1e6
-    units = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def _peak_bytes_on_windows() -> int:
@@ -165,20 +169,24 @@ def _peak_bytes_on_windows() -> int:
 
 
 def main() -> None:
-    """Run the job on standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent says that it was interrupted
+    """Run the job on standard input and print its outcome."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports the interruption
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         outcome = run(job)
     except MissingExtraError as error:
         outcome = {"missing": str(error)}
-    except (DataError, ShapeError, OSError) as error:
+    except (FrameLost, OSError) as error:
         outcome = {"error": str(error)}
+    except (ValueError, FloatingPointError) as error:
+        outcome = {"failed": str(error)}
+    except MemoryError:
+        outcome = {"failed": "the machine has too little memory"}
     print(json.dumps(outcome), flush=True)
 
 
 def _end_with_parent() -> None:
-    while os.read(0, 1):  # not sys.stdin: its lock would be held while Python ends
+    while os.read(0, 1):  # not sys.stdin, whose lock would be held while Python ends
         pass
     os._exit(1)

@@ -10,7 +10,7 @@ from movies import RATE, black, cut_off, flip_bits, moving, shots, still, write_
 from PIL import Image
 
 from framecnn.data import FrameFolder
-from framecnn.data.video import MovieReport, cut_frames
+from framecnn.data.cutting import MovieReport, cut_frames
 from framecnn.errors import DataError
 
 
@@ -304,7 +304,7 @@ def test_replacing_resumes_after_the_same_call_only(two, out):
 
 def test_another_version_of_framecnn_does_not_resume(two, out, monkeypatch):
     cut_names(two, out, "b")
-    monkeypatch.setattr("framecnn.data.video.__version__", "99.0")
+    monkeypatch.setattr("framecnn.data.cutting.__version__", "99.0")
     with pytest.raises(DataError, match=r"cut 'a' otherwise \(with framecnn \d.*\); run it again as it was"):
         cut_names(two, out)
     assert cut_names(two, out, replace=True) == ["a", "b"]

@@ -1,4 +1,4 @@
-"""Frames that look alike are one cluster; flat frames resemble nothing."""
+"""Near-duplicates are one cluster; flat frames resemble no other frame."""
 
 import io
 
@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from framecnn.data import hashing
-from framecnn.data.hashing import Fingerprint, fingerprint, near_duplicate_clusters, same_pixels_in_two_classes
+from framecnn.data import near_duplicates
+from framecnn.data.near_duplicates import Fingerprint, fingerprint, near_duplicate_clusters, same_pixels_in_two_classes
 
 
 def prints(*images):
@@ -104,8 +104,8 @@ def test_clusters_are_the_connected_parts_of_the_links(frames):
 
 
 def test_any_twelve_differing_bits_leave_a_word_with_at_most_one():
-    assert hashing._BITS == 128
-    assert 2 * hashing._WORDS > hashing._NEAR
+    assert near_duplicates._BITS == 128
+    assert 2 * near_duplicates._WORDS > near_duplicates._NEAR
 
 
 @pytest.mark.parametrize(("n_shots", "noise", "share"), [(1, 0.05, 0.2), (40, 0.04, 0.3), (2000, 0.03, 0.5)])
@@ -125,8 +125,8 @@ def test_thousands_of_frames_have_the_clusters_of_a_comparison_of_all_with_all(n
 
 @pytest.mark.parametrize("n_shots", [1, 100, 10_000])
 def test_few_of_all_pairs_are_compared(monkeypatch, n_shots):
-    compared, near = [], hashing._near
-    monkeypatch.setattr(hashing, "_near", lambda *given: [compared.append(len(given[1])), near(*given)][1])
+    compared, near = [], near_duplicates._near
+    monkeypatch.setattr(near_duplicates, "_near", lambda *given: [compared.append(len(given[1])), near(*given)][1])
     rng = np.random.default_rng(0)
     shots = rng.random((n_shots, 128)) < 0.4
     rows = np.packbits(shots[np.arange(10_000) % n_shots] ^ (rng.random((10_000, 128)) < 0.02), axis=1)

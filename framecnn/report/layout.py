@@ -1,4 +1,4 @@
-"""Decide which frames stand where on the page."""
+"""The arrangement of frames, matrices and lists in a report."""
 
 import os
 from collections import Counter
@@ -6,34 +6,33 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from framecnn.data.scan import Skip
 from framecnn.evaluation import EvaluationResult
+from framecnn.report.data import Prototype, ReportData
 from framecnn.report.pictures import Picture, filter_tiles
 from framecnn.typing import Array, Shape
 
-if TYPE_CHECKING:
-    from framecnn.data.folder import Skip
-    from framecnn.report.page import Prototype, ReportData
-
-__all__ = ["PROTOTYPE_FRAMES", "Part", "View", "build_view", "one_of_each_group_first", "wanted_pictures"]
+__all__ = ["PROTOTYPE_FRAMES", "Layout", "Part", "arrange", "one_of_each_group_first", "wanted_pictures"]
 
 CELL_FRAMES = 24
 MISTAKES = 24
-PROTOTYPE_FRAMES = 6  # of each cluster
+PROTOTYPE_FRAMES = 6
+"""Frames that are shown of each cluster."""
 SKIPS_LISTED = 20
 MATRIX_CLASSES = 100
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame at one place of the page; `more` counts further frames of its group with the same mistake."""
+    """A frame in a list; `more` counts further frames of its group with the same mistake."""
 
     path: str
     truth: str
-    said: str
+    predicted: str
     confidence: float
     group: str
     more: int = 0
@@ -50,7 +49,7 @@ class Panel:
 
     anchor: str
     truth: str
-    said: str
+    predicted: str
     n_frames: int
     n_groups: int
     frames: list[Frame]
@@ -58,7 +57,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a confusion matrix: what became of the frames of one class."""
+    """One row of a confusion matrix: the predictions for the frames of one class."""
 
     name: str
     n_frames: int
@@ -67,7 +66,7 @@ class Row:
 
 
 class Part:
-    """One evaluated part of the data, as its matrix and lists show it."""
+    """The confusion matrix and the lists of one evaluated part of the data."""
 
     def __init__(self, anchor: str, result: EvaluationResult, paths: Sequence[str]):
         self.anchor = anchor
@@ -76,21 +75,24 @@ class Part:
 
     @cached_property
     def columns(self) -> list[int]:
-        """The classes of the matrix: all, or those with the most mistakes where there are too many."""
+        """The classes in the matrix: all, or the 100 with the most mistakes."""
         confusion = self.result.confusion
         mistakes = confusion.sum(axis=0) + confusion.sum(axis=1) - 2 * confusion.diagonal()
         return sorted(np.argsort(-mistakes, kind="stable")[:MATRIX_CLASSES].tolist())
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The lines of the matrix."""
+        """The rows of the matrix."""
         result = self.result
         return [
             Row(
                 result.classes[truth],
                 int(result.confusion[truth].sum()),
                 float(result.recall[truth]),
-                [self._panel(truth, said) if result.confusion[truth, said] else None for said in self.columns],
+                [
+                    self._panel(truth, predicted) if result.confusion[truth, predicted] else None
+                    for predicted in self.columns
+                ],
             )
             for truth in self.columns
         ]
@@ -115,36 +117,36 @@ class Part:
     @property
     def confusions(self) -> list[Panel]:
         """The three largest cells off the diagonal."""
-        wrong = (panel for panel in self.panels if panel.truth != panel.said)
+        wrong = (panel for panel in self.panels if panel.truth != panel.predicted)
         return sorted(wrong, key=lambda panel: -panel.n_frames)[:3]
 
     @property
-    def n_right(self) -> int:
-        """Number of frames named correctly."""
+    def n_correct(self) -> int:
+        """The number of frames that are classified correctly."""
         return int(self.result.correct.sum())
 
     @property
     def n_absent(self) -> int:
-        """Number of classes without a frame in this part."""
+        """The number of classes without a frame in this part."""
         return int(np.count_nonzero(self.result.confusion.sum(axis=1) == 0))
 
     @property
     def baseline(self) -> tuple[str, float]:
-        """The commonest class and its share: what always giving this answer would score."""
+        """The most frequent class, and the accuracy of always predicting it."""
         counts = self.result.confusion.sum(axis=1)
-        commonest = int(counts.argmax())
-        return self.result.classes[commonest], float(counts[commonest] / counts.sum())
+        most_frequent = int(counts.argmax())
+        return self.result.classes[most_frequent], float(counts[most_frequent] / counts.sum())
 
-    def _panel(self, truth: int, said: int) -> Panel:
+    def _panel(self, truth: int, predicted: int) -> Panel:
         result = self.result
-        rows = np.flatnonzero((result.targets == truth) & (result.predictions == said))
-        surest_first = -result.confidences[rows] if truth != said else result.confidences[rows]
+        rows = np.flatnonzero((result.targets == truth) & (result.predictions == predicted))
+        surest_first = -result.confidences[rows] if truth != predicted else result.confidences[rows]
         rows = rows[np.argsort(surest_first, kind="stable")]
         rows = one_of_each_group_first(rows, result.groups)
         return Panel(
-            anchor=f"{self.anchor}-{truth}-{said}",
+            anchor=f"{self.anchor}-{truth}-{predicted}",
             truth=result.classes[truth],
-            said=result.classes[said],
+            predicted=result.classes[predicted],
             n_frames=rows.size,
             n_groups=len(set(result.groups[rows])),
             frames=[self._frame(row) for row in rows[:CELL_FRAMES]],
@@ -155,7 +157,7 @@ class Part:
         return Frame(
             path=str(self._paths[row]),
             truth=result.classes[result.targets[row]],
-            said=result.classes[result.predictions[row]],
+            predicted=result.classes[result.predictions[row]],
             confidence=float(result.confidences[row]),
             group=str(result.groups[row]),
             more=more,
@@ -163,31 +165,31 @@ class Part:
 
 
 @dataclass(frozen=True)
-class View:
-    """What the template shows, beside the data as given."""
+class Layout:
+    """The contents of a training report in the order in which the template shows them."""
 
     lead: Part | None
     parts: list[Part]
-    prototypes: list[tuple[str, list["Prototype"]]]
+    prototypes: list[tuple[str, list[Prototype]]]
     tiles: list[tuple[str, Shape, Picture]]
-    skips: list[tuple[str, int, list["Skip"]]]
+    skips: list[tuple[str, int, list[Skip]]]
     split_parts: list[str]
     split_rows: list[tuple[str, list[Mapping[str, Any] | None]]]
     wanted: list[str]
 
 
-def build_view(data: "ReportData") -> View:
-    """Arrange the data for the page.
+def arrange(data: ReportData) -> Layout:
+    """Return the data of a training report, arranged for its template.
 
     Parameters
     ----------
     data : ReportData
-        What the page tells.
+        What the report shows.
 
-    Returns
+    Reranks
     -------
-    View
-        Matrices, lists and the order in which pictures are wanted.
+    Layout
+        Matrices, lists, and the files whose thumbnails are wanted, the most important first.
     """
     parts = [
         Part(f"part{number}", result, data.paths[result.part])
@@ -199,7 +201,7 @@ def build_view(data: "ReportData") -> View:
     split_parts = list(dict.fromkeys(row["part"] for row in data.split_table))
     split_cells = {(row["class"], row["part"]): row for row in data.split_table}
     split_classes = dict.fromkeys(row["class"] for row in data.split_table)
-    return View(
+    return Layout(
         lead=lead,
         parts=parts,
         prototypes=prototypes,
@@ -212,16 +214,16 @@ def build_view(data: "ReportData") -> View:
 
 
 def one_of_each_group_first(rows: Array, groups: Array) -> Array:
-    """Put one frame of every group before the second of any, each in the order it had.
+    """Return rows reordered: one frame of every group before the second of any, otherwise in the order given.
 
     Parameters
     ----------
     rows : array of int, shape (n,)
-        Frames, the most telling first.
+        Frames, the most informative first.
     groups : array of str
-        The group of every frame that `rows` can name.
+        The group of every frame that `rows` indexes.
 
-    Returns
+    Reranks
     -------
     array of int, shape (n,)
 
@@ -231,20 +233,20 @@ def one_of_each_group_first(rows: Array, groups: Array) -> Array:
     [0, 2, 1, 3]
     """
     seen: Counter[str] = Counter()
-    turns = []
+    ranks = []
     for group in groups[rows]:
-        turns.append(seen[group])
+        ranks.append(seen[group])
         seen[group] += 1
-    return rows[np.argsort(turns, kind="stable")]
+    return rows[np.argsort(ranks, kind="stable")]
 
 
-def wanted_pictures(parts: list[Part], prototypes: Sequence[tuple[str, list["Prototype"]]] = ()) -> Iterator[str]:
-    """Yield mistakes first, then the first picture of every other place, then the second, and so on."""
+def wanted_pictures(parts: list[Part], prototypes: Sequence[tuple[str, list[Prototype]]] = ()) -> Iterator[str]:
+    """Yield the files of mistakes, then the first file of every other list, then the second of each, and so on."""
     if parts:
         yield from (frame.path for frame in parts[0].mistakes)
-    places = [list(prototype.paths[:PROTOTYPE_FRAMES]) for _, some in prototypes for prototype in some]
-    places += [[frame.path for frame in panel.frames] for part in parts for panel in part.panels]
-    for rank in zip_longest(*places):
+    lists = [list(prototype.paths[:PROTOTYPE_FRAMES]) for _, some in prototypes for prototype in some]
+    lists += [[frame.path for frame in panel.frames] for part in parts for panel in part.panels]
+    for rank in zip_longest(*lists):
         yield from (path for path in rank if path is not None)
 
 
@@ -252,16 +254,16 @@ def _held_out_first(result: EvaluationResult) -> int:
     return {"test": 0, "validation": 1, "training": 3}.get(result.part, 2)
 
 
-def _by_label(prototypes: Iterable["Prototype"]) -> list[tuple[str, list["Prototype"]]]:
+def _by_label(prototypes: Iterable[Prototype]) -> list[tuple[str, list[Prototype]]]:
     found: dict[str, list[Prototype]] = {}
     for prototype in prototypes:
         found.setdefault(prototype.label, []).append(prototype)
     return list(found.items())
 
 
-def _by_reason(skipped: Iterable["Skip"]) -> list[tuple[str, int, list["Skip"]]]:
+def _by_reason(skipped: Iterable[Skip]) -> list[tuple[str, int, list[Skip]]]:
     found: dict[str, list[Skip]] = {}
     for skip in skipped:
         found.setdefault(skip.reason, []).append(skip)
-    commonest_first = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [(reason, len(skips), skips[:SKIPS_LISTED]) for reason, skips in commonest_first]
+    most_frequent_first = sorted(found.items(), key=lambda item: -len(item[1]))
+    return [(reason, len(skips), skips[:SKIPS_LISTED]) for reason, skips in most_frequent_first]
