@@ -169,6 +169,6 @@ def test_frames_that_are_no_pictures_are_refused(frames):
         changed(frames)
 
 
-def test_every_frame_needs_its_number():
-    with pytest.raises(ShapeError, match=r"^Augmentation: expected a number a frame, got 48 frames, 3 numbers"):
+def test_every_frame_needs_its_row():
+    with pytest.raises(ShapeError, match=r"^Augmentation: expected one row a frame, got 48 frames, 3 rows"):
         changed(rows=[0, 1, 2])

@@ -38,7 +38,7 @@ def test_a_folder_demo_of_somebody_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "report.html").write_text("mine")
-    assert "got one with other files in it; run it somewhere else" in refused("demo")
+    assert "got other files in it; run it elsewhere" in refused("demo")
     assert (tmp_path / "demo" / "report.html").read_text() == "mine"
 
 

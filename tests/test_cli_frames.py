@@ -70,7 +70,7 @@ def test_a_movie_cut_off_is_used_and_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone.mp4"], "error: movie 'gone.mp4': there is no such file; check the name\n"),
+        (["gone.mp4"], "error: movie 'gone.mp4': the file does not exist; check the name\n"),
         ([], "error: Missing argument 'MOVIE'. (see framecnn frames --help)\n"),
         (["m.mp4", "--every", "1s", "--per-shot", "3"], "error: Invalid value: give --every or --per-shot, not both"),
         (["m.mp4", "--every", "soon"], "error: Invalid value for '--every': expected a duration such as 1s"),
@@ -92,7 +92,7 @@ def test_the_same_movie_twice_is_refused_with_the_remedy(movie, tmp_path, capsys
     capsys.readouterr()
     assert run(movie, "-o", tmp_path / "frames") == 2
     assert (
-        "already holds frames of a movie 'orion'; to put new ones in their place give --replace"
+        "already holds frames of a movie 'orion'; to put new ones in their place use --replace"
         in capsys.readouterr().err
     )
 
@@ -140,7 +140,7 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
     monkeypatch.setattr(cutting, "_cut", lambda path, *arguments: cut.append(path) or real(path, *arguments))
     capsys.readouterr()
     assert run(*movies, "-o", tmp_path / "frames", "--every", "2s") == 2
-    assert "cut 'orion' otherwise (differs: every); run it again as it was" in capsys.readouterr().err
+    assert "cut 'orion' with other settings (differs: every); run it again as it was" in capsys.readouterr().err
     assert run(*movies, "-o", tmp_path / "frames") == 0
     assert cut == movies
     assert capsys.readouterr().out == said
@@ -156,7 +156,10 @@ def test_a_movie_that_changed_since_is_said(tmp_path, monkeypatch, capsys):
     assert run(*movies, "-o", tmp_path / "frames") == 130
     write_movie(movies[0], shots(24, 24))
     assert run(*movies, "-o", tmp_path / "frames") == 2
-    assert "cut 'orion' otherwise (the movie file has changed since); run it again as it was" in capsys.readouterr().err
+    assert (
+        "cut 'orion' with other settings (the movie file has changed since); run it again as it was"
+        in capsys.readouterr().err
+    )
 
 
 def interrupt_at_second(real):

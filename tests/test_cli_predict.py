@@ -212,14 +212,20 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL", "gone.jpg"], "predict: expected a picture or a folder, but 'gone.jpg' is not there; check the path"),
+        (
+            ["MODEL", "gone.jpg"],
+            "predict: expected a picture or a folder, but 'gone.jpg' does not exist;",
+        ),
         (["MODEL", "empty"], "predict: expected a picture that can be read, got none of 0 files; check the paths"),
         (["MODEL"], "expected PATH or --random-from FOLDER, got neither"),
         (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
-        (["gone", "empty"], "gone: expected a model, got no such file; make one: framecnn train"),
+        (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
         (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a whole header"),
-        (["network", "empty"], "network: expected a classifier of 8-bit colour frames, got a Sequential; make one:"),
+        (
+            ["network", "empty"],
+            "network: expected a classifier of 8-bit colour frames, got a Sequential; framecnn",
+        ),
         (
             ["vectors", "empty"],
             "vectors: expected a classifier of 8-bit colour frames, got a classifier of feature vectors",
@@ -239,7 +245,7 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_one_line(models, model, arguments, message, monkeypatch):
+def test_wrong_arguments_are_one_line(models, model, arguments, message, monkeypatch):
     monkeypatch.chdir(models)
     arguments = [model if argument == "MODEL" else argument for argument in arguments]
     assert message in refused("predict", *arguments)
@@ -267,11 +273,11 @@ def models(tmp_path_factory):
     return folder
 
 
-def test_a_plain_head_labels_pictures_too(models, films):
+def test_a_plain_head_classifies_pictures_too(models, films):
     assert framecnn("predict", models / "plain", films / "down").code == 0
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(model, films, monkeypatch):
+def test_progress_is_plain_lines_without_a_terminal(model, films, monkeypatch):
     monkeypatch.setattr(console, "progress", partial(console.progress, show_after=0.0))
     assert framecnn("predict", model, films / "down").err == "predicting ...\n"
 
@@ -280,7 +286,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(model, films, monkey
     ("arguments", "message"),
     [
         (["MODEL", "gone"], "FrameFolder: expected a folder, got 'gone'; check the path"),
-        (["gone", "FILMS"], "gone: expected a model, got no such file; make one: framecnn train"),
+        (["gone", "FILMS"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["text", "FILMS"], "text: expected a framecnn model"),
         (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),
         (["MODEL", "FILMS", "--json", "gone/f.json"], "gone'; create it"),
@@ -288,16 +294,16 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(model, films, monkey
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_evaluated_is_one_line(models, model, films, arguments, message, monkeypatch):
+def test_wrong_arguments_of_evaluate_are_one_line(models, model, films, arguments, message, monkeypatch):
     monkeypatch.chdir(models)
     places = {"MODEL": model, "FILMS": films}
     assert message in refused("evaluate", *(places.get(argument, argument) for argument in arguments))
 
 
-def test_summary_shows_what_is_inside_a_model(model, models):
+def test_summary_prints_the_contents_of_a_model(model, models):
     said = framecnn("summary", model).out
     assert "classes                                 3: across, blobs, down\n" in said
-    assert "24x32 pixels, 3 channels, each also mirrored\n" in said
+    assert "24x32 pixels, 3 channels, each also flipped left to right\n" in said
     assert re.search(r"^head +3 clusters in 3 dimensions$", said, re.MULTILINE)
     assert re.search(r"^filter_bank_1 +19 x 27 x 24 ", said, re.MULTILINE)
     said = framecnn("summary", models / "network").out
@@ -325,4 +331,4 @@ def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
     assert ended.out.endswith(f"\n\nwrote {tmp_path / 'm.csv'}\n")
     with open(tmp_path / "m.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
-    assert "outside the frames' folder" in refused("scan", films, "--manifest", films / "m.csv")
+    assert "m.csv: expected a file outside " in refused("scan", films, "--manifest", films / "m.csv")

@@ -51,9 +51,9 @@ def test_a_folder_becomes_a_model_a_page_a_list_and_figures(films, out):
     ]
     assert load(out).classes_.tolist() == ["across", "blobs", "down"]
     assert load(out).features_.frame_shape_ == (24, 32, 3)
-    page = out.with_name("report.html").read_text()
-    assert "<html" in page
-    assert f"across/{broken.name}" in page
+    report = out.with_name("report.html").read_text()
+    assert "<html" in report
+    assert f"across/{broken.name}" in report
     figures = json.loads(out.with_name("figures.json").read_text())
     assert (figures["found"], figures["used"], len(figures["skipped"])) == (30, 29, 1)
     assert (figures["folder"], figures["size"], figures["seed"]) == ("films", [24, 32], 0)
@@ -86,10 +86,10 @@ def test_every_step_is_printed(films, out):
         r"  pooling grid +(whole frame|\dx\d)",
         r"  accuracy over held-out groups, by grid  whole frame [\d.]+ %, 2x2 [\d.]+ %, 3x4 [\d.]+ %",
         r"  alpha +[\d.e-]+",
-        r"took [\d.]+ s to scan, [\d.]+ s to fit, [\d.]+ s to evaluate, [\d.]+ s to write",
+        r"duration: scan [\d.]+ s, fit [\d.]+ s, evaluate [\d.]+ s, write [\d.]+ s",
         rf"wrote  {re.escape(str(out))} +the model",
-        rf"       {re.escape(str(out.parent))}/report\.html +the page: open it in a browser",
-        rf"       {re.escape(str(out.parent))}/manifest\.csv +every file, used or skipped",
+        rf"       {re.escape(str(out.parent))}/report\.html +the report; open it in a browser",
+        rf"       {re.escape(str(out.parent))}/manifest\.csv +all files, used or skipped",
     ):
         assert re.search(f"^{line}$", said, re.MULTILINE), line
 
@@ -102,7 +102,7 @@ def test_the_folder_of_frames_is_only_read(films, out):
     assert fingerprint(films) == before
 
 
-def test_names_of_any_kind_reach_the_model_the_list_and_the_page(tmp_path, out):
+def test_names_of_any_kind_are_in_the_model_the_list_of_files_and_the_report(tmp_path, out):
     names = ("日本 🎬 \u202e", "it's\n\"<script>alert(1)\x1b[31m", os.fsdecode(b"=caf\xe9()"))
     films = write_frames(tmp_path / "films\n\x1b[1m", names=names)
     ended = framecnn("train", films, "-o", out, *SIZE, "--json", out.with_name("figures.json"))
@@ -112,9 +112,9 @@ def test_names_of_any_kind_reach_the_model_the_list_and_the_page(tmp_path, out):
     assert set(json.loads(out.with_name("figures.json").read_text())["results"]["test"]["classes"]) == set(names)
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e\udce9]", ended.out + ended.err)
     assert r"it's\n" in ended.out
-    page = out.with_name("report.html").read_text()
-    assert "<script>alert" not in page
-    assert "日本 🎬" in page
+    report = out.with_name("report.html").read_text()
+    assert "<script>alert" not in report
+    assert "日本 🎬" in report
 
 
 def test_a_random_split_comes_with_a_warning(films, out):

@@ -17,9 +17,9 @@ UNIT = 1 << 16  # of a display matrix
 BT709, BT601, BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)  # weights of red and blue in luma
 
 
-def read(path):
+def read(path, **settings):
     """Pictures of a movie, and the movie."""
-    with Movie(path) as movie:
+    with Movie(path, **settings) as movie:
         return [movie.upright(frame) for _, frame in movie.frames()], movie
 
 
@@ -91,10 +91,9 @@ def test_frames_have_the_aspect_in_which_they_are_shown_and_no_fewer_pixels(tmp_
     assert list(movie.processing) == ([said] if said else [])
 
 
-def test_an_aspect_that_would_make_too_many_pixels_is_ignored(tmp_path, monkeypatch):
+def test_an_aspect_that_would_make_too_many_pixels_is_ignored(tmp_path):
     path = write_movie(tmp_path / "m.mp4", [numbered(1, 72, 90)] * 2, settings={"sample_aspect_ratio": Fraction(9)})
-    monkeypatch.setattr("framecnn.data.movie.MAX_PIXELS", 9 * 72 * 90 - 1)
-    assert read(path)[0][0].shape == (72, 90, 3)
+    assert read(path, max_pixels=9 * 72 * 90 - 1)[0][0].shape == (72, 90, 3)
 
 
 def test_an_aspect_that_changes_midway_is_followed(tmp_path):

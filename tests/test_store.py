@@ -56,7 +56,7 @@ def test_another_movie_is_added_to_the_table(tmp_path):
 def test_the_same_movie_again_is_refused_whatever_its_class(tmp_path, label):
     add(tmp_path, "orion", "space", [0, 1])
     before = (tmp_path / "frames.csv").read_bytes()
-    with pytest.raises(DataError, match=r"already holds frames of a movie 'orion'; .* give --replace"):
+    with pytest.raises(DataError, match=r"already holds frames of a movie 'orion'; .* use --replace"):
         add(tmp_path, "orion", label, [0])
     assert (tmp_path / "frames.csv").read_bytes() == before
     assert paths(tmp_path) == {"frames.csv", "space/orion_0000.000s.jpg", "space/orion_0001.000s.jpg"}
@@ -263,7 +263,7 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same_bytes(tmp_path):
 def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
     interrupted(tmp_path, JOBS, 1)
     other = {movie: job | {"every": 2.0} for movie, job in JOBS.items()}
-    message = r"was interrupted cut 'orion' otherwise \(differs: every\); run it again as it was .* or give --replace"
+    message = r"was interrupted cut 'orion' with other settings \(differs: every\); run it again .* or use --replace"
     with pytest.raises(DataError, match=message):
         fill(tmp_path, other)
     assert fill(tmp_path, other, replace=True) == list(JOBS)
@@ -282,7 +282,7 @@ def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
 def test_what_differs_from_an_interrupted_run_is_said_in_words(tmp_path, change, words):
     before = JOBS["orion"] | {"movie": [1, 2], "framecnn": "0.1.0", "replace": ["orion"]}
     interrupted(tmp_path, {"orion": before, "sintel": before}, 1)
-    with pytest.raises(DataError, match=rf"cut 'orion' otherwise \({words}\); run it again as it was"):
+    with pytest.raises(DataError, match=rf"cut 'orion' with other settings \({words}\); run it again as it was"):
         fill(tmp_path, {"orion": before | change})
 
 

@@ -24,7 +24,7 @@ def demo() -> None:
     frames = out / "frames"
     if out.is_dir() and any(out.iterdir()) and not frames.is_dir():
         raise DataError(
-            "demo: expected no folder of this name or an earlier demo, got other files in it; run it elsewhere"
+            "demo: expected no folder 'demo', or that of an earlier demo, got other files in it; run it elsewhere"
         )
     with console.progress("cutting movies") as update:
         reports = cut_frames(demo_clips(), frames, every=0.2, block=1.0, replace=True, progress=update)

@@ -229,7 +229,7 @@ def _decode_once(
         if signature not in (None, before):
             raise SkippedFrame("changed", "the file is not the one that was scanned")
         try:
-            decoded = _decode(file, path, fit)
+            decoded = _decode(file, before[0], path, fit)
         finally:
             if _signature(file) != before:
                 raise SkippedFrame("changed", "the file changed while it was read")
@@ -259,12 +259,12 @@ def _signature(file: BinaryIO) -> Signature:
     return status.st_size, status.st_mtime_ns
 
 
-def _decode(file: BinaryIO, path: str | os.PathLike[str], fit: Fit) -> Decoded:
+def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit) -> Decoded:
     n_pixels = 0
     try:
-        decoder = _decoder_for(file)
+        decoder = _decoder_for(file, n_bytes)
         if decoder in (PngImageFile, TiffImageFile, WebPImageFile):
-            _check_header(file)
+            _check_header(file, n_bytes)
         if decoder is PngImageFile:
             check_png(file)
         is_scalable = decoder is JpegImageFile and not is_lossless_jpeg(file)
@@ -290,12 +290,11 @@ def _decode(file: BinaryIO, path: str | os.PathLike[str], fit: Fit) -> Decoded:
         raise SkippedFrame(_reason(error, file), _one_line(error)) from error
 
 
-def _decoder_for(file: BinaryIO) -> type[ImageFile]:
+def _decoder_for(file: BinaryIO, n_bytes: int) -> type[ImageFile]:
     start = file.read(16)
     file.seek(0)
     if not start:
         raise SkippedFrame("empty", "the file has no bytes")
-    n_bytes = os.fstat(file.fileno()).st_size
     for decoder, (magic, _) in _DECODERS.items():
         if magic.match(start):
             _check_bytes(n_bytes, MAX_PIXELS)
@@ -303,9 +302,8 @@ def _decoder_for(file: BinaryIO) -> type[ImageFile]:
     raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
 
 
-def _check_header(file: BinaryIO) -> None:
+def _check_header(file: BinaryIO, n_bytes: int) -> None:
     """Raise SkippedFrame if a large file claims a picture that is too large, or too small for its number of bytes."""
-    n_bytes = os.fstat(file.fileno()).st_size
     if n_bytes > _SMALL_FILE:
         width, height = claimed_size(file)
         _check_claim(width, height)
