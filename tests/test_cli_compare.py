@@ -130,7 +130,7 @@ def test_without_keras_the_others_are_compared_and_it_is_named(films, out, scrip
     text = "same network in Keras was not run: the package keras is not installed; run: pip install"
     assert f"warning: {text}" in ended.err
     assert "keras_network" not in json.loads((out / "figures.json").read_text())["models"]
-    assert "same network in Keras was not run" in (out / "report.html").read_text()
+    assert "Same network in Keras was not run" in (out / "report.html").read_text()
 
 
 def test_without_jinja2_the_figures_are_kept(films, out, monkeypatch):
@@ -162,7 +162,7 @@ def test_a_model_that_fails_is_named_and_the_others_are_compared(films, out, scr
     ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "report.html")
     assert ended.code == 0
     assert "warning: trained network failed in fold 3: the loss is not finite" in ended.err
-    assert "trained network failed in fold 3: the loss is not finite" in (out / "report.html").read_text()
+    assert "Trained network failed in fold 3: the loss is not finite" in (out / "report.html").read_text()
     figures = json.loads((out / "figures.json").read_text())
     assert figures["failed"] == {"network": "fold 3: the loss is not finite"}
     assert list(figures["models"]) == [name for name in MODELS if name != "network"]

@@ -160,7 +160,7 @@ def test_a_damaged_movie_gives_the_frames_that_can_be_read_and_says_so(tmp_path,
     (report,) = cut_frames([cut_off(path, 0.5)], out)
     assert report.is_short
     assert report.n_frames == len(table(out)) >= 2
-    assert f"; got {report.seconds:.1f} s of 10.0 s" in report.describe()
+    assert f"; read {report.seconds:.1f} s of 10.0 s" in report.describe()
     (report,) = cut_frames([flip_bits(path, 60)], out)
     assert report.n_damaged > 0
     assert f"; {report.n_damaged} damaged packets or frames" in report.describe()

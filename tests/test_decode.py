@@ -69,8 +69,8 @@ def test_the_default_size_is_240_rows_of_360_pixels(tmp_path):
 @pytest.mark.parametrize("size", [(0, 10), (10, -1), (10.5, 10), (10,), 10, (10, 10, 3), ("a", 10), (10**5, 10**5)])
 def test_a_size_that_is_no_size_is_refused(tmp_path, size):
     path = written(tmp_path, "x.png", encoded(scene(0), "PNG"))
-    with pytest.raises(ValueError, match=re.escape(f"decode: expected size=(height, width), two positive whole numbers "
-                                                   f"of pixels, got {size!r}")):  # fmt: skip
+    with pytest.raises(ValueError, match=re.escape(f"decode: expected size=(height, width), two positive integers "
+                                                   f"in pixels, got {size!r}")):  # fmt: skip
         decode(path, size)
 
 
