@@ -173,7 +173,7 @@ def as_lists(ranges):
 
 
 def is_exact(layer):
-    """Whether a layer's output is exact for whole numbers: sums of products, maxima, choices."""
+    """Whether a layer's output is exact for integers: sums of products, maxima, choices."""
     if isinstance(layer, PoolingLayer):
         return layer.mode.endswith("max")
     if isinstance(layer, DownsamplingLayer):
@@ -185,10 +185,10 @@ def is_exact(layer):
     ) and not winograd_side(layer)
 
 
-def built(case_of, dtype=np.float32, whole=False):
-    """Build a layer of a case with parameters drawn for a test: whole numbers below 16, or floats, bias included."""
+def built(case_of, dtype=np.float32, integers=False):
+    """Build a layer of a case with parameters drawn for a test: integers below 16, or floats, bias included."""
     kind, case = case_of
-    return draw_params(kind(**case.settings).build(case.input_shape, dtype=dtype), whole)
+    return draw_params(kind(**case.settings).build(case.input_shape, dtype=dtype), integers)
 
 
 OURS = [kind for _, kind in sorted(Layer.registry.items()) if kind.__module__.startswith("framecnn.")]

@@ -51,19 +51,19 @@ def defined(layer, x, dy):
     return dx, {"kernel": kernel} | ({"bias": bias} if layer.use_bias else {})
 
 
-def gradients_for(y, whole=False):
+def gradients_for(y, integers=False):
     rng = np.random.default_rng(3)
-    return (rng.integers(-9, 10, y.shape) if whole else rng.normal(size=y.shape)).astype(y.dtype)
+    return (rng.integers(-9, 10, y.shape) if integers else rng.normal(size=y.shape)).astype(y.dtype)
 
 
 @pytest.mark.parametrize("case", DEFINED.values(), ids=DEFINED.keys())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_whole_numbers_give_the_defined_gradients(case, dtype):
-    layer = built(case, dtype, whole=True)
-    x = draw_frames(layer, 3, whole=True) / (100 if isinstance(layer, ActivationLayer) else 1)
+    layer = built(case, dtype, integers=True)
+    x = draw_frames(layer, 3, integers=True) / (100 if isinstance(layer, ActivationLayer) else 1)
     x = x.astype(dtype)
     y, backward = layer.vjp(x)
-    dy = gradients_for(y, whole=True)
+    dy = gradients_for(y, integers=True)
     expected_dx, expected_grads = defined(layer, x, dy)
     dx, grads = backward(dy)
     exact = isinstance(layer, ConvLayer | DenseLayer) and not winograd_side(layer)
@@ -75,12 +75,12 @@ def test_whole_numbers_give_the_defined_gradients(case, dtype):
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.data(), layers([ConvLayer], whole=True), st.integers(0, 9))
+@given(st.data(), layers([ConvLayer], integers=True), st.integers(0, 9))
 def test_gradients_of_any_convolution_are_exact(data, layer, n):
     assume(is_exact(layer))
     x = data.draw(frames(layer.input_shape, n=n, dtype=layer.dtype))
     y, backward = layer.vjp(x)
-    dy = gradients_for(y, whole=True)
+    dy = gradients_for(y, integers=True)
     dx, grads = backward(dy)
     expected_dx, expected_grads = defined(layer, x, dy)
     np.testing.assert_array_equal(dx, expected_dx)

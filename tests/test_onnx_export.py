@@ -322,7 +322,7 @@ def test_a_layer_that_onnx_does_not_have_is_refused():
 
     try:
         model = Sequential([InputLayer((3,)), Reversed()]).build()
-        with pytest.raises(FormatError, match="to_onnx: expected layers that ONNX has, got .*Reversed"):
+        with pytest.raises(FormatError, match=r"to_onnx: expected layers that ONNX has, got .*Reversed"):
             to_onnx(model)
     finally:
         del Layer.registry["Reversed"]
