@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -29,6 +30,18 @@ NOT_BUILT = "expected a built layer, got one without parameters; call build(inpu
 
 class NotBuiltError(ShapeError, AttributeError):
     """A layer has not been built. ``hasattr(layer, "params")`` tests for it."""
+
+
+class _OfInstances:
+    """A method that a class itself does not have: Hypothesis would call that of a class without an instance."""
+
+    def __init__(self, function: Callable[..., None]):
+        self._function = function
+
+    def __get__(self, instance: object, owner: type) -> Callable[..., None]:
+        if instance is None:
+            raise AttributeError(f"{owner.__name__} has no attribute {self._function.__name__!r}")
+        return partial(self._function, instance)
 
 
 @dataclass(frozen=True)
@@ -251,6 +264,7 @@ class Layer:
         except (TypeError, ValueError) as error:
             raise FormatError(f"{name}: expected settings that fit it, got {settings}: {error}") from error
 
+    @_OfInstances
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Print, for IPython and Hypothesis, the code that builds the layer again."""
         built = f".build({self.input_shape}, dtype={self.dtype.name!r})" if hasattr(self, "params") else ""
