@@ -148,7 +148,7 @@ def use(model):
         return
     assert isinstance(model, FrameClassifier)
     shape = model.features_.frame_shape_
-    kind = np.uint8 if shape and model.features_.dtype_kind_ == "whole" else np.float32
+    kind = np.uint8 if shape and model.features_.dtype_kind_ == "integer" else np.float32
     frames = np.ones((2, *(shape or (model.n_features_in_,))), kind)
     assert set(model.predict(frames).tolist()) <= set(model.classes_.tolist())
     assert model.reject(frames).shape == (2,)

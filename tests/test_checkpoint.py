@@ -27,7 +27,7 @@ def path(written, tmp_path):
 
 
 def test_a_checkpoint_is_no_model_and_says_how_to_make_it_one(path):
-    with pytest.raises(FormatError, match=r"run\.safetensors: expected a model, got a checkpoint; go on from it with"):
+    with pytest.raises(FormatError, match=r"run\.safetensors: expected a model, got a checkpoint; resume its training"):
         load(path)
 
 
@@ -53,7 +53,9 @@ def other_network():
 )
 def test_another_run_is_told_what_differs(path, settings, name):
     before = path.read_bytes()
-    with pytest.raises(FormatError, match=rf'run.safetensors: expected a checkpoint of this run \(\{{"{name}": .*anew'):
+    with pytest.raises(
+        FormatError, match=rf'run.safetensors: expected a checkpoint of this run \(\{{"{name}": .*start again'
+    ):
         run(checkpoint=path, resume=True, **settings)
     assert path.read_bytes() == before
 

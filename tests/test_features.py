@@ -122,7 +122,7 @@ def test_brightness_does_not_change_features():
 
 
 def test_small_frames_look_the_same_in_a_mirror(frames, fitted):
-    assert fitted.mirrored_
+    assert fitted.averages_flips_
     pooled = small(grid=(1, 1)).fit(frames)
     np.testing.assert_allclose(pooled.transform(frames[:, :, ::-1]), pooled.transform(frames), atol=1e-3)
 
@@ -159,7 +159,7 @@ def test_frames_of_several_scales_share_the_filters():
     frames = np.random.default_rng(0).integers(0, 256, (6, 101, 131, 3), np.uint8)
     features = small(grid=(1, 1)).fit(frames)
     assert len(features.backbones_) == 2
-    assert not features.mirrored_
+    assert not features.averages_flips_
     assert features.transform(frames).shape == (6, 2 * 20)
 
 

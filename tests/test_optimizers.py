@@ -194,7 +194,7 @@ def test_an_optimiser_serves_one_model():
         ({}, r"Adam.load_state_dict: expected iterations, and momentum and velocity of the same .* got \[\]"),
         ({"iterations": [1], "momentum/a/b": [0.0]}, "of the same parameters, got"),
         ({"iterations": [1], "speed/a/b": [0.0]}, "expected iterations and momentum and velocity .* got 'speed/a/b'"),
-        ({"iterations": [1], "momentum": [0.0]}, "got 'momentum'; give the state of an optimizer of this kind"),
+        ({"iterations": [1], "momentum": [0.0]}, "got 'momentum'; give the state of one"),
     ],
 )
 def test_the_state_of_another_kind_is_refused(state, message):
@@ -207,11 +207,11 @@ def test_the_state_of_another_kind_is_refused(state, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Adam(-1), "Adam: expected learning_rate as a number that is not negative, got -1"),
+        (lambda: Adam(-1), "Adam: expected learning_rate as a number of at least 0, got -1"),
         (lambda: SGD("fast"), "SGD: expected learning_rate as a finite number, got 'fast'"),
         (lambda: Adam(lambda step: 0.1), "Adam: expected learning_rate as a finite number, got <function"),
-        (lambda: SGD(momentum=1), "SGD: expected momentum from 0 up to 1, not 1 itself, got 1"),
-        (lambda: Adam(beta_1=-0.1), "Adam: expected beta_1 from 0 up to 1, not 1 itself, got -0.1"),
+        (lambda: SGD(momentum=1), "SGD: expected momentum of at least 0 and below 1, got 1"),
+        (lambda: Adam(beta_1=-0.1), "Adam: expected beta_1 of at least 0 and below 1, got -0.1"),
         (lambda: AdamW(beta_2=None), "AdamW: expected beta_2 as a finite number, got None"),
         (lambda: Adam(epsilon=np.nan), "Adam: expected epsilon as a finite number, got nan"),
         (lambda: AdamW(weight_decay="some"), "AdamW: expected weight_decay as a finite number, got 'some'"),

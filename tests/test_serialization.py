@@ -214,11 +214,12 @@ def test_a_file_says_what_was_learned_and_nothing_of_where_or_when(tmp_path):
     description = described(tmp_path / "m.safetensors")
     assert set(description) == {
         *("format", "kind", "sha256", "versions"),
-        *("parameters", "classes", "frames", "features", "head", "accuracies"),
+        *("parameters", "features", "head", "accuracies"),
     }
     assert set(description["versions"]) == {"framecnn", "numpy", "numba", "scikit-learn"}
-    assert description["classes"]["values"] == ["across", "blobs", "down"]
-    assert description["frames"] == {"shape": [16, 20, 3], "resize": "stretched", "values": "whole"}
+    assert description["head"]["classes"]["values"] == ["across", "blobs", "down"]
+    frames = {"shape": [16, 20, 3], "resize": "stretched", "values": "integer"}
+    assert description["features"]["frames"] == frames
 
 
 def test_place_and_threads_change_no_byte(tmp_path):
@@ -264,7 +265,7 @@ def test_a_loaded_classifier_is_a_whole_estimator(tmp_path):
     assert_same_answers(again, loaded, FRAMES)
     assert_same_answers(pickle.loads(pickle.dumps(loaded)), loaded, FRAMES)
     assert list(loaded.get_feature_names_out()) == list(again.get_feature_names_out())
-    with pytest.raises(ValueError, match="expected frames of whole numbers"):
+    with pytest.raises(ValueError, match="expected frames of integers"):
         loaded.predict(FRAMES / 255)
     with pytest.raises(ValueError, match=r"expected frames of shape \(n, 16, 20, 3\)"):
         loaded.predict(FRAMES[:, :8])
@@ -296,5 +297,5 @@ def broken(value):
 
 def strange_labels():
     classifier = fitted(vectors(float), np.repeat([1, 2, 3], 8))
-    classifier.classes_ = np.array([b"a", b"b", b"c"])
+    classifier.head_.classes_ = np.array([b"a", b"b", b"c"])
     return classifier

@@ -8,7 +8,8 @@ from textures import CLASSES, Lazy, textures
 from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, load, set_num_threads
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.outputs import describe_choice
-from framecnn.estimators import TrainedFeatures, trained
+from framecnn.estimators import TrainedFeatures
+from framecnn.estimators import trained_features as trained
 from framecnn.layers import ConvLayer, PoolingLayer
 from framecnn.storage import container as model_file
 
@@ -68,16 +69,16 @@ def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(fitted,
 
 
 def two_networks(description, tensors):
-    (network,) = description["features"]["scales"]
-    description["features"]["scales"] = [network, network]
-    own = {name: value for name, value in tensors.items() if name.startswith("features/scale_1")}
-    tensors.update({name.replace("scale_1", "scale_2"): value for name, value in own.items()})
+    (network,) = description["features"]["backbones"]
+    description["features"]["backbones"] = [network, network]
+    own = {name: value for name, value in tensors.items() if name.startswith("features/backbone_1")}
+    tensors.update({name.replace("backbone_1", "backbone_2"): value for name, value in own.items()})
 
 
 def without_its_dense_layer(description, tensors):
-    layers = description["features"]["scales"][0]["layers"]
+    layers = description["features"]["backbones"][0]["layers"]
     del layers[-3:]
-    del tensors["features/scale_1/dense_1/kernel"], tensors["features/scale_1/dense_1/bias"]
+    del tensors["features/backbone_1/dense_1/kernel"], tensors["features/backbone_1/dense_1/bias"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def without_its_dense_layer(description, tensors):
     [
         (two_networks, "expected one network"),
         (without_its_dense_layer, "expected networks of the frames"),
-        (lambda description, _: description["features"].update(mirrored=True), "a description of every setting"),
+        (lambda description, _: description["features"].update(averages_flips=True), "a description of every setting"),
         (lambda description, _: description["features"].update(grid=[1, 1]), "a description of every setting"),
     ],
 )
@@ -120,12 +121,12 @@ def test_frames_of_one_group_teach_together_or_not_at_all(monkeypatch):
     seen = {}
 
     def fit(network, x, y, *, validation_data, **settings):
-        seen["train"], seen["judges"] = x, validation_data[0]
+        seen["train"], seen["validation"] = x, validation_data[0]
 
     monkeypatch.setattr(trained, "fit", fit)
     classifier().fit(FRAMES, LABELS, GROUPS)
     rows = {frame.tobytes(): group for frame, group in zip(FRAMES, GROUPS, strict=True)}
-    teaching, judging = ({rows[frame.tobytes()] for frame in seen[part]} for part in ("train", "judges"))
+    teaching, judging = ({rows[frame.tobytes()] for frame in seen[part]} for part in ("train", "validation"))
     assert not teaching & judging
     assert len(teaching | judging) == len(set(GROUPS))
     assert len(judging) == 6

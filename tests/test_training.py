@@ -16,6 +16,7 @@ from textures import Lazy
 from training_run import JUDGES, TRAIN, network, run
 
 from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, save, set_num_threads
+from framecnn.errors import SettingError
 from framecnn.testing.draws import same_bits
 from framecnn.training.loop import fit, train_step
 from framecnn.training.losses import mean_squared_error, sigmoid_cross_entropy, softmax_cross_entropy
@@ -257,15 +258,19 @@ def test_in_float64_weights_and_moments_are_float64(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"epochs": 0}, ShapeError, "expected epochs as a positive whole number, got 0"),
-        ({"batch_size": 1.5}, ShapeError, "expected batch_size as a positive whole number, got 1.5"),
-        ({"patience": 0}, ShapeError, "expected patience as a positive whole number, got 0"),
-        ({"patience": 2, "validation_data": None}, ValueError, "expected validation_data to judge the epochs by"),
-        ({"seed": -1}, ValueError, "expected seed as a whole number from 0, got -1"),
-        ({"resume": True}, ValueError, "expected checkpoint=FILE to resume from, got None"),
-        ({"loss": "mse"}, ValueError, "expected loss as a function such as losses.mean_squared_error, got 'mse'"),
-        ({"optimizer": "adam"}, ValueError, r"expected optimizer as an Optimizer such as Adam\(\), got 'adam'"),
-        ({"augment": True}, ValueError, "expected augment as an Augmentation or None, got True"),
+        ({"epochs": 0}, SettingError, "expected epochs as a positive whole number, got 0"),
+        ({"batch_size": 1.5}, SettingError, "expected batch_size as a positive whole number, got 1.5"),
+        ({"patience": 0}, SettingError, "expected patience as a positive whole number, got 0"),
+        (
+            {"patience": 2, "validation_data": None},
+            SettingError,
+            "expected validation_data with patience, got patience alone",
+        ),
+        ({"seed": -1}, SettingError, "expected seed as an integer of at least 0, got -1"),
+        ({"resume": True}, SettingError, "expected checkpoint=FILE to resume from, got None"),
+        ({"loss": "mse"}, SettingError, "expected loss as a function such as losses.mean_squared_error, got 'mse'"),
+        ({"optimizer": "adam"}, SettingError, r"expected optimizer as an Optimizer such as Adam\(\), got 'adam'"),
+        ({"augment": True}, SettingError, "expected augment as an Augmentation or None, got True"),
         ({"train": (TRAIN[0][:, :6], TRAIN[1])}, ShapeError, r"expected x of shape \(n, 12, 16, 3\), got"),
         ({"train": (TRAIN[0], TRAIN[1][:5])}, ShapeError, "expected x and y of at least one frame and as many targets"),
         ({"train": (TRAIN[0][:0], TRAIN[1][:0])}, ShapeError, "expected x and y of at least one .* got 0 and 0"),

@@ -1,5 +1,7 @@
 """The whole classifier: frames in, labels out."""
 
+import os
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +14,9 @@ from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
 from framecnn.estimators.snapshot import of_one_moment, set_at_once
+from framecnn.estimators.state import as_number, as_parameters
 from framecnn.estimators.trained_features import TrainedFeatures
+from framecnn.storage.model_file import Description, State, expect, nested, prefixed, write_model
 from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
@@ -232,16 +236,57 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         """The training frame, of the cluster's members, nearest to each centre, (n_clusters,) int."""
         return self.head_.prototypes_
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted classifier as one safetensors file, atomically; see :func:`framecnn.load`.
 
         Parameters
         ----------
         path : path
         """
-        from framecnn.serialization import save
+        write_model(path, FrameClassifier, *self.fitted_state())
 
-        save(self, path)
+    def fitted_state(self) -> State:
+        """Return parameters, the accuracies of the grids that were tried, and the states of features and head."""
+        check_is_fitted(self, "head_")
+        parameters = self.get_params()
+        if not isinstance(parameters["random_state"], int | np.integer):
+            parameters["random_state"] = None
+        description: dict[str, Any] = {
+            "parameters": parameters,
+            "accuracies": list(self.chosen_["accuracies"].items()),
+        }
+        tensors: dict[str, Array] = {}
+        for name, part in (("features", self.features_), ("head", self.head_)):
+            description[name], own = part.fitted_state()
+            tensors |= prefixed(name, own)
+        return description, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a classifier of the state that :meth:`fitted_state` gave.
+
+        Raises
+        ------
+        FormatError, ValueError
+            If the parts do not fit together.
+        """
+        classifier = cls(**as_parameters(description["parameters"]))
+        seed = classifier.random_state
+        expect(seed is None or (type(seed) is int and seed >= 0), "a seed as random_state")
+        expected, _ = classifier._blank_parts(seed=0)
+        parts = {name: nested(name, tensors) for name in ("features", "head")}
+        expect(sum(map(len, parts.values())) == len(tensors), "no further tensors")
+        features = type(expected).from_fitted_state(description["features"], parts["features"])
+        head = KMeansClassifier.from_fitted_state(description["head"], parts["head"])
+        expect(features.grid is None or classifier.grid in ("auto", features.grid), "one pooling grid")
+        expect(head.n_features_in_ == len(features.mean_), "a head for these features")
+        expect(head.cluster_centers_.dtype == features.mean_.dtype, "floats of one dtype")
+        accuracies = {}
+        for (rows, columns), accuracy in description["accuracies"]:
+            expect(type(rows) is type(columns) is int, "accuracies by grid")
+            accuracies[rows, columns] = as_number(accuracy)
+        classifier._set_parts(features, head, accuracies)
+        return classifier
 
     @property
     def _n_features_out(self) -> int:
@@ -254,11 +299,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     def _fit(self, X: Any, y: Any, groups: Any) -> Array:
         """Fit, and give the features of the training frames."""
         seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
-        features = self._transformer(seed)
-        head = KMeansClassifier(
-            self.clusters_per_class, projection=self.projection, alpha=self.alpha, random_state=seed
-        )
-        head._check_parameters()
+        features, head = self._blank_parts(seed)
         frames = features.accept(X)
         classes, codes = encode_labels("FrameClassifier", y, len(frames))
         groups = encode_groups("FrameClassifier", groups, len(frames))
@@ -270,32 +311,42 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
             raw = features.describe(frames)
         found = features.standardise(raw)
         head.fit(found, classes[codes], groups)
-        self.classes_, self.features_, self.head_ = classes, features, head
-        self.n_features_in_ = features.n_features_in_
-        self.chosen_ = {
-            "grid": features.grid,
-            "alpha": getattr(head, "alpha_", None),
-            "accuracies": {grid: choice.accuracy for grid, choice in tried.items()},
-        }
+        self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()})
         return found
 
     @property
     def _chooses_grid(self) -> bool:
         return isinstance(self.grid, str) and self.grid == "auto" and self.projection is not None
 
-    def _transformer(self, seed: int) -> FrameFeatures | TrainedFeatures:
+    def _blank_parts(self, seed: int) -> tuple[FrameFeatures | TrainedFeatures, KMeansClassifier]:
+        """Return features and head that are not fitted; a ValueError where a parameter does not fit."""
         if not isinstance(self.features, str) or self.features not in ("learned", "trained"):
             raise ValueError(f"FrameClassifier: expected features 'learned' or 'trained', got {self.features!r}")
-        if self.features == "trained":
-            return TrainedFeatures(self.frame_shape, random_state=seed)
-        return FrameFeatures(
-            self.frame_shape,
-            grid=GRIDS[0] if isinstance(self.grid, str) and self.grid == "auto" else self.grid,
-            filters=self.filters,
-            n_filters=self.n_filters,
-            depth=self.depth,
-            random_state=seed,
+        features = (
+            TrainedFeatures(self.frame_shape, random_state=seed)
+            if self.features == "trained"
+            else FrameFeatures(
+                self.frame_shape,
+                grid=GRIDS[0] if isinstance(self.grid, str) and self.grid == "auto" else self.grid,
+                filters=self.filters,
+                n_filters=self.n_filters,
+                depth=self.depth,
+                random_state=seed,
+            )
         )
+        features.check_parameters()
+        head = KMeansClassifier(
+            self.clusters_per_class, projection=self.projection, alpha=self.alpha, random_state=seed
+        )
+        head.check_parameters()
+        return features, head
+
+    def _set_parts(
+        self, features: FrameFeatures | TrainedFeatures, head: KMeansClassifier, accuracies: dict[Grid, float]
+    ) -> None:
+        self.classes_, self.features_, self.head_ = head.classes_, features, head
+        self.n_features_in_ = features.n_features_in_
+        self.chosen_ = {"grid": features.grid, "alpha": getattr(head, "alpha_", None), "accuracies": accuracies}
 
 
 def _choose_features(

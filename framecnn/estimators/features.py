@@ -1,6 +1,6 @@
 """From frames to rows of features, by filters learned without labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from framecnn.layers import (
     PoolingLayer,
 )
 from framecnn.networks.sequential import Sequential
+from framecnn.storage.model_file import Description, State, expect
 from framecnn.typing import Array, Shape
 
 __all__ = ["GRIDS", "FrameFeatures", "scales"]
@@ -69,7 +70,7 @@ class FrameFeatures(FrameTransformer):
         One a scale, from frames (n, h, w, c) to the fine grid of 6 x 4 cells, and on to the features. Empty for
         feature vectors.
     frame_shape_ : (int, int, int) or None
-    mirrored_ : bool
+    averages_flips_ : bool
     mean_, scale_ : (n_features_out,) float arrays
         What features are standardised by.
     n_features_in_ : int
@@ -135,14 +136,14 @@ class FrameFeatures(FrameTransformer):
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
         """Learn the filters of every scale from frames that :meth:`accept` gave; classes and groups do not matter."""
         self.backbones_ = []
-        self.mirrored_ = False
+        self.averages_flips_ = False
         if self.frame_shape_ is None:
             return
         rng = np.random.default_rng(as_random_state(self._who, self.random_state).randint(2**31))
         gain = self._measure_input_scale(frames)  # to where the filter bank's contrast is at home
         source = self._read(frames, np.sort(rng.permutation(len(frames))[:SOURCE_FRAMES]))
         levels = scales(self.frame_shape_)
-        self.mirrored_ = len(levels) == 1
+        self.averages_flips_ = len(levels) == 1
         n_filters = max(1, (self.n_filters or FILTERS) // len(levels))
         self.backbones_ = [self._learn_backbone(source, gain, *level, n_filters, rng) for level in levels]
 
@@ -163,7 +164,7 @@ class FrameFeatures(FrameTransformer):
         }
         maps_of_backbones = tuple(body.output_shape for body in self.backbones_)
         for place, batch in self._batches(frames, rows, maps_of_backbones):
-            sides = [batch, batch[:, :, ::-1]] if self.mirrored_ else [batch]
+            sides = [batch, batch[:, :, ::-1]] if self.averages_flips_ else [batch]
             maps = [[body.predict(side, len(side)) for body in self.backbones_] for side in sides]
             for grid, parts in tails.items():
                 copies = [
@@ -171,6 +172,26 @@ class FrameFeatures(FrameTransformer):
                 ]
                 found[grid][place] = copies[0] if len(copies) == 1 else (copies[0] + copies[1]) / 2
         return found
+
+    def fitted_state(self) -> State:
+        """Return the state of all transformers, and whether features are averaged over flips."""
+        description, tensors = super().fitted_state()
+        return description | {"averages_flips": self.averages_flips_}, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return features of the state that :meth:`fitted_state` gave; raises as that of all transformers does."""
+        features = super().from_fitted_state(description, tensors)
+        features.averages_flips_ = description["averages_flips"]
+        expect(type(features.averages_flips_) is bool, "averages_flips as true or false")
+        return features
+
+    def _check_state(self) -> None:
+        shapes = [backbone.output_shape for backbone in self.backbones_]
+        expect(all(len(shape) == 3 for shape in shapes), "networks of the frames")
+        cells = f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames"
+        expect(all(shape[:2] == FINE_GRID for shape in shapes), cells)
+        super()._check_state()
 
     @property
     def networks_(self) -> list[Sequential]:
@@ -212,8 +233,9 @@ class FrameFeatures(FrameTransformer):
         """What frames are multiplied by to span 0..255; 1 for uint8."""
         return self.backbones_[0].layers[0].scale  # type: ignore[attr-defined]
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def check_parameters(self) -> None:
+        """Raise ValueError unless every parameter has a value that it can have."""
+        super().check_parameters()
         grid = tuple(self.grid) if np.iterable(self.grid) else ()
         whole = len(grid) == len(FINE_GRID) and all(map(is_count, grid))
         if not whole or any(fine % coarse for fine, coarse in zip(FINE_GRID, grid, strict=True)):

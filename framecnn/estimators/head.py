@@ -1,6 +1,7 @@
 """The k-means head: clusters in a discriminant space, labelled by the samples in them."""
 
 import warnings
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Self
 
@@ -17,15 +18,19 @@ from framecnn.estimators.checks import as_random_state, check_known, check_overf
 from framecnn.estimators.ridge import choose_alpha, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import of_one_moment, set_at_once
+from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
-from framecnn.typing import Array
+from framecnn.storage.model_file import Description, State, expect
+from framecnn.typing import Array, Shape
 
 __all__ = ["KMeansClassifier"]
 
 SELECTION_ROWS = 2000
 N_INIT = 5
 WITHIN_RADIUS = 0.99
+CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes", "radius")
+PROJECTION_ARRAYS = ("mean", "weights", "offset")
 FLOATS = (np.float64, np.float32)
 
 
@@ -110,7 +115,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         ConvergenceWarning
             If samples are too few or too alike for as many clusters as asked; there are fewer then.
         """
-        self._check_parameters()
+        self.check_parameters()
         X = validate_data(self, X, dtype=FLOATS)
         self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
         groups = encode_groups("KMeansClassifier", groups, len(X))
@@ -222,7 +227,64 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         check_known("KMeansClassifier", y, self.classes_)
         return super().score(X, y, sample_weight)
 
-    def _check_parameters(self) -> None:
+    def fitted_state(self) -> State:
+        """Return parameters, classes, temperature and penalty, and the arrays of clusters and projection."""
+        check_is_fitted(self)
+        description = {
+            "parameters": self.get_params(),
+            "classes": describe_classes(self.classes_),
+            "temperature": self.temperature_,
+            "alpha": getattr(self, "alpha_", None),
+        }
+        return description, {name: getattr(self, f"{name}_") for name in self._array_names}
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a classifier of the state that :meth:`fitted_state` gave; ``labels_`` is not part of it.
+
+        Raises
+        ------
+        FormatError, ValueError
+            If the parts do not fit together.
+        """
+        head = cls(**as_parameters(description["parameters"]))
+        head.check_parameters()
+        expect(tensors.keys() <= set(head._array_names), "no further tensors")
+        for name in head._array_names:
+            setattr(head, f"{name}_", tensors[name])
+        head.classes_ = classes_of(description["classes"])
+        head.temperature_ = as_number(description["temperature"])
+        expect(head.temperature_ > 0, "a positive temperature")
+        if head.projection:
+            head.alpha_ = as_number(description["alpha"])
+            expect(head.alpha_ > 0, "a positive alpha")
+        head.n_features_in_ = len(head.mean_) if head.projection else head.cluster_centers_.shape[1]
+        head._n_features_out = len(head.cluster_centers_)
+        head._check_arrays()
+        return head
+
+    @property
+    def _array_names(self) -> tuple[str, ...]:
+        return CLUSTER_ARRAYS + PROJECTION_ARRAYS if self.projection else CLUSTER_ARRAYS
+
+    def _check_arrays(self) -> None:
+        n_clusters, n_classes, n_features = len(self.cluster_centers_), len(self.classes_), self.n_features_in_
+        shapes: dict[str, Shape] = {"cluster_centers": (n_clusters, n_classes if self.projection else n_features)}
+        shapes |= dict.fromkeys(CLUSTER_ARRAYS[1:], (n_clusters,))
+        if self.projection:
+            shapes |= {"mean": (n_features,), "weights": (n_features, n_classes), "offset": (n_classes,)}
+        for name, shape in shapes.items():
+            expect(getattr(self, f"{name}_").shape == shape, f"head/{name} of shape {shape}")
+        labels, prototypes, centers = self.cluster_labels_, self.prototypes_, self.cluster_centers_
+        expect(labels.dtype == prototypes.dtype == np.int64, "integers as labels and prototypes of clusters")
+        expect(min(labels.min(), prototypes.min()) >= 0 and labels.max() < n_classes, "clusters with a label each")
+        expect(self.radius_.dtype.kind == "f" and self.radius_.min() >= 0, "clusters with a radius each")
+        projection = [getattr(self, f"{name}_") for name in PROJECTION_ARRAYS if self.projection]
+        same = all(array.dtype == centers.dtype for array in projection)
+        expect(same and centers.dtype.kind == "f", "floats of one dtype")
+
+    def check_parameters(self) -> None:
+        """Raise ValueError unless every parameter has a value that it can have."""
         m = self.clusters_per_class
         if isinstance(m, bool) or not isinstance(m, int | np.integer) or m < 1:
             raise ValueError(f"KMeansClassifier: expected clusters_per_class as a positive whole number, got {m!r}")

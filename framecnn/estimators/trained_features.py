@@ -12,6 +12,7 @@ from framecnn.estimators.transformer import FrameTransformer
 from framecnn.layers import InputLayer, Layer, PoolingLayer
 from framecnn.networks.reference import FILTERS, reference_network
 from framecnn.networks.sequential import Sequential
+from framecnn.storage.model_file import expect
 from framecnn.training.history import History
 from framecnn.training.loop import fit
 from framecnn.typing import Array, Shape
@@ -64,7 +65,7 @@ class TrainedFeatures(FrameTransformer):
     (12, 128)
     """
 
-    history_: History | None
+    history_: History | None = None
 
     def __init__(self, frame_shape=None, *, random_state=None):
         self.frame_shape = frame_shape
@@ -140,6 +141,12 @@ class TrainedFeatures(FrameTransformer):
         for place, batch in self._batches(frames, np.arange(len(frames))):
             found[place] = network.predict(batch, len(batch))
         return found
+
+    def _check_state(self) -> None:
+        shapes = [backbone.output_shape for backbone in self.backbones_]
+        expect(len(shapes) < 2, "one network")
+        expect(all(len(shape) == 1 for shape in shapes), "networks of the frames")
+        super()._check_state()
 
     @property
     def input_scale_(self) -> float:

@@ -1,7 +1,8 @@
 """What all transformers of frames share: which input they take, how they read it, how features are standardised."""
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -11,8 +12,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from framecnn.data.loader import map_ahead
 from framecnn.estimators.checks import check_overflow
 from framecnn.estimators.snapshot import of_one_moment
+from framecnn.estimators.state import as_parameters
 from framecnn.kernels.threads import ordered_map
 from framecnn.networks.sequential import Sequential
+from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array, Shape
 
 __all__ = ["FrameTransformer", "is_count"]
@@ -20,7 +23,7 @@ __all__ = ["FrameTransformer", "is_count"]
 DARKEST = 1e-30  # frames whose largest value is below are black
 BATCH_VALUES = 8_000_000  # 30 frames of 240 x 360
 BLOCK_COLUMNS = 256  # features whose moments are found at a time
-KINDS = {"u": "whole", "i": "whole", "b": "whole", "f": "float"}
+KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
 class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -34,11 +37,11 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     dtype_kind_: str
     backbones_: list[Sequential]
     grid: Any = None
-    mirrored_ = False
+    averages_flips_ = False
 
     def accept(self, X: Any) -> Any:
         """Check parameters and X at the start of fitting; give X as :meth:`learn` and :meth:`describe` take it."""
-        self._check_parameters()
+        self.check_parameters()
         return self._check(X, reset=True)
 
     def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
@@ -120,11 +123,71 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         places = [slice(start, start + size) for start in range(0, len(rows), size)]
         yield from zip(places, map_ahead(lambda place: self._read(frames, rows[place]), places, 1, 1), strict=True)
 
+    def fitted_state(self) -> State:
+        """Return parameters, the frames that were seen at fit, and the tensors of backbones, means and scales."""
+        check_is_fitted(self, "mean_")
+        frames = None
+        if self.frame_shape_ is not None:
+            frames = {"shape": self.frame_shape_, "resize": "stretched", "values": self.dtype_kind_}
+        tensors = {"mean": self.mean_, "scale": self.scale_}
+        backbones = []
+        for number, backbone in enumerate(self.backbones_, start=1):
+            description, own = backbone.fitted_state()
+            backbones.append(description)
+            tensors |= prefixed(f"backbone_{number}", own)
+        facts = {"frames": frames, "n_features_in": self.n_features_in_, "backbones": backbones}
+        return {"parameters": self.get_params()} | facts, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a transformer of the state that :meth:`fitted_state` gave.
+
+        Raises
+        ------
+        FormatError, ValueError
+            If the parts do not fit together.
+        """
+        features = cls(**as_parameters(description["parameters"]))
+        features.check_parameters()
+        rest, features.backbones_ = dict(tensors), []
+        for number, backbone in enumerate(description["backbones"], start=1):
+            own = nested(f"backbone_{number}", rest)
+            features.backbones_.append(Sequential.from_fitted_state(backbone, own))
+            rest = {name: tensor for name, tensor in rest.items() if not name.startswith(f"backbone_{number}/")}
+        features.mean_, features.scale_ = rest.pop("mean"), rest.pop("scale")
+        expect(not rest, "no further tensors")
+        features.n_features_in_, features._n_features_out = description["n_features_in"], len(features.mean_)
+        features._set_frames(description["frames"])
+        features._check_state()
+        return features
+
+    def _set_frames(self, frames: Description | None) -> None:
+        self.frame_shape_ = self.backbones_[0].input_shape if self.backbones_ else None
+        expect((frames is None) == (self.frame_shape_ is None), "backbones for frames, none for vectors")
+        expect(self.frame_shape in (None, self.frame_shape_), "one shape of frames")
+        if frames is not None:
+            expect(frames["shape"] == list(self.frame_shape_), "one shape of frames")
+            known = frames["resize"] == "stretched" and frames["values"] in KINDS.values()
+            expect(known, "stretched frames of integers or floats")
+            self.dtype_kind_ = frames["values"]
+
+    def _check_state(self) -> None:
+        """Raise FormatError unless backbones and arrays fit the frames and each other; a subclass checks its own."""
+        expect(all(backbone.input_shape == self.frame_shape_ for backbone in self.backbones_), "networks of the frames")
+        shape, count = self.frame_shape_, self.n_features_in_
+        expect(type(count) is int and (shape is None or count == math.prod(shape)), "a number of features")
+        n_features = sum(network.output_shape[0] for network in self.networks_) if self.backbones_ else count
+        expect(self.mean_.shape == self.scale_.shape == (n_features,), "a mean and a scale for every feature")
+        floats = self.mean_.dtype == self.scale_.dtype and self.mean_.dtype.kind == "f"
+        expect(floats, "floats of one dtype")
+        expect(bool((self.scale_ > 0).all()), "positive scales")
+
     @property
     def _who(self) -> str:
         return type(self).__name__
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Raise ValueError unless every parameter has a value that it can have."""
         shape = self.frame_shape
         sizes = tuple(shape) if np.iterable(shape) else ()
         if shape is not None and not (len(sizes) == 3 and all(map(is_count, sizes))):
@@ -149,8 +212,8 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(f"{self._who}: expected frames of shape (n, {expected}), got {received}")
         kind = KINDS.get(frames.dtype.kind)
         if kind is None or (not reset and kind != self.dtype_kind_):
-            expected = "whole or float" if reset else self.dtype_kind_
-            raise ValueError(f"{self._who}: expected frames of {expected} numbers, got dtype {frames.dtype}")
+            expected = "integers or floats" if reset else f"{self.dtype_kind_}s"
+            raise ValueError(f"{self._who}: expected frames of {expected}, got dtype {frames.dtype}")
         if not all(received):
             raise ValueError(f"{self._who}: expected at least one frame and pixel, got shape {received}")
         if reset:

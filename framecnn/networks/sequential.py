@@ -2,10 +2,10 @@
 
 import math
 import operator
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,59 +17,18 @@ from framecnn.layers import Backward, ConvLayer, InputLayer, Layer, Param
 from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_built
 from framecnn.layers.params import REAL, SWAPPING
 from framecnn.networks.fusion import Snapshot, plan, snapshots
+from framecnn.networks.map_size import check_map_size
+from framecnn.networks.summary import Summary, SummaryRow
+from framecnn.storage.model_file import Description, State, expect, write_model
 from framecnn.typing import Array, Shape
 
 if TYPE_CHECKING:
     from framecnn.training.history import History
 
-__all__ = ["Sequential", "Summary", "SummaryRow"]
+__all__ = ["Sequential"]
 
 BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class SummaryRow:
-    """A layer in a summary: shapes without the batch, parameters, multiply-adds of one frame."""
-
-    name: str
-    layer: str
-    output_shape: Shape
-    n_params: int
-    multiply_adds: int
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The rows of a network; printed, they are a table.
-
-    ``activation_bytes`` is what :meth:`Sequential.predict` holds at a time in float32, beside parameters and frames.
-    """
-
-    rows: tuple[SummaryRow, ...]
-    activation_bytes: int
-
-    @property
-    def n_params(self) -> int:
-        """Values in all parameters."""
-        return sum(row.n_params for row in self.rows)
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of one frame."""
-        return sum(row.multiply_adds for row in self.rows)
-
-    def __str__(self) -> str:
-        cells = [("layer", "output", "parameters", "multiply-adds")]
-        cells += [
-            (row.name, " x ".join(map(str, row.output_shape)), f"{row.n_params:,}", f"{row.multiply_adds:,}")
-            for row in self.rows
-        ]
-        cells.append(("total", "", f"{self.n_params:,}", f"{self.multiply_adds:,}"))
-        widths = [max(len(line[column]) for line in cells) for column in range(4)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
-        rule = "-" * max(map(len, lines))
-        memory = f"activations of a prediction: {self.activation_bytes / 2**20:,.1f} MiB"
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], memory])
+FLOATS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
 class Sequential:
@@ -381,6 +340,44 @@ class Sequential:
             built.append((layer, layer.assigned(shape, values, getattr(layer, "dtype", dtype))))
         set_built(built)
         return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the built model as one safetensors file, atomically; see :func:`framecnn.save`."""
+        write_model(path, Sequential, *self.fitted_state())
+
+    def fitted_state(self) -> State:
+        """Return the settings of the layers, and :meth:`parameters`; see :meth:`from_fitted_state`."""
+        tensors = self.parameters()
+        return {"layers": [layer.config for layer in self.layers], "dtype": self.layers[0].dtype.name}, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a model of the state that :meth:`fitted_state` gave.
+
+        Raises
+        ------
+        FormatError, ShapeError
+            If a layer needs too much memory for a frame, or the parts do not fit together.
+        """
+        model = cls(Layer.from_config(config) for config in description["layers"])
+        shape = model.input_shape
+        for layer in model.layers:
+            shape = check_map_size(layer, shape)
+        dtype = FLOATS[description["dtype"]]
+        least, largest = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+        sizes = [abs(number) for number in _numbers(description["layers"]) if number]
+        expect(all(least <= size <= largest for size in sizes), f"settings in the range of {dtype}")
+        expect(all(tensor.dtype == dtype for tensor in tensors.values()), f"tensors of {dtype}")
+        return model.load_state_dict(tensors, dtype)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield all numbers of a description."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _shape_of_numbers(value: Any) -> Any:

@@ -23,7 +23,7 @@ from framecnn.typing import Array, Shape
 
 __all__ = ["FORMAT", "canonical", "read", "write"]
 
-FORMAT = 1
+FORMAT = 2
 KEY = "framecnn"
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 LARGEST_HEADER = 16 * 2**20  # bytes
@@ -130,7 +130,14 @@ def canonical(description: Mapping[str, Any]) -> str:
     >>> canonical({"b": (1, 2), "a": "é"})
     '{"a": "\\\\u00e9", "b": [1, 2]}'
     """
-    return json.dumps(description, sort_keys=True, allow_nan=False)
+    return json.dumps(description, sort_keys=True, allow_nan=False, default=_python_value)
+
+
+def _python_value(value: Any) -> Any:
+    """Return a number or an array of NumPy as JSON's types."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"expected what JSON holds, got {type(value).__name__}")
 
 
 def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
@@ -168,6 +175,8 @@ def _description(header: Mapping[str, Any]) -> dict[str, Any]:
     number = description.pop("format", None)
     if type(number) is int and number > FORMAT:
         raise FormatError(f"expected format {FORMAT}, got format {number} of a newer framecnn; pip install -U framecnn")
+    if type(number) is int and 0 < number < FORMAT:
+        raise FormatError(f"expected format {FORMAT}, got format {number} of an older framecnn; train the model again")
     if type(number) is not int or number != FORMAT:
         raise FormatError(f"expected format {FORMAT}, got {number!r}; save the model again")
     return description
