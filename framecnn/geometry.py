@@ -5,14 +5,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Array
 
 __all__ = [
     "Border",
     "Padding",
     "Pair",
-    "PairSetting",
     "Windows",
     "adaptive_cells",
     "as_padding",
@@ -24,9 +23,6 @@ __all__ = [
 Pair = tuple[int, int]
 """Rows and columns."""
 
-PairSetting = Any
-"""``int | Pair`` as a layer's setting; the field holds what :func:`pair` makes of it."""
-
 Border = tuple[Pair, Pair]
 """``((top, bottom), (left, right))`` in pixels."""
 
@@ -35,7 +31,7 @@ Windows = tuple[Array, Array, int]
 """``(starts, stops, step)``: the pixels of window ``i`` along an axis are ``range(starts[i], stops[i], step)``."""
 
 
-def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
+def pair(value: int | Sequence[int] | None, who: str, name: str) -> Pair:
     """Return ``(rows, columns)`` from one positive integer or two.
 
     Parameters
@@ -51,7 +47,7 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
 
     Raises
     ------
-    ShapeError
+    SettingError
         If `value` is anything but one or two positive integers below 2**31.
 
     Examples
@@ -61,7 +57,7 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
     """
     values = (value, value) if isinstance(value, int | np.integer) else tuple(value) if np.iterable(value) else ()
     if len(values) != 2 or not all(_is_whole(v, 1) for v in values):
-        raise ShapeError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
+        raise SettingError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
     return int(values[0]), int(values[1])
 
 
@@ -81,7 +77,7 @@ def as_padding(value: Any, who: str) -> Padding:
 
     Raises
     ------
-    ShapeError
+    SettingError
         If `value` has none of the three forms.
 
     Examples
@@ -97,8 +93,8 @@ def as_padding(value: Any, who: str) -> Padding:
     except (TypeError, ValueError):
         sides = []
     if not sides or not all(_is_whole(side, 0) for side in sides):
-        raise ShapeError(
-            f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) of whole pixels, got {value!r}"
+        raise SettingError(
+            f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) in pixels, got {value!r}"
         )
     return (int(top), int(bottom)), (int(left), int(right))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from framecnn import FormatError, FrameClassifier, Sequential, load
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 
 VALUES = [
     *(None, True, False, 0, 1, -1, 2, 3, 7, 255, 2**31, 2**62, 2**63, 2**64, 10**30, 0.5, -0.5, 1e-320, 1e300),
@@ -120,16 +120,16 @@ def mutant(path, draw):
     """Write another version of a model file beside it: damaged, or forged with a digest that fits. Give its path."""
     data, other = path.read_bytes(), path.with_name("mutant.safetensors")
     header, body = unpack(data)
-    description, tensors = model_file.read(path)
+    description, tensors = container.read(path)
     match draw.randrange(4):
         case 0:
             other.write_bytes(damaged(data, draw))
         case 1:
             other.write_bytes(pack(changed(header, draw), body))
         case 2:
-            model_file.write(other, changed(description, draw), tensors)
+            container.write(other, changed(description, draw), tensors)
         case 3:
-            model_file.write(other, description, exchanged(tensors, draw))
+            container.write(other, description, exchanged(tensors, draw))
     return other
 
 

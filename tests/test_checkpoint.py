@@ -4,11 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
-from training_run import JUDGES, TRAIN, network, run
+from training_run import TRAIN, VALIDATION, network, run
 
 from framecnn import DenseLayer, FlatteningLayer, FormatError, InputLayer, Sequential, load, save
 from framecnn.data import Augmentation
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 from framecnn.training.optimizers import SGD, AdamW
 
 
@@ -45,7 +45,7 @@ def other_network():
         ({"augment": None}, "augment"),
         ({"augment": Augmentation(flip=True)}, "augment"),
         ({"train": (TRAIN[0][:30], TRAIN[1][:30])}, "n_samples"),
-        ({"validation_data": (JUDGES[0][:5], JUDGES[1][:5])}, "n_validation"),
+        ({"validation_data": (VALIDATION[0][:5], VALIDATION[1][:5])}, "n_validation"),
         ({"validation_data": None}, "n_validation"),
         ({"model": network(np.float64)}, "dtype"),
         ({"model": other_network()}, "layers"),
@@ -84,9 +84,9 @@ def test_a_damaged_checkpoint_is_refused(path):
 
 def forge(path, change):
     """Change description and tensors, and seal them anew."""
-    description, tensors = model_file.read(path)
+    description, tensors = container.read(path)
     change(description, tensors)
-    model_file.write(path, description, tensors)
+    container.write(path, description, tensors)
 
 
 def columns(**values):
@@ -128,5 +128,5 @@ def test_the_best_weights_are_stored_once(tmp_path):
     path = tmp_path / "run.safetensors"
     for epochs in range(1, 7):
         _, history = run(checkpoint=path, resume=True, epochs=epochs)
-        _, tensors = model_file.read(path)
+        _, tensors = container.read(path)
         assert any(name.startswith("best/") for name in tensors) == (history.best_epoch != epochs)

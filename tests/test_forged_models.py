@@ -12,7 +12,7 @@ import pytest
 from refusals import little_memory, refusal, write_models
 
 from framecnn import DenseLayer
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,14 @@ def models(tmp_path_factory):
 
 def forged(tmp_path, source, **changes):
     """A file with other values in its description, or tensors, and a digest that fits."""
-    description, tensors = model_file.read(source)
+    description, tensors = container.read(source)
     for key, value in changes.items():
         *parents, last = key.split("__")
         target = tensors if parents[:1] == ["tensors"] else description
         for name in parents[1:] if target is tensors else parents:
             target = target[int(name) if isinstance(target, list) else name]
         target[last.replace("_of_", "/")] = value
-    model_file.write(tmp_path / "forged", description, tensors)
+    container.write(tmp_path / "forged", description, tensors)
     return tmp_path / "forged"
 
 
@@ -64,10 +64,10 @@ BANK = {"layer": "FilterBankLayer", "filters": 10**9, "kernel_size": [3, 3], "st
         (layers(pooling(padding=[[10**9, 0], [0, 0]])), "use less of them"),
         (layers(pooling(mode="adaptive_max", pool_size=[10**9, 10**9], strides=[10**9, 10**9])), "values a frame"),
         (layers(pooling(pool_size=[10**8, 1], padding=[[10**8 - 1, 10**8 - 1], [0, 0]])), "values a frame"),
-        ([{"layer": "InputLayer", "shape": [10**12, 1, 1], "scale": 1.0}, pooling()], "as at most 2,147,"),
+        ([{"layer": "InputLayer", "shape": [10**12, 1, 1], "scale": 1.0}, pooling()], "up to 2,147,"),
         (
             [{"layer": "InputLayer", "shape": [2**62, 4], "scale": 1.0}, {"layer": "FlatteningLayer"}],
-            "as at most 2,147",
+            "up to 2,147",
         ),
         (layers(conv(filters=2**70)), "ConvLayer: expected filters as at most 2,147,483,647"),
         (layers(conv(strides=[2**70, 2**70])), "expected strides as"),
@@ -89,8 +89,8 @@ BANK = {"layer": "FilterBankLayer", "filters": 10**9, "kernel_size": [3, 3], "st
 )
 def test_a_network_of_layers_that_cannot_be(tmp_path, models, chain, message):
     path = tmp_path / "m"
-    description = model_file.read(models / "network")[0] | {"layers": chain}
-    model_file.write(path, description, {})
+    description = container.read(models / "network")[0] | {"layers": chain}
+    container.write(path, description, {})
     with little_memory():
         assert message in refusal(path)
 
@@ -123,14 +123,15 @@ FLOATS = np.ones(3, np.float32)
         ({"parameters__random_state": "0"}, "expected a seed as random_state"),
         ({"parameters__frame_shape": [16, 16, 3]}, "expected one shape of frames"),
         ({"parameters__filters": "evil"}, "expected filters as one of"),
-        ({"parameters__n_filters": -1}, "expected n_filters as None or a positive whole number"),
+        ({"parameters__n_filters": -1}, "expected n_filters as None or a positive integer"),
         ({"parameters__depth": 3}, "expected depth 1 or 2"),
         ({"parameters__alpha": -1}, "expected alpha 'auto' or a positive number"),
-        ({"parameters__clusters_per_class": 0}, "expected clusters_per_class as a positive whole number"),
+        ({"parameters__clusters_per_class": 0}, "expected clusters_per_class as a positive integer"),
         ({"parameters__projection": "other"}, "expected projection 'discriminant' or None"),
-        ({"parameters__projection": None}, "expected no further tensors"),
+        ({"parameters__projection": None}, "expected one projection"),
+        ({"head__parameters__projection": None}, "expected no further tensors"),
         ({"parameters__further": 1}, "unexpected keyword argument 'further'"),
-        ({"parameters": {}}, "cannot be built (KeyError: 'features')"),
+        ({"parameters": {}}, "expected a description of every setting"),
         ({"parameters": []}, "cannot be built (AttributeError"),
         ({"head__classes__values": ["across", "blobs"]}, "expected head/cluster_centers of shape (3, 2)"),
         ({"head__classes__values": ["across", "across", "down"]}, "expected two labels or more, each once, in order"),
@@ -154,10 +155,10 @@ FLOATS = np.ones(3, np.float32)
         ({"features__frames__shape": [16, 20, 1]}, "expected one shape of frames"),
         ({"features__frames__resize": "cropped"}, "expected stretched frames of integers or floats"),
         ({"features__frames__values": "complex"}, "expected stretched frames of integers or floats"),
-        ({"features__grid": [4, 4]}, "expected grid as (rows, columns) that divide 6 and 4"),
-        ({"features__averages_flips": 1}, "expected a number of features"),
+        ({"features__parameters__grid": [4, 4]}, "expected grid as (rows, columns) that divide 6 and 4"),
+        ({"features__averages_flips": 1}, "expected averages_flips as true or false"),
         ({"features__n_features_in": 961}, "expected a number of features"),
-        ({"features__backbones": []}, "expected backbones for frames, none for vectors"),
+        ({"features__backbones": []}, "expected no further tensors"),
         ({"features__backbones__0__layers__2__pool_size": [3, 4]}, "expected no strides, padding or dilation_rate"),
         ({"head__temperature": 0}, "expected a positive temperature"),
         ({"head__temperature": -1.5}, "expected a positive temperature"),
@@ -207,9 +208,9 @@ def test_a_scale_that_makes_other_cells_is_refused(tmp_path, models):
 
 @pytest.mark.parametrize("missing", ["parameters", "features", "head", "accuracies", "versions"])
 def test_a_description_with_a_part_missing(tmp_path, models, missing):
-    description, tensors = model_file.read(models / "frames")
+    description, tensors = container.read(models / "frames")
     del description[missing]
-    model_file.write(tmp_path / "m", description, tensors)
+    container.write(tmp_path / "m", description, tensors)
     assert f"cannot be built (KeyError: '{missing}')" in refusal(tmp_path / "m")
 
 

@@ -18,7 +18,7 @@ from refusals import little_memory, refusal, write_models
 from safetensors.numpy import save_file
 
 from framecnn import DenseLayer, InputLayer, Sequential, load, save
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 
 NOT_WHOLE = "got {} bytes without a whole header; copy or save it again"
 
@@ -222,11 +222,11 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
     for width in range(0, 600, 8):
         path = tmp_path / "m"
         description = {"kind": "x" * width}
-        model_file.write(path, description, {"a": np.zeros(1)})
+        container.write(path, description, {"a": np.zeros(1)})
         if path.read_bytes()[:2] == b"\x80\x02":
             break
     assert path.read_bytes()[:8] == (640).to_bytes(8, "little")
-    assert model_file.read(path)[0] == description
+    assert container.read(path)[0] == description
     assert "without a whole header" in refusal(path, path.read_bytes()[:600])
 
 
@@ -246,14 +246,14 @@ def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path, monkeypatch):
         os.truncate(path, path.stat().st_size - 4)
         return json.loads(header["__metadata__"]["framecnn"])
 
-    monkeypatch.setattr(model_file, "_description", shorten)
+    monkeypatch.setattr(container, "_description", shorten)
     assert "got a file that became shorter" in refusal(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_are_none_are_not_written(tmp_path, value):
     with pytest.raises(ValueError, match="expected finite numbers, got NaN or infinity in a"):
-        model_file.write(tmp_path / "m", {}, {"a": np.array([1, value])})
+        container.write(tmp_path / "m", {}, {"a": np.array([1, value])})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        model_file.write(tmp_path / "m", {"a": value}, {})
+        container.write(tmp_path / "m", {"a": value}, {})
     assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,13 @@
 """Optimisers: the updates of Keras, the kernels' definitions, and state that is nothing but arrays."""
 
+import tracemalloc
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from framecnn import BatchNormLayer, DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, set_num_threads
+from framecnn.errors import SettingError
 from framecnn.kernels import reference
 from framecnn.kernels.update import adam_update, sgd_update
 from framecnn.testing.draws import same_bits
@@ -218,10 +220,22 @@ def test_the_state_of_another_kind_is_refused(state, message):
     ],
 )
 def test_settings_that_do_not_fit_are_refused(make, message):
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises(SettingError, match=message):
         make()
 
 
 def test_a_rule_without_a_step_says_what_is_missing():
     with pytest.raises(NotImplementedError, match="Optimizer: expected a method step, got none; write it"):
         Optimizer().step((), np.zeros(1), np.zeros(1))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam()])
+def test_an_update_allocates_the_new_parameters_only(optimizer):
+    model = Sequential([InputLayer((500,)), DenseLayer(500, use_bias=False)]).build()
+    grads = {name: np.ones_like(value) for name, value in model.parameters().items()}
+    optimizer.updated(model, grads)
+    tracemalloc.start()
+    optimizer.updated(model, grads)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * 4 * 500 * 500

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from framecnn import ShapeError
+from framecnn.errors import SettingError
 from framecnn.training.schedules import CosineDecay, StepDecay, WarmUp, rate_at
 
 STEPS = [0, 1, 9, 10, 19, 20, 25, 29, 30, 31, 50, 1000]
@@ -46,16 +46,16 @@ def test_a_number_is_the_rate_of_every_step():
     ("make", "message"),
     [
         (lambda: StepDecay("fast", 10, 0.5), "StepDecay: expected learning_rate as a finite number, got 'fast'"),
-        (lambda: StepDecay(0.1, 0, 0.5), "StepDecay: expected decay_steps as a positive whole number, got 0"),
+        (lambda: StepDecay(0.1, 0, 0.5), "StepDecay: expected decay_steps as a positive integer, got 0"),
         (lambda: StepDecay(0.1, 1, np.inf), "StepDecay: expected decay_rate as a finite number, got inf"),
         (lambda: CosineDecay(np.nan, 10), "CosineDecay: expected learning_rate as a finite number, got nan"),
-        (lambda: CosineDecay(0.1, 1.5), "CosineDecay: expected decay_steps as a positive whole number, got 1.5"),
+        (lambda: CosineDecay(0.1, 1.5), "CosineDecay: expected decay_steps as a positive integer, got 1.5"),
         (lambda: CosineDecay(0.1, 1, None), "CosineDecay: expected alpha as a finite number, got None"),
         (lambda: WarmUp(None, 1), "WarmUp: expected learning_rate as a finite number, got None"),
-        (lambda: WarmUp(0.1, -1), "WarmUp: expected warmup_steps as a positive whole number, got -1"),
+        (lambda: WarmUp(0.1, -1), "WarmUp: expected warmup_steps as a positive integer, got -1"),
         (lambda: WarmUp(0.1, 1, "0"), "WarmUp: expected start as a finite number, got '0'"),
     ],
 )
 def test_what_is_no_number_is_refused(make, message):
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises(SettingError, match=message):
         make()

@@ -30,7 +30,6 @@ from framecnn import (
     load,
     save,
 )
-from framecnn.estimators import features
 
 FRAMES, LABELS, GROUPS = textures(4, (16, 20, 3))
 CLASSIFIERS = {
@@ -49,11 +48,6 @@ CLASSIFIERS = {
     "seed of NumPy": {"random_state": np.int64(7)},
     "random state": {"random_state": np.random.RandomState(3)},
 }
-
-
-@pytest.fixture(autouse=True)
-def few_patches(monkeypatch):
-    monkeypatch.setattr(features, "PATCHES", 2000)
 
 
 def fitted(X, y=LABELS, **parameters):

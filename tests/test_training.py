@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import training_run
 from textures import Lazy
-from training_run import JUDGES, TRAIN, network, run
+from training_run import TRAIN, VALIDATION, network, run
 
 from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, save, set_num_threads
 from framecnn.errors import SettingError
@@ -50,7 +50,7 @@ def test_frames_of_three_textures_are_learned():
     best = history.best_epoch - 1
     assert history.val_accuracy[best] > 0.8
     assert history.accuracy[-1] > history.accuracy[0]
-    assert np.mean(model.predict(JUDGES[0]).argmax(axis=1) == JUDGES[1]) == history.val_accuracy[best]
+    assert np.mean(model.predict(VALIDATION[0]).argmax(axis=1) == VALIDATION[1]) == history.val_accuracy[best]
 
 
 def test_history_is_what_was_measured(uninterrupted):
@@ -120,7 +120,7 @@ def test_one_and_more_threads_give_the_same_file(uninterrupted, tmp_path):
 
 def test_frames_that_are_read_when_they_are_asked_for_give_the_same_bits(uninterrupted):
     lazy = Lazy(TRAIN[0])
-    model, _ = run(train=(lazy, TRAIN[1]), validation_data=(Lazy(JUDGES[0]), JUDGES[1]))
+    model, _ = run(train=(lazy, TRAIN[1]), validation_data=(Lazy(VALIDATION[0]), VALIDATION[1]))
     assert same_weights(model, uninterrupted[0])
     assert lazy.largest_read == 8
 
@@ -140,7 +140,7 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path):
     settings = {"optimizer": SGD(0.05, momentum=0.9), "patience": 3, "epochs": 60, "checkpoint": path}
     model, history = run(**settings)
     assert len(history) == history.best_epoch + 3 < 60
-    value, _ = softmax_cross_entropy(model.predict(JUDGES[0]), JUDGES[1])
+    value, _ = softmax_cross_entropy(model.predict(VALIDATION[0]), VALIDATION[1])
     assert value == pytest.approx(min(history.val_loss), rel=1e-6)
     before = digest(path)
     again, same = run(**settings | {"optimizer": SGD(0.05, momentum=0.9), "resume": True})
@@ -185,9 +185,9 @@ def test_a_learning_rate_that_is_far_too_large_is_told():
 
 
 def test_a_validation_loss_or_a_weight_that_is_not_finite_is_told():
-    dark = np.full(JUDGES[0].shape, np.inf)
+    dark = np.full(VALIDATION[0].shape, np.inf)
     with pytest.raises(FloatingPointError, match="expected a finite validation loss, got nan in epoch 1;"):
-        run(validation_data=(dark, JUDGES[1]))
+        run(validation_data=(dark, VALIDATION[1]))
     model = Sequential([InputLayer((1,)), DenseLayer(1, use_bias=False)]).build()
     with pytest.raises(FloatingPointError, match="finite weights, got NaN or infinity in dense_1/kernel in epoch 1"):
         fit(model, [[1e30]], [[1e30]], loss=mean_squared_error, optimizer=SGD(1e30), epochs=1, progress=None)
@@ -223,7 +223,7 @@ def test_progress_tells_steps_and_epochs(capsys):
 
 
 def test_a_line_an_epoch_is_printed_unless_it_is_not_wanted(capsys):
-    fit(network(), *TRAIN, epochs=2, validation_data=JUDGES)
+    fit(network(), *TRAIN, epochs=2, validation_data=VALIDATION)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all(word in lines[0] for word in ("loss ", "accuracy ", "val_loss ", "val_accuracy ", " frames/s", " left"))
@@ -258,13 +258,13 @@ def test_in_float64_weights_and_moments_are_float64(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"epochs": 0}, SettingError, "expected epochs as a positive whole number, got 0"),
-        ({"batch_size": 1.5}, SettingError, "expected batch_size as a positive whole number, got 1.5"),
-        ({"patience": 0}, SettingError, "expected patience as a positive whole number, got 0"),
+        ({"epochs": 0}, SettingError, "expected epochs as a positive integer, got 0"),
+        ({"batch_size": 1.5}, SettingError, "expected batch_size as a positive integer, got 1.5"),
+        ({"patience": 0}, SettingError, "expected patience as a positive integer, got 0"),
         (
             {"patience": 2, "validation_data": None},
             SettingError,
-            "expected validation_data with patience, got patience alone",
+            "expected validation_data with patience, got",
         ),
         ({"seed": -1}, SettingError, "expected seed as an integer of at least 0, got -1"),
         ({"resume": True}, SettingError, "expected checkpoint=FILE to resume from, got None"),
@@ -275,7 +275,7 @@ def test_in_float64_weights_and_moments_are_float64(tmp_path):
         ({"train": (TRAIN[0], TRAIN[1][:5])}, ShapeError, "expected x and y of at least one frame and as many targets"),
         ({"train": (TRAIN[0][:0], TRAIN[1][:0])}, ShapeError, "expected x and y of at least one .* got 0 and 0"),
         (
-            {"validation_data": (JUDGES[0], [])},
+            {"validation_data": (VALIDATION[0], [])},
             ShapeError,
             "expected validation_data of at least one frame .* 12 and 0",
         ),

@@ -1,4 +1,4 @@
-"""What all transformers of frames share: which input they take, how they read it, how features are standardised."""
+"""The base of all transformers of frames: checks and reading of input, standardisation of features, fitted state."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
 from framecnn.estimators.checks import check_overflow
-from framecnn.estimators.snapshot import of_one_moment
+from framecnn.estimators.snapshot import reads_snapshot
 from framecnn.estimators.state import as_parameters
 from framecnn.kernels.threads import ordered_map
 from framecnn.networks.sequential import Sequential
@@ -20,16 +20,16 @@ from framecnn.typing import Array, Shape
 
 __all__ = ["FrameTransformer", "is_count"]
 
-DARKEST = 1e-30  # frames whose largest value is below are black
-BATCH_VALUES = 8_000_000  # 30 frames of 240 x 360
-BLOCK_COLUMNS = 256  # features whose moments are found at a time
+DARKEST = 1e-30  # a largest value below it counts as black
+BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a time
 KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
 class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """From frames, or feature vectors, to standardised features.
+    """A transformer of frames, or feature vectors, to standardised features.
 
-    A subclass has a parameter ``frame_shape`` and gives :meth:`learn`, which sets ``backbones_``, and :meth:`describe`.
+    A subclass has a parameter ``frame_shape`` and implements :meth:`learn`, which sets ``backbones_``, and
+    :meth:`describe`.
     """
 
     frame_shape: Any
@@ -38,34 +38,36 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     backbones_: list[Sequential]
     grid: Any = None
     averages_flips_ = False
+    batch_values = 8_000_000
+    """Values of the frames, or of a map, that a batch may have: 30 colour frames of 240 x 360."""
 
     def accept(self, X: Any) -> Any:
-        """Check parameters and X at the start of fitting; give X as :meth:`learn` and :meth:`describe` take it."""
+        """Check parameters and X at the start of fitting; return X as :meth:`learn` and :meth:`describe` take it."""
         self.check_parameters()
         return self._check(X, reset=True)
 
     def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
-        """Learn what :meth:`describe` needs from frames that :meth:`accept` gave, their classes and groups."""
+        """Learn from frames that :meth:`accept` returned, their classes and groups, what :meth:`describe` needs."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method learn, got none; write it")
 
     def describe(self, frames: Any) -> Array:
-        """Return features (n, d) of checked frames, before they are standardised."""
+        """Return features (n, d) of checked frames, before standardisation."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method describe, got none; write it")
 
     @property
     def networks_(self) -> list[Sequential]:
-        """From frames (n, h, w, c) to features (n, d) before scaling; none for feature vectors."""
+        """Networks from frames (n, h, w, c) to features (n, d) before standardisation; none for feature vectors."""
         check_is_fitted(self)
         return self.backbones_
 
-    @of_one_moment
+    @reads_snapshot
     def transform(self, X: Any) -> Array:
         """Return the standardised features of frames; a frame has the same bits alone and in any batch.
 
         Parameters
         ----------
         X : as in :meth:`fit`
-            Of the same shape, and whole numbers or floats as there.
+            Of the same shape, and integers or floats as at fit.
 
         Returns
         -------
@@ -75,9 +77,9 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Raises
         ------
         ValueError
-            If X does not fit what was seen at fit, or holds NaN or infinity.
+            If shape or dtype of X differ from those at fit, or X holds NaN or infinity.
         FormatError
-            If the features of X are not finite: the weights are too large, as only a forged file has them.
+            If the features of X are not finite: the weights are too large, which only a forged file can cause.
         """
         check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -86,11 +88,11 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return found
 
     def standardise(self, raw: Array) -> Array:
-        """Set mean and scale from features (n, d) and give them standardised."""
+        """Set mean and scale from features (n, d); return the features standardised."""
         blocks = [raw[:, start : start + BLOCK_COLUMNS] for start in range(0, raw.shape[1], BLOCK_COLUMNS)]
         mean, deviation = (np.concatenate(parts) for parts in zip(*ordered_map(_moments, blocks), strict=True))
         self.mean_ = mean.astype(raw.dtype)
-        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary stay at zero
+        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary become zero
         self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
         self._n_features_out = raw.shape[1]
         return self._scaled(raw)
@@ -108,7 +110,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return 255 / largest if largest > DARKEST else 1.0
 
     def _read(self, frames: Any, rows: Array) -> Array:
-        """Return some frames, (n, h, w, c); a ValueError for numbers that are not finite."""
+        """Return some frames, (n, h, w, c), or raise ValueError where they are not finite."""
         batch = np.asarray(frames[rows]).reshape(len(rows), *self.frame_shape_)
         if self.dtype_kind_ == "float":
             with np.errstate(over="ignore"):
@@ -118,8 +120,8 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return batch
 
     def _batches(self, frames: Any, rows: Array, maps: tuple[Shape, ...] = ()) -> Iterator[tuple[slice, Array]]:
-        """Yield (places, frames of rows[places]), read ahead; so few that what is made of them, `maps`, fits."""
-        size = max(1, BATCH_VALUES // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
+        """Yield (places, frames of rows[places]), read ahead; the larger the `maps`, the smaller the batches."""
+        size = max(1, self.batch_values // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
         places = [slice(start, start + size) for start in range(0, len(rows), size)]
         yield from zip(places, map_ahead(lambda place: self._read(frames, rows[place]), places, 1, 1), strict=True)
 
@@ -194,7 +196,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(f"{self._who}: expected frame_shape as (height, width, channels), got {shape!r}")
 
     def _check(self, X: Any, reset: bool) -> Any:
-        """Return frames as they came, an array or lazily loaded, or checked feature vectors (n, d)."""
+        """Return frames unchanged, as an array or lazily loaded, or feature vectors (n, d), once they are checked."""
         frames = X if isinstance(getattr(X, "dtype", None), np.dtype) else np.asarray(X)
         received = tuple(frames.shape)
         vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None
@@ -229,5 +231,5 @@ def _moments(raw: Array) -> tuple[Array, Array]:
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value is a positive whole number."""
+    """Return whether a value is a positive integer."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

@@ -19,7 +19,7 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
-from framecnn.networks.map_size import check_map_size
+from framecnn.networks.limits import check_map_size
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 

@@ -1,5 +1,6 @@
-"""What a network consists of, as data and as a table."""
+"""The table that describes a network."""
 
+import io
 from dataclasses import dataclass
 
 from framecnn.typing import Shape
@@ -9,7 +10,7 @@ __all__ = ["Summary", "SummaryRow"]
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """A layer in a summary: shapes without the batch, parameters, multiply-adds of one frame."""
+    """A layer in a summary: its output shape without the batch, its parameters, its multiply-adds for one frame."""
 
     name: str
     layer: str
@@ -20,9 +21,9 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of a network; printed, they are a table.
+    """The layers of a network, which are printed as a table.
 
-    ``activation_bytes`` is what :meth:`Sequential.predict` holds at a time in float32, beside parameters and frames.
+    ``activation_bytes`` is the memory that :meth:`Sequential.predict` takes in float32 beside parameters and frames.
     """
 
     rows: tuple[SummaryRow, ...]
@@ -30,23 +31,30 @@ class Summary:
 
     @property
     def n_params(self) -> int:
-        """Values in all parameters."""
+        """The number of values in all parameters."""
         return sum(row.n_params for row in self.rows)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of one frame."""
+        """The number of multiply-adds for one frame."""
         return sum(row.multiply_adds for row in self.rows)
 
     def __str__(self) -> str:
-        cells = [("layer", "output", "parameters", "multiply-adds")]
-        cells += [
-            (row.name, " x ".join(map(str, row.output_shape)), f"{row.n_params:,}", f"{row.multiply_adds:,}")
-            for row in self.rows
-        ]
-        cells.append(("total", "", f"{self.n_params:,}", f"{self.multiply_adds:,}"))
-        widths = [max(len(line[column]) for line in cells) for column in range(4)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
-        rule = "-" * max(map(len, lines))
-        memory = f"activations of a prediction: {self.activation_bytes / 2**20:,.1f} MiB"
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], memory])
+        from rich.box import Box
+        from rich.console import Console
+        from rich.table import Table
+
+        rules = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
+        table = Table(
+            "layer", "output", box=rules, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, show_footer=True
+        )
+        table.columns[0].footer = "total"
+        table.add_column("parameters", f"{self.n_params:,}", justify="right")
+        table.add_column("multiply-adds", f"{self.multiply_adds:,}", justify="right")
+        for row in self.rows:
+            sizes = " x ".join(map(str, row.output_shape))
+            table.add_row(row.name, sizes, f"{row.n_params:,}", f"{row.multiply_adds:,}")
+        text = io.StringIO()
+        console = Console(file=text, width=1000, color_system=None)
+        console.print(table, f"activations of a prediction: {self.activation_bytes / 2**20:,.1f} MiB", highlight=False)
+        return text.getvalue().rstrip()
