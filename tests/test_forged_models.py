@@ -1,4 +1,4 @@
-"""Model files written in bad faith, whole and with a digest that fits: each is a model or one FormatError."""
+"""Forged model files, complete and with a digest that fits: loading gives a consistent model or one FormatError."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def models(tmp_path_factory):
 
 
 def forged(tmp_path, source, **changes):
-    """A file with other values in its description, or tensors, and a digest that fits."""
+    """Return a file with other values in description or tensors, and a digest that fits."""
     description, tensors = container.read(source)
     for key, value in changes.items():
         *parents, last = key.split("__")
@@ -87,7 +87,7 @@ BANK = {"layer": "FilterBankLayer", "filters": 10**9, "kernel_size": [3, 3], "st
         (3, "cannot be built"),
     ],
 )
-def test_a_network_of_layers_that_cannot_be(tmp_path, models, chain, message):
+def test_a_network_of_impossible_layers_is_refused(tmp_path, models, chain, message):
     path = tmp_path / "m"
     description = container.read(models / "network")[0] | {"layers": chain}
     container.write(path, description, {})
@@ -108,7 +108,7 @@ def test_a_network_of_layers_that_cannot_be(tmp_path, models, chain, message):
         ({"tensors__dense_1_of_bias": np.zeros(2)}, "expected tensors of float32"),
     ],
 )
-def test_a_network_that_does_not_fit_together(tmp_path, models, change, message):
+def test_a_network_whose_parts_do_not_fit_together_is_refused(tmp_path, models, change, message):
     assert message in refusal(forged(tmp_path, models / "network", **change))
 
 
@@ -194,7 +194,7 @@ FLOATS = np.ones(3, np.float32)
     ],
     ids=str,
 )
-def test_a_classifier_that_does_not_fit_together(tmp_path, models, change, message):
+def test_a_classifier_whose_parts_do_not_fit_together_is_refused(tmp_path, models, change, message):
     assert message in refusal(forged(tmp_path, models / "frames", **change))
 
 
@@ -207,7 +207,7 @@ def test_a_scale_that_makes_other_cells_is_refused(tmp_path, models):
 
 
 @pytest.mark.parametrize("missing", ["parameters", "features", "head", "accuracies", "versions"])
-def test_a_description_with_a_part_missing(tmp_path, models, missing):
+def test_a_description_without_one_of_its_parts_is_refused(tmp_path, models, missing):
     description, tensors = container.read(models / "frames")
     del description[missing]
     container.write(tmp_path / "m", description, tensors)
@@ -215,21 +215,21 @@ def test_a_description_with_a_part_missing(tmp_path, models, missing):
 
 
 @pytest.mark.parametrize("first", [0, 5_000])
-def test_no_mutant_runs_code_writes_or_ends_in_anything_but_a_model_or_a_format_error(models, first):
-    """10,000 files: damaged, or forged with a digest that fits; under an audit hook and a limit of memory."""
+def test_a_mutated_file_gives_a_model_or_a_format_error_and_neither_runs_code_nor_writes(models, first):
+    """10,000 files, damaged or forged with a digest that fits, under an audit hook and a memory limit."""
     script = Path(mutations.__file__)
     paths = sorted(models.iterdir())
     run = subprocess.run(
         [sys.executable, script, str(first), "5000", *paths], capture_output=True, timeout=300, check=False
     )
     assert run.returncode == 0, run.stderr.decode()
-    told = json.loads(run.stdout)
-    assert (told["others"], told["broken"]) == ([], [])
-    assert told["loaded"] + told["refused"] == 5000
-    assert min(told["loaded"], told["refused"]) > 200
+    counts = json.loads(run.stdout)
+    assert (counts["others"], counts["broken"]) == ([], [])
+    assert counts["loaded"] + counts["refused"] == 5000
+    assert min(counts["loaded"], counts["refused"]) > 200
 
 
-def test_the_audit_of_the_mutants_is_not_deaf(tmp_path):
+def test_the_audit_hook_notices_what_it_forbids(tmp_path):
     acts = [
         "exec('1')",
         "open('x', 'w')",
@@ -246,7 +246,7 @@ def test_the_audit_of_the_mutants_is_not_deaf(tmp_path):
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr.decode()
-    heard = [line.split()[0] for line in json.loads(run.stdout)["broken"]]
+    noticed = [line.split()[0] for line in json.loads(run.stdout)["broken"]]
     for event in ("compile", "exec", "open", "os.mkdir", "subprocess.Popen", "socket.__new__", "pickle.find_class"):
-        assert event in heard
-    assert "import" in heard
+        assert event in noticed
+    assert "import" in noticed

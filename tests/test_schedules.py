@@ -1,4 +1,4 @@
-"""Learning rates over time: the formulas of Keras, and warm-up before any of them."""
+"""Schedules: the formulas of Keras, and a warm-up before any of them."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_rates_are_those_of_keras(schedule, name, settings):
     np.testing.assert_allclose([schedule(step) for step in STEPS], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_warm_up_ends_where_the_schedule_behind_it_begins():
+def test_a_warm_up_ends_at_the_first_rate_of_its_schedule():
     schedule = WarmUp(StepDecay(0.4, 3, 0.5), warmup_steps=4)
     assert [schedule(step) for step in range(11)] == pytest.approx([0, 0.1, 0.2, 0.3, *[0.4] * 3, *[0.2] * 3, 0.1])
     assert [WarmUp(0.4, 2)(step) for step in (0, 1, 2, 3)] == [0, 0.2, 0.4, 0.4]
@@ -56,6 +56,6 @@ def test_a_number_is_the_rate_of_every_step():
         (lambda: WarmUp(0.1, 1, "0"), "WarmUp: expected start as a finite number, got '0'"),
     ],
 )
-def test_what_is_no_number_is_refused(make, message):
+def test_settings_that_are_not_numbers_are_refused(make, message):
     with pytest.raises(SettingError, match=message):
         make()

@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_another_
     assert (other.transform(FRAMES) != expected).any()
 
 
-def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(fitted, tmp_path):
+def test_a_loaded_classifier_predicts_the_same_bits_and_saves_the_same_bytes(fitted, tmp_path):
     fitted.save(tmp_path / "a.safetensors")
     loaded = load_classifier(tmp_path / "a.safetensors")
     loaded.save(tmp_path / "b.safetensors")

@@ -1,4 +1,4 @@
-"""A small run of training with everything in it that is random; as a script it takes a FILE to go on from."""
+"""A small training run that uses every source of randomness; as a script it takes a checkpoint FILE to resume from."""
 
 import sys
 
@@ -43,7 +43,7 @@ def network(dtype=np.float32):
 
 
 def run(model=None, train=TRAIN, **settings):
-    """Train; give the model and its history."""
+    """Train; return the model and its history."""
     model = network() if model is None else model
     own = {
         "epochs": 6,
