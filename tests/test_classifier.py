@@ -1,4 +1,4 @@
-"""The whole classifier: frames in, labels out."""
+"""The classifier of frames: features and head together."""
 
 import numpy as np
 import pytest

@@ -15,7 +15,7 @@ from framecnn.estimators.filter_learning import (
 
 
 def frames(n=6, shape=(20, 24, 3), seed=0):
-    """Frames whose neighbouring pixels are alike, as those of films are."""
+    """Return frames whose neighbouring pixels are correlated, as in films."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (n, shape[0] // 4, shape[1] // 4, shape[2])).astype(np.float32)
     return np.repeat(np.repeat(coarse, 4, axis=1), 4, axis=2) + rng.normal(0, 8, (n, *shape)).astype(np.float32)

@@ -11,14 +11,14 @@ def noise(rng, n_samples, n_features):
     return rng.normal(size=(n_samples, n_features)).astype(np.float32)
 
 
-def told(codes, strength, rng, n_features=6):
+def separable(codes, strength, rng, n_features=6):
     """Return features whose class means differ by `strength` standard deviations."""
     return (noise(rng, len(codes), n_features) + strength * np.eye(2, n_features)[codes]).astype(np.float32)
 
 
 def test_the_coarsest_of_equally_good_grids_is_taken():
     rng, codes = np.random.default_rng(0), np.arange(40) % 2
-    same = told(codes, 20, rng)
+    same = separable(codes, 20, rng)
     grid, tried = choose_grid({(1, 1): same, (2, 2): same, (3, 4): same}, codes, None, seed=0)
     assert grid == (1, 1)
     assert [choice.accuracy for choice in tried.values()] == [1, 1, 1]
@@ -26,7 +26,7 @@ def test_the_coarsest_of_equally_good_grids_is_taken():
 
 def test_a_clearly_better_grid_is_taken():
     rng, codes = np.random.default_rng(0), np.arange(40) % 2
-    features = {(1, 1): noise(rng, 40, 6), (2, 2): told(codes, 20, rng), (3, 4): noise(rng, 40, 6)}
+    features = {(1, 1): noise(rng, 40, 6), (2, 2): separable(codes, 20, rng), (3, 4): noise(rng, 40, 6)}
     grid, tried = choose_grid(features, codes, None, seed=0)
     assert grid == (2, 2)
     assert tried[2, 2].accuracy == 1 > tried[1, 1].accuracy + tried[1, 1].standard_error
@@ -34,8 +34,8 @@ def test_a_clearly_better_grid_is_taken():
 
 def test_a_finer_grid_within_one_standard_error_is_not_taken():
     rng, codes = np.random.default_rng(11), np.arange(60) % 2
-    coarse = told(codes, 1.5, rng)
-    fine = np.hstack([coarse, told(codes, 0.7, rng, 3)])
+    coarse = separable(codes, 1.5, rng)
+    fine = np.hstack([coarse, separable(codes, 0.7, rng, 3)])
     grid, tried = choose_grid({(1, 1): coarse, (2, 2): fine}, codes, None, seed=0)
     assert tried[2, 2].accuracy > tried[1, 1].accuracy > tried[2, 2].accuracy - tried[2, 2].standard_error
     assert grid == (1, 1)

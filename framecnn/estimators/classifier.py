@@ -14,7 +14,7 @@ from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
-from framecnn.estimators.state import as_number, as_parameters
+from framecnn.estimators.state import as_number, as_parameters, describe_parameters
 from framecnn.estimators.trained_features import TrainedFeatures
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed, write_model
 from framecnn.typing import Array
@@ -246,11 +246,8 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     def fitted_state(self) -> State:
         """Return parameters, the accuracies of the grids that were tried, and the states of features and head."""
         check_is_fitted(self, "head_")
-        parameters = self.get_params()
-        if not isinstance(parameters["random_state"], int | np.integer):
-            parameters["random_state"] = None
         description: dict[str, Any] = {
-            "parameters": parameters,
+            "parameters": describe_parameters(self),
             "accuracies": list(self.chosen_["accuracies"].items()),
         }
         tensors: dict[str, Array] = {}
@@ -271,7 +268,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         classifier = cls(**as_parameters(description["parameters"]))
         seed = classifier.random_state
         expect(seed is None or (type(seed) is int and seed >= 0), "a seed as random_state")
-        expected, _ = classifier._blank_parts(seed=0)
+        expected, _ = classifier._new_parts(seed=0)
         parts = {name: nested(name, tensors) for name in ("features", "head")}
         expect(sum(map(len, parts.values())) == len(tensors), "no further tensors")
         features = type(expected).from_fitted_state(description["features"], parts["features"])
@@ -299,7 +296,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     def _fit(self, X: Any, y: Any, groups: Any) -> Array:
         """Fit; return the features of the training frames."""
         seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
-        features, head = self._blank_parts(seed)
+        features, head = self._new_parts(seed)
         frames = features.accept(X)
         classes, codes = encode_labels("FrameClassifier", y, len(frames))
         groups = encode_groups("FrameClassifier", groups, len(frames))
@@ -319,14 +316,15 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     def _chooses_grid(self) -> bool:
         return isinstance(self.grid, str) and self.grid == "auto" and self.projection is not None
 
-    def _blank_parts(self, seed: int) -> tuple[FrameFeatures | TrainedFeatures, KMeansClassifier]:
+    def _new_parts(self, seed: int) -> tuple[FrameFeatures | TrainedFeatures, KMeansClassifier]:
         """Return features and head that are not fitted; a ValueError where a parameter does not fit."""
         if not isinstance(self.features, str) or self.features not in ("learned", "trained"):
             raise ValueError(f"FrameClassifier: expected features 'learned' or 'trained', got {self.features!r}")
-        features = (
-            TrainedFeatures(self.frame_shape, random_state=seed)
-            if self.features == "trained"
-            else FrameFeatures(
+        features: FrameFeatures | TrainedFeatures
+        if self.features == "trained":
+            features = TrainedFeatures(self.frame_shape, random_state=seed)
+        else:
+            features = FrameFeatures(
                 self.frame_shape,
                 grid=GRIDS[0] if isinstance(self.grid, str) and self.grid == "auto" else self.grid,
                 filters=self.filters,
@@ -334,7 +332,6 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
                 depth=self.depth,
                 random_state=seed,
             )
-        )
         features.check_parameters()
         head = KMeansClassifier(
             self.clusters_per_class, projection=self.projection, alpha=self.alpha, random_state=seed

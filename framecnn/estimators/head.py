@@ -19,7 +19,7 @@ from framecnn.estimators.checks import as_random_state, check_known, check_overf
 from framecnn.estimators.ridge import choose_alpha, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
-from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes
+from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes, describe_parameters
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.storage.model_file import Description, State, expect
@@ -239,7 +239,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """Return parameters, classes, temperature and penalty, and the arrays of clusters and projection."""
         check_is_fitted(self)
         description = {
-            "parameters": self.get_params(),
+            "parameters": describe_parameters(self),
             "classes": describe_classes(self.classes_),
             "temperature": self.temperature_,
             "alpha": getattr(self, "alpha_", None),

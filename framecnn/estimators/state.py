@@ -9,7 +9,7 @@ from framecnn.storage.container import canonical
 from framecnn.storage.model_file import Description, expect
 from framecnn.typing import Array
 
-__all__ = ["as_number", "as_parameters", "classes_of", "describe_classes"]
+__all__ = ["as_number", "as_parameters", "classes_of", "describe_classes", "describe_parameters"]
 
 LARGEST_LABELS = 2**26  # bytes of all class labels
 LABEL_DTYPES = re.compile(r"\|b1|[<>|][iuf][1248]|[<>]U\d{1,7}|\|O")  # what JSON can give back
@@ -24,6 +24,14 @@ def as_parameters(described: Description) -> dict[str, Any]:
     {'grid': (2, 2), 'depth': 1}
     """
     return {name: _as_tuples(value) for name, value in described.items()}
+
+
+def describe_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator as JSON holds them; `random_state` is None where it is not an integer."""
+    parameters = estimator.get_params()
+    if not isinstance(parameters["random_state"], int | np.integer):
+        parameters["random_state"] = None
+    return parameters
 
 
 def as_number(value: Any) -> float:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from framecnn.data.loader import map_ahead
 from framecnn.estimators.checks import check_overflow
 from framecnn.estimators.snapshot import reads_snapshot
-from framecnn.estimators.state import as_parameters
+from framecnn.estimators.state import as_parameters, describe_parameters
 from framecnn.kernels.threads import ordered_map
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed
@@ -138,7 +138,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             backbones.append(description)
             tensors |= prefixed(f"backbone_{number}", own)
         facts = {"frames": frames, "n_features_in": self.n_features_in_, "backbones": backbones}
-        return {"parameters": self.get_params()} | facts, tensors
+        return {"parameters": describe_parameters(self)} | facts, tensors
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
