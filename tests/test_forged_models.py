@@ -191,6 +191,18 @@ FLOATS = np.ones(3, np.float32)
         ({"tensors__features_of_mean": np.ones(31, np.float32)}, "expected a mean and a scale for every feature"),
         ({"features__backbones__0__layers__1__contrast": 1e-80}, "expected settings in the range of float32"),
         ({"tensors__further": FLOATS}, "expected no further tensors"),
+        ({"tensors__features_of_mean": np.ones(32)}, "expected floats of one dtype"),
+        (
+            {"tensors__features_of_mean": np.ones(32), "tensors__features_of_scale": np.ones(32)},
+            "expected floats of one dtype",
+        ),
+        (
+            {
+                "tensors__head_of_mean": np.ones(31, np.float32),
+                "tensors__head_of_weights": np.ones((31, 3), np.float32),
+            },
+            "expected a head for these features",
+        ),
     ],
     ids=str,
 )

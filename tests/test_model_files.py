@@ -257,3 +257,10 @@ def test_nan_and_infinity_are_not_written(tmp_path, value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         container.write(tmp_path / "m", {"a": value}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_description_of_other_types_is_not_written(tmp_path):
+    assert container.canonical({"a": np.float32(0.5), "b": np.arange(2)}) == '{"a": 0.5, "b": [0, 1]}'
+    with pytest.raises(TypeError, match="expected what JSON holds, got set"):
+        container.write(tmp_path / "m", {"a": {1}}, {})
+    assert list(tmp_path.iterdir()) == []
