@@ -41,7 +41,7 @@ def epoch_batches(
     --------
     >>> _, batches = epoch_batches(np.arange(5), np.arange(5), 2, seed=0, epoch=1, augment=None)
     >>> [targets.tolist() for _, targets in batches]
-    [[2, 0], [3, 4], [1]]
+    [[4, 3], [2, 0], [1]]
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,)))
     order = rng.permutation(len(y))
