@@ -1,10 +1,10 @@
 """What every layer should give, from the definitions in kernels/reference.py, and how far floats may be from it."""
 
 import numpy as np
+from framecnn.kernels.tiles import INPUT_TRANSFORM, KERNEL_TRANSFORM, OUTPUT_TRANSFORM
 
 from framecnn import geometry
 from framecnn.kernels import ALGORITHMS, choose_algorithm, reference
-from framecnn.kernels.tiles import INPUT_TRANSFORM, KERNEL_TRANSFORM, OUTPUT_TRANSFORM
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,

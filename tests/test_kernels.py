@@ -11,14 +11,14 @@ import numba
 import numpy as np
 import pytest
 from agreement import expected, is_exact, rounding
+from framecnn.kernels.microkernel import filter_block
+from framecnn.kernels.tiles import pool_window
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer
 from framecnn.kernels import PackedDense, activate, convolution, dense, pool2d, reference
-from framecnn.kernels.microkernel import filter_block
-from framecnn.kernels.tiles import pool_window
 from framecnn.networks.fusion import plan
 from framecnn.testing import layers, shapes
 from framecnn.testing.draws import draw_frames, draw_params, same_bits

@@ -87,7 +87,7 @@ def cache_directory() -> Path | None:
     >>> folder is None or folder.is_dir()
     True
     """
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     name = f"{digest}-{current_isa()}-numba{numba.__version__}"
     try:

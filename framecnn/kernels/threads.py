@@ -18,7 +18,6 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from framecnn.thread_count import get_num_threads
-from framecnn.typing import Array
 
 __all__ = ["ordered_map", "run", "single_threaded_blas"]
 
@@ -170,14 +169,19 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
     grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
     if _here.busy:
         grain = max(n_items, 1)
-    fixed = [_read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
+    fixed = _read_only(inputs)
     ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
 
 
-def _read_only(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+def _read_only(value: Any) -> Any:
+    """Return a value whose arrays, also those in tuples, are read-only views."""
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+    elif isinstance(value, tuple):
+        parts = map(_read_only, value)
+        return value._make(parts) if hasattr(value, "_make") else tuple(parts)
+    return value
 
 
 @contextmanager
