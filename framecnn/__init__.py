@@ -29,6 +29,7 @@ _HOMES = {
     "ShapeError": "errors",
     "get_num_threads": "thread_count",
     "load": "serialization",
+    "num_threads": "thread_count",
     "save": "serialization",
     "set_num_threads": "thread_count",
 }

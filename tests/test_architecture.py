@@ -44,14 +44,12 @@ CALLED_LATER = {
 
 ONLY_IN = {
     "numba": {
-        "kernels/conv_block.py",
+        "kernels/codegen/*",
         "kernels/jit.py",
-        "kernels/vectors.py",
-        "kernels/microkernel.py",
-        "kernels/tiles.py",
     },
     "filelock": {"storage/output_lock.py"},
-    "llvmlite": {"kernels/jit.py", "kernels/vectors.py"},
+    "joblib": {"thread_count.py"},  # its count of CPUs only, never its pickles
+    "llvmlite": {"kernels/codegen/*", "kernels/jit.py"},
     "sklearn": {"estimators/*", "evaluation.py", "data/split.py", "serialization.py"},
     "scipy": {"estimators/*", "data/hashing.py"},  # there connected components of near-duplicates
     "av": {"data/movie.py"},
@@ -63,8 +61,8 @@ ONLY_IN = {
     "tensorflow": {"interop/keras.py", "interop/keras_training.py"},
     "onnx": {"interop/onnx_backend.py", "interop/onnx_export.py", "interop/onnx_import.py"},
 }
-NEEDED = {"filelock", "numba", "llvmlite", "sklearn", "scipy"}  # all others are extras: imported inside what needs them
-NEVER = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
+NEEDED = {"filelock", "joblib", "llvmlite", "numba", "scipy", "sklearn"}  # others are extras: imported where used
+NEVER = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
 SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "RandomState"}
 
 

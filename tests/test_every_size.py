@@ -1,4 +1,4 @@
-"""Every size in turn: what runs in one pass gives the bits of its layers, and kernels the defined integers.
+"""Every size in turn: fused passes give the bits of their layers, and kernels the defined integers.
 
 Kernels work in blocks of pixels, filters, tiles and rows, so a fault may show at one width in ten. Sizes are therefore
 walked one by one instead of drawn. ``FRAMECNN_LONG_TESTS=1`` walks the full product of sizes and settings (half an
@@ -12,8 +12,8 @@ from itertools import product
 import numpy as np
 import pytest
 from agreement import expected, rounding
+from gradient_bounds import defined, gradients_for, rounding_backward
 from spreading import exact_and_spread
-from test_gradients import defined, gradients_for
 
 from framecnn import (
     ActivationLayer,
@@ -92,7 +92,7 @@ def test_a_filter_bank_averaged_in_one_pass_at_every_size(axis):
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["heights", "widths"])
 def test_a_constant_frame_averages_to_its_one_response_at_every_size(axis):
-    """Every window counts once in each cell that it lies in. The sums are exact; a mean rounds 1 / n and a product."""
+    """Every window counts once in each cell that it lies in; sums are exact, a mean rounds 1 / n and a product."""
     for length, cells in product(range(1, 201), range(1, 7)):
         shape = (*sides(length, 2, axis), 1)
         bank = FilterBankLayer(3, kernel_size=1, thresholds=(0.0, 1.0)).build(shape)
@@ -212,9 +212,7 @@ def test_pooling_and_its_gradient_at_every_size(pooling, axis):
         y, backward = layer.vjp(x)
         dy = gradients_for(y)
         wanted, _ = defined(layer, x, dy)
-        overlaps = 36  # windows of at most 6 pixels over 6 pixels, one rounding for each sum and quotient
-        spread, _ = defined(layer, x, np.abs(dy))
-        assert (np.abs(backward(dy)[0] - wanted) <= overlaps * np.finfo(np.float32).eps * spread).all()
+        assert (np.abs(backward(dy)[0] - wanted) <= rounding_backward(layer, x, dy)[0]).all(), layer.input_shape
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

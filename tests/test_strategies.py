@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from framecnn.kernels.microkernel import PIXELS
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.vendor.pretty import pretty
 
 from framecnn import ConvLayer, DenseLayer, InputLayer, PoolingLayer
+from framecnn.kernels.codegen.microkernel import PIXELS
 from framecnn.layers import Case, Layer
 from framecnn.testing import conv_configs, frames, labelled_features, layers, models, pool_configs, shapes
 

@@ -96,14 +96,14 @@ def conv2d(
     Raises
     ------
     ShapeError
-        If `where` is given and no 2 x 2 pixels are pooled in registers.
+        If `where` is given, and not the maximum over 2 x 2 pixels is taken in registers.
     """
     square = windows is not None and all(map(is_square, windows, window.output))
     in_registers = square and (mode == "average" or activation != "leaky_relu" or slope >= 0)
     if where is not None and not (in_registers and mode == "max"):
         raise ShapeError(
-            f"conv2d: expected where with the largest of 2 x 2 pixels and an activation that never falls, got mode "
-            f"{mode!r}, {activation} and other windows; leave where out"
+            f"conv2d: expected where only for the maximum over 2 x 2 pixels after an activation that never falls, "
+            f"got mode {mode!r} after {activation} of slope {slope}; leave where out"
         )
     if windows is None or in_registers:
         return _convolve(x, packed, window, Epilogue.of(activation, slope, mode if in_registers else "none"), where)
