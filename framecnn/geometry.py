@@ -101,6 +101,14 @@ class Window(NamedTuple):
             border.append((extent - 1 - before, length + before - sizes[-1]))
         return Window((sizes[0], sizes[1]), self.kernel, (1, 1), self.dilation, (border[0], border[1]))
 
+    def cropped(self) -> "Window":
+        """Return the same windows over a frame without the first rows and columns that a negative border leaves out."""
+        sizes, border = [], []
+        for length, (before, after) in zip(self.frame, self.border, strict=True):
+            sizes.append(max(length + min(before, 0), 0))
+            border.append((max(before, 0), length + before + after - sizes[-1] - max(before, 0)))
+        return self._replace(frame=(sizes[0], sizes[1]), border=(border[0], border[1]))
+
 
 def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
     """Return ``(rows, columns)`` from one positive integer or two.

@@ -91,7 +91,8 @@ def test_a_transposed_window_sees_from_each_pixel_the_outputs_that_depend_on_it(
     window = Window(*zip(rows, columns, strict=True))
     assume(min(window.output) > 0)
     back = window.transposed()
-    assert back.output == window.frame
+    assert back.output == back.cropped().output == window.frame
+    assert min(*back.cropped().frame, *back.cropped().top_left) >= 0
     length, kernel, stride, dilation, (before, after) = rows
     found = places(length, kernel, stride, dilation, before, after)
     for pixel in range(length):

@@ -75,7 +75,5 @@ def conv2d_backward_wrt_input(dy: Array, flipped: PackedConv, window: Window) ->
         spread = np.zeros((len(dy), *back.frame, dy.shape[3]), dy.dtype)
         spread[:, :: strides[0], :: strides[1]] = dy
         dy = spread
-    (top, bottom), (left, right) = back.border
-    dy = np.ascontiguousarray(dy[:, max(-top, 0) :, max(-left, 0) :])
-    border = (max(top, 0), bottom), (max(left, 0), right)
-    return conv2d(dy, flipped, back._replace(frame=dy.shape[1:3], border=border))
+    top, left = back.top_left
+    return conv2d(np.ascontiguousarray(dy[:, max(-top, 0) :, max(-left, 0) :]), flipped, back.cropped())

@@ -29,7 +29,7 @@ def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, window: Wind
     groups, block, output = packed.groups, sums.shape[-1], window.output
     if packed.filters // groups % lanes(x.dtype):
         gradients = Gradients(gradients.unpooled(output))
-    side = 2 if gradients.where.size else 1
+    side = 2 if gradients.is_pooled else 1
     plan = RowPlan.of(x, window, groups, max(side, PACKED_BYTES // (output[1] * block * x.itemsize)), side)
     step = FEW if (sums.shape[3] - 1) // plan.runs.shape[1] % PIXELS else PIXELS
     work = len(x) * output[0] * output[1] / len(sums) * sums[0].size

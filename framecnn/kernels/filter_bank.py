@@ -38,14 +38,14 @@ class PackedBank(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """What a response is compared with: bias - threshold, (t, blocks * block), and the contrast under its root."""
+    """The shifts (t, blocks * block) of a response, bias - threshold, and the contrast added to the variance."""
 
     shifts: Array
     contrast: float
 
     @classmethod
     def of(cls, packed: PackedBank, bias: Array, contrast: float, thresholds: tuple[float, ...]) -> "Levels":
-        """Return the levels of a bias (f,) in its dtype."""
+        """Return the levels for a bias (f,), in its dtype."""
         shifts = np.zeros((len(thresholds), packed.zeros.size), bias.dtype)
         shifts[:, : len(bias)] = bias - np.array(thresholds, bias.dtype)[:, None]
         return cls(shifts, contrast)

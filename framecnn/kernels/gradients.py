@@ -25,16 +25,21 @@ class Gradients(NamedTuple):
     where: Array = NOWHERE
     slope: float = 1.0
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether they are those of a pooled map."""
+        return self.where.shape[3] > 0
+
     def of(self, frames: slice) -> "Gradients":
         """Return the gradients of some frames."""
         return Gradients(self.dy[frames], self.y[frames], self.where[frames], self.slope)
 
     def unpooled(self, output: Pair) -> Array:
         """Return the gradient of the whole map, whose rows and columns are `output`."""
-        return unpool2d(self.dy, self.y, self.where, self.slope, output) if self.where.size else self.dy
+        return unpool2d(self.dy, self.y, self.where, self.slope, output) if self.is_pooled else self.dy
 
     def for_kernel(self) -> "Gradients":
         """Return the gradients contiguous and of one dtype, as compiled code takes them."""
         dtype = self.dy.dtype
-        y = self.y if self.where.size else NOWHERE.astype(dtype)
+        y = self.y if self.is_pooled else NOWHERE.astype(dtype)
         return Gradients(np.ascontiguousarray(self.dy), y, self.where, dtype.type(self.slope))

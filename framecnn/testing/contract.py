@@ -15,7 +15,7 @@ from framecnn.layers.base import DTYPES
 from framecnn.networks.sequential import Sequential
 from framecnn.serialization import load, save
 from framecnn.testing.draws import difference, draw_frames, draw_params, same_bits
-from framecnn.thread_count import get_num_threads, set_num_threads
+from framecnn.thread_count import num_threads
 from framecnn.typing import Array
 
 __all__ = ["CONTRACT", "Check", "Make", "expect", "expect_same"]
@@ -203,15 +203,12 @@ def eight_python_threads(make: Make) -> None:
 
 def number_of_threads(make: Make) -> None:
     """The number of threads that kernels use does not change a bit."""
-    layer, before = make(), get_num_threads()
+    layer = make()
     x = np.concatenate([draw_frames(layer, 11)] * 40)  # enough work for several chunks
-    try:
-        set_num_threads(1)
+    with num_threads(1):
         alone = layer(x)
-        set_num_threads(2)
+    with num_threads(2):
         expect_same(layer, "the same bits from two threads as from one", layer(x), alone)
-    finally:
-        set_num_threads(before)
 
 
 def save_and_load(make: Make) -> None:

@@ -9,7 +9,7 @@ from framecnn.layers import Layer
 from framecnn.layers.base import DTYPES
 from framecnn.testing.contract import Check, Make, expect, expect_same
 from framecnn.testing.draws import apart, draw_frames
-from framecnn.thread_count import get_num_threads, set_num_threads
+from framecnn.thread_count import num_threads
 from framecnn.typing import Array
 
 __all__ = ["GRADIENTS", "has_gradients"]
@@ -86,16 +86,13 @@ def eight_threads_backward(make: Make) -> None:
 
 def number_of_threads_backward(make: Make) -> None:
     """The number of threads that kernels use does not change a bit of a gradient."""
-    layer, before = make(), get_num_threads()
+    layer = make()
     x = np.concatenate([draw_frames(layer, 11)] * 8)  # enough work for several chunks
     results = []
-    try:
-        for number in (1, 2):
-            set_num_threads(number)
+    for number in (1, 2):
+        with num_threads(number):
             y, backward = layer.vjp(x)
             results.append(backward(_like(y)))
-    finally:
-        set_num_threads(before)
     _expect_same_gradients(layer, "two threads and one", *results)
 
 
