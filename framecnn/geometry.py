@@ -1,7 +1,9 @@
 """Sliding windows over frames: the formulas of output sizes and padding, and the pixels that each window covers."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,7 +38,8 @@ Ranges = tuple[Array, Array, int]
 """``(starts, stops, step)``: the pixels of window ``i`` along an axis are ``range(starts[i], stops[i], step)``."""
 
 
-class Window(NamedTuple):
+@dataclass(frozen=True)
+class Window:
     """A window that slides over a frame; all in pixels, rows before columns.
 
     Attributes
@@ -59,13 +62,13 @@ class Window(NamedTuple):
     dilation: Pair = (1, 1)
     border: Border = ((0, 0), (0, 0))
 
-    @property
+    @cached_property
     def extent(self) -> Pair:
         """Pixels from the first to the last of a window, gaps included."""
         rows, columns = (d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
         return rows, columns
 
-    @property
+    @cached_property
     def output(self) -> Pair:
         """Number of windows down and across: ``floor((frame + border - extent) / stride) + 1``."""
         axes = zip(self.frame, self.border, self.extent, self.strides, strict=True)
@@ -77,8 +80,9 @@ class Window(NamedTuple):
         """The padding at the top and at the left."""
         return self.border[0][0], self.border[1][0]
 
+    @cached_property
     def pixels(self) -> tuple[Ranges, Ranges]:
-        """Return the pixels of the windows along the rows and the columns, without those of the border."""
+        """The pixels of the windows along the rows and the columns, without those of the border."""
         axes = zip(self.frame, self.output, self.kernel, self.strides, self.dilation, self.top_left, strict=True)
         rows, columns = (window_pixels(*axis) for axis in axes)
         return rows, columns
@@ -87,7 +91,7 @@ class Window(NamedTuple):
         """Return the windows of some rows of the output."""
         top = self.border[0][0] - start * self.strides[0]
         bottom = (stop - start - 1) * self.strides[0] + self.extent[0] - self.frame[0] - top
-        return self._replace(border=((top, bottom), self.border[1]))
+        return replace(self, border=((top, bottom), self.border[1]))
 
     def transposed(self) -> "Window":
         """Return the window by which the gradient of the input is a convolution of the gradient of the output.
@@ -107,7 +111,7 @@ class Window(NamedTuple):
         for length, (before, after) in zip(self.frame, self.border, strict=True):
             sizes.append(max(length + min(before, 0), 0))
             border.append((max(before, 0), length + before + after - sizes[-1] - max(before, 0)))
-        return self._replace(frame=(sizes[0], sizes[1]), border=(border[0], border[1]))
+        return replace(self, frame=(sizes[0], sizes[1]), border=(border[0], border[1]))
 
 
 def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
@@ -182,6 +186,7 @@ def _is_integer(value: Any, smallest: int) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and smallest <= int(value) < 2**31
 
 
+@lru_cache  # layers ask for the same window at every call: of a small frame it would take a tenth of the time
 def sliding_window(frame: Pair, kernel: Pair, strides: Pair, dilation: Pair, padding: Padding, who: str) -> Window:
     r"""Return the window that a layer's settings mean for a frame.
 
@@ -218,9 +223,9 @@ def sliding_window(frame: Pair, kernel: Pair, strides: Pair, dilation: Pair, pad
     window = Window(frame, kernel, strides, (rows, columns))
     if padding == "same":
         vertical, horizontal = map(_same_border, frame, window.extent, strides)
-        window = window._replace(border=(vertical, horizontal))
+        window = replace(window, border=(vertical, horizontal))
     elif padding != "valid":
-        window = window._replace(border=padding)
+        window = replace(window, border=padding)
     if min(window.output) < 1:
         least = "x".join(map(str, window.extent))
         raise ShapeError(f"{who}: expected frames of at least {least} with the border, got {frame[0]}x{frame[1]}")

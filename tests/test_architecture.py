@@ -209,6 +209,14 @@ def test_importing_framecnn_loads_neither_numba_nor_scikit_learn():
     assert done.stdout == "[]\n"
 
 
+@every_file
+def test_no_function_outside_generated_code_has_more_than_8_parameters(path):
+    if part(f"{module_name(path)}.") == "kernels" and path.parent.name != "codegen":
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        long = {node.name: len(node.args.args) for node in functions if len(node.args.args) > 8}
+        assert not long, "group them into a NamedTuple"
+
+
 def test_one_policy_compiles_every_kernel_and_no_number_is_assumed_to_be_finite():
     names = [name for name in modules() if name.startswith("framecnn.kernels.")]
     found = [

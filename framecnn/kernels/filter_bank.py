@@ -24,66 +24,50 @@ __all__ = ["PackedBank", "filter_bank", "filter_bank_average", "filter_bank_back
 
 
 class PackedBank(NamedTuple):
-    """Filters, centred and packed (1, blocks, K, block), and zeros (1, blocks, block) that stand for a bias."""
+    """A filter bank in the form in which the kernels read it.
+
+    Shapes: weights (1, blocks, K, block), centred; zeros (1, blocks, block) stand for their bias; shifts
+    (t, blocks * block) are bias - threshold. The contrast is added to the variance.
+    """
 
     weights: Array
     zeros: Array
-
-    @classmethod
-    def of(cls, kernel: Array) -> "PackedBank":
-        """Return a kernel (kh, kw, c, f) centred and packed."""
-        exact = kernel.astype(np.float64)
-        weights = pack_conv2d((exact - exact.mean(axis=(0, 1, 2))).astype(kernel.dtype))
-        return cls(weights, np.zeros_like(weights[:, :, 0]))
-
-
-class Levels(NamedTuple):
-    """The shifts (t, blocks * block) of a response, bias - threshold, and the contrast added to the variance."""
-
     shifts: Array
     contrast: float
+    filters: int
 
     @classmethod
-    def of(cls, packed: PackedBank, bias: Array, contrast: float, thresholds: tuple[float, ...]) -> "Levels":
-        """Return the levels for a bias (f,), in its dtype."""
-        shifts = np.zeros((len(thresholds), packed.zeros.size), bias.dtype)
-        shifts[:, : len(bias)] = bias - np.array(thresholds, bias.dtype)[:, None]
-        return cls(shifts, contrast)
+    def of(cls, kernel: Array, bias: Array, contrast: float, thresholds: tuple[float, ...]) -> "PackedBank":
+        """Return a kernel (kh, kw, c, f), centred, and a bias (f,) packed."""
+        exact, filters = kernel.astype(np.float64), kernel.shape[3]
+        weights = pack_conv2d((exact - exact.mean(axis=(0, 1, 2))).astype(kernel.dtype))
+        zeros = np.zeros_like(weights[:, :, 0])
+        shifts = np.zeros((len(thresholds), zeros.size), kernel.dtype)
+        shifts[:, :filters] = bias - np.array(thresholds, kernel.dtype)[:, None]
+        return cls(weights, zeros, shifts, contrast, filters)
 
 
-def filter_bank(
-    x: Array, packed: PackedBank, bias: Array, window: Window, contrast: float, thresholds: tuple[float, ...]
-) -> Array:
+def filter_bank(x: Array, bank: PackedBank, window: Window) -> Array:
     """Return every response; :func:`framecnn.kernels.reference.filter_bank` is the definition.
 
-    Shapes: x (n, h, w, c), bias (f,), result (n, oh, ow, thresholds * f).
+    Shapes: x (n, h, w, c), result (n, oh, ow, t * f).
     """
-    plan, levels = RowPlan.of(x, window), Levels.of(packed, bias, contrast, thresholds)
-    y = np.empty((len(x), *window.output, len(thresholds) * len(bias)), x.dtype)
-    work = window.output[1] * packed.weights.size
-    run(filter_bank_forward, len(x) * window.output[0], work, y, x, packed, levels, plan)
+    y = np.empty((len(x), *window.output, len(bank.shifts) * bank.filters), x.dtype)
+    work = window.output[1] * bank.weights.size
+    run(filter_bank_forward, len(x) * window.output[0], work, y, x, bank, RowPlan.of(x, window))
     return y
 
 
-def filter_bank_average(
-    x: Array,
-    packed: PackedBank,
-    bias: Array,
-    window: Window,
-    contrast: float,
-    thresholds: tuple[float, ...],
-    cells: tuple[Ranges, Ranges],
-) -> Array:
+def filter_bank_average(x: Array, bank: PackedBank, window: Window, cells: tuple[Ranges, Ranges]) -> Array:
     """Return the responses averaged over adjoining cells, at a memory cost of one row per thread.
 
-    Shapes: as :func:`filter_bank`; `cells` are those along rows and columns, as
-    :func:`framecnn.geometry.adaptive_cells` returns them; result (n, cells down, cells across, thresholds * f).
+    Shapes: x (n, h, w, c); `cells` are those along rows and columns, as :func:`framecnn.geometry.adaptive_cells`
+    returns them; result (n, cells down, cells across, t * f).
     """
-    plan, levels = RowPlan.of(x, window), Levels.of(packed, bias, contrast, thresholds)
     down, across = (len(starts) for starts, _, _ in cells)
-    y = np.zeros((len(x), down, across, len(thresholds) * len(bias)), x.dtype)
-    work = window.output[0] * window.output[1] * packed.weights.size / down
-    run(filter_bank_average_forward, len(x) * down, work, y, x, packed, levels, plan, cells)
+    y = np.zeros((len(x), down, across, len(bank.shifts) * bank.filters), x.dtype)
+    work = window.output[0] * window.output[1] * bank.weights.size / down
+    run(filter_bank_average_forward, len(x) * down, work, y, x, bank, RowPlan.of(x, window), cells)
     return y
 
 
@@ -141,7 +125,7 @@ def inverse_deviations(scale, buffer, window_w, stride_w, contrast):
 @kernel
 def respond(row, buffer, bank, plan):
     """row (width, blocks * block) = kernel . window, from buffer (kh, row_width, c) and a PackedBank."""
-    weights, zeros = bank
+    weights, zeros = bank.weights, bank.zeros
     width, filters = row.shape
     across = plan.stride_w * buffer.shape[2]
     _, blocks, products, block = weights.shape
@@ -156,12 +140,11 @@ def respond(row, buffer, bank, plan):
 
 
 @kernel
-def filter_bank_forward(y, x, bank, levels, plan, start, stop):
-    """y (n, oh, ow, t * f) from x (n, h, w, c), a PackedBank and Levels; items are output rows."""
+def filter_bank_forward(y, x, bank, plan, start, stop):
+    """y (n, oh, ow, t * f) from x (n, h, w, c) and a PackedBank; items are output rows."""
     height, width = y.shape[1], y.shape[2]
-    shifts, contrast = levels
+    shifts, filters = bank.shifts, bank.filters
     thresholds = len(shifts)
-    filters = y.shape[3] // thresholds
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
     row = np.empty((plan.width, bank.zeros.size), x.dtype)
     scale = np.empty(width, x.dtype)
@@ -169,7 +152,7 @@ def filter_bank_forward(y, x, bank, levels, plan, start, stop):
     for item in range(start, stop):
         n, i = item // height, item % height
         load_rows(buffer, x, n, i * plan.stride_h, plan.left)
-        inverse_deviations(scale, buffer, plan.window_w, plan.stride_w, contrast)
+        inverse_deviations(scale, buffer, plan.window_w, plan.stride_w, bank.contrast)
         respond(row, buffer, bank, plan)
         for j in range(width):
             for t in range(thresholds):
@@ -179,14 +162,13 @@ def filter_bank_forward(y, x, bank, levels, plan, start, stop):
 
 
 @kernel
-def add_responses(sums, tile, buffer, scale, shifts, bank, plan, columns):
+def add_responses(sums, tile, buffer, scale, bank, plan, columns):
     """sums (gw, t, blocks * block) += responses of a row of windows, cell by cell; tile (PIXELS, block) is scratch.
 
-    From buffer (kh, row_width, c), scale (ow,), shifts (t, blocks * block) and a PackedBank; columns are those of the
-    cells.
+    From buffer (kh, row_width, c), scale (ow,) and a PackedBank; columns are those of the cells.
     """
     starts, stops, _ = columns
-    weights, zeros = bank
+    weights, zeros, shifts = bank.weights, bank.zeros, bank.shifts
     grid, levels, filters = sums.shape
     _, blocks, products, block = weights.shape
     width, across = len(scale), plan.stride_w * buffer.shape[2]
@@ -218,13 +200,12 @@ def add_responses(sums, tile, buffer, scale, shifts, bank, plan, columns):
 
 
 @kernel
-def filter_bank_average_forward(y, x, bank, levels, plan, cells, start, stop):
-    """y (n, gh, gw, t * f), zeros on entry, from x (n, h, w, c), a PackedBank and Levels; items are rows of cells."""
+def filter_bank_average_forward(y, x, bank, plan, cells, start, stop):
+    """y (n, gh, gw, t * f), zeros on entry, from x (n, h, w, c) and a PackedBank; items are rows of cells."""
     grid_h, grid_w = y.shape[1], y.shape[2]
     (row_starts, row_stops, _), columns = cells
     column_starts, column_stops, _ = columns
-    shifts, contrast = levels
-    filters = y.shape[3] // len(shifts)
+    shifts, filters = bank.shifts, bank.filters
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
     tile = np.empty((PIXELS, bank.weights.shape[3]), x.dtype)
     scale = np.empty(column_stops[grid_w - 1], x.dtype)
@@ -235,9 +216,9 @@ def filter_bank_average_forward(y, x, bank, levels, plan, cells, start, stop):
         count = min(stop - item, grid_h - first)
         for i in range(row_starts[first], row_stops[first + count - 1]):
             load_rows(buffer, x, n, i * plan.stride_h, plan.left)
-            inverse_deviations(scale, buffer, plan.window_w, plan.stride_w, contrast)
+            inverse_deviations(scale, buffer, plan.window_w, plan.stride_w, bank.contrast)
             sums[:] = 0
-            add_responses(sums, tile, buffer, scale, shifts, bank, plan, columns)
+            add_responses(sums, tile, buffer, scale, bank, plan, columns)
             for p in range(first, first + count):
                 if row_starts[p] <= i < row_stops[p]:
                     for q in range(grid_w):

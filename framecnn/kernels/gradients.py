@@ -6,6 +6,7 @@ import numpy as np
 
 from framecnn.geometry import Pair
 from framecnn.kernels.pool import unpool2d
+from framecnn.kernels.threads import read_only
 from framecnn.typing import Array
 
 __all__ = ["Gradients"]
@@ -39,7 +40,8 @@ class Gradients(NamedTuple):
         return unpool2d(self.dy, self.y, self.where, self.slope, output) if self.is_pooled else self.dy
 
     def for_kernel(self) -> "Gradients":
-        """Return the gradients contiguous and of one dtype, as compiled code takes them."""
+        """Return the gradients contiguous, of one dtype and read-only, as compiled code takes them."""
         dtype = self.dy.dtype
         y = self.y if self.is_pooled else NOWHERE.astype(dtype)
-        return Gradients(np.ascontiguousarray(self.dy), y, self.where, dtype.type(self.slope))
+        dy, y, where = map(read_only, (np.ascontiguousarray(self.dy), y, self.where))
+        return Gradients(dy, y, where, dtype.type(self.slope))

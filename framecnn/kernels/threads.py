@@ -18,8 +18,9 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from framecnn.thread_count import get_num_threads
+from framecnn.typing import Array
 
-__all__ = ["ordered_map", "run", "single_threaded_blas"]
+__all__ = ["ordered_map", "read_only", "run", "single_threaded_blas"]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, while starting a chunk costs about 0.01 ms
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end
@@ -174,25 +175,21 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
     output : array or tuple of arrays
         Written by the kernel.
     *inputs
-        Further arguments. All arrays are passed read-only: else the flags of the caller's arrays would decide which of
-        two compiled kernels runs.
+        Further arguments. Arrays, except those in tuples, are passed read-only: else the flags of the caller's arrays
+        would decide which of two compiled kernels runs.
     """
     grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
     if _here.busy:
         grain = max(n_items, 1)
-    fixed = _read_only(inputs)
+    fixed = [read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
     ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
 
 
-def _read_only(value: Any) -> Any:
-    """Return a value whose arrays, also those in tuples, are read-only views."""
-    if isinstance(value, np.ndarray):
-        value = value.view()
-        value.flags.writeable = False
-    elif isinstance(value, tuple):
-        parts = map(_read_only, value)
-        return value._make(parts) if hasattr(value, "_make") else tuple(parts)
-    return value
+def read_only(array: Array) -> Array:
+    """Return a read-only view of an array."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class DownsamplingLayer(Layer):
         """Return the pixels of the blocks along the rows and the columns of a frame."""
         rows, columns = (
             (starts, stops if self.mode == "mean" else starts + 1, step)
-            for starts, stops, step in self._window(frame).pixels()
+            for starts, stops, step in self._window(frame).pixels
         )
         return rows, columns
 

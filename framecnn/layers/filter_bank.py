@@ -100,8 +100,7 @@ class FilterBankLayer(Layer):
         return {"kernel": Param(kernel, "glorot_uniform"), "bias": Param((self.filters,), "zeros")}
 
     def forward(self, x: Array) -> Array:
-        window = self._window(x.shape[1:3])
-        return kernels.filter_bank(x, self._packed(), self.params["bias"], window, self.contrast, self.thresholds)
+        return kernels.filter_bank(x, self._packed(), self._window(x.shape[1:3]))
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         y, kernel, levels = self.forward(x), self.params["kernel"], len(self.thresholds)
@@ -119,16 +118,17 @@ class FilterBankLayer(Layer):
         """Return the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
         window = self._window(x.shape[1:3])
         rows, columns = map(geometry.adaptive_cells, window.output, grid)
-        return kernels.filter_bank_average(
-            x, self._packed(), self.params["bias"], window, self.contrast, self.thresholds, (rows, columns)
-        )
+        return kernels.filter_bank_average(x, self._packed(), window, (rows, columns))
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         return rows * columns * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] * self.filters
 
     def _packed(self) -> kernels.PackedBank:
-        return self.params.derived("packed", lambda: kernels.PackedBank.of(self.params["kernel"]))
+        def pack() -> kernels.PackedBank:
+            return kernels.PackedBank.of(self.params["kernel"], self.params["bias"], self.contrast, self.thresholds)
+
+        return self.params.derived("packed", pack)
 
     def _window(self, frame: geometry.Pair) -> geometry.Window:
         return geometry.sliding_window(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")

@@ -113,7 +113,7 @@ class PoolingLayer(Layer):
     def windows(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:
         """Return the pixels of the windows along the rows and the columns of a frame."""
         if not self._adaptive:
-            return self._window(frame).pixels()
+            return self._window(frame).pixels
         rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
         return rows, columns
 
