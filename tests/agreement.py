@@ -110,7 +110,7 @@ def winograd_side(layer):
 
 
 def winograd_rounding(layer, x, side, eps):
-    """Return the bound of Winograd: the transforms of absolute values, times the roundings along the way of a value."""
+    """Return the bound of Winograd: the transforms of absolute values, times the number of roundings of a value."""
     kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
     transform = TRANSFORMS[transform_number(side, len(kernel))]
     extent = transform.extent

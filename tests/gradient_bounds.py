@@ -60,8 +60,8 @@ def activation_rounding(layer, x, dy, eps):
             return dy * (3 * error * np.abs(y) + 3 * eps)
         case "softmax":  # y (dy - sum y dy)
             total = (y * dy).sum(axis=-1, keepdims=True)
-            handed_on = error * (dy + total) + y * (error * dy).sum(axis=-1, keepdims=True)
-            return handed_on + (x.shape[-1] + 4) * eps * y * (dy + total)
+            propagated = error * (dy + total) + y * (error * dy).sum(axis=-1, keepdims=True)
+            return propagated + (x.shape[-1] + 4) * eps * y * (dy + total)
     slopes = np.abs(reference.activation_backward(x, dy, layer.function, layer.negative_slope))
     return 4 * eps * slopes  # the slope of leaky_relu and the root of sqrt are rounded, then a product and a quotient
 

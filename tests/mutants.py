@@ -103,8 +103,8 @@ MUTANTS = [
     Mutant(
         "the last sample is left out", "kernels/dense.py", "dense_forward",
         LAYERS, "DenseLayer-0",
-        "range(whole, last)",
-        "range(whole, last - 1)",
+        "range(aligned, last)",
+        "range(aligned, last - 1)",
     ),
     Mutant(
         "a coefficient of the kernel's transform", "kernels/codegen/transforms.py", "TRANSFORMS",
@@ -319,8 +319,8 @@ MUTANTS = [
     Mutant(
         "the last channel gets no gradient of a pooled map", "kernels/pool.py", "unpool2d_forward",
         SIZES, "training_pass and heights-direct",
-        "range(whole, channels)",
-        "range(whole, channels - 1)",
+        "range(aligned, channels)",
+        "range(aligned, channels - 1)",
     ),
 ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Every size in turn: fused passes give the bits of their layers, and kernels the defined integers.
 
-Kernels work in blocks of pixels, filters, tiles and rows, so a fault may show at one width in ten. Sizes are therefore
-walked one by one instead of drawn. ``FRAMECNN_LONG_TESTS=1`` walks the full product of sizes and settings (half an
+Kernels work in blocks of pixels, filters, tiles and rows, so an error may appear at one width in ten only. Sizes are
+therefore enumerated instead of drawn. ``FRAMECNN_LONG_TESTS=1`` walks the full product of sizes and settings (half an
 hour); `.ci/run` walks the short one under every instruction set (``FRAMECNN_ISA``).
 """
 
@@ -48,7 +48,7 @@ def make(layer, shape, dtype=np.float32, integers=False):
     return draw_params(copy.copy(layer).build(shape, dtype=dtype), integers)
 
 
-def one_after_the_other(chain, x):
+def layer_by_layer(chain, x):
     """Return the output of layers, each run alone."""
     for layer in chain:
         x = layer(x)
@@ -56,15 +56,15 @@ def one_after_the_other(chain, x):
 
 
 def assert_bits(chain, x, where):
-    """Fail unless the plan of a chain gives the bits of its layers, in one pass."""
+    """Fail unless the plan of a chain is one pass with the bits of its layers."""
     planned = plan(chain, chain[0].input_shape)
     (step,) = (*planned.on_frames, *planned.on_rows)
-    y, wanted = step.run(x), one_after_the_other(chain, x)
+    y, wanted = step.run(x), layer_by_layer(chain, x)
     assert same_bits(y, wanted), f"{where}: {difference(y, wanted)}"
 
 
 def sides(length, other, axis):
-    """Return (height, width) with the length on an axis: 0 walks heights, 1 widths."""
+    """Return (height, width) with the length on an axis: 0 is the height, 1 the width."""
     return (length, other) if axis == 0 else (other, length)
 
 
@@ -253,7 +253,7 @@ def test_a_frame_has_the_same_bits_in_a_batch_of_every_size():
     chain += [make(PoolingLayer(2), (9, 11, 5)), make(ConvLayer(4, kernel_size=3, algorithm="winograd2"), (4, 5, 5))]
     planned = plan(chain, shape)
     frames = draw_frames(chain[0], 200)
-    whole = planned.run(frames, np.dtype(np.float32))
+    together = planned.run(frames, np.dtype(np.float32))
     for n in range(1, 200):
         part = planned.run(frames[200 - n :], np.dtype(np.float32))
-        assert same_bits(part, whole[200 - n :]), n
+        assert same_bits(part, together[200 - n :]), n

@@ -1,4 +1,4 @@
-"""Convolution and what follows it: the choice of an algorithm, and passes that never hold a whole map to be pooled."""
+"""Convolution, activation and pooling: the choice of an algorithm, and passes that never hold a whole map to pool."""
 
 from typing import NamedTuple
 

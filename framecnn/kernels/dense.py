@@ -72,13 +72,13 @@ def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
     for item in range(start, stop):
         b, first = item % blocks, item // blocks * ROWS
         last = min(first + ROWS, len(x))
-        whole = first + (last - first) // PIXELS * PIXELS
-        for n in range(first, whole, PIXELS):
+        aligned = first + (last - first) // PIXELS * PIXELS
+        for n in range(first, aligned, PIXELS):
             activated_block(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,
             )  # fmt: skip
-        for n in range(whole, last):
+        for n in range(aligned, last):
             activated_pixel(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,

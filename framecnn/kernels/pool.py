@@ -179,14 +179,14 @@ def unpool2d_forward(x, dy, y, where, slope, width, start, stop):
     """
     rows, columns, channels = dy.shape[1], dy.shape[2], dy.shape[3]
     row_step = x.shape[2] * channels
-    whole = channels // width * width
+    aligned = channels // width * width
     flat, gradients, pooled, places = x.reshape(-1), dy.reshape(-1), y.reshape(-1), where.reshape(-1)
     for item in range(start, stop):
         for j in range(columns):
             at = (item * columns + j) * channels
             to = ((item // rows * x.shape[1] + 2 * (item % rows)) * x.shape[2] + 2 * j) * channels
-            unpool_window(flat, to, row_step, channels, pooled, gradients, places, at, slope, whole)
-            for k in range(whole, channels):
+            unpool_window(flat, to, row_step, channels, pooled, gradients, places, at, slope, aligned)
+            for k in range(aligned, channels):
                 place = to + places[at + k] // 2 * row_step + places[at + k] % 2 * channels + k
                 gradient = gradients[at + k]
                 flat[place] = gradient if pooled[at + k] > 0 else slope * gradient

@@ -51,8 +51,8 @@ _blas_users = 0
 _blas_before: list[tuple[Any, int]] = []
 
 
-_cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()  # of the process, as it started
-get_num_threads()  # counts CPUs now: one thread that is restricted to a CPU later must not restrict all
+_cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+get_num_threads()  # both count here: a caller that is restricted to one CPU later must not restrict the helpers
 
 
 class _Pool:
@@ -89,7 +89,7 @@ class _Pool:
 
 
 def _restrict(thread: int, cpus: set[int]) -> None:
-    """Let a thread run on some CPUs only; on as many as before where the system has none of them."""
+    """Restrict a thread to some CPUs; leave it as it is where the system has none of them."""
     if cpus:
         with suppress(OSError):
             os.sched_setaffinity(thread, cpus)

@@ -26,7 +26,7 @@ EXACT = filter_block(np.float64)
 def winograd_sums(x: Array, dy: Array, packed: PackedConv, window: Window, sums: Array) -> None:
     """Add up outer products over all tiles, with all threads.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` gives it, zeros on entry.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` returns it, zeros on entry.
     """
     plan = TilePlan.of(x, packed.algorithm, window, TILES, sums.shape[-1])
     work = len(x) * plan.down * plan.across / len(sums) * sums[0].size

@@ -1,4 +1,4 @@
-"""Intrinsics with named arguments: one annotated signature says what jitted code passes and what the generator gets.
+"""Intrinsics with named arguments: one annotated signature specifies what jitted code passes and what is received.
 
 A generator is a function of an :class:`Emitter` and of parameters annotated with the classes below::
 
