@@ -26,6 +26,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "PoolingLayer": "layers",
     "Sequential": "networks",
+    "SettingError": "errors",
     "ShapeError": "errors",
     "get_num_threads": "thread_count",
     "load": "serialization",

@@ -7,14 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Array
 
 __all__ = [
     "Border",
     "Padding",
     "Pair",
-    "PairSetting",
     "Ranges",
     "Window",
     "adaptive_cells",
@@ -26,9 +25,6 @@ __all__ = [
 
 Pair = tuple[int, int]
 """Rows and columns."""
-
-PairSetting = Any
-"""``int | Pair`` as a layer's setting; the field holds the result of :func:`pair`."""
 
 Border = tuple[Pair, Pair]
 """``((top, bottom), (left, right))`` in pixels."""
@@ -114,7 +110,7 @@ class Window:
         return replace(self, frame=(sizes[0], sizes[1]), border=(border[0], border[1]))
 
 
-def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
+def pair(value: int | Sequence[int] | None, who: str, name: str) -> Pair:
     """Return ``(rows, columns)`` from one positive integer or two.
 
     Parameters
@@ -130,7 +126,7 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
 
     Raises
     ------
-    ShapeError
+    SettingError
         If `value` is anything but one or two positive integers below 2**31.
 
     Examples
@@ -140,7 +136,7 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
     """
     values = (value, value) if isinstance(value, int | np.integer) else tuple(value) if np.iterable(value) else ()
     if len(values) != 2 or not all(_is_integer(v, 1) for v in values):
-        raise ShapeError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
+        raise SettingError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
     return int(values[0]), int(values[1])
 
 
@@ -160,7 +156,7 @@ def as_padding(value: Any, who: str) -> Padding:
 
     Raises
     ------
-    ShapeError
+    SettingError
         If `value` has none of the three forms.
 
     Examples
@@ -176,8 +172,8 @@ def as_padding(value: Any, who: str) -> Padding:
     except (TypeError, ValueError):
         sides = []
     if not sides or not all(_is_integer(side, 0) for side in sides):
-        raise ShapeError(
-            f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) of whole pixels, got {value!r}"
+        raise SettingError(
+            f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) in pixels, got {value!r}"
         )
     return (int(top), int(bottom)), (int(left), int(right))
 

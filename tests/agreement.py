@@ -188,10 +188,10 @@ def is_exact(layer):
     ) and not winograd_side(layer)
 
 
-def built(case_of, dtype=np.float32, whole=False):
+def built(case_of, dtype=np.float32, integers=False):
     """Return the built layer of a case with drawn parameters, bias included: integers below 16, or floats."""
     kind, case = case_of
-    return draw_params(kind(**case.settings).build(case.input_shape, dtype=dtype), whole)
+    return draw_params(kind(**case.settings).build(case.input_shape, dtype=dtype), integers)
 
 
 OURS = [kind for _, kind in sorted(Layer.registry.items()) if kind.__module__.startswith("framecnn.")]

@@ -9,10 +9,10 @@ from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_number
 from framecnn.layers import DownsamplingLayer
 
 
-def gradients_for(y, whole=False):
+def gradients_for(y, integers=False):
     """Return drawn gradients of an output: integers from -9 to 9, or floats."""
     rng = np.random.default_rng(3)
-    return (rng.integers(-9, 10, y.shape) if whole else rng.normal(size=y.shape)).astype(y.dtype)
+    return (rng.integers(-9, 10, y.shape) if integers else rng.normal(size=y.shape)).astype(y.dtype)
 
 
 def defined(layer, x, dy):

@@ -155,7 +155,7 @@ def test_every_layer_agrees_with_pytorch_forward_and_backward(capsys):
     @given(st.data(), layers(), st.booleans())
     def agree(data, layer, training):
         training = training and not isinstance(layer, DropoutLayer)  # it draws otherwise
-        x = data.draw(frames(layer.input_shape, n=4, dtype=layer.dtype, whole=False))
+        x = data.draw(frames(layer.input_shape, n=4, dtype=layer.dtype, integers=False))
         y, backward = layer.vjp(x, np.random.default_rng(0) if training else None)
         dy = np.random.default_rng(1).normal(size=y.shape).astype(layer.dtype)
         dx, gradients = backward(dy)

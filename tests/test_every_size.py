@@ -178,10 +178,10 @@ def test_winograd_is_within_its_bound_at_every_depth(algorithm, what):
 
 def assert_defined(layer, n):
     """Fail unless output and gradients of integer-valued data are exactly those of the definition."""
-    x = draw_frames(layer, n, whole=True)
+    x = draw_frames(layer, n, integers=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x), repr(layer))
     y, backward = layer.vjp(x)
-    dy = gradients_for(y, whole=True)
+    dy = gradients_for(y, integers=True)
     dx, gradients = backward(dy)
     wanted, wanted_gradients = defined(layer, x, dy)
     np.testing.assert_array_equal(dx, wanted, f"dx of {layer!r} for {layer.input_shape}")

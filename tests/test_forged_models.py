@@ -64,10 +64,10 @@ BANK = {"layer": "FilterBankLayer", "filters": 10**9, "kernel_size": [3, 3], "st
         (layers(pooling(padding=[[10**9, 0], [0, 0]])), "use less of them"),
         (layers(pooling(mode="adaptive_max", pool_size=[10**9, 10**9], strides=[10**9, 10**9])), "values a frame"),
         (layers(pooling(pool_size=[10**8, 1], padding=[[10**8 - 1, 10**8 - 1], [0, 0]])), "values a frame"),
-        ([{"layer": "InputLayer", "shape": [10**12, 1, 1], "scale": 1.0}, pooling()], "as at most 2,147,"),
+        ([{"layer": "InputLayer", "shape": [10**12, 1, 1], "scale": 1.0}, pooling()], "up to 2,147,"),
         (
             [{"layer": "InputLayer", "shape": [2**62, 4], "scale": 1.0}, {"layer": "FlatteningLayer"}],
-            "as at most 2,147",
+            "up to 2,147",
         ),
         (layers(conv(filters=2**70)), "ConvLayer: expected filters as at most 2,147,483,647"),
         (layers(conv(strides=[2**70, 2**70])), "expected strides as"),

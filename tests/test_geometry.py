@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from framecnn import ShapeError
+from framecnn import SettingError, ShapeError
 from framecnn.geometry import Window, adaptive_cells, as_padding, pair, sliding_window, window_pixels
 
 lengths, windows, strides, dilations = (st.integers(1, most) for most in (20, 5, 5, 4))
@@ -121,7 +121,9 @@ def test_one_integer_or_two_make_a_pair(value):
 
 @pytest.mark.parametrize("value", [0, -1, True, 2.0, None, "33", (1,), (1, 2, 3), (1, 0), (True, 1), (1, 2.5), 2**31])
 def test_anything_else_makes_no_pair(value):
-    with pytest.raises(ShapeError, match=re.escape(f"X: expected size as one positive integer or two, got {value!r}")):
+    with pytest.raises(
+        SettingError, match=re.escape(f"X: expected size as one positive integer or two, got {value!r}")
+    ):
         pair(value, "X", "size")
 
 
@@ -132,6 +134,6 @@ def test_borders_may_be_tuples_lists_or_arrays(value):
 
 @pytest.mark.parametrize("value", ["full", 1, (1, 1), ((1,), (1, 2)), ((1, -1), (0, 0)), ((1, 0.5), (0, 0)), None, {}])
 def test_anything_else_is_no_padding(value):
-    message = "X: expected padding 'valid', 'same' or ((top, bottom), (left, right)) of whole pixels, got "
-    with pytest.raises(ShapeError, match=re.escape(message + repr(value))):
+    message = "X: expected padding 'valid', 'same' or ((top, bottom), (left, right)) in pixels, got "
+    with pytest.raises(SettingError, match=re.escape(message + repr(value))):
         as_padding(value, "X")

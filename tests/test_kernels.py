@@ -29,26 +29,26 @@ thorough = settings(deadline=None, max_examples=150)
 dtypes = st.sampled_from([np.float32, np.float64])
 
 
-def built(layer, shape, dtype=np.float32, whole=False):
+def built(layer, shape, dtype=np.float32, integers=False):
     """Return a built layer with drawn parameters, integers below 16 or floats."""
-    return draw_params(layer.build(shape, dtype=dtype), whole)
+    return draw_params(layer.build(shape, dtype=dtype), integers)
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["integers", "floats"])
+@pytest.mark.parametrize("integers", [True, False], ids=["integers", "floats"])
 @pytest.mark.parametrize("kind", [ConvLayer, PoolingLayer, DenseLayer, FilterBankLayer])
 @settings(deadline=None, max_examples=200)
 @given(st.data())
-def test_a_kernel_agrees_with_its_definition(kind, whole, data):
+def test_a_kernel_agrees_with_its_definition(kind, integers, data):
     shape = None if kind is DenseLayer else data.draw(shapes(max_side=20))
-    layer = data.draw(layers([kind], shape, whole=whole))
-    x = draw_frames(layer, data.draw(st.sampled_from([2, 1, 11])), whole)
-    bound = 0 if whole and is_exact(layer) else rounding(layer, x)
+    layer = data.draw(layers([kind], shape, integers=integers))
+    x = draw_frames(layer, data.draw(st.sampled_from([2, 1, 11])), integers)
+    bound = 0 if integers and is_exact(layer) else rounding(layer, x)
     assert (np.abs(layer(x) - expected(layer, x)) <= bound).all()
 
 
 def test_a_convolution_over_rows_longer_than_the_buffer_is_exact():
     layer = built(ConvLayer(3, kernel_size=(5, 3), strides=(2, 1), padding="same"), (9, 20_000, 4), np.float32, True)
-    x = draw_frames(layer, 1, whole=True)
+    x = draw_frames(layer, 1, integers=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
 
@@ -72,7 +72,7 @@ def test_winograd_of_many_channels_is_within_its_bound(kind, shape, padding, fil
 def test_a_convolution_of_many_rows_is_exact(filters):
     layer = ConvLayer(filters, kernel_size=3, padding="same", algorithm="direct")
     built(layer, (150, 160, 16), np.float32, True)
-    x = draw_frames(layer, 3, whole=True)
+    x = draw_frames(layer, 3, integers=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
 
@@ -211,12 +211,12 @@ from framecnn.kernels.codegen.microkernel import PIXELS, filter_block
 from framecnn.testing.draws import draw_frames
 for name, case in CASES.items():
     if name.split("-")[0] in ("ConvLayer", "DenseLayer", "FilterBankLayer"):
-        for whole in (True, False):
-            layer = built(case, np.float32, whole)
-            x = draw_frames(layer, 3, whole)
-            bound = 0 if whole and is_exact(layer) else rounding(layer, x)
+        for integers in (True, False):
+            layer = built(case, np.float32, integers)
+            x = draw_frames(layer, 3, integers)
+            bound = 0 if integers and is_exact(layer) else rounding(layer, x)
             assert (np.abs(layer(x) - expected(layer, x)) <= bound).all(), name
-            if whole and is_exact(layer):
+            if integers and is_exact(layer):
                 y, backward = layer.vjp(x)
                 dy = np.random.default_rng(0).integers(-3, 4, y.shape).astype(y.dtype)
                 dx, gradients = backward(dy)

@@ -28,8 +28,8 @@ def test_a_layer_passes_the_checks_of_all_layers(check):
 @every_case
 @both_dtypes
 def test_integers_give_exactly_the_defined_result(case, dtype):
-    layer = built(case, dtype, whole=True)
-    x = draw_frames(layer, 2, whole=True)
+    layer = built(case, dtype, integers=True)
+    x = draw_frames(layer, 2, integers=True)
     if is_exact(layer):
         np.testing.assert_array_equal(layer(x), expected(layer, x))
     else:

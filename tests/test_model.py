@@ -18,6 +18,7 @@ from framecnn import (
     InputLayer,
     PoolingLayer,
     Sequential,
+    SettingError,
     ShapeError,
     num_threads,
 )
@@ -281,7 +282,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, messag
     ],
 )
 def test_what_is_no_chain_of_layers_is_refused(layers, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+    with pytest.raises(SettingError, match=re.escape(message)):
         Sequential(layers)
 
 
@@ -298,12 +299,12 @@ def test_a_layer_that_does_not_fit_its_place_is_named_when_the_model_is_built():
         (np.zeros((2, 20, 24)), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (2, 20, 24)"),
         (np.zeros(SHAPE), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (20, 24, 3)"),
         (np.zeros((1, *SHAPE), complex), 32, "Sequential.predict: expected real numbers, got dtype complex128"),
-        (np.zeros((1, *SHAPE)), 0, "Sequential.predict: expected batch_size as a positive whole number, got 0"),
-        (np.zeros((1, *SHAPE)), 1.5, "Sequential.predict: expected batch_size as a positive whole number, got 1.5"),
+        (np.zeros((1, *SHAPE)), 0, "Sequential.predict: expected batch_size as a positive integer, got 0"),
+        (np.zeros((1, *SHAPE)), 1.5, "Sequential.predict: expected batch_size as a positive integer, got 1.5"),
     ],
 )
-def test_a_prediction_that_makes_no_sense_is_refused(x, batch_size, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+def test_frames_and_batch_sizes_that_do_not_fit_are_refused(x, batch_size, message):
+    with pytest.raises(SettingError if "batch_size" in message else ShapeError, match=re.escape(message)):
         network().build().predict(x, batch_size)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice, check_size
-from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame, check_initial
+from framecnn.errors import SettingError, ShapeError
+from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame
 from framecnn.layers.normalization import BatchNormLayer, folded
+from framecnn.layers.settings import PairSetting, check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -65,10 +66,10 @@ class ConvLayer(Layer):
 
     filters: int
     _: KW_ONLY
-    kernel_size: geometry.PairSetting
-    strides: geometry.PairSetting = 1
+    kernel_size: PairSetting = PairSetting()
+    strides: PairSetting = PairSetting(1)
     padding: geometry.Padding = "valid"
-    dilation_rate: geometry.PairSetting = 1
+    dilation_rate: PairSetting = PairSetting(1)
     groups: int = 1
     use_bias: bool = True
     kernel_initializer: str = "glorot_uniform"
@@ -91,15 +92,12 @@ class ConvLayer(Layer):
         check_choice("ConvLayer", "algorithm", self.algorithm, ("auto", *kernels.ALGORITHMS))
         self._set(
             filters=check_size("ConvLayer", "filters", self.filters),
-            kernel_size=geometry.pair(self.kernel_size, "ConvLayer", "kernel_size"),
-            strides=geometry.pair(self.strides, "ConvLayer", "strides"),
             padding=geometry.as_padding(self.padding, "ConvLayer"),
-            dilation_rate=geometry.pair(self.dilation_rate, "ConvLayer", "dilation_rate"),
             groups=check_size("ConvLayer", "groups", self.groups),
         )
         names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate, self.groups)
         if self.algorithm not in ("auto", *names):
-            raise ShapeError(
+            raise SettingError(
                 f"ConvLayer: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides, dilation and "
                 f"groups for {self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
                 f"dilation_rate={self.dilation_rate}, groups={self.groups}; use algorithm='direct'"

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice
 from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["DownsamplingLayer"]
@@ -43,7 +44,7 @@ class DownsamplingLayer(Layer):
     array([3.], dtype=float32)
     """
 
-    factor: geometry.PairSetting
+    factor: PairSetting = PairSetting()
     _: KW_ONLY
     mode: str = "mean"
 
@@ -53,7 +54,6 @@ class DownsamplingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        self._set(factor=geometry.pair(self.factor, "DownsamplingLayer", "factor"))
         check_choice("DownsamplingLayer", "mode", self.mode, ("mean", "stride"))
 
     def infer_shape(self, input_shape: Shape) -> Shape:

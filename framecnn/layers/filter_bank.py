@@ -7,8 +7,9 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.arguments import check_number, check_size
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]
@@ -66,8 +67,8 @@ class FilterBankLayer(Layer):
 
     filters: int
     _: KW_ONLY
-    kernel_size: geometry.PairSetting
-    strides: geometry.PairSetting = 1
+    kernel_size: PairSetting = PairSetting()
+    strides: PairSetting = PairSetting(1)
     contrast: float = 10.0
     thresholds: tuple[float, ...] = (0.25, 0.75)
 
@@ -79,14 +80,12 @@ class FilterBankLayer(Layer):
     def __post_init__(self) -> None:
         thresholds = tuple(self.thresholds) if np.iterable(self.thresholds) else ()
         if not thresholds:
-            raise ShapeError(f"FilterBankLayer: expected thresholds as finite numbers, got {self.thresholds!r}")
+            raise SettingError(f"FilterBankLayer: expected thresholds as finite numbers, got {self.thresholds!r}")
         contrast = check_number("FilterBankLayer", "contrast", self.contrast)
         if contrast <= 0:
-            raise ShapeError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
+            raise SettingError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
         self._set(
             filters=check_size("FilterBankLayer", "filters", self.filters),
-            kernel_size=geometry.pair(self.kernel_size, "FilterBankLayer", "kernel_size"),
-            strides=geometry.pair(self.strides, "FilterBankLayer", "strides"),
             contrast=contrast,
             thresholds=tuple(check_number("FilterBankLayer", "every threshold", t) for t in thresholds),
         )

@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["PoolingLayer"]
@@ -54,11 +55,11 @@ class PoolingLayer(Layer):
     array([4., 8.], dtype=float32)
     """
 
-    pool_size: geometry.PairSetting
+    pool_size: PairSetting = PairSetting()
     _: KW_ONLY
-    strides: geometry.PairSetting = None
+    strides: PairSetting = PairSetting(same_as="pool_size")
     padding: geometry.Padding = "valid"
-    dilation_rate: geometry.PairSetting = 1
+    dilation_rate: PairSetting = PairSetting(1)
     mode: str = "max"
 
     cases: ClassVar = (
@@ -71,16 +72,10 @@ class PoolingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        pool_size = geometry.pair(self.pool_size, "PoolingLayer", "pool_size")
         check_choice("PoolingLayer", "mode", self.mode, MODES)
-        self._set(
-            pool_size=pool_size,
-            strides=pool_size if self.strides is None else geometry.pair(self.strides, "PoolingLayer", "strides"),
-            padding=geometry.as_padding(self.padding, "PoolingLayer"),
-            dilation_rate=geometry.pair(self.dilation_rate, "PoolingLayer", "dilation_rate"),
-        )
-        if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (pool_size, "valid", (1, 1)):
-            raise ShapeError(
+        self._set(padding=geometry.as_padding(self.padding, "PoolingLayer"))
+        if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (self.pool_size, "valid", (1, 1)):
+            raise SettingError(
                 f"PoolingLayer: expected no strides, padding or dilation_rate with mode={self.mode!r}, "
                 f"got {self.strides}, {self.padding!r} and {self.dilation_rate}"
             )
