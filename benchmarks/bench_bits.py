@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import tables
 from benchmarks.cases import NETWORKS
-from framecnn import get_num_threads, set_num_threads
+from framecnn import num_threads
 
 __all__ = ["markdown", "measure"]
 
@@ -21,17 +21,14 @@ def measure(rounds=0, cases=(NETWORKS[1], NETWORKS[2]), n_frames=FRAMES):
 def same_bits(case, n_frames):
     model = case.model()
     x = np.random.default_rng(0).random((n_frames, *case.frame), np.float32)
-    before, ways = get_num_threads(), {}
-    try:
-        for threads in THREADS:
-            set_num_threads(threads)
+    ways = {}
+    for threads in THREADS:
+        with num_threads(threads):
             for batch in BATCHES:
                 ways[f"{threads} threads, batch {batch}"] = in_batches(model, x, batch)
-        with ThreadPoolExecutor(CALLERS) as callers:
-            answers = callers.map(lambda _: in_batches(model, x, BATCHES[1]), range(CALLERS))
-            ways |= {f"caller {number} of {CALLERS} at once": answer for number, answer in enumerate(answers, 1)}
-    finally:
-        set_num_threads(before)
+    with num_threads(THREADS[-1]), ThreadPoolExecutor(CALLERS) as callers:
+        answers = callers.map(lambda _: in_batches(model, x, BATCHES[1]), range(CALLERS))
+        ways |= {f"caller {number} of {CALLERS} at once": answer for number, answer in enumerate(answers, 1)}
     expected = next(iter(ways.values()))
     different = [way for way, answer in ways.items() if answer != expected]
     return {"ways": list(ways), "different": different, "equal": not different}

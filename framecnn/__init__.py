@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.serialization import load as load
     from framecnn.serialization import save as save
     from framecnn.thread_count import get_num_threads as get_num_threads
+    from framecnn.thread_count import num_threads as num_threads
     from framecnn.thread_count import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ _HOMES = {
     "ShapeError": "errors",
     "get_num_threads": "thread_count",
     "load": "serialization",
+    "num_threads": "thread_count",
     "save": "serialization",
     "set_num_threads": "thread_count",
 }

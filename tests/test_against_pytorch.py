@@ -43,9 +43,8 @@ def last(x):
 def padded(layer, x, value=0.0):
     """Frames, channels first, with the border of a layer."""
     window = layer.kernel_size if isinstance(layer, ConvLayer) else layer.pool_size
-    _, ((top, bottom), (left, right)) = geometry.window_output(
-        layer.input_shape[:2], window, layer.strides, layer.dilation_rate, layer.padding, "test"
-    )
+    sliding = layer.input_shape[:2], window, layer.strides, layer.dilation_rate, layer.padding
+    (top, bottom), (left, right) = geometry.sliding_window(*sliding, "test").border
     return F.pad(first(x), (left, right, top, bottom), value=value)
 
 

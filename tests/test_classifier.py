@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 from textures import CLASSES, Lazy, textures
 from threadpoolctl import threadpool_limits
 
-from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, get_num_threads, set_num_threads
+from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, num_threads
 
 
 def small(**parameters):
@@ -116,15 +116,10 @@ def test_predictions_have_the_same_bits_in_any_batch_and_order(fitted, size):
 
 def test_one_and_two_threads_give_the_same_bits():
     frames, labels, groups = textures()
-    before = get_num_threads()
     found = []
     for n in (1, 2):
-        set_num_threads(n)
-        try:
-            with threadpool_limits(n):
-                found.append(small().fit(frames, labels, groups).predict_proba(frames))
-        finally:
-            set_num_threads(before)
+        with num_threads(n), threadpool_limits(n):
+            found.append(small().fit(frames, labels, groups).predict_proba(frames))
     np.testing.assert_array_equal(*found)
 
 

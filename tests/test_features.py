@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from textures import Lazy, textures
 
-from framecnn import FrameFeatures, KMeansClassifier, get_num_threads, set_num_threads
+from framecnn import FrameFeatures, KMeansClassifier, num_threads
 from framecnn.estimators.features import GRIDS, scales
 
 
@@ -55,14 +55,10 @@ def test_the_size_of_the_batches_inside_does_not_matter(frames, fitted):
 
 
 def test_one_and_two_threads_give_the_same_bits(frames):
-    before = get_num_threads()
     found = []
     for n in (1, 2):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             found.append(small().fit_transform(frames))
-        finally:
-            set_num_threads(before)
     np.testing.assert_array_equal(*found)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from framecnn import FilterBankLayer, ShapeError, get_num_threads, set_num_threads
+from framecnn import FilterBankLayer, ShapeError, num_threads
 from framecnn.estimators.filter_learning import (
     METHODS,
     learn_filters,
@@ -130,14 +130,10 @@ def test_black_frames_give_finite_filters(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_filters_have_the_same_bits_on_one_and_two_threads(method):
     patches = sample_patches(frames(20), 3000, (6, 6), np.random.default_rng(0))
-    before = get_num_threads()
     found = []
     for n in (1, 2):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             found.append(learn_filters(patches, 30, (6, 6), 10.0, method, np.random.default_rng(1)))
-        finally:
-            set_num_threads(before)
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from framecnn import KMeansClassifier, get_num_threads, set_num_threads
+from framecnn import KMeansClassifier, num_threads
 
 HEADS = [
     KMeansClassifier(random_state=0),
@@ -221,16 +221,12 @@ def test_features_that_are_all_zero_give_no_nan(projection, dtype):
 @heads
 def test_one_and_two_threads_give_the_same_bits(head):
     X, y, groups = clouds(n_samples=1200, n_features=40)
-    before = get_num_threads()
     found = []
     for n in (1, 2):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             with threadpool_limits(n):
                 head.fit(X.astype(np.float32), y, groups)
             found.append((head.cluster_centers_, head.transform(X), head.predict_proba(X)))
-        finally:
-            set_num_threads(before)
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from framecnn import BatchNormLayer, DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, set_num_threads
+from framecnn import BatchNormLayer, DenseLayer, InputLayer, Sequential, ShapeError, num_threads
 from framecnn.errors import SettingError
 from framecnn.kernels import reference
 from framecnn.kernels.update import adam_update, sgd_update
@@ -108,15 +108,12 @@ def test_a_step_of_adam_is_its_definition(dtype):
 
 def test_any_number_of_threads_gives_the_same_bits():
     weights, gradient, momentum = arrays(700_001, np.float32)
-    before, found = get_num_threads(), []
+    found = []
     for n in (1, 2, 5):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             updated, own, velocity = np.empty_like(weights), momentum.copy(), np.square(momentum)
             adam_update((updated, own, velocity), weights, gradient, 0.1, 1e-7, (0.9, 0.999), 0.0)
             sgd_update((updated, own), updated.copy(), gradient, 0.1, 0.9, True)
-        finally:
-            set_num_threads(before)
         found.append(np.concatenate([updated, own, velocity]))
     assert same_bits(found[0], found[1])
     assert same_bits(found[0], found[2])

@@ -217,15 +217,11 @@ def test_a_file_contains_the_model_and_neither_time_nor_place(tmp_path):
 
 
 def test_path_and_number_of_threads_change_no_byte(tmp_path):
-    threads = framecnn.get_num_threads()
     (tmp_path / "elsewhere").mkdir()
     paths = tmp_path / "a.safetensors", tmp_path / "elsewhere" / "another name.bin"
-    try:
-        for n, path in enumerate(paths, start=1):
-            framecnn.set_num_threads(n)
+    for n, path in enumerate(paths, start=1):
+        with framecnn.num_threads(n):
             fitted(FRAMES).save(path)
-    finally:
-        framecnn.set_num_threads(threads)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 

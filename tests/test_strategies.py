@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.vendor.pretty import pretty
 
 from framecnn import ConvLayer, DenseLayer, InputLayer, PoolingLayer
-from framecnn.kernels.microkernel import PIXELS
+from framecnn.kernels.codegen.microkernel import PIXELS
 from framecnn.layers import Case, Layer
 from framecnn.testing import conv_configs, frames, labelled_features, layers, models, pool_configs, shapes
 

@@ -7,7 +7,7 @@ import pytest
 from refusals import refusal
 from textures import CLASSES, Lazy, textures
 
-from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, set_num_threads
+from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, num_threads
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.outputs import describe_choice
 from framecnn.estimators import TrainedFeatures, trained_features
@@ -52,12 +52,8 @@ def test_a_classifier_is_its_features_followed_by_its_head(fitted):
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_another_seed_others(fitted):
     expected = fitted.transform(FRAMES)
     np.testing.assert_array_equal(classifier().fit_transform(FRAMES, LABELS, GROUPS), expected)
-    before = get_num_threads()
-    set_num_threads(before + 1)
-    try:
+    with num_threads(get_num_threads() + 1):
         np.testing.assert_array_equal(classifier().fit(Lazy(FRAMES), LABELS, GROUPS).transform(FRAMES), expected)
-    finally:
-        set_num_threads(before)
     other = FrameClassifier(features="trained", random_state=1).fit(FRAMES, LABELS, GROUPS)
     assert (other.transform(FRAMES) != expected).any()
 

@@ -15,7 +15,7 @@ import training_run
 from textures import Lazy
 from training_run import TRAIN, VALIDATION, network, run
 
-from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, save, set_num_threads
+from framecnn import DenseLayer, InputLayer, Sequential, ShapeError, num_threads, save
 from framecnn.errors import SettingError
 from framecnn.testing.draws import same_bits
 from framecnn.training.loop import fit, train_step
@@ -106,13 +106,9 @@ def start_run(path):
 
 
 def test_one_and_more_threads_give_the_same_file(uninterrupted, tmp_path):
-    before = get_num_threads()
     for n in (1, 2, 3):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             model, _ = run(checkpoint=tmp_path / f"{n}.safetensors")
-        finally:
-            set_num_threads(before)
         assert digest(tmp_path / f"{n}.safetensors") == digest(uninterrupted[2])
         save(model, tmp_path / f"model {n}.safetensors")
     assert len({digest(path) for path in tmp_path.glob("model*")}) == 1

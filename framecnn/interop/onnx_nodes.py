@@ -227,7 +227,7 @@ def _convolution(graph: Graph, layer: ConvLayer, value: Value) -> Value:
 def _pads(layer: ConvLayer | PoolingLayer, size: geometry.Pair) -> tuple[int, int, int, int]:
     frame = layer.input_shape[0], layer.input_shape[1]
     sliding = size, layer.strides, layer.dilation_rate, layer.padding
-    _, ((top, bottom), (left, right)) = geometry.window_output(frame, *sliding, type(layer).__name__)
+    (top, bottom), (left, right) = geometry.sliding_window(frame, *sliding, type(layer).__name__).border
     return top, left, bottom, right
 
 
@@ -263,7 +263,7 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
     return x
 
 
-def _even_cells(cells: geometry.Windows) -> geometry.Pair | None:
+def _even_cells(cells: geometry.Ranges) -> geometry.Pair | None:
     """Return size and distance of cells, or None where they differ; a single cell may have any distance."""
     starts, stops, _ = cells
     sizes, steps = set((stops - starts).tolist()), set(np.diff(starts).tolist()) or {1}
@@ -315,7 +315,7 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     return graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float64(layer.contrast))))
 
 
-def _averaging(length: int, windows: geometry.Windows) -> Array:
+def _averaging(length: int, windows: geometry.Ranges) -> Array:
     """Return the matrix (windows, length) that averages the pixels of every window along an axis."""
     starts, stops, _ = windows
     place = np.arange(length)

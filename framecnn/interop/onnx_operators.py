@@ -310,7 +310,7 @@ def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any
     if automatic == "VALID":
         border = (0, 0), (0, 0)
     elif automatic.startswith("SAME"):
-        _, border = geometry.window_output(frame, size, strides, dilation, "same", "window")
+        border = geometry.sliding_window(frame, size, strides, dilation, "same", "window").border
         if automatic == "SAME_LOWER":
             border = border[0][::-1], border[1][::-1]
     elif node.settings.get("ceil_mode", 0):

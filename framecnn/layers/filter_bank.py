@@ -92,43 +92,42 @@ class FilterBankLayer(Layer):
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         height, width, _ = check_frame("FilterBankLayer", input_shape)
-        return (*self._positions((height, width)), self.filters * len(self.thresholds))
+        return (*self._window((height, width)).output, self.filters * len(self.thresholds))
 
     def param_specs(self, input_shape: Shape) -> dict[str, Param]:
         kernel = (*self.kernel_size, input_shape[2], self.filters)
         return {"kernel": Param(kernel, "glorot_uniform"), "bias": Param((self.filters,), "zeros")}
 
     def forward(self, x: Array) -> Array:
-        output = self._positions(x.shape[1:3])
-        return kernels.filter_bank(
-            x, self._packed(), self.params["bias"], self.strides, output, self.contrast, self.thresholds
-        )
+        return kernels.filter_bank(x, self._packed(), self._window(x.shape[1:3]))
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         y, kernel, levels = self.forward(x), self.params["kernel"], len(self.thresholds)
+        window = self._window(x.shape[1:3])
         centred = kernel - kernel.mean(axis=(0, 1, 2))
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
             dresponse = np.where(y > 0, dy, 0).reshape(*dy.shape[:3], levels, self.filters).sum(axis=3)
-            dx, dcentred, dbias = kernels.filter_bank_backward(x, centred, dresponse, self.strides, self.contrast)
+            dx, dcentred, dbias = kernels.filter_bank_backward(x, centred, dresponse, window, self.contrast)
             return dx, {"kernel": dcentred - dcentred.mean(axis=(0, 1, 2)), "bias": dbias}
 
         return y, backward
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
         """Return the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
-        output = self._positions(x.shape[1:3])
-        rows, columns = map(geometry.adaptive_cells, output, grid)
-        return kernels.filter_bank_average(
-            x, self._packed(), self.params["bias"], self.strides, output, self.contrast, self.thresholds, rows, columns
-        )
+        window = self._window(x.shape[1:3])
+        rows, columns = map(geometry.adaptive_cells, window.output, grid)
+        return kernels.filter_bank_average(x, self._packed(), window, (rows, columns))
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         return rows * columns * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] * self.filters
 
     def _packed(self) -> kernels.PackedBank:
-        return self.params.derived("packed", lambda: kernels.PackedBank.of(self.params["kernel"]))
+        def pack() -> kernels.PackedBank:
+            return kernels.PackedBank.of(self.params["kernel"], self.params["bias"], self.contrast, self.thresholds)
 
-    def _positions(self, frame: geometry.Pair) -> geometry.Pair:
-        return geometry.window_output(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")[0]
+        return self.params.derived("packed", pack)
+
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")

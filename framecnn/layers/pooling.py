@@ -84,14 +84,14 @@ class PoolingLayer(Layer):
         height, width, channels = check_frame("PoolingLayer", input_shape)
         if self._adaptive:
             return (*self.pool_size, channels)
-        output, border = self._window((height, width))
-        for length, sides, size, step in zip((height, width), border, self.pool_size, self.dilation_rate, strict=True):
+        window = self._window((height, width))
+        for length, sides, size, step in zip(window.frame, window.border, window.kernel, window.dilation, strict=True):
             if max(sides) > (size - 1) * step or (size > 1 and step > length):
                 raise ShapeError(
                     f"PoolingLayer: expected every window to meet the frame {height}x{width}, got pool_size "
                     f"{self.pool_size}, dilation_rate {self.dilation_rate}, padding {self.padding!r}; use less of them"
                 )
-        return (*output, channels)
+        return (*window.output, channels)
 
     def forward(self, x: Array) -> Array:
         return kernels.pool2d(x, *self.windows(x.shape[1:3]), self.reduction)
@@ -105,21 +105,18 @@ class PoolingLayer(Layer):
         """``"max"`` or ``"average"``: what is made of each window."""
         return self.mode.removeprefix("adaptive_")
 
-    def windows(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
+    def windows(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:
         """Return the pixels of the windows along the rows and the columns of a frame."""
-        if self._adaptive:
-            rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
-        else:
-            output, ((top, _), (left, _)) = self._window(frame)
-            axes = zip(frame, output, self.pool_size, self.strides, self.dilation_rate, (top, left), strict=True)
-            rows, columns = (geometry.window_pixels(*axis) for axis in axes)
+        if not self._adaptive:
+            return self._window(frame).pixels
+        rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
         return rows, columns
 
     @property
     def _adaptive(self) -> bool:
         return self.mode.startswith("adaptive")
 
-    def _window(self, frame: geometry.Pair) -> tuple[geometry.Pair, geometry.Border]:
-        return geometry.window_output(
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(
             frame, self.pool_size, self.strides, self.dilation_rate, self.padding, "PoolingLayer"
         )

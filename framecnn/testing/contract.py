@@ -4,9 +4,8 @@ import copy
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,10 @@ from framecnn.layers.base import DTYPES
 from framecnn.networks.sequential import Sequential
 from framecnn.serialization import load, save
 from framecnn.testing.draws import difference, draw_frames, draw_params, same_bits
-from framecnn.thread_count import get_num_threads, set_num_threads
+from framecnn.thread_count import num_threads
 from framecnn.typing import Array
 
-__all__ = ["CONTRACT", "Check", "Make", "expect", "expect_same", "n_roundings", "repeats_for_chunks", "threads"]
+__all__ = ["CONTRACT", "Check", "Make", "expect", "expect_same", "n_roundings", "repeats_for_chunks"]
 
 Make = Callable[..., Layer]
 """``make(dtype=float32, integers=False)`` returns a layer newly built, its parameters drawn by ``draw_params``."""
@@ -87,24 +86,6 @@ def repeats_for_chunks(layer: Layer, n_frames: int) -> int:
     """
     work = max(math.prod(layer.input_shape), layer.multiply_adds(layer.input_shape) / 4)
     return math.ceil(2 * CHUNK_WORK / (work * n_frames))
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Set the number of threads inside the block.
-
-    Examples
-    --------
-    >>> with threads(2):
-    ...     get_num_threads()
-    2
-    """
-    before = get_num_threads()
-    set_num_threads(number)
-    try:
-        yield
-    finally:
-        set_num_threads(before)
 
 
 def config_round_trip(make: Make) -> None:
@@ -269,7 +250,7 @@ def number_of_threads(make: Make) -> None:
     repeats = repeats_for_chunks(layer, len(x))
     y, batch = np.concatenate([layer(x)] * repeats), np.concatenate([x] * repeats)
     for number, order in ((1, 1), (2, -1)):  # reversed, as values never written may be those of the last call
-        with threads(number):
+        with num_threads(number):
             result = layer(batch[::order])[::order]
         expect_same(layer, f"the same bits on {number} threads for frames in later chunks", result, y)
 

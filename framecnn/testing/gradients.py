@@ -14,9 +14,9 @@ from framecnn.testing.contract import (
     expect_same,
     n_roundings,
     repeats_for_chunks,
-    threads,
 )
 from framecnn.testing.draws import apart, draw_frames
+from framecnn.thread_count import num_threads
 from framecnn.typing import Array, Shape
 
 __all__ = ["GRADIENTS", "has_gradients", "linear_arguments"]
@@ -100,7 +100,7 @@ def number_of_threads_backward(make: Make) -> None:
     dy, repeats, results = _like(y), repeats_for_chunks(layer, len(x)), []
     dx, _ = backward(dy)
     for number in (1, 2):
-        with threads(number):
+        with num_threads(number):
             _, backward = layer.vjp(np.concatenate([x] * repeats))
             results.append(backward(np.concatenate([dy] * repeats)))
     expect_same(layer, "the same bits of dx for frames in later chunks", results[0][0], np.concatenate([dx] * repeats))
