@@ -1,4 +1,4 @@
-"""The errors framecnn raises. Each message says who, what was expected, what came, and what to do."""
+"""The errors of framecnn. Each message says who raises it, what was expected, what was given and what to do."""
 
 import errno
 
@@ -24,11 +24,11 @@ _REMEDIES = {
 
 
 class ShapeError(ValueError):
-    """A shape, or a layer's configuration, does not fit."""
+    """An array, or the shape of a frame, does not fit the layer or function that is given it."""
 
 
 class FormatError(ValueError):
-    """A file is not what its format promises."""
+    """A file does not follow its format, or a model cannot be written in a format."""
 
 
 class DataError(ValueError):
@@ -36,11 +36,11 @@ class DataError(ValueError):
 
 
 class MachineError(OSError):
-    """The machine, not a file, is at fault: no memory is left, too many files are open, a disk does not answer."""
+    """The machine has failed, not a file: no memory is left, too many files are open, a disk does not answer."""
 
 
 class SettingError(ValueError):
-    """An environment variable of framecnn has a value that it cannot have."""
+    """An argument, or an environment variable of framecnn, has a value that is not allowed."""
 
 
 class MissingExtraError(ImportError):
@@ -51,9 +51,9 @@ class MissingExtraError(ImportError):
     who : str
         The feature that needs it.
     package : str
-        The package that is missing.
+        The missing package.
     extra : str
-        The extra of framecnn that brings it.
+        The extra of framecnn that installs it.
 
     Examples
     --------

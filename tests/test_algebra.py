@@ -30,9 +30,9 @@ lawful = settings(deadline=None, max_examples=60)
 equal = np.testing.assert_array_equal
 
 
-def batch(data, layer, n=2, whole=True):
+def batch(data, layer, n=2, integers=True):
     """Draw frames for a layer."""
-    return data.draw(frames(layer.input_shape, n=n, dtype=layer.dtype, whole=whole))
+    return data.draw(frames(layer.input_shape, n=n, dtype=layer.dtype, integers=integers))
 
 
 def conv(kernel, input_shape, **settings):
@@ -45,7 +45,7 @@ def conv(kernel, input_shape, **settings):
 
 
 @lawful
-@given(st.data(), layers(SUMS, whole=True), st.integers(-3, 3))
+@given(st.data(), layers(SUMS, integers=True), st.integers(-3, 3))
 def test_sums_of_products_are_linear_but_for_the_bias(data, layer, factor):
     a, b = batch(data, layer), batch(data, layer)
     zero = layer(0 * a)
@@ -56,7 +56,7 @@ def test_sums_of_products_are_linear_but_for_the_bias(data, layer, factor):
 
 
 @lawful
-@given(st.data(), layers(SUMS, whole=True))
+@given(st.data(), layers(SUMS, integers=True))
 def test_gradients_are_adjoint_to_sums_of_products_exactly(data, layer):
     assume(is_exact(layer))
     x, other = batch(data, layer), batch(data, layer)
@@ -108,7 +108,7 @@ def test_a_delta_kernel_crops(data, case):
     u, v = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
     kernel = np.zeros((rows, columns, channels, channels), np.float32)
     kernel[u, v] = np.eye(channels)
-    x = data.draw(frames(case.input_shape, whole=False))
+    x = data.draw(frames(case.input_shape, integers=False))
     top, left = u * step_u, v * step_v
     bottom, right = x.shape[1] - reach[0] + top, x.shape[2] - reach[1] + left
     equal(conv(kernel, case.input_shape, **given_settings)(x), x[:, top:bottom:down, left:right:across])
@@ -137,7 +137,7 @@ def test_a_dilated_kernel_is_one_stuffed_with_zeros(data, case, filters):
 
 
 @lawful
-@given(st.data(), layers([ConvLayer, PoolingLayer, FilterBankLayer], whole=True))
+@given(st.data(), layers([ConvLayer, PoolingLayer, FilterBankLayer], integers=True))
 def test_a_shifted_frame_gives_a_shifted_map(data, layer):
     if isinstance(layer, PoolingLayer):
         assume(not layer.mode.startswith("adaptive"))
@@ -176,7 +176,7 @@ def test_a_maximum_is_monotone_and_a_member_of_its_window(data, layer):
 @given(st.data(), layers([PoolingLayer]))
 def test_relu_and_maximum_commute(data, layer):
     assume(layer.mode.endswith("max"))
-    x = batch(data, layer, whole=False)
+    x = batch(data, layer, integers=False)
     before = ActivationLayer("relu").build(layer.input_shape, dtype=layer.dtype)
     after = ActivationLayer("relu").build(layer.output_shape, dtype=layer.dtype)
     equal(layer(before(x)), after(layer(x)))
@@ -197,7 +197,7 @@ def test_the_rows_of_a_softmax_are_probabilities_in_the_order_of_the_scores(data
 @lawful
 @given(st.data(), layers([FlatteningLayer]))
 def test_flattening_loses_nothing(data, layer):
-    x = batch(data, layer, whole=False)
+    x = batch(data, layer, integers=False)
     y, backward = layer.vjp(x)
     equal(y.reshape(x.shape), x)
     equal(backward(y)[0], x)
@@ -226,7 +226,7 @@ def folded(model):
 @given(st.data(), models())
 def test_a_model_predicts_what_its_layers_give_one_after_the_other(data, model):
     assume(not folded(model))
-    y = x = data.draw(frames(model.input_shape, dtype=model.layers[0].dtype, whole=False))
+    y = x = data.draw(frames(model.input_shape, dtype=model.layers[0].dtype, integers=False))
     for layer in model.layers:
         y = layer(y)
     assert same_bits(model.predict(x), y)
@@ -236,7 +236,7 @@ def test_a_model_predicts_what_its_layers_give_one_after_the_other(data, model):
 @given(st.data(), layers([ConvLayer, DenseLayer]))
 def test_folding_a_batch_normalisation_rounds_no_more_than_twice_what_the_layers_may(data, summing):
     layer = draw_params(BatchNormLayer().build(summing.output_shape, dtype=summing.dtype))
-    x = batch(data, summing, whole=False)
+    x = batch(data, summing, integers=False)
     door = InputLayer(summing.input_shape).build(summing.input_shape, dtype=summing.dtype)
     y, exact = Sequential([door, summing, layer]).predict(x), expected(layer, expected(summing, x))
     scale, _ = layer.scale_and_shift()
@@ -247,7 +247,7 @@ def test_folding_a_batch_normalisation_rounds_no_more_than_twice_what_the_layers
 @settings(deadline=None, max_examples=60)
 @given(st.data(), models(dtype=np.float64, max_layers=4))
 def test_the_gradient_of_a_chain_is_that_of_its_layers_one_after_the_other(data, model):
-    x = data.draw(frames(model.input_shape, dtype=np.float64, whole=False))
+    x = data.draw(frames(model.input_shape, dtype=np.float64, integers=False))
     y, backward = model.vjp(x)
     steps = []
     for layer in model.layers:

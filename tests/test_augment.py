@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from textures import textures
 
-from framecnn import ShapeError, get_num_threads, set_num_threads
+from framecnn import ShapeError, get_num_threads, num_threads
 from framecnn.data import Augmentation
 
 FRAMES = textures(8, (24, 32, 3))[0]
@@ -48,12 +48,8 @@ def test_neither_order_nor_neighbours_nor_threads_matter():
     whole = changed(**EVERYTHING)
     np.testing.assert_array_equal(changed(FRAMES[order], order, **EVERYTHING), whole[order])
     np.testing.assert_array_equal(changed(FRAMES[5:6], [5], **EVERYTHING), whole[5:6])
-    before = get_num_threads()
-    set_num_threads(before + 1)
-    try:
+    with num_threads(get_num_threads() + 1):
         np.testing.assert_array_equal(changed(**EVERYTHING), whole)
-    finally:
-        set_num_threads(before)
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 2}, {"rows": ROWS + 1}], ids=str)

@@ -13,7 +13,7 @@ import pytest
 from pictures import encoded, film_folder, scene, tiff
 from PIL import Image
 
-from framecnn import thread_count
+from framecnn import num_threads
 from framecnn.data import FrameFolder, SkippedFrame, decode
 
 SIZE = (24, 32)
@@ -49,15 +49,15 @@ def outcomes(folder):
     return folder.samples, folder.notes, [(skip.path, skip.reason) for skip in folder.skipped], folder.groups.tolist()
 
 
-def test_hostile_images_in_a_folder_are_used_or_skipped_in_silence(hostile_folder, monkeypatch, capfd, processes):
+def test_hostile_images_in_a_folder_are_used_or_skipped_in_silence(hostile_folder, capfd, processes):
     files = [path for path in hostile_folder.rglob("*") if path.is_file()]
     hidden = [path for path in files if path.name.startswith(".")]
     found = {}
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for threads in (1, 2, 8):
-            monkeypatch.setattr(thread_count, "_num_threads", threads)
-            found[threads] = FrameFolder(hostile_folder, size=SIZE)
+            with num_threads(threads):
+                found[threads] = FrameFolder(hostile_folder, size=SIZE)
     assert seen == []
     assert capfd.readouterr() == ("", "")
     assert processes == []

@@ -15,6 +15,7 @@ from framecnn import (
     DropoutLayer,
     FilterBankLayer,
     FlatteningLayer,
+    FormatError,
     InputLayer,
     Layer,
     MissingExtraError,
@@ -27,7 +28,7 @@ from framecnn.interop.keras import copy_from_keras, copy_to_keras, from_keras, l
 keras = load_keras("the tests")
 layers = keras.layers
 
-STRANGE_TO_KERAS = [
+UNSUPPORTED = [
     (ActivationLayer("sqrt"), (4,)),
     (ConvLayer(2, kernel_size=2, strides=2, dilation_rate=2), (9, 9, 1)),
     (DownsamplingLayer(2, mode="stride"), (4, 4, 1)),
@@ -42,11 +43,11 @@ def cases():
     for kind in Layer.registry.values():
         for case in kind.cases:
             layer = kind(**case.settings)
-            if not isinstance(layer, InputLayer) and not is_strange(layer):
+            if not isinstance(layer, InputLayer) and not is_unsupported(layer):
                 yield pytest.param(layer, case.input_shape, id=f"{kind.__name__} {dict(case.settings)}")
 
 
-def is_strange(layer):
+def is_unsupported(layer):
     match layer:
         case FilterBankLayer() | ActivationLayer(function="sqrt") | DownsamplingLayer(mode="stride"):
             return True
@@ -116,9 +117,9 @@ def test_weights_travel_both_ways_between_networks_that_exist():
     assert difference(one.predict(x), other.predict(x)) == 0
 
 
-@pytest.mark.parametrize(("layer", "shape"), STRANGE_TO_KERAS)
-def test_a_layer_that_keras_has_not_is_named(layer, shape):
-    with pytest.raises(ShapeError, match=r"^to_keras: expected layers that Keras has, got ") as error:
+@pytest.mark.parametrize(("layer", "shape"), UNSUPPORTED)
+def test_a_layer_that_keras_does_not_have_is_named(layer, shape):
+    with pytest.raises(FormatError, match=r"^to_keras: expected layers that Keras has, got ") as error:
         to_keras(Sequential([InputLayer(shape), layer]).build())
     assert str(layer) in str(error.value)
 
@@ -190,7 +191,7 @@ REFUSED = {
     "expected one input of a known shape, got [(None, None, 3)]": lambda: net_of(layers.ReLU(), shape=(None, None, 3)),
     "expected one input of a known shape, got [(3,), (3,)]": two_inputs,
     "expected a chain of layers, got a graph of re_lu": branching,
-    "expected every layer once, got 'again' used more than once; give each place a layer of its own": twice_the_same,
+    "expected every layer once, got 'again' used more than once; use a separate layer": twice_the_same,
     "expected a chain of layers, got a graph of inner, outer": two_outputs,
     "expected layers of float32, or all of float64, got mixed_float16": lambda: net_of(
         layers.Conv2D(2, 3, dtype="mixed_float16")
@@ -222,8 +223,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("message", "make"), REFUSED.items(), ids=REFUSED)
-def test_what_framecnn_has_not_is_named(message, make):
-    with pytest.raises(ShapeError) as error:
+def test_a_keras_layer_that_framecnn_does_not_have_is_named(message, make):
+    with pytest.raises(FormatError) as error:
         from_keras(make())
     assert str(error.value).startswith(f"from_keras: {message}")
 

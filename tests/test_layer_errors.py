@@ -18,6 +18,7 @@ from framecnn import (
     FormatError,
     InputLayer,
     PoolingLayer,
+    SettingError,
     ShapeError,
 )
 from framecnn.layers import Case, Layer, Param
@@ -26,21 +27,17 @@ from framecnn.testing.draws import same_bits
 HUGE = 10**400  # JSON can hold it, a float cannot
 
 SETTINGS = [
-    (lambda: InputLayer(()), "InputLayer: expected shape as positive whole numbers, got ()"),
-    (lambda: InputLayer(7), "InputLayer: expected shape as positive whole numbers, got 7"),
-    (lambda: InputLayer((4, 0)), "InputLayer: expected every size of shape as a positive whole number, got 0"),
-    (lambda: InputLayer((4, True)), "InputLayer: expected every size of shape as a positive whole number, got True"),
     (lambda: InputLayer((4,), scale=np.nan), "InputLayer: expected scale as a finite number, got nan"),
     (lambda: InputLayer((4,), scale=HUGE), "InputLayer: expected scale as a finite number, got 1000"),
     (lambda: InputLayer((4,), scale="1"), "InputLayer: expected scale as a finite number, got '1'"),
-    (lambda: ConvLayer(0, kernel_size=3), "ConvLayer: expected filters as a positive whole number, got 0"),
-    (lambda: ConvLayer(2.0, kernel_size=3), "ConvLayer: expected filters as a positive whole number, got 2.0"),
+    (lambda: ConvLayer(0, kernel_size=3), "ConvLayer: expected filters as a positive integer, got 0"),
+    (lambda: ConvLayer(2.0, kernel_size=3), "ConvLayer: expected filters as a positive integer, got 2.0"),
     (lambda: ConvLayer(2, kernel_size=(3, 0)), "ConvLayer: expected kernel_size as one positive integer or two, got"),
     (lambda: ConvLayer(2, kernel_size=3, strides=-1), "ConvLayer: expected strides as one positive integer or two"),
     (lambda: ConvLayer(2, kernel_size=3, dilation_rate=2**31), "ConvLayer: expected dilation_rate as one positive"),
-    (lambda: ConvLayer(2, kernel_size=3, groups=True), "ConvLayer: expected groups as a positive whole number, got T"),
+    (lambda: ConvLayer(2, kernel_size=3, groups=True), "ConvLayer: expected groups as a positive integer, got T"),
     (lambda: ConvLayer(2, kernel_size=3, padding="full"), "ConvLayer: expected padding 'valid', 'same' or ((top,"),
-    (lambda: ConvLayer(2, kernel_size=3, padding=((1, 1), (0, -1))), "of whole pixels, got ((1, 1), (0, -1))"),
+    (lambda: ConvLayer(2, kernel_size=3, padding=((1, 1), (0, -1))), "in pixels, got ((1, 1), (0, -1))"),
     (
         lambda: ConvLayer(2, kernel_size=3, use_bias="no"),
         "ConvLayer: expected use_bias as one of True, False, got 'no'",
@@ -57,7 +54,7 @@ SETTINGS = [
     ),
     (lambda: DownsamplingLayer(0.5), "DownsamplingLayer: expected factor as one positive integer or two, got 0.5"),
     (lambda: DownsamplingLayer(2, mode="max"), "DownsamplingLayer: expected mode as one of mean, stride, got 'max'"),
-    (lambda: DenseLayer(-3), "DenseLayer: expected units as a positive whole number, got -3"),
+    (lambda: DenseLayer(-3), "DenseLayer: expected units as a positive integer, got -3"),
     (lambda: DenseLayer(3, kernel_initializer=None), "DenseLayer: expected kernel_initializer as one of zeros, ones"),
     (lambda: ActivationLayer("swish"), "ActivationLayer: expected function as one of relu, sigmoid, softmax, tanh"),
     (lambda: ActivationLayer("relu", negative_slope=None), "expected negative_slope as a finite number, got None"),
@@ -67,6 +64,8 @@ SETTINGS = [
     (lambda: FilterBankLayer(2, kernel_size=3, contrast=0), "FilterBankLayer: expected contrast as a positive number"),
     (lambda: FilterBankLayer(2, kernel_size=3, contrast=np.inf), "expected contrast as a finite number, got inf"),
 ]
+
+INPUT_SHAPES = [(), 7, (4, 0), (4, True), (4, 2**31)]
 
 SHAPES = [
     (InputLayer((4, 4, 3)), (4, 4, 1), "InputLayer: expected input of shape (4, 4, 3), got (4, 4, 1)"),
@@ -94,20 +93,23 @@ SHAPES = [
         "DenseLayer: expected rows of features (d,), got (3, 3, 1); put a FlatteningLayer before",
     ),
     (FilterBankLayer(2, kernel_size=(2, 5)), (9, 4, 3), "FilterBankLayer: expected frames of at least 2x5"),
-    (FlatteningLayer(), (), "FlatteningLayer: expected input_shape as positive whole numbers, got ()"),
-    (FlatteningLayer(), 5, "FlatteningLayer: expected input_shape as positive whole numbers, got 5"),
-    (
-        FlatteningLayer(),
-        (3, 2.5),
-        "FlatteningLayer: expected every size of input_shape as a positive whole number, got",
-    ),
+    (FlatteningLayer(), (), "FlatteningLayer: expected input_shape as positive integers up to 2,147,483,647, got ()"),
+    (FlatteningLayer(), 5, "up to 2,147,483,647, got 5"),
+    (FlatteningLayer(), (3, 2.5), "up to 2,147,483,647, got (3, 2.5)"),
 ]
 
 
 @pytest.mark.parametrize(("make", "message"), SETTINGS)
-def test_settings_that_mean_nothing_are_refused(make, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+def test_settings_that_are_not_allowed_are_refused(make, message):
+    with pytest.raises(SettingError, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize("shape", INPUT_SHAPES)
+def test_shapes_that_no_frame_can_have_are_refused(shape):
+    message = f"InputLayer: expected shape as positive integers up to 2,147,483,647, got {shape!r}"
+    with pytest.raises(ShapeError, match=re.escape(message)):
+        InputLayer(shape)
 
 
 @pytest.mark.parametrize(("layer", "input_shape", "message"), SHAPES)
@@ -161,10 +163,10 @@ def test_a_layer_that_is_not_built_is_copied_compared_and_shown():
 
 
 def test_only_floats_of_two_sizes_are_computed_with():
-    with pytest.raises(ShapeError, match="DenseLayer: expected dtype float32 or float64, got float16"):
+    with pytest.raises(SettingError, match="DenseLayer: expected dtype float32 or float64, got float16"):
         DenseLayer(1).build((2,), dtype=np.float16)
     for layer in (DenseLayer(1), FlatteningLayer()):
-        with pytest.raises(ShapeError, match="Layer: expected dtype float32 or float64, got foo"):
+        with pytest.raises(SettingError, match="Layer: expected dtype float32 or float64, got foo"):
             layer.build((2,), dtype="foo")
 
 
@@ -215,7 +217,7 @@ def test_parameters_must_all_be_there_and_an_error_leaves_the_layer_as_it_was():
         ({"layer": ["DenseLayer"]}, "got ['DenseLayer']"),
         (["DenseLayer"], "got None"),
         ({"layer": "DenseLayer", "units": 3, "speed": 1}, "DenseLayer: expected settings that fit it, got {'units': 3"),
-        ({"layer": "DenseLayer", "units": -1}, "expected units as a positive whole number, got -1"),
+        ({"layer": "DenseLayer", "units": -1}, "expected units as a positive integer, got -1"),
         ({"layer": "DenseLayer"}, "missing 1 required positional argument: 'units'"),
     ],
 )

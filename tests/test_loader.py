@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures import encoded, film_folder, scene
 
-from framecnn import get_num_threads, set_num_threads
+from framecnn import num_threads
 from framecnn.data import BatchLoader, FrameFolder, FrameLost, loader, scan
 from framecnn.data.decode import decode
 from framecnn.data.loader import map_ahead
@@ -171,13 +171,9 @@ def test_any_number_of_threads_gives_the_same_folder_and_the_same_frames(folder,
 
     monkeypatch.setattr(loader, "map_ahead", counting)
     monkeypatch.setattr(scan, "map_ahead", counting)
-    before = get_num_threads()
-    set_num_threads(threads)
-    try:
+    with num_threads(threads):
         again = FrameFolder(folder.root, size=SIZE)
         frames = np.asarray(again.frames)
-    finally:
-        set_num_threads(before)
     assert asked == [threads, threads]
     assert again.samples == folder.samples
     assert (again.groups == folder.groups).all()

@@ -18,9 +18,9 @@ from framecnn import (
     InputLayer,
     PoolingLayer,
     Sequential,
+    SettingError,
     ShapeError,
-    get_num_threads,
-    set_num_threads,
+    num_threads,
 )
 from framecnn.networks.fusion import PART_BYTES, plan
 from framecnn.testing.draws import same_bits
@@ -111,10 +111,8 @@ def test_what_is_derived_from_parameters_is_neither_pickled_nor_stale():
 @pytest.mark.parametrize("threads", [1, 2, 16])
 def test_parts_of_a_large_batch_are_bounded(threads):
     layers = [InputLayer((240, 360, 3)), DownsamplingLayer(8), ConvLayer(8, kernel_size=3)]
-    before = get_num_threads()
-    set_num_threads(threads)
-    assert plan(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
-    set_num_threads(before)
+    with num_threads(threads):
+        assert plan(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
 
 
 def test_a_prediction_takes_the_memory_that_the_summary_says():
@@ -284,7 +282,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, messag
     ],
 )
 def test_what_is_no_chain_of_layers_is_refused(layers, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+    with pytest.raises(SettingError, match=re.escape(message)):
         Sequential(layers)
 
 
@@ -301,12 +299,12 @@ def test_a_layer_that_does_not_fit_its_place_is_named_when_the_model_is_built():
         (np.zeros((2, 20, 24)), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (2, 20, 24)"),
         (np.zeros(SHAPE), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (20, 24, 3)"),
         (np.zeros((1, *SHAPE), complex), 32, "Sequential.predict: expected real numbers, got dtype complex128"),
-        (np.zeros((1, *SHAPE)), 0, "Sequential.predict: expected batch_size as a positive whole number, got 0"),
-        (np.zeros((1, *SHAPE)), 1.5, "Sequential.predict: expected batch_size as a positive whole number, got 1.5"),
+        (np.zeros((1, *SHAPE)), 0, "Sequential.predict: expected batch_size as a positive integer, got 0"),
+        (np.zeros((1, *SHAPE)), 1.5, "Sequential.predict: expected batch_size as a positive integer, got 1.5"),
     ],
 )
-def test_a_prediction_that_makes_no_sense_is_refused(x, batch_size, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+def test_frames_and_batch_sizes_that_do_not_fit_are_refused(x, batch_size, message):
+    with pytest.raises(SettingError if "batch_size" in message else ShapeError, match=re.escape(message)):
         network().build().predict(x, batch_size)
 
 
@@ -339,24 +337,19 @@ def test_a_model_can_be_pickled_and_answers_the_same():
 
 
 def test_the_number_of_threads_does_not_change_a_bit():
-    before = get_num_threads()
     model, x, results = network().build(), some_frames(40), []
     for number in (1, 2, 3):
-        set_num_threads(number)
-        results.append(model.predict(x))
-    set_num_threads(before)
+        with num_threads(number):
+            results.append(model.predict(x))
     assert all(same_bits(result, results[0]) for result in results)
 
 
 def test_whether_threads_share_passes_or_take_frames_is_not_seen_in_the_bits(monkeypatch):
-    model, before = network().build(), get_num_threads()
+    model = network().build()
     x = some_frames(13)
     expected_bits = model.predict(x)
     monkeypatch.setattr("framecnn.networks.fusion.PART_WORK", 1000)
-    try:
-        for threads in (1, 2, 5):
-            set_num_threads(threads)
+    for threads in (1, 2, 5):
+        with num_threads(threads):
             assert same_bits(model.predict(x), expected_bits)
             assert same_bits(model.predict(x, batch_size=4), expected_bits)
-    finally:
-        set_num_threads(before)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from framecnn import thread_count
+from framecnn import num_threads
 from framecnn.errors import MachineError, ShapeError
 from framecnn.report import pictures
 from framecnn.report.pictures import Missing, filter_tiles, thumbnails
@@ -52,10 +52,10 @@ def test_a_thumbnail_opens_its_file_once_and_by_the_one_decoder(tmp_path, monkey
 
 
 def test_thumbnails_are_made_by_as_many_threads_as_were_asked_for(monkeypatch):
-    asked, pool = [], pictures.ThreadPoolExecutor
-    monkeypatch.setattr(pictures, "ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
-    monkeypatch.setattr(thread_count, "_num_threads", 3)
-    assert thumbnails(["gone.jpg"], budget=1) == {"gone.jpg": Missing("vanished")}
+    asked, run = [], pictures.map_ahead
+    monkeypatch.setattr(pictures, "map_ahead", lambda *arguments: asked.append(arguments[2]) or run(*arguments))
+    with num_threads(3):
+        assert thumbnails(["gone.jpg"], budget=1) == {"gone.jpg": Missing("vanished")}
     assert asked == [3]
 
 

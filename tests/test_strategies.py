@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.vendor.pretty import pretty
 
 from framecnn import ConvLayer, DenseLayer, InputLayer, PoolingLayer
-from framecnn.kernels.microkernel import PIXELS
+from framecnn.kernels.codegen.microkernel import PIXELS
 from framecnn.layers import Case, Layer
 from framecnn.testing import conv_configs, frames, labelled_features, layers, models, pool_configs, shapes
 
@@ -68,7 +68,7 @@ def test_every_kind_of_layer_is_drawn_but_the_door():
 
 
 @quick
-@given(st.data(), layers(whole=True))
+@given(st.data(), layers(integers=True))
 def test_whole_numbers_are_whole(data, layer):
     x = data.draw(frames(layer.input_shape, dtype=layer.dtype))
     assert 1 <= len(x) <= 3

@@ -34,8 +34,8 @@ def _facts(classifier: Any) -> Iterator[tuple[str, str]]:
     shape = features.frame_shape_
     yield "classes", f"{len(classifier.classes_)}: {listed(classifier.classes_)}"
     if shape is not None:
-        mirrored = ", each also flipped left to right" if features.mirrored_ else ""
-        yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{mirrored}"
+        flipped = ", each also flipped left to right" if features.averages_flips_ else ""
+        yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{flipped}"
     yield "features", f"{head.n_features_in_:,}"
     yield "head", f"{n_clusters:,} clusters in {n_dimensions:,} dimensions"
     yield from describe_choice(classifier).items()

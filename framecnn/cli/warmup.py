@@ -10,7 +10,7 @@ __all__ = ["warmup"]
 def warmup() -> None:
     """Compile all kernels, once per machine and version, so that later runs start without a delay."""
     from framecnn.kernels.jit import cache_directory
-    from framecnn.warmup import warm_up
+    from framecnn.networks.warmup import warm_up
 
     start = time.perf_counter()
     with console.progress("compiling kernels"):

@@ -195,7 +195,9 @@ class BatchLoader:
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Generator[Result]:
     """Yield ``function(item)`` in the order of the items, computed in threads, with at most `ahead` results waiting.
 
-    The threads end with the last item, or when the generator is closed: close it if the loop over it may fail.
+    The threads end with the last item, or when the generator is closed: close it if the loop over it may fail. They are
+    not those of :mod:`framecnn.kernels.threads`, because they wait for disks and for the consumer of the results, and
+    would make computations wait with them.
     """
     pending: deque[Any] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,10 +1,10 @@
-"""Names of files and folders: which are valid, and which are the same, on Linux, macOS and Windows."""
+"""Names of folders and paths of files that every system can hold."""
 
 import re
 import unicodedata
 from pathlib import PurePosixPath
 
-__all__ = ["portable_path", "portable_problem", "same_name_key"]
+__all__ = ["portable_path", "portable_problem"]
 
 RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"
@@ -43,17 +43,6 @@ def portable_problem(name: str) -> str | None:
     if len(name.encode(errors="surrogateescape")) > MAX_BYTES:
         return f"it is longer than {MAX_BYTES} bytes"
     return None
-
-
-def same_name_key(name: str) -> str:
-    """Return a key that is equal for names that macOS or Windows take for the same: case and accents' encoding differ.
-
-    Examples
-    --------
-    >>> same_name_key("Night") == same_name_key("NIGHT")
-    True
-    """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def portable_path(path: str) -> str:

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from framecnn import kernels
 from framecnn.arguments import check_size
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_initial
+from framecnn.layers.base import Backward, Case, Layer, Param
 from framecnn.layers.normalization import BatchNormLayer, folded
+from framecnn.layers.settings import check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]

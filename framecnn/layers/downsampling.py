@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice
 from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["DownsamplingLayer"]
@@ -43,7 +44,7 @@ class DownsamplingLayer(Layer):
     array([3.], dtype=float32)
     """
 
-    factor: geometry.PairSetting
+    factor: PairSetting = PairSetting()
     _: KW_ONLY
     mode: str = "mean"
 
@@ -53,15 +54,11 @@ class DownsamplingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        self._set(factor=geometry.pair(self.factor, "DownsamplingLayer", "factor"))
         check_choice("DownsamplingLayer", "mode", self.mode, ("mean", "stride"))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = check_frame("DownsamplingLayer", input_shape)
-        output, _ = geometry.window_output(
-            (height, width), self.factor, self.factor, (1, 1), "valid", "DownsamplingLayer"
-        )
-        return (*output, channels)
+        return (*self._window((height, width)).output, channels)
 
     def forward(self, x: Array) -> Array:
         return kernels.pool2d(x, *self._blocks(x.shape[1:3]), "average")
@@ -70,11 +67,13 @@ class DownsamplingLayer(Layer):
         backward = kernels.pool2d_backward(x, *self._blocks(x.shape[1:3]), "average")
         return self.forward(x), lambda dy: (backward(dy), {})
 
-    def _blocks(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
+    def _blocks(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:
         """Return the pixels of the blocks along the rows and the columns of a frame."""
-        output = self.infer_shape((*frame, 1))[:2]
         rows, columns = (
-            geometry.window_pixels(length, count, step if self.mode == "mean" else 1, step, 1, 0)
-            for length, count, step in zip(frame, output, self.factor, strict=True)
+            (starts, stops if self.mode == "mean" else starts + 1, step)
+            for starts, stops, step in self._window(frame).pixels
         )
         return rows, columns
+
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(frame, self.factor, self.factor, (1, 1), "valid", "DownsamplingLayer")

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from framecnn.arguments import check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer
 from framecnn.typing import Array, Shape
 
@@ -59,7 +59,7 @@ class DropoutLayer(Layer):
     def __post_init__(self) -> None:
         rate = check_number("DropoutLayer", "rate", self.rate)
         if not 0 <= rate < 1:
-            raise ShapeError(f"DropoutLayer: expected rate as a share from 0 to below 1, got {self.rate!r}")
+            raise SettingError(f"DropoutLayer: expected rate as a share from 0 to below 1, got {self.rate!r}")
         self._set(rate=rate)
 
     def infer_shape(self, input_shape: Shape) -> Shape:

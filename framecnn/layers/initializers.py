@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.typing import Array, Shape
 
 __all__ = ["NAMES", "draw"]
@@ -52,7 +52,7 @@ def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | ty
 
     Raises
     ------
-    ShapeError
+    SettingError
         If `name` is none of these.
 
     References
@@ -65,5 +65,5 @@ def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | ty
     array([0., 0.], dtype=float32)
     """
     if name not in _DRAW:
-        raise ShapeError(f"initializer: expected one of {', '.join(_DRAW)}, got {name!r}")
+        raise SettingError(f"initializer: expected one of {', '.join(_DRAW)}, got {name!r}")
     return _DRAW[name](rng, shape).astype(dtype)

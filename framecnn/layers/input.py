@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from framecnn.arguments import check_number, check_sizes
+from framecnn.arguments import check_number, check_shape
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer
 from framecnn.typing import Array, Shape
@@ -51,7 +51,7 @@ class InputLayer(Layer):
 
     def __post_init__(self) -> None:
         self._set(
-            shape=check_sizes("InputLayer", "shape", self.shape), scale=check_number("InputLayer", "scale", self.scale)
+            shape=check_shape("InputLayer", "shape", self.shape), scale=check_number("InputLayer", "scale", self.scale)
         )
 
     def infer_shape(self, input_shape: Shape) -> Shape:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from framecnn.arguments import check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, Params
 from framecnn.typing import Array, Shape
 
@@ -68,9 +68,9 @@ class BatchNormLayer(Layer):
         momentum = check_number("BatchNormLayer", "momentum", self.momentum)
         epsilon = check_number("BatchNormLayer", "epsilon", self.epsilon)
         if not 0 <= momentum <= 1:
-            raise ShapeError(f"BatchNormLayer: expected momentum as a share from 0 to 1, got {self.momentum!r}")
+            raise SettingError(f"BatchNormLayer: expected momentum as a share from 0 to 1, got {self.momentum!r}")
         if epsilon <= 0:
-            raise ShapeError(f"BatchNormLayer: expected epsilon as a positive number, got {self.epsilon!r}")
+            raise SettingError(f"BatchNormLayer: expected epsilon as a positive number, got {self.epsilon!r}")
         self._set(momentum=momentum, epsilon=epsilon)
 
     def infer_shape(self, input_shape: Shape) -> Shape:

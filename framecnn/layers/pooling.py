@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["PoolingLayer"]
@@ -54,11 +55,11 @@ class PoolingLayer(Layer):
     array([4., 8.], dtype=float32)
     """
 
-    pool_size: geometry.PairSetting
+    pool_size: PairSetting = PairSetting()
     _: KW_ONLY
-    strides: geometry.PairSetting = None
+    strides: PairSetting = PairSetting(same_as="pool_size")
     padding: geometry.Padding = "valid"
-    dilation_rate: geometry.PairSetting = 1
+    dilation_rate: PairSetting = PairSetting(1)
     mode: str = "max"
 
     cases: ClassVar = (
@@ -71,16 +72,10 @@ class PoolingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        pool_size = geometry.pair(self.pool_size, "PoolingLayer", "pool_size")
         check_choice("PoolingLayer", "mode", self.mode, MODES)
-        self._set(
-            pool_size=pool_size,
-            strides=pool_size if self.strides is None else geometry.pair(self.strides, "PoolingLayer", "strides"),
-            padding=geometry.as_padding(self.padding, "PoolingLayer"),
-            dilation_rate=geometry.pair(self.dilation_rate, "PoolingLayer", "dilation_rate"),
-        )
-        if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (pool_size, "valid", (1, 1)):
-            raise ShapeError(
+        self._set(padding=geometry.as_padding(self.padding, "PoolingLayer"))
+        if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (self.pool_size, "valid", (1, 1)):
+            raise SettingError(
                 f"PoolingLayer: expected no strides, padding or dilation_rate with mode={self.mode!r}, "
                 f"got {self.strides}, {self.padding!r} and {self.dilation_rate}"
             )
@@ -89,14 +84,14 @@ class PoolingLayer(Layer):
         height, width, channels = check_frame("PoolingLayer", input_shape)
         if self._adaptive:
             return (*self.pool_size, channels)
-        output, border = self._window((height, width))
-        for length, sides, size, step in zip((height, width), border, self.pool_size, self.dilation_rate, strict=True):
+        window = self._window((height, width))
+        for length, sides, size, step in zip(window.frame, window.border, window.kernel, window.dilation, strict=True):
             if max(sides) > (size - 1) * step or (size > 1 and step > length):
                 raise ShapeError(
                     f"PoolingLayer: expected every window to meet the frame {height}x{width}, got pool_size "
                     f"{self.pool_size}, dilation_rate {self.dilation_rate}, padding {self.padding!r}; use less of them"
                 )
-        return (*output, channels)
+        return (*window.output, channels)
 
     def forward(self, x: Array) -> Array:
         return kernels.pool2d(x, *self.windows(x.shape[1:3]), self.reduction)
@@ -110,21 +105,18 @@ class PoolingLayer(Layer):
         """``"max"`` or ``"average"``: what is made of each window."""
         return self.mode.removeprefix("adaptive_")
 
-    def windows(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
+    def windows(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:
         """Return the pixels of the windows along the rows and the columns of a frame."""
-        if self._adaptive:
-            rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
-        else:
-            output, ((top, _), (left, _)) = self._window(frame)
-            axes = zip(frame, output, self.pool_size, self.strides, self.dilation_rate, (top, left), strict=True)
-            rows, columns = (geometry.window_pixels(*axis) for axis in axes)
+        if not self._adaptive:
+            return self._window(frame).pixels
+        rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
         return rows, columns
 
     @property
     def _adaptive(self) -> bool:
         return self.mode.startswith("adaptive")
 
-    def _window(self, frame: geometry.Pair) -> tuple[geometry.Pair, geometry.Border]:
-        return geometry.window_output(
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(
             frame, self.pool_size, self.strides, self.dilation_rate, self.padding, "PoolingLayer"
         )

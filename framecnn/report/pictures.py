@@ -3,13 +3,14 @@
 import base64
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from framecnn.data.decode import SkippedFrame, decode_within
+from framecnn.data.loader import map_ahead
 from framecnn.errors import MachineError, ShapeError
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
@@ -82,14 +83,12 @@ def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing
     made: dict[str, Picture | Missing] = {}
     used = 0
     workers = get_num_threads()
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(paths), 8 * workers):
-            some = paths[start : start + 8 * workers]
-            for path, picture in zip(some, pool.map(_thumbnail, some), strict=True):
-                used += len(picture.uri) if isinstance(picture, Picture) else 0
-                if used > budget:
-                    return made
-                made[path] = picture
+    with closing(map_ahead(_thumbnail, paths, workers, 8 * workers)) as thumbs:
+        for path, picture in zip(paths, thumbs, strict=True):
+            used += len(picture.uri) if isinstance(picture, Picture) else 0
+            if used > budget:
+                break
+            made[path] = picture
     return made
 
 

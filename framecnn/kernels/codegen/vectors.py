@@ -1,28 +1,22 @@
-"""LLVM vectors: what the micro-kernel and the tile transforms write their instructions with.
-
-Positions and steps count elements of contiguous arrays; all that is read or written must lie inside them.
-"""
+"""LLVM vectors: the instructions from which the micro-kernel and the tile transforms are built."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
 from framecnn.kernels.jit import VECTOR_BYTES, current_isa
 
-__all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "check_arrays", "clear", "copy", "lanes"]
+__all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "lanes"]
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 NO_ACTIVATION, RELU, LEAKY_RELU = 0, 1, 2
 
 
 def lanes(dtype: Any) -> int:
-    """Return how many values of `dtype` a vector register holds.
+    """Return the number of values of `dtype` that a vector register holds.
 
     Examples
     --------
@@ -32,19 +26,13 @@ def lanes(dtype: Any) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def check_arrays(name: str, *arrays: Any) -> None:
-    """A TypingError, when a kernel is compiled, unless all arrays are contiguous and of one dtype."""
-    if {(array.dtype, array.layout) for array in arrays} != {(arrays[0].dtype, "C")}:
-        raise TypingError(f"{name}: expected contiguous arrays of one dtype, got {arrays}")
-
-
 class Emitter:
-    """Writes vector instructions for one element type at the builder's place."""
+    """A writer of vector instructions for one element type, at the builder's position."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, kind: Any):
+    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: Any):
         self.context, self.builder = context, builder
-        self.scalar = context.get_data_type(kind.dtype)
-        self.itemsize = kind.dtype.bitwidth // 8
+        self.scalar = context.get_data_type(dtype)
+        self.itemsize = dtype.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.itemsize
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.zero = self.constant(0)
@@ -56,7 +44,7 @@ class Emitter:
         return self.builder.gep(self.array(kind, value).data, [position])
 
     def at(self, pointer: Any, *steps: tuple[Any, int]) -> Any:
-        """Return the pointer so many times further on, step by step."""
+        """Return the pointer advanced by each step times its count."""
         for step, times in steps:
             pointer = self.builder.gep(pointer, [self.builder.mul(step, INT64(times))])
         return pointer
@@ -69,10 +57,10 @@ class Emitter:
         self.builder.store(value, place, align=1)
 
     def store_block(self, values: Sequence[Any], pointer: Any, count: Any) -> None:
-        """Store vectors side by side, or of their elements the first `count`, if there are fewer."""
+        """Store the first `count` elements of vectors that lie side by side, all of them where `count` is larger."""
         b = self.builder
-        whole = INT64(len(values) * self.lanes)
-        with b.if_else(b.icmp_signed(">=", count, whole)) as (all_of_them, some):
+        size = INT64(len(values) * self.lanes)
+        with b.if_else(b.icmp_signed(">=", count, size)) as (all_of_them, some):
             with all_of_them:
                 for vector, value in enumerate(values):
                     self.store(value, pointer, vector)
@@ -91,7 +79,7 @@ class Emitter:
         b.call(cgutils.get_or_insert_function(b.module, kind, name), [value, place, INT32(1), mask])
 
     def load_bytes(self, pointer: Any) -> Any:
-        """Load a byte for every lane."""
+        """Return one byte for every lane, loaded side by side."""
         kind = self.bytes_constant(0).type
         return self.builder.load(self._vector_pointer(pointer, 0, kind), align=1)
 
@@ -119,7 +107,7 @@ class Emitter:
         return self.builder.call(fma, [factor, value, total])
 
     def combine(self, factors: Sequence[float], values: Sequence[Any]) -> Any:
-        """Add up factors times vectors; a vector with the factor one, where there is one, comes first."""
+        """Return the sum of factors times vectors; a vector with the factor one, if there is one, comes first."""
         terms = [(factor, value) for factor, value in zip(factors, values, strict=True) if factor]
         terms.sort(key=lambda term: term[0] != 1)
         (factor, value), *rest = terms
@@ -135,7 +123,7 @@ class Emitter:
         return total
 
     def activation(self, function: Any, slope: Any) -> Callable[[Any], Any]:
-        """Return what applies an activation, known only when running, to a vector."""
+        """Return a function that applies to a vector the activation whose code is known at run time only."""
         b = self.builder
         bits = ir.VectorType(ir.IntType(8 * self.itemsize), self.lanes)
         leaky, relu = (b.icmp_signed("==", function, INT64(code)) for code in (LEAKY_RELU, RELU))
@@ -149,7 +137,7 @@ class Emitter:
         return apply
 
     def largest(self, values: Sequence[Any]) -> tuple[Any, Any]:
-        """Return the largest and its number, in bytes: a NaN wins, the last of them, and of equals the first."""
+        """Return the largest value and its number, a byte; the last NaN wins, and of equal values the first."""
         b = self.builder
         best, number = values[0], self.bytes_constant(0)
         for place, value in enumerate(values[1:], 1):
@@ -157,33 +145,3 @@ class Emitter:
             best = b.select(wins, value, best)
             number = b.select(wins, self.bytes_constant(place), number)
         return best, number
-
-
-@intrinsic
-def copy(typing, y, y_at, x, x_at, length):
-    """Set ``y[y_at : y_at + length]`` to ``x[x_at : x_at + length]``, as one copy of memory."""
-    check_arrays("copy", y, x)
-    i = types.intp
-
-    def generate(context, builder, signature, arguments):
-        emit = Emitter(context, builder, signature.args[0])
-        to, source = (emit.pointer(signature.args[i], *arguments[i : i + 2]) for i in (0, 2))
-        cgutils.raw_memcpy(builder, to, source, arguments[4], emit.itemsize)
-        return context.get_dummy_value()
-
-    return types.void(y, i, x, i, i), generate
-
-
-@intrinsic
-def clear(typing, y, y_at, length):
-    """Set ``y[y_at : y_at + length]`` to zero."""
-    check_arrays("clear", y)
-    i = types.intp
-
-    def generate(context, builder, signature, arguments):
-        emit = Emitter(context, builder, signature.args[0])
-        n_bytes = builder.mul(arguments[2], INT64(emit.itemsize))
-        cgutils.memset(builder, emit.pointer(signature.args[0], *arguments[:2]), n_bytes, 0)
-        return context.get_dummy_value()
-
-    return types.void(y, i, i), generate
