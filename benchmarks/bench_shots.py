@@ -5,8 +5,8 @@
 
 Movies with one kind of transition each, at 10 to 60 frames per second, are made from shots of films and from rendered
 scenes (`transition_clips.py`). The constants of the detector were chosen, and its coefficients fitted (``--fit`` prints
-them), on the part "tuning"; the part "held-out" has other films and scenes. FOLDER holds ``cosmos_laundromat.mp4`` (tuning) and
-``tears_of_steel.webm`` (held out); the other films are the demo's clips.
+them), on the part "tuning"; the part "held-out" has other films and scenes. FOLDER holds ``cosmos_laundromat.mp4``
+(tuning) and ``tears_of_steel.webm`` (held out); the other films are the clips of the demo.
 """
 
 import argparse

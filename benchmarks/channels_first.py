@@ -1,4 +1,4 @@
-"""A framecnn network as the other libraries want it: channels first, borders in pixels, weights turned.
+"""A framecnn network in the form that other libraries need: channels first, borders in pixels, weights transposed.
 
 Their flattened maps come channel by channel, ours pixel by pixel, so the dense layer behind a flattening gets its rows
 in another order.

@@ -130,7 +130,7 @@ def accepted_difference(y, expected, tolerance):
 
 
 def relative_difference(y, expected):
-    """Return the largest difference relative to the largest value; infinite if shapes differ or a value is not finite."""
+    """Return the largest difference relative to the largest value; infinite if shapes differ or a value is NaN."""
     if y.shape != expected.shape:
         return math.inf
     difference = float(np.abs(y - expected).max() / np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""A page as a browser reads it."""
+"""A report as a browser reads it."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ VOID = {"meta", "link", "wbr", "img"}
 
 
 class Page(HTMLParser):
-    """The page as a browser reads it: its words, addresses, and whether every element was closed."""
+    """The words, addresses, links and tags of an HTML file; every element must be closed."""
 
     def __init__(self, text):
         super().__init__()

@@ -144,7 +144,7 @@ def test_without_jinja2_the_figures_are_kept(films, out, monkeypatch):
     assert [path.name for path in out.iterdir()] == ["figures.json"]
 
 
-def test_what_cannot_be_is_refused_before_any_work(films, out, script):
+def test_wrong_arguments_are_refused_before_any_work(films, out, script):
     figures = out / "figures.json"
     assert "expected --json FILE to resume from, got --resume alone" in refused("compare", films, "--resume")
     assert "expected HEIGHTxWIDTH" in refused("compare", films, "--network-size", "big")

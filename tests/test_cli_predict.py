@@ -1,4 +1,4 @@
-"""``framecnn predict``, ``evaluate``, ``summary`` and ``scan``: what a trained model and a folder are asked."""
+"""``framecnn predict``, ``evaluate``, ``summary`` and ``scan``, on a trained model and a folder."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ def copy(frame, path):
     return path
 
 
-def test_pictures_are_labelled_and_what_cannot_be_read_is_named(model, pictures):
+def test_pictures_are_classified_and_unreadable_files_are_named(model, pictures):
     before = fingerprint(pictures)
     ended = framecnn("predict", model, pictures)
     assert fingerprint(pictures) == before
@@ -68,7 +68,7 @@ def test_pictures_are_labelled_and_what_cannot_be_read_is_named(model, pictures)
     ]
 
 
-def test_one_picture_gets_the_label_it_gets_among_others(model, films):
+def test_a_picture_has_the_same_label_alone_and_in_a_batch(model, films):
     frames = sorted((films / "blobs").iterdir())[:3]
     together = json.loads(framecnn("predict", model, *frames, "--json").out)
     alone = [json.loads(framecnn("predict", model, frame, "--json").out)[0] for frame in frames]
@@ -115,7 +115,7 @@ def test_show_draws_the_picture_with_its_probabilities_and_opens_it(model, films
         assert picture.width > picture.height
 
 
-def test_what_cannot_be_drawn_from_is_refused(model, films, tmp_path):
+def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
     (tmp_path / "empty").mkdir()
     frame = next((films / "down").iterdir())
     assert "expected PATH or --random-from FOLDER, got neither" in refused("predict", model)
@@ -125,7 +125,7 @@ def test_what_cannot_be_drawn_from_is_refused(model, films, tmp_path):
     assert "got none of 0 files" in refused("predict", model, "--random-from", tmp_path / "empty")
 
 
-def test_json_has_everything(model, pictures):
+def test_json_has_all_results(model, pictures):
     rows = json.loads(framecnn("predict", model, pictures, "--json").out)
     assert [row["path"] for row in rows] == sorted(str(path) for path in pictures.rglob("[!.]*/*.jpg"))
     read = [row for row in rows if "skipped" not in row]
@@ -139,7 +139,7 @@ def test_json_has_everything(model, pictures):
     assert [row["skipped"].split(":")[0] for row in rows if "skipped" in row] == ["empty", "not-an-image"]
 
 
-def test_csv_has_a_row_a_picture(model, pictures):
+def test_csv_has_one_row_per_picture(model, pictures):
     rows = list(csv.DictReader(io.StringIO(framecnn("predict", model, pictures, "--csv").out)))
     told = json.loads(framecnn("predict", model, pictures, "--json").out)
     for row, expected in zip(rows, told, strict=True):
@@ -150,7 +150,7 @@ def test_csv_has_a_row_a_picture(model, pictures):
         assert row["skipped"] == expected.get("skipped", "")
 
 
-def test_names_of_any_kind_survive_and_are_not_obeyed(model, films, tmp_path, monkeypatch):
+def test_names_of_any_kind_are_kept_and_never_interpreted(model, films, tmp_path, monkeypatch):
     names = [
         "日本 🎬.jpg",
         "two\nlines.jpg",
@@ -171,7 +171,7 @@ def test_names_of_any_kind_survive_and_are_not_obeyed(model, films, tmp_path, mo
     assert "\x1b" not in shown
 
 
-def test_csv_on_a_terminal_obeys_no_name(films, tmp_path, monkeypatch):
+def test_csv_on_a_terminal_has_no_control_characters(films, tmp_path, monkeypatch):
     copy(next((films / "down").iterdir()), tmp_path / "\x1b[31mred.jpg")
     rows = [{"path": str(next(tmp_path.iterdir()))}]
     assert b"\x1b" in predict._csv(rows)
@@ -179,7 +179,7 @@ def test_csv_on_a_terminal_obeys_no_name(films, tmp_path, monkeypatch):
     assert rb"\x1b[31mred.jpg" in predict._csv(rows)
 
 
-def test_a_picture_unlike_all_training_frames_is_marked(model, tmp_path):
+def test_an_out_of_distribution_picture_is_marked(model, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     assert framecnn("predict", model, tmp_path / "noise.png").out.rstrip().endswith("far from the training frames")
@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_listed_is_named(model, films, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--csv"]])
-def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
+def test_no_readable_picture_is_an_error(model, tmp_path, options):
     (tmp_path / "text.jpg").write_text("no picture")
     ended = framecnn("predict", model, tmp_path, *options)
     assert ended.code == 2

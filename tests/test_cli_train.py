@@ -1,4 +1,4 @@
-"""``framecnn train``: a folder becomes a model, a page and a list of what was used."""
+"""``framecnn train``: a folder of frames becomes a model, a report and a list of files."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def manifest(out):
         return list(csv.DictReader(file))
 
 
-def test_a_folder_becomes_a_model_a_page_a_list_and_figures(films, out):
+def test_training_writes_a_model_a_report_a_list_of_files_and_figures(films, out):
     broken = first_frame(films, "across")
     broken.write_bytes(b"\xff\xd8\xff broken")
     ended = framecnn("train", films, "--out", out, *SIZE, "--json", out.with_name("figures.json"))
@@ -203,7 +203,7 @@ def test_the_first_run_announces_that_it_compiles(films, out, monkeypatch):
     )
 
 
-def test_a_split_of_many_classes_is_not_a_flood(films, out, monkeypatch):
+def test_a_split_of_many_classes_is_shortened(films, out, monkeypatch):
     monkeypatch.setattr(workflow, "SHOWN_CLASSES", 2)
     said = framecnn("train", films, "-o", out, *SIZE).out
     assert "\nacross  " in said
@@ -218,7 +218,7 @@ def test_hidden_files_and_notes_beside_the_classes_are_not_bad_frames(films, out
     assert "skipped  4 of 34 files (3 hidden, 1 not-in-class)" in framecnn("train", films, "-o", out, *SIZE).out
 
 
-def test_files_that_a_partial_table_leaves_out_are_not_bad_frames_and_the_table_is_to_be_mended(films, out):
+def test_files_without_a_row_in_the_table_are_not_unusable_and_the_warning_says_to_add_rows(films, out):
     lines = (films / "frames.csv").read_text().splitlines(keepends=True)
     (films / "frames.csv").write_text("".join(lines[:1] + lines[1::2]))
     ended = framecnn("train", films, "-o", out, *SIZE)
@@ -288,7 +288,7 @@ def test_wrong_arguments_are_one_line_before_work_starts(films, out, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "report.html", "manifest.csv", "figures.json"])
-def test_files_that_no_run_wrote_are_left_alone_and_those_of_a_run_replaced(films, out, name):
+def test_only_files_of_an_earlier_run_are_replaced(films, out, name):
     mine = out.with_name(name)
     mine.write_text("my notes")
     arguments = ("train", films, "-o", out, "--json", out.with_name("figures.json"))
@@ -333,7 +333,7 @@ def test_a_file_that_another_program_holds_open_is_refused_before_the_scan(films
         ),
     ],
 )
-def test_a_folder_of_another_shape_is_drawn_as_it_should_be(tmp_path, out, make, message):
+def test_the_error_for_a_folder_of_another_structure_shows_the_expected_one(tmp_path, out, make, message):
     make(tmp_path / "films")
     ended = framecnn("train", tmp_path / "films", "-o", out)
     assert (ended.code, ended.out) == (2, "")
@@ -352,7 +352,7 @@ def test_a_size_is_height_and_width(text, size):
 @pytest.mark.parametrize(
     "text", ["", "240", "240x", "x360", "7x360", "240x4097", "-240x360", "2.5x3", "240x360x3", "a x b"]
 )
-def test_what_is_no_size_is_refused(text):
+def test_invalid_sizes_are_refused(text):
     with pytest.raises(typer.BadParameter, match="expected HEIGHTxWIDTH such as 240x360, each 8 to 4096 pixels, got"):
         frame_size(text)
 
@@ -375,7 +375,7 @@ def test_the_smallest_frames_can_be_trained_on(films, out):
     assert framecnn("train", films, "-o", out, "--size", "8x8").code == 0
 
 
-def test_a_third_of_the_films_is_told_apart(shared_data, tmp_path, out, monkeypatch):
+def test_a_third_of_the_films_is_classified_correctly(shared_data, tmp_path, out, monkeypatch):
     """Real frames, default filters: every third shot of each of the six films."""
     monkeypatch.undo()
     with open(shared_data / "films" / "frames.csv", newline="") as file:

@@ -1,4 +1,4 @@
-"""From movies to a folder of frames: what is taken, where it goes, what belongs together."""
+"""Cutting movies into a folder of frames: which frames are taken, their files and their groups."""
 
 import csv
 import tracemalloc
@@ -38,7 +38,7 @@ def out(tmp_path):
     return tmp_path / "frames"
 
 
-def test_frames_lie_in_the_folder_of_their_class_and_stand_in_the_table(movie, out):
+def test_frames_are_in_the_folder_of_their_class_and_in_the_table(movie, out):
     (report,) = cut_frames([movie], out)
     assert report == MovieReport("orion", "orion", 7, 3, report.seconds, report.duration, 0, 0, 0, (0, 0, 0, 0))
     assert (out / "frames.csv").read_text().splitlines()[:2] == [
@@ -77,7 +77,7 @@ def test_long_shots_are_cut_into_blocks(movie, out):
     ]
 
 
-def test_so_many_frames_per_shot_are_spread_evenly_over_it(movie, out):
+def test_frames_per_shot_are_evenly_spaced(movie, out):
     cut_frames([movie], out, per_shot=2)
     assert groups(out) == [f"orion_shot{shot:03d}" for shot in (0, 0, 1, 1, 2, 2)]
     assert times(out) == pytest.approx([0.5, 1.5, 2.25, 2.75, 4, 6], abs=1.1 / RATE)
@@ -155,7 +155,7 @@ def test_movies_of_one_class_share_a_folder(tmp_path, out):
     ]
 
 
-def test_a_damaged_movie_gives_the_frames_that_can_be_read_and_says_so(tmp_path, out):
+def test_a_damaged_movie_gives_the_readable_frames_and_a_note(tmp_path, out):
     path = write_movie(tmp_path / "m.mkv", shots(*[24] * 10))
     (report,) = cut_frames([cut_off(path, 0.5)], out)
     assert report.is_short
@@ -194,7 +194,7 @@ def test_a_movie_of_which_nothing_can_be_decoded_is_an_error_and_leaves_nothing(
         ({"label": "a\nb"}, "as label"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(movie, out, arguments, message):
+def test_invalid_arguments_are_refused(movie, out, arguments, message):
     with pytest.raises(DataError, match=message):
         cut_frames(**({"movies": [movie], "out": out} | arguments))
     assert not out.exists()
@@ -208,7 +208,7 @@ def test_two_movies_of_one_name_are_refused(movie, out, tmp_path):
     assert not out.exists()
 
 
-def test_nothing_is_touched_before_all_movies_have_been_opened(movie, out, tmp_path):
+def test_nothing_is_changed_before_all_movies_have_been_opened(movie, out, tmp_path):
     with pytest.raises(DataError, match="the file does not exist"):
         cut_frames([movie, tmp_path / "gone.mp4"], out)
     assert not out.exists()
@@ -235,7 +235,7 @@ def test_an_interruption_leaves_what_was_there_before(movie, out, tmp_path, erro
     assert {path.name for path in out.iterdir()} == {"first", "frames.csv"}
 
 
-def test_progress_tells_how_far_which_movie_is(movie, out):
+def test_progress_reports_the_position_in_each_movie(movie, out):
     told = []
     cut_frames([movie], out, per_shot=1, progress=lambda *args: told.append(args))
     assert {name for _, _, name in told} == {"orion, finding shots", "orion"}
@@ -288,7 +288,7 @@ def cut_names(movies, out, stop=None, **options):
     return sorted(set(seen))
 
 
-def test_replacing_cuts_anew_what_an_interrupted_run_finished(two, out):
+def test_replacing_cuts_movies_again_that_an_interrupted_run_finished(two, out):
     assert cut_names(two, out, "b") == ["a", "b"]
     assert cut_names(two[:1], out, replace=True) == ["a"]
     assert cut_names(two[1:], out) == ["b"]

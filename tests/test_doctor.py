@@ -46,7 +46,7 @@ def without(monkeypatch, *missing):
     monkeypatch.setattr(metadata, "version", seen)
 
 
-def test_versions_machine_and_cache_are_said(capsys, declared):
+def test_versions_machine_and_cache_are_printed(capsys, declared):
     lines = dict(line.split(None, 1) for line in run(capsys).splitlines() if line)
     assert lines["numpy"] == metadata.version("numpy")
     assert lines["pillow"] == metadata.version("pillow")
@@ -86,14 +86,14 @@ def test_a_framecnn_that_is_not_installed_has_no_extras(capsys, monkeypatch):
     assert "to install" not in run(capsys)
 
 
-def test_the_cache_is_named_and_its_kernels_counted(capsys, monkeypatch, tmp_path):
+def test_the_cache_is_printed_with_its_number_of_kernels(capsys, monkeypatch, tmp_path):
     (tmp_path / "conv_1").mkdir()
     (tmp_path / "conv_1/forward.1.nbc").write_bytes(b"")
     monkeypatch.setattr(jit, "cache_directory", lambda: tmp_path)
     assert f"{tmp_path} (writable, 1 kernels;" in run(capsys)
 
 
-def test_a_missing_cache_is_said_with_the_remedy(capsys, monkeypatch):
+def test_a_missing_cache_is_reported_with_the_remedy(capsys, monkeypatch):
     monkeypatch.setattr(jit, "cache_directory", lambda: None)
     assert "no private and writable folder: kernels are compiled at every start; set XDG_CACHE_HOME" in run(capsys)
 

@@ -1,4 +1,4 @@
-"""Which frames are worth nothing, and where black bars lie."""
+"""Blank frames, near-repeats and black bars."""
 
 import numpy as np
 import pytest

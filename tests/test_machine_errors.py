@@ -1,4 +1,4 @@
-"""No memory, no more open files, a dead disk: the run stops and says so; no file is blamed for it."""
+"""No memory, too many open files, a disk that fails: the run stops with the cause, and no file is skipped for it."""
 
 import errno
 import io
@@ -36,7 +36,7 @@ def picture(tmp_path):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_what_the_machine_lacks_when_a_file_is_opened_stops_the_run(picture, monkeypatch, number):
+def test_an_error_of_the_machine_while_a_file_is_opened_stops_the_run(picture, monkeypatch, number):
     monkeypatch.setattr(os, "open", failing(OSError(number, os.strerror(number))))
     with pytest.raises(MachineError) as error:
         decode(picture)
@@ -45,7 +45,7 @@ def test_what_the_machine_lacks_when_a_file_is_opened_stops_the_run(picture, mon
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_what_the_machine_lacks_while_a_file_is_read_stops_the_run(picture, monkeypatch, number):
+def test_an_error_of_the_machine_while_a_file_is_read_stops_the_run(picture, monkeypatch, number):
     class Failing(io.FileIO):
         def read(self, size=-1):
             raise OSError(number, os.strerror(number))
@@ -56,7 +56,7 @@ def test_what_the_machine_lacks_while_a_file_is_read_stops_the_run(picture, monk
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG])
-def test_what_one_file_cannot_is_a_skip_of_it(picture, monkeypatch, number):
+def test_an_error_of_one_file_skips_it(picture, monkeypatch, number):
     monkeypatch.setattr(os, "open", failing(OSError(number, os.strerror(number))))
     with pytest.raises(SkippedFrame, match="unreadable"):
         decode(picture)
@@ -68,14 +68,14 @@ def test_no_memory_in_a_decoder_stops_the_run(picture, monkeypatch):
         decode(picture)
 
 
-def test_no_memory_for_exif_does_not_lay_a_picture_on_its_side(tmp_path, monkeypatch):
+def test_no_memory_for_exif_is_not_taken_for_missing_exif(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded(scene(0), "PNG"))
     monkeypatch.setattr(PngImageFile, "getexif", failing(MemoryError()))
     with pytest.raises(MachineError, match="no memory left"):
         decode(tmp_path / "x.png")
 
 
-def test_what_a_decoder_calls_damage_is_no_memory_where_none_is_free(monkeypatch):
+def test_damage_that_a_decoder_reports_is_no_memory_if_none_is_free(monkeypatch):
     broken = OSError("broken data stream when reading image file")
     assert machine_error(broken, "x.png") is None
     monkeypatch.setattr("framecnn.data.machine_errors.np.empty", failing(MemoryError()))

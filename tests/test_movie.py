@@ -92,13 +92,13 @@ def test_the_picture_is_the_movie_and_not_its_cover(tmp_path):
 
 
 @pytest.mark.parametrize("cover", [False, True])
-def test_sound_alone_is_no_movie_with_or_without_cover(tmp_path, cover):
+def test_a_sound_file_is_no_movie_with_or_without_cover(tmp_path, cover):
     path = write_movie(tmp_path / "m.mp4", [], sound=True, cover=cover)
     with pytest.raises(DataError, match=r"m\.mp4': no video stream; expected a movie with pictures"):
         Movie(path)
 
 
-def test_a_codec_that_nobody_knows_is_named_as_the_cause(tmp_path):
+def test_an_unknown_codec_is_reported_as_the_cause(tmp_path):
     path = write_movie(tmp_path / "m.mp4", moving(0, 4))
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1").replace(b"avcC", b"zzzC"))
     with pytest.raises(
@@ -152,7 +152,7 @@ def test_wrong_bits_are_counted_and_the_good_frames_kept(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_cannot_be_taken_apart_ends_and_is_counted(tmp_path, monkeypatch):
+def test_errors_of_the_container_end_the_movie_and_are_counted(tmp_path, monkeypatch):
     path = write_movie(tmp_path / "m.mkv", moving(0, 12))
     with Movie(path) as movie:
         container = movie._container
@@ -192,7 +192,7 @@ def test_a_picture_is_no_movie(tmp_path):
         Movie(tmp_path / "a.png")
 
 
-def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path):
+def test_anything_but_a_regular_file_is_refused_at_once(tmp_path):
     with pytest.raises(DataError, match="expected a file, got a folder; give the movie files in it"):
         Movie(tmp_path)
     with pytest.raises(DataError, match=r"gone\.mp4': the file does not exist; check the name"):
@@ -226,7 +226,7 @@ def test_a_file_name_of_any_bytes_can_be_read(tmp_path):
     assert movie.name == "caf"
 
 
-def test_names_of_movies_can_stand_in_file_names():
+def test_names_of_movies_are_valid_in_file_names():
     assert movie_name("a/tears_of_steel.webm") == "tears_of_steel"
     assert movie_name("Nosferatu: eine Symphonie.mp4") == "Nosferatu_eine_Symphonie"
     assert movie_name("日本.mp4") == "日本"

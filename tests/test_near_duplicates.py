@@ -37,7 +37,7 @@ def test_different_scenes_are_no_near_duplicates():
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
-def test_flat_frames_are_duplicates_of_nothing_even_with_the_noise_of_a_camera(level):
+def test_flat_frames_have_no_duplicates_even_with_noise(level):
     noise = np.random.default_rng(0).integers(-6, 7, (4, 48, 64, 3))
     flat = [Image.new("RGB", (64, 48), (level,) * 3)] * 3
     noisy = [Image.fromarray(np.clip(level + one, 0, 255).astype(np.uint8)) for one in noise]
@@ -88,7 +88,7 @@ plain = st.builds(lambda digest: Fingerprint(b"", bytes([100 + digest])), st.int
 
 @given(st.lists(hashes | plain | st.just(Fingerprint(b"", b"")), max_size=25))
 @settings(deadline=None)
-def test_clusters_are_the_connected_parts_of_the_links(frames):
+def test_clusters_are_the_connected_components_of_the_links(frames):
     frames = list({frame.digest: frame for frame in frames if frame.digest}.values()) + [
         frame for frame in frames if not frame.digest
     ]
@@ -151,12 +151,12 @@ def test_conflicts_name_the_first_frame_and_each_one_in_another_class():
     assert same_pixels_in_two_classes(samples, frames) == [("a/0", "b/0"), ("a/0", "c/0")]
 
 
-def test_frames_of_the_same_bytes_and_another_shape_are_others():
+def test_frames_with_the_same_bytes_and_another_shape_differ():
     pixels = np.asarray(scene(4))
     assert fingerprint(pixels).digest != fingerprint(pixels.reshape(64, 48, 3)).digest
 
 
-def test_the_pixels_of_a_frame_are_left_alone_and_need_not_lie_in_one_piece():
+def test_the_pixels_of_a_frame_are_not_changed_and_need_not_be_contiguous():
     pixels = np.asarray(scene(4)).copy()
     assert fingerprint(pixels[::-1]) == fingerprint(pixels[::-1].copy())
     assert (pixels == np.asarray(scene(4))).all()

@@ -1,4 +1,4 @@
-"""Whole groups are shared out, each class near the wanted shares, and nothing leaks."""
+"""Whole groups are divided so that each class comes close to the wanted shares, and no group is in two parts."""
 
 import subprocess
 import sys
@@ -73,7 +73,7 @@ def test_groups_that_hold_several_classes_stay_whole_and_training_is_never_empty
     assert TRAIN in parts
 
 
-def test_single_frames_are_shared_out_exactly():
+def test_groups_of_one_frame_are_divided_exactly():
     targets, groups = frames_of([[1] * 100, [1] * 50, [1] * 10])
     parts = assign_parts(targets, groups, (0.7, 0.2, 0.1))
     assert [np.bincount(parts[targets == target]).tolist() for target in range(3)] == [
@@ -155,7 +155,7 @@ def test_no_two_near_duplicates_are_in_different_parts(frames, seed):
 
 @given(st.lists(sizes_of_groups, min_size=2, max_size=4), st.integers(2, 4), st.integers(0, 3))
 @settings(deadline=None)
-def test_folds_leave_every_group_out_once_and_none_is_empty(classes, k, seed):
+def test_folds_hold_every_group_out_once_and_none_is_empty(classes, k, seed):
     targets, groups = frames_of(classes)
     if len(set(groups)) < k or np.bincount(targets).max() < k:
         with pytest.raises(DataError, match=f"folds: expected at least {k} groups and a class of {k} frames for k={k}"):
@@ -199,7 +199,7 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
     assert not set(parts[0].groups) & set(parts[1].groups) | set(parts[1].groups) & set(parts[2].groups)
 
 
-def test_a_split_says_how_it_was_made_and_what_it_cannot_show(folder):
+def test_a_split_describes_itself_and_its_gaps(folder):
     train, val, test = folder.split(seed=5)
     assert train.split_note == (
         "by group (clusters of near-duplicates; a frames.csv would keep whole shots together), "
@@ -238,7 +238,7 @@ def test_near_duplicates_in_two_groups_of_a_table_are_reported(tmp_path):
     assert any("near-duplicates of a training frame: 1 (first: 'a/00" in warning for warning in train.warnings)
 
 
-def test_folds_of_a_folder_say_what_they_lack(folder):
+def test_folds_warn_of_classes_that_they_lack(folder):
     pairs = folder.folds(4, seed=2)
     assert len(pairs) == 4
     assert sorted(index for _, test in pairs for index in test.indices) == list(range(len(folder)))

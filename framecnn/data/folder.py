@@ -80,7 +80,7 @@ class FrameFolder:
         If the folder has another structure: too few class folders, a class without a usable frame, pictures beside
         the class folders; or if the CSV of groups cannot be used.
     ValueError
-        If `size` is not two positive whole numbers.
+        If `size` is not two positive integers.
 
     Examples
     --------
