@@ -167,6 +167,18 @@ def test_a_folder_that_is_a_file_or_lies_in_one_is_refused(tmp_path):
         check(tmp_path, "movie.mp4")
 
 
+def test_a_table_that_is_a_link_is_refused_and_kept(tmp_path):
+    target, root = tmp_path / "shared.csv", tmp_path / "frames"
+    target.write_text("path,label,group,time_s\n")
+    root.mkdir()
+    (root / "frames.csv").symlink_to(target)
+    with pytest.raises(
+        DataError, match=r"frames\.csv' to be a file of this folder, got a link, which would be replaced"
+    ):
+        check(root)
+    assert (root / "frames.csv").is_symlink()
+
+
 def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"cannot write to the folder '.*' \(File name too long\)"):
         check(tmp_path / ("x" * 300))

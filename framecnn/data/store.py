@@ -100,6 +100,11 @@ class FrameStore:
             for path in (self.root, *self.root.parents, *(self.root / label for label in labels)):
                 if path.exists() and not path.is_dir():
                     raise DataError(f"frames: {str(path)!r} is a file, expected a folder to write to; choose another")
+            if self._table.is_symlink():
+                raise DataError(
+                    f"frames: expected {str(self._table)!r} to be a file of this folder, got a link, which would be "
+                    "replaced; put the file itself there, or choose another folder"
+                )
             self.root.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
