@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 VOID = {"meta", "link", "wbr", "img"}
 
 
-class Page(HTMLParser):
+class Report(HTMLParser):
     """The words, addresses, links and tags of an HTML file; every element must be closed."""
 
     def __init__(self, text):

@@ -205,7 +205,7 @@ def test_keras_trains_as_framecnn_does():
 def test_one_line_reports_that_there_is_no_gpu(monkeypatch):
     result = reference(monkeypatch=monkeypatch)
     assert result["devices"]["gpu"] is None
-    assert bench_reference.markdown(result).count("No GPU: Keras sees none here, so nothing was timed on one.") == 1
+    assert bench_reference.markdown(result).count("No GPU: Keras finds none, so nothing was timed on one.") == 1
     assert "GPU" not in bench_reference.markdown({**result, "asked": ["cpu"]})
 
 

@@ -24,9 +24,9 @@ def test_the_demo_runs_all_steps_and_can_be_run_again(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
         *("frames", "manifest.csv", "model.safetensors", "report.html")
     ]
-    page = (tmp_path / "demo" / "report.html").read_text()
-    assert CAUTION in page
-    assert "<title>demo" in page
+    report = (tmp_path / "demo" / "report.html").read_text()
+    assert CAUTION in report
+    assert "<title>demo" in report
     assert load(tmp_path / "demo" / "model.safetensors").classes_.tolist() == [
         *("bigbuckbunny", "bikes", "carphone_pristine")
     ]

@@ -221,7 +221,7 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
         (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
         (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
-        (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a whole header"),
+        (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a complete header"),
         (
             ["network", "empty"],
             "network: expected a classifier of 8-bit colour frames, got a Sequential; framecnn",

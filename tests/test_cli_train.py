@@ -177,7 +177,7 @@ def test_a_run_that_loses_too_many_frames_stops(films, out, monkeypatch):
 
 
 def test_without_jinja2_the_model_is_written_and_a_warning_names_the_package(films, out, monkeypatch):
-    out.with_name("report.html").write_text("<title>an older page – framecnn</title>")
+    out.with_name("report.html").write_text("<title>an older report – framecnn</title>")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0
@@ -360,7 +360,7 @@ def test_invalid_sizes_are_refused(text):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("FRAMECNN_NUM_THREADS", "expected a positive whole number, got 'nonsense'; unset it"),
+        ("FRAMECNN_NUM_THREADS", "expected a positive integer, got 'nonsense'; unset it"),
         ("FRAMECNN_ISA", "expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"),
     ],
 )

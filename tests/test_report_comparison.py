@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pictures import scene
-from reports import Page
+from reports import Report
 
 from framecnn.evaluation import EvaluationResult
 from framecnn.report import ComparisonData, ShownFrame, draw_prediction, write_comparison
@@ -50,11 +50,11 @@ def data(frames, **settings):
 
 def written(tmp_path, shown):
     write_comparison(tmp_path / "report.html", shown)
-    return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    return Report((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
 def test_the_report_shows_all_figures_and_needs_no_other_file(tmp_path, frames):
-    page = written(tmp_path, data(frames, warnings=["Keras was not run"], choices=[("other", "rate 1")]))
+    report = written(tmp_path, data(frames, warnings=["Keras was not run"], choices=[("other", "rate 1")]))
     for words in (
         "The other classifies 90.0 % of the frames correctly, the one & only 62.5 % (mean over the folds).",
         "one & only 75.0 % 50.0 % 62.5 %",
@@ -65,12 +65,12 @@ def test_the_report_shows_all_figures_and_needs_no_other_file(tmp_path, frames):
         "Keras was not run",
         "other rate 1",
     ):
-        assert words.replace(" ", "") in page.words.replace(" ", "")  # cells have none between them
-    assert "<b>night" not in page.source
-    assert all(address.startswith("data:") for address in page.addresses)
-    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
-    assert len(set(page.ids)) == len(page.ids)
-    assert "script" not in page.tags
+        assert words.replace(" ", "") in report.words.replace(" ", "")  # cells have none between them
+    assert "<b>night" not in report.source
+    assert all(address.startswith("data:") for address in report.addresses)
+    assert {link.removeprefix("#") for link in report.links} <= set(report.ids)
+    assert len(set(report.ids)) == len(report.ids)
+    assert "script" not in report.tags
 
 
 def test_a_frame_that_is_gone_leaves_a_placeholder(tmp_path, frames):

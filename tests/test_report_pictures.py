@@ -18,10 +18,10 @@ def test_thumbnails_keep_the_proportions_of_their_file(tmp_path):
     sizes = {"wide": (448, 252), "square": (400, 400), "tiny": (32, 32), "tall": (100, 252)}
     for name, size in sizes.items():
         Image.new("RGB", size, "teal").save(tmp_path / f"{name}.png")
-    rotated = Image.Exif()
-    rotated[0x0112] = 6
-    Image.new("RGB", (252, 100), "teal").save(tmp_path / "rotated.jpg", exif=rotated)
-    Image.new("RGB", (252, 100), "teal").save(tmp_path / "rotated.tif", exif=rotated)
+    upright = Image.Exif()
+    upright[0x0112] = 6
+    Image.new("RGB", (252, 100), "teal").save(tmp_path / "upright.jpg", exif=upright)
+    Image.new("RGB", (252, 100), "teal").save(tmp_path / "upright.tif", exif=upright)
     made = thumbnails([str(path) for path in sorted(tmp_path.iterdir())], budget=10**6)
     assert [(picture.width, picture.height) for picture in made.values()] == [
         (126, 126),

@@ -32,7 +32,14 @@ __all__ = ["Outcome", "main", "peak_megabytes", "run", "run_in_process"]
 
 TIMED_FRAMES, TIMES = 256, 3
 DIGITS = 6
-PACKAGE = Path(framecnn.__file__).parents[1]
+PROGRAM = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("framecnn", sys.argv[1])
+sys.modules["framecnn"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["framecnn"])
+from {__name__} import main
+main()
+"""  # the framecnn of the parent, wherever it lies
 
 Outcome = dict[str, Any]
 """What a model did on a fold, ready for JSON; or the reason why it is ``missing`` or has ``failed``."""
@@ -61,8 +68,7 @@ def run_in_process(job: Mapping[str, Any], python: str = sys.executable) -> Outc
     DataError
         If frames are lost meanwhile, or the system refuses something, such as to write to a full disk.
     """
-    program = f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main()"
-    command = [python, "-P", "-c", program, str(PACKAGE)]
+    command = [python, "-P", "-c", PROGRAM, framecnn.__file__]
     environment = os.environ | {"FRAMECNN_NUM_THREADS": str(get_num_threads())}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
     with tempfile.TemporaryDirectory() as folder:
