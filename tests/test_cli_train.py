@@ -259,7 +259,7 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
         (["films", "--out", "/"], "/: expected a file to write, got a folder or a device; name a file"),
         (["films", "--out", "loop/m.safetensors"], "loop'; create it"),
         (["loop"], "FrameFolder: expected a folder, got 'loop'; check the path"),
-        (["films", "--out", "/dev/null"], "/dev/null: expected a file to write, got a folder or a device"),
+        (["films", "--out", "pipe"], "pipe: expected a file to write, got a folder or a device"),
         (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
         (["films", "--json", "model.safetensors"], "model.safetensors: expected a file of its own for each output"),
         (
@@ -282,6 +282,7 @@ def test_wrong_arguments_are_one_line_before_work_starts(films, out, monkeypatch
     monkeypatch.chdir(films.parent)
     (films.parent / "link").symlink_to(films)
     (films.parent / "loop").symlink_to("loop")
+    os.mkfifo(films.parent / "pipe")
     before = fingerprint(films.parent)
     assert message in refused("train", *arguments)
     assert fingerprint(films.parent) == before
