@@ -1,4 +1,4 @@
-"""What cannot be taken from an ONNX file is named, and a damaged or hostile one does no harm."""
+"""Errors name what cannot be imported from ONNX, and damaged or hostile files do no harm."""
 
 import os
 import sys
@@ -227,16 +227,16 @@ def test_what_is_no_file_is_refused(path):
 
 
 def test_a_damaged_file_is_refused_or_still_a_network(path):
-    whole = chain(*CHAIN).SerializeToString()
+    intact = chain(*CHAIN).SerializeToString()
     rng = np.random.default_rng(0)
     refused = 0
     for number in range(300):
-        damaged = bytearray(whole)
+        damaged = bytearray(intact)
         if number % 3:
-            for place in rng.integers(0, len(whole), 3):
+            for place in rng.integers(0, len(intact), 3):
                 damaged[place] = rng.integers(256)
         else:
-            del damaged[rng.integers(len(whole)) :]
+            del damaged[rng.integers(len(intact)) :]
         path.write_bytes(damaged)
         try:
             assert isinstance(from_onnx(path), Sequential)
