@@ -17,7 +17,7 @@ __all__ = ["fit_keras", "keras_device", "reference_model"]
 
 
 def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **settings: Any) -> Any:
-    """Return the reference network in Keras, made from framecnn's, so that the two can never drift apart.
+    """Return the reference network in Keras, made from framecnn's, so that both stay the same.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **sett
 
 
 def keras_device() -> str:
-    """Say what Keras computes on: its first GPU, or the CPU where it sees none.
+    """Return the device that Keras computes on: its first GPU, or the CPU if it finds none.
 
     Examples
     --------
