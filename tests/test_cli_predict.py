@@ -217,7 +217,7 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
         (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
         (["gone", "empty"], "gone: expected a model, got no such file; make one: framecnn train"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
-        (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a whole header"),
+        (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a complete header"),
         (["network", "empty"], "network: expected a classifier of 8-bit colour frames, got a Sequential; make one:"),
         (
             ["vectors", "empty"],

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framecnn.data.movie import movie_name
-from framecnn.data.names import portable_problem, same_name_key
+from framecnn.data.names import portable_problem
 from framecnn.data.store import FrameStore
 from framecnn.errors import DataError
+from framecnn.storage.file_names import same_name_key
 
 DEVICES = [
     "CON",

@@ -159,7 +159,7 @@ def test_a_float64_network_computes_in_float32_there():
 
 def features_and_spread(features, x):
     """What `FrameFeatures` gives in float64, and how far any float32 computation of it may be."""
-    sides = [x, x[:, :, ::-1]] if features.mirrored_ else [x]
+    sides = [x, x[:, :, ::-1]] if features.averages_flips_ else [x]
     parts = [[exact_and_spread(chain.layers, side) for chain in features.networks_] for side in sides]
     raw, error = (np.mean([np.hstack([part[which] for part in side]) for side in parts], axis=0) for which in (0, 1))
     error = (error + 5 * EPS * (np.abs(raw) + np.abs(features.mean_))) / features.scale_
@@ -250,7 +250,7 @@ def test_the_file_says_its_classes_and_what_frames_must_be():
     classifier, _ = fitted(grid=(1, 1))
     file = to_onnx(classifier)
     about = {entry.key: json.loads(entry.value) for entry in file.metadata_props}
-    frames = {"height": 24, "width": 32, "channels": 3, "layout": "NCHW", "resize": "stretched", "values": "whole"}
+    frames = {"height": 24, "width": 32, "channels": 3, "layout": "NCHW", "resize": "stretched", "values": "integer"}
     assert about == {"classes": ["across", "blobs", "down"], "frames": frames, "pictures": PICTURES}
     grey = to_onnx(fitted(shape=(24, 32, 1))[0])
     assert {entry.key for entry in grey.metadata_props} == {"classes", "frames"}, "no picture file gives such frames"
@@ -261,7 +261,7 @@ def test_the_file_says_its_classes_and_what_frames_must_be():
 
 def test_equal_models_are_equal_files_and_both_sides_of_a_frame_share_their_weights():
     classifier, _ = fitted(grid=(1, 1))
-    assert classifier.features_.mirrored_
+    assert classifier.features_.averages_flips_
     assert to_onnx(classifier).SerializeToString() == to_onnx(classifier).SerializeToString()
     kernels = [node.input[1] for node in to_onnx(classifier).graph.node if node.op_type == "Conv"]
     assert len(kernels) == 2

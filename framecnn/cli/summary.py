@@ -34,7 +34,7 @@ def _facts(classifier: Any) -> Iterator[tuple[str, str]]:
     shape = features.frame_shape_
     yield "classes", f"{len(classifier.classes_)}: {listed(classifier.classes_)}"
     if shape is not None:
-        mirrored = ", each also mirrored" if features.mirrored_ else ""
+        mirrored = ", each also mirrored" if features.averages_flips_ else ""
         yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{mirrored}"
     yield "features", f"{head.n_features_in_:,}"
     yield "head", f"{n_clusters:,} clusters in {n_dimensions:,} dimensions"

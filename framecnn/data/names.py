@@ -1,9 +1,8 @@
-"""Names of files and folders that every system can hold, and which of them are one name on some."""
+"""Names of files and folders that every system can hold."""
 
 import re
-import unicodedata
 
-__all__ = ["portable_problem", "same_name_key"]
+__all__ = ["portable_problem"]
 
 RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"
@@ -42,14 +41,3 @@ def portable_problem(name: str) -> str | None:
     if len(name.encode(errors="surrogateescape")) > LONGEST:
         return f"it is longer than {LONGEST} bytes"
     return None
-
-
-def same_name_key(name: str) -> str:
-    """Return what is equal for names that macOS or Windows take for one: case and composed letters do not count.
-
-    Examples
-    --------
-    >>> same_name_key("Night") == same_name_key("NIGHT")
-    True
-    """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

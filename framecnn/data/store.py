@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from framecnn.data.groups import GROUPS_FILE
-from framecnn.data.names import same_name_key
 from framecnn.data.tables import format_table, read_table
 from framecnn.errors import DataError
-from framecnn.storage.atomic import atomic_write, hidden_path, temporary_path
+from framecnn.storage.atomic import atomic_write, hidden_path, naming_users_files, temporary_path
+from framecnn.storage.file_names import same_name_key
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle, switch
 
@@ -154,12 +154,9 @@ class FrameStore:
         """Return a hidden folder in the root to write frames to; it is gone afterwards, with what is still in it."""
         folder = temporary_path(self._table).with_suffix("")
         try:
-            folder.mkdir()
-            yield folder
-        except OSError as error:
-            if error.filename is not None and folder in (Path(error.filename), *Path(error.filename).parents):
-                error.filename, error.filename2 = str(self.root), None
-            raise
+            with naming_users_files(self.root):
+                folder.mkdir()
+                yield folder
         finally:
             if not hidden_path(self._table, ".journal").exists():  # which the next run finishes
                 shutil.rmtree(folder, ignore_errors=True)

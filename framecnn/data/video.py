@@ -16,11 +16,12 @@ from PIL import Image
 from framecnn import __version__
 from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector, is_blank
 from framecnn.data.movie import Movie
-from framecnn.data.names import portable_problem, same_name_key
+from framecnn.data.names import portable_problem
 from framecnn.data.shots import ShotDetector, group_names
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
+from framecnn.storage.file_names import same_name_key
 from framecnn.typing import Array
 
 __all__ = ["MovieReport", "cut_frames", "cutting"]

@@ -2,14 +2,13 @@
 
 import math
 import time
+from contextlib import closing
 from typing import Any
 
-import numpy as np
-
 from framecnn.data.augment import Augmentation
-from framecnn.data.loader import map_ahead
 from framecnn.interop.keras import load_keras, to_keras
 from framecnn.networks.reference import reference_network
+from framecnn.training.batches import epoch_batches
 from framecnn.training.history import History
 from framecnn.training.schedules import LearningRate, rate_at
 from framecnn.typing import Array, Shape
@@ -141,16 +140,13 @@ def _train_epoch(
     seed: int,
     epoch: int,
 ) -> dict[str, float]:
-    """Update once a batch, while the next one is made; give loss and accuracy over the epoch."""
-    order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(len(y))
-
-    def read(rows: Array) -> tuple[Array, Array]:
-        return (x[rows] if augment is None else augment(x[rows], rows, seed=seed, epoch=epoch)), y[rows]
-
+    """Update once a batch; return loss and accuracy over the epoch."""
     means = {"loss": 0.0, "accuracy": 0.0}
-    for frames, labels in map_ahead(read, np.split(order, range(batch_size, len(order), batch_size)), 1, 1):
-        net.optimizer.learning_rate = rate_at(learning_rate, int(net.optimizer.iterations))
-        net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
-        figures = net.train_on_batch(frames, labels, return_dict=True)
-        means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
+    _, batches = epoch_batches(x, y, batch_size, seed, epoch, augment)
+    with closing(batches):
+        for frames, labels in batches:
+            net.optimizer.learning_rate = rate_at(learning_rate, int(net.optimizer.iterations))
+            net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
+            figures = net.train_on_batch(frames, labels, return_dict=True)
+            means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
     return means

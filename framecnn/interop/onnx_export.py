@@ -147,7 +147,7 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
     if frame is not None:
         sizes = dict(zip(("height", "width", "channels"), frame, strict=True))
         about["frames"] = sizes | {"layout": "NCHW", "resize": "stretched", "values": features.dtype_kind_}
-        if (frame[2], features.dtype_kind_) == (3, "whole"):
+        if (frame[2], features.dtype_kind_) == (3, "integer"):
             about["pictures"] = PICTURES
     outputs = [
         ("label", INT64, ()),
@@ -167,7 +167,7 @@ def _add_features(graph: Graph, features: "FrameTransformer") -> str:
 
 def _add_raw_features(graph: Graph, features: "FrameTransformer") -> str:
     sides = ["x"]
-    if features.mirrored_:
+    if features.averages_flips_:
         graph.scope = "mirror"
         start, end, axis, step = (graph.constant([n]) for n in (-1, -features.frame_shape_[1] - 1, 3, -1))
         sides.append(graph.add("Slice", "x", start, end, axis, step))
@@ -178,7 +178,7 @@ def _add_raw_features(graph: Graph, features: "FrameTransformer") -> str:
             for number, network in enumerate(features.networks_, start=1)
         ]
         rows.append(graph.add("Concat", *scales, axis=1))
-    if not features.mirrored_:
+    if not features.averages_flips_:
         return rows[0]
     return graph.add("Mul", graph.add("Add", *rows), graph.constant(np.float32(0.5)))
 

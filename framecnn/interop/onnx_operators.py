@@ -19,8 +19,8 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
+from framecnn.networks.limits import check_map_size
 from framecnn.networks.sequential import Sequential
-from framecnn.serialization import check_map
 from framecnn.typing import Array, Shape
 
 __all__ = ["OPERATORS", "VALUE_BY_VALUE", "Chain", "Operator"]
@@ -77,7 +77,7 @@ class Chain:
 
     def append(self, layer: Layer, flattened: Shape | None = None, **params: Array) -> None:
         """Add a layer; `flattened` is where the order of what it gives comes from."""
-        self.shape, self.flattened = check_map(layer, self.shape), flattened
+        self.shape, self.flattened = check_map_size(layer, self.shape), flattened
         self.layers.append(layer)
         self.params.append(params)
 

@@ -18,7 +18,9 @@ from framecnn.layers import Backward, InputLayer, Layer, Param
 from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_built
 from framecnn.layers.params import REAL, SWAPPING
 from framecnn.networks.fusion import Snapshot, plan, snapshots
+from framecnn.networks.limits import check_description
 from framecnn.networks.summary import Summary, SummaryRow
+from framecnn.storage.model_file import Description, State, write_model
 from framecnn.training import loop
 from framecnn.training.history import History
 from framecnn.training.losses import Loss, softmax_cross_entropy
@@ -374,6 +376,22 @@ class Sequential:
             built.append((layer, layer.assigned(shape, values, getattr(layer, "dtype", dtype))))
         set_built(built)
         return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the built model as one safetensors file, atomically; see :func:`framecnn.save`."""
+        write_model(path, Sequential, *self.fitted_state())
+
+    def fitted_state(self) -> State:
+        """Return the settings of the layers, and :meth:`parameters`."""
+        tensors = self.parameters()
+        return {"layers": [layer.config for layer in self.layers], "dtype": self.layers[0].dtype.name}, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a model of the state that :meth:`fitted_state` gave; a FormatError where its parts do not fit."""
+        model = cls(Layer.from_config(config) for config in description["layers"])
+        dtype = check_description(description, model.layers, tensors)
+        return model.load_state_dict(tensors, dtype)
 
 
 def _shape_of_numbers(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Parameters may be set while other threads predict: every call sees the parameters of one moment, old or new."""
+"""Parameters may be set while other threads predict: each call sees all old or all new parameters."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ CALLS = 60
 
 
 def network():
-    """A network whose normalisations are folded into the layers before them."""
+    """Return a network whose normalisations are folded into the layers before them."""
     return Sequential(
         [
             InputLayer(SHAPE),
@@ -55,7 +55,7 @@ def frames(n=2):
 
 
 def seen_meanwhile(read, writes):
-    """Call `read` in several threads while another calls `writes` in turn; give the set of what was read."""
+    """Return the set of results of `read` in several threads, while another thread calls `writes` in turn."""
     ended = threading.Event()
 
     def write():
@@ -78,7 +78,7 @@ def seen_meanwhile(read, writes):
 
 
 def read_all(changes, read):
-    """What `read` gives after each change, nobody else about."""
+    """Return the set of results of `read` after each change, without other threads."""
     results = set()
     for change in changes:
         change()
@@ -117,7 +117,7 @@ def test_a_call_sees_all_old_or_all_new_parameters(writer, reader):
     assert seen_meanwhile(read, writes) <= allowed
 
 
-def test_so_does_a_layer_alone():
+def test_a_layer_alone_sees_all_old_or_all_new_parameters():
     layer = DenseLayer(40).build((30,))
     x = np.random.default_rng(0).normal(size=(2, 30))
     values = [{"kernel": np.full((30, 40), n), "bias": np.full(40, n)} for n in (1.5, 2.5)]
@@ -127,7 +127,7 @@ def test_so_does_a_layer_alone():
     assert seen_meanwhile(read, writes) <= allowed
 
 
-def test_a_step_of_training_is_seen_as_a_whole_moving_averages_too():
+def test_a_training_step_is_seen_completely_or_not_at_all():
     model, optimizer = network().build(0), SGD(0.1)
     x = frames(4)
     n_steps = 60
@@ -153,7 +153,7 @@ def samples(offset):
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "reject"])
 @pytest.mark.parametrize("kind", [KMeansClassifier, FrameClassifier])
-def test_an_estimator_may_be_fitted_anew_while_others_predict(kind, method):
+def test_an_estimator_may_be_fitted_again_while_other_threads_predict(kind, method):
     estimator = kind(alpha=1.0, random_state=0)
     x = samples(0)[0]
     writes = [lambda n=n: estimator.fit(*samples(n)) for n in (0, 1)]
@@ -163,7 +163,7 @@ def test_an_estimator_may_be_fitted_anew_while_others_predict(kind, method):
     assert seen_meanwhile(read, writes) <= allowed
 
 
-def test_an_estimator_that_cannot_be_fitted_stays_as_it_was():
+def test_a_failed_fit_changes_nothing():
     classifier = FrameClassifier(alpha=1.0, random_state=0).fit(*samples(0))
     features = FrameFeatures().fit(samples(0)[0])
     before = vars(classifier) | {}
@@ -238,14 +238,14 @@ writer.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_of_fork_can_set_parameters_whatever_other_threads_were_at():
+def test_a_child_of_fork_can_set_parameters_although_another_thread_held_the_lock():
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert SWAPPING.acquire(timeout=1)
     SWAPPING.release()
 
 
-def test_training_that_fails_leaves_no_thread_behind_however_long_its_error_is_kept():
+def test_failed_training_leaves_no_thread_behind_while_its_error_is_referenced():
     before, kept = threading.active_count(), []
     x = np.full((8, *SHAPE), 1e30)
     for _ in range(3):
