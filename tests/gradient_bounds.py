@@ -34,13 +34,13 @@ def defined(layer, x, dy):
 def rounding_backward(layer, x, dy):
     """Return bounds of how far the gradients of a built layer are from `defined`, in the same form.
 
-    Integers are exact where gradients are sums of products, so the bounds of those are zero.
+    Sums of integers, and of products of integers, are exact: their bound is zero.
     """
     eps = np.finfo(layer.dtype).eps
     match layer:
         case ActivationLayer():
             return activation_rounding(layer, np.asarray(x, np.float64), np.abs(dy, dtype=np.float64), eps), {}
-        case PoolingLayer(mode="max" | "adaptive_max"):
+        case PoolingLayer(mode="max" | "adaptive_max") if np.array_equal(dy, np.rint(dy)):
             return 0, {}
         case PoolingLayer() | DownsamplingLayer():
             return pooling_rounding(layer, x, dy, eps), {}

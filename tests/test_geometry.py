@@ -43,6 +43,7 @@ def test_as_many_windows_as_fit_between_the_borders(height, width, kh, kw, strid
         assert (resolved.output, resolved.border) == (counts, padding)
 
 
+@settings(deadline=None)
 @given(lengths, lengths, windows, strides, dilations)
 def test_valid_adds_no_border(height, width, window, stride, dilation):
     assume(min(height, width) > dilation * (window - 1))
@@ -50,6 +51,7 @@ def test_valid_adds_no_border(height, width, window, stride, dilation):
     assert sliding_window(*settings, "valid", "X") == sliding_window(*settings, ((0, 0), (0, 0)), "X")
 
 
+@settings(deadline=None)
 @given(lengths, lengths, windows, windows, strides, dilations)
 def test_same_fits_a_window_at_every_step_and_puts_the_odd_pixel_of_the_border_last(height, width, kh, kw, s, d):
     resolved = sliding_window((height, width), (kh, kw), (s, s), (d, d), "same", "X")
@@ -61,6 +63,7 @@ def test_same_fits_a_window_at_every_step_and_puts_the_odd_pixel_of_the_border_l
         assert before + after == 0 or len(places(length, window, s, d, before, after - 1)) < len(range(0, length, s))
 
 
+@settings(deadline=None)
 @given(lengths, windows, strides, dilations, sides)
 def test_the_pixels_of_a_window_are_those_of_the_frame(length, window, stride, dilation, border):
     found = places(length, window, stride, dilation, *border)
@@ -73,6 +76,7 @@ def test_the_pixels_of_a_window_are_those_of_the_frame(length, window, stride, d
 axes = st.tuples(lengths, windows, strides, dilations, sides)
 
 
+@settings(deadline=None)
 @given(axes, axes, st.data())
 def test_the_windows_of_some_rows_are_those_rows_of_all_windows(rows, columns, data):
     window = Window(*zip(rows, columns, strict=True))
@@ -86,6 +90,7 @@ def test_the_windows_of_some_rows_are_those_rows_of_all_windows(rows, columns, d
     assert part.top_left == (-first, columns[4][0])
 
 
+@settings(deadline=None)
 @given(axes, axes)
 def test_a_transposed_window_sees_from_each_pixel_the_outputs_that_depend_on_it(rows, columns):
     window = Window(*zip(rows, columns, strict=True))
@@ -101,6 +106,7 @@ def test_a_transposed_window_sees_from_each_pixel_the_outputs_that_depend_on_it(
         assert dependent == {place // stride for place in spread if place % stride == 0} & set(range(len(found)))
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(1, 25))
 def test_adaptive_cells_cover_the_axis_from_the_floor_to_the_ceiling_of_equal_shares(length, cells):
     starts, stops, step = adaptive_cells(length, cells)

@@ -19,7 +19,7 @@ from numba.core.errors import TypingError
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
 from framecnn.geometry import Window
 from framecnn.kernels import PackedConv, PackedDense, activate, conv2d, dense, pool2d
-from framecnn.kernels.codegen.microkernel import filter_block
+from framecnn.kernels.codegen.microkernel import filter_block, multiply_block
 from framecnn.kernels.codegen.pooling import pool_window
 from framecnn.networks.fusion import plan
 from framecnn.testing import layers, shapes
@@ -172,6 +172,13 @@ def test_a_dense_layer_and_its_activation_in_one_pass_give_the_bits_of_the_layer
 def test_kernels_refuse_to_mix_dtypes():
     with pytest.raises(TypingError, match="expected contiguous arrays of one dtype"):
         dense(np.ones((2, 3), np.float32), PackedDense.of(np.ones((3, 2), np.float64)))
+
+
+def test_kernels_refuse_runs_that_are_not_int64():
+    x, runs = np.ones(filter_block(np.float32) * 8, np.float32), np.zeros(1, np.int32)
+    multiply = numba.njit(lambda x, runs: multiply_block(x, 0, 1, x, 0, 1, runs, 1, x, 0, x, 0))
+    with pytest.raises(TypingError, match="expected int64 runs, got array\\(int32"):
+        multiply(x, runs)
 
 
 @pytest.mark.parametrize(

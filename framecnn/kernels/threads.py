@@ -51,8 +51,9 @@ _blas_users = 0
 _blas_before: list[tuple[Any, int]] = []
 
 
+# Both are read when the process starts: a caller that is later restricted to one CPU must not restrict the helpers.
 _cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-get_num_threads()  # both count here: a caller that is restricted to one CPU later must not restrict the helpers
+get_num_threads()
 
 
 class _Pool:
