@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from textures import textures
 
-from framecnn import ShapeError, get_num_threads, num_threads
+from framecnn import SettingError, ShapeError, get_num_threads, num_threads
 from framecnn.data import Augmentation
 
 FRAMES = textures(8, (24, 32, 3))[0]
@@ -155,7 +155,7 @@ def test_a_cutout_covers_a_rectangle_of_the_asked_size():
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
-    with pytest.raises(ShapeError, match=f"^Augmentation: {message}"):
+    with pytest.raises(SettingError, match=f"^Augmentation: {message}"):
         Augmentation(**settings)
 
 

@@ -230,8 +230,8 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DropoutLayer(1), "DropoutLayer: expected rate as a share from 0 to below 1, got 1"),
-        (lambda: BatchNormLayer(momentum=2), "BatchNormLayer: expected momentum as a share from 0 to 1, got 2"),
+        (lambda: DropoutLayer(1), "DropoutLayer: expected rate as a number from 0 to below 1, got 1"),
+        (lambda: BatchNormLayer(momentum=2), "BatchNormLayer: expected momentum as a number from 0 to 1, got 2"),
         (lambda: BatchNormLayer(epsilon=0), "BatchNormLayer: expected epsilon as a positive number, got 0"),
         (
             lambda: a_network().update({"conv_9/kernel": np.zeros(1)}),

@@ -112,9 +112,7 @@ def test_a_huge_setting_of_an_estimator_is_refused_or_harmless(setting, huge):
     if setting == "random_state":
         for estimator in (KMeansClassifier(random_state=huge), TrainedFeatures(random_state=huge)):
             data = frames.reshape(4, -1) if isinstance(estimator, KMeansClassifier) else frames
-            with pytest.raises(
-                ValueError, match="expected random_state as None, a RandomState or a whole number from 0"
-            ):
+            with pytest.raises(ValueError, match="expected random_state as None, a RandomState or an integer from 0"):
                 estimator.fit(data, [0, 1, 0, 1])
 
 

@@ -1,4 +1,4 @@
-"""Weights are drawn within the limits their papers give, from the generator that is handed in, and no other."""
+"""Initial weights have the distributions of their papers and depend on the given generator only."""
 
 import re
 

@@ -17,7 +17,7 @@ from framecnn.kernels.jit import cache_directory, current_isa, n_compiled
 
 EVERY_KERNEL = """
 import sys
-from framecnn.warmup import warm_up
+from framecnn.networks.warmup import warm_up
 
 warm_up()
 for module in [module for name, module in sys.modules.items() if name.startswith("framecnn.kernels.")]:

@@ -1,4 +1,4 @@
-"""A network and its Keras twin: the same layers, the same numbers, there and back."""
+"""Networks converted to Keras and back compute the same."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ UNSUPPORTED = [
 
 
 def cases():
-    """Every case of every layer that Keras has, in a network that is drawn, biases and all."""
+    """Yield every case of every layer that Keras has."""
     for kind in Layer.registry.values():
         for case in kind.cases:
             layer = kind(**case.settings)
@@ -57,7 +57,7 @@ def is_unsupported(layer):
 
 
 def drawn(steps, input_shape, dtype=np.float32, scale=1.0):
-    """A built network with every parameter drawn, so that one that is lost or exchanged is found out."""
+    """Return a built network with every parameter drawn, so that a lost or swapped one changes the output."""
     model = Sequential([InputLayer(input_shape, scale=scale), *steps]).build(0, dtype)
     rng = np.random.default_rng(1)
     return model.load_state_dict({name: rng.uniform(0.5, 1.5, v.shape) for name, v in model.state_dict().items()})
@@ -75,7 +75,7 @@ def difference(a, b):
 
 @pytest.mark.parametrize(("layer", "shape"), list(cases()))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_layer_gives_the_same_numbers_in_keras_and_back(layer, shape, dtype):
+def test_a_layer_computes_the_same_in_keras_and_back(layer, shape, dtype):
     model, x = drawn([layer], shape, dtype), batch(shape, dtype)
     net = to_keras(model)
     slope = isinstance(layer, ActivationLayer) and layer.function == "leaky_relu"  # which TensorFlow keeps in float32
@@ -86,7 +86,7 @@ def test_a_layer_gives_the_same_numbers_in_keras_and_back(layer, shape, dtype):
     assert back.layers[0].dtype == dtype
 
 
-def test_a_network_there_and_back_has_the_same_layers_names_and_weights():
+def test_a_network_converted_to_keras_and_back_has_the_same_layers_names_and_weights():
     model = drawn(
         [
             *(ConvLayer(4, kernel_size=3, padding=((0, 1), (2, 0)), kernel_initializer="he_uniform"), BatchNormLayer()),
@@ -106,7 +106,7 @@ def test_a_network_there_and_back_has_the_same_layers_names_and_weights():
         assert (back.state_dict()[name] == value).all()
 
 
-def test_weights_travel_both_ways_between_networks_that_exist():
+def test_weights_are_copied_both_ways_between_networks_that_exist():
     one, other = (drawn([BatchNormLayer(), FlatteningLayer(), DenseLayer(3)], (2, 2, 2)) for _ in range(2))
     net = to_keras(one)
     other.build(7)
@@ -145,12 +145,12 @@ KERAS_ONLY = {
 
 
 @pytest.mark.parametrize("make", KERAS_ONLY.values(), ids=KERAS_ONLY)
-def test_what_others_write_in_keras_gives_the_same_numbers_here(make):
+def test_a_network_written_in_keras_computes_the_same_here(make):
     net, x = make(), batch((8, 8, 3))
     assert difference(from_keras(net).predict(x), net(x, training=False).numpy()) < 1e-5
 
 
-def test_a_functional_chain_is_read_like_a_sequential():
+def test_a_functional_chain_is_converted_like_a_sequential_model():
     x = inputs = keras.Input((8, 8, 3))
     for layer in (layers.Conv2D(4, 3), layers.ReLU(), layers.Flatten(), layers.Dense(2)):
         x = layer(x)
@@ -235,7 +235,7 @@ def test_without_keras_the_install_command_is_given(monkeypatch):
         load_keras("somebody")
 
 
-def test_tensorflow_starts_without_a_word_and_with_our_number_of_threads():
+def test_tensorflow_prints_nothing_and_gets_our_number_of_threads():
     script = (
         "from framecnn import set_num_threads, Sequential, InputLayer, DenseLayer\n"
         "set_num_threads(1)\n"

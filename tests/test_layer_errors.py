@@ -1,4 +1,4 @@
-"""What layers refuse, and what they say then: who, what was expected, what came."""
+"""Errors of layers: who raises them, what was expected, what was given."""
 
 import copy
 import pickle
@@ -156,13 +156,13 @@ def test_a_layer_must_be_built_before_it_works():
         DenseLayer(1).weights  # noqa: B018
 
 
-def test_a_layer_that_is_not_built_is_copied_compared_and_shown():
+def test_a_layer_that_is_not_built_can_be_copied_compared_and_printed():
     layer = DenseLayer(1)
     assert copy.deepcopy(layer) == pickle.loads(pickle.dumps(layer)) == layer
     assert repr(copy.copy(layer)) == repr(layer)
 
 
-def test_only_floats_of_two_sizes_are_computed_with():
+def test_any_dtype_but_float32_and_float64_is_refused():
     with pytest.raises(SettingError, match="DenseLayer: expected dtype float32 or float64, got float16"):
         DenseLayer(1).build((2,), dtype=np.float16)
     for layer in (DenseLayer(1), FlatteningLayer()):
@@ -182,7 +182,7 @@ def test_only_floats_of_two_sizes_are_computed_with():
         ("weights", 0, "DenseLayer: expected one of the parameters ['bias', 'kernel'], got 'weights'"),
     ],
 )
-def test_a_parameter_that_does_not_fit_is_refused_however_it_is_set(name, value, message):
+def test_a_parameter_that_does_not_fit_is_refused_by_every_setter(name, value, message):
     layer = DenseLayer(2).build((3,))
     before = dict(layer.params)
     for set_it in (layer.params.__setitem__, lambda name, value: layer.params.update({name: value})):
@@ -201,7 +201,7 @@ def test_a_parameter_is_copied_in_the_dtype_of_the_layer():
     assert layer.params["kernel"].dtype == np.float32
 
 
-def test_parameters_must_all_be_there_and_an_error_leaves_the_layer_as_it_was():
+def test_all_parameters_are_required_and_an_error_leaves_the_layer_unchanged():
     layer = DenseLayer(2).build((3,))
     with pytest.raises(ShapeError, match=re.escape("expected the parameters ['bias', 'kernel'], got ['kernel']")):
         layer.assign((5,), {"kernel": np.zeros((5, 2))})
@@ -221,12 +221,12 @@ def test_parameters_must_all_be_there_and_an_error_leaves_the_layer_as_it_was():
         ({"layer": "DenseLayer"}, "missing 1 required positional argument: 'units'"),
     ],
 )
-def test_a_description_that_fits_no_layer_is_a_format_error(config, message):
+def test_a_config_that_describes_no_layer_is_a_format_error(config, message):
     with pytest.raises(FormatError, match=re.escape(message)):
         Layer.from_config(config)
 
 
-def test_sizes_beyond_all_frames_are_refused_or_take_no_memory():
+def test_sizes_beyond_all_frames_take_no_memory():
     assert PoolingLayer(2**31 - 1, mode="adaptive_average").infer_shape((4, 4, 3)) == (2**31 - 1, 2**31 - 1, 3)
     far = ((2**30, 2**30), (2**30, 2**30))
     assert PoolingLayer(2**30 + 1, strides=1, padding=far).infer_shape((1, 1, 1)) == (2**30 + 1, 2**30 + 1, 1)
@@ -243,7 +243,7 @@ def registry(monkeypatch):
     monkeypatch.setattr(Layer, "registry", dict(Layer.registry))
 
 
-def test_a_layer_of_ones_own_joins_by_being_defined(registry):
+def test_a_layer_of_ones_own_is_registered_when_it_is_defined(registry):
     @dataclass(frozen=True)
     class ShiftLayer(Layer):
         """Add a learned value to every channel."""
@@ -264,7 +264,7 @@ def test_a_layer_of_ones_own_joins_by_being_defined(registry):
     assert layer.multiply_adds((2, 3)) == 0
 
 
-def test_a_layer_without_a_law_or_a_pass_says_what_to_write(registry):
+def test_the_error_of_a_missing_method_names_it(registry):
     @dataclass(frozen=True)
     class EmptyLayer(Layer):
         """Nothing yet."""

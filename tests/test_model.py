@@ -1,5 +1,6 @@
 """A chain of layers: names, shapes, parameters, prediction in batches."""
 
+import dataclasses
 import pickle
 import re
 import tracemalloc
@@ -29,7 +30,7 @@ SHAPE = (20, 24, 3)
 
 
 def network():
-    """A small network of every kind of layer."""
+    """Return a small network of many layer classes."""
     return Sequential(
         [
             InputLayer(SHAPE, scale=1 / 255),
@@ -52,7 +53,7 @@ def some_frames(n):
     return np.random.default_rng(5).integers(0, 256, (n, *SHAPE), dtype=np.uint8)
 
 
-def test_layers_are_named_by_kind_and_number():
+def test_layers_are_named_by_class_and_number():
     assert network().names == (
         "input_1",
         "downsampling_1",
@@ -115,7 +116,7 @@ def test_parts_of_a_large_batch_are_bounded(threads):
         assert plan(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
 
 
-def test_a_prediction_takes_the_memory_that_the_summary_says():
+def test_a_prediction_takes_the_memory_that_the_summary_states():
     layers = [
         ConvLayer(16, kernel_size=3),
         ActivationLayer("relu"),
@@ -143,7 +144,7 @@ def test_the_repr_of_a_model_builds_it_again():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_model_answers_as_its_layers_one_after_the_other(dtype):
+def test_a_model_predicts_what_its_layers_compute_one_by_one(dtype):
     model = network().build(seed=1, dtype=dtype)
     x = some_frames(3)
     y = x
@@ -154,7 +155,7 @@ def test_a_model_answers_as_its_layers_one_after_the_other(dtype):
     assert y.dtype == dtype
 
 
-def test_whole_numbers_through_convolution_and_maximum_are_exact():
+def test_integers_through_convolution_and_maximum_are_exact():
     model = Sequential([InputLayer((6, 6, 2)), ConvLayer(3, kernel_size=3), PoolingLayer(2)]).build()
     _, convolution, pooling = model.layers
     convolution.params["kernel"] = np.arange(54).reshape(3, 3, 2, 3) - 27
@@ -170,11 +171,11 @@ def test_the_size_of_a_batch_does_not_change_a_bit():
     assert same_bits(model.predict(x[13:14]), y[13:14])
 
 
-def test_no_frames_give_no_answers():
+def test_a_batch_of_no_frames_has_no_predictions():
     assert network().build().predict(some_frames(0)).shape == (0, 5)
 
 
-def test_frames_are_asked_for_batch_by_batch():
+def test_frames_are_read_batch_by_batch():
     asked = []
 
     class OnDisk:
@@ -281,7 +282,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, messag
         ),
     ],
 )
-def test_what_is_no_chain_of_layers_is_refused(layers, message):
+def test_anything_but_a_chain_of_layers_is_refused(layers, message):
     with pytest.raises(SettingError, match=re.escape(message)):
         Sequential(layers)
 
@@ -331,7 +332,7 @@ def test_layers_that_were_built_for_another_chain_are_refused():
         model.predict(np.zeros((1, 8, 8, 3)))
 
 
-def test_a_model_can_be_pickled_and_answers_the_same():
+def test_a_pickled_model_predicts_the_same():
     model = network().build()
     assert same_bits(pickle.loads(pickle.dumps(model)).predict(some_frames(2)), model.predict(some_frames(2)))
 
@@ -344,12 +345,12 @@ def test_the_number_of_threads_does_not_change_a_bit():
     assert all(same_bits(result, results[0]) for result in results)
 
 
-def test_whether_threads_share_passes_or_take_frames_is_not_seen_in_the_bits(monkeypatch):
+def test_threads_that_share_passes_and_threads_that_take_parts_give_the_same_bits():
     model = network().build()
     x = some_frames(13)
     expected_bits = model.predict(x)
-    monkeypatch.setattr("framecnn.networks.fusion.PART_WORK", 1000)
+    by_parts = dataclasses.replace(plan(model.layers, SHAPE), part_work=1000)
     for threads in (1, 2, 5):
         with num_threads(threads):
-            assert same_bits(model.predict(x), expected_bits)
-            assert same_bits(model.predict(x, batch_size=4), expected_bits)
+            assert same_bits(by_parts.run(x, np.dtype(np.float32)), expected_bits)
+            assert same_bits(by_parts.run(x[:4], np.dtype(np.float32)), expected_bits[:4])

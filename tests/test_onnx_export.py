@@ -268,7 +268,7 @@ def test_equal_models_are_equal_files_and_both_sides_of_a_frame_share_their_weig
     assert len(set(kernels)) == 1
 
 
-def test_a_file_is_written_whole(tmp_path):
+def test_a_file_is_written_atomically(tmp_path):
     model = network(InputLayer((7,)), DenseLayer(3))
     file = to_onnx(model, tmp_path / "model.onnx")
     assert onnx.load(tmp_path / "model.onnx") == file

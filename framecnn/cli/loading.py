@@ -29,7 +29,7 @@ def load_classifier(path: Path) -> Any:
         kind = "a classifier of feature vectors"
     elif model.features_.frame_shape_[2] != 3:
         kind = f"a classifier of frames with {model.features_.frame_shape_[2]} channels"
-    elif model.features_.dtype_kind_ != "integer" or model.features_.input_scale_ != 1:  # type: ignore
+    elif model.features_.dtype_kind_ != "integer" or model.features_.input_scale_ != 1:
         kind = "a classifier of frames in another range of values"
     else:
         return model

@@ -10,7 +10,7 @@ __all__ = ["warmup"]
 def warmup() -> None:
     """Compile all kernels now, once per machine and version, so that the next run starts at once."""
     from framecnn.kernels.jit import cache_directory
-    from framecnn.warmup import warm_up
+    from framecnn.networks.warmup import warm_up
 
     begun = time.perf_counter()
     with console.progress("compiling kernels"):

@@ -24,7 +24,7 @@ import numpy as np
 
 from framecnn.comparison.models import CONTESTANTS
 from framecnn.data.loader import LazyFrames
-from framecnn.errors import DataError, MissingExtraError, ShapeError
+from framecnn.errors import DataError, MissingExtraError, SettingError, ShapeError
 from framecnn.thread_count import get_num_threads
 
 __all__ = ["Outcome", "main", "peak_megabytes", "run", "run_apart"]
@@ -173,7 +173,7 @@ def main() -> None:
         outcome = run(job)
     except MissingExtraError as error:
         outcome = {"missing": str(error)}
-    except (DataError, ShapeError, OSError) as error:
+    except (DataError, SettingError, ShapeError, OSError) as error:
         outcome = {"error": str(error)}
     print(json.dumps(outcome), flush=True)
 

@@ -18,13 +18,13 @@ from framecnn.interop.keras import copy_from_keras, load_keras, to_keras
 from framecnn.interop.keras_training import fit_keras, keras_device
 from framecnn.networks.reference import reference_network
 from framecnn.networks.sequential import Sequential
+from framecnn.networks.warmup import warm_up
 from framecnn.serialization import save
 from framecnn.training.history import History
 from framecnn.training.loop import fit
 from framecnn.training.optimizers import Adam
 from framecnn.training.schedules import CosineDecay, LearningRate, rate_at
 from framecnn.typing import Array, Shape
-from framecnn.warmup import warm_up
 
 __all__ = ["CONTESTANTS", "Contestant", "compile_kernels"]
 

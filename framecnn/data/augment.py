@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from framecnn.arguments import check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Array
 
 __all__ = ["Augmentation"]
@@ -70,7 +70,7 @@ class Augmentation:
 
     Raises
     ------
-    ShapeError
+    SettingError
         ``Augmentation: expected ..., got ...`` for a setting that is no share, or frames that are not uint8.
 
     Notes
@@ -104,12 +104,12 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.flip not in (True, False):
-            raise ShapeError(f"Augmentation: expected flip as True or False, got {self.flip!r}")
+            raise SettingError(f"Augmentation: expected flip as True or False, got {self.flip!r}")
         for field in fields(self)[1:]:
             value = check_number("Augmentation", field.name, getattr(self, field.name))
             largest = LARGEST.get(field.name, 1)
             if not 0 <= value <= largest:
-                raise ShapeError(f"Augmentation: expected {field.name} from 0 to {largest}, got {value!r}")
+                raise SettingError(f"Augmentation: expected {field.name} from 0 to {largest}, got {value!r}")
 
     def __call__(self, frames: Array, rows: Array, *, seed: int, epoch: int) -> Array:
         """Return changed copies of frames.

@@ -118,7 +118,7 @@ class LetterboxDetector:
         """
         if self._profiles is None:
             return 0, 0, 0, 0
-        return *_pair(self._profiles[0]), *_pair(self._profiles[1])  # type: ignore[return-value]
+        return *_pair(self._profiles[0]), *_pair(self._profiles[1])
 
 
 def _pair(profile: Array) -> tuple[int, int]:

@@ -80,17 +80,17 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     def __init__(
         self,
-        frame_shape=None,
+        frame_shape: Any = None,
         *,
-        features="learned",
-        grid="auto",
-        alpha="auto",
-        clusters_per_class=1,
-        projection="discriminant",
-        filters="kmeans",
-        n_filters=None,
-        depth=1,
-        random_state=None,
+        features: str = "learned",
+        grid: Any = "auto",
+        alpha: float | str = "auto",
+        clusters_per_class: int = 1,
+        projection: str | None = "discriminant",
+        filters: str = "kmeans",
+        n_filters: int | None = None,
+        depth: int = 1,
+        random_state: Any = None,
     ):
         self.frame_shape = frame_shape
         self.features = features

@@ -95,7 +95,16 @@ class FrameFeatures(FrameTransformer):
     source_frames = 400
     """The number of frames, at most, from which filters are learned."""
 
-    def __init__(self, frame_shape=None, *, grid=(2, 2), filters="kmeans", n_filters=None, depth=1, random_state=None):
+    def __init__(
+        self,
+        frame_shape: Any = None,
+        *,
+        grid: Any = (2, 2),
+        filters: str = "kmeans",
+        n_filters: int | None = None,
+        depth: int = 1,
+        random_state: Any = None,
+    ):
         self.frame_shape = frame_shape
         self.grid = grid
         self.filters = filters

@@ -89,7 +89,14 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     selection_rows = 2000
     """The number of samples, at most, on which the ridge penalty is chosen."""
 
-    def __init__(self, clusters_per_class=1, *, projection="discriminant", alpha="auto", random_state=None):
+    def __init__(
+        self,
+        clusters_per_class: int = 1,
+        *,
+        projection: str | None = "discriminant",
+        alpha: float | str = "auto",
+        random_state: Any = None,
+    ):
         self.clusters_per_class = clusters_per_class
         self.projection = projection
         self.alpha = alpha

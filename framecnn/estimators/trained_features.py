@@ -70,7 +70,7 @@ class TrainedFeatures(FrameTransformer):
 
     history_: History | None = None
 
-    def __init__(self, frame_shape=None, *, epochs=25, random_state=None):
+    def __init__(self, frame_shape: Any = None, *, epochs: int = 25, random_state: Any = None):
         self.frame_shape = frame_shape
         self.epochs = epochs
         self.random_state = random_state

@@ -56,6 +56,7 @@ def to_keras(model: Sequential) -> Any:
 
     Examples
     --------
+    >>> from framecnn import ConvLayer, DenseLayer, FlatteningLayer
     >>> model = Sequential([InputLayer((8, 8, 3)), ConvLayer(4, kernel_size=3), FlatteningLayer(), DenseLayer(2)])
     >>> net = to_keras(model.build(seed=0))
     >>> [layer.name for layer in net.layers], net.output_shape

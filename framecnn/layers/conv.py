@@ -1,4 +1,4 @@
-"""Convolution over frames."""
+"""The convolutional layer."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ __all__ = ["ConvLayer"]
 
 @dataclass(frozen=True)
 class ConvLayer(Layer):
-    r"""Slide filters over a frame (the cross-correlation that deep learning calls convolution).
+    r"""Filters that slide over a frame: the cross-correlation that deep learning calls convolution.
 
     .. math:: y_{ijf} = b_f + \sum_{u,v,k} x_{i s + u d - top,\; j s + v d - left,\; k}\; kernel_{uvkf}
 
@@ -31,17 +31,17 @@ class ConvLayer(Layer):
     strides : int or (int, int), default 1
         Step of the window, in pixels.
     padding : "valid" (default), "same" or ((top, bottom), (left, right))
-        Border of zeros, in pixels; "same" is TensorFlow's rule.
+        Zeros around the frame, in pixels; "same" pads as TensorFlow does.
     dilation_rate : int or (int, int), default 1
         Step inside the window, in pixels.
     groups : int, default 1
-        Channels and filters are split into so many groups that do not see each other.
+        Number of groups that channels and filters are split into; a filter sees the channels of its group only.
     use_bias : bool, default True
     kernel_initializer : str, default "glorot_uniform"
     algorithm : "auto" (default), "direct", "winograd2" or "winograd4"
-        How the sum is computed. "auto" is the fastest for the shapes; "direct" adds up the definition; Winograd's
-        F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides, dilation and groups,
-        need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
+        How the sum is computed. "auto" chooses the fastest for the shapes; "direct" sums as the definition does;
+        Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides, dilation
+        and groups, need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
 
     Shapes
     ------
@@ -49,13 +49,15 @@ class ConvLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``ConvLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----
-    ``oh ow kh kw (c / groups) filters`` multiply-adds a frame. Direct, each value is within ``(K + 2) eps`` of the sum
-    of absolute products, K = kh kw c / groups. Keras: ``Conv2D``, same layouts; ONNX: ``Conv``.
+    ``oh ow kh kw (c / groups) filters`` multiply-adds for one frame. The direct sum is off by at most ``(K + 2) eps``
+    times the sum of absolute products, K = kh kw c / groups. Keras: ``Conv2D``, same layouts; ONNX: ``Conv``.
 
     Examples
     --------
@@ -124,8 +126,8 @@ class ConvLayer(Layer):
         return self.forward_fused(x)
 
     def forward_fused(self, x: Array, norm: BatchNormLayer | None = None, **after: Any) -> Array:
-        """Return the output after batch normalisation, which costs nothing, and after an activation and pooling, as
-        :func:`framecnn.kernels.conv2d` takes them.
+        """Return the output after batch normalisation, activation and pooling, which :func:`framecnn.kernels.conv2d`
+        computes in the same pass.
         """
         window = self._window(x.shape[1:3])
         return kernels.conv2d(x, self._packed(window, norm), window, **after)
@@ -134,9 +136,9 @@ class ConvLayer(Layer):
         return self.vjp_fused(x)
 
     def vjp_fused(self, x: Array, rng: Any = None, wrt_input: bool = True, **after: Any) -> tuple[Array, Backward]:
-        """As :meth:`vjp`, after relu and after a maximum over 2 x 2 pixels.
+        """Return what :meth:`vjp` does for the layer followed by relu and by a maximum over 2 x 2 pixels.
 
-        Neither the activations nor their gradients are ever there for all frames; where not `wrt_input`, dx is None.
+        Neither the activations nor their gradients are ever in memory for all frames. If not `wrt_input`, dx is None.
         """
         window, kernel = self._window(x.shape[1:3]), self.params["kernel"]
         packed, where = self._packed(window), None

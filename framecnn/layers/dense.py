@@ -16,7 +16,7 @@ __all__ = ["DenseLayer"]
 
 @dataclass(frozen=True)
 class DenseLayer(Layer):
-    """Weigh all features of a row for every unit.
+    """A weighted sum of all features of a row, for every unit.
 
     .. math:: y = x \\cdot kernel + bias
 
@@ -33,13 +33,15 @@ class DenseLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``DenseLayer: expected ..., got ...`` for units that are none, or an input that is no row of features.
+        When it is built or called, if the input is not rows of features.
 
     Notes
     -----
-    ``d units`` multiply-adds a row; each value is within ``(d + 2) eps`` of the exact sum of absolute products.
-    Keras: ``Dense``; ONNX: ``Gemm``.
+    ``d units`` multiply-adds for one row. Each value is off by at most ``(d + 2) eps`` times the sum of absolute
+    products. Keras: ``Dense``; ONNX: ``Gemm``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Smaller frames by a whole factor."""
+"""Downsampling by an integer factor."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ __all__ = ["DownsamplingLayer"]
 
 @dataclass(frozen=True)
 class DownsamplingLayer(Layer):
-    r"""Make frames smaller by a whole factor: the mean of each block of pixels, or its first pixel.
+    r"""Frames made smaller by an integer factor: the mean of each block of pixels, or its first pixel.
 
     .. math:: y_{ijk} = \frac{1}{f^2} \sum_{u,v < f} x_{i f + u,\; j f + v,\; k}
 
@@ -23,16 +23,18 @@ class DownsamplingLayer(Layer):
     factor : int or (int, int)
         Rows and columns of a block, in pixels.
     mode : "mean" (default) or "stride"
-        The mean keeps what lies between the pixels; "stride" takes the first pixel and aliases.
+        "mean" averages all pixels of a block; "stride" takes the first one, which aliases.
 
     Shapes
     ------
-    x (n, h, w, c) -> y (n, h // factor, w // factor, c); pixels that fill no block are left out
+    x (n, h, w, c) -> y (n, h // factor, w // factor, c); pixels beyond the last full block are dropped
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``DownsamplingLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Filters on contrast-normalised windows: what filters learned without back-propagation do."""
+"""Filters over contrast-normalised windows, which are learned without back-propagation."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ __all__ = ["FilterBankLayer"]
 
 @dataclass(frozen=True)
 class FilterBankLayer(Layer):
-    r"""Respond to each window by its pattern, whatever its brightness and contrast.
+    r"""Responses of filters to each window, independent of its brightness and contrast.
 
     .. math::
 
@@ -25,8 +25,8 @@ class FilterBankLayer(Layer):
             0,\; kernel_f \cdot \frac{window - mean}{\sqrt{variance + contrast}} + bias_f - threshold_t
         \right)
 
-    Mean and variance are those of the window's own kh kw c values. Whitening, which learned filters need, is folded
-    into kernel and bias (:mod:`framecnn.estimators.filter_learning`).
+    Mean and variance are those of the kh kw c values of the window. The whitening of learned filters is folded into
+    kernel and bias (:mod:`framecnn.estimators.filter_learning`).
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class FilterBankLayer(Layer):
     strides : int or (int, int), default 1
         Step of the window, in pixels.
     contrast : float, default 10.0
-        Added to the variance, in squared pixel values of 0..255: flat windows stay quiet.
+        Added to the variance, in squared pixel values of 0..255, so that flat windows respond weakly.
     thresholds : tuple of float, default (0.25, 0.75)
-        A map for each: weak and strong responses.
+        One map of every filter for each, such as weak and strong responses.
 
     Shapes
     ------
@@ -48,12 +48,14 @@ class FilterBankLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``FilterBankLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----
-    ``oh ow kh kw c filters`` multiply-adds a frame; further thresholds cost none.
+    ``oh ow kh kw c filters`` multiply-adds for one frame, for any number of thresholds.
 
     References
     ----------
@@ -114,7 +116,7 @@ class FilterBankLayer(Layer):
         return y, backward
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
-        """Return the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
+        """Return the responses averaged over an adaptive grid, (n, *grid, channels), without writing the map."""
         window = self._window(x.shape[1:3])
         rows, columns = map(geometry.adaptive_cells, window.output, grid)
         return kernels.filter_bank_average(x, self._packed(), window, (rows, columns))

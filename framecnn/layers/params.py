@@ -79,7 +79,7 @@ class Params(UserDict[str, Array]):
         with SWAPPING:
             self.data, self._derived = {**self.data, **checked}, dict[str, Any]()
 
-    def update(self, *values: Any, **more: Array) -> None:  # type: ignore[override]
+    def update(self, *values: Any, **more: Array) -> None:
         """Set several parameters atomically."""
         self.replace(self.checked(dict(*values, **more)))
 

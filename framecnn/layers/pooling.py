@@ -1,4 +1,4 @@
-"""Pooling: the largest value or the mean of each window."""
+"""Pooling: the maximum or the mean of each window."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ MODES = ("max", "average", "adaptive_max", "adaptive_average")
 
 @dataclass(frozen=True)
 class PoolingLayer(Layer):
-    r"""Return the largest value or the mean of every window, channel by channel.
+    r"""The maximum or the mean of every window, channel by channel.
 
     .. math:: y_{ijk} = \max_{u,v} x_{i s + u d - top,\; j s + v d - left,\; k}
 
@@ -28,11 +28,12 @@ class PoolingLayer(Layer):
     strides : int or (int, int), default `pool_size`
         Step of the window, in pixels.
     padding : "valid" (default), "same" or ((top, bottom), (left, right))
-        Border, in pixels. It holds no values: a maximum ignores it, a mean divides by the pixels that exist.
+        Border around the frame, in pixels. It has no values: a maximum ignores it, a mean divides by the pixels of the
+        frame.
     dilation_rate : int or (int, int), default 1
         Step inside the window, in pixels.
     mode : "max" (default), "average", "adaptive_max" or "adaptive_average"
-        Adaptive windows cover the frame whatever its size: cell ``i`` of ``m`` runs from ``floor(i h / m)`` to
+        Adaptive windows cover a frame of any size: cell ``i`` of ``m`` runs from ``floor(i h / m)`` to
         ``ceil((i + 1) h / m)``.
 
     Shapes
@@ -41,12 +42,14 @@ class PoolingLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``PoolingLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----
-    NaN wins over every number. Keras: ``MaxPooling2D``, ``AveragePooling2D``; PyTorch: ``AdaptiveAvgPool2d``.
+    A window with NaN gives NaN. Keras: ``MaxPooling2D``, ``AveragePooling2D``; PyTorch: ``AdaptiveAvgPool2d``.
 
     Examples
     --------
@@ -102,7 +105,7 @@ class PoolingLayer(Layer):
 
     @property
     def reduction(self) -> str:
-        """``"max"`` or ``"average"``: what is made of each window."""
+        """``"max"`` or ``"average"``."""
         return self.mode.removeprefix("adaptive_")
 
     def windows(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:

@@ -1,4 +1,4 @@
-"""Compile all kernels at once, so that no later run has to."""
+"""Compilation of all kernels at once, so that later runs need not compile any."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ __all__ = ["warm_up"]
 
 
 def warm_up() -> int:
-    """Run every kernel once in float32 and give the number of compiled kernels that are kept.
+    """Run every kernel once in float32 and return the number of compiled kernels in the cache.
 
     Returns
     -------
     int
-        0 where there is no folder for compiled kernels.
+        0 if there is no folder for compiled kernels.
 
     Examples
     --------
