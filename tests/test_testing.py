@@ -239,7 +239,7 @@ def test_every_check_has_a_fault_that_it_finds():
 
 
 PARALLEL = [ConvLayer, DenseLayer, PoolingLayer, DownsamplingLayer, ActivationLayer, FilterBankLayer]
-PARALLEL_CHECKS = [
+PARALLEL_CHECKS = [  # the backward pass of a filter bank is NumPy's
     check
     for kind in PARALLEL
     for check in layer_checks(kind)

@@ -80,9 +80,9 @@ def fit_keras(
     augment: Augmentation | None = None,
     seed: int = 0,
 ) -> History:
-    """Train a Keras network that gives logits, by Adam; at the end it has the weights of its best epoch.
+    """Train a Keras network of logits by Adam, set the weights of its best epoch, and return the history.
 
-    Batches, their order and what augmentation makes of them are those of :func:`framecnn.training.loop.fit`.
+    Batches, their order and their augmentation are those of :func:`framecnn.training.loop.fit`.
 
     Parameters
     ----------
@@ -94,9 +94,9 @@ def fit_keras(
     batch_size : int, default 32
     learning_rate : float or schedule, default 0.001
     validation_data : (x, y), optional
-        The best epoch is the one with the lowest loss of these; without them it is the last.
+        The best epoch is the one with the lowest validation loss; without these data it is the last.
     patience : int, optional
-        Stop after as many epochs that brought nothing better.
+        Stop after this number of epochs without an improvement.
     augment : Augmentation, optional
     seed : int, default 0
 
@@ -107,7 +107,7 @@ def fit_keras(
     Raises
     ------
     FloatingPointError
-        If a loss is not finite; the net has the weights of its best epoch so far then.
+        If a loss is not finite. The network then has the weights of its best epoch so far.
     """
     keras = load_keras("fit_keras")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -118,8 +118,8 @@ def fit_keras(
         rate = rate_at(learning_rate, int(net.optimizer.iterations))
         figures = _train_epoch(net, x, y, batch_size, learning_rate, augment, seed, epoch)
         if validation_data is not None:
-            judged = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
-            figures |= {f"val_{name}": value for name, value in judged.items()}
+            evaluated = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
+            figures |= {f"val_{name}": value for name, value in evaluated.items()}
         if not all(map(math.isfinite, figures.values())):
             net.set_weights(best)
             raise FloatingPointError(f"fit_keras: expected finite losses, got {figures}; lower the learning rate")

@@ -42,7 +42,7 @@ Port = tuple[str, int, Shape]
 def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int = OPSET) -> Any:
     """Return a model as a checked ONNX model, and write it to a file if `path` is given.
 
-    A network takes ``x`` and gives ``y``. A classifier takes ``x`` and gives ``label`` (n,), the number of the class,
+    A network maps ``x`` to ``y``. A classifier maps ``x`` to ``label`` (n,), the number of the class,
     ``probabilities`` (n, n_classes) and ``distances`` (n, n_clusters). The names of the classes and the requirements
     on frames are in the file's metadata, as JSON. Frames and maps are (n, c, h, w) float32, for any n.
 

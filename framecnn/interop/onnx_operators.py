@@ -322,11 +322,11 @@ def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any
 def _border_for_all(length: int, size: int, stride: int, dilation: int, sides: geometry.Pair) -> geometry.Pair:
     """Return the padding along an axis with which ceil_mode's windows, which begin inside frame or padding, fit."""
     before, after = sides
-    reach = dilation * (size - 1) + 1
-    windows = -(-(length + before + after - reach) // stride) + 1
+    extent = dilation * (size - 1) + 1
+    windows = -(-(length + before + after - extent) // stride) + 1
     if (windows - 1) * stride >= length + before:
         windows -= 1
-    return before, max(after, (windows - 1) * stride + reach - length - before)
+    return before, max(after, (windows - 1) * stride + extent - length - before)
 
 
 OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {

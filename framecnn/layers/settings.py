@@ -13,7 +13,7 @@ __all__ = ["PairSetting", "check_initial"]
 class PairSetting:
     """A field of a layer that is given as one positive integer or two, and read as ``(rows, columns)``.
 
-    A dataclass takes what the class attribute gives as the default of the field; without one, the field is required.
+    Dataclasses read the default of a field from the class attribute; a field without a default is required.
 
     Parameters
     ----------
