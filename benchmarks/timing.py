@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 """Largest allowed difference from framecnn's output, relative to its largest value."""
 
 YARDSTICK, YARDSTICK_SIZE = "a @ b", 1536
-"""NumPy's product of two square matrices in float32: what a good library reaches on this machine."""
+"""NumPy's product of two square matrices in float32: the speed of a good library on this machine."""
 
 
 @dataclass(frozen=True)

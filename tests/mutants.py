@@ -2,7 +2,7 @@
 
 ``python tests/mutants.py [WORD]`` copies the package to a temporary folder, makes there each change of whose row a
 field holds the word, runs the tests that should fail, and prints the table of tests/mutants.md. All of them take
-about 15 minutes: a changed kernel is compiled anew, so every mutant names the tests that are run.
+about 15 minutes: a changed kernel is compiled again, so every mutant names the tests that are run.
 """
 
 import ast
@@ -101,7 +101,7 @@ MUTANTS = [
         "if True else bias",
     ),
     Mutant(
-        "the last sample is left out", "kernels/dense.py", "dense_forward",
+        "the last sample is skipped", "kernels/dense.py", "dense_forward",
         LAYERS, "DenseLayer-0",
         "range(aligned, last)",
         "range(aligned, last - 1)",

@@ -116,14 +116,14 @@ def test_a_delta_kernel_crops(data, case):
     given_settings = {name: case.settings[name] for name in ("strides", "dilation_rate")}
     (rows, columns), channels = case.settings["kernel_size"], case.input_shape[2]
     (down, across), (step_u, step_v) = given_settings["strides"], given_settings["dilation_rate"]
-    reach = (step_u * (rows - 1), step_v * (columns - 1))
-    assume(reach[0] < case.input_shape[0] and reach[1] < case.input_shape[1])
+    extent = (step_u * (rows - 1), step_v * (columns - 1))
+    assume(extent[0] < case.input_shape[0] and extent[1] < case.input_shape[1])
     u, v = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
     kernel = np.zeros((rows, columns, channels, channels), np.float32)
     kernel[u, v] = np.eye(channels)
     x = data.draw(frames(case.input_shape, integers=False))
     top, left = u * step_u, v * step_v
-    bottom, right = x.shape[1] - reach[0] + top, x.shape[2] - reach[1] + left
+    bottom, right = x.shape[1] - extent[0] + top, x.shape[2] - extent[1] + left
     equal(conv(kernel, case.input_shape, **given_settings)(x), x[:, top:bottom:down, left:right:across])
 
 
@@ -139,10 +139,10 @@ def test_a_convolution_of_1_x_1_is_a_matrix_product(data, x, filters):
 def test_a_dilated_kernel_is_one_stuffed_with_zeros(data, case, filters):
     (rows, columns), channels = case.settings["kernel_size"], case.input_shape[2]
     down, across = case.settings["dilation_rate"]
-    reach = (down * (rows - 1) + 1, across * (columns - 1) + 1)
-    assume(reach[0] <= case.input_shape[0] and reach[1] <= case.input_shape[1])
+    extent = (down * (rows - 1) + 1, across * (columns - 1) + 1)
+    assume(extent[0] <= case.input_shape[0] and extent[1] <= case.input_shape[1])
     kernel = data.draw(frames((columns, channels, filters), n=rows))
-    stuffed = np.zeros((*reach, channels, filters), np.float32)
+    stuffed = np.zeros((*extent, channels, filters), np.float32)
     stuffed[::down, ::across] = kernel
     x = data.draw(frames(case.input_shape))
     dilated = conv(kernel, case.input_shape, dilation_rate=(down, across))

@@ -197,7 +197,7 @@ def test_a_batch_normalisation_is_folded_into_the_layer_before_it(summing):
     assert len(passes.on_frames + passes.on_rows) == 1
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, *shape)).astype(np.float32)
-    for _ in range(2):  # folded anew when a parameter has changed
+    for _ in range(2):  # folded again after a parameter has changed
         for layer in (summing, norm):
             for name, value in layer.params.items():
                 layer.params[name] = np.abs(rng.normal(size=value.shape))

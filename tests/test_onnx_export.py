@@ -242,7 +242,7 @@ def test_a_classifier_of_vectors_keeps_their_precision():
 def test_a_class_without_a_cluster_has_no_probability():
     classifier, x = fitted(projection=None)
     classifier.head_.cluster_labels_ = np.zeros_like(classifier.head_.cluster_labels_)
-    classifier.head_.temperature_ = 1e9  # at which all distances are alike
+    classifier.head_.temperature_ = 1e9  # at which all distances count the same
     assert run(to_onnx(classifier), x)["probabilities"].tolist() == [[1, 0, 0]] * len(x)
 
 

@@ -33,7 +33,7 @@ UNTAKEN = {
         [node("ReduceMean", axes=[2])],
         r"expected all pixels of maps reduced, axes 2 and 3, got axes \[2\]",
     ),
-    "mean of all": ([node("ReduceMean")], "expected all pixels of maps reduced, axes 2 and 3, got axes left out"),
+    "mean of all": ([node("ReduceMean")], "expected all pixels of maps reduced, axes 2 and 3, got axes none"),
     "mean of frames": ([node("ReduceMean", axes=[0, 2, 3])], r"axes 2 and 3, got axes \[0, 2, 3\]"),
     "mean of numbers": ([node("Flatten"), node("ReduceMean", axes=[1])], r"expected maps \(n, c, h, w\), got 2 axes"),
     "division by zero": ([node("Div", np.float32(0))], "expected a divisor other than 0"),

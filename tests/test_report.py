@@ -20,7 +20,7 @@ from framecnn.report import Prototype, ReportData, write_report
 
 @pytest.fixture
 def frames(tmp_path):
-    """Twelve small pictures, no two alike."""
+    """Twelve small pictures, all different."""
     rng = np.random.default_rng(0)
     paths = []
     for number in range(12):

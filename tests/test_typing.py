@@ -1,4 +1,4 @@
-"""The types of the package reach its users, and signatures that repeat each other agree."""
+"""The types of the package are visible to its users, and duplicated signatures agree."""
 
 import ast
 import inspect

@@ -290,7 +290,7 @@ def _reduction(mode: str) -> Callable[[Chain, Operator], None]:
         listed = node.weight if node.weights else node.settings.get("axes")
         axes = [] if listed is None else sorted(int(axis) % 4 for axis in listed)
         if axes != [2, 3]:
-            raise ValueError(f"expected all pixels of maps reduced, axes 2 and 3, got axes {axes or 'left out'}")
+            raise ValueError(f"expected all pixels of maps reduced, axes 2 and 3, got axes {axes or 'none'}")
         chain.append(PoolingLayer(1, mode=mode))
         if not node.settings.get("keepdims", 1):
             _flatten_maps(chain)

@@ -29,7 +29,7 @@ def sgd_update(
 ) -> None:
     """Write updated weights and velocity with all threads; :func:`framecnn.kernels.reference.sgd_update` defines them.
 
-    Shapes: outputs (updated, velocity) and all else alike and contiguous; velocity is read and written.
+    Shapes: outputs (updated, velocity) and all other arrays have the same shape and are contiguous; velocity is read and written.
     """
     number = weights.dtype.type
     _run(sgd_step, outputs, weights, gradient, number(rate), number(momentum), nesterov)
@@ -46,7 +46,7 @@ def adam_update(
 ) -> None:
     """Write updated weights and moments with all threads; :func:`framecnn.kernels.reference.adam_update` defines them.
 
-    Shapes: outputs (updated, first moment, second moment) and all else alike and contiguous; moments are read and
+    Shapes: outputs (updated, first moment, second moment) and all other arrays have the same shape and are contiguous; moments are read and
     written.
     """
     settings = Adam(*map(weights.dtype.type, (rate, epsilon, 1 - kept[0], 1 - kept[1], decay)))
