@@ -29,7 +29,8 @@ def sgd_update(
 ) -> None:
     """Write updated weights and velocity with all threads; :func:`framecnn.kernels.reference.sgd_update` defines them.
 
-    Shapes: outputs (updated, velocity) and all other arrays have the same shape and are contiguous; velocity is read and written.
+    Shapes: all arrays, outputs (updated, velocity) too, have one shape and are contiguous. The velocity is read and
+    written.
     """
     number = weights.dtype.type
     _run(sgd_step, outputs, weights, gradient, number(rate), number(momentum), nesterov)
@@ -46,8 +47,8 @@ def adam_update(
 ) -> None:
     """Write updated weights and moments with all threads; :func:`framecnn.kernels.reference.adam_update` defines them.
 
-    Shapes: outputs (updated, first moment, second moment) and all other arrays have the same shape and are contiguous; moments are read and
-    written.
+    Shapes: all arrays, outputs (updated, first moment, second moment) too, have one shape and are contiguous. The
+    moments are read and written.
     """
     settings = Adam(*map(weights.dtype.type, (rate, epsilon, 1 - kept[0], 1 - kept[1], decay)))
     _run(adam_step, outputs, weights, gradient, settings)

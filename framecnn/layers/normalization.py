@@ -137,7 +137,7 @@ class BatchNormLayer(Layer):
 
 
 def folded(params: Params, norm: BatchNormLayer | None, pack: Callable[[Array, Array | None], Packed]) -> Packed:
-    """Return packed kernel and bias with the normalisation that follows folded in, packed again after either changes."""
+    """Return packed kernel and bias with the following normalisation folded in; packed again after a change."""
     if norm is None:
         return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))
     scale, shift = norm.scale_and_shift()
