@@ -1,10 +1,10 @@
-"""Accuracy of the default classifier, and of the plain k-means head, on frames that were left out.
+"""Accuracy of the default classifier, and of the plain k-means head, on held-out frames.
 
     python benchmarks/accuracy.py FOLDER [--groups CSV] [--folds 4] [--seed 0] [--size 240x360] [--json FILE]
     python benchmarks/accuracy.py --npz FILE [--seed 0] [--json FILE]
 
-A folder is cut into folds by group (StratifiedGroupKFold, shuffled with the seed); filters, grid, ridge penalty and
-head are learned on the training folds only. An .npz file holds x_train, y_train, x_test and y_test.
+A folder is divided into folds by group (StratifiedGroupKFold, shuffled with the seed); filters, grid, ridge penalty
+and head are fitted on the training folds only. An .npz file holds x_train, y_train, x_test and y_test.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from framecnn import FrameClassifier, FrameFolder, KMeansClassifier
 
 
 def measure(x_train, y_train, groups, x_test, y_test, seed):
-    """Fit the default classifier and the plain head on the same features; give accuracies in percent and seconds."""
+    """Return accuracies in percent, and seconds, of the default classifier and the plain head on the same features."""
     start = time.perf_counter()
     classifier = FrameClassifier(random_state=seed).fit(x_train, y_train, groups)
     seconds = time.perf_counter() - start
@@ -39,7 +39,7 @@ def measure(x_train, y_train, groups, x_test, y_test, seed):
 
 
 def parts_of(arguments):
-    """Yield training frames, labels, groups, test frames, labels of every fold."""
+    """Yield training frames, labels and groups, and test frames and labels, of every fold."""
     if arguments.npz:
         data = np.load(arguments.npz)
         yield data["x_train"], data["y_train"].ravel(), None, data["x_test"], data["y_test"].ravel()

@@ -1,4 +1,4 @@
-"""A framecnn network in Keras, on TensorFlow: to predict and to train, plain and compiled by XLA."""
+"""A framecnn network in Keras on TensorFlow, for prediction and training, plain and compiled by XLA."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ __all__ = ["start_predict_on_batch", "start_tf_function", "start_training", "ten
 
 
 def tensorflow():
-    """Import TensorFlow quietly, with framecnn's number of threads, and float32 that is float32 on every device."""
+    """Return TensorFlow, with framecnn's number of threads and without TensorFloat-32."""
     load_keras("benchmarks")
     import tensorflow as tf
 
@@ -31,7 +31,7 @@ def start_tf_function(model, x, device="/CPU:0", xla=False):
 
 
 def start_training(model, x, labels, device="/CPU:0", xla=False):
-    """Return what updates once by Adam and returns the loss before."""
+    """Return a function that updates once by Adam and returns the loss before the update."""
     tf = tensorflow()
     keras = load_keras("benchmarks")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

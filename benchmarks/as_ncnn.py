@@ -1,6 +1,6 @@
-"""A framecnn network in ncnn's own two files: a text that names the layers, and their weights one after the other.
+"""A framecnn network in the two files of ncnn: a text file with the layers, and a binary file with their weights.
 
-ncnn takes one frame at a time. A ReLU is part of the layer before it, as ncnn's own optimiser would have it.
+ncnn takes one frame at a time. A ReLU is part of the layer before it, as after ncnn's own optimiser.
 """
 
 import struct
@@ -15,7 +15,7 @@ from framecnn import get_num_threads
 
 __all__ = ["start_ncnn"]
 
-FLOAT32 = struct.pack("<I", 0)  # stands before weights that are stored as they are
+FLOAT32 = struct.pack("<I", 0)  # precedes weights that are stored as float32
 
 
 def ncnn_files(model):
@@ -51,9 +51,9 @@ def _layer(step, with_relu):
             settings = {0: len(step.bias), 1: 1, 2: step.weight.size, 9: int(with_relu)}
             return "InnerProduct", settings, FLOAT32 + step.weight.tobytes() + step.bias.tobytes()
         case cf.MaxPool():
-            whole_windows = 1
+            full_windows = 1
             size = {1: step.size[1], 11: step.size[0], 2: step.strides[1], 12: step.strides[0]}
-            return "Pooling", {0: 0, **size, 5: whole_windows}, b""
+            return "Pooling", {0: 0, **size, 5: full_windows}, b""
         case cf.Flatten():
             return "Flatten", {}, b""
         case cf.Relu():
@@ -73,8 +73,8 @@ def start_ncnn(model, x):
         text.write_text(ncnn_files(model)[0], encoding="utf-8")
         weights.write_bytes(ncnn_files(model)[1])
         if net.load_param(str(text)) or net.load_model(str(weights)):
-            raise cf.Unsupported("ncnn does not take these files")
-    pixels = np.ascontiguousarray(x.transpose(0, 3, 1, 2))  # a Mat looks at its array and does not keep it alive
+            raise cf.Unsupported("ncnn cannot load these files")
+    pixels = np.ascontiguousarray(x.transpose(0, 3, 1, 2))  # a Mat refers to its array without keeping it alive
     frames = [ncnn.Mat(frame).clone() for frame in pixels]
 
     def run_one(frame):

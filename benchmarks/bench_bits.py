@@ -1,4 +1,4 @@
-"""Predictions have the same bits for any number of threads, any batch size, alone and from many threads at once."""
+"""Whether predictions are bit-identical for any number of threads, any batch size, and concurrent callers."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import tables
 from benchmarks.cases import NETWORKS
-from framecnn import get_num_threads, set_num_threads
+from framecnn import num_threads
 
 __all__ = ["markdown", "measure"]
 
@@ -14,27 +14,24 @@ BATCHES, THREADS, CALLERS, FRAMES = (1, 7, 64), (1, 2), 8, 64
 
 
 def measure(rounds=0, cases=(NETWORKS[1], NETWORKS[2]), n_frames=FRAMES):
-    """Give, for every frame size, which ways of predicting gave other bytes than the first."""
+    """Return, for each frame size, the settings whose predictions differ in any byte from those of the first."""
     return [{"frame": case.frame, "frames": n_frames, **same_bits(case, n_frames)} for case in cases]
 
 
 def same_bits(case, n_frames):
     model = case.model()
     x = np.random.default_rng(0).random((n_frames, *case.frame), np.float32)
-    before, ways = get_num_threads(), {}
-    try:
-        for threads in THREADS:
-            set_num_threads(threads)
+    settings = {}
+    for threads in THREADS:
+        with num_threads(threads):
             for batch in BATCHES:
-                ways[f"{threads} threads, batch {batch}"] = in_batches(model, x, batch)
-        with ThreadPoolExecutor(CALLERS) as callers:
-            answers = callers.map(lambda _: in_batches(model, x, BATCHES[1]), range(CALLERS))
-            ways |= {f"caller {number} of {CALLERS} at once": answer for number, answer in enumerate(answers, 1)}
-    finally:
-        set_num_threads(before)
-    expected = next(iter(ways.values()))
-    different = [way for way, answer in ways.items() if answer != expected]
-    return {"ways": list(ways), "different": different, "equal": not different}
+                settings[f"{threads} threads, batch {batch}"] = in_batches(model, x, batch)
+    with num_threads(THREADS[-1]), ThreadPoolExecutor(CALLERS) as callers:
+        answers = callers.map(lambda _: in_batches(model, x, BATCHES[1]), range(CALLERS))
+        settings |= {f"caller {number} of {CALLERS} at once": answer for number, answer in enumerate(answers, 1)}
+    expected = next(iter(settings.values()))
+    different = [setting for setting, answer in settings.items() if answer != expected]
+    return {"settings": list(settings), "different": different, "equal": not different}
 
 
 def in_batches(model, x, size):

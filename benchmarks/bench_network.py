@@ -1,4 +1,4 @@
-"""The reference network at its three sizes, against every peer there is."""
+"""The reference network at its three sizes, against every peer."""
 
 from benchmarks import tables
 from benchmarks.cases import NETWORKS

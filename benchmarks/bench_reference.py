@@ -1,9 +1,9 @@
-"""The reference network, to predict and to train: framecnn on the CPU beside Keras on every device, and PyTorch.
+"""Prediction and training of the reference network by framecnn on the CPU, Keras on every device, and PyTorch.
 
     python -m benchmarks.bench_reference [--device cpu|gpu] [--rounds 9] [--json FILE]
 
-Keras comes plain and compiled by XLA, on the devices asked for (by default on all that it sees); PyTorch, channels
-last, plain and compiled. Training is by Adam; peers are timed if their losses agree after an update.
+Keras runs plain and compiled by XLA, on the requested devices (by default on all that it finds); PyTorch runs with
+channels last, plain and compiled. Training uses Adam; a peer is timed if its loss after an update agrees.
 """
 
 import argparse
@@ -23,7 +23,7 @@ __all__ = ["main", "markdown", "measure"]
 
 BATCH, SINGLE, SMALL = NETWORKS
 TOLERANCE = 1e-3
-"""Of losses after an update: Adam makes whole steps of gradients that are little more than rounding."""
+"""Tolerance of losses after an update: Adam makes full steps even where gradients are hardly more than rounding."""
 DEVICES = ("cpu", "gpu")
 PREDICTING = (*keras_on("CPU", as_keras.start_tf_function), *PYTORCH[1:])
 PREDICTING_ON_GPU = keras_on("GPU", as_keras.start_tf_function)
@@ -55,7 +55,7 @@ def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, small=SMALL, wi
 
 
 def gpu_name():
-    """Return the GPU that Keras sees; None where it sees none, or is not installed."""
+    """Return the name of the GPU that Keras finds; None if there is none, or Keras is not installed."""
     try:
         device = keras_device()
     except MissingExtraError:
@@ -67,17 +67,17 @@ def markdown(result):
     cpu, gpu = result["devices"].values()
     lines = [f"CPU: {cpu}"]
     if "gpu" in result["asked"]:
-        lines.append(f"GPU: {gpu}" if gpu else "No GPU: Keras sees none here, so nothing was timed on one.")
+        lines.append(f"GPU: {gpu}" if gpu else "No GPU: Keras finds none, so nothing was timed on one.")
     parts = ["\n".join(lines), *map(tables.by_peer, result["comparisons"])]
     return "\n\n".join([*parts, tables.memory(result["memory"])] if result["memory"] else parts)
 
 
 def main(arguments=None):
-    """Measure, print, write."""
+    """Run the benchmark, print the tables and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=DEVICES, help="where Keras computes (default: everywhere)")
+    parser.add_argument("--device", choices=DEVICES, help="the device for Keras (default: all)")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--json", type=Path, help="the file for the figures")
     options = parser.parse_args(arguments)
     result = measure(options.rounds, (options.device,) if options.device else DEVICES)
     print(markdown(result))

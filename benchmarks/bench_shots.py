@@ -1,12 +1,12 @@
-"""Recall and precision of the shot detector on transitions whose places are known.
+"""Recall and precision of the shot detector on transitions whose times are known.
 
     python -m benchmarks.bench_shots [--clips FOLDER] [--part held-out] [--movies 1] [--seed 0] [--json FILE]
     python -m benchmarks.bench_shots --part tuning --clips FOLDER --fit
 
-Movies of one kind of transition each, at 10 to 60 frames a second, are made from shots of films and from rendered
-scenes (`transitions.py`). The detector's constants were chosen, and its coefficients fitted (``--fit`` prints them), on
-the part "tuning"; the part "held-out" has other films and scenes. FOLDER holds ``cosmos_laundromat.mp4`` (tuning) and
-``tears_of_steel.webm`` (held out); the other films are the demo's clips.
+Movies with one kind of transition each, at 10 to 60 frames per second, are made from shots of films and from rendered
+scenes (`transition_clips.py`). The constants of the detector were chosen, and its coefficients fitted (``--fit`` prints
+them), on the part "tuning"; the part "held-out" has other films and scenes. FOLDER holds ``cosmos_laundromat.mp4``
+(tuning) and ``tears_of_steel.webm`` (held out); the other films are the clips of the demo.
 """
 
 import argparse
@@ -46,10 +46,10 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="folder of cosmos_laundromat.mp4 and tears_of_steel.webm")
     parser.add_argument("--part", choices=PARTS, default="held-out")
-    parser.add_argument("--movies", type=int, default=1, help="of every kind, rate and source (default 1)")
+    parser.add_argument("--movies", type=int, default=1, help="movies of every kind, rate and source (default 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fit", action="store_true", help="print coefficients fitted on these movies instead")
-    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--json", type=Path, help="the file for the figures")
     options = parser.parse_args(arguments)
     paths = [*demo_clips(), *(sorted(options.clips.iterdir()) if options.clips else ())]
     films = [path for path in paths if path.stem in PARTS[options.part]]
@@ -180,10 +180,10 @@ def fit(made):
 
 
 def blend_examples(movie):
-    """Return the features of all stretches that could hold a gradual transition, and whether they do, and widths.
+    """Return the features of all intervals that could hold a gradual transition, whether they do, and widths.
 
-    A stretch does if its middle is within 15 % of the transition's length of that of the transition, and it is 0.7 to
-    1.9 times as long. Others near a transition are left out, as are flashes and frames of fades.
+    An interval does if its middle is within 15 % of the transition's length of that of the transition, and it is 0.7 to
+    1.9 times as long. Other intervals near a transition are skipped, as are flashes and frames of fades.
     """
     step = np.clip(np.diff(movie.times, prepend=movie.times[0]), 1 / 60, 0.2)
     step[0] = 0

@@ -1,4 +1,4 @@
-"""A framecnn network as the other libraries want it: channels first, borders in pixels, weights turned.
+"""A framecnn network in the form that other libraries need: channels first, borders in pixels, weights transposed.
 
 Their flattened maps come channel by channel, ours pixel by pixel, so the dense layer behind a flattening gets its rows
 in another order.
@@ -18,7 +18,7 @@ from framecnn import (
     InputLayer,
     PoolingLayer,
 )
-from framecnn.geometry import window_output
+from framecnn.geometry import sliding_window
 
 __all__ = ["AdaptiveAverage", "Bank", "Conv", "Dense", "Flatten", "MaxPool", "Relu", "Scale", "Unsupported", "steps"]
 
@@ -102,8 +102,8 @@ def steps(model):
                     yield Scale(layer.scale)
             case ConvLayer(groups=1) if bias is not None:
                 frame, size = layer.input_shape[:2], layer.kernel_size
-                _, border = window_output(frame, size, layer.strides, layer.dilation_rate, layer.padding, "ConvLayer")
-                yield Conv(_filters_first(weight), bias, layer.strides, border, layer.dilation_rate)
+                window = sliding_window(frame, size, layer.strides, layer.dilation_rate, layer.padding, "ConvLayer")
+                yield Conv(_filters_first(weight), bias, layer.strides, window.border, layer.dilation_rate)
             case FilterBankLayer():
                 yield Bank(_filters_first(weight), bias, layer.strides, layer.contrast, layer.thresholds)
             case ActivationLayer(function="relu"):

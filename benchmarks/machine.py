@@ -1,4 +1,4 @@
-"""On what it was measured: the processor, its vectors, cores, threads, and the versions of everything."""
+"""The machine of a measurement: its processor, vector instructions, cores, threads, and the versions of packages."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def describe():
-    """Return the machine as JSON: what a figure is worth nothing without."""
+    """Return the description of this machine, ready for JSON."""
     cpu = cpu_information()
     flags = cpu.get("flags", "").split()
     return {
@@ -38,7 +38,7 @@ def describe():
 
 
 def cpu_information():
-    """The first processor's lines of /proc/cpuinfo, where there are any."""
+    """Return the entries of the first processor in /proc/cpuinfo, if it exists."""
     file = Path("/proc/cpuinfo")
     text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     return dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", text.split("\n\n")[0], re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Peak memory in a process of its own: ``python -m benchmarks.memory WHAT CONTESTANT`` prints JSON."""
+"""Peak memory in a process of its own: ``python -m benchmarks.memory WHAT PEER`` prints JSON."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.cases import FILTER_BANK, NETWORKS
 from benchmarks.peers import FILTER_BANK_PEERS, FRAMECNN, TRAINING, TRAINING_PEERS
-from framecnn.comparison.child import peak_megabytes
+from framecnn.comparison.model_process import peak_megabytes
 
 __all__ = ["MEASURED", "peak_memory"]
 
@@ -16,11 +16,11 @@ MEASURED = {
     "filter bank": (FILTER_BANK, (FRAMECNN, *FILTER_BANK_PEERS)),
     "training step": (NETWORKS[0], (TRAINING, *TRAINING_PEERS)),
 }
-"""The case, and who runs it."""
+"""The case and its peers, by name."""
 
 
 def peak_memory(what, name):
-    """Return the megabytes of a fresh process in which a peer runs what is measured once: before, peak, more."""
+    """Return the memory in MB of a fresh process in which a peer runs a case once: before, peak, more."""
     command = [sys.executable, "-m", "benchmarks.memory", what, name]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout)
 

@@ -1,8 +1,8 @@
-"""Who is measured: framecnn and its peers, each with the same weights and the same number of threads.
+"""framecnn and its peers, each with the same weights and the same number of threads.
 
-A peer prepares itself for a network and a batch, and gives a function of no arguments that returns the output,
-channels last. What can be done once, before the batch comes (another order of the same pixels, compiling, packing
-weights), is done before and not timed.
+A peer prepares a network and a batch, and returns a function without arguments that returns the output, channels last.
+Work that does not depend on the values of the batch (its memory layout, compiling, packing weights) belongs to the
+preparation and is not timed.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 UPDATES_COMPARED = 1
-"""Updates before the loss that peers of training must agree on."""
+"""The number of updates before the loss on which peers in training must agree."""
 
 
 class Missing(Exception):
-    """A peer that cannot take part, and why."""
+    """A peer that cannot be timed, and the reason."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to run a network.
+    """An implementation that runs a network.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ class Peer:
     start : callable
         ``start(model, x) -> run`` and ``run() -> y``, x and y channels last.
     packages : tuple of str
-        What it imports.
+        The packages that it imports.
     league : str
-        Whose fastest it is compared with: ``direct`` (multiplies every product), ``winograd`` (saves products),
-        ``bfloat16`` (may compute in less than float32, so its differences are reported and not judged), ``gpu`` or
-        ``own``.
+        Its class of algorithms; the fastest of each is reported: ``direct`` (computes every product), ``winograd``
+        (saves products), ``bfloat16`` (may compute in less than float32, so differences are reported and not
+        limited), ``gpu`` or ``own`` (framecnn).
     """
 
     name: str
@@ -64,15 +64,15 @@ class Peer:
         return self.league == "bfloat16"
 
     def prepare(self, model, x):
-        """Return a function that runs `model` on `x` (n, h, w, c), and its first output; Missing where that fails."""
+        """Return a function that runs `model` on `x` (n, h, w, c), and its first output; raise Missing on failure."""
         absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
         if absent:
             raise Missing(f"not installed: {', '.join(absent)}")
         try:
-            with chatter_on_stderr():
+            with native_stdout_on_stderr():
                 run = self.start(model, x)
                 return run, np.array(run())
-        except Exception as error:  # another library's, of any kind: named in the result, never left out
+        except Exception as error:  # any error of another library: the result names it
             raise Missing(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
 
 
@@ -81,7 +81,7 @@ def start_framecnn(model, x):
 
 
 def start_framecnn_direct(model, x):
-    """The same network with Winograd forbidden: what the micro-kernel itself is worth."""
+    """Return a function that runs the same network without Winograd, to measure the micro-kernel."""
     if "algorithm" not in {field.name for field in dataclasses.fields(ConvLayer)}:
         raise Unsupported("ConvLayer has no setting 'algorithm'")
     layers = [
@@ -92,15 +92,15 @@ def start_framecnn_direct(model, x):
 
 
 def start_framecnn_training(model, x, labels):
-    """Return what updates once by Adam and returns the loss before."""
+    """Return a function that updates once by Adam and returns the loss before the update."""
     twin, optimizer = Sequential(map(dataclasses.replace, model.layers)).load_state_dict(model.state_dict()), Adam()
     return lambda: np.array([train_step(twin, x, labels, softmax_cross_entropy, optimizer)])
 
 
 def training(start):
-    """Return a peer's start: it trains on the batch over and over, and its output is the loss before an update.
+    """Return the start of a peer that trains on the batch repeatedly; its output is the loss before an update.
 
-    The first call updates some times, so that losses agree only where gradients and updates do.
+    The first call makes more updates, so that losses agree only if gradients and updates do.
     """
 
     def start_steps(model, x):
@@ -118,8 +118,8 @@ def training(start):
 
 
 @contextmanager
-def chatter_on_stderr() -> Iterator[None]:
-    """Send to stderr what native code prints on stdout, where the tables go."""
+def native_stdout_on_stderr() -> Iterator[None]:
+    """Redirect what native code prints from stdout, which is for the tables, to stderr."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)

@@ -1,7 +1,7 @@
 """All benchmarks, or one: ``python -m benchmarks.run [--only NAME] [--json FILE] [--rounds 9]``.
 
-Prints Markdown tables; the JSON file holds every figure, the machine, the versions and the command. Each benchmark has
-a process of its own: what the libraries of one have started cannot disturb, or end, another.
+It prints Markdown tables; the JSON file holds every figure, the machine, the versions and the command. Each benchmark
+runs in a process of its own, so that the libraries of one cannot disturb, or crash, another.
 """
 
 import argparse
@@ -29,7 +29,7 @@ BENCHMARKS = {
 
 
 def main(arguments=None):
-    """Measure, print, write; give how many benchmarks failed."""
+    """Run the benchmarks, print and write the results, and return the number of benchmarks that failed."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = read(arguments)
     report = {
@@ -56,17 +56,17 @@ def main(arguments=None):
 def read(arguments):
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=BENCHMARKS, help="one of them instead of all")
-    parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of every peer (default 9, at least 2)")
+    parser.add_argument("--only", choices=BENCHMARKS, help="run one benchmark instead of all")
+    parser.add_argument("--json", type=Path, help="the file for the figures")
+    parser.add_argument("--rounds", type=int, default=9, help="number of turns of every peer (default 9, at least 2)")
     options = parser.parse_args(arguments)
     if options.rounds < 2:
-        parser.error("expected --rounds of at least 2: one gives no spread")
+        parser.error("expected --rounds of at least 2, because one round has no quartiles")
     return options
 
 
 def measure_apart(name, rounds, report):
-    """Run one benchmark in its own process, which prints its tables, and put its figures into the report."""
+    """Run one benchmark in its own process, which prints its tables, and add its figures to the report."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "report.json")
         command = ["-m", "benchmarks.run", "--only", name, "--rounds", str(rounds), "--json", str(file)]
@@ -79,7 +79,7 @@ def measure_apart(name, rounds, report):
 
 
 def headline(described):
-    """The machine in one line."""
+    """Return the machine in one line."""
     vectors = ", ".join(described["vectors"]) or "no known vectors"
     versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
     return f"{described['cpu']} ({vectors}), {described['threads']} threads of {described['cores']} cores; {versions}"

@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Results as Markdown tables."""
 
 __all__ = ["by_case", "by_peer", "memory", "milliseconds", "missing", "table"]
 
@@ -10,13 +10,13 @@ def table(head, rows):
 
 
 def milliseconds(timing):
-    """Return the median and, in brackets, the quartiles."""
+    """Return the median in milliseconds and, in brackets, the quartiles."""
     first, third = timing["quartiles_ms"]
     return f"{timing['median_ms']:.3g} ({first:.3g} to {third:.3g})"
 
 
 def missing(comparisons):
-    """Return a line for every peer that is missing, once for every reason."""
+    """Return a line for each missing peer and reason."""
     reasons = {}
     for comparison in comparisons:
         for name, reason in comparison["missing"].items():
@@ -28,7 +28,7 @@ def missing(comparisons):
 
 
 def fastest(comparison):
-    """Return the fastest of every league in words."""
+    """Return the fastest peer of each league, as text."""
     return "; ".join(
         f"{best['name']} ({league}) takes {best['ratio']:.2f} times as long"
         for league, best in comparison["fastest"].items()
@@ -36,7 +36,7 @@ def fastest(comparison):
 
 
 def by_peer(comparison):
-    """Return one case, a row for each peer, the fastest first."""
+    """Return the table of one case with a row for each peer, the fastest first."""
     rows = [
         (
             name,
@@ -57,7 +57,7 @@ def by_peer(comparison):
 
 
 def by_case(comparisons):
-    """Return many cases, a row for each, a column for each peer."""
+    """Return the table of many cases with a row for each case and a column for each peer."""
     names = list(dict.fromkeys(name for comparison in comparisons for name in comparison["peers"]))
     rows = []
     for comparison in comparisons:
@@ -72,6 +72,6 @@ def by_case(comparisons):
 
 
 def memory(peaks):
-    """Return megabytes by peer."""
+    """Return the table of peak memory by peer."""
     rows = [(name, *(f"{value:.0f}" for value in megabytes.values())) for name, megabytes in peaks.items()]
     return table(("peer", "before, MB", "peak, MB", "more, MB"), rows)

@@ -1,6 +1,7 @@
-"""How peers are timed: all in one process, in turns, after their outputs have been compared.
+"""The timing of peers: interleaved in one process, after their outputs have been compared.
 
-The threads of one library spin on for a while after its work and slow the next one, so every turn begins with a pause.
+The threads of a library may spin for a while after its work and slow down the next one, so every turn begins with a
+pause.
 """
 
 import math
@@ -19,22 +20,22 @@ __all__ = ["TOLERANCE", "YARDSTICK", "Comparison", "Timing", "compare", "interle
 PAUSE = 0.05
 """Seconds before each turn."""
 
-LISTEN, MOST_PATIENCE = 0.01, 1.0
-"""Seconds that must pass in silence after the pause, and seconds to wait for that at most."""
+QUIET, LONGEST_WAIT = 0.01, 1.0
+"""Seconds without CPU use that must pass after the pause, and the longest wait for them in seconds."""
 
 TURN = 0.02
-"""A turn is as many calls as fit into this, in seconds, and at least one; it counts as their mean."""
+"""Seconds of a turn: as many calls as fit into it, at least one; the result is their mean."""
 
 TOLERANCE = 1e-4
-"""Largest difference to framecnn's output, relative to its largest value; who differs more computes something else."""
+"""Largest allowed difference from framecnn's output, relative to its largest value."""
 
 YARDSTICK, YARDSTICK_SIZE = "a @ b", 1536
-"""NumPy's product of two square matrices in float32: what the machine's arithmetic gives a good library."""
+"""NumPy's product of two square matrices in float32: the speed of a good library on this machine."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call of every round, the largest relative difference to framecnn, and the peer's league."""
+    """Seconds per call in every round, the largest relative difference from framecnn, and the league of the peer."""
 
     seconds: list[float]
     difference: float = 0.0
@@ -56,7 +57,7 @@ class Timing:
 
 @dataclass
 class Comparison:
-    """The timings of one case by peer, and who is missing for what reason."""
+    """The timings of one case by peer, and the reasons why others are missing."""
 
     case: str
     flops: int = 0
@@ -64,7 +65,7 @@ class Comparison:
     missing: dict[str, str] = field(default_factory=dict)
 
     def fastest(self, league):
-        """Return name and ratio to framecnn of the fastest of a league; None where nobody was timed."""
+        """Return name and ratio to framecnn of the fastest peer of a league; None if no peer of it was timed."""
         timed = {name: timing.median for name, timing in self.timings.items() if timing.league == league}
         if not timed:
             return None
@@ -86,7 +87,7 @@ class Comparison:
 
 
 def compare(name, peers, model, x, rounds, tolerance=TOLERANCE, flops=0):
-    """Compare the outputs of framecnn and of all peers that can take part, then time them.
+    """Return the timings of framecnn and its peers, after their outputs have been compared.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def compare(name, peers, model, x, rounds, tolerance=TOLERANCE, flops=0):
 
 
 def accepted_difference(y, expected, tolerance):
-    """Return the relative difference of an output; Missing where it is larger than allowed, or no number."""
+    """Return the relative difference of an output; raise Missing if it is larger than allowed, or not finite."""
     difference = relative_difference(y, expected)
     if difference > tolerance or math.isinf(difference):
         raise Missing(f"refused: differs by {difference:.1e}, allowed is {tolerance:.0e}")
@@ -129,7 +130,7 @@ def accepted_difference(y, expected, tolerance):
 
 
 def relative_difference(y, expected):
-    """The largest difference relative to the largest value; infinite where shapes differ or a number is none."""
+    """Return the largest difference relative to the largest value; infinite if shapes differ or a value is NaN."""
     if y.shape != expected.shape:
         return math.inf
     difference = float(np.abs(y - expected).max() / np.abs(expected).max())
@@ -137,7 +138,7 @@ def relative_difference(y, expected):
 
 
 def interleave(runs, rounds, pause=PAUSE):
-    """Return seconds per call of every round, by name; each round begins with another peer."""
+    """Return the seconds per call in every round, by name; each round begins with another peer."""
     for run in runs.values():
         run()
     seconds = {name: [] for name in runs}
@@ -152,17 +153,17 @@ def interleave(runs, rounds, pause=PAUSE):
 
 
 def wait_for_silence():
-    """Wait until the threads of the last peer spin no more: OpenBLAS's do for 100 ms, ONNX Runtime's for 60."""
-    patience = time.perf_counter() + MOST_PATIENCE
+    """Wait until the threads of the last peer stop spinning: those of OpenBLAS take 100 ms, of ONNX Runtime 60 ms."""
+    patience = time.perf_counter() + LONGEST_WAIT
     while time.perf_counter() < patience:
         before = time.process_time()
-        time.sleep(LISTEN)
-        if time.process_time() - before < LISTEN / 10:
+        time.sleep(QUIET)
+        if time.process_time() - before < QUIET / 10:
             return
 
 
 def turn(run):
-    """Return the mean seconds of a call."""
+    """Return the mean duration of a call in seconds."""
     calls, start = 0, time.perf_counter()
     while True:
         run()

@@ -59,7 +59,7 @@ def filmed_shots(path, cuts):
 
 
 def filmed(pictures, rate, times):
-    """Return the frames shown at these times: at a higher rate frames repeat, at a lower one some are left out."""
+    """Return the frames shown at these times: at a higher rate frames repeat, at a lower one some are skipped."""
     frames = np.floor(np.asarray(times) * rate + 1e-6).astype(int)
     return pictures[np.clip(frames, 0, len(pictures) - 1)].astype(np.float32)
 

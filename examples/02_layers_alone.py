@@ -1,4 +1,4 @@
-"""Layers without a model: the mathematics, in two lines each."""
+"""Layers without a model, each built and called in one line."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A chain of layers: build it, look at it, predict with it, exchange its weights."""
+"""A network of layers in sequence: build it, print it, predict with it, get and set its weights."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A folder of frames: scan it, split it by shot, train, and say how good the model is, with an interval."""
+"""A folder of frames: scan it, split it by shot, train, and print its accuracy with a confidence interval."""
 
 import tempfile
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Write your own layer and test it: settings, shapes, a forward and a backward pass; the checks come with framecnn.
+"""Write a layer of your own and test it: settings, shapes, a forward and a backward pass. The checks are framecnn's.
 
-In a test file, pytest and Hypothesis take it from here::
+In a test file, with pytest and Hypothesis::
 
     @parametrize_with_layer_checks([PReluLayer])
     def test_my_layer(check):
@@ -21,7 +21,7 @@ from framecnn.testing import check_layer, layer_checks
 
 @dataclass(frozen=True)
 class PReluLayer(Layer):
-    """Let negative values pass at a slope that is learned: x, or slope * x below zero (He et al., ICCV 2015)."""
+    """A learned slope for negative values: x, or slope * x below zero (He et al., ICCV 2015)."""
 
     shared: bool = False  # one slope for all channels
 
@@ -51,6 +51,6 @@ for check in layer_checks(PReluLayer):
     check()
     print(check, "holds:", check.description)
 
-check_layer(PReluLayer(shared=True), (3, 3, 2))  # all of them at once
+check_layer(PReluLayer(shared=True), (3, 3, 2))  # all checks at once
 model = Sequential([InputLayer((6, 6, 1)), ConvLayer(2, kernel_size=3), PReluLayer()]).build(seed=0)
 print(model.predict(np.ones((1, 6, 6, 1))).shape)

@@ -16,8 +16,8 @@ from framecnn.interop.onnx_export import to_onnx
 def read_picture(path, height, width):
     """Read an 8-bit picture file as `framecnn predict` does; (1, 3, height, width) float32, RGB from 0 to 255."""
     with Image.open(path) as image:
-        turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # it lies on its side
-        size = (height, width) if turned else (width, height)
+        rotated = image.getexif().get(0x0112) in (5, 6, 7, 8)  # by 90 degrees
+        size = (height, width) if rotated else (width, height)
         drafted = image.draft(None, size) or (None, None)  # a JPEG is decoded at a half, a quarter or an eighth
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         image = image.resize(size, Image.Resampling.BILINEAR, drafted[1], reducing_gap=2.0)

@@ -1,7 +1,36 @@
 """framecnn: classify movie frames on an ordinary CPU, and see why."""
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # mypy reads it as true; `python -m framecnn` would import typing from the working directory
+if TYPE_CHECKING:  # else mypy would take every name for Any
+    from framecnn.data import BatchLoader as BatchLoader
+    from framecnn.data import FrameFolder as FrameFolder
+    from framecnn.errors import DataError as DataError
+    from framecnn.errors import FormatError as FormatError
+    from framecnn.errors import MissingExtraError as MissingExtraError
+    from framecnn.errors import SettingError as SettingError
+    from framecnn.errors import ShapeError as ShapeError
+    from framecnn.estimators import FrameClassifier as FrameClassifier
+    from framecnn.estimators import FrameFeatures as FrameFeatures
+    from framecnn.estimators import KMeansClassifier as KMeansClassifier
+    from framecnn.layers import ActivationLayer as ActivationLayer
+    from framecnn.layers import BatchNormLayer as BatchNormLayer
+    from framecnn.layers import ConvLayer as ConvLayer
+    from framecnn.layers import DenseLayer as DenseLayer
+    from framecnn.layers import DownsamplingLayer as DownsamplingLayer
+    from framecnn.layers import DropoutLayer as DropoutLayer
+    from framecnn.layers import FilterBankLayer as FilterBankLayer
+    from framecnn.layers import FlatteningLayer as FlatteningLayer
+    from framecnn.layers import InputLayer as InputLayer
+    from framecnn.layers import Layer as Layer
+    from framecnn.layers import PoolingLayer as PoolingLayer
+    from framecnn.networks import Sequential as Sequential
+    from framecnn.serialization import load as load
+    from framecnn.serialization import save as save
+    from framecnn.thread_count import get_num_threads as get_num_threads
+    from framecnn.thread_count import num_threads as num_threads
+    from framecnn.thread_count import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
 
@@ -26,9 +55,11 @@ _HOMES = {
     "MissingExtraError": "errors",
     "PoolingLayer": "layers",
     "Sequential": "networks",
+    "SettingError": "errors",
     "ShapeError": "errors",
     "get_num_threads": "thread_count",
     "load": "serialization",
+    "num_threads": "thread_count",
     "save": "serialization",
     "set_num_threads": "thread_count",
 }
@@ -36,11 +67,13 @@ _HOMES = {
 __all__ = sorted(["__version__", *_HOMES])
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for, so that ``import framecnn`` stays quick."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'framecnn' has no attribute {name!r}")
-    return getattr(import_module(f"framecnn.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a public name when it is first asked for, so that ``import framecnn`` stays quick."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'framecnn' has no attribute {name!r}")
+        return getattr(import_module(f"framecnn.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

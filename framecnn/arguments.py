@@ -1,51 +1,54 @@
-"""Checks of settings: who, what was expected, what came."""
+"""Checks of arguments. Each error says who was called, what was expected and what was given."""
 
 import sys
 from typing import Any
 
 import numpy as np
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Shape
 
-__all__ = ["LARGEST_SIZE", "check_choice", "check_count", "check_number", "check_size", "check_sizes"]
+__all__ = ["LARGEST_SIZE", "check_choice", "check_count", "check_number", "check_shape", "check_size"]
 
 LARGEST_SIZE = 2**31 - 1
-"""The most pixels, channels, filters or units that a layer may have along an axis."""
+"""The largest number of pixels, channels, filters or units along an axis."""
 
 
-def check_sizes(who: str, name: str, value: Any) -> Shape:
-    """Return a tuple of positive whole numbers; a ShapeError for anything else."""
+def check_shape(who: str, name: str, value: Any) -> Shape:
+    """Return a shape as a tuple; raise ShapeError unless it is a sequence of positive integers below 2**31."""
     sizes = tuple(value) if np.iterable(value) else ()
-    if not sizes:
-        raise ShapeError(f"{who}: expected {name} as positive whole numbers, got {value!r}")
-    return tuple(check_size(who, f"every size of {name}", size) for size in sizes)
+    if not sizes or not all(_is_integer(size) and 1 <= size <= LARGEST_SIZE for size in sizes):
+        raise ShapeError(f"{who}: expected {name} as positive integers up to {LARGEST_SIZE:,}, got {value!r}")
+    return tuple(map(int, sizes))
 
 
 def check_size(who: str, name: str, value: Any) -> int:
-    """Return a positive whole number below 2**31; a ShapeError for anything else."""
+    """Return a positive integer below 2**31; raise SettingError for anything else."""
     size = check_count(who, name, value)
     if size > LARGEST_SIZE:
-        raise ShapeError(f"{who}: expected {name} as at most {LARGEST_SIZE:,}, got {value!r}")
+        raise SettingError(f"{who}: expected {name} as at most {LARGEST_SIZE:,}, got {value!r}")
     return size
 
 
 def check_count(who: str, name: str, value: Any) -> int:
-    """Return a positive whole number; a ShapeError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ShapeError(f"{who}: expected {name} as a positive whole number, got {value!r}")
+    """Return a positive integer; raise SettingError for anything else."""
+    if not _is_integer(value) or value < 1:
+        raise SettingError(f"{who}: expected {name} as a positive integer, got {value!r}")
     return int(value)
 
 
 def check_number(who: str, name: str, value: Any) -> float:
-    """Return a finite number; a ShapeError for anything else."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not number or not abs(value) <= sys.float_info.max:
-        raise ShapeError(f"{who}: expected {name} as a finite number, got {value!r}")
+    """Return a finite number as a float; raise SettingError for anything else."""
+    if not (_is_integer(value) or isinstance(value, float | np.floating)) or not abs(value) <= sys.float_info.max:
+        raise SettingError(f"{who}: expected {name} as a finite number, got {value!r}")
     return float(value)
 
 
 def check_choice(who: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    """A ShapeError unless `value` is one of `choices`."""
+    """Raise SettingError unless `value` is one of `choices`."""
     if value not in choices:
-        raise ShapeError(f"{who}: expected {name} as one of {', '.join(map(str, choices))}, got {value!r}")
+        raise SettingError(f"{who}: expected {name} as one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,14 +1,34 @@
-"""The errors framecnn raises. Each message says who, what was expected, what came, and what to do."""
+"""The errors of framecnn. Each message says who raises it, what was expected, what was given and what to do."""
 
-__all__ = ["DataError", "FormatError", "MachineError", "MissingExtraError", "SettingError", "ShapeError"]
+import errno
+
+__all__ = ["DataError", "FormatError", "MachineError", "MissingExtraError", "SettingError", "ShapeError", "remedy"]
+
+_CONNECTION = "check the connection to the disk"
+_PERMISSION = "change the permissions so that you may read and write there, or choose another folder"
+_SPACE = "free space there, or write to another disk"
+_REMEDIES = {
+    "ENOMEM": "free memory, raise its limit (ulimit -v), or use fewer threads (FRAMECNN_NUM_THREADS=1)",
+    "EMFILE": "raise the limit of open files (ulimit -n)",
+    "ENFILE": "close other programs: the system cannot open more files",
+    "ETIMEDOUT": _CONNECTION,
+    "ENOTCONN": _CONNECTION,
+    "EHOSTDOWN": _CONNECTION,
+    "ENOSPC": _SPACE,
+    "EDQUOT": _SPACE,
+    "EFBIG": "raise the limit of file sizes (ulimit -f), or write to a file system without one",
+    "EACCES": _PERMISSION,
+    "EPERM": _PERMISSION,
+    "EROFS": _PERMISSION,
+}
 
 
 class ShapeError(ValueError):
-    """A shape, or a layer's configuration, does not fit."""
+    """An array, or the shape of a frame, does not fit the layer or function that is given it."""
 
 
 class FormatError(ValueError):
-    """A file is not what its format promises."""
+    """A file does not follow its format, or a model cannot be written in a format."""
 
 
 class DataError(ValueError):
@@ -16,11 +36,11 @@ class DataError(ValueError):
 
 
 class MachineError(OSError):
-    """The machine, not a file, is at fault: no memory is left, too many files are open, a disk does not answer."""
+    """The machine has failed, not a file: no memory is left, too many files are open, a disk does not answer."""
 
 
 class SettingError(ValueError):
-    """An environment variable of framecnn has a value that it cannot have."""
+    """An argument, or an environment variable of framecnn, has a value that is not allowed."""
 
 
 class MissingExtraError(ImportError):
@@ -31,9 +51,9 @@ class MissingExtraError(ImportError):
     who : str
         The feature that needs it.
     package : str
-        The package that is missing.
+        The missing package.
     extra : str
-        The extra of framecnn that brings it.
+        The extra of framecnn that installs it.
 
     Examples
     --------
@@ -43,3 +63,15 @@ class MissingExtraError(ImportError):
 
     def __init__(self, who: str, package: str, extra: str):
         super().__init__(f"{who}: the package {package} is not installed; run: pip install 'framecnn[{extra}]'")
+
+
+def remedy(error: OSError) -> str | None:
+    """Return what a user can do about an error of the system, None if that is not known.
+
+    Examples
+    --------
+    >>> remedy(OSError(errno.ENOSPC, "No space left on device"))
+    'free space there, or write to another disk'
+    """
+    name = errno.errorcode.get(error.errno or 0, "")
+    return _REMEDIES.get(name)

@@ -1,4 +1,7 @@
-"""Accuracy with an honest interval: frames of one shot are alike, so whole groups are drawn again, not frames."""
+"""Evaluation: accuracy with its cluster bootstrap confidence interval.
+
+Frames of one group, such as a shot, resemble each other; so the bootstrap resamples groups, not frames.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +17,11 @@ __all__ = ["EvaluationResult", "counted", "evaluate"]
 
 RESAMPLES = 2000
 SEED = 0
-ROUNDING = 1e-6  # float32 probabilities of many classes may sum to a little more than one
+ROUNDING = 1e-6  # float32 probabilities may exceed 1 by rounding
 
 
 class ProbabilisticClassifier(Protocol):
-    """Anything that gives class probabilities for frames."""
+    """A classifier that returns class probabilities."""
 
     def predict_proba(self, frames: Any, /) -> Array:
         """Return the probabilities, shape (n, n_classes)."""
@@ -27,7 +30,7 @@ class ProbabilisticClassifier(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationResult:
-    """What a classifier said about one part of the data, and how often it was right.
+    """The predictions of a classifier for one part of the data, compared with the true classes.
 
     Parameters
     ----------
@@ -38,7 +41,7 @@ class EvaluationResult:
     targets : array of int, shape (n,)
         The true class of each frame, as an index of `classes`.
     predictions : array of int, shape (n,)
-        The class the model names, as an index of `classes`.
+        The predicted class, as an index of `classes`.
     confidences : array of float, shape (n,)
         The probability of each prediction, between 0 and 1.
     groups : array of str, shape (n,)
@@ -47,9 +50,9 @@ class EvaluationResult:
     Raises
     ------
     ShapeError
-        When the four arrays do not have one entry for every frame.
+        If the four arrays do not have one entry for every frame.
     DataError
-        When a label is no index of `classes`, or a confidence is no probability.
+        If a label is not an index of `classes`, or a confidence is not a probability.
 
     Examples
     --------
@@ -101,68 +104,69 @@ class EvaluationResult:
 
     @cached_property
     def n_groups(self) -> int:
-        """Number of groups the frames come from."""
+        """Number of groups of the frames."""
         return np.unique(self.groups).size
 
     @property
     def correct(self) -> Array:
-        """Whether each frame was named correctly, bool, shape (n,)."""
+        """Whether the prediction of each frame is correct, bool, shape (n,)."""
         return self.targets == self.predictions
 
     @property
     def accuracy(self) -> float:
-        """Share of the frames named correctly; NaN without frames."""
+        """Share of the frames with a correct prediction; NaN without frames."""
         return float(self.correct.mean()) if self.n_frames else float("nan")
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % bootstrap interval of the accuracy, ``(low, high)``; NaN without frames.
+        """The 95 % cluster bootstrap confidence interval of the accuracy, ``(low, high)``; NaN without frames.
 
-        Whole groups are drawn again, 2,000 times with a fixed seed. Beside the groups there are two imaginary ones of
-        average size, one named rightly and one wrongly, each half as likely to be drawn as a real group (the idea of
-        Jeffreys' prior): what few groups did not show may still exist. Without them twenty faultless groups would
-        promise "100 to 100"; in simulation with 20 groups and a true accuracy of 95 %, such intervals held the truth
-        only in 70 to 85 % of the cases, against 98 % with them, and with 60 groups both agree.
+        Groups are resampled with replacement, 2,000 times, with a fixed seed. Two pseudo-groups of average size are
+        added, one all correct and one all wrong, each with half the probability of a real group (after Jeffreys'
+        prior), because few groups may not show every kind of error. Without them twenty groups without an error would
+        have the interval "100 to 100". In a simulation with 20 groups and a true accuracy of 95 %, such intervals
+        contained the true accuracy in only 70 to 85 % of the cases, those with pseudo-groups in 98 %; with 60 groups
+        both agree.
         """
         if not self.n_frames:
             return float("nan"), float("nan")
         _, group = np.unique(self.groups, return_inverse=True)
         sizes, right = np.bincount(group).astype(float), np.bincount(group, weights=self.correct)
-        sizes_drawn = np.append(np.repeat(sizes, 2), [sizes.mean(), sizes.mean()])
-        right_drawn = np.append(np.repeat(right, 2), [sizes.mean(), 0])
+        drawn_sizes = np.append(np.repeat(sizes, 2), [sizes.mean(), sizes.mean()])
+        drawn_right = np.append(np.repeat(right, 2), [sizes.mean(), 0])
         rng = np.random.default_rng(SEED)
         accuracies = np.empty(RESAMPLES)
         for resample in range(RESAMPLES):
-            rows = rng.integers(sizes_drawn.size, size=sizes.size + 1)
-            accuracies[resample] = right_drawn[rows].sum() / sizes_drawn[rows].sum()
+            rows = rng.integers(drawn_sizes.size, size=sizes.size + 1)
+            accuracies[resample] = drawn_right[rows].sum() / drawn_sizes[rows].sum()
         low, high = np.quantile(accuracies, [0.025, 0.975])
         return min(float(low), self.accuracy), max(float(high), self.accuracy)
 
     @cached_property
     def confusion(self) -> Array:
-        """Number of frames of each true class (row) given each name (column), int, shape (n_classes, n_classes)."""
+        """Number of frames of each true class (row) and predicted class (column), int, shape (n_classes, n_classes)."""
         n_classes = len(self.classes)
         cells = self.targets * n_classes + self.predictions
         return np.bincount(cells, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
 
     @property
     def recall(self) -> Array:
-        """Share of each class's frames that were found, shape (n_classes,); NaN for a class without frames."""
+        """Share of each class's frames with a correct prediction, (n_classes,); NaN for a class without frames."""
         frames = self.confusion.sum(axis=1)
         return np.where(frames > 0, self.confusion.diagonal() / np.maximum(frames, 1), np.nan)
 
     def mistakes(self, k: int | None = None) -> Array:
-        """Find the frames that were named wrongly, the most confident first.
+        """Return the frames with a wrong prediction, the most confident first.
 
         Parameters
         ----------
         k : int, optional
-            At most so many; all of them by default.
+            The largest number of frames; all of them by default.
 
         Returns
         -------
         array of int, shape (at most k,)
-            Rows of the part. Equal confidences keep the order of the rows.
+            Row numbers in this part. Equal confidences keep the order of the rows.
 
         Examples
         --------
@@ -173,13 +177,13 @@ class EvaluationResult:
         return rows[np.argsort(-self.confidences[rows], kind="stable")][:k]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as plain Python values, ready for JSON.
+        """Return the figures as Python's own types, ready for JSON.
 
         Returns
         -------
         dict
-            ``part, n_frames, n_groups, accuracy, interval, classes, confusion, recall``; None where nothing was
-            measured.
+            ``part, n_frames, n_groups, accuracy, interval, classes, confusion, recall``; None where there
+            are no frames.
 
         Examples
         --------
@@ -198,7 +202,7 @@ class EvaluationResult:
         }
 
     def describe(self) -> str:
-        """Say the accuracy, its interval and what it rests on in one line.
+        """Return accuracy, interval, and number of frames and groups in one line.
 
         Returns
         -------
@@ -220,14 +224,14 @@ class EvaluationResult:
 def evaluate(
     classifier: ProbabilisticClassifier, frames: Any, targets: Array, groups: Array, classes: Sequence[str], part: str
 ) -> EvaluationResult:
-    """Ask a fitted classifier about frames and compare its answers with the truth.
+    """Return the predictions of a fitted classifier for frames, compared with the true classes.
 
     Parameters
     ----------
     classifier : object with ``predict_proba``
-        Gives class probabilities of shape (n, n_classes), columns in the order of `classes`.
+        It returns class probabilities of shape (n, n_classes), columns in the order of `classes`.
     frames : array-like, shape (n, height, width, channels) or (n, n_features)
-        What the classifier takes.
+        Input of the classifier.
     targets : array of int, shape (n,)
         The true class of each frame, as an index of `classes`.
     groups : array of str, shape (n,)
@@ -240,14 +244,14 @@ def evaluate(
     Returns
     -------
     EvaluationResult
-        Predictions, confidences and everything measured on them.
+        Predictions, confidences, and the figures derived from them.
 
     Raises
     ------
     ShapeError
-        When the probabilities are not one row a frame and one column a class.
+        If the probabilities do not have one row a frame and one column a class.
     DataError
-        When a target is no index of `classes`, or what came back are no probabilities.
+        If a target is not an index of `classes`, or a probability is not in 0..1.
 
     Examples
     --------
@@ -275,14 +279,14 @@ def evaluate(
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number with its noun.
+    """Return a number with its noun.
 
     Parameters
     ----------
     number : int
-        How many.
+        The number.
     noun : str
-        The word for one of them.
+        The noun in singular.
 
     Returns
     -------

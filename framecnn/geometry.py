@@ -1,41 +1,116 @@
-"""The output-size and padding formulas; every other module imports them from here."""
+"""Sliding windows over frames: the formulas of output sizes and padding, and the pixels that each window covers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Array
 
 __all__ = [
     "Border",
     "Padding",
     "Pair",
-    "PairSetting",
-    "Windows",
+    "Ranges",
+    "Window",
     "adaptive_cells",
     "as_padding",
     "pair",
-    "window_output",
+    "sliding_window",
     "window_pixels",
 ]
 
 Pair = tuple[int, int]
 """Rows and columns."""
 
-PairSetting = Any
-"""``int | Pair`` as a layer's setting; the field holds what :func:`pair` makes of it."""
-
 Border = tuple[Pair, Pair]
 """``((top, bottom), (left, right))`` in pixels."""
 
 Padding = Literal["valid", "same"] | Border
-Windows = tuple[Array, Array, int]
+Ranges = tuple[Array, Array, int]
 """``(starts, stops, step)``: the pixels of window ``i`` along an axis are ``range(starts[i], stops[i], step)``."""
 
 
-def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
+@dataclass(frozen=True)
+class Window:
+    """A window that slides over a frame; all in pixels, rows before columns.
+
+    Attributes
+    ----------
+    frame, kernel, strides, dilation : (int, int)
+        Sizes of the frame and of the kernel, steps between windows and inside a window.
+    border : ((int, int), (int, int))
+        ``((top, bottom), (left, right))``; negative where windows leave out pixels of the frame.
+
+    Examples
+    --------
+    >>> window = Window((240, 360), (3, 3), strides=(2, 2))
+    >>> window.output, window.extent
+    ((119, 179), (3, 3))
+    """
+
+    frame: Pair
+    kernel: Pair
+    strides: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    border: Border = ((0, 0), (0, 0))
+
+    @cached_property
+    def extent(self) -> Pair:
+        """Pixels from the first to the last of a window, gaps included."""
+        rows, columns = (d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
+
+    @cached_property
+    def output(self) -> Pair:
+        """Number of windows down and across: ``floor((frame + border - extent) / stride) + 1``."""
+        axes = zip(self.frame, self.border, self.extent, self.strides, strict=True)
+        rows, columns = ((length + sum(sides) - extent) // stride + 1 for length, sides, extent, stride in axes)
+        return rows, columns
+
+    @property
+    def top_left(self) -> Pair:
+        """The padding at the top and at the left."""
+        return self.border[0][0], self.border[1][0]
+
+    @cached_property
+    def pixels(self) -> tuple[Ranges, Ranges]:
+        """The pixels of the windows along the rows and the columns, without those of the border."""
+        axes = zip(self.frame, self.output, self.kernel, self.strides, self.dilation, self.top_left, strict=True)
+        rows, columns = (window_pixels(*axis) for axis in axes)
+        return rows, columns
+
+    def rows(self, start: int, stop: int) -> "Window":
+        """Return the windows of some rows of the output."""
+        top = self.border[0][0] - start * self.strides[0]
+        bottom = (stop - start - 1) * self.strides[0] + self.extent[0] - self.frame[0] - top
+        return replace(self, border=((top, bottom), self.border[1]))
+
+    def transposed(self) -> "Window":
+        """Return the window by which the gradient of the input is a convolution of the gradient of the output.
+
+        It slides over the output with ``stride - 1`` zeros between its pixels.
+        """
+        sizes, border = [], []
+        axes = zip(self.frame, self.output, self.strides, self.extent, self.top_left, strict=True)
+        for length, output, stride, extent, before in axes:
+            sizes.append((output - 1) * stride + 1)
+            border.append((extent - 1 - before, length + before - sizes[-1]))
+        return Window((sizes[0], sizes[1]), self.kernel, (1, 1), self.dilation, (border[0], border[1]))
+
+    def cropped(self) -> "Window":
+        """Return the same windows over a frame without the first rows and columns that a negative border leaves out."""
+        sizes, border = [], []
+        for length, (before, after) in zip(self.frame, self.border, strict=True):
+            sizes.append(max(length + min(before, 0), 0))
+            border.append((max(before, 0), length + before + after - sizes[-1] - max(before, 0)))
+        return replace(self, frame=(sizes[0], sizes[1]), border=(border[0], border[1]))
+
+
+def pair(value: int | Sequence[int] | None, who: str, name: str) -> Pair:
     """Return ``(rows, columns)`` from one positive integer or two.
 
     Parameters
@@ -51,7 +126,7 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
 
     Raises
     ------
-    ShapeError
+    SettingError
         If `value` is anything but one or two positive integers below 2**31.
 
     Examples
@@ -60,13 +135,13 @@ def pair(value: int | Sequence[int], who: str, name: str) -> Pair:
     (3, 3)
     """
     values = (value, value) if isinstance(value, int | np.integer) else tuple(value) if np.iterable(value) else ()
-    if len(values) != 2 or not all(_is_whole(v, 1) for v in values):
-        raise ShapeError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
+    if len(values) != 2 or not all(_is_integer(v, 1) for v in values):
+        raise SettingError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
     return int(values[0]), int(values[1])
 
 
 def as_padding(value: Any, who: str) -> Padding:
-    """Return one of the three forms of padding; lists, as JSON has them, become tuples.
+    """Return padding in one of its three forms; lists, as JSON stores them, become tuples.
 
     Parameters
     ----------
@@ -81,7 +156,7 @@ def as_padding(value: Any, who: str) -> Padding:
 
     Raises
     ------
-    ShapeError
+    SettingError
         If `value` has none of the three forms.
 
     Examples
@@ -96,31 +171,30 @@ def as_padding(value: Any, who: str) -> Padding:
         sides = [top, bottom, left, right]
     except (TypeError, ValueError):
         sides = []
-    if not sides or not all(_is_whole(side, 0) for side in sides):
-        raise ShapeError(
-            f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) of whole pixels, got {value!r}"
+    if not sides or not all(_is_integer(side, 0) for side in sides):
+        raise SettingError(
+            f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) in pixels, got {value!r}"
         )
     return (int(top), int(bottom)), (int(left), int(right))
 
 
-def _is_whole(value: Any, smallest: int) -> bool:
+def _is_integer(value: Any, smallest: int) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and smallest <= int(value) < 2**31
 
 
-def window_output(
-    frame: Pair, window: Pair, strides: Pair, dilation: Pair, padding: Padding, who: str
-) -> tuple[Pair, Border]:
-    r"""Return the output size of a sliding window and the border it needs.
+@lru_cache  # layers ask for the same window at every call: of a small frame it would take a tenth of the time
+def sliding_window(frame: Pair, kernel: Pair, strides: Pair, dilation: Pair, padding: Padding, who: str) -> Window:
+    r"""Return the window that a layer's settings mean for a frame.
 
-    .. math:: out = \lfloor (in + before + after - dilation (window - 1) - 1) / stride \rfloor + 1
+    .. math:: out = \lfloor (in + before + after - dilation (kernel - 1) - 1) / stride \rfloor + 1
 
     ``"valid"`` adds no border. ``"same"`` is TensorFlow's rule: ``out = ceil(in / stride)``, the odd pixel of the
     border goes to the bottom and right. Explicit borders are ``((top, bottom), (left, right))``.
 
     Parameters
     ----------
-    frame, window, strides, dilation : (int, int)
-        Rows and columns.
+    frame, kernel, strides, dilation : (int, int)
+        Rows and columns, in pixels.
     padding : "valid", "same" or ((int, int), (int, int))
         The border, in pixels.
     who : str
@@ -128,10 +202,8 @@ def window_output(
 
     Returns
     -------
-    output : (int, int)
-        Rows and columns of the result.
-    border : ((int, int), (int, int))
-        ``((top, bottom), (left, right))`` in pixels.
+    Window
+        Its dilation is 1 along an axis on which the kernel has one pixel.
 
     Raises
     ------
@@ -140,40 +212,37 @@ def window_output(
 
     Examples
     --------
-    >>> window_output((240, 360), (3, 3), (2, 2), (1, 1), "same", "ConvLayer")
-    ((120, 180), ((0, 1), (0, 1)))
+    >>> sliding_window((240, 360), (3, 3), (2, 2), (1, 1), "same", "ConvLayer").border
+    ((0, 1), (0, 1))
     """
-    sides = (padding, padding) if isinstance(padding, str) else padding
-    axes = zip(frame, window, strides, dilation, sides, strict=True)
-    (rows, vertical), (columns, horizontal) = (_axis_output(*axis) for axis in axes)
-    if rows < 1 or columns < 1:
-        reach = "x".join(str(d * (k - 1) + 1) for k, d in zip(window, dilation, strict=True))
-        raise ShapeError(f"{who}: expected frames of at least {reach} with the border, got {frame[0]}x{frame[1]}")
-    return (rows, columns), (vertical, horizontal)
+    rows, columns = (1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True))
+    window = Window(frame, kernel, strides, (rows, columns))
+    if padding == "same":
+        vertical, horizontal = map(_same_border, frame, window.extent, strides)
+        window = replace(window, border=(vertical, horizontal))
+    elif padding != "valid":
+        window = replace(window, border=padding)
+    if min(window.output) < 1:
+        least = "x".join(map(str, window.extent))
+        raise ShapeError(f"{who}: expected frames of at least {least} with the border, got {frame[0]}x{frame[1]}")
+    return window
 
 
-def _axis_output(
-    length: int, window: int, stride: int, dilation: int, sides: Literal["valid", "same"] | Pair
-) -> tuple[int, Pair]:
-    """Return the number of windows along an axis, and the border before and after."""
-    reach = dilation * (window - 1) + 1
-    if sides == "same":
-        total = max(0, (-(-length // stride) - 1) * stride + reach - length)
-        sides = (total // 2, total - total // 2)
-    elif sides == "valid":
-        sides = (0, 0)
-    return (length + sum(sides) - reach) // stride + 1, sides
+def _same_border(length: int, extent: int, stride: int) -> Pair:
+    """Return the border before and after an axis with which ``ceil(length / stride)`` windows fit."""
+    total = max(0, (-(-length // stride) - 1) * stride + extent - length)
+    return total // 2, total - total // 2
 
 
-def window_pixels(length: int, output: int, window: int, stride: int, dilation: int, before: int) -> Windows:
-    """List the pixels of each sliding window along an axis, without those of the border.
+def window_pixels(length: int, output: int, kernel: int, stride: int, dilation: int, before: int) -> Ranges:
+    """Return the pixels of each sliding window along an axis, without those of the border.
 
     Parameters
     ----------
     length, output : int
         Pixels of the frame, number of windows.
-    window, stride, dilation, before : int
-        Pixels of a window, step between windows, step inside a window, border before the frame.
+    kernel, stride, dilation, before : int
+        Pixels of a kernel, step between windows, step inside a window, border before the frame.
 
     Returns
     -------
@@ -182,18 +251,18 @@ def window_pixels(length: int, output: int, window: int, stride: int, dilation: 
 
     Examples
     --------
-    >>> window_pixels(length=4, output=2, window=3, stride=2, dilation=1, before=0)
+    >>> window_pixels(length=4, output=2, kernel=3, stride=2, dilation=1, before=0)
     (array([0, 2]), array([3, 4]), 1)
     """
     first = np.arange(output, dtype=np.int64) * stride - before
     starts = np.where(first < 0, first + -(first // dilation) * dilation, first)
-    return starts, np.minimum(first + (window - 1) * dilation + 1, length), dilation
+    return starts, np.minimum(first + (kernel - 1) * dilation + 1, length), dilation
 
 
-def adaptive_cells(length: int, cells: int) -> Windows:
-    """Cut an axis into `cells` windows that cover it: cell ``i`` is ``floor(i n / m)`` to ``ceil((i + 1) n / m)``.
+def adaptive_cells(length: int, cells: int) -> Ranges:
+    """Return `cells` windows that cover an axis: cell ``i`` is ``floor(i n / m)`` to ``ceil((i + 1) n / m)``.
 
-    This is the rule of PyTorch's adaptive pooling. Where `length` is no multiple of `cells`, neighbours overlap by a
+    This is the rule of PyTorch's adaptive pooling. Where `length` is not a multiple of `cells`, neighbours overlap by a
     pixel.
 
     Parameters

@@ -1,19 +1,19 @@
-"""How many threads kernels and decoders use: one number for all of them."""
+"""The number of threads that kernels and decoders use: one for the whole process."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from framecnn.errors import SettingError
 
-__all__ = ["get_num_threads", "set_num_threads"]
+__all__ = ["get_num_threads", "num_threads", "set_num_threads"]
 
 
-def _from_environment() -> int:
+def _from_environment() -> int | None:
     asked = os.environ.get("FRAMECNN_NUM_THREADS")
-    if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not asked.isdecimal() or int(asked) < 1:
-        raise SettingError(f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {asked!r}; unset it")
-    return int(asked)
+    if asked is not None and (not asked.isdecimal() or int(asked) < 1):
+        raise SettingError(f"FRAMECNN_NUM_THREADS: expected a positive integer, got {asked!r}; unset it")
+    return None if asked is None else int(asked)
 
 
 _num_threads = _from_environment()
@@ -22,11 +22,19 @@ _num_threads = _from_environment()
 def get_num_threads() -> int:
     """Return the number of threads that kernels and decoders use.
 
+    It is that of the last :func:`set_num_threads`, else of the environment variable ``FRAMECNN_NUM_THREADS``, else the
+    number of CPUs that this process may use, container quotas included.
+
     Examples
     --------
     >>> get_num_threads() >= 1
     True
     """
+    global _num_threads
+    if _num_threads is None:
+        import joblib  # here, since it takes ten times as long to import as framecnn
+
+        _num_threads = int(joblib.cpu_count())
     return _num_threads
 
 
@@ -41,9 +49,39 @@ def set_num_threads(n: int) -> None:
     Raises
     ------
     ValueError
-        If `n` is no positive whole number.
+        If `n` is not a positive integer.
     """
     global _num_threads
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"set_num_threads: expected a positive whole number, got {n!r}")
+        raise ValueError(f"set_num_threads: expected a positive integer, got {n!r}")
     _num_threads = n
+
+
+@contextmanager
+def num_threads(n: int) -> Iterator[None]:
+    """Set the number of threads inside a ``with`` block and restore the earlier number at its end.
+
+    The number belongs to the whole process: it also changes for other Python threads while the block runs.
+
+    Parameters
+    ----------
+    n : int
+        One or more. Results have the same bits for any number.
+
+    Raises
+    ------
+    ValueError
+        If `n` is not a positive integer.
+
+    Examples
+    --------
+    >>> with num_threads(1):
+    ...     get_num_threads()
+    1
+    """
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)

@@ -1,10 +1,10 @@
-"""What every layer should give, from the definitions in kernels/reference.py, and how far floats may be from it."""
+"""The expected output of every layer, by the definitions in kernels/reference.py, and bounds of its rounding errors."""
 
 import numpy as np
 
 from framecnn import geometry
 from framecnn.kernels import ALGORITHMS, choose_algorithm, reference
-from framecnn.kernels.tiles import INPUT_TRANSFORM, KERNEL_TRANSFORM, OUTPUT_TRANSFORM
+from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_number
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -22,7 +22,7 @@ from framecnn.testing.draws import draw_params
 
 
 def expected(layer, x):
-    """The output of a built layer in float64, by definition."""
+    """Return the output of a built layer in float64, by definition."""
     match layer:
         case InputLayer():
             return layer.scale * np.asarray(x, np.float64)
@@ -44,11 +44,11 @@ def expected(layer, x):
         case FilterBankLayer():
             kernel, bias = layer.params["kernel"], layer.params["bias"]
             return reference.filter_bank(x, kernel, bias, layer.strides, layer.contrast, layer.thresholds)
-    raise NotImplementedError(f"write what {type(layer).__name__} should give")
+    raise NotImplementedError(f"add the expected output of {type(layer).__name__}")
 
 
 def rounding(layer, x):
-    """How far a built layer's output may be from `expected`: roundings in units of its dtype's eps, value by value."""
+    """Return bounds of how far each value of a built layer's output is from `expected`, from the eps of its dtype."""
     eps, tiny, x = np.finfo(layer.dtype).eps, np.finfo(layer.dtype).tiny, np.asarray(x, np.float64)
     y = np.abs(expected(layer, x))
     match layer:
@@ -80,11 +80,11 @@ def rounding(layer, x):
             return 0 * y if mode == "max" else (products + 2) * eps * reference.pool2d(np.abs(x), rows, columns, mode)
         case FilterBankLayer():
             return filter_bank_rounding(layer, x, eps)
-    raise NotImplementedError(f"write how far {type(layer).__name__} may round")
+    raise NotImplementedError(f"add the bound of {type(layer).__name__}")
 
 
 def filter_bank_rounding(layer, x, eps):
-    """As a convolution by centred filters, scaled; then the roundings of bias, threshold, scale and variance."""
+    """Return the bound of a filter bank: of a convolution, its scale, bias and threshold, and of the variance."""
     kernel, bias = layer.params["kernel"].astype(np.float64), np.abs(layer.params["bias"])
     centred = np.abs(kernel - kernel.mean(axis=(0, 1, 2)))
     exact, products = np.finfo(np.float64).eps, kernel[..., 0].size
@@ -102,52 +102,57 @@ def filter_bank_rounding(layer, x, eps):
 
 
 def winograd_side(layer):
-    """The side of the output tiles of a built layer that convolves by Winograd, 0 for all others."""
+    """Return the side of the output tiles of a built layer that convolves by Winograd, 0 for all others."""
     if not isinstance(layer, ConvLayer):
         return 0
-    settings = (layer.strides, layer.dilation_rate, layer.groups, layer.output_shape[:2])
-    name = layer.algorithm if layer.algorithm != "auto" else choose_algorithm(layer.params["kernel"], *settings)
-    return ALGORITHMS[name]
+    chosen = choose_algorithm(layer.params["kernel"], window(layer, layer.kernel_size), layer.groups)
+    return ALGORITHMS[chosen if layer.algorithm == "auto" else layer.algorithm]
 
 
 def winograd_rounding(layer, x, side, eps):
-    """The transforms of absolute values: a sum over c channels, two transforms there, two back, bias and kernel."""
+    """Return the bound of Winograd: the transforms of absolute values, times the number of roundings of a value."""
     kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
-    reach = side + len(kernel) - 1
-    tables = KERNEL_TRANSFORM[side, reach], INPUT_TRANSFORM[reach], OUTPUT_TRANSFORM[side, reach]
-    G, B, A = (np.abs(np.array(table, np.float64)) for table in tables)
+    transform = TRANSFORMS[transform_number(side, len(kernel))]
+    extent = transform.extent
+    matrices = transform.kernel, transform.input, transform.output
+    G, B, A = (np.abs(np.array(matrix, np.float64)) for matrix in matrices)
     rows, columns, filters = layer.output_shape
     tiles = [-(-length // side) for length in (rows, columns)]
-    (top, _), (left, _) = border(layer)
-    padded = np.zeros((len(x), *(side * (count - 1) + reach for count in tiles), x.shape[3]))
+    (top, _), (left, _) = window(layer, layer.kernel_size).border
+    padded = np.zeros((len(x), *(side * (count - 1) + extent for count in tiles), x.shape[3]))
     inside = np.abs(x)[:, : padded.shape[1] - top, : padded.shape[2] - left]
     padded[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (reach, reach), (1, 2))[:, ::side, ::side]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (extent, extent), (1, 2))[:, ::side, ::side]
     transformed = np.einsum("ur,nijkrs,vs->nijkuv", B, windows, B)
     products = np.einsum("nijkuv,uvkf->nijuvf", transformed, np.einsum("ur,rskf,vs->uvkf", G, kernel, G))
     sums = np.einsum("pu,nijuvf,qv->nipjqf", A, products, A).reshape(len(x), side * tiles[0], side * tiles[1], filters)
     return (x.shape[3] + 8 + 10 + 2) * eps * (sums[:, :rows, :columns] + bias)
 
 
+def window(layer, size):
+    """Return the window of a built layer; its kernel or pool has `size` rows and columns."""
+    settings = (size, layer.strides, layer.dilation_rate, layer.padding, "test")
+    return geometry.sliding_window(layer.input_shape[:2], *settings)
+
+
 def border(layer):
-    """The border of a built layer."""
-    geometry_of = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, "test")
-    return geometry.window_output(layer.input_shape[:2], *geometry_of)[1]
+    """Return the border of a built convolution."""
+    return window(layer, layer.kernel_size).border
 
 
 def convolution(layer, x, kernel, bias):
-    """The reference with a layer's geometry."""
+    """Return the reference convolution with a layer's geometry."""
     return reference.conv2d(x, kernel, bias, layer.strides, border(layer), layer.dilation_rate, layer.groups)
 
 
 def pooled_pixels(layer):
-    """The pixels of every window along rows and columns, counted out one by one, and the mode."""
+    """Return the pixels of every window along rows and columns, counted out one by one, and the mode."""
     frame, output = layer.input_shape[:2], layer.output_shape[:2]
     if isinstance(layer, DownsamplingLayer):
-        reach = layer.factor if layer.mode == "mean" else (1, 1)
+        size = layer.factor if layer.mode == "mean" else (1, 1)
         lines = [
             [range(i * step, i * step + k) for i in range(n)]
-            for n, step, k in zip(output, layer.factor, reach, strict=True)
+            for n, step, k in zip(output, layer.factor, size, strict=True)
         ]
         return *map(as_lists, lines), "average"
     if layer.mode.startswith("adaptive"):
@@ -155,25 +160,23 @@ def pooled_pixels(layer):
             [range(i * n // m, -(-(i + 1) * n // m)) for i in range(m)] for n, m in zip(frame, output, strict=True)
         ]
         return *map(as_lists, lines), layer.mode.removeprefix("adaptive_")
-    _, border = geometry.window_output(
-        frame, layer.pool_size, layer.strides, layer.dilation_rate, layer.padding, "test"
-    )
+    sides = window(layer, layer.pool_size).border
     lines = [
         [[p for u in range(k) if 0 <= (p := i * s + u * d - before) < n] for i in range(m)]
         for n, m, k, s, d, (before, _) in zip(
-            frame, output, layer.pool_size, layer.strides, layer.dilation_rate, border, strict=True
+            frame, output, layer.pool_size, layer.strides, layer.dilation_rate, sides, strict=True
         )
     ]
     return *lines, layer.mode
 
 
 def as_lists(ranges):
-    """Ranges as lists, which NumPy can index by."""
+    """Return ranges as lists, which NumPy can index by."""
     return [list(pixels) for pixels in ranges]
 
 
 def is_exact(layer):
-    """Whether a layer's output is exact for whole numbers: sums of products, maxima, choices."""
+    """Return whether a layer's output is exact for integers: sums of products, maxima, choices."""
     if isinstance(layer, PoolingLayer):
         return layer.mode.endswith("max")
     if isinstance(layer, DownsamplingLayer):
@@ -185,10 +188,10 @@ def is_exact(layer):
     ) and not winograd_side(layer)
 
 
-def built(case_of, dtype=np.float32, whole=False):
-    """Build a layer of a case with parameters drawn for a test: whole numbers below 16, or floats, bias included."""
+def built(case_of, dtype=np.float32, integers=False):
+    """Return the built layer of a case with drawn parameters, bias included: integers below 16, or floats."""
     kind, case = case_of
-    return draw_params(kind(**case.settings).build(case.input_shape, dtype=dtype), whole)
+    return draw_params(kind(**case.settings).build(case.input_shape, dtype=dtype), integers)
 
 
 OURS = [kind for _, kind in sorted(Layer.registry.items()) if kind.__module__.startswith("framecnn.")]

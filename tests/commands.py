@@ -25,7 +25,7 @@ class Ended:
 
 
 def framecnn(*arguments):
-    """Run a command line; give its exit code and what it printed."""
+    """Return the exit code and the output of a command line."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
         main([os.fspath(argument) for argument in arguments])
@@ -34,7 +34,7 @@ def framecnn(*arguments):
 
 
 def refused(*arguments):
-    """Run a command line that must end in one line on standard error, and nothing but it; give the line."""
+    """Return the one line on standard error with which a command line must end, without other output."""
     ended = framecnn(*arguments)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("error: ")
@@ -43,13 +43,13 @@ def refused(*arguments):
 
 
 def quick(monkeypatch):
-    """Let training learn few filters from few patches: commands have no options for it."""
+    """Make training fast, with few filters and patches; commands have no options for it."""
     monkeypatch.setattr(features, "FILTERS", 12)
     monkeypatch.setattr(features, "PATCHES", 2000)
 
 
 def write_frames(root, n_groups=5, names=("across", "blobs", "down"), with_groups=True):
-    """Write JPEG files of three textures in a folder a class, and which belong together; give the folder."""
+    """Return a folder with JPEG files of three textures, one folder a class, and the table of their groups."""
     frames, labels, groups = textures(n_groups)
     rows = []
     for number, (frame, label, group) in enumerate(zip(frames, labels, groups, strict=True)):
@@ -65,7 +65,7 @@ def write_frames(root, n_groups=5, names=("across", "blobs", "down"), with_group
 
 
 def fingerprint(root):
-    """A digest of everything in a folder: names, contents, times and permissions."""
+    """Return a digest of everything in a folder: names, contents, times and permissions."""
     total = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         state = path.lstat()
@@ -76,7 +76,7 @@ def fingerprint(root):
 
 
 def train_quickly(root):
-    """Write a folder of films and the model that is trained on it; give where they are."""
+    """Write a folder of films and a model that is trained on it; return the folder of both."""
     films = write_frames(root / "films", n_groups=6)
     with pytest.MonkeyPatch.context() as monkeypatch:
         quick(monkeypatch)

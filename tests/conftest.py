@@ -28,7 +28,7 @@ def reached():
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of films, clips and hostile images; absent on a stranger's machine."""
+    """The folder of films, clips and hostile images; absent on other machines."""
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the films of ../shared/data")
     return SHARED_DATA

@@ -1,4 +1,4 @@
-"""A disk on which one operation fails: the k-th opening for writing, write, flush, link, rename or removal."""
+"""A simulated disk on which the k-th operation fails: an open for writing, write, flush, link, rename or removal."""
 
 import builtins
 import io
@@ -11,7 +11,7 @@ CALLS = ("fsync", "replace", "rename", "link", "unlink", "mkdir")
 
 
 class _Written:
-    """A file whose writes are counted."""
+    """A file that counts its writes."""
 
     def __init__(self, file, count):
         self._file, self._count = file, count
@@ -35,9 +35,9 @@ class _Written:
 
 @contextmanager
 def failing(k, last=None):
-    """Let the `k`-th operation that changes the disk fail for lack of space, and those after it up to `last`.
+    """Make the `k`-th operation that changes the disk fail for lack of space, and those after it up to `last`.
 
-    Yields a list that holds the number of operations.
+    Yields a list with the number of operations.
     """
     n, last = [0], k if last is None else last
 
@@ -71,7 +71,7 @@ def failing(k, last=None):
 
 
 def every_failure(work, reset, check, step=1):
-    """Run `work` with each `step`-th operation failing, then `check(error)`; give how many there are."""
+    """Run `work` and `check(error)` for every `step`-th operation, which fails; return the number of operations."""
     for k in range(1, 10_000, step):
         reset()
         try:

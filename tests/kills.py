@@ -1,8 +1,8 @@
-"""Kills commands at random moments and looks at what is left: nothing lost, nothing mixed, no rerun refused.
+"""Kills commands at random moments and checks the files left: nothing lost, nothing mixed, no rerun refused.
 
 ``python tests/kills.py [KILLS [COMMAND ...]]`` (default: 50 of each of Train, Frames, Compare and Fit, some 15 minutes)
-prints a table. After each kill the next run starts on what was left; every fifth is let to its end, and must then give
-what an uninterrupted run gives.
+prints a table. After each kill the next run starts with the files left. Every fifth run is not killed: it must write
+the files of an uninterrupted run.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ SCRIPTED = (
     "folds.run_apart, compare.compile_kernels = slowly, lambda size: None\n"
 )
 MAIN = "import sys\nfrom framecnn.cli import main\nmain(sys.argv[1:])\n"
-LET_GO = 5  # every so many runs one ends by itself
+COMPLETE = 5  # one run in so many is not killed
 
 
 def digests(folder):
@@ -42,7 +42,7 @@ def digests(folder):
 
 
 class Frames:
-    """Two movies into a folder."""
+    """``framecnn frames`` of two movies."""
 
     last_words = b"frames written to"
 
@@ -61,7 +61,7 @@ class Frames:
         return start(MAIN, "frames", *self.movies, "-o", self.out, "--every", "0.2s")
 
     def state(self):
-        """Return what is wrong: a visible file that no uninterrupted run gives, or one that the table does not list."""
+        """Return "lost" if no uninterrupted run writes one of the files, "mixed" if the table does not list one."""
         left = {name: digest for name, digest in digests(self.out).items() if not name.startswith(".framecnn")}
         listed = (self.out / "frames.csv").read_text() if "frames.csv" in left else ""
         pictures = {name for name in left if name != "frames.csv"}
@@ -69,14 +69,14 @@ class Frames:
             return "mixed"
         return "" if all(self.whole[name] == left[name] for name in pictures) else "lost"
 
-    def judge(self):
+    def check_complete(self):
         left = digests(self.out)
         self.renew()
         return "" if left == self.whole else "lost"
 
 
 class Train:
-    """A new set over an old one, of other frames and another seed, in turn."""
+    """``framecnn train`` that replaces the outputs of one folder of frames and seed by those of another, in turn."""
 
     last_words = b"every file, used or skipped"
 
@@ -106,7 +106,7 @@ class Train:
         except (OSError, ValueError):
             return "lost"
 
-    def judge(self):
+    def check_complete(self):
         hidden = any(path.name.startswith(".") for path in self.out.iterdir())
         wrong = self.state() or ("lost" if hidden or self.sides()["model"] != self.turn else "")
         self.turn = 1 - self.turn
@@ -116,7 +116,7 @@ class Train:
 class Fit:
     """`Sequential.fit` with a checkpoint, resumed."""
 
-    last_words = b"\0"  # nothing: what it leaves is looked at by the next run
+    last_words = b"\0"  # prints nothing; the next run checks its files
 
     def __init__(self, root):
         self.out, self.path = root, root / "run.safetensors"
@@ -132,14 +132,14 @@ class Fit:
     def state(self):
         return ""  # a damaged checkpoint is refused by the next run
 
-    def judge(self):
+    def check_complete(self):
         left = digests(self.out)
         self.path.unlink()
         return "" if left == self.whole else "lost"
 
 
 class Compare:
-    """Figures and a page; contestants that only pretend, so that a run is short."""
+    """``framecnn compare`` with models that are replaced by a script, so that a run is short."""
 
     last_words = b"the page; open it"
 
@@ -168,7 +168,7 @@ class Compare:
             return "lost"
         return "mixed" if (self.out / "page.html").exists() != (self.kept == 3) else ""
 
-    def judge(self):
+    def check_complete(self):
         left, wrong = digests(self.out), self.state()
         self.renew()
         return wrong or ("" if set(left) == {"figures.json", "page.html"} else "lost")
@@ -181,7 +181,7 @@ def start(code, *arguments):
 
 
 def ended_seconds(process):
-    """Wait for a run that must end well; give its seconds."""
+    """Wait for a run that must succeed; return its seconds."""
     begin = time.perf_counter()
     error = process.communicate()[1]
     assert process.returncode == 0, error.decode()
@@ -189,18 +189,18 @@ def ended_seconds(process):
 
 
 def writes(subject):
-    """Whether files are being staged."""
+    """Return whether a run has staged files."""
     return any(path.name.count("-") > 2 for path in subject.out.glob(".framecnn-*"))
 
 
 def attack(subject, kills, rng):
-    """Kill runs of a subject; give the number of kills and of each thing that went wrong, with what was said."""
+    """Kill runs of a subject; return the number of kills and of each kind of failure."""
     found = {"kills": 0, "while writing": 0, "lost": 0, "mixed": 0, "refused": 0}
     run = 0
     while found["kills"] < kills:
         run += 1
         process = subject.start()
-        if run % LET_GO:
+        if run % COMPLETE:
             at_writing = rng.random() < 0.6
             end = time.perf_counter() + (60 if at_writing else rng.uniform(0, 1.1 * subject.seconds))
             while process.poll() is None and time.perf_counter() < end and not (at_writing and writes(subject)):
@@ -211,8 +211,8 @@ def attack(subject, kills, rng):
             process.kill()
         said, error = process.communicate()
         found["kills"] += process.returncode == -9
-        if process.returncode == 0 or subject.last_words in said:  # it was over, but for Python's own end
-            wrong = subject.judge()
+        if process.returncode == 0 or subject.last_words in said:  # finished, but for the exit of Python
+            wrong = subject.check_complete()
         elif process.returncode == -9:
             wrong = subject.state()
         else:

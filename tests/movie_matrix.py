@@ -1,4 +1,4 @@
-"""Movies of all sorts whose frames carry their own number, written by the ffmpeg program where it is installed."""
+"""Movies of many kinds whose frames show their own number, written by the program ffmpeg if it is installed."""
 
 import shutil
 import subprocess

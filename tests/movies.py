@@ -1,4 +1,4 @@
-"""Small movies that the tests of framecnn.data.video write."""
+"""Small movies that the tests of framecnn.data.cutting write."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction

@@ -1,334 +1,366 @@
-"""Plants small faults in kernels and layers, one at a time, and shows which test finds each.
+"""Mutation tests: small changes of kernels and layers, one at a time, each of which some test must notice.
 
-``python tests/mutants.py [WORD]`` copies the package to a temporary folder, plants there every fault whose line
-holds the word, runs the tests that should find it, and prints the table of tests/README.md. Some
-12 minutes for all: a changed kernel is compiled anew, so every fault names the tests that are run.
+``python tests/mutants.py [WORD]`` copies the package to a temporary folder, makes there each change of whose row a
+field holds the word, runs the tests that should fail, and prints the table of tests/mutants.md. All of them take
+about 15 minutes: a changed kernel is compiled again, so every mutant names the tests that are run.
 """
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-LAYERS, KERNELS, GRADIENTS = "test_layers.py", "test_kernels.py", "test_gradients.py"
-PATIENCE = 600  # seconds
+LAYERS, KERNELS, GRADIENTS, SIZES = "test_layers.py", "test_kernels.py", "test_gradients.py", "test_every_size.py"
+SECONDS = 600  # that the tests of one mutant may take
 
 
-class Fault(NamedTuple):
-    """What is wrong, in which file; the tests that are run, by file and by words; the text and what it becomes."""
+class Mutant(NamedTuple):
+    """A change of an excerpt of a definition, written as by ``ast.unparse``, and the tests that should fail."""
 
-    what: str
+    name: str
     file: str
+    definition: str
     tests: str
     words: str
-    right: str
-    wrong: str
+    before: str
+    after: str
 
 
 MUTANTS = [
-    Fault(
-        "the odd pixel of the border goes to the top and left", "geometry.py",
+    Mutant(
+        "the odd pixel of the border goes to the top and left", "geometry.py", "_same_border",
         "test_geometry.py", "",
         "(total // 2, total - total // 2)",
         "(total - total // 2, total // 2)",
     ),
-    Fault(
-        "an output too many", "geometry.py",
+    Mutant(
+        "one output too many", "geometry.py", "Window.output",
         "test_geometry.py", "",
-        "- reach) // stride + 1",
-        "- reach + stride - 1) // stride + 1",
+        "- extent) // stride + 1",
+        "- extent + stride - 1) // stride + 1",
     ),
-    Fault(
-        "a window loses its last pixel", "geometry.py",
+    Mutant(
+        "a window loses its last pixel", "geometry.py", "window_pixels",
         LAYERS, "PoolingLayer-1",
-        "(window - 1) * dilation + 1, length)",
-        "(window - 1) * dilation, length)",
+        "(kernel - 1) * dilation + 1",
+        "(kernel - 1) * dilation",
     ),
-    Fault(
-        "adaptive cells do not overlap", "geometry.py",
+    Mutant(
+        "adaptive cells do not overlap", "geometry.py", "adaptive_cells",
         LAYERS, "PoolingLayer-4",
         "-((index + 1) * -length // cells)",
         "(index + 1) * length // cells",
     ),
-    Fault(
-        "strides swapped", "kernels/conv.py",
-        LAYERS, "whole and float32 and ConvLayer-2",
-        "down, across = (step if size",
-        "across, down = (step if size",
+    Mutant(
+        "strides swapped", "kernels/direct.py", "RowPlan.of",
+        LAYERS, "integers and float32 and ConvLayer-2",
+        "down, across = (",
+        "across, down = (",
     ),
-    Fault(
-        "dilation swapped", "kernels/conv.py",
-        LAYERS, "whole and float32 and ConvLayer-3",
-        "u * dilation[0] * row_width",
-        "u * dilation[1] * row_width",
+    Mutant(
+        "dilation swapped", "kernels/direct.py", "RowPlan.of",
+        LAYERS, "integers and float32 and ConvLayer-3",
+        "u * dilation_h",
+        "u * dilation_w",
     ),
-    Fault(
-        "every group sees the first channels", "kernels/conv.py",
-        LAYERS, "whole and float32 and ConvLayer-3",
-        "tap + group * own for tap",
-        "tap for tap",
+    Mutant(
+        "every group sees the first channels", "kernels/direct.py", "RowPlan.of",
+        LAYERS, "integers and float32 and ConvLayer-3",
+        "tap + group * own for",
+        "tap for",
     ),
-    Fault(
-        "rows begin a pixel early", "kernels/conv.py",
-        LAYERS, "whole and float32 and ConvLayer-0",
-        "row, to = first_row + r, r * row_size",
-        "row, to = first_row + r - 1, r * row_size",
+    Mutant(
+        "rows begin a pixel early", "kernels/direct.py", "load_rows",
+        LAYERS, "integers and float32 and ConvLayer-0",
+        "first_row + r,",
+        "first_row + r - 1,",
     ),
-    Fault(
-        "the row below the frame is not zero", "kernels/conv.py",
-        LAYERS, "whole and float32 and ConvLayer-4",
-        "if 0 <= row < height:",
-        "if 0 <= row <= height:",
+    Mutant(
+        "the row below the frame is not zero", "kernels/direct.py", "load_rows",
+        LAYERS, "integers and float32 and ConvLayer-4",
+        "row < height",
+        "row <= height",
     ),
-    Fault(
-        "a convolution forgets its bias", "kernels/convolution.py",
-        LAYERS, "whole and float32 and ConvLayer-0",
-        "np.zeros(filters, kernel.dtype) if bias is None else bias, groups",
-        "np.zeros(filters, kernel.dtype), groups",
+    Mutant(
+        "a convolution forgets its bias", "kernels/conv2d.py", "PackedConv.of",
+        LAYERS, "integers and float32 and ConvLayer-0",
+        "if bias is None else bias",
+        "if True else bias",
     ),
-    Fault(
-        "a dense layer forgets its bias", "kernels/dense.py",
-        LAYERS, "whole and float32 and DenseLayer-0",
-        "np.zeros(units, weights.dtype) if bias is None else bias",
-        "np.zeros(units, weights.dtype)",
+    Mutant(
+        "a dense layer forgets its bias", "kernels/dense.py", "PackedDense.of",
+        LAYERS, "integers and float32 and DenseLayer-0",
+        "if bias is None else bias",
+        "if True else bias",
     ),
-    Fault(
-        "the last sample is left out", "kernels/dense.py",
+    Mutant(
+        "the last sample is skipped", "kernels/dense.py", "dense_forward",
         LAYERS, "DenseLayer-0",
-        "range(whole, last)",
-        "range(whole, last - 1)",
+        "range(aligned, last)",
+        "range(aligned, last - 1)",
     ),
-    Fault(
-        "a coefficient of the kernel's transform", "kernels/tiles.py",
+    Mutant(
+        "a coefficient of the kernel's transform", "kernels/codegen/transforms.py", "TRANSFORMS",
         LAYERS, "bound and float32 and ConvLayer-7",
         "(1 / 24, 1 / 12, 1 / 6),",
         "(1 / 24, 1 / 12, 1 / 3),",
     ),
-    Fault(
-        "tiles begin at the wrong side of the border", "kernels/winograd.py",
+    Mutant(
+        "tiles begin on the wrong side of the border", "kernels/winograd.py", "transform_tiles",
         LAYERS, "bound and float32 and ConvLayer-7",
-        "% plan.across * side - plan.left",
-        "% plan.across * side + plan.left",
+        "- plan.left",
+        "+ plan.left",
     ),
-    Fault(
-        "tiles lose the last column", "kernels/winograd.py",
+    Mutant(
+        "tiles lose the last column", "kernels/winograd.py", "write_tiles",
         LAYERS, "bound and float32 and ConvLayer-6",
-        "range(min(windows, columns - left))",
-        "range(min(windows, columns - left - 1))",
+        "columns - left",
+        "columns - left - 1",
     ),
-    Fault(
-        "of equal values the last is the largest", "kernels/pool.py",
-        GRADIENTS, "whole and float32 and PoolingLayer",
-        "wins = (value > largest[k])",
-        "wins = (value >= largest[k])",
+    Mutant(
+        "of equal values the last is the largest", "kernels/pool.py", "pool2d_max_where",
+        GRADIENTS, "integers and float32 and PoolingLayer",
+        "value > largest[k]",
+        "value >= largest[k]",
     ),
-    Fault(
-        "a maximum loses NaN", "kernels/pool.py",
+    Mutant(
+        "a maximum loses NaN", "kernels/pool.py", "pool2d_max_forward",
         LAYERS, "nan_shows and PoolingLayer-0",
-        "value if (value > best) | (value != value) else best",
-        "value if value > best else best",
+        "(value > best) | (value != value)",
+        "value > best",
     ),
-    Fault(
-        "a mean counts the lines of a dilated window wrongly", "kernels/pool.py",
+    Mutant(
+        "a mean miscounts the rows of a dilated window", "kernels/pool.py", "pool2d_average_forward",
         KERNELS, "PoolingLayer",
-        "lines = (row_stops[i] - row_starts[i] + row_step - 1) // row_step",
-        "lines = row_stops[i] - row_starts[i]",
+        "(row_stops[i] - row_starts[i] + row_step - 1) // row_step",
+        "row_stops[i] - row_starts[i]",
     ),
-    Fault(
-        "the gradient of a mean is not shared", "kernels/pool.py",
-        GRADIENTS, "whole and float32 and PoolingLayer-2",
-        "+= dy[n, i, j, k] / size",
-        "+= dy[n, i, j, k]",
+    Mutant(
+        "the gradient of a mean is not shared", "kernels/pool.py", "pool2d_average_backward",
+        GRADIENTS, "integers and float32 and PoolingLayer-2",
+        "dy[n, i, j, k] / size",
+        "dy[n, i, j, k]",
     ),
-    Fault(
-        "a pooled gradient goes to the transposed place", "kernels/pool.py",
-        GRADIENTS, "whole and float32 and PoolingLayer-0",
-        "where[n, i, j, k] // across, where[n, i, j, k] % across",
-        "where[n, i, j, k] % across, where[n, i, j, k] // across",
+    Mutant(
+        "a pooled gradient goes to the transposed place", "kernels/pool.py", "pool2d_max_backward",
+        GRADIENTS, "integers and float32 and PoolingLayer-0",
+        "u, v = (where",
+        "v, u = (where",
     ),
-    Fault(
-        "relu turns NaN into zero", "kernels/pointwise.py",
+    Mutant(
+        "relu turns NaN into zero", "kernels/pointwise.py", "relu_forward",
         LAYERS, "ActivationLayer-0",
-        "y[i] = 0 if x[i] < 0 else x[i]",
-        "y[i] = x[i] if x[i] > 0 else 0",
+        "0 if x[i] < 0 else x[i]",
+        "x[i] if x[i] > 0 else 0",
     ),
-    Fault(
-        "relu passes gradients below zero", "kernels/pointwise.py",
+    Mutant(
+        "relu passes gradients below zero", "kernels/pointwise.py", "relu_backward",
         LAYERS, "ActivationLayer-0",
-        "dx[i] = dy[i] if x[i] > 0 else 0",
-        "dx[i] = dy[i] if x[i] != 0 else 0",
+        "x[i] > 0",
+        "x[i] != 0",
     ),
-    Fault(
-        "softmax overflows", "kernels/pointwise.py",
+    Mutant(
+        "softmax overflows", "kernels/pointwise.py", "softmax_forward",
         LAYERS, "ActivationLayer-8",
-        "np.exp(x[i, k] - highest)",
-        "np.exp(x[i, k])",
+        "x[i, k] - highest",
+        "x[i, k]",
     ),
-    Fault(
-        "the gradient of softmax forgets its sum", "kernels/pointwise.py",
+    Mutant(
+        "the gradient of softmax forgets its sum", "kernels/pointwise.py", "softmax_backward",
         LAYERS, "ActivationLayer-8",
-        "y[i, k] * (dy[i, k] - total)",
-        "y[i, k] * dy[i, k]",
+        "dy[i, k] - total",
+        "dy[i, k]",
     ),
-    Fault(
-        "a sign in the gradient of the sigmoid", "kernels/pointwise.py",
+    Mutant(
+        "a sign in the gradient of the sigmoid", "kernels/pointwise.py", "sigmoid_backward",
         LAYERS, "ActivationLayer-4",
-        "dy[i] * y[i] * (one - y[i])",
-        "dy[i] * y[i] * (one + y[i])",
+        "one - y[i]",
+        "one + y[i]",
     ),
-    Fault(
-        "the variance of a window is that of a sample", "kernels/filter_bank.py",
+    Mutant(
+        "the variance of a window is that of a sample", "kernels/filter_bank.py", "inverse_deviations",
         LAYERS, "bound and float32 and FilterBankLayer-0",
-        "max(square / count - mean",
-        "max(square / (count - 1) - mean",
+        "square / count",
+        "square / (count - 1)",
     ),
-    Fault(
-        "responses filter by filter", "kernels/filter_bank.py",
+    Mutant(
+        "responses are ordered filter by filter", "kernels/filter_bank.py", "filter_bank_forward",
         LAYERS, "bound and float32 and FilterBankLayer-0",
-        "y[n, i, j, t * filters + f]",
-        "y[n, i, j, f * len(thresholds) + t]",
+        "t * filters + f",
+        "f * thresholds + t",
     ),
-    Fault(
-        "cells take a row of their neighbours", "kernels/filter_bank.py",
+    Mutant(
+        "cells take a row of their neighbours", "kernels/filter_bank.py", "filter_bank_average_forward",
         KERNELS, "filter_bank_pooled",
-        "if row_starts[p] <= i < row_stops[p]:",
-        "if row_starts[p] <= i <= row_stops[p]:",
+        "i < row_stops[p]",
+        "i <= row_stops[p]",
     ),
-    Fault(
-        "the kernel is not turned around", "kernels/conv_backward.py",
-        GRADIENTS, "whole and float32 and ConvLayer-0",
+    Mutant(
+        "the kernel is flipped along one axis only", "kernels/conv2d_backward.py", "pack_flipped",
+        GRADIENTS, "integers and float32 and ConvLayer-0",
         "kernel[::-1, ::-1]",
         "kernel[:, ::-1]",
     ),
-    Fault(
-        "the gradient of a stride lands a pixel off", "kernels/conv_backward.py",
-        GRADIENTS, "whole and float32 and ConvLayer-2",
-        "spread[:, :: strides[0], :: strides[1]] = dy",
-        "spread[:, :: strides[0], ::-1][:, :, :: strides[1]] = dy",
+    Mutant(
+        "the gradient of a stride lands on another pixel", "kernels/conv2d_backward.py", "conv2d_backward_wrt_input",
+        GRADIENTS, "integers and float32 and ConvLayer-2",
+        "spread[:, ::strides[0], ::strides[1]]",
+        "spread[:, ::strides[0], ::-1][:, :, ::strides[1]]",
     ),
-    Fault(
-        "sums of parts are lost", "kernels/conv_backward.py",
-        GRADIENTS, "whole and float32 and ConvLayer-0",
-        "total = sums.sum(axis=0)",
-        "total = sums[0]",
+    Mutant(
+        "sums of parts are lost", "kernels/direct_backward.py", "direct_gradients",
+        GRADIENTS, "integers and float32 and ConvLayer-0",
+        "sums.sum(axis=0)",
+        "sums[0]",
     ),
-    Fault(
-        "sums of parts of tiles are lost", "kernels/winograd_backward.py",
-        GRADIENTS, "whole and float32 and ConvLayer-6",
-        "for part in range(parts):",
-        "for part in range(1):",
+    Mutant(
+        "sums of parts of tiles are lost", "kernels/winograd_backward.py", "winograd_gradients_forward",
+        GRADIENTS, "integers and float32 and ConvLayer-6",
+        "range(parts)",
+        "range(1)",
     ),
-    Fault(
-        "gradients are summed in as many parts as threads", "kernels/conv_backward.py",
+    Mutant(
+        "gradients are summed in as many parts as threads", "kernels/conv2d_backward.py", "conv2d_backward",
         LAYERS, "ConvLayer-0-number_of_threads",
-        "FEWEST_PARTS))",
-        "__import__('framecnn').get_num_threads()))",
+        "FEWEST_PARTS",
+        "__import__('framecnn').get_num_threads()",
     ),
-    Fault(
-        "the bias looks at another tap of the tiles", "kernels/winograd_backward.py",
-        GRADIENTS, "whole and float32 and ConvLayer-6",
-        "middle = (reach + 1) * blocks",
-        "middle = reach * blocks",
+    Mutant(
+        "the bias is read from another tap of the tiles", "kernels/winograd_backward.py", "winograd_backward",
+        GRADIENTS, "integers and float32 and ConvLayer-6",
+        "(extent + 1) * blocks",
+        "extent * blocks",
     ),
-    Fault(
-        "a packed kernel outlives its parameter", "layers/params.py",
+    Mutant(
+        "a packed kernel outlives its parameter", "layers/params.py", "Params.replace",
         LAYERS, "ConvLayer-0-gradient",
-        "self.data, self._derived = {**self.data, **checked}, dict[str, Any]()",
-        "self.data, self._derived = {**self.data, **checked}, self.__dict__.get('_derived', {})",
+        "dict[str, Any]()",
+        "self.__dict__.get('_derived', {})",
     ),
-    Fault(
-        "the gradient of batch normalisation forgets the variance", "layers/normalization.py",
+    Mutant(
+        "the gradient of batch normalisation forgets the variance", "layers/normalization.py", "BatchNormLayer.vjp",
         LAYERS, "BatchNormLayer",
-        " - normal * (dgamma / count))",
-        ")",
+        " - normal * (dgamma / count)",
+        "",
     ),
-    Fault(
-        "moving averages hold the batch for the past", "layers/normalization.py",
+    Mutant(
+        "moving averages swap the batch and the past", "layers/normalization.py", "BatchNormLayer.vjp",
         GRADIENTS, "batch_norm",
         "self.momentum * moving_mean + (1 - self.momentum) * mean",
         "(1 - self.momentum) * moving_mean + self.momentum * mean",
     ),
-    Fault(
-        "dropout loses the mean", "layers/dropout.py",
+    Mutant(
+        "dropout loses the mean", "layers/dropout.py", "DropoutLayer.vjp",
         GRADIENTS, "dropout",
-        " / x.dtype.type(1 - self.rate)",
-        " / x.dtype.type(1)",
+        "x.dtype.type(1 - self.rate)",
+        "x.dtype.type(1)",
     ),
-    Fault(
-        "a fused pass forgets the slope", "networks/fusion.py",
+    Mutant(
+        "a fused pass forgets the slope", "networks/fusion.py", "_activation",
         KERNELS, "one_pass",
-        '"slope": layer.negative_slope',
-        '"slope": 0.0',
+        "layer.negative_slope",
+        "0.0",
     ),
-    Fault(
-        "fans swapped", "layers/initializers.py",
+    Mutant(
+        "fans swapped", "layers/initializers.py", "_DRAW",
         "test_initializers.py", "",
-        '"he_normal": lambda rng, shape: rng.normal(0, np.sqrt(2 / _fans(shape)[0])',
-        '"he_normal": lambda rng, shape: rng.normal(0, np.sqrt(2 / _fans(shape)[1])',
+        "rng.normal(0, np.sqrt(2 / _fans(shape)[0])",
+        "rng.normal(0, np.sqrt(2 / _fans(shape)[1])",
     ),
-    Fault(
-        "the depth of a network's names is lost", "networks/sequential.py",
+    Mutant(
+        "all gradients of a network bear the first layer's name", "networks/sequential.py", "Sequential",
         GRADIENTS, "trained_together",
-        'grads |= {f"{self.names[number]}/{key}"',
-        'grads |= {f"{self.names[0]}/{key}"',
+        "self.names[number]",
+        "self.names[0]",
     ),
-    Fault(
-        "a cell forgets a column that the next one shares", "kernels/filter_bank.py",
-        "test_every_size.py", "filter_bank and widths",
+    Mutant(
+        "a cell forgets a column that the next one shares", "kernels/filter_bank.py", "add_responses",
+        SIZES, "filter_bank and widths",
         "while stops[first] <= j:",
         "while first + 1 < grid and starts[first + 1] <= j:",
     ),
-    Fault(
-        "a block of columns counts in the first of its cells only", "kernels/filter_bank.py",
-        "test_every_size.py", "filter_bank and widths",
-        "alone = first + 1 == grid or starts[first + 1] >= j + PIXELS",
-        "alone = True",
+    Mutant(
+        "a block of columns counts in the first of its cells only", "kernels/filter_bank.py", "add_responses",
+        SIZES, "filter_bank and widths",
+        "starts[first + 1] >= j + PIXELS",
+        "True",
     ),
-    Fault(
-        "the last block of columns counts some twice", "kernels/filter_bank.py",
-        "test_every_size.py", "constant_frame and widths",
-        "for place in range(j, min(at + PIXELS, width)):",
-        "for place in range(at, min(at + PIXELS, width)):",
+    Mutant(
+        "the last block of columns counts some twice", "kernels/filter_bank.py", "add_responses",
+        SIZES, "constant_frame and widths",
+        "range(j, min(at + PIXELS, width))",
+        "range(at, min(at + PIXELS, width))",
     ),
-    Fault(
-        "a strip of a pooled map begins inside a tile", "kernels/convolution.py",
-        "test_every_size.py", "strip_by_strip",
-        "above = int(starts[rows].min()) // aligned * aligned",
-        "above = int(starts[rows].min())",
+    Mutant(
+        "a strip of a pooled map begins inside a tile", "kernels/conv2d.py", "conv2d",
+        SIZES, "strip_by_strip",
+        "int(starts[rows].min()) // aligned * aligned",
+        "int(starts[rows].min())",
     ),
-    Fault(
-        "a lone pixel after the last register block is not convolved", "kernels/conv.py",
-        "test_every_size.py", "integers and widths",
-        "for j in range(0, width, step):",
-        "for j in range(0, max(width - 1, 1), step):",
+    Mutant(
+        "a lone pixel after the last register block is not convolved", "kernels/direct.py", "convolve_row",
+        SIZES, "integers and widths",
+        "range(0, width, step)",
+        "range(0, max(width - 1, 1), step)",
     ),
-    Fault(
-        "a lone tile after the last register block is not multiplied", "kernels/winograd.py",
-        "test_every_size.py", "activated_and_pooled and winograd4",
-        "for p in range(0, present, PIXELS):",
-        "for p in range(0, max(present - 1, 1), PIXELS):",
+    Mutant(
+        "a lone tile after the last register block is not multiplied", "kernels/winograd.py", "multiply_tiles",
+        SIZES, "activated_and_pooled and winograd4",
+        "range(0, present, PIXELS)",
+        "range(0, max(present - 1, 1), PIXELS)",
     ),
-    Fault(
-        "the last channel gets no gradient of a pooled map", "kernels/pool.py",
-        "test_every_size.py", "training_pass and heights-direct",
-        "for k in range(whole, channels):",
-        "for k in range(whole, channels - 1):",
+    Mutant(
+        "the last channel gets no gradient of a pooled map", "kernels/pool.py", "unpool2d_forward",
+        SIZES, "training_pass and heights-direct",
+        "range(aligned, channels)",
+        "range(aligned, channels - 1)",
     ),
 ]  # fmt: skip
 
 
+def mutated(source, mutant):
+    """Return the source with the change; ValueError unless the definition and the code in it are there just once."""
+    body, found = ast.parse(source).body, []
+    for name in mutant.definition.split("."):
+        found = [node for node in body if name in names(node)]
+        body = [inner for node in found for inner in getattr(node, "body", [])]
+    if len(found) != 1:
+        raise ValueError(f"{mutant.name}: expected one {mutant.definition} in {mutant.file}, got {len(found)}")
+    (node,) = found
+    code, lines = ast.unparse(node), source.splitlines(keepends=True)
+    if code.count(mutant.before) != 1:
+        raise ValueError(f"{mutant.name}: expected {mutant.before!r} once in {mutant.definition}, got\n{code}")
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    changed = textwrap.indent(code.replace(mutant.before, mutant.after), " " * node.col_offset) + "\n"
+    return "".join([*lines[: first - 1], changed, *lines[node.end_lineno :]])
+
+
+def names(node):
+    """Return the names that a statement defines."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.Assign(targets=targets):
+            return [target.id for target in targets if isinstance(target, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+    return []
+
+
 def run(folder, tests, words):
-    """Run tests on a copy of the package; give pytest's return code and the name of the first that failed."""
+    """Run tests on a copy of the package; return pytest's exit code and the name of the first test that failed."""
     command = [sys.executable, "-m", "pytest", f"tests/{tests}", "-x", "-q", "-p", "no:cacheprovider", "-k", words]
     own = {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "HYPOTHESIS_STORAGE_DIRECTORY": "off"}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=os.environ | own, capture_output=True, text=True, check=False, timeout=PATIENCE
+            command, cwd=folder, env=os.environ | own, capture_output=True, text=True, check=False, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
         return 1, f"{tests}, which does not end"
@@ -337,29 +369,30 @@ def run(folder, tests, words):
 
 
 def main(word):
-    """Print a row for each fault; end with how many survived."""
+    """Print a row for each mutant; end with the number of those that survived."""
     folder = Path(tempfile.mkdtemp())
     for name in ("framecnn", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "setup.cfg", folder)
-    faults = [fault for fault in MUTANTS if word in " ".join(fault)]
-    for tests, words in sorted({(fault.tests, fault.words) for fault in faults}):
-        code, failed = run(folder, tests, words)
-        if code:
-            sys.exit(f"{tests} -k {words!r} fails without a fault: {failed}")
-    print("| fault | file | found by |\n| --- | --- | --- |", flush=True)
-    survived = 0
-    for fault in faults:
-        path = folder / "framecnn" / fault.file
-        sound = path.read_text()
-        path.write_text(sound.replace(fault.right, fault.wrong))
-        code, failed = run(folder, fault.tests, fault.words)
-        path.write_text(sound)
+    chosen = [mutant for mutant in MUTANTS if word in " ".join(mutant)]
+    print("| mutant | file | killed by |\n| --- | --- | --- |", flush=True)
+    survived, passing = 0, set()
+    for mutant in chosen:
+        if (mutant.tests, mutant.words) not in passing:
+            code, failed = run(folder, mutant.tests, mutant.words)
+            if code:
+                sys.exit(f"{mutant.tests} -k {mutant.words!r} fails without a change: {failed}")
+            passing.add((mutant.tests, mutant.words))
+        path = folder / "framecnn" / mutant.file
+        original = path.read_text()
+        path.write_text(mutated(original, mutant))
+        code, failed = run(folder, mutant.tests, mutant.words)
+        path.write_text(original)
         survived += code == 0
-        found = f"`{failed}`" if code else "**nothing**"
-        print(f"| {fault.what} | {fault.file} | {found} |", flush=True)
+        killer = f"`{failed}`" if code else "**survived**"
+        print(f"| {mutant.name} | {mutant.file} | {killer} |", flush=True)
     shutil.rmtree(folder)
-    sys.exit(f"{survived} of {len(faults)} survived" if survived else 0)
+    sys.exit(f"{survived} of {len(chosen)} survived" if survived else 0)
 
 
 if __name__ == "__main__":

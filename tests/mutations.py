@@ -1,6 +1,6 @@
-"""Model files that somebody damaged or wrote in bad faith; run as a script, loads thousands of them under an audit.
+"""Damaged and forged model files; run as a script, it loads thousands of them under an audit hook.
 
-``python mutations.py FIRST N MODEL...`` prints JSON: how many of the N mutants from number FIRST on were loaded,
+``python mutations.py FIRST N MODEL...`` prints JSON: how many of the N files from number FIRST were loaded and
 refused, and what else happened.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from framecnn import FormatError, FrameClassifier, Sequential, load
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 
 VALUES = [
     *(None, True, False, 0, 1, -1, 2, 3, 7, 255, 2**31, 2**62, 2**63, 2**64, 10**30, 0.5, -0.5, 1e-320, 1e300),
@@ -31,7 +31,7 @@ FORBIDDEN = (
     *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod"),
     *("os.chown", "os.utime", "os.setxattr", "os.removexattr"),
 )
-MEMORY = 256 * 2**20  # bytes that loading may take beyond what the process had
+MEMORY = 256 * 2**20  # bytes that loading may allocate
 
 
 def unpack(data):
@@ -47,7 +47,7 @@ def pack(header, body=b""):
 
 
 def damaged(data, draw):
-    """Return bytes as a bad disk or a bad copy leaves them."""
+    """Return bytes that are changed as by a bad disk or an incomplete copy."""
     data = bytearray(data)
     at = draw.randrange(len(data))
     match draw.randrange(6):
@@ -68,7 +68,7 @@ def damaged(data, draw):
 
 
 def changed(tree, draw):
-    """Return a copy of JSON's types with something, somewhere, changed by type or value, doubled, moved or left out."""
+    """Return a copy of JSON's types in which one item has another type or value, is doubled, moved or missing."""
     tree = json.loads(json.dumps(tree))
     parent, key = draw.choice(list(_places(tree)))
     old = parent[key]
@@ -96,7 +96,7 @@ def _places(tree):
 
 
 def exchanged(tensors, draw):
-    """Return tensors of which some have another's values, shape, dtype or name."""
+    """Return tensors of which one has the values of another, another shape, dtype or name, or is missing."""
     tensors, name = dict(tensors), draw.choice(sorted(tensors))
     other = draw.choice(sorted(tensors))
     match draw.randrange(7):
@@ -118,45 +118,45 @@ def exchanged(tensors, draw):
 
 
 def mutant(path, draw):
-    """Write another version of a model file beside it: damaged, or forged with a digest that fits. Give its path."""
+    """Write a damaged or forged version of a model file beside it; return its path."""
     data, other = path.read_bytes(), path.with_name("mutant.safetensors")
     header, body = unpack(data)
-    description, tensors = model_file.read(path)
+    description, tensors = container.read(path)
     match draw.randrange(4):
         case 0:
             other.write_bytes(damaged(data, draw))
         case 1:
             other.write_bytes(pack(changed(header, draw), body))
         case 2:
-            model_file.write(other, changed(description, draw), tensors)
+            container.write(other, changed(description, draw), tensors)
         case 3:
-            model_file.write(other, description, exchanged(tensors, draw))
+            container.write(other, description, exchanged(tensors, draw))
     return other
 
 
 def widest(model):
-    """How many values the widest layer of a model gives for a frame."""
+    """Return the largest number of values that a layer of a model computes for a frame."""
     networks = [model] if isinstance(model, Sequential) else model.features_.backbones_
     rows = [row for network in networks for row in network.summary().rows]
     return max([int(np.prod(row.output_shape)) for row in rows], default=0)
 
 
 def use(model):
-    """Let a model answer about frames of its own shape; its answers are what its description promises."""
+    """Predict with a model, and check the predictions against its description."""
     if isinstance(model, Sequential):
         answer = model.predict(np.ones((2, *model.input_shape), np.uint8))
         assert answer.shape == (2, *model.output_shape)
         return
     assert isinstance(model, FrameClassifier)
     shape = model.features_.frame_shape_
-    kind = np.uint8 if shape and model.features_.dtype_kind_ == "whole" else np.float32
+    kind = np.uint8 if shape and model.features_.dtype_kind_ == "integer" else np.float32
     frames = np.ones((2, *(shape or (model.n_features_in_,))), kind)
     assert set(model.predict(frames).tolist()) <= set(model.classes_.tolist())
     assert model.reject(frames).shape == (2,)
 
 
 def main(numbers, paths):
-    """Load mutants under an audit that forbids to run or write anything, and within a limit of memory."""
+    """Load mutants under an audit hook that notices code and writes, within a memory limit."""
     armed, broken = False, []
 
     def audit(event, arguments):
@@ -165,7 +165,7 @@ def main(numbers, paths):
 
     for path in paths:
         use(load(path))
-    os.fsync = lambda file: None  # mutants need not outlive a power cut
+    os.fsync = lambda file: None  # speed: mutants need not survive a power failure
     sys.addaudithook(audit)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY

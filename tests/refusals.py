@@ -1,4 +1,4 @@
-"""What the tests of damaged and forged model files share."""
+"""Helpers of the tests of damaged and forged model files."""
 
 import tracemalloc
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from framecnn import DenseLayer, FormatError, FrameClassifier, InputLayer, Seque
 
 
 def write_models(folder):
-    """Write a file of each kind of model, ``frames``, ``plain``, ``vectors`` and ``network``; give the folder."""
+    """Write a file of each kind of model, ``frames``, ``plain``, ``vectors`` and ``network``; return the folder."""
     frames, labels, groups = textures(4, (16, 20, 3))
     settings = {"frames": {"grid": (2, 2)}, "plain": {"projection": None, "clusters_per_class": 2}}
     for name, own in settings.items():
@@ -23,7 +23,7 @@ def write_models(folder):
 
 
 def refusal(path, content=None):
-    """Load a file, after writing `content` to it; give the message of the FormatError: one line that names the file."""
+    """Return the message of the FormatError of loading a file, once `content` is written: one line with its name."""
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(FormatError) as error:
@@ -37,7 +37,7 @@ def refusal(path, content=None):
 
 @contextmanager
 def little_memory():
-    """Fail if more than 4 MB are asked for inside the block, whether they are used or not."""
+    """Fail if the block allocates more than 4 MB."""
     tracemalloc.start()
     try:
         yield

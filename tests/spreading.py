@@ -1,4 +1,4 @@
-"""How far a whole network may be from its definition: every layer hands on the error it gets, and rounds."""
+"""Bounds of how far a network may be from its definition: every layer propagates the error of its input, and rounds."""
 
 import numpy as np
 from agreement import convolution, expected, pooled_pixels, rounding
@@ -16,36 +16,36 @@ from framecnn.layers import (
     PoolingLayer,
 )
 
-LIFT = 1e6  # added to responses, nothing of them is cut off
+LIFT = 1e6  # added to responses, it keeps all of them above zero
 
 
 def exact_and_spread(layers, x):
-    """The output of built layers in float64, and how far any computation of it in their dtype may be from it."""
+    """Return the output of built layers in float64, and how far any computation in their dtype may be from it."""
     y, error = np.asarray(x, np.float64), np.zeros(np.shape(x))
     for layer in layers:
-        spread = handed_on(layer, y, error) + rounding(layer, *worst(layer, y, error))
+        spread = propagated(layer, y, error) + rounding(layer, *worst(layer, y, error))
         if isinstance(layer, FilterBankLayer):
-            spread = np.where(responses(layer, y) < -spread, 0, spread)  # zero in any case
+            spread = np.where(responses(layer, y) < -spread, 0, spread)  # zero whatever the rounding
         y, error = expected(layer, y), spread
     return y, error
 
 
 def responses(layer, x):
-    """What a filter bank gives before negative values become zero."""
+    """Return the responses of a filter bank before negative values become zero."""
     lifted = tuple(threshold - LIFT for threshold in layer.thresholds)
     kernel, bias = layer.params["kernel"], layer.params["bias"]
     return reference.filter_bank(x, kernel, bias, layer.strides, layer.contrast, lifted) - LIFT
 
 
 def worst(layer, x, error):
-    """Where a layer rounds most, of all inputs that are no farther from `x` than `error`."""
+    """Return the input with the largest rounding bound among those that are within `error` of `x`."""
     if isinstance(layer, ActivationLayer | FilterBankLayer):
-        return (x,)  # their outputs move little
+        return (x,)  # their bounds depend little on the input
     return (np.abs(x) + error,)
 
 
-def handed_on(layer, x, error):
-    """How far the exact output may move where the input moves by at most `error`."""
+def propagated(layer, x, error):
+    """Return how far the exact output may move when the input moves by at most `error`."""
     match layer:
         case InputLayer():
             return abs(layer.scale) * error
@@ -70,12 +70,12 @@ def handed_on(layer, x, error):
         case ActivationLayer():
             return error * max(1, abs(layer.negative_slope))
         case FilterBankLayer():
-            return handed_on_by_bank(layer, x, error)
+            return propagated_by_bank(layer, x, error)
     return error
 
 
-def handed_on_by_bank(layer, x, error):
-    """The filters hand on their part; the deviation moves by at most the root mean square of the window's errors."""
+def propagated_by_bank(layer, x, error):
+    """Return how far a filter bank may move: its deviation by at most the root mean square of the window's errors."""
     kernel = layer.params["kernel"].astype(np.float64)
     centred = np.abs(kernel - kernel.mean(axis=(0, 1, 2)))
 

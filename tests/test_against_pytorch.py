@@ -43,9 +43,8 @@ def last(x):
 def padded(layer, x, value=0.0):
     """Frames, channels first, with the border of a layer."""
     window = layer.kernel_size if isinstance(layer, ConvLayer) else layer.pool_size
-    _, ((top, bottom), (left, right)) = geometry.window_output(
-        layer.input_shape[:2], window, layer.strides, layer.dilation_rate, layer.padding, "test"
-    )
+    sliding = layer.input_shape[:2], window, layer.strides, layer.dilation_rate, layer.padding
+    (top, bottom), (left, right) = geometry.sliding_window(*sliding, "test").border
     return F.pad(first(x), (left, right, top, bottom), value=value)
 
 
@@ -156,7 +155,7 @@ def test_every_layer_agrees_with_pytorch_forward_and_backward(capsys):
     @given(st.data(), layers(), st.booleans())
     def agree(data, layer, training):
         training = training and not isinstance(layer, DropoutLayer)  # it draws otherwise
-        x = data.draw(frames(layer.input_shape, n=4, dtype=layer.dtype, whole=False))
+        x = data.draw(frames(layer.input_shape, n=4, dtype=layer.dtype, integers=False))
         y, backward = layer.vjp(x, np.random.default_rng(0) if training else None)
         dy = np.random.default_rng(1).normal(size=y.shape).astype(layer.dtype)
         dx, gradients = backward(dy)

@@ -1,4 +1,4 @@
-"""A file is whole or not there, whatever happens while it is written."""
+"""Atomic writes: a file is complete or absent, whatever happens while it is written."""
 
 import os
 import stat
@@ -32,7 +32,7 @@ def test_an_older_file_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
-def test_after_an_interruption_the_older_file_stands_and_nothing_else(tmp_path, interruption):
+def test_after_an_interruption_only_the_older_file_is_left(tmp_path, interruption):
     (tmp_path / "note.txt").write_text("old")
 
     def write_half():
@@ -48,7 +48,7 @@ def test_after_an_interruption_the_older_file_stands_and_nothing_else(tmp_path, 
 
 def test_after_a_failed_rename_nothing_is_left_behind(tmp_path):
     (tmp_path / "note.txt").mkdir()
-    with pytest.raises(OSError), atomic_write(tmp_path / "note.txt"):  # noqa: PT011, its kind differs by system
+    with pytest.raises(OSError), atomic_write(tmp_path / "note.txt"):  # noqa: PT011, the class differs by system
         pass
     assert names(tmp_path) == ["note.txt"]
 
@@ -62,14 +62,14 @@ def test_a_folder_that_does_not_exist_is_not_made(tmp_path):
 @pytest.mark.parametrize(
     "name", ["a" * 255, "é" * 120 + ".safetensors", "🎬" * 60 + ".txt", ".hidden", "no suffix"], ids=len
 )
-def test_any_name_that_the_folder_takes_will_do(tmp_path, name):
+def test_a_file_may_have_any_name_that_the_file_system_accepts(tmp_path, name):
     with atomic_write(tmp_path / name) as temporary:
         temporary.write_bytes(b"x")
     assert names(tmp_path) == [name]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs file modes")
-def test_the_file_has_the_mode_that_any_new_file_has_and_the_mask_is_left_alone(tmp_path):
+def test_the_file_has_the_mode_of_any_new_file_and_the_umask_is_unchanged(tmp_path):
     before = os.umask(0o027)
     try:
         with atomic_write(tmp_path / "note.txt"):

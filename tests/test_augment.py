@@ -1,10 +1,10 @@
-"""Augmentation: each frame is changed as its own number says, and each setting does what its name says."""
+"""Augmentation: the change of a frame depends on its row alone, and each setting has the described effect."""
 
 import numpy as np
 import pytest
 from textures import textures
 
-from framecnn import ShapeError, get_num_threads, set_num_threads
+from framecnn import SettingError, ShapeError, get_num_threads, num_threads
 from framecnn.data import Augmentation
 
 FRAMES = textures(8, (24, 32, 3))[0]
@@ -20,7 +20,7 @@ def changed(frames=FRAMES, rows=None, seed=0, epoch=1, **settings):
     return Augmentation(**settings)(frames, np.arange(len(frames)) if rows is None else rows, seed=seed, epoch=epoch)
 
 
-def test_settings_of_nothing_change_nothing():
+def test_settings_of_zero_change_nothing():
     same = changed()
     np.testing.assert_array_equal(same, FRAMES)
     assert same is not FRAMES
@@ -37,23 +37,19 @@ def test_every_setting_changes_frames_and_keeps_shape_dtype_and_the_frames_it_wa
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_any_number_of_channels_will_do_and_all_move_together(channels):
+def test_frames_may_have_any_number_of_channels_which_move_together(channels):
     frames = np.repeat(FRAMES[..., :1], channels, axis=-1)
     after = changed(frames, **EVERYTHING)
     np.testing.assert_array_equal(after, np.repeat(after[..., :1], channels, axis=-1))
 
 
-def test_neither_order_nor_neighbours_nor_threads_matter():
+def test_the_change_of_a_frame_does_not_depend_on_order_batch_or_threads():
     order = np.random.default_rng(0).permutation(len(FRAMES))
     whole = changed(**EVERYTHING)
     np.testing.assert_array_equal(changed(FRAMES[order], order, **EVERYTHING), whole[order])
     np.testing.assert_array_equal(changed(FRAMES[5:6], [5], **EVERYTHING), whole[5:6])
-    before = get_num_threads()
-    set_num_threads(before + 1)
-    try:
+    with num_threads(get_num_threads() + 1):
         np.testing.assert_array_equal(changed(**EVERYTHING), whole)
-    finally:
-        set_num_threads(before)
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 2}, {"rows": ROWS + 1}], ids=str)
@@ -107,7 +103,7 @@ def test_a_crop_shows_a_part_of_the_frame_over_the_whole_frame():
     assert np.ptp(after[:, 0, 15, 0]) > 60
 
 
-def test_brightness_moves_all_values_alike_until_they_are_black_or_white():
+def test_brightness_adds_the_same_to_all_values_until_they_are_black_or_white():
     frames = np.full((50, 8, 8, 1), 128, np.uint8)
     frames[:, 0, 0] = 255
     difference = changed(frames, brightness=0.25).astype(int) - frames
@@ -159,7 +155,7 @@ def test_a_cutout_covers_a_rectangle_of_the_asked_size():
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
-    with pytest.raises(ShapeError, match=f"^Augmentation: {message}"):
+    with pytest.raises(SettingError, match=f"^Augmentation: {message}"):
         Augmentation(**settings)
 
 
@@ -169,6 +165,6 @@ def test_frames_that_are_no_pictures_are_refused(frames):
         changed(frames)
 
 
-def test_every_frame_needs_its_number():
-    with pytest.raises(ShapeError, match=r"^Augmentation: expected a number a frame, got 48 frames, 3 numbers"):
+def test_every_frame_needs_its_row():
+    with pytest.raises(ShapeError, match=r"^Augmentation: expected one row a frame, got 48 frames, 3 rows"):
         changed(rows=[0, 1, 2])

@@ -1,4 +1,4 @@
-"""The benchmark of shots knows where its transitions are, and counts right."""
+"""The benchmark of shots knows the times of its transitions, and counts correctly."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The benchmarks compare before they time, name whoever is missing, and write what they say."""
+"""The benchmarks compare outputs before they time peers, name missing peers, and write their results."""
 
 import json
 import math
@@ -89,7 +89,7 @@ def test_a_peer_whose_output_differs_is_refused_before_timing(change):
     assert len(calls) == 1
 
 
-def test_a_peer_of_less_precision_is_reported_and_not_judged():
+def test_the_difference_of_a_bfloat16_peer_is_reported_and_not_limited():
     coarse = Peer("Coarse", lambda model, x: lambda: model.predict(x) * np.float32(1.01), league="bfloat16")
     assert network(coarse)["peers"]["Coarse"]["difference"] == pytest.approx(0.01, rel=0.01)
 
@@ -148,7 +148,7 @@ def test_dense_rows_follow_the_order_of_flattened_channels():
     np.testing.assert_allclose(rows @ dense.weight.T + dense.bias, model.predict(x), rtol=1e-5)
 
 
-def test_a_layer_without_equivalent_is_said():
+def test_a_layer_without_equivalent_is_reported():
     model = Sequential([InputLayer((4, 4, 2)), ConvLayer(2, kernel_size=1, groups=2)]).build(0)
     with pytest.raises(Unsupported, match="no equivalent of ConvLayer"):
         list(steps(model))
@@ -187,7 +187,7 @@ def reference(*peers, gpu=None, devices=("cpu", "gpu"), monkeypatch):
     return bench_reference.measure(2, devices, TINY, TINY, TINY, with_memory=False)
 
 
-def test_whoever_trains_otherwise_is_refused(monkeypatch):
+def test_a_peer_that_trains_differently_is_refused(monkeypatch):
     twin = Peer("Twin", peers.training(peers.start_framecnn_training))
     lazy = Peer("Lazy", peers.training(trained_badly))
     step = reference(twin, lazy, monkeypatch=monkeypatch)["comparisons"][-1]
@@ -202,10 +202,10 @@ def test_keras_trains_as_framecnn_does():
     assert timing.relative_difference(loss, expected) < 1e-4
 
 
-def test_where_there_is_no_gpu_one_line_says_so(monkeypatch):
+def test_one_line_reports_that_there_is_no_gpu(monkeypatch):
     result = reference(monkeypatch=monkeypatch)
     assert result["devices"]["gpu"] is None
-    assert bench_reference.markdown(result).count("No GPU: Keras sees none here, so nothing was timed on one.") == 1
+    assert bench_reference.markdown(result).count("No GPU: Keras finds none, so nothing was timed on one.") == 1
     assert "GPU" not in bench_reference.markdown({**result, "asked": ["cpu"]})
 
 
@@ -242,7 +242,7 @@ def test_memory_is_that_of_one_process(monkeypatch, capsys):
     assert figures["more"] == pytest.approx(figures["peak"] - figures["before"])
 
 
-def test_bits_are_equal_and_a_difference_would_be_said():
+def test_bits_are_equal_and_a_difference_would_be_reported():
     result = bench_bits.measure(cases=[TINY], n_frames=8)
     assert result[0]["equal"]
     assert "equal" in bench_bits.markdown(result)
@@ -278,7 +278,7 @@ def test_the_report_is_json_with_machine_date_and_command(tmp_path, monkeypatch,
     assert "## network" in capsys.readouterr().out
 
 
-def test_one_benchmark_that_dies_is_named_and_the_others_go_on(tmp_path, monkeypatch, capfd):
+def test_a_benchmark_that_crashes_is_named_and_the_others_run(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(run, "BENCHMARKS", {"no-such-benchmark": None})
     file = tmp_path / "report.json"
     assert run.main(["--json", str(file)]) == 1

@@ -1,14 +1,14 @@
-"""A checkpoint is taken up by the run that wrote it, and by no other."""
+"""Checkpoints: the run that wrote one can resume from it, no other run can."""
 
 import shutil
 
 import numpy as np
 import pytest
-from training_run import JUDGES, TRAIN, network, run
+from training_run import TRAIN, VALIDATION, network, run
 
 from framecnn import DenseLayer, FlatteningLayer, FormatError, InputLayer, Sequential, load, save
 from framecnn.data import Augmentation
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 from framecnn.training.optimizers import SGD, AdamW
 
 
@@ -26,8 +26,8 @@ def path(written, tmp_path):
     return shutil.copy(written, tmp_path / "run.safetensors")
 
 
-def test_a_checkpoint_is_no_model_and_says_how_to_make_it_one(path):
-    with pytest.raises(FormatError, match=r"run\.safetensors: expected a model, got a checkpoint; go on from it with"):
+def test_loading_a_checkpoint_as_a_model_says_how_to_get_the_model(path):
+    with pytest.raises(FormatError, match=r"run\.safetensors: expected a model, got a checkpoint; resume its training"):
         load(path)
 
 
@@ -45,27 +45,29 @@ def other_network():
         ({"augment": None}, "augment"),
         ({"augment": Augmentation(flip=True)}, "augment"),
         ({"train": (TRAIN[0][:30], TRAIN[1][:30])}, "n_samples"),
-        ({"validation_data": (JUDGES[0][:5], JUDGES[1][:5])}, "n_validation"),
+        ({"validation_data": (VALIDATION[0][:5], VALIDATION[1][:5])}, "n_validation"),
         ({"validation_data": None}, "n_validation"),
         ({"model": network(np.float64)}, "dtype"),
         ({"model": other_network()}, "layers"),
     ],
 )
-def test_another_run_is_told_what_differs(path, settings, name):
+def test_another_run_is_refused_and_told_the_difference(path, settings, name):
     before = path.read_bytes()
-    with pytest.raises(FormatError, match=rf'run.safetensors: expected a checkpoint of this run \(\{{"{name}": .*anew'):
+    with pytest.raises(
+        FormatError, match=rf'run.safetensors: expected a checkpoint of this run \(\{{"{name}": .*start again'
+    ):
         run(checkpoint=path, resume=True, **settings)
     assert path.read_bytes() == before
 
 
-def test_without_resume_training_begins_anew(path):
+def test_without_resume_training_starts_again(path):
     before = path.read_bytes()
     _, history = run(checkpoint=path, epochs=1)
     assert history.seconds != [None]
     assert path.read_bytes() == before
 
 
-def test_a_model_is_no_checkpoint(tmp_path):
+def test_a_model_is_refused_as_checkpoint(tmp_path):
     path = tmp_path / "model.safetensors"
     save(network(), path)
     with pytest.raises(FormatError, match=r"model.safetensors: expected a checkpoint of training, got a file of 'Seq"):
@@ -81,10 +83,10 @@ def test_a_damaged_checkpoint_is_refused(path):
 
 
 def forge(path, change):
-    """Change description and tensors, and seal them anew."""
-    description, tensors = model_file.read(path)
+    """Change description and tensors, and write them with a digest that fits."""
+    description, tensors = container.read(path)
     change(description, tensors)
-    model_file.write(path, description, tensors)
+    container.write(path, description, tensors)
 
 
 def columns(**values):
@@ -122,9 +124,9 @@ def test_forged_moments_are_refused_before_a_kernel_reads_them(path):
 
 
 def test_the_best_weights_are_stored_once(tmp_path):
-    """They are those of the last epoch, or stand beside them."""
+    """They are those of the last epoch, or are stored beside them."""
     path = tmp_path / "run.safetensors"
     for epochs in range(1, 7):
         _, history = run(checkpoint=path, resume=True, epochs=epochs)
-        _, tensors = model_file.read(path)
+        _, tensors = container.read(path)
         assert any(name.startswith("best/") for name in tensors) == (history.best_epoch != epochs)

@@ -1,4 +1,4 @@
-"""The whole classifier: frames in, labels out."""
+"""The classifier of frames: features and head together."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 from textures import CLASSES, Lazy, textures
 from threadpoolctl import threadpool_limits
 
-from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, get_num_threads, set_num_threads
+from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, num_threads
 
 
 def small(**parameters):
@@ -25,7 +25,7 @@ def test_new_frames_get_the_label_of_their_texture(fitted):
     assert fitted.classes_.tolist() == list(CLASSES)
 
 
-def test_it_is_the_features_and_the_head_one_after_the_other(fitted):
+def test_a_classifier_is_its_features_followed_by_its_head(fitted):
     frames, _, _ = textures(seed=1)
     assert isinstance(fitted.features_, FrameFeatures)
     assert isinstance(fitted.head_, KMeansClassifier)
@@ -39,7 +39,7 @@ def test_fit_transform_gives_the_distances_of_the_training_frames(fitted):
     np.testing.assert_array_equal(small().fit_transform(frames, labels, groups), fitted.transform(frames))
 
 
-def test_what_was_chosen_is_told(fitted):
+def test_chosen_holds_grid_alpha_and_accuracies(fitted):
     assert set(fitted.chosen_) == {"grid", "alpha", "accuracies"}
     assert set(fitted.chosen_["accuracies"]) == {(1, 1), (2, 2), (3, 4)}
     assert all(0 <= accuracy <= 1 for accuracy in fitted.chosen_["accuracies"].values())
@@ -47,7 +47,7 @@ def test_what_was_chosen_is_told(fitted):
     assert fitted.chosen_["alpha"] == fitted.head_.alpha_
 
 
-def test_what_was_asked_for_is_not_chosen():
+def test_a_given_grid_or_alpha_is_not_chosen():
     frames, labels, _ = textures()
     classifier = small(grid=[2, 2], alpha=0.1).fit(frames, labels)
     assert classifier.chosen_ == {"grid": [2, 2], "alpha": 0.1, "accuracies": {}}
@@ -55,8 +55,8 @@ def test_what_was_asked_for_is_not_chosen():
     assert plain.chosen_ == {"grid": (1, 1), "alpha": None, "accuracies": {}}
 
 
-def test_where_a_pattern_is_decides_the_grid():
-    """Light above or below: only a grid of cells can tell."""
+def test_classes_that_differ_by_position_get_a_grid_of_several_cells():
+    """A pattern above or below: only a grid of several cells separates the classes."""
     rng = np.random.default_rng(0)
     frames = rng.integers(126, 131, (40, 40, 36, 1))
     labels = np.arange(40) % 2
@@ -70,18 +70,18 @@ def test_where_a_pattern_is_decides_the_grid():
     assert accuracies[classifier.chosen_["grid"]] > accuracies[1, 1] + 0.2
 
 
-def test_the_choice_is_made_on_a_part_of_many_frames(monkeypatch):
+def test_the_choice_is_made_on_a_part_of_many_frames():
     frames, labels, groups = textures(n_groups=10)
-    monkeypatch.setattr("framecnn.estimators.classifier.SELECTION_FRAMES", 30)
     lazy = Lazy(frames)
     classifier = small()
+    classifier.selection_frames = 30
     distances = classifier.fit_transform(lazy, labels, groups)
     np.testing.assert_array_equal(distances, classifier.transform(lazy))
     assert classifier.score(lazy, labels) > 0.9
-    assert small().fit(lazy, labels).score(lazy, labels) > 0.9
+    assert classifier.fit(lazy, labels).score(lazy, labels) > 0.9
 
 
-def test_digits_of_eight_by_eight_grey_pixels_are_read():
+def test_digits_of_eight_by_eight_grey_pixels_are_classified():
     rows, digits = load_digits(return_X_y=True)
     train, test, truth, expected = train_test_split(rows, digits, train_size=900, random_state=0)
     classifier = FrameClassifier((8, 8, 1), n_filters=100, random_state=0).fit(train, truth)
@@ -98,7 +98,7 @@ def test_six_frames_of_three_groups_are_enough(groups):
     assert small().fit(frames[order], [0, 0, 0, 0, 1, 1], groups).predict(frames).shape == (6,)
 
 
-def test_frames_of_one_group_leave_nothing_to_choose_on():
+def test_nothing_is_chosen_where_all_frames_are_one_group():
     frames, labels, _ = textures()
     classifier = small().fit(frames, labels, np.zeros(len(frames)))
     assert classifier.chosen_["accuracies"] == {}
@@ -116,15 +116,10 @@ def test_predictions_have_the_same_bits_in_any_batch_and_order(fitted, size):
 
 def test_one_and_two_threads_give_the_same_bits():
     frames, labels, groups = textures()
-    before = get_num_threads()
     found = []
     for n in (1, 2):
-        set_num_threads(n)
-        try:
-            with threadpool_limits(n):
-                found.append(small().fit(frames, labels, groups).predict_proba(frames))
-        finally:
-            set_num_threads(before)
+        with num_threads(n), threadpool_limits(n):
+            found.append(small().fit(frames, labels, groups).predict_proba(frames))
     np.testing.assert_array_equal(*found)
 
 
@@ -135,12 +130,12 @@ def test_float_and_uint8_frames_give_nearly_the_same_probabilities(fitted):
     np.testing.assert_array_equal(floats.predict(frames / 255), fitted.predict(frames))
 
 
-def test_prototypes_are_training_frames_of_the_class_they_stand_for(fitted):
+def test_prototypes_are_training_frames_of_their_class(fitted):
     _, labels, _ = textures()
     np.testing.assert_array_equal(labels[fitted.prototypes_], fitted.classes_[fitted.head_.cluster_labels_])
 
 
-def test_noise_is_unlike_all_training_frames():
+def test_noise_is_rejected_as_out_of_distribution():
     frames, labels, groups = textures(n_groups=10)
     classifier = small(grid=(1, 1), projection=None).fit(frames, labels, groups)
     noise = np.random.default_rng(0).integers(0, 256, (20, 24, 32, 3), np.uint8)
@@ -148,7 +143,7 @@ def test_noise_is_unlike_all_training_frames():
     assert classifier.reject(frames).mean() < 0.1
 
 
-def test_vectors_go_straight_to_the_head():
+def test_feature_vectors_are_only_standardised_for_the_head():
     rng = np.random.default_rng(0)
     vectors, labels = rng.normal(size=(40, 3)) + 5 * np.eye(2, 3)[np.arange(40) % 2], np.arange(40) % 2
     classifier = FrameClassifier(random_state=0).fit(vectors, labels)
@@ -207,7 +202,7 @@ def test_what_does_not_fit_is_refused(parameters, data, message):
         (np.array([np.nan, 0, 0, 0]), "nan, 0.0"),
     ],
 )
-def test_a_label_that_was_not_there_at_fit_cannot_be_scored(fitted, y, got):
+def test_a_label_that_was_not_seen_at_fit_cannot_be_scored(fitted, y, got):
     frames = textures()[0][:4]
     message = rf"expected labels seen at fit \('across', 'blobs', 'down'\), got {got}; leave them out"
     with pytest.raises(ValueError, match=f"FrameClassifier: {message}"):
@@ -216,7 +211,7 @@ def test_a_label_that_was_not_there_at_fit_cannot_be_scored(fitted, y, got):
         fitted.head_.score(fitted.features_.transform(frames), y)
 
 
-def test_no_labels_cannot_be_scored_and_weights_count(fitted):
+def test_scoring_needs_labels_and_uses_sample_weights(fitted):
     frames, labels, _ = textures()
     with pytest.raises(ValueError, match="FrameClassifier: expected a label a sample, got y=None; give the true"):
         fitted.score(frames, None)
@@ -225,7 +220,7 @@ def test_no_labels_cannot_be_scored_and_weights_count(fitted):
     assert fitted.score(frames, wrong, weights) == fitted.score(frames[10:], labels[10:])
 
 
-def test_of_many_labels_the_first_are_named():
+def test_a_message_names_the_first_of_many_labels():
     X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 30
     head = KMeansClassifier(random_state=0).fit(X, y)
     with pytest.raises(ValueError, match=r"seen at fit \(0, 1, .* 9 and 20 more\), got 100, .* 109 and 50 more; leave"):
@@ -241,7 +236,7 @@ def test_a_wrong_parameter_is_refused_before_any_frame_is_read():
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "reject"])
-def test_other_frames_than_those_of_training_are_refused(fitted, method):
+def test_frames_unlike_those_of_fit_are_refused(fitted, method):
     frames = textures()[0]
     predict = getattr(fitted, method)
     for other in (

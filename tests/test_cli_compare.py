@@ -1,19 +1,20 @@
-"""``framecnn compare``: one command, figures after every fold, a page, and a second run that goes on."""
+"""``framecnn compare``: one command, figures after every model, a report, and a second run that resumes."""
 
 import json
 import re
+import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 from commands import fingerprint, framecnn, refused, write_frames
 
 from framecnn.cli import compare
-from framecnn.comparison import CONTESTANTS, child, folds
+from framecnn.comparison import MODELS, Comparison
 from framecnn.errors import MissingExtraError
-from framecnn.report import comparison as page
 
 ARGUMENTS = ("--folds", "3", "--size", "24x32", "--network-size", "16x16")
-TITLES = [contestant.title for contestant in CONTESTANTS.values()]
+TITLES = [model.title for model in MODELS.values()]
 
 
 @pytest.fixture
@@ -28,17 +29,19 @@ def out(tmp_path):
 
 
 class Script:
-    """What contestants say instead of learning, and who is asked; it can fail at some asking."""
+    """Outcomes instead of trainings, and the models that were run; it can be interrupted, and models can fail."""
 
     def __init__(self):
-        self.asked, self.fail_at, self.missing = [], None, ()
+        self.asked, self.fail_at, self.missing, self.failing = [], None, (), ()
 
     def __call__(self, job):
         if self.fail_at == len(self.asked):
             raise KeyboardInterrupt
-        self.asked.append(job["contestant"])
-        if job["contestant"] in self.missing:
+        self.asked.append(job["model"])
+        if job["model"] in self.missing:
             return {"missing": "the package keras is not installed; run: pip install 'framecnn[keras]'"}
+        if job["model"] in self.failing:
+            return {"failed": "the loss is not finite"}
         rng = np.random.default_rng(len(job["test"]["paths"]))
         probabilities = rng.dirichlet(np.ones(job["n_classes"]), len(job["test"]["paths"]))
         kept = {
@@ -58,24 +61,24 @@ class Script:
             "peak_megabytes": 567.8,
             "model_bytes": 4_400_000,
             "device": "CPU",
-            "chosen": kept if "network" in job["contestant"] else {"grid": "2x2", "alpha": None},
+            "chosen": kept if "network" in job["model"] else {"grid": "2x2", "alpha": None},
         }
 
 
 @pytest.fixture(autouse=True)
 def script(monkeypatch):
     script = Script()
-    monkeypatch.setattr(folds, "run_apart", script)
+    monkeypatch.setattr(compare, "Comparison", partial(Comparison, run=script))
     monkeypatch.setattr(compare, "compile_kernels", lambda size: None)
     return script
 
 
-def test_one_command_gives_figures_and_a_page_and_only_reads_the_folder(films, out, script):
+def test_one_command_writes_figures_and_a_report_and_only_reads_the_folder(films, out, script):
     before = fingerprint(films)
-    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "page.html")
+    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "report.html")
     assert ended.code == 0, ended.err
     assert fingerprint(films) == before
-    assert script.asked == 3 * list(CONTESTANTS)
+    assert script.asked == 3 * list(MODELS)
     for fold in (1, 2, 3):
         assert re.search(rf"^fold {fold} of 3: k-means system \d+\.\d %, plain", ended.out, re.MULTILINE)
     for title in TITLES:
@@ -83,81 +86,102 @@ def test_one_command_gives_figures_and_a_page_and_only_reads_the_folder(films, o
         assert re.search(row, ended.out, re.MULTILINE)
     figures = json.loads((out / "figures.json").read_text())
     assert figures["settings"]["network_size"] == [16, 16]
-    assert [own["title"] for own in figures["contestants"].values()] == TITLES
+    assert [own["title"] for own in figures["models"].values()] == TITLES
     assert figures["missing"] == {}
     assert set(figures["machine"]) == {"cpu", "cores", "threads"}
     assert {"framecnn", "keras"} <= set(figures["versions"])
     assert [fold["fold"] for fold in figures["folds"]] == [1, 2, 3]
-    text = (out / "page.html").read_text()
+    text = (out / "report.html").read_text()
     for fold in figures["folds"]:
         assert fold["shown"].split("/")[1] in text
     for words in (
         *TITLES,
         "1 min 01 s",
-        "learning rate 0.001, augmented, 87.5 % of the validation frames after epoch 7",
+        "learning rate 0.001, augmented, validation accuracy 87.5 % after epoch 7",
         "grid 2x2",
     ):
         assert words in text
 
 
-def test_after_an_interruption_the_folds_that_are_done_stay_done(films, out, script):
+def test_after_an_interruption_finished_models_are_kept(films, out, script):
     figures = out / "figures.json"
-    script.fail_at = 2 * len(CONTESTANTS) + 1
+    script.fail_at = 2 * len(MODELS) + 1
     ended = framecnn("compare", films, *ARGUMENTS, "--json", figures)
     assert ended.code == 130
-    assert "figures.json: 2 of 3 folds; --resume goes on from them" in ended.out
-    assert len(json.loads(figures.read_text())["folds"]) == 2
+    assert "figures.json: 9 of 12 results; --resume continues from them" in ended.out
+    assert [len(fold["outcomes"]) for fold in json.loads(figures.read_text())["folds"]] == [4, 4, 1]
     script.asked, script.fail_at = [], None
     ended = framecnn("compare", films, *ARGUMENTS, "--json", figures, "--resume")
     assert ended.code == 0
-    assert script.asked == list(CONTESTANTS)
-    assert len(json.loads(figures.read_text())["folds"]) == 3
+    assert script.asked == list(MODELS)[1:]
+    assert [len(fold["outcomes"]) for fold in json.loads(figures.read_text())["folds"]] == [4, 4, 4]
     script.asked = []
     assert (
-        framecnn("compare", films, *ARGUMENTS, "--json", figures, "--resume", "--report", out / "page.html").code == 0
+        framecnn("compare", films, *ARGUMENTS, "--json", figures, "--resume", "--report", out / "report.html").code == 0
     )
     assert script.asked == []
-    assert (out / "page.html").exists()
+    assert (out / "report.html").exists()
 
 
 def test_without_keras_the_others_are_compared_and_it_is_named(films, out, script):
     script.missing = ("keras_network",)
-    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "page.html")
+    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "report.html")
     assert ended.code == 0
-    said = "same network in Keras did not take part: the package keras is not installed; run: pip install"
-    assert f"warning: {said}" in ended.err
-    assert "keras_network" not in json.loads((out / "figures.json").read_text())["contestants"]
-    assert "The same network in Keras did not take part" in (out / "page.html").read_text()
+    text = "same network in Keras was not run: the package keras is not installed; run: pip install"
+    assert f"warning: {text}" in ended.err
+    assert "keras_network" not in json.loads((out / "figures.json").read_text())["models"]
+    assert "Same network in Keras was not run" in (out / "report.html").read_text()
 
 
 def test_without_jinja2_the_figures_are_kept(films, out, monkeypatch):
-    def missing():
+    def missing(path, data):
         raise MissingExtraError("framecnn report", "jinja2", "report")
 
-    monkeypatch.setattr(page, "environment", missing)
-    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "page.html")
+    monkeypatch.setattr(compare, "write_comparison", missing)
+    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "report.html")
     assert ended.code == 0
-    assert "no page was written (framecnn report: the package jinja2 is not installed" in ended.err
+    assert "no report was written (framecnn report: the package jinja2 is not installed" in ended.err
     assert [path.name for path in out.iterdir()] == ["figures.json"]
 
 
-def test_what_cannot_be_is_refused_before_any_work(films, out, script):
+def test_wrong_arguments_are_refused_before_any_work(films, out, script):
     figures = out / "figures.json"
-    assert "expected --json FILE to go on from, got --resume alone" in refused("compare", films, "--resume")
+    assert "expected --json FILE to resume from, got --resume alone" in refused("compare", films, "--resume")
     assert "expected HEIGHTxWIDTH" in refused("compare", films, "--network-size", "big")
     figures.write_text("my own notes")
     assert "expected no file or one that framecnn wrote" in refused("compare", films, *ARGUMENTS, "--json", figures)
-    figures.write_text('"settings" of nothing')
+    figures.write_text('"written_by": "framecnn" of nothing')
     ended = framecnn("compare", films, *ARGUMENTS, "--json", figures, "--resume")
     assert ended.code == 2
     assert "expected figures of framecnn compare, got no JSON; name another file" in ended.err
     assert script.asked == []
 
 
-def test_a_contestant_that_fails_is_one_line(films, monkeypatch, out):
-    monkeypatch.setattr(folds, "run_apart", child.run_apart)
-    monkeypatch.setattr(child.sys, "executable", "false")
-    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json")
+def test_a_model_that_fails_is_named_and_the_others_are_compared(films, out, script):
+    script.failing = ("network",)
+    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "report.html")
+    assert ended.code == 0
+    assert "warning: trained network failed in fold 3: the loss is not finite" in ended.err
+    assert "Trained network failed in fold 3: the loss is not finite" in (out / "report.html").read_text()
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["failed"] == {"network": "fold 3: the loss is not finite"}
+    assert list(figures["models"]) == [name for name in MODELS if name != "network"]
+
+
+def test_an_error_if_every_model_fails(films, out, script):
+    script.failing = tuple(MODELS)
+    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "report.html")
     assert ended.code == 2
-    assert ended.err.splitlines()[-1].startswith("error: compare: expected an outcome of the k-means system, but its")
-    assert list(out.iterdir()) == []
+    assert ended.err.splitlines()[-1].startswith("error: compare: expected at least one model to finish every fold")
+    assert json.loads((out / "figures.json").read_text())["models"] == {}
+
+
+def test_two_classes_of_one_group_in_two_folds_have_no_traceback(films, monkeypatch):
+    shutil.rmtree(films / "down")
+    rows = [f"{path.parent.name}/{path.name},{path.parent.name}\n" for path in films.glob("*/*")]
+    (films / "frames.csv").write_text("path,group\n" + "".join(rows))
+    monkeypatch.setattr(compare, "Comparison", Comparison)
+    ended = framecnn("compare", films, "--folds", "2", *ARGUMENTS[2:])
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert "k-means system failed in fold 2: FrameClassifier: expected at least two classes" in ended.err

@@ -1,4 +1,4 @@
-"""``framecnn demo``: three real clips become a page in the current folder."""
+"""``framecnn demo``: three real clips become a report in the current folder."""
 
 import pytest
 from commands import framecnn, quick, refused
@@ -9,7 +9,7 @@ from framecnn.cli.demo import CAUTION
 quickly = pytest.fixture(autouse=True)(quick)
 
 
-def test_the_demo_goes_the_whole_way_and_again(tmp_path, monkeypatch):
+def test_the_demo_runs_all_steps_and_can_be_run_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         ended = framecnn("demo")
@@ -24,9 +24,9 @@ def test_the_demo_goes_the_whole_way_and_again(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
         *("frames", "manifest.csv", "model.safetensors", "report.html")
     ]
-    page = (tmp_path / "demo" / "report.html").read_text()
-    assert CAUTION in page
-    assert "<title>demo" in page
+    report = (tmp_path / "demo" / "report.html").read_text()
+    assert CAUTION in report
+    assert "<title>demo" in report
     assert load(tmp_path / "demo" / "model.safetensors").classes_.tolist() == [
         *("bigbuckbunny", "bikes", "carphone_pristine")
     ]
@@ -34,15 +34,15 @@ def test_the_demo_goes_the_whole_way_and_again(tmp_path, monkeypatch):
     assert " bikes " in framecnn("predict", "demo/model.safetensors", picture).out
 
 
-def test_a_folder_demo_of_somebody_is_left_alone(tmp_path, monkeypatch):
+def test_a_folder_named_demo_of_the_user_is_not_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "report.html").write_text("mine")
-    assert "got one with other files in it; run it somewhere else" in refused("demo")
+    assert "got other files in it; run it elsewhere" in refused("demo")
     assert (tmp_path / "demo" / "report.html").read_text() == "mine"
 
 
-def test_a_file_called_demo_is_left_alone(tmp_path, monkeypatch):
+def test_a_file_named_demo_is_not_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").write_text("mine")
     assert "demo" in refused("demo")

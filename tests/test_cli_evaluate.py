@@ -1,4 +1,4 @@
-"""``framecnn evaluate``: how good a model is on a folder of frames."""
+"""``framecnn evaluate``: the accuracy of a model on a folder of frames."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def films(trained):
     return trained / "films"
 
 
-def test_evaluate_says_how_good_a_model_is_on_a_folder(model, films, tmp_path):
+def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_path):
     before = fingerprint(films)
     ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
     assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
@@ -36,7 +36,7 @@ def test_evaluate_says_how_good_a_model_is_on_a_folder(model, films, tmp_path):
         "skipped  0 of 36 files",
     ]
     assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])
-    assert re.fullmatch(r"class +frames +found +taken for", lines[6])
+    assert re.fullmatch(r"class +frames +recall +mistaken for", lines[6])
     assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[7:10]] == ["across", "blobs", "down"]
     assert lines[-1] == f"wrote {tmp_path / 'f.json'}"
     figures = json.loads((tmp_path / "f.json").read_text())
@@ -44,18 +44,18 @@ def test_evaluate_says_how_good_a_model_is_on_a_folder(model, films, tmp_path):
     assert figures["accuracy"] > 0.9
 
 
-def test_what_is_mistaken_is_said(model, tmp_path):
-    turned = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
-    said = framecnn("evaluate", model, turned).out
+def test_mistakes_are_listed(model, tmp_path):
+    relabelled = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
+    said = framecnn("evaluate", model, relabelled).out
     assert re.search(r"^across +4 +0\.0 % +down 4$", said, re.MULTILINE)
     assert re.search(r"^down +4 +0\.0 % +across 4$", said, re.MULTILINE)
 
 
-def test_classes_that_the_model_does_not_know_are_held_out(model, tmp_path):
+def test_classes_that_the_model_does_not_know_are_skipped(model, tmp_path):
     films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
     ended = framecnn("evaluate", model, films)
     assert ended.code == 0
-    assert "warning: frames of classes that the model does not know are left out: 4 (new\\x1b)\n" in ended.err
+    assert "warning: frames of classes that the model does not know are skipped: 4 (new\\x1b)\n" in ended.err
     assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
 
 
@@ -72,7 +72,7 @@ def test_a_folder_of_one_class_is_evaluated_and_the_classes_without_frames_are_n
     assert "10 frames of 5 groups" in ended.out
 
 
-def test_files_of_the_system_are_neither_predicted_nor_bad(model, tmp_path):
+def test_system_files_are_neither_predicted_nor_counted_as_unusable(model, tmp_path):
     films = write_frames(tmp_path / "films", n_groups=2)
     for place in (films, films / "down"):
         (place / "@eaDir").mkdir()
@@ -95,7 +95,7 @@ def test_a_folder_without_any_class_of_the_model_is_an_error(model, tmp_path):
     )
 
 
-def test_a_frame_that_vanishes_while_it_is_evaluated_is_held_out(model, tmp_path, monkeypatch):
+def test_a_frame_that_vanishes_during_evaluation_is_skipped(model, tmp_path, monkeypatch):
     films = write_frames(tmp_path / "films", n_groups=4)
     lost, read = min((films / "down").iterdir()), LazyFrames.__getitem__
 

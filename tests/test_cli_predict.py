@@ -1,4 +1,4 @@
-"""``framecnn predict``, ``evaluate``, ``summary`` and ``scan``: what a trained model and a folder are asked."""
+"""``framecnn predict``, ``evaluate``, ``summary`` and ``scan``, on a trained model and a folder."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,7 +52,7 @@ def copy(frame, path):
     return path
 
 
-def test_pictures_are_labelled_and_what_cannot_be_read_is_named(model, pictures):
+def test_pictures_are_classified_and_unreadable_files_are_named(model, pictures):
     before = fingerprint(pictures)
     ended = framecnn("predict", model, pictures)
     assert fingerprint(pictures) == before
@@ -67,7 +68,7 @@ def test_pictures_are_labelled_and_what_cannot_be_read_is_named(model, pictures)
     ]
 
 
-def test_one_picture_gets_the_label_it_gets_among_others(model, films):
+def test_a_picture_has_the_same_label_alone_and_in_a_batch(model, films):
     frames = sorted((films / "blobs").iterdir())[:3]
     together = json.loads(framecnn("predict", model, *frames, "--json").out)
     alone = [json.loads(framecnn("predict", model, frame, "--json").out)[0] for frame in frames]
@@ -114,7 +115,7 @@ def test_show_draws_the_picture_with_its_probabilities_and_opens_it(model, films
         assert picture.width > picture.height
 
 
-def test_what_cannot_be_drawn_from_is_refused(model, films, tmp_path):
+def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
     (tmp_path / "empty").mkdir()
     frame = next((films / "down").iterdir())
     assert "expected PATH or --random-from FOLDER, got neither" in refused("predict", model)
@@ -124,7 +125,7 @@ def test_what_cannot_be_drawn_from_is_refused(model, films, tmp_path):
     assert "got none of 0 files" in refused("predict", model, "--random-from", tmp_path / "empty")
 
 
-def test_json_has_everything(model, pictures):
+def test_json_has_all_results(model, pictures):
     rows = json.loads(framecnn("predict", model, pictures, "--json").out)
     assert [row["path"] for row in rows] == sorted(str(path) for path in pictures.rglob("[!.]*/*.jpg"))
     read = [row for row in rows if "skipped" not in row]
@@ -138,7 +139,7 @@ def test_json_has_everything(model, pictures):
     assert [row["skipped"].split(":")[0] for row in rows if "skipped" in row] == ["empty", "not-an-image"]
 
 
-def test_csv_has_a_row_a_picture(model, pictures):
+def test_csv_has_one_row_per_picture(model, pictures):
     rows = list(csv.DictReader(io.StringIO(framecnn("predict", model, pictures, "--csv").out)))
     told = json.loads(framecnn("predict", model, pictures, "--json").out)
     for row, expected in zip(rows, told, strict=True):
@@ -149,7 +150,7 @@ def test_csv_has_a_row_a_picture(model, pictures):
         assert row["skipped"] == expected.get("skipped", "")
 
 
-def test_names_of_any_kind_survive_and_are_not_obeyed(model, films, tmp_path, monkeypatch):
+def test_names_of_any_kind_are_kept_and_never_interpreted(model, films, tmp_path, monkeypatch):
     names = [
         "日本 🎬.jpg",
         "two\nlines.jpg",
@@ -170,7 +171,7 @@ def test_names_of_any_kind_survive_and_are_not_obeyed(model, films, tmp_path, mo
     assert "\x1b" not in shown
 
 
-def test_csv_on_a_terminal_obeys_no_name(films, tmp_path, monkeypatch):
+def test_csv_on_a_terminal_has_no_control_characters(films, tmp_path, monkeypatch):
     copy(next((films / "down").iterdir()), tmp_path / "\x1b[31mred.jpg")
     rows = [{"path": str(next(tmp_path.iterdir()))}]
     assert b"\x1b" in predict._csv(rows)
@@ -178,7 +179,7 @@ def test_csv_on_a_terminal_obeys_no_name(films, tmp_path, monkeypatch):
     assert rb"\x1b[31mred.jpg" in predict._csv(rows)
 
 
-def test_a_picture_unlike_all_training_frames_is_marked(model, tmp_path):
+def test_an_out_of_distribution_picture_is_marked(model, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     assert framecnn("predict", model, tmp_path / "noise.png").out.rstrip().endswith("far from the training frames")
@@ -198,7 +199,7 @@ def test_a_folder_that_cannot_be_listed_is_named(model, films, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--csv"]])
-def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
+def test_no_readable_picture_is_an_error(model, tmp_path, options):
     (tmp_path / "text.jpg").write_text("no picture")
     ended = framecnn("predict", model, tmp_path, *options)
     assert ended.code == 2
@@ -211,14 +212,20 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL", "gone.jpg"], "predict: expected a picture or a folder, but 'gone.jpg' is not there; check the path"),
+        (
+            ["MODEL", "gone.jpg"],
+            "predict: expected a picture or a folder, but 'gone.jpg' does not exist;",
+        ),
         (["MODEL", "empty"], "predict: expected a picture that can be read, got none of 0 files; check the paths"),
         (["MODEL"], "expected PATH or --random-from FOLDER, got neither"),
         (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
-        (["gone", "empty"], "gone: expected a model, got no such file; make one: framecnn train"),
+        (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
-        (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a whole header"),
-        (["network", "empty"], "network: expected a classifier of 8-bit colour frames, got a Sequential; make one:"),
+        (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a complete header"),
+        (
+            ["network", "empty"],
+            "network: expected a classifier of 8-bit colour frames, got a Sequential; framecnn",
+        ),
         (
             ["vectors", "empty"],
             "vectors: expected a classifier of 8-bit colour frames, got a classifier of feature vectors",
@@ -238,7 +245,7 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, options):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_one_line(models, model, arguments, message, monkeypatch):
+def test_wrong_arguments_are_one_line(models, model, arguments, message, monkeypatch):
     monkeypatch.chdir(models)
     arguments = [model if argument == "MODEL" else argument for argument in arguments]
     assert message in refused("predict", *arguments)
@@ -266,43 +273,43 @@ def models(tmp_path_factory):
     return folder
 
 
-def test_a_plain_head_labels_pictures_too(models, films):
+def test_a_plain_head_classifies_pictures_too(models, films):
     assert framecnn("predict", models / "plain", films / "down").code == 0
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(model, films, monkeypatch):
-    monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
+def test_progress_is_plain_lines_without_a_terminal(model, films, monkeypatch):
+    monkeypatch.setattr(console, "progress", partial(console.progress, show_after=0.0))
     assert framecnn("predict", model, films / "down").err == "predicting ...\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL", "gone"], "FrameFolder: expected a folder, but 'gone' is none; check the path"),
-        (["gone", "FILMS"], "gone: expected a model, got no such file; make one: framecnn train"),
+        (["MODEL", "gone"], "FrameFolder: expected a folder, got 'gone'; check the path"),
+        (["gone", "FILMS"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["text", "FILMS"], "text: expected a framecnn model"),
         (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),
-        (["MODEL", "FILMS", "--json", "gone/f.json"], "gone' is none; make it first"),
+        (["MODEL", "FILMS", "--json", "gone/f.json"], "gone'; create it"),
         (["MODEL", "FILMS", "--json", "empty"], "empty: expected a file to write, got a folder or a device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_evaluated_is_one_line(models, model, films, arguments, message, monkeypatch):
+def test_wrong_arguments_of_evaluate_are_one_line(models, model, films, arguments, message, monkeypatch):
     monkeypatch.chdir(models)
     places = {"MODEL": model, "FILMS": films}
     assert message in refused("evaluate", *(places.get(argument, argument) for argument in arguments))
 
 
-def test_summary_shows_what_is_inside_a_model(model, models):
+def test_summary_prints_the_contents_of_a_model(model, models):
     said = framecnn("summary", model).out
     assert "classes                                 3: across, blobs, down\n" in said
-    assert "24x32 pixels, 3 channels, each also mirrored\n" in said
+    assert "24x32 pixels, 3 channels, each also flipped left to right\n" in said
     assert re.search(r"^head +3 clusters in 3 dimensions$", said, re.MULTILINE)
     assert re.search(r"^filter_bank_1 +19 x 27 x 24 ", said, re.MULTILINE)
     said = framecnn("summary", models / "network").out
     assert said.startswith("layer ")
     assert "dense_1" in said
-    assert framecnn("summary", models / "vectors").out.startswith("classes    3: across, blobs, down\nfeatures   3\n")
+    assert framecnn("summary", models / "vectors").out.startswith("classes   3: across, blobs, down\nfeatures  3\n")
     assert "alpha" not in framecnn("summary", models / "plain").out
     assert "no such file" in refused("summary", models / "gone")
 
@@ -324,4 +331,4 @@ def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
     assert ended.out.endswith(f"\n\nwrote {tmp_path / 'm.csv'}\n")
     with open(tmp_path / "m.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
-    assert "outside the frames' folder" in refused("scan", films, "--manifest", films / "m.csv")
+    assert "m.csv: expected a file outside " in refused("scan", films, "--manifest", films / "m.csv")

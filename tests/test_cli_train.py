@@ -1,4 +1,4 @@
-"""``framecnn train``: a folder becomes a model, a page and a list of what was used."""
+"""``framecnn train``: a folder of frames becomes a model, a report and a list of files."""
 
 import csv
 import json
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import typer
@@ -40,7 +41,7 @@ def manifest(out):
         return list(csv.DictReader(file))
 
 
-def test_a_folder_becomes_a_model_a_page_a_list_and_figures(films, out):
+def test_training_writes_a_model_a_report_a_list_of_files_and_figures(films, out):
     broken = first_frame(films, "across")
     broken.write_bytes(b"\xff\xd8\xff broken")
     ended = framecnn("train", films, "--out", out, *SIZE, "--json", out.with_name("figures.json"))
@@ -50,9 +51,9 @@ def test_a_folder_becomes_a_model_a_page_a_list_and_figures(films, out):
     ]
     assert load(out).classes_.tolist() == ["across", "blobs", "down"]
     assert load(out).features_.frame_shape_ == (24, 32, 3)
-    page = out.with_name("report.html").read_text()
-    assert "<html" in page
-    assert f"across/{broken.name}" in page
+    report = out.with_name("report.html").read_text()
+    assert "<html" in report
+    assert f"across/{broken.name}" in report
     figures = json.loads(out.with_name("figures.json").read_text())
     assert (figures["found"], figures["used"], len(figures["skipped"])) == (30, 29, 1)
     assert (figures["folder"], figures["size"], figures["seed"]) == ("films", [24, 32], 0)
@@ -62,7 +63,7 @@ def test_a_folder_becomes_a_model_a_page_a_list_and_figures(films, out):
     assert [row["path"] for row in manifest(out) if row["status"] == "skipped"] == [f"across/{broken.name}"]
 
 
-def test_what_was_done_is_said(films, out):
+def test_every_step_is_printed(films, out):
     first_frame(films, "across").write_bytes(b"")
     said = framecnn("train", films, "-o", out, *SIZE).out
     assert said.startswith(
@@ -70,7 +71,7 @@ def test_what_was_done_is_said(films, out):
         "groups   15 (the groups in frames.csv)\n"
         "skipped  1 of 30 files (1 empty)\n"
         "\n"
-        "split by group (the groups in frames.csv), each class as near as whole groups allow to 70% training, "
+        "split by group (the groups in frames.csv), each class as close as whole groups allow to 70% training, "
         "20% validation, 10% test, seed 0\n"
         "\n"
         "frames       training  validation  test\n"
@@ -85,10 +86,10 @@ def test_what_was_done_is_said(films, out):
         r"  pooling grid +(whole frame|\dx\d)",
         r"  accuracy over held-out groups, by grid  whole frame [\d.]+ %, 2x2 [\d.]+ %, 3x4 [\d.]+ %",
         r"  alpha +[\d.e-]+",
-        r"took [\d.]+ s to scan, [\d.]+ s to fit, [\d.]+ s to evaluate, [\d.]+ s to write",
+        r"duration: scan [\d.]+ s, fit [\d.]+ s, evaluate [\d.]+ s, write [\d.]+ s",
         rf"wrote  {re.escape(str(out))} +the model",
-        rf"       {re.escape(str(out.parent))}/report\.html +the page: open it in a browser",
-        rf"       {re.escape(str(out.parent))}/manifest\.csv +every file, used or skipped",
+        rf"       {re.escape(str(out.parent))}/report\.html +the report; open it in a browser",
+        rf"       {re.escape(str(out.parent))}/manifest\.csv +all files, used or skipped",
     ):
         assert re.search(f"^{line}$", said, re.MULTILINE), line
 
@@ -101,7 +102,7 @@ def test_the_folder_of_frames_is_only_read(films, out):
     assert fingerprint(films) == before
 
 
-def test_names_of_any_kind_reach_the_model_the_list_and_the_page(tmp_path, out):
+def test_names_of_any_kind_are_in_the_model_the_list_of_files_and_the_report(tmp_path, out):
     names = ("日本 🎬 \u202e", "it's\n\"<script>alert(1)\x1b[31m", os.fsdecode(b"=caf\xe9()"))
     films = write_frames(tmp_path / "films\n\x1b[1m", names=names)
     ended = framecnn("train", films, "-o", out, *SIZE, "--json", out.with_name("figures.json"))
@@ -111,16 +112,14 @@ def test_names_of_any_kind_reach_the_model_the_list_and_the_page(tmp_path, out):
     assert set(json.loads(out.with_name("figures.json").read_text())["results"]["test"]["classes"]) == set(names)
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e\udce9]", ended.out + ended.err)
     assert r"it's\n" in ended.out
-    page = out.with_name("report.html").read_text()
-    assert "<script>alert" not in page
-    assert "日本 🎬" in page
+    report = out.with_name("report.html").read_text()
+    assert "<script>alert" not in report
+    assert "日本 🎬" in report
 
 
-def test_a_random_split_says_what_it_does(films, out):
+def test_a_random_split_comes_with_a_warning(films, out):
     ended = framecnn("train", films, "-o", out, *SIZE, "--split", "random", "--json", out.with_name("figures.json"))
-    assert (
-        "split at random, frame by frame: near-duplicates stand on both sides, so accuracies are too high" in ended.out
-    )
+    assert "split at random, frame by frame: near-duplicates are on both sides, so accuracies are too high" in ended.out
     assert "at random, frame by frame" in json.loads(out.with_name("figures.json").read_text())["warnings"][0]
     assert "at random, frame by frame" in out.with_name("report.html").read_text()
 
@@ -129,7 +128,7 @@ def test_groups_may_come_from_another_file_or_from_the_frames_themselves(films, 
     table = films.rename(films.with_name("elsewhere")) / "frames.csv"
     films = write_frames(films, with_groups=False)
     assert "groups   15 (the groups in frames.csv)" in framecnn("train", films, "-o", out, *SIZE, "--groups", table).out
-    assert "(clusters of frames that look alike;" in framecnn("train", films, "-o", out, *SIZE).out
+    assert "(clusters of near-duplicates;" in framecnn("train", films, "-o", out, *SIZE).out
 
 
 def test_a_class_of_one_group_is_trained_and_warned_of(tmp_path, out):
@@ -138,11 +137,11 @@ def test_a_class_of_one_group_is_trained_and_warned_of(tmp_path, out):
     (films / "frames.csv").write_text(re.sub(r"across \d", "across 0", text))
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0
-    said = "warning: class 'across' has one group, used for training: no test evidence for class 'across'\n"
+    said = "warning: class 'across' has only one group, which is used for training: it has no test frames\n"
     assert ended.err == said
 
 
-def test_a_frame_that_vanishes_or_changes_is_said_and_the_run_goes_on(films, out, monkeypatch):
+def test_a_frame_that_vanishes_or_changes_is_reported_and_the_run_continues(films, out, monkeypatch):
     vanished, changed = first_frame(films, "across"), first_frame(films, "down")
     split = FrameFolder.split
 
@@ -156,7 +155,7 @@ def test_a_frame_that_vanishes_or_changes_is_said_and_the_run_goes_on(films, out
     ended = framecnn("train", films, "-o", out, *SIZE, "--max-bad", "10")
     assert ended.code == 0, ended.err
     assert re.search(
-        "^warning: [12] frames? vanished or changed during the run .*; starting again without$", ended.err, re.M
+        "^warning: [12] frames? vanished or changed during the run .*; starting again without them$", ended.err, re.M
     )
     skipped = {row["path"]: row["reason"] for row in manifest(out) if row["status"] == "skipped"}
     assert skipped == {f"across/{vanished.name}": "vanished", f"down/{changed.name}": "changed"}
@@ -177,13 +176,13 @@ def test_a_run_that_loses_too_many_frames_stops(films, out, monkeypatch):
     assert not out.exists()
 
 
-def test_without_jinja2_the_model_is_there_and_how_to_get_the_page_is_said(films, out, monkeypatch):
-    out.with_name("report.html").write_text("<title>an older page – framecnn</title>")
+def test_without_jinja2_the_model_is_written_and_a_warning_names_the_package(films, out, monkeypatch):
+    out.with_name("report.html").write_text("<title>an older report – framecnn</title>")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0
     assert (
-        "warning: no page was written (framecnn report: the package jinja2 is not installed; run: pip install"
+        "warning: no report was written (framecnn report: the package jinja2 is not installed; run: pip install"
         in ended.err
     )
     assert "report.html" not in ended.out
@@ -191,20 +190,20 @@ def test_without_jinja2_the_model_is_there_and_how_to_get_the_page_is_said(films
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(films, out, monkeypatch):
-    monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
+    monkeypatch.setattr(console, "progress", partial(console.progress, show_after=0.0))
     err = framecnn("train", films, "-o", out, *SIZE).err
     assert re.search(r"^learning filters and features( \.\.\.|: \d+ %)$", err, re.MULTILINE)
     assert not re.search("[\r\x1b]", err)
 
 
-def test_the_first_run_says_that_it_compiles(films, out, monkeypatch):
+def test_the_first_run_announces_that_it_compiles(films, out, monkeypatch):
     monkeypatch.setattr(jit, "n_compiled", lambda: 0)
-    assert "first run on this machine: compiling the kernels takes some seconds, once\n" in (
+    assert "first run on this machine: compiling the kernels takes a few seconds, once\n" in (
         framecnn("train", films, "-o", out, *SIZE).out
     )
 
 
-def test_a_split_of_many_classes_is_not_a_flood(films, out, monkeypatch):
+def test_a_split_of_many_classes_is_shortened(films, out, monkeypatch):
     monkeypatch.setattr(workflow, "SHOWN_CLASSES", 2)
     said = framecnn("train", films, "-o", out, *SIZE).out
     assert "\nacross  " in said
@@ -219,7 +218,7 @@ def test_hidden_files_and_notes_beside_the_classes_are_not_bad_frames(films, out
     assert "skipped  4 of 34 files (3 hidden, 1 not-in-class)" in framecnn("train", films, "-o", out, *SIZE).out
 
 
-def test_files_that_a_partial_table_leaves_out_are_not_bad_frames_and_the_table_is_to_be_mended(films, out):
+def test_files_without_a_row_in_the_table_are_not_unusable_and_the_warning_says_to_add_rows(films, out):
     lines = (films / "frames.csv").read_text().splitlines(keepends=True)
     (films / "frames.csv").write_text("".join(lines[:1] + lines[1::2]))
     ended = framecnn("train", films, "-o", out, *SIZE)
@@ -239,7 +238,7 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 2
     assert ended.err.endswith(
-        "error: films: expected at most 5 % of the files to be unusable, got 10.0 % (3 empty); mend or remove them "
+        "error: films: expected at most 5 % of the files to be unusable, got 10.0 % (3 empty); repair or remove them "
         "(framecnn scan lists them), or raise --max-bad\n"
     )
     assert list(out.parent.iterdir()) == []
@@ -249,23 +248,23 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone"], "FrameFolder: expected a folder, but 'gone' is none; check the path"),
-        (["films/frames.csv"], "FrameFolder: expected a folder, but 'films/frames.csv' is none; check the path"),
-        (["films", "--out", "films/m.safetensors"], "films/m.safetensors: expected a place outside the frames' folder"),
-        (["films", "--out", "link/m.safetensors"], "link/m.safetensors: expected a place outside the frames' folder"),
-        (["films", "--json", "films/across/f.json"], "films/across/f.json: expected a place outside the frames'"),
-        (["films", "--out", "gone/m.safetensors"], "gone' is none; make it first"),
+        (["gone"], "FrameFolder: expected a folder, got 'gone'; check the path"),
+        (["films/frames.csv"], "FrameFolder: expected a folder, got 'films/frames.csv'; check the path"),
+        (["films", "--out", "films/m.safetensors"], "films/m.safetensors: expected a file outside "),
+        (["films", "--out", "link/m.safetensors"], "link/m.safetensors: expected a file outside "),
+        (["films", "--json", "films/across/f.json"], "films/across/f.json: expected a file outside "),
+        (["films", "--out", "gone/m.safetensors"], "gone'; create it"),
         (["films", "--out", "out"], "out: expected a file to write, got a folder or a device; name a file"),
         (["films", "--out", "."], ".: expected a file to write, got a folder or a device; name a file"),
         (["films", "--out", "/"], "/: expected a file to write, got a folder or a device; name a file"),
-        (["films", "--out", "loop/m.safetensors"], "loop' is none; make it first"),
-        (["loop"], "FrameFolder: expected a folder, but 'loop' is none; check the path"),
-        (["films", "--out", "/dev/null"], "/dev/null: expected a file to write, got a folder or a device"),
+        (["films", "--out", "loop/m.safetensors"], "loop'; create it"),
+        (["loop"], "FrameFolder: expected a folder, got 'loop'; check the path"),
+        (["films", "--out", "pipe"], "pipe: expected a file to write, got a folder or a device"),
         (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
-        (["films", "--json", "model.safetensors"], "model.safetensors: expected another file for each thing to write"),
+        (["films", "--json", "model.safetensors"], "model.safetensors: expected a file of its own for each output"),
         (
             ["films", "--out", "manifest.csv"],
-            "manifest.csv: expected another file for each thing to write, got",
+            "manifest.csv: expected a file of its own for each output, got",
         ),
         (["films", "--groups", "gone.csv"], "groups: cannot read 'gone.csv' (No such file or directory)"),
         (["films", "--groups", "films/across"], "groups: cannot read 'films/across' (Is a directory)"),
@@ -279,29 +278,31 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_one_line_before_work_starts(films, out, monkeypatch, arguments, message):
+def test_wrong_arguments_are_one_line_before_work_starts(films, out, monkeypatch, arguments, message):
     monkeypatch.chdir(films.parent)
     (films.parent / "link").symlink_to(films)
     (films.parent / "loop").symlink_to("loop")
+    os.mkfifo(films.parent / "pipe")
     before = fingerprint(films.parent)
     assert message in refused("train", *arguments)
     assert fingerprint(films.parent) == before
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "report.html", "manifest.csv"])
-def test_files_that_no_run_wrote_are_left_alone_and_those_of_a_run_replaced(films, out, name):
+@pytest.mark.parametrize("name", ["model.safetensors", "report.html", "manifest.csv", "figures.json"])
+def test_only_files_of_an_earlier_run_are_replaced(films, out, name):
     mine = out.with_name(name)
     mine.write_text("my notes")
-    assert refused("train", films, "-o", out) == (
-        f"{mine}: expected no file or one that framecnn wrote, got another; move it or choose another place"
+    arguments = ("train", films, "-o", out, "--json", out.with_name("figures.json"))
+    assert refused(*arguments) == (
+        f"{mine}: expected no file or one that framecnn wrote, got another; move it or choose another name"
     )
     assert mine.read_text() == "my notes"
     mine.write_text("")
     for _ in range(2):
-        assert framecnn("train", films, "-o", out).code == 0
+        assert framecnn(*arguments).code == 0
 
 
-def test_a_place_that_cannot_be_written_to_is_refused_before_work_starts(films, out, monkeypatch):
+def test_a_folder_that_cannot_be_written_to_is_refused_before_work_starts(films, out, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # a superuser may write everywhere
     assert "is read-only; choose another" in refused("train", films, "-o", out)
 
@@ -333,7 +334,7 @@ def test_a_file_that_another_program_holds_open_is_refused_before_the_scan(films
         ),
     ],
 )
-def test_a_folder_of_another_shape_is_drawn_as_it_should_be(tmp_path, out, make, message):
+def test_the_error_for_a_folder_of_another_structure_shows_the_expected_one(tmp_path, out, make, message):
     make(tmp_path / "films")
     ended = framecnn("train", tmp_path / "films", "-o", out)
     assert (ended.code, ended.out) == (2, "")
@@ -352,7 +353,7 @@ def test_a_size_is_height_and_width(text, size):
 @pytest.mark.parametrize(
     "text", ["", "240", "240x", "x360", "7x360", "240x4097", "-240x360", "2.5x3", "240x360x3", "a x b"]
 )
-def test_what_is_no_size_is_refused(text):
+def test_invalid_sizes_are_refused(text):
     with pytest.raises(typer.BadParameter, match="expected HEIGHTxWIDTH such as 240x360, each 8 to 4096 pixels, got"):
         frame_size(text)
 
@@ -360,11 +361,11 @@ def test_what_is_no_size_is_refused(text):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("FRAMECNN_NUM_THREADS", "expected a positive whole number, got 'nonsense'; unset it"),
+        ("FRAMECNN_NUM_THREADS", "expected a positive integer, got 'nonsense'; unset it"),
         ("FRAMECNN_ISA", "expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"),
     ],
 )
-def test_a_setting_that_cannot_be_is_one_line(films, out, name, message):
+def test_an_invalid_setting_is_one_line(films, out, name, message):
     command = [sys.executable, "-m", "framecnn", "train", films, "-o", out]
     ended = subprocess.run(command, env=os.environ | {name: "nonsense"}, capture_output=True, timeout=120, check=False)
     assert (ended.returncode, ended.stdout.decode()) == (2, "")
@@ -375,7 +376,7 @@ def test_the_smallest_frames_can_be_trained_on(films, out):
     assert framecnn("train", films, "-o", out, "--size", "8x8").code == 0
 
 
-def test_a_third_of_the_films_is_told_apart(shared_data, tmp_path, out, monkeypatch):
+def test_a_third_of_the_films_is_classified_correctly(shared_data, tmp_path, out, monkeypatch):
     """Real frames, default filters: every third shot of each of the six films."""
     monkeypatch.undo()
     with open(shared_data / "films" / "frames.csv", newline="") as file:

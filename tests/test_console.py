@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 
+import framecnn
 from framecnn.cli import console, main
 from framecnn.errors import DataError, FormatError, MissingExtraError, SettingError, ShapeError
 
@@ -18,12 +20,12 @@ def python(code, **options):
     return subprocess.Popen([sys.executable, "-c", code], **options)
 
 
-def test_control_characters_are_shown_and_not_obeyed():
+def test_control_characters_are_printed_as_escapes():
     hostile = "a\x1b[2J\r\nb\x07\x9b31m\u202ecod\u2066\udcff\x00é日🎬"
     assert console.clean(hostile) == r"a\x1b[2J\r\nb\x07\x9b31m\u202ecod\u2066\udcff\x00é日🎬"
 
 
-def test_what_is_printed_is_clean(capsys):
+def test_printed_lines_are_cleaned(capsys):
     console.say("movie\x1b[31m")
     console.warn("odd\nname")
     assert capsys.readouterr() == ("movie\\x1b[31m\n", "warning: odd\\nname\n")
@@ -39,7 +41,7 @@ def test_a_table_may_have_no_rows(capsys):
     assert capsys.readouterr().out == "film  frames\n"
 
 
-def test_work_that_ends_well_exits_with_zero():
+def test_successful_work_exits_with_zero():
     assert console.run(lambda: None) == 0
 
 
@@ -53,7 +55,7 @@ def test_work_that_ends_well_exits_with_zero():
         (MissingExtraError("framecnn frames", "av", "video"), "pip install 'framecnn[video]'"),
         (FileNotFoundError(2, "No such file or directory", "x\x1b"), r"error: No such file or directory: 'x\x1b'"),
         (OSError("odd"), "error: odd"),
-        (OSError(28, "Full", "m"), "error: Full: 'm'; free space there, or write to another place"),
+        (OSError(28, "Full", "m"), "error: Full: 'm'; free space there, or write to another disk"),
         (OSError(27, "File too large", "m"), "error: File too large: 'm'; raise the limit of file sizes"),
         (PermissionError(13, "Denied", "m"), "error: Denied: 'm'; change the permissions so that you may read"),
         (typer.BadParameter("must be even"), "error: Invalid value: must be even (see framecnn --help)"),
@@ -71,7 +73,7 @@ def test_expected_errors_are_one_line_and_exit_code_two(capsys, error, line):
     assert "Traceback" not in err
 
 
-def test_our_own_mistakes_keep_their_traceback():
+def test_unexpected_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         console.run(lambda: print(1 / 0))
 
@@ -118,7 +120,7 @@ def test_a_signal_ends_the_process_with_its_own_exit_code_and_no_traceback(name,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-def test_a_signal_that_nohup_wants_ignored_is_ignored(capsys):
+def test_a_signal_that_nohup_ignores_stays_ignored(capsys):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert console.run(lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
@@ -126,7 +128,7 @@ def test_a_signal_that_nohup_wants_ignored_is_ignored(capsys):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_handlers_of_signals_are_given_back():
+def test_handlers_of_signals_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     inside = []
     assert console.run(lambda: inside.append(signal.getsignal(signal.SIGTERM))) == 0
@@ -134,7 +136,7 @@ def test_handlers_of_signals_are_given_back():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_closed_output_exits_with_141_and_no_word():
+def test_closed_output_exits_with_141_and_prints_nothing():
     reading, writing = os.pipe()
     os.close(reading)
     process = python("from framecnn.cli import main; main(['--help'])", stdout=writing)
@@ -143,7 +145,7 @@ def test_closed_output_exits_with_141_and_no_word():
     assert process.returncode == 141
 
 
-def test_nobody_needs_to_hear_the_complaints():
+def test_a_closed_standard_error_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
     process = python("from framecnn.cli import main; main(['nonsense'])", stderr=writing)
@@ -157,12 +159,12 @@ def test_a_full_disk_under_the_output_is_an_error():
     with open("/dev/full", "wb") as full:
         process = python("from framecnn.cli import main; main(['--help'])", stdout=full)
         assert process.communicate(timeout=30)[1] == (
-            b"error: [Errno 28] No space left on device; free space there, or write to another place\n"
+            b"error: [Errno 28] No space left on device; free space there, or write to another disk\n"
         )
     assert process.returncode == 2
 
 
-def test_without_standard_streams_nothing_breaks(monkeypatch):
+def test_commands_run_without_standard_streams(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
 
@@ -186,29 +188,28 @@ def test_any_name_can_be_printed_in_the_c_locale():
 
 
 def test_quick_work_shows_no_progress(capfd):
-    with console.progress("reading") as tell:
-        tell(1, 2)
+    with console.progress("reading") as update:
+        update(1, 2)
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(console, "_LINE_EVERY", 0.0)
-    view = console._Lines("cut\x1b")
-    view.tell(1, 4)
+def test_progress_is_plain_lines_without_a_terminal(capsys):
+    view = console._Lines("cut\x1b", every=0.0)
+    view.update(1, 4)
     view.start()
-    view.tell(2, 4, "orion")
-    view.tell(3)
+    view.update(2, 4, "orion")
+    view.update(3)
     view.stop()
-    view.tell(4, 4)
+    view.update(4, 4)
     view.start()
     assert capsys.readouterr() == ("", "cut\\x1b: 25 %\norion: 50 %\norion ...\n")
 
 
-def test_lines_of_progress_are_seldom(capsys):
+def test_lines_of_progress_are_rare(capsys):
     view = console._Lines("cutting")
     view.start()
     for i in range(100):
-        view.tell(i, 100)
+        view.update(i, 100)
     view.stop()
     assert capsys.readouterr().err == "cutting ...\n"
 
@@ -221,7 +222,7 @@ def test_a_terminal_shows_a_bar_unless_it_is_dumb(term, is_live):
         "import sys\n"
         "live = console._is_live(sys.stderr)\n"
         "view = (console._Bar if live else console._Lines)('cut [red]orion\\x1b')\n"
-        "view.start(); view.tell(1, 2); view.stop()"
+        "view.start(); view.update(1, 2); view.stop()"
     )
     terminal, end = os.openpty()
     process = python(code, stderr=end, env=os.environ | {"TERM": term, "COLUMNS": "100"})
@@ -235,11 +236,11 @@ def test_a_terminal_shows_a_bar_unless_it_is_dumb(term, is_live):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_bar_says_no_percentage_where_the_total_is_not_known():
+def test_a_bar_has_no_percentage_if_the_total_is_unknown():
     code = (
         "from framecnn.cli import console\n"
-        "view = console._Bar('writing'); view.start(); view.tell(3); view.stop()\n"
-        "view = console._Bar('reading'); view.start(); view.tell(1, 4); view.stop()"
+        "view = console._Bar('writing'); view.start(); view.update(3); view.stop()\n"
+        "view = console._Bar('reading'); view.start(); view.update(1, 4); view.stop()"
     )
     terminal, end = os.openpty()
     process = python(code, stderr=end, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"})
@@ -252,11 +253,10 @@ def test_a_bar_says_no_percentage_where_the_total_is_not_known():
     assert "25 %" in reading
 
 
-def test_progress_appears_by_itself_when_work_does_not_tell(capsys, monkeypatch):
-    monkeypatch.setattr(console, "_SHOW_AFTER", 0.0)
+def test_progress_appears_without_an_update(capsys, monkeypatch):
     shown = []
     monkeypatch.setattr(console._Lines, "_show", lambda self: shown.append(self._title))
-    with console.progress("fitting"):
+    with console.progress("fitting", show_after=0.0):
         while not shown:
             pass
     assert shown == ["fitting"]
@@ -307,3 +307,13 @@ def test_a_wrong_command_line_is_one_line_that_names_the_help(capsys, arguments,
 def test_python_m_framecnn_is_the_command_line():
     command = [sys.executable, "-m", "framecnn", "--version"]
     assert subprocess.run(command, capture_output=True, check=True).stdout.startswith(b"framecnn ")
+
+
+def test_no_command_imports_from_the_working_directory(tmp_path):
+    for name in [*sys.stdlib_module_names, "numba", "numpy", "packaging", "PIL", "rich", "sklearn", "typer"]:
+        (tmp_path / f"{name}.py").write_text("import os\nos._exit(3)\n")
+    environment = os.environ | {"PYTHONPATH": str(Path(framecnn.__file__).parents[1])}
+    command = [sys.executable, "-m", "framecnn", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"framecnn ")

@@ -1,4 +1,4 @@
-"""Damage is seen wherever a format lets it be seen: a frame has the pixels that were saved, or it is skipped.
+"""Damaged pictures: a frame has the pixels that were saved, or is skipped, as far as its format can show damage.
 
 With FRAMECNN_LONG_TESTS=1 every bit of the small pictures is flipped, else one bit of every byte.
 """
@@ -39,13 +39,13 @@ PNGS = {
     "colour": encoded(SMALL, "PNG", exif=exif(6)),
     "palette": encoded(PALETTE, "PNG"),
     "16 bits": encoded(Image.fromarray(np.asarray(SMALL.convert("L")).astype(np.uint16) * 257), "PNG"),
-    "turned": with_exif_after_the_pixels(encoded(SMALL.convert("L"), "PNG"), 6),
+    "rotated": with_exif_after_the_pixels(encoded(SMALL.convert("L"), "PNG"), 6),
 }
 ANIMATED = encoded(SMALL, "PNG", save_all=True, append_images=[scene(2, *SIZE)])
 
 
 def outcome(path, data):
-    """The pixels of a file, or the reason why it is skipped."""
+    """Return the pixels of a file, or the reason why it is skipped."""
     path.write_bytes(data)
     try:
         return decode(path, SIZE).pixels
@@ -54,7 +54,7 @@ def outcome(path, data):
 
 
 def flips(data):
-    """Copies of a file, each with one wrong bit."""
+    """Yield the position and a copy of a file for each wrong bit."""
     for place in range(len(data)):
         for bit in range(8) if LONG else (place % 8,):
             yield place, data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
@@ -81,7 +81,7 @@ def test_an_animation_with_one_wrong_bit_has_its_first_picture_or_is_skipped(tmp
 
 
 @pytest.mark.parametrize("n_bytes", [1, 30, 100])
-def test_a_png_with_zeros_in_it_is_skipped_wherever_they_are(tmp_path, n_bytes):
+def test_a_png_with_a_run_of_zeros_is_skipped_wherever_it_is(tmp_path, n_bytes):
     data = encoded(scene(1), "PNG")
     for start in range(8, len(data) - n_bytes, 101):
         damaged = data[:start] + bytes(n_bytes) + data[start + n_bytes :]
@@ -90,7 +90,7 @@ def test_a_png_with_zeros_in_it_is_skipped_wherever_they_are(tmp_path, n_bytes):
 
 @pytest.mark.parametrize("options", [{}, {"exif": exif(1)}])
 @pytest.mark.parametrize("rest", [b"", b"\xff"])
-def test_a_png_whose_pixels_break_off_is_skipped_though_its_checksums_are_right(tmp_path, rest, options):
+def test_a_png_with_missing_pixels_and_right_checksums_is_skipped(tmp_path, rest, options):
     data = encoded(scene(1), "PNG", **options)
     start = data.index(b"IDAT")
     (length,) = struct.unpack(">I", data[start - 4 : start])
@@ -116,7 +116,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("name", SAVED)
-def test_a_file_cut_anywhere_is_whole_or_skipped(tmp_path, name):
+def test_a_file_cut_anywhere_is_skipped_or_decoded_completely(tmp_path, name):
     file_format, options = SAVED[name]
     data = encoded(PALETTE if file_format == "GIF" else SMALL, file_format, **options)
     whole = outcome(tmp_path / name, data)
@@ -125,7 +125,7 @@ def test_a_file_cut_anywhere_is_whole_or_skipped(tmp_path, name):
         assert isinstance(found, str) or (file_format == "GIF" and cut >= len(data) - 2 and (found == whole).all())
 
 
-def test_wrong_bytes_in_the_pixels_of_a_deflated_tiff_are_seen(tmp_path):
+def test_a_deflated_tiff_with_wrong_bytes_is_skipped_or_decoded_correctly(tmp_path):
     data = encoded(SMALL, "TIFF", compression="tiff_adobe_deflate")
     whole = outcome(tmp_path / "x.tif", data)
     with Image.open(io.BytesIO(data)) as image:
@@ -137,14 +137,14 @@ def test_wrong_bytes_in_the_pixels_of_a_deflated_tiff_are_seen(tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF"])
-def test_that_others_let_pillow_take_cut_files_changes_nothing(tmp_path, monkeypatch, file_format):
+def test_a_global_setting_of_pillow_to_load_truncated_files_changes_nothing(tmp_path, monkeypatch, file_format):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     data = encoded(scene(0).convert("L"), file_format)
     assert outcome(tmp_path / "x", data[: len(data) * 2 // 3]) == "truncated"
-    assert ImageFile.LOAD_TRUNCATED_IMAGES, "what others set is as it was"
+    assert ImageFile.LOAD_TRUNCATED_IMAGES, "the setting is unchanged"
 
 
-def test_every_hostile_picture_that_is_used_can_be_loaded_whole(shared_data):
+def test_every_hostile_picture_that_is_used_can_be_loaded_completely(shared_data):
     root = shared_data / "images_hostile"
     used = Counter()
     for path in sorted(path for path in root.rglob("*") if path.is_file()):

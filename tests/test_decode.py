@@ -1,4 +1,4 @@
-"""One file in, upright RGB pixels or one reason out."""
+"""A file is decoded to upright RGB pixels, or skipped with one reason."""
 
 import importlib
 import io
@@ -67,10 +67,10 @@ def test_the_default_size_is_240_rows_of_360_pixels(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(0, 10), (10, -1), (10.5, 10), (10,), 10, (10, 10, 3), ("a", 10), (10**5, 10**5)])
-def test_a_size_that_is_no_size_is_refused(tmp_path, size):
+def test_invalid_sizes_are_refused(tmp_path, size):
     path = written(tmp_path, "x.png", encoded(scene(0), "PNG"))
-    with pytest.raises(ValueError, match=re.escape(f"decode: expected size=(height, width), two positive whole numbers "
-                                                   f"of pixels, got {size!r}")):  # fmt: skip
+    with pytest.raises(ValueError, match=re.escape(f"decode: expected size=(height, width), two positive integers "
+                                                   f"in pixels, got {size!r}")):  # fmt: skip
         decode(path, size)
 
 
@@ -109,7 +109,7 @@ def test_a_file_without_bytes_is_empty(tmp_path):
         b"\x00" * 4096,
     ],
 )
-def test_what_is_called_jpg_but_is_no_picture_is_not_an_image(tmp_path, data):
+def test_a_file_named_jpg_without_a_picture_is_not_an_image(tmp_path, data):
     assert reason_of(written(tmp_path, "x.jpg", data)) == "not-an-image"
 
 
@@ -187,7 +187,7 @@ SPARSE = {
 OTHERWISE = {"odd.webp": "decoder-error", "header cut.tif": "truncated", "no tags.tif": "decoder-error"}
 
 
-def test_bombs_take_no_memory(tmp_path):
+def test_decompression_bombs_take_no_memory(tmp_path):
     written(tmp_path, "a.png", encoded(scene(0), "PNG"))
     for name, data in BOMBS.items():
         written(tmp_path, f"bomb {name}", data)
@@ -212,7 +212,7 @@ def test_bombs_take_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
-def test_a_large_file_that_its_picture_explains_is_read(tmp_path, monkeypatch, file_format):
+def test_a_large_file_of_a_large_picture_is_read(tmp_path, monkeypatch, file_format):
     monkeypatch.setattr(importlib.import_module("framecnn.data.decode"), "_SMALL_FILE", 100)
     path = written(tmp_path, "x", encoded(scene(0), file_format))
     assert path.stat().st_size > 100
@@ -250,7 +250,7 @@ def test_eight_rows_and_columns_are_enough(tmp_path):
 
 
 @pytest.mark.parametrize("error", [SyntaxError, ValueError, struct.error, OSError, RecursionError, KeyError])
-def test_whatever_a_decoder_raises_is_a_skip_of_that_file(tmp_path, monkeypatch, error):
+def test_any_exception_of_a_decoder_skips_the_file(tmp_path, monkeypatch, error):
     def load(image):
         raise error("at\nodds")
 
@@ -258,7 +258,7 @@ def test_whatever_a_decoder_raises_is_a_skip_of_that_file(tmp_path, monkeypatch,
     assert reason_of(written(tmp_path, "x.jpg", encoded(scene(0), "JPEG"))) == "decoder-error"
 
 
-def test_what_is_no_file_is_not_opened(tmp_path, monkeypatch):
+def test_only_regular_files_are_opened(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
@@ -278,7 +278,7 @@ def test_a_pipe_put_in_place_of_a_file_at_the_last_moment_does_not_block(tmp_pat
     assert reason == "not-a-file"
 
 
-def test_a_path_that_leads_nowhere_or_may_not_be_read_is_a_skip(tmp_path, monkeypatch):
+def test_broken_links_and_unreadable_files_are_skipped(tmp_path, monkeypatch):
     (tmp_path / "dangling.jpg").symlink_to("nothing")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     assert reason_of(tmp_path / "none.jpg") == "vanished"
@@ -315,7 +315,7 @@ def test_a_file_that_changes_while_it_is_read_has_changed(tmp_path, monkeypatch)
     assert reason_of(path) == "changed"
 
 
-def test_warnings_of_pillow_neither_show_nor_stop_a_frame_and_the_filters_stay(tmp_path):
+def test_warnings_of_pillow_are_dropped_and_warning_filters_are_restored(tmp_path):
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\xff\0\0\0\x26\0\0\0"  # says 255 bytes, gives none
     path = written(tmp_path, "x.jpg", encoded(scene(0), "JPEG", exif=exif))
     with warnings.catch_warnings(record=True) as seen:

@@ -1,4 +1,4 @@
-"""The colours that come out of a file are those a person sees in it."""
+"""The decoded colours of a file are those that a viewer shows."""
 
 import struct
 
@@ -52,7 +52,7 @@ def test_one_bit_pictures_are_black_and_white_and_grey_when_smaller(tmp_path):
 
 
 @pytest.mark.parametrize(("opacity", "seen"), [(255, 40), (0, 128), (128, round(128 + (40 - 128) * 128 / 255))])
-def test_grey_with_alpha_stands_on_mid_grey(tmp_path, opacity, seen):
+def test_grey_with_alpha_has_a_mid_grey_background(tmp_path, opacity, seen):
     pixels = pixels_of(tmp_path, encoded(Image.new("LA", (64, 48), (40, opacity)), "PNG"))
     assert np.abs(pixels - seen).max() <= 1
 
@@ -90,7 +90,7 @@ def test_a_bmp_without_any_opacity_is_opaque_as_viewers_show_it(tmp_path):
     assert (pixels[1:] == BACKGROUND).all()
 
 
-def test_a_transparent_palette_colour_and_a_transparent_grey_stand_on_the_background(tmp_path):
+def test_a_transparent_palette_colour_and_a_transparent_grey_show_the_background(tmp_path):
     palette = Image.new("P", (64, 48), 1)
     palette.putpalette([255, 0, 0, 0, 0, 255])
     assert (pixels_of(tmp_path, encoded(palette, "GIF", transparency=1)) == BACKGROUND).all()

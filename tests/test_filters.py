@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from framecnn import FilterBankLayer, ShapeError, get_num_threads, set_num_threads
+from framecnn import FilterBankLayer, ShapeError, num_threads
 from framecnn.estimators.filter_learning import (
     METHODS,
     learn_filters,
@@ -15,7 +15,7 @@ from framecnn.estimators.filter_learning import (
 
 
 def frames(n=6, shape=(20, 24, 3), seed=0):
-    """Frames whose neighbouring pixels are alike, as those of films are."""
+    """Return frames whose neighbouring pixels are correlated, as in films."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (n, shape[0] // 4, shape[1] // 4, shape[2])).astype(np.float32)
     return np.repeat(np.repeat(coarse, 4, axis=1), 4, axis=2) + rng.normal(0, 8, (n, *shape)).astype(np.float32)
@@ -42,7 +42,7 @@ def test_a_frame_smaller_than_the_window_has_no_patch():
         sample_patches(np.zeros((1, 5, 5, 3)), 1, (6, 6), np.random.default_rng(0))
 
 
-def test_normalised_patches_know_neither_brightness_nor_contrast():
+def test_normalised_patches_do_not_depend_on_brightness_or_contrast():
     patches = np.random.default_rng(0).normal(0, 50, (30, 27))
     plain = normalise_patches(patches, contrast=0)
     np.testing.assert_allclose(plain.mean(axis=1), 0, atol=1e-6)
@@ -50,7 +50,7 @@ def test_normalised_patches_know_neither_brightness_nor_contrast():
     np.testing.assert_allclose(normalise_patches(3 * patches + 20, contrast=0), plain, atol=1e-5)
 
 
-def test_flat_patches_stay_quiet():
+def test_flat_patches_are_normalised_to_almost_zero():
     nearly_flat = 100 + np.random.default_rng(0).normal(0, 0.1, (5, 27))
     assert np.abs(normalise_patches(nearly_flat, contrast=10.0)).max() < 0.2
     np.testing.assert_array_equal(normalise_patches(np.full((1, 27), 255, np.uint8), contrast=10.0), 0)
@@ -66,7 +66,7 @@ def test_whitened_patches_are_uncorrelated_and_of_equal_variance():
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
 
 
-def test_the_dictionary_finds_the_directions_that_points_have():
+def test_spherical_kmeans_finds_the_directions_of_the_points():
     rng = np.random.default_rng(0)
     truth = np.eye(8)[:4]
     points = (truth[np.arange(4000) % 4] * rng.uniform(1, 3, (4000, 1)) + 0.1 * rng.normal(size=(4000, 8))).astype("f4")
@@ -75,7 +75,7 @@ def test_the_dictionary_finds_the_directions_that_points_have():
     assert ((directions @ truth.T).max(axis=0) > 0.97).all()
 
 
-def test_a_direction_without_points_keeps_its_place():
+def test_a_direction_without_points_does_not_change():
     points = np.tile(np.array([[1, 0, 0]], np.float32), (10, 1))
     start = np.random.default_rng(3).normal(size=(5, 3))
     start /= np.linalg.norm(start, axis=1, keepdims=True)
@@ -113,7 +113,7 @@ def test_learned_filters_lie_nearer_to_patches_than_random_ones():
     assert best["kmeans"] > 1.3 * best["random"]
 
 
-def test_principal_components_come_with_both_signs_and_are_no_more_than_there_are():
+def test_principal_components_come_with_both_signs_and_their_number_is_limited():
     patches = sample_patches(frames(channels := 1, (20, 24, channels)), 500, (3, 3), np.random.default_rng(0))
     kernel, _ = learn_filters(patches, 50, (3, 3), 10.0, "pca", np.random.default_rng(0))
     assert kernel.shape == (3, 3, 1, 18)
@@ -130,19 +130,15 @@ def test_black_frames_give_finite_filters(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_filters_have_the_same_bits_on_one_and_two_threads(method):
     patches = sample_patches(frames(20), 3000, (6, 6), np.random.default_rng(0))
-    before = get_num_threads()
     found = []
     for n in (1, 2):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             found.append(learn_filters(patches, 30, (6, 6), 10.0, method, np.random.default_rng(1)))
-        finally:
-            set_num_threads(before)
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-def test_a_method_that_is_none_and_patches_that_fit_no_window_are_refused():
+def test_an_unknown_method_and_patches_that_do_not_fit_the_window_are_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(ShapeError, match="expected method as one of kmeans, random, pca, got 'ica'"):
         learn_filters(np.zeros((5, 27)), 2, (3, 3), 10.0, "ica", rng)

@@ -1,4 +1,4 @@
-"""A folder of class folders: every file is used or skipped, and nothing in it is touched."""
+"""A folder of class folders: every file is used or skipped, and none is changed."""
 
 import csv
 import hashlib
@@ -57,7 +57,7 @@ def test_folders_below_a_class_folder_belong_to_that_class(tmp_path):
     assert [path for path, _ in folder.samples] == ["a/000.png", "b/reel 1/000.png", "b/reel 2/x.jpg/000.png"]
 
 
-def test_used_and_skipped_are_all_that_was_found_and_the_notes_say_what_is_odd(tmp_path, monkeypatch):
+def test_every_file_is_used_or_skipped_and_peculiarities_are_noted(tmp_path, monkeypatch):
     root = film_folder(tmp_path / "films", {"a": 2, "b": 2})
     (root / "README.txt").write_text("films")
     (root / ".git").mkdir()
@@ -90,7 +90,7 @@ def test_used_and_skipped_are_all_that_was_found_and_the_notes_say_what_is_odd(t
     assert folder.skipped == sorted(folder.skipped, key=lambda skip: skip.path)
 
 
-def test_one_class_folder_is_enough_where_that_is_asked_for(tmp_path):
+def test_one_class_folder_is_enough_if_min_classes_is_one(tmp_path):
     with pytest.raises(DataError, match="no class folder, at least one is needed"):
         FrameFolder(tmp_path, size=SIZE, min_classes=1)
     root = film_folder(tmp_path, {"a": 2})
@@ -157,7 +157,7 @@ def test_a_folder_that_may_not_be_read_is_a_skip(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_folder_of_another_shape_is_an_error_that_draws_the_expected_one(tmp_path, build, problem):
+def test_a_folder_of_another_structure_is_an_error_that_shows_the_expected_one(tmp_path, build, problem):
     build(tmp_path)
     with pytest.raises(DataError) as error:
         FrameFolder(tmp_path, size=SIZE)
@@ -166,10 +166,10 @@ def test_a_folder_of_another_shape_is_an_error_that_draws_the_expected_one(tmp_p
     assert "films/\n        sintel/\n            001.jpg" in str(error.value)
 
 
-def test_what_is_no_folder_and_a_size_that_is_none_are_refused(tmp_path):
+def test_missing_folders_and_invalid_sizes_are_refused(tmp_path):
     for path in (tmp_path / "none", tmp_path / "file"):
         (tmp_path / "file").write_text("x")
-        with pytest.raises(DataError, match=r"expected a folder, but .* is none; check the path"):
+        with pytest.raises(DataError, match=r"expected a folder, got .*; check the path"):
             FrameFolder(path)
     with pytest.raises(ValueError, match="FrameFolder: expected size="):
         FrameFolder(tmp_path, size=(0, 5))
@@ -203,7 +203,7 @@ def odd_folder(tmp_path_factory):
     return root
 
 
-def test_odd_names_of_files_and_classes_survive_csv_and_json(odd_folder, tmp_path):
+def test_unusual_names_of_files_and_classes_are_kept_in_csv_and_json(odd_folder, tmp_path):
     folder = FrameFolder(odd_folder, size=SIZE)
     assert folder.classes == sorted(ODD_CLASSES)
     paths = [path for path, _ in folder.samples]
@@ -322,7 +322,7 @@ def test_the_same_picture_in_two_classes_is_a_label_conflict_but_a_black_frame_i
     assert len({group_of[f"{name}/{kind}.png"] for name in "ab" for kind in ("black", "noise")}) == 4
 
 
-def test_frames_that_vanish_or_change_are_named_and_the_rest_goes_on(tmp_path):
+def test_frames_that_vanish_or_change_are_named_and_the_others_can_be_used(tmp_path):
     root = film_folder(tmp_path, {"a": 4, "b": 4})
     folder = FrameFolder(root, size=SIZE)
     (root / "a" / "001.png").unlink()
@@ -341,6 +341,6 @@ def test_frames_that_vanish_or_change_are_named_and_the_rest_goes_on(tmp_path):
         rest.without([path for path, target in rest.samples if target == 0])
 
 
-def test_a_class_of_one_group_is_announced(tmp_path):
+def test_a_class_of_one_group_is_a_warning(tmp_path):
     folder = FrameFolder(film_folder(tmp_path, {"a": 3, "b": 1}), size=SIZE)
-    assert folder.warnings == ["class 'b' has one group, used for training: no test evidence for class 'b'"]
+    assert folder.warnings == ["class 'b' has only one group, which is used for training: it has no test frames"]

@@ -1,4 +1,4 @@
-"""Model files written in bad faith, whole and with a digest that fits: each is a model or one FormatError."""
+"""Forged model files, complete and with a digest that fits: loading gives a consistent model or one FormatError."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from refusals import little_memory, refusal, write_models
 
 from framecnn import DenseLayer
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +21,15 @@ def models(tmp_path_factory):
 
 
 def forged(tmp_path, source, **changes):
-    """A file with other values in its description, or tensors, and a digest that fits."""
-    description, tensors = model_file.read(source)
+    """Return a file with other values in description or tensors, and a digest that fits."""
+    description, tensors = container.read(source)
     for key, value in changes.items():
         *parents, last = key.split("__")
         target = tensors if parents[:1] == ["tensors"] else description
         for name in parents[1:] if target is tensors else parents:
             target = target[int(name) if isinstance(target, list) else name]
         target[last.replace("_of_", "/")] = value
-    model_file.write(tmp_path / "forged", description, tensors)
+    container.write(tmp_path / "forged", description, tensors)
     return tmp_path / "forged"
 
 
@@ -64,10 +64,10 @@ BANK = {"layer": "FilterBankLayer", "filters": 10**9, "kernel_size": [3, 3], "st
         (layers(pooling(padding=[[10**9, 0], [0, 0]])), "use less of them"),
         (layers(pooling(mode="adaptive_max", pool_size=[10**9, 10**9], strides=[10**9, 10**9])), "values a frame"),
         (layers(pooling(pool_size=[10**8, 1], padding=[[10**8 - 1, 10**8 - 1], [0, 0]])), "values a frame"),
-        ([{"layer": "InputLayer", "shape": [10**12, 1, 1], "scale": 1.0}, pooling()], "as at most 2,147,"),
+        ([{"layer": "InputLayer", "shape": [10**12, 1, 1], "scale": 1.0}, pooling()], "up to 2,147,"),
         (
             [{"layer": "InputLayer", "shape": [2**62, 4], "scale": 1.0}, {"layer": "FlatteningLayer"}],
-            "as at most 2,147",
+            "up to 2,147",
         ),
         (layers(conv(filters=2**70)), "ConvLayer: expected filters as at most 2,147,483,647"),
         (layers(conv(strides=[2**70, 2**70])), "expected strides as"),
@@ -87,10 +87,10 @@ BANK = {"layer": "FilterBankLayer", "filters": 10**9, "kernel_size": [3, 3], "st
         (3, "cannot be built"),
     ],
 )
-def test_a_network_of_layers_that_cannot_be(tmp_path, models, chain, message):
+def test_a_network_of_impossible_layers_is_refused(tmp_path, models, chain, message):
     path = tmp_path / "m"
-    description = model_file.read(models / "network")[0] | {"layers": chain}
-    model_file.write(path, description, {})
+    description = container.read(models / "network")[0] | {"layers": chain}
+    container.write(path, description, {})
     with little_memory():
         assert message in refusal(path)
 
@@ -108,7 +108,7 @@ def test_a_network_of_layers_that_cannot_be(tmp_path, models, chain, message):
         ({"tensors__dense_1_of_bias": np.zeros(2)}, "expected tensors of float32"),
     ],
 )
-def test_a_network_that_does_not_fit_together(tmp_path, models, change, message):
+def test_a_network_whose_parts_do_not_fit_together_is_refused(tmp_path, models, change, message):
     assert message in refusal(forged(tmp_path, models / "network", **change))
 
 
@@ -123,48 +123,49 @@ FLOATS = np.ones(3, np.float32)
         ({"parameters__random_state": "0"}, "expected a seed as random_state"),
         ({"parameters__frame_shape": [16, 16, 3]}, "expected one shape of frames"),
         ({"parameters__filters": "evil"}, "expected filters as one of"),
-        ({"parameters__n_filters": -1}, "expected n_filters as None or a positive whole number"),
+        ({"parameters__n_filters": -1}, "expected n_filters as None or a positive integer"),
         ({"parameters__depth": 3}, "expected depth 1 or 2"),
-        ({"parameters__shrinkage": -1}, "expected alpha 'auto' or a positive number"),
-        ({"parameters__clusters_per_class": 0}, "expected clusters_per_class as a positive whole number"),
+        ({"parameters__alpha": -1}, "expected alpha 'auto' or a positive number"),
+        ({"parameters__clusters_per_class": 0}, "expected clusters_per_class as a positive integer"),
         ({"parameters__projection": "other"}, "expected projection 'discriminant' or None"),
-        ({"parameters__projection": None}, "expected no further tensors"),
+        ({"parameters__projection": None}, "expected one projection"),
+        ({"head__parameters__projection": None}, "expected no further tensors"),
         ({"parameters__further": 1}, "unexpected keyword argument 'further'"),
-        ({"parameters": {}}, "cannot be built (KeyError: 'features')"),
+        ({"parameters": {}}, "expected a description of every setting"),
         ({"parameters": []}, "cannot be built (AttributeError"),
-        ({"classes__values": ["across", "blobs"]}, "expected head/cluster_centers of shape (3, 2)"),
-        ({"classes__values": ["across", "across", "down"]}, "expected two labels or more, each once, in order"),
-        ({"classes__values": ["down", "blobs", "across"]}, "each once, in order"),
-        ({"classes__values": ["across"]}, "expected two labels or more"),
-        ({"classes__values": ["across", "blobs", 3]}, "expected labels of dtype <U6"),
-        ({"classes__values": ["across", "blobs", "down and on"]}, "expected labels of dtype <U6"),
-        ({"classes__values": [["across"], ["blobs"], ["down"]]}, "expected labels of dtype <U6"),
-        ({"classes__values": ["a", "b", "c\0"]}, "expected labels of dtype <U6"),
-        ({"classes__values": "abc"}, "expected labels of dtype <U6"),
-        ({"classes__values": {"a": 1}}, "expected labels of dtype <U6"),
-        ({"classes__dtype": "<U9999999"}, "expected labels of at most 67108864 bytes"),
-        ({"classes__dtype": "<U1000000000"}, "expected labels that are numbers, bools or strings"),
-        ({"classes__dtype": "|V8"}, "expected labels that are numbers, bools or strings"),
-        ({"classes__dtype": "<M8[s]"}, "expected labels that are numbers, bools or strings"),
-        ({"classes__dtype": "i4,i4"}, "expected labels that are numbers, bools or strings"),
-        ({"classes__dtype": "<i8"}, "cannot be built (ValueError: invalid literal"),
-        ({"classes__dtype": "<f1"}, "cannot be built (TypeError: data type '<f1' not understood"),
-        ({"classes__dtype": None}, "cannot be built (TypeError"),
-        ({"frames": None}, "expected scales for frames, none for vectors"),
-        ({"frames__shape": [16, 20, 1]}, "expected one shape of frames"),
-        ({"frames__resize": "cropped"}, "expected stretched frames of whole or float numbers"),
-        ({"frames__values": "complex"}, "expected stretched frames of whole or float numbers"),
-        ({"features__grid": [4, 4]}, "expected grid as (rows, columns) that divide 6 and 4"),
-        ({"features__mirrored": 1}, "expected a number of features"),
+        ({"head__classes__values": ["across", "blobs"]}, "expected head/cluster_centers of shape (3, 2)"),
+        ({"head__classes__values": ["across", "across", "down"]}, "expected two labels or more, each once, in order"),
+        ({"head__classes__values": ["down", "blobs", "across"]}, "each once, in order"),
+        ({"head__classes__values": ["across"]}, "expected two labels or more"),
+        ({"head__classes__values": ["across", "blobs", 3]}, "expected labels of dtype <U6"),
+        ({"head__classes__values": ["across", "blobs", "down and on"]}, "expected labels of dtype <U6"),
+        ({"head__classes__values": [["across"], ["blobs"], ["down"]]}, "expected labels of dtype <U6"),
+        ({"head__classes__values": ["a", "b", "c\0"]}, "expected labels of dtype <U6"),
+        ({"head__classes__values": "abc"}, "expected labels of dtype <U6"),
+        ({"head__classes__values": {"a": 1}}, "expected labels of dtype <U6"),
+        ({"head__classes__dtype": "<U9999999"}, "expected labels of at most 67108864 bytes"),
+        ({"head__classes__dtype": "<U1000000000"}, "expected labels that are numbers, bools or strings"),
+        ({"head__classes__dtype": "|V8"}, "expected labels that are numbers, bools or strings"),
+        ({"head__classes__dtype": "<M8[s]"}, "expected labels that are numbers, bools or strings"),
+        ({"head__classes__dtype": "i4,i4"}, "expected labels that are numbers, bools or strings"),
+        ({"head__classes__dtype": "<i8"}, "cannot be built (ValueError: invalid literal"),
+        ({"head__classes__dtype": "<f1"}, "cannot be built (TypeError: data type '<f1' not understood"),
+        ({"head__classes__dtype": None}, "cannot be built (TypeError"),
+        ({"features__frames": None}, "expected backbones for frames, none for vectors"),
+        ({"features__frames__shape": [16, 20, 1]}, "expected one shape of frames"),
+        ({"features__frames__resize": "cropped"}, "expected stretched frames of integers or floats"),
+        ({"features__frames__values": "complex"}, "expected stretched frames of integers or floats"),
+        ({"features__parameters__grid": [4, 4]}, "expected grid as (rows, columns) that divide 6 and 4"),
+        ({"features__averages_flips": 1}, "expected averages_flips as true or false"),
         ({"features__n_features_in": 961}, "expected a number of features"),
-        ({"features__scales": []}, "expected scales for frames, none for vectors"),
-        ({"features__scales__0__layers__2__pool_size": [3, 4]}, "expected no strides, padding or dilation_rate"),
+        ({"features__backbones": []}, "expected no further tensors"),
+        ({"features__backbones__0__layers__2__pool_size": [3, 4]}, "expected no strides, padding or dilation_rate"),
         ({"head__temperature": 0}, "expected a positive temperature"),
         ({"head__temperature": -1.5}, "expected a positive temperature"),
         ({"head__temperature": "1.5"}, "expected a number"),
         ({"head__temperature": True}, "expected a number"),
-        ({"head__shrinkage": None}, "expected a number"),
-        ({"head__shrinkage": -0.5}, "expected a positive alpha"),
+        ({"head__alpha": None}, "expected a number"),
+        ({"head__alpha": -0.5}, "expected a positive alpha"),
         ({"accuracies": [[["1", 1], 0.5]]}, "expected accuracies by grid"),
         ({"accuracies": [[[1, 1], "0.5"]]}, "expected a number"),
         ({"accuracies": [[[1, 1], 0.5], [[1, 1], 0.5]]}, "expected a description of every setting"),
@@ -175,9 +176,9 @@ FLOATS = np.ones(3, np.float32)
         ({"tensors__head_of_radius": np.ones(2, np.float32)}, "expected head/radius of shape (3,)"),
         ({"tensors__head_of_cluster_labels": np.array([0, 1, 3])}, "expected clusters with a label each"),
         ({"tensors__head_of_cluster_labels": np.array([0, 1, -1])}, "expected clusters with a label each"),
-        ({"tensors__head_of_cluster_labels": FLOATS}, "expected whole numbers as labels and prototypes"),
+        ({"tensors__head_of_cluster_labels": FLOATS}, "expected integers as labels and prototypes"),
         ({"tensors__head_of_prototypes": np.array([0, 1, -1])}, "expected clusters with a label each"),
-        ({"tensors__head_of_prototypes": FLOATS}, "expected whole numbers as labels and prototypes"),
+        ({"tensors__head_of_prototypes": FLOATS}, "expected integers as labels and prototypes"),
         ({"tensors__head_of_offset": np.ones(3)}, "expected floats of one dtype"),
         ({"tensors__head_of_offset": np.ones(2, np.float32)}, "expected head/offset of shape (3,)"),
         ({"tensors__head_of_weights": np.ones((3, 3), np.float32)}, "expected head/weights of shape (32, 3)"),
@@ -188,44 +189,59 @@ FLOATS = np.ones(3, np.float32)
         ({"tensors__features_of_scale": np.zeros(32, np.float32)}, "expected positive scales"),
         ({"tensors__features_of_scale": np.ones((32, 1), np.float32)}, "expected a mean and a scale for every feature"),
         ({"tensors__features_of_mean": np.ones(31, np.float32)}, "expected a mean and a scale for every feature"),
-        ({"features__scales__0__layers__1__contrast": 1e-80}, "expected settings in the range of float32"),
+        ({"features__backbones__0__layers__1__contrast": 1e-80}, "expected settings in the range of float32"),
         ({"tensors__further": FLOATS}, "expected no further tensors"),
+        ({"tensors__features_of_mean": np.ones(32)}, "expected floats of one dtype"),
+        (
+            {"tensors__features_of_mean": np.ones(32), "tensors__features_of_scale": np.ones(32)},
+            "expected floats of one dtype",
+        ),
+        (
+            {
+                "tensors__head_of_mean": np.ones(31, np.float32),
+                "tensors__head_of_weights": np.ones((31, 3), np.float32),
+            },
+            "expected a head for these features",
+        ),
     ],
     ids=str,
 )
-def test_a_classifier_that_does_not_fit_together(tmp_path, models, change, message):
+def test_a_classifier_whose_parts_do_not_fit_together_is_refused(tmp_path, models, change, message):
     assert message in refusal(forged(tmp_path, models / "frames", **change))
 
 
 def test_a_scale_that_makes_other_cells_is_refused(tmp_path, models):
-    wide = {"features__scales__0__layers__2__pool_size": [12, 8], "features__scales__0__layers__2__strides": [12, 8]}
+    wide = {
+        "features__backbones__0__layers__2__pool_size": [12, 8],
+        "features__backbones__0__layers__2__strides": [12, 8],
+    }
     assert "expected every scale to make 6 x 4 cells" in refusal(forged(tmp_path, models / "frames", **wide))
 
 
-@pytest.mark.parametrize("missing", ["parameters", "classes", "frames", "features", "head", "accuracies", "versions"])
-def test_a_description_with_a_part_missing(tmp_path, models, missing):
-    description, tensors = model_file.read(models / "frames")
+@pytest.mark.parametrize("missing", ["parameters", "features", "head", "accuracies", "versions"])
+def test_a_description_without_one_of_its_parts_is_refused(tmp_path, models, missing):
+    description, tensors = container.read(models / "frames")
     del description[missing]
-    model_file.write(tmp_path / "m", description, tensors)
+    container.write(tmp_path / "m", description, tensors)
     assert f"cannot be built (KeyError: '{missing}')" in refusal(tmp_path / "m")
 
 
 @pytest.mark.parametrize("first", [0, 5_000])
-def test_no_mutant_runs_code_writes_or_ends_in_anything_but_a_model_or_a_format_error(models, first):
-    """10,000 files: damaged, or forged with a digest that fits; under an audit hook and a limit of memory."""
+def test_a_mutated_file_gives_a_model_or_a_format_error_and_neither_runs_code_nor_writes(models, first):
+    """10,000 files, damaged or forged with a digest that fits, under an audit hook and a memory limit."""
     script = Path(mutations.__file__)
     paths = sorted(models.iterdir())
     run = subprocess.run(
         [sys.executable, script, str(first), "5000", *paths], capture_output=True, timeout=300, check=False
     )
     assert run.returncode == 0, run.stderr.decode()
-    told = json.loads(run.stdout)
-    assert (told["others"], told["broken"]) == ([], [])
-    assert told["loaded"] + told["refused"] == 5000
-    assert min(told["loaded"], told["refused"]) > 200
+    counts = json.loads(run.stdout)
+    assert (counts["others"], counts["broken"]) == ([], [])
+    assert counts["loaded"] + counts["refused"] == 5000
+    assert min(counts["loaded"], counts["refused"]) > 200
 
 
-def test_the_audit_of_the_mutants_is_not_deaf(tmp_path):
+def test_the_audit_hook_notices_what_it_forbids(tmp_path):
     acts = [
         "exec('1')",
         "open('x', 'w')",
@@ -242,7 +258,7 @@ def test_the_audit_of_the_mutants_is_not_deaf(tmp_path):
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr.decode()
-    heard = [line.split()[0] for line in json.loads(run.stdout)["broken"]]
+    noticed = [line.split()[0] for line in json.loads(run.stdout)["broken"]]
     for event in ("compile", "exec", "open", "os.mkdir", "subprocess.Popen", "socket.__new__", "pickle.find_class"):
-        assert event in heard
-    assert "import" in heard
+        assert event in noticed
+    assert "import" in noticed

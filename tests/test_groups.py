@@ -44,10 +44,10 @@ def test_a_given_table_goes_before_the_one_in_the_folder(root, tmp_path):
     assert [skip.path for skip in folder.skipped] == ["frames.csv"]
 
 
-def test_without_a_table_the_groups_are_look_alikes(root):
+def test_without_a_table_the_groups_are_near_duplicates(root):
     folder = FrameFolder(root, size=SIZE)
     assert len(set(folder.groups)) == 8
-    assert "frames that look alike" in folder.group_source
+    assert "near-duplicates" in folder.group_source
 
 
 def test_a_spreadsheets_byte_order_mark_other_columns_and_dots_in_paths_are_fine(root, tmp_path):
@@ -56,14 +56,14 @@ def test_a_spreadsheets_byte_order_mark_other_columns_and_dots_in_paths_are_fine
     assert FrameFolder(root, groups=path, size=SIZE).groups.tolist() == [f"{n}{i}" for n in "ab" for i in range(4)]
 
 
-def test_rows_that_name_no_file_are_told_and_change_nothing(root):
+def test_rows_that_name_no_file_are_reported_and_ignored(root):
     table(root / "frames.csv", *ROWS, "a/gone.png,a,a_shot9,9", "../../etc/passwd,a,x,9")
     folder = FrameFolder(root, size=SIZE)
     assert len(folder) == folder.found == 8
-    assert folder.warnings == ["files in the table of groups that are not there: 2 (first: '../../etc/passwd')"]
+    assert folder.warnings == ["files in the table of groups that do not exist: 2 (first: '../../etc/passwd')"]
 
 
-def test_files_that_the_table_does_not_name_are_skipped_since_nobody_knows_what_they_belong_to(root):
+def test_files_that_the_table_does_not_name_are_skipped(root):
     table(root / "frames.csv", *ROWS[:2], *ROWS[3:])
     folder = FrameFolder(root, size=SIZE)
     assert [(skip.path, skip.reason) for skip in folder.skipped] == [("a/002.png", "not-in-csv")]
@@ -79,12 +79,12 @@ def test_a_class_that_the_table_does_not_name_at_all_is_an_error(root):
         FrameFolder(root, size=SIZE)
 
 
-def test_the_folder_gives_the_class_where_the_table_says_otherwise(root):
+def test_the_folder_is_the_class_of_a_frame_with_another_label_in_the_table(root):
     table(root / "frames.csv", *ROWS[:7], ROWS[7].replace(",b,", ",a,"))
     folder = FrameFolder(root, size=SIZE)
     assert folder.samples[7] == ("b/003.png", 1)
     assert folder.warnings == [
-        "frames labelled otherwise in the table of groups than by their folder, which counts: 1 "
+        "frames whose label in the table of groups differs from their folder, which is used: 1 "
         "(first: 'b/003.png', labelled 'a')"
     ]
 
@@ -100,7 +100,7 @@ def test_paths_with_backslashes_and_accents_as_a_mac_writes_them_name_their_file
     assert folder.skipped == []
 
 
-def test_a_file_that_has_the_very_name_of_a_row_goes_before_others(tmp_path):
+def test_a_file_with_exactly_the_path_of_a_row_has_priority(tmp_path):
     rows = {"a/1.png": ("slash", ""), "a\\1.png": ("backslash", ""), "a\\2.png": ("other", "")}
     assert match_table(rows, ["a/1.png", "a\\1.png", "a/2.png"]) == {
         **dict(list(rows.items())[:2]),
@@ -112,18 +112,18 @@ def test_a_file_that_has_the_very_name_of_a_row_goes_before_others(tmp_path):
 def test_one_frame_written_in_two_ways_has_one_group():
     rows = {"a\\1.png": ("g", ""), ".\\a\\1.png": ("g", "")}
     assert match_table(rows, ["a/1.png"]) == {"a/1.png": ("g", "")}
-    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'h' and 'g', written in two ways"):
+    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'h' and 'g', in two spellings"):
         match_table(rows | {".\\a\\1.png": ("h", "")}, ["a/1.png"])
 
 
 @pytest.mark.parametrize("start", ["C:\\films\\", "/home/me/films/", "films/"])
-def test_a_table_that_names_no_file_of_the_folder_says_what_it_names(root, start):
+def test_a_table_that_names_no_file_of_the_folder_is_an_error_with_an_example(root, start):
     table(root / "frames.csv", *(start + row for row in ROWS))
     with pytest.raises(DataError) as error:
         FrameFolder(root, size=SIZE)
     assert str(error.value) == (
-        f"groups: expected paths as 'a/000.png', relative to the folder of frames, got {start + 'a/000.png'!r} "
-        "and not one path that names a file of the folder; write them so, or give another table"
+        f"groups: expected paths as 'a/000.png', relative to the folder of frames, got {start + 'a/000.png'!r}, "
+        "and no path names a file of the folder; correct them, or name another table"
     )
 
 
@@ -166,3 +166,19 @@ def test_a_table_as_spreadsheets_save_it_is_read(root, separator, encoding):
     folder = FrameFolder(root, size=SIZE)
     assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
     assert folder.warnings == []
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_first_line_that_names_the_separator_is_read(root, first, newline):
+    path = table(root / "frames.csv", *ROWS)
+    path.write_text(newline.join([first, *path.read_text().replace(",", ";").splitlines(), ""]), newline="")
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
+
+
+def test_a_line_that_names_the_separator_counts_in_line_numbers_and_may_name_any(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("sep=|\npath|group\na/1.png|g\n|g\n")
+    with pytest.raises(DataError, match=r"groups: line 4 of .*t.csv' has no path or no group"):
+        read_groups(path)

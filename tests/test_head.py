@@ -1,4 +1,4 @@
-"""The k-means head: what its clusters, labels, probabilities and rejections mean."""
+"""The k-means head: its clusters, labels, probabilities and rejections."""
 
 import threading
 import warnings
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from framecnn import KMeansClassifier, get_num_threads, set_num_threads
+from framecnn import KMeansClassifier, num_threads
 
 HEADS = [
     KMeansClassifier(random_state=0),
@@ -22,7 +22,7 @@ heads = pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{head.projecti
 
 
 def clouds(n_samples=90, n_features=5, spread=0.5, seed=0):
-    """Samples around one place a class, their labels, and groups of up to three samples."""
+    """Return samples around one point a class, their labels, and groups of up to three samples."""
     rng = np.random.default_rng(seed)
     codes = np.arange(n_samples) % 3
     X = 3 * np.eye(3, n_features)[codes] + spread * rng.normal(size=(n_samples, n_features))
@@ -39,7 +39,7 @@ def test_new_samples_get_the_label_of_their_cloud(head):
 
 
 def test_clusters_lie_where_held_out_samples_fall():
-    """With as many features as noise can hold on to, fitted scores are near 1; held-out ones are honest."""
+    """With more features than samples, fitted scores are near 1; held-out scores are those of new samples."""
     X, y, groups = clouds(n_samples=60, n_features=200, spread=1.0)
     head = KMeansClassifier(alpha=0.0003, random_state=0).fit(X, y, groups)
     codes = np.searchsorted(head.classes_, y)
@@ -58,7 +58,7 @@ def test_names_of_classes_do_not_matter(head):
     names = np.array([renamed[label] for label in y])
     original = head.fit(X, y, groups).predict(X)
     same = head.fit(X, names, groups).predict(X) == np.array([renamed[label] for label in original])
-    assert same.mean() > 0.97 if head.clusters_per_class > 1 else same.all()  # k-means may settle elsewhere
+    assert same.mean() > 0.97 if head.clusters_per_class > 1 else same.all()  # k-means may converge to another optimum
 
 
 @heads
@@ -80,7 +80,7 @@ def test_one_cluster_a_class_gives_the_same_numbers_in_any_order_of_groups():
 
 
 def test_several_clusters_a_class_hold_a_class_in_several_places():
-    """Two classes in the corners of a square, crosswise: no straight cut parts them, their clusters do."""
+    """Two classes in opposite corners of a square: no straight line separates them, their clusters do."""
     rng = np.random.default_rng(0)
     corners = np.array([[0, 0], [4, 4], [0, 4], [4, 0]])[np.arange(200) % 4]
     X = corners + 0.5 * rng.normal(size=(200, 2))
@@ -91,7 +91,7 @@ def test_several_clusters_a_class_hold_a_class_in_several_places():
     assert KMeansClassifier(projection=None, random_state=0).fit(X, y).score(X, y) < 0.8
 
 
-def test_a_plain_cluster_is_named_after_most_of_its_members():
+def test_a_plain_cluster_has_the_label_of_most_of_its_members():
     X = np.concatenate([np.zeros((10, 1)), np.full((10, 1), 5.0)])
     X += 0.01 * np.arange(20)[:, None]
     y = np.array(["night"] * 7 + ["day"] * 3 + ["day"] * 10)
@@ -102,7 +102,7 @@ def test_a_plain_cluster_is_named_after_most_of_its_members():
         assert members.argmax() == label
 
 
-def test_a_class_that_names_no_cluster_is_never_predicted():
+def test_a_class_without_a_cluster_is_never_predicted():
     X = np.concatenate([np.zeros((10, 1)), np.full((10, 1), 5.0)]) + 0.01 * np.arange(20)[:, None]
     y = np.array(["rare"] + ["a"] * 9 + ["b"] * 10)
     with warnings.catch_warnings():
@@ -152,7 +152,7 @@ def test_the_prediction_is_the_most_probable_class(projection, clusters, seed, s
     assert (rivals <= nearest.min(axis=1) * (1 + 1e-6) + 1e-12).all()
 
 
-def test_probabilities_are_about_as_often_right_as_they_say():
+def test_probabilities_are_calibrated():
     X, y, _ = clouds(n_samples=900, spread=1.5)
     head = KMeansClassifier(random_state=0).fit(X, y)
     new, truth, _ = clouds(n_samples=3000, spread=1.5, seed=1)
@@ -175,7 +175,7 @@ def test_far_points_are_rejected_and_few_others(head):
 
 @heads
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_point_at_the_end_of_the_world_has_a_label_and_probabilities(head, dtype):
+def test_a_point_at_a_huge_distance_has_a_label_and_probabilities(head, dtype):
     X, y, groups = clouds()
     head.fit(X.astype(dtype), y, groups)
     far = np.full((1, 5), 1e30, dtype)
@@ -184,7 +184,7 @@ def test_a_point_at_the_end_of_the_world_has_a_label_and_probabilities(head, dty
 
 
 @heads
-def test_too_many_clusters_for_the_samples_are_fewer_clusters_and_a_warning(head):
+def test_too_few_different_samples_give_fewer_clusters_and_a_warning(head):
     X = np.repeat(np.eye(3), 8, axis=0)
     y = np.repeat([0, 1, 2], 8)
     for alpha in ("auto", 0.1):
@@ -196,7 +196,7 @@ def test_too_many_clusters_for_the_samples_are_fewer_clusters_and_a_warning(head
         assert many.score(X, y) == 1
 
 
-def test_equal_samples_of_two_signs_of_zero_are_one():
+def test_samples_that_differ_in_the_sign_of_zero_are_equal():
     X = np.array([[0.0], [-0.0], [1.0], [1.0]])
     with pytest.warns(ConvergenceWarning, match="expected 4 clusters, got 2"):
         head = KMeansClassifier(2, projection=None, random_state=0).fit(X, [0, 0, 1, 1])
@@ -221,21 +221,17 @@ def test_features_that_are_all_zero_give_no_nan(projection, dtype):
 @heads
 def test_one_and_two_threads_give_the_same_bits(head):
     X, y, groups = clouds(n_samples=1200, n_features=40)
-    before = get_num_threads()
     found = []
     for n in (1, 2):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             with threadpool_limits(n):
                 head.fit(X.astype(np.float32), y, groups)
             found.append((head.cluster_centers_, head.transform(X), head.predict_proba(X)))
-        finally:
-            set_num_threads(before)
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-def test_heads_fitted_at_the_same_time_are_those_fitted_alone():
+def test_heads_fitted_in_parallel_equal_heads_fitted_alone():
     X = np.random.default_rng(0).normal(size=(1500, 30))
     y = np.arange(1500) % 3
     alone = KMeansClassifier(projection=None, random_state=0).fit(X, y)
@@ -260,11 +256,12 @@ def test_a_sample_alone_and_in_any_batch_has_the_same_bits(head):
     np.testing.assert_array_equal(head.predict_proba(X[::-1]), whole[::-1])
 
 
-def test_the_shrinkage_is_chosen_on_a_part_of_many_samples(monkeypatch):
-    monkeypatch.setattr("framecnn.estimators.head.SELECTION_ROWS", 30)
+def test_the_ridge_penalty_is_chosen_on_a_part_of_many_samples():
     X, y, groups = clouds(n_samples=300)
-    assert KMeansClassifier(random_state=0).fit(X, y, groups).score(X, y) > 0.95
-    assert KMeansClassifier(random_state=0).fit(X, y).score(X, y) > 0.95
+    head = KMeansClassifier(random_state=0)
+    head.selection_rows = 30
+    assert head.fit(X, y, groups).score(X, y) > 0.95
+    assert head.fit(X, y).score(X, y) > 0.95
 
 
 def test_three_samples_of_three_groups_are_enough():
@@ -274,9 +271,9 @@ def test_three_samples_of_three_groups_are_enough():
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 0, 0, 1, 1, 1])
 MISFITS = [
-    ({"clusters_per_class": 0}, {}, "expected clusters_per_class as a positive whole number, got 0"),
-    ({"clusters_per_class": True}, {}, "expected clusters_per_class as a positive whole number, got True"),
-    ({"clusters_per_class": 1.5}, {}, "expected clusters_per_class as a positive whole number, got 1.5"),
+    ({"clusters_per_class": 0}, {}, "expected clusters_per_class as a positive integer, got 0"),
+    ({"clusters_per_class": True}, {}, "expected clusters_per_class as a positive integer, got True"),
+    ({"clusters_per_class": 1.5}, {}, "expected clusters_per_class as a positive integer, got 1.5"),
     ({"projection": "lda"}, {}, "expected projection 'discriminant' or None, got 'lda'"),
     ({"alpha": 0}, {}, "expected alpha 'auto' or a positive number, got 0"),
     ({"alpha": True}, {}, "expected alpha 'auto' or a positive number, got True"),

@@ -1,4 +1,4 @@
-"""Files that others made to break decoders: each is used or skipped, and nobody sees or hears of it."""
+"""Files made by others to break decoders: each is used or skipped, without any output."""
 
 import shutil
 import struct
@@ -13,7 +13,7 @@ import pytest
 from pictures import encoded, film_folder, scene, tiff
 from PIL import Image
 
-from framecnn import thread_count
+from framecnn import num_threads
 from framecnn.data import FrameFolder, SkippedFrame, decode
 
 SIZE = (24, 32)
@@ -49,15 +49,15 @@ def outcomes(folder):
     return folder.samples, folder.notes, [(skip.path, skip.reason) for skip in folder.skipped], folder.groups.tolist()
 
 
-def test_hostile_images_in_a_folder_are_used_or_skipped_in_silence(hostile_folder, monkeypatch, capfd, processes):
+def test_hostile_images_in_a_folder_are_used_or_skipped_without_output(hostile_folder, capfd, processes):
     files = [path for path in hostile_folder.rglob("*") if path.is_file()]
     hidden = [path for path in files if path.name.startswith(".")]
     found = {}
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for threads in (1, 2, 8):
-            monkeypatch.setattr(thread_count, "_num_threads", threads)
-            found[threads] = FrameFolder(hostile_folder, size=SIZE)
+            with num_threads(threads):
+                found[threads] = FrameFolder(hostile_folder, size=SIZE)
     assert seen == []
     assert capfd.readouterr() == ("", "")
     assert processes == []
@@ -72,7 +72,7 @@ def test_hostile_images_in_a_folder_are_used_or_skipped_in_silence(hostile_folde
     assert np.asarray(folder.frames).shape == (len(folder), *SIZE, 3)
 
 
-def test_pictures_agree_with_the_references_of_those_who_made_them(shared_data):
+def test_pictures_agree_with_the_references_of_their_authors(shared_data):
     root = shared_data / "images_hostile"
     pairs = [(png, root / "pngsuite" / "bmp" / f"{png.stem}.bmp") for png in (root / "pngsuite" / "png").glob("*.png")]
     for part in ("jpeg_decoder/tests/reftest", "go_image"):

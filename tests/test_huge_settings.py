@@ -1,4 +1,4 @@
-"""Settings too large for any machine are refused in the library's own words, before memory is asked for."""
+"""Settings too large for any machine are refused by framecnn itself, before memory is allocated."""
 
 import dataclasses
 import warnings
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from framecnn import FrameClassifier, InputLayer, KMeansClassifier, Layer, Sequential, ShapeError, load, save
-from framecnn.errors import FormatError
+from framecnn.errors import FormatError, SettingError
 from framecnn.estimators import FrameFeatures, TrainedFeatures
 from framecnn.layers import base
 
@@ -32,13 +32,13 @@ def variants(kind, case):
 
 
 def run(make, shape):
-    """Whether a layer could be made and run; anything but a ShapeError fails the test."""
+    """Whether a layer could be made and run; any error but SettingError and ShapeError fails the test."""
     refusal = ""
     try:
         layer = make().build(shape)
         if np.prod(shape) < 1e6:
             layer(np.zeros((1, *shape), np.float32))
-    except ShapeError as error:
+    except (SettingError, ShapeError) as error:
         refusal = str(error)
     assert not refusal or refusal.startswith(("InputLayer: ", *(f"{name}: " for name in names_of(make.args[0]))))
     return not refusal
@@ -81,21 +81,20 @@ def test_a_huge_setting_of_a_layer_is_refused_or_harmless(kind, smaller_limit):
 @pytest.mark.parametrize("huge", HUGE[1:])
 def test_the_message_says_what_is_too_large(huge):
     with pytest.raises(
-        ShapeError, match=r"^ConvLayer: expected filters as at most 2,147,483,647, got|at most 1,073,741"
+        (SettingError, ShapeError),
+        match=r"^ConvLayer: expected filters as at most 2,147,483,647, got|at most 1,073,741",
     ):
         Layer.registry["ConvLayer"](huge, kernel_size=3).build((8, 8, 3))
     with pytest.raises(ShapeError, match=r"^InputLayer: expected "):
         Sequential([InputLayer((huge, huge, 3))]).build()
 
 
-def test_memory_that_is_not_there_is_said_too(monkeypatch):
+def test_an_error_of_memory_names_the_parameters(monkeypatch):
     def draw(*arguments):
         raise MemoryError
 
     monkeypatch.setattr(base.initializers, "draw", draw)
-    with pytest.raises(
-        ShapeError, match=r"^DenseLayer: expected parameters for which there is memory, got kernel \(3, 2\)"
-    ):
+    with pytest.raises(ShapeError, match=r"^DenseLayer: expected parameters that fit into memory, got kernel \(3, 2\)"):
         Layer.registry["DenseLayer"](2).build((3,))
 
 
@@ -113,9 +112,7 @@ def test_a_huge_setting_of_an_estimator_is_refused_or_harmless(setting, huge):
     if setting == "random_state":
         for estimator in (KMeansClassifier(random_state=huge), TrainedFeatures(random_state=huge)):
             data = frames.reshape(4, -1) if isinstance(estimator, KMeansClassifier) else frames
-            with pytest.raises(
-                ValueError, match="expected random_state as None, a RandomState or a whole number from 0"
-            ):
+            with pytest.raises(ValueError, match="expected random_state as None, a RandomState or an integer from 0"):
                 estimator.fit(data, [0, 1, 0, 1])
 
 

@@ -1,11 +1,11 @@
-"""Weights are drawn within the limits their papers give, from the generator that is handed in, and no other."""
+"""Initial weights have the distributions of their papers and depend on the given generator only."""
 
 import re
 
 import numpy as np
 import pytest
 
-from framecnn import ShapeError
+from framecnn import SettingError
 from framecnn.layers.initializers import NAMES, draw
 from framecnn.testing.draws import same_bits
 
@@ -58,6 +58,6 @@ def test_normal_weights_have_the_papers_deviation(shape, fan_in):
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(
-        ShapeError, match=re.escape(f"initializer: expected one of {', '.join(NAMES)}, got 'orthogonal'")
+        SettingError, match=re.escape(f"initializer: expected one of {', '.join(NAMES)}, got 'orthogonal'")
     ):
         drawn("orthogonal")

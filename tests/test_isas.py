@@ -1,4 +1,4 @@
-"""One model under every instruction set: its features agree within what rounding explains."""
+"""One model under every instruction set: its features agree within the bounds of rounding."""
 
 import os
 import subprocess
@@ -19,18 +19,18 @@ import sys
 import numpy as np
 import framecnn
 from framecnn.kernels.jit import current_isa
-folder, kind = sys.argv[1:]
-assert current_isa() == kind
+folder, isa = sys.argv[1:]
+assert current_isa() == isa
 for number in range(int(folder.rsplit("-", 1)[1])):
     networks = framecnn.load(f"{folder}/{number}.safetensors").features_.networks_
     x = np.load(f"{folder}/{number}.npy")
-    np.savez(f"{folder}/{number}-{kind}.npz", *[network.predict(x) for network in networks])
+    np.savez(f"{folder}/{number}-{isa}.npz", *[network.predict(x) for network in networks])
 """
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A folder of classifiers for frames of several sizes, and frames."""
+    """Return a folder of classifiers for frames of several sizes, with frames for each."""
     folder = tmp_path_factory.mktemp("models") / f"of-{len(SIZES)}"
     folder.mkdir()
     for number, shape in enumerate(SIZES):
@@ -45,7 +45,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def defined(models):
-    """For every network of every model: its features by definition, and how far rounding may lead from them."""
+    """Return the features of every network of every model by definition, and their rounding bounds."""
     found = []
     for number in range(len(SIZES)):
         networks = framecnn.load(models / f"{number}.safetensors").features_.networks_
@@ -54,22 +54,22 @@ def defined(models):
     return found
 
 
-@pytest.mark.parametrize("kind", ISAS)
-def test_features_agree_with_the_definition_under_every_instruction_set(kind, models, defined):
+@pytest.mark.parametrize("isa", ISAS)
+def test_features_agree_with_the_definition_under_every_instruction_set(isa, models, defined):
     done = subprocess.run(
-        [sys.executable, "-c", FEATURES, str(models), kind],
+        [sys.executable, "-c", FEATURES, str(models), isa],
         cwd=Path(__file__).parent,
-        env=os.environ | {"FRAMECNN_ISA": kind},
+        env=os.environ | {"FRAMECNN_ISA": isa},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     for number, networks in enumerate(defined):
-        with np.load(models / f"{number}-{kind}.npz") as features:
+        with np.load(models / f"{number}-{isa}.npz") as features:
             for (exact, spread), given in zip(networks, features.values(), strict=True):
                 assert (np.abs(given - exact) <= spread).all(), (SIZES[number], np.abs(given - exact).max())
-                assert spread.max() < 0.02 * np.abs(exact).max(), "a bound that finds no missing column"
+                assert spread.max() < 0.02 * np.abs(exact).max(), "a bound so wide that a missing column would pass"
 
 
 def test_this_machine_has_one_of_the_instruction_sets():

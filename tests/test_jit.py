@@ -1,10 +1,11 @@
-"""Compiled kernels are kept in a private folder; whatever happens to it, kernels run."""
+"""Compiled kernels are kept in a private folder; kernels run whatever happens to it."""
 
 import os
 import shutil
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -16,7 +17,7 @@ from framecnn.kernels.jit import cache_directory, current_isa, n_compiled
 
 EVERY_KERNEL = """
 import sys
-from framecnn.warmup import warm_up
+from framecnn.networks.warmup import warm_up
 
 warm_up()
 for module in [module for name, module in sys.modules.items() if name.startswith("framecnn.kernels.")]:
@@ -34,7 +35,7 @@ compiled, from_cache = "0 1\n", "1 0\n"
 
 
 def python(script, **environment):
-    """Run a script in a fresh Python beside the tests, with the caches that the environment names; give its output."""
+    """Return the output of a script in a new Python, which uses the caches that the environment names."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=os.path.dirname(__file__),
@@ -48,20 +49,20 @@ def python(script, **environment):
 
 
 def folder_now():
-    """The cache folder that a process with this environment would use."""
+    """Return the cache folder that a process with this environment would use."""
     return cache_directory.__wrapped__()
 
 
 @pytest.fixture
 def caches(tmp_path, monkeypatch):
-    """Send caches to a folder of the test."""
+    """Return the folder of the test that caches go to."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory):
-    """A folder of caches with one compiled kernel."""
+    """Return a folder of caches with one compiled kernel."""
     caches = tmp_path_factory.mktemp("caches")
     assert python(ONE_KERNEL, XDG_CACHE_HOME=str(caches)) == compiled
     return caches
@@ -93,13 +94,13 @@ def test_compiled_kernels_lie_in_a_private_folder_and_nowhere_else(warm):
 def test_a_damaged_entry_is_dropped_and_compiled_again(warm, tmp_path, damage):
     caches = shutil.copytree(warm, tmp_path / "caches")
     (entry,) = caches.rglob("*.nbc")
-    whole = entry.read_bytes()
-    entry.write_bytes(damage(whole))
+    sound = entry.read_bytes()
+    entry.write_bytes(damage(sound))
     assert python(ONE_KERNEL, XDG_CACHE_HOME=str(caches)) == compiled
-    assert len(entry.read_bytes()) == pytest.approx(len(whole), rel=0.1)
+    assert len(entry.read_bytes()) == pytest.approx(len(sound), rel=0.1)
 
 
-def test_a_damaged_entry_that_cannot_be_replaced_is_no_reason_to_stop(warm, tmp_path):
+def test_kernels_run_when_a_damaged_entry_cannot_be_replaced(warm, tmp_path):
     caches = shutil.copytree(warm, tmp_path / "caches")
     for entry in [*caches.rglob("*.nbc")]:
         entry.unlink()
@@ -119,13 +120,13 @@ def triple(y, x, start, stop):
 
 @pytest.fixture
 def entries(tmp_path, monkeypatch):
-    """The folder of the kernels that a test compiles in this process, empty at first."""
+    """Return the folder of the kernels that a test compiles in this process, empty at first."""
     monkeypatch.setattr(jit, "cache_directory", lambda: tmp_path)
     return tmp_path
 
 
 def run_afresh(function, dtype=np.float32):
-    """Run a kernel as a new process would; give whether it came from the cache."""
+    """Run a kernel as a new process would; return whether it came from the cache."""
     x = np.arange(5, dtype=dtype)
     y = np.empty_like(x)
     compiled_now = jit.kernel(function)
@@ -137,14 +138,14 @@ def run_afresh(function, dtype=np.float32):
 def test_no_byte_of_an_entry_can_change_unnoticed(entries):
     assert not run_afresh(double)
     (entry,) = entries.iterdir()
-    whole, rng = entry.read_bytes(), np.random.default_rng(0)
+    sound, rng = entry.read_bytes(), np.random.default_rng(0)
     dispatcher = jit.kernel(double)
     number = numba.float32[::1]
     signature = (number, number, numba.int64, numba.int64)
     context = dispatcher.targetdescr.target_context
     assert dispatcher._cache.load_overload(signature, context) is not None
-    for place in range(0, len(whole), 31):
-        damaged = bytearray(whole)
+    for place in range(0, len(sound), 31):
+        damaged = bytearray(sound)
         damaged[place] ^= 1 << rng.integers(8)
         entry.write_bytes(damaged)
         assert dispatcher._cache.load_overload(signature, context) is None, place
@@ -152,7 +153,7 @@ def test_no_byte_of_an_entry_can_change_unnoticed(entries):
     assert run_afresh(double)
 
 
-def test_an_entry_in_the_place_of_another_is_not_taken_for_it(entries):
+def test_an_entry_under_the_name_of_another_is_not_used(entries):
     for function in (double, triple):
         assert not run_afresh(function)
         assert not run_afresh(function, np.float64)
@@ -174,7 +175,7 @@ def test_an_entry_of_an_older_source_is_not_used(entries, monkeypatch):
     assert len([*entries.iterdir()]) == 1
 
 
-def test_processes_that_compile_at_once_leave_whole_entries(tmp_path):
+def test_processes_that_compile_at_once_leave_sound_entries(tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     starts = [[sys.executable, "-c", ONE_KERNEL.replace("2.0])", f"2.0], '{dtype}')")] for dtype in ("f4", "f8", "f4")]
     running = [subprocess.Popen(start, env=environment, stdout=subprocess.PIPE) for start in starts]
@@ -184,7 +185,7 @@ def test_processes_that_compile_at_once_leave_whole_entries(tmp_path):
     assert python(both, XDG_CACHE_HOME=str(tmp_path)) == from_cache + "2 0\n"
 
 
-def test_what_a_killed_process_left_is_swept_when_it_is_old(entries):
+def test_old_temporary_files_of_killed_processes_are_deleted(entries):
     run_afresh(double)
     (entry,) = entries.iterdir()
     old, new = (entries / f"{entry.name}.tmp.{name}" for name in ("old", "new"))
@@ -205,12 +206,12 @@ def test_compiling_a_kernel_anew_drops_its_own_entries_only(entries):
     assert [path.name.split("-")[0] for path in entries.iterdir()] == ["test_jit.triple"]
 
 
-def test_without_a_folder_for_caches_kernels_run_all_the_same(tmp_path):
+def test_kernels_run_without_a_folder_for_caches(tmp_path):
     (tmp_path / "file").touch()
     assert python(ONE_KERNEL, XDG_CACHE_HOME=str(tmp_path / "file")) == compiled
 
 
-def test_a_folder_that_vanishes_while_kernels_are_defined_is_no_reason_to_stop(tmp_path):
+def test_kernels_run_when_the_folder_vanishes_while_they_are_defined(tmp_path):
     script = """
 import shutil, sys
 from framecnn.kernels import jit
@@ -237,7 +238,7 @@ def test_a_folder_of_somebody_else_is_left_alone(caches, monkeypatch):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
-def test_what_others_may_have_written_is_deleted_unread(caches):
+def test_entries_that_others_may_have_written_are_deleted_unread(caches):
     folder = folder_now()
     (folder / "conv.nbc").touch()
     folder.chmod(0o755)
@@ -285,14 +286,17 @@ def test_a_user_without_a_home_has_no_folder(monkeypatch):
     assert folder_now() is None
 
 
-def test_whether_kernels_are_compiled_already_is_known(caches, monkeypatch):
+def test_compiled_kernels_are_counted(caches, monkeypatch):
     monkeypatch.setattr("framecnn.kernels.jit.cache_directory", folder_now)
     assert n_compiled() == 0
     (folder_now() / "conv.nbc").touch()
     assert n_compiled() == 1
 
 
-def test_an_edited_kernel_source_means_another_folder(caches, monkeypatch):
-    before = folder_now()
-    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: b"another source")
+@pytest.mark.parametrize("edited", ["pool.py", "codegen/tiles.py"])
+def test_an_edited_source_means_another_folder(edited, caches, monkeypatch):
+    before, read = folder_now(), Path.read_bytes
+    source = Path(jit.__file__).parent / edited
+    assert source.exists()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path == source))
     assert folder_now() != before

@@ -19,7 +19,7 @@ def written(path, image, **options):
     return path
 
 
-def turned(orientation):
+def exif_with(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
@@ -32,8 +32,8 @@ def turned(orientation):
         {},
         {"progressive": True},
         {"subsampling": 0},
-        {"exif": turned(6)},
-        {"exif": turned(3)},
+        {"exif": exif_with(6)},
+        {"exif": exif_with(3)},
         {"restart_marker_rows": 1},
     ],
     ids=lambda options: " ".join(options) or "plain",

@@ -1,4 +1,4 @@
-"""A network and its Keras twin: the same layers, the same numbers, there and back."""
+"""Networks converted to Keras and back compute the same."""
 
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from framecnn import (
     DropoutLayer,
     FilterBankLayer,
     FlatteningLayer,
+    FormatError,
     InputLayer,
     Layer,
     MissingExtraError,
@@ -27,7 +28,7 @@ from framecnn.interop.keras import copy_from_keras, copy_to_keras, from_keras, l
 keras = load_keras("the tests")
 layers = keras.layers
 
-STRANGE_TO_KERAS = [
+UNSUPPORTED = [
     (ActivationLayer("sqrt"), (4,)),
     (ConvLayer(2, kernel_size=2, strides=2, dilation_rate=2), (9, 9, 1)),
     (DownsamplingLayer(2, mode="stride"), (4, 4, 1)),
@@ -38,15 +39,15 @@ STRANGE_TO_KERAS = [
 
 
 def cases():
-    """Every case of every layer that Keras has, in a network that is drawn, biases and all."""
+    """Yield every case of every layer that Keras has."""
     for kind in Layer.registry.values():
         for case in kind.cases:
             layer = kind(**case.settings)
-            if not isinstance(layer, InputLayer) and not is_strange(layer):
+            if not isinstance(layer, InputLayer) and not is_unsupported(layer):
                 yield pytest.param(layer, case.input_shape, id=f"{kind.__name__} {dict(case.settings)}")
 
 
-def is_strange(layer):
+def is_unsupported(layer):
     match layer:
         case FilterBankLayer() | ActivationLayer(function="sqrt") | DownsamplingLayer(mode="stride"):
             return True
@@ -56,7 +57,7 @@ def is_strange(layer):
 
 
 def drawn(steps, input_shape, dtype=np.float32, scale=1.0):
-    """A built network with every parameter drawn, so that one that is lost or exchanged is found out."""
+    """Return a built network with every parameter drawn, so that a lost or swapped one changes the output."""
     model = Sequential([InputLayer(input_shape, scale=scale), *steps]).build(0, dtype)
     rng = np.random.default_rng(1)
     return model.load_state_dict({name: rng.uniform(0.5, 1.5, v.shape) for name, v in model.state_dict().items()})
@@ -74,7 +75,7 @@ def difference(a, b):
 
 @pytest.mark.parametrize(("layer", "shape"), list(cases()))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_layer_gives_the_same_numbers_in_keras_and_back(layer, shape, dtype):
+def test_a_layer_computes_the_same_in_keras_and_back(layer, shape, dtype):
     model, x = drawn([layer], shape, dtype), batch(shape, dtype)
     net = to_keras(model)
     slope = isinstance(layer, ActivationLayer) and layer.function == "leaky_relu"  # which TensorFlow keeps in float32
@@ -85,7 +86,7 @@ def test_a_layer_gives_the_same_numbers_in_keras_and_back(layer, shape, dtype):
     assert back.layers[0].dtype == dtype
 
 
-def test_a_network_there_and_back_has_the_same_layers_names_and_weights():
+def test_a_network_converted_to_keras_and_back_has_the_same_layers_names_and_weights():
     model = drawn(
         [
             *(ConvLayer(4, kernel_size=3, padding=((0, 1), (2, 0)), kernel_initializer="he_uniform"), BatchNormLayer()),
@@ -105,7 +106,7 @@ def test_a_network_there_and_back_has_the_same_layers_names_and_weights():
         assert (back.state_dict()[name] == value).all()
 
 
-def test_weights_travel_both_ways_between_networks_that_exist():
+def test_weights_are_copied_both_ways_between_networks_that_exist():
     one, other = (drawn([BatchNormLayer(), FlatteningLayer(), DenseLayer(3)], (2, 2, 2)) for _ in range(2))
     net = to_keras(one)
     other.build(7)
@@ -116,9 +117,9 @@ def test_weights_travel_both_ways_between_networks_that_exist():
     assert difference(one.predict(x), other.predict(x)) == 0
 
 
-@pytest.mark.parametrize(("layer", "shape"), STRANGE_TO_KERAS)
-def test_a_layer_that_keras_has_not_is_named(layer, shape):
-    with pytest.raises(ShapeError, match=r"^to_keras: expected layers that Keras has, got ") as error:
+@pytest.mark.parametrize(("layer", "shape"), UNSUPPORTED)
+def test_a_layer_that_keras_does_not_have_is_named(layer, shape):
+    with pytest.raises(FormatError, match=r"^to_keras: expected layers that Keras has, got ") as error:
         to_keras(Sequential([InputLayer(shape), layer]).build())
     assert str(layer) in str(error.value)
 
@@ -144,12 +145,12 @@ KERAS_ONLY = {
 
 
 @pytest.mark.parametrize("make", KERAS_ONLY.values(), ids=KERAS_ONLY)
-def test_what_others_write_in_keras_gives_the_same_numbers_here(make):
+def test_a_network_written_in_keras_computes_the_same_here(make):
     net, x = make(), batch((8, 8, 3))
     assert difference(from_keras(net).predict(x), net(x, training=False).numpy()) < 1e-5
 
 
-def test_a_functional_chain_is_read_like_a_sequential():
+def test_a_functional_chain_is_converted_like_a_sequential_model():
     x = inputs = keras.Input((8, 8, 3))
     for layer in (layers.Conv2D(4, 3), layers.ReLU(), layers.Flatten(), layers.Dense(2)):
         x = layer(x)
@@ -190,7 +191,7 @@ REFUSED = {
     "expected one input of a known shape, got [(None, None, 3)]": lambda: net_of(layers.ReLU(), shape=(None, None, 3)),
     "expected one input of a known shape, got [(3,), (3,)]": two_inputs,
     "expected a chain of layers, got a graph of re_lu": branching,
-    "expected every layer once, got 'again' used more than once; give each place a layer of its own": twice_the_same,
+    "expected every layer once, got 'again' used more than once; use a separate layer": twice_the_same,
     "expected a chain of layers, got a graph of inner, outer": two_outputs,
     "expected layers of float32, or all of float64, got mixed_float16": lambda: net_of(
         layers.Conv2D(2, 3, dtype="mixed_float16")
@@ -222,8 +223,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("message", "make"), REFUSED.items(), ids=REFUSED)
-def test_what_framecnn_has_not_is_named(message, make):
-    with pytest.raises(ShapeError) as error:
+def test_a_keras_layer_that_framecnn_does_not_have_is_named(message, make):
+    with pytest.raises(FormatError) as error:
         from_keras(make())
     assert str(error.value).startswith(f"from_keras: {message}")
 
@@ -234,7 +235,7 @@ def test_without_keras_the_install_command_is_given(monkeypatch):
         load_keras("somebody")
 
 
-def test_tensorflow_starts_without_a_word_and_with_our_number_of_threads():
+def test_tensorflow_prints_nothing_and_gets_our_number_of_threads():
     script = (
         "from framecnn import set_num_threads, Sequential, InputLayer, DenseLayer\n"
         "set_num_threads(1)\n"

@@ -120,8 +120,8 @@ def test_training_in_keras_stops_early_and_keeps_its_best_weights(frames, withou
     net = to_keras(small())
     history = fit_keras(net, *train, epochs=20, learning_rate=0.02, validation_data=(x, (y + 1) % 3), patience=2)
     assert len(history) == history.best_epoch + 2 < 20
-    judged = net.evaluate(x, (y + 1) % 3, verbose=0, return_dict=True)
-    assert judged["loss"] == pytest.approx(history.val_loss[history.best_epoch - 1], rel=1e-5)
+    evaluated = net.evaluate(x, (y + 1) % 3, verbose=0, return_dict=True)
+    assert evaluated["loss"] == pytest.approx(history.val_loss[history.best_epoch - 1], rel=1e-5)
 
 
 def test_a_loss_in_keras_that_is_not_finite_stops_with_finite_weights(frames, without_tracing):

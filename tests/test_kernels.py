@@ -1,6 +1,7 @@
 """The fast kernels against their definitions in kernels/reference.py."""
 
 import ctypes
+import importlib
 import mmap
 import os
 import subprocess
@@ -15,10 +16,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer
-from framecnn.kernels import PackedDense, activate, convolution, dense, pool2d, reference
-from framecnn.kernels.microkernel import filter_block
-from framecnn.kernels.tiles import pool_window
+from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
+from framecnn.geometry import Window
+from framecnn.kernels import PackedConv, PackedDense, activate, conv2d, dense, pool2d
+from framecnn.kernels.codegen.microkernel import filter_block, multiply_block
+from framecnn.kernels.codegen.pooling import pool_window
 from framecnn.networks.fusion import plan
 from framecnn.testing import layers, shapes
 from framecnn.testing.draws import draw_frames, draw_params, same_bits
@@ -27,26 +29,26 @@ thorough = settings(deadline=None, max_examples=150)
 dtypes = st.sampled_from([np.float32, np.float64])
 
 
-def built(layer, shape, dtype=np.float32, whole=False):
-    """Build a layer with drawn parameters, whole numbers below 16 or floats."""
-    return draw_params(layer.build(shape, dtype=dtype), whole)
+def built(layer, shape, dtype=np.float32, integers=False):
+    """Return a built layer with drawn parameters, integers below 16 or floats."""
+    return draw_params(layer.build(shape, dtype=dtype), integers)
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["whole", "floats"])
+@pytest.mark.parametrize("integers", [True, False], ids=["integers", "floats"])
 @pytest.mark.parametrize("kind", [ConvLayer, PoolingLayer, DenseLayer, FilterBankLayer])
 @settings(deadline=None, max_examples=200)
 @given(st.data())
-def test_a_kernel_gives_what_the_definition_says(kind, whole, data):
+def test_a_kernel_agrees_with_its_definition(kind, integers, data):
     shape = None if kind is DenseLayer else data.draw(shapes(max_side=20))
-    layer = data.draw(layers([kind], shape, whole=whole))
-    x = draw_frames(layer, data.draw(st.sampled_from([2, 1, 11])), whole)
-    bound = 0 if whole and is_exact(layer) else rounding(layer, x)
+    layer = data.draw(layers([kind], shape, integers=integers))
+    x = draw_frames(layer, data.draw(st.sampled_from([2, 1, 11])), integers)
+    bound = 0 if integers and is_exact(layer) else rounding(layer, x)
     assert (np.abs(layer(x) - expected(layer, x)) <= bound).all()
 
 
 def test_a_convolution_over_rows_longer_than_the_buffer_is_exact():
     layer = built(ConvLayer(3, kernel_size=(5, 3), strides=(2, 1), padding="same"), (9, 20_000, 4), np.float32, True)
-    x = draw_frames(layer, 1, whole=True)
+    x = draw_frames(layer, 1, integers=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
 
@@ -60,17 +62,17 @@ def test_a_convolution_over_rows_longer_than_the_buffer_is_exact():
 )
 def test_winograd_of_many_channels_is_within_its_bound(kind, shape, padding, filters, dtype):
     algorithm, size = kind
-    assume(padding == "same" or min(shape[:2]) > 1)  # else there is no place for 5 x 5
+    assume(padding == "same" or min(shape[:2]) > 1)  # else no 5 x 5 kernel fits
     layer = built(ConvLayer(filters, kernel_size=size, padding=padding, algorithm=algorithm), shape, dtype)
     x = draw_frames(layer, 2)
     assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
 
 
-@pytest.mark.parametrize("filters", [17, 1])  # a chunk for every few rows, and few chunks of many rows
+@pytest.mark.parametrize("filters", [17, 1])  # many chunks of few rows, and few chunks of many rows
 def test_a_convolution_of_many_rows_is_exact(filters):
     layer = ConvLayer(filters, kernel_size=3, padding="same", algorithm="direct")
     built(layer, (150, 160, 16), np.float32, True)
-    x = draw_frames(layer, 3, whole=True)
+    x = draw_frames(layer, 3, integers=True)
     np.testing.assert_array_equal(layer(x), expected(layer, x))
 
 
@@ -85,7 +87,7 @@ def test_a_filter_bank_pooled_in_one_pass_gives_the_bits_of_the_two_layers(data,
     assert same_bits(steps[0].run(x), pooling(bank(x)))
 
 
-def test_a_constant_shift_of_a_frame_does_not_change_what_a_filter_bank_answers():
+def test_a_constant_shift_of_a_frame_does_not_change_the_responses_of_a_filter_bank():
     layer = built(FilterBankLayer(20, kernel_size=4), (12, 12, 3), np.float32, False)
     x = np.random.default_rng(0).integers(0, 128, (2, 12, 12, 3))
     shifted = layer(x + 100)
@@ -101,11 +103,12 @@ def test_the_layout_of_an_array_does_not_matter_to_activations(function):
 
 
 @pytest.mark.parametrize("function", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax", "sqrt"])
-def test_activations_stay_finite_at_the_ends_of_the_scale(function):
+def test_activations_of_the_largest_and_smallest_numbers_are_finite(function):
     x = np.array([[-3e38, -1e4, -0.0, 0.0, 1e-45, 1e4, 3e38]], np.float32)
-    y = activate(x, function, 0.3)
+    layer = ActivationLayer(function).build((7,))
+    y = layer(x)
     assert np.isfinite(y).all()
-    np.testing.assert_allclose(y, reference.activation(x, function), rtol=1e-6, atol=1e-38)
+    assert (np.abs(y - expected(layer, x)) <= rounding(layer, x)).all()
 
 
 def test_infinity_wins_a_maximum_and_minus_infinity_is_a_value_like_others():
@@ -121,14 +124,15 @@ activations = st.builds(ActivationLayer, st.just("relu")) | st.builds(
 
 @settings(deadline=None, max_examples=400)
 @given(st.data(), shapes(max_side=20), st.none() | activations, st.sampled_from([0, 1, 3]), st.booleans())
-def test_what_runs_in_one_pass_gives_the_bits_of_the_layers(data, shape, activation, n, thin):
+def test_layers_fused_into_one_pass_give_the_bits_of_the_layers(data, shape, activation, n, thin):
     chain = [data.draw(layers([ConvLayer], shape))]
     if activation:
         chain.append(activation.build(chain[-1].output_shape, dtype=chain[0].dtype))
     if data.draw(st.booleans(), "pooling"):
         chain.append(data.draw(layers([PoolingLayer], chain[-1].output_shape, dtype=chain[0].dtype)))
     x = draw_frames(chain[0], n)
-    with mock.patch.multiple(convolution, STRIP_BYTES=1 if thin else 2**19, STRIP_REACH=0 if thin else 8):
+    strips = importlib.import_module("framecnn.kernels.conv2d")  # the attribute of the package is the function
+    with mock.patch.multiple(strips, STRIP_BYTES=1 if thin else 2**19, STRIP_OVERLAPS=0 if thin else 8):
         (step,) = plan(chain, shape).on_frames
         y = step.run(x)
     for layer in chain:
@@ -170,6 +174,33 @@ def test_kernels_refuse_to_mix_dtypes():
         dense(np.ones((2, 3), np.float32), PackedDense.of(np.ones((3, 2), np.float64)))
 
 
+def test_kernels_refuse_runs_that_are_not_int64():
+    x, runs = np.ones(filter_block(np.float32) * 8, np.float32), np.zeros(1, np.int32)
+    multiply = numba.njit(lambda x, runs: multiply_block(x, 0, 1, x, 0, 1, runs, 1, x, 0, x, 0))
+    with pytest.raises(TypingError, match="expected int64 runs, got array\\(int32"):
+        multiply(x, runs)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "windows", "mode"),
+    [
+        ("relu", 0.0, None, "none"),
+        ("relu", 0.0, (2, 1), "max"),  # windows that overlap
+        ("relu", 0.0, (2, 2), "average"),
+        ("leaky_relu", -0.5, (2, 2), "max"),  # falls below zero, so the largest pixel is not the largest activation
+    ],
+)
+def test_a_convolution_refuses_to_locate_maxima_that_it_does_not_pool_in_registers(function, slope, windows, mode):
+    packed = PackedConv.of("direct", np.ones((1, 1, 1, 1), np.float32), None, groups=1)
+    size, step = windows or (1, 1)
+    starts = np.arange(0, 5 - size, step)
+    pooled = None if windows is None else ((starts, starts + size, 1),) * 2
+    where = np.empty((1, len(starts), len(starts), 1), np.uint8)
+    message = f"conv2d: expected where only for the maximum over 2 x 2 pixels .*, got mode '{mode}' after {function}"
+    with pytest.raises(ShapeError, match=message):
+        conv2d(np.ones((1, 4, 4, 1), np.float32), packed, Window((4, 4), (1, 1)), function, slope, pooled, mode, where)
+
+
 def test_kernels_take_arrays_of_any_layout():
     rng = np.random.default_rng(0)
     x, weights = rng.integers(0, 9, (6, 5)).astype(np.float32), rng.integers(0, 9, (4, 6)).astype(np.float32).T
@@ -179,20 +210,20 @@ def test_kernels_take_arrays_of_any_layout():
     np.testing.assert_array_equal(pool2d(x, window, window, "max"), x.reshape(2, 2, 2, 2, 2, 3).max(axis=(2, 4)))
 
 
-CPU_SCRIPT = """
+ISA_SCRIPT = """
 import numpy as np
 from agreement import CASES, built, expected, is_exact, rounding
 from framecnn.kernels.jit import current_isa
-from framecnn.kernels.microkernel import PIXELS, filter_block
+from framecnn.kernels.codegen.microkernel import PIXELS, filter_block
 from framecnn.testing.draws import draw_frames
 for name, case in CASES.items():
     if name.split("-")[0] in ("ConvLayer", "DenseLayer", "FilterBankLayer"):
-        for whole in (True, False):
-            layer = built(case, np.float32, whole)
-            x = draw_frames(layer, 3, whole)
-            bound = 0 if whole and is_exact(layer) else rounding(layer, x)
+        for integers in (True, False):
+            layer = built(case, np.float32, integers)
+            x = draw_frames(layer, 3, integers)
+            bound = 0 if integers and is_exact(layer) else rounding(layer, x)
             assert (np.abs(layer(x) - expected(layer, x)) <= bound).all(), name
-            if whole and is_exact(layer):
+            if integers and is_exact(layer):
                 y, backward = layer.vjp(x)
                 dy = np.random.default_rng(0).integers(-3, 4, y.shape).astype(y.dtype)
                 dx, gradients = backward(dy)
@@ -203,7 +234,7 @@ print(current_isa(), PIXELS, filter_block(np.float32))
 
 
 def python_with(script, **environment):
-    """Run a script in a fresh Python beside the tests."""
+    """Return the finished process of a script in a new Python, whose folder is that of the tests."""
     return subprocess.run(
         [sys.executable, "-c", script],
         cwd=os.path.dirname(__file__),
@@ -214,13 +245,13 @@ def python_with(script, **environment):
     )
 
 
-@pytest.mark.parametrize(("kind", "block"), [("avx512", "8 32"), ("avx2", "6 16"), ("neon", "6 16"), ("plain", "4 8")])
-def test_every_kind_of_cpu_gives_the_defined_numbers(kind, block):
-    done = python_with(CPU_SCRIPT, FRAMECNN_ISA=kind)
-    assert (done.stdout, done.stderr) == (f"{kind} {block}\n", "")
+@pytest.mark.parametrize(("isa", "block"), [("avx512", "8 32"), ("avx2", "6 16"), ("neon", "6 16"), ("plain", "4 8")])
+def test_every_instruction_set_gives_the_defined_numbers(isa, block):
+    done = python_with(ISA_SCRIPT, FRAMECNN_ISA=isa)
+    assert (done.stdout, done.stderr) == (f"{isa} {block}\n", "")
 
 
-def test_an_unknown_kind_of_cpu_is_refused():
+def test_an_unknown_instruction_set_is_refused():
     done = python_with("import framecnn.kernels", FRAMECNN_ISA="nonsense")
     assert done.returncode == 1
     message = "FRAMECNN_ISA: expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"

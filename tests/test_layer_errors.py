@@ -1,4 +1,4 @@
-"""What layers refuse, and what they say then: who, what was expected, what came."""
+"""Errors of layers: who raises them, what was expected, what was given."""
 
 import copy
 import pickle
@@ -18,6 +18,7 @@ from framecnn import (
     FormatError,
     InputLayer,
     PoolingLayer,
+    SettingError,
     ShapeError,
 )
 from framecnn.layers import Case, Layer, Param
@@ -26,21 +27,17 @@ from framecnn.testing.draws import same_bits
 HUGE = 10**400  # JSON can hold it, a float cannot
 
 SETTINGS = [
-    (lambda: InputLayer(()), "InputLayer: expected shape as positive whole numbers, got ()"),
-    (lambda: InputLayer(7), "InputLayer: expected shape as positive whole numbers, got 7"),
-    (lambda: InputLayer((4, 0)), "InputLayer: expected every size of shape as a positive whole number, got 0"),
-    (lambda: InputLayer((4, True)), "InputLayer: expected every size of shape as a positive whole number, got True"),
     (lambda: InputLayer((4,), scale=np.nan), "InputLayer: expected scale as a finite number, got nan"),
     (lambda: InputLayer((4,), scale=HUGE), "InputLayer: expected scale as a finite number, got 1000"),
     (lambda: InputLayer((4,), scale="1"), "InputLayer: expected scale as a finite number, got '1'"),
-    (lambda: ConvLayer(0, kernel_size=3), "ConvLayer: expected filters as a positive whole number, got 0"),
-    (lambda: ConvLayer(2.0, kernel_size=3), "ConvLayer: expected filters as a positive whole number, got 2.0"),
+    (lambda: ConvLayer(0, kernel_size=3), "ConvLayer: expected filters as a positive integer, got 0"),
+    (lambda: ConvLayer(2.0, kernel_size=3), "ConvLayer: expected filters as a positive integer, got 2.0"),
     (lambda: ConvLayer(2, kernel_size=(3, 0)), "ConvLayer: expected kernel_size as one positive integer or two, got"),
     (lambda: ConvLayer(2, kernel_size=3, strides=-1), "ConvLayer: expected strides as one positive integer or two"),
     (lambda: ConvLayer(2, kernel_size=3, dilation_rate=2**31), "ConvLayer: expected dilation_rate as one positive"),
-    (lambda: ConvLayer(2, kernel_size=3, groups=True), "ConvLayer: expected groups as a positive whole number, got T"),
+    (lambda: ConvLayer(2, kernel_size=3, groups=True), "ConvLayer: expected groups as a positive integer, got T"),
     (lambda: ConvLayer(2, kernel_size=3, padding="full"), "ConvLayer: expected padding 'valid', 'same' or ((top,"),
-    (lambda: ConvLayer(2, kernel_size=3, padding=((1, 1), (0, -1))), "of whole pixels, got ((1, 1), (0, -1))"),
+    (lambda: ConvLayer(2, kernel_size=3, padding=((1, 1), (0, -1))), "in pixels, got ((1, 1), (0, -1))"),
     (
         lambda: ConvLayer(2, kernel_size=3, use_bias="no"),
         "ConvLayer: expected use_bias as one of True, False, got 'no'",
@@ -57,7 +54,7 @@ SETTINGS = [
     ),
     (lambda: DownsamplingLayer(0.5), "DownsamplingLayer: expected factor as one positive integer or two, got 0.5"),
     (lambda: DownsamplingLayer(2, mode="max"), "DownsamplingLayer: expected mode as one of mean, stride, got 'max'"),
-    (lambda: DenseLayer(-3), "DenseLayer: expected units as a positive whole number, got -3"),
+    (lambda: DenseLayer(-3), "DenseLayer: expected units as a positive integer, got -3"),
     (lambda: DenseLayer(3, kernel_initializer=None), "DenseLayer: expected kernel_initializer as one of zeros, ones"),
     (lambda: ActivationLayer("swish"), "ActivationLayer: expected function as one of relu, sigmoid, softmax, tanh"),
     (lambda: ActivationLayer("relu", negative_slope=None), "expected negative_slope as a finite number, got None"),
@@ -67,6 +64,8 @@ SETTINGS = [
     (lambda: FilterBankLayer(2, kernel_size=3, contrast=0), "FilterBankLayer: expected contrast as a positive number"),
     (lambda: FilterBankLayer(2, kernel_size=3, contrast=np.inf), "expected contrast as a finite number, got inf"),
 ]
+
+INPUT_SHAPES = [(), 7, (4, 0), (4, True), (4, 2**31)]
 
 SHAPES = [
     (InputLayer((4, 4, 3)), (4, 4, 1), "InputLayer: expected input of shape (4, 4, 3), got (4, 4, 1)"),
@@ -94,20 +93,23 @@ SHAPES = [
         "DenseLayer: expected rows of features (d,), got (3, 3, 1); put a FlatteningLayer before",
     ),
     (FilterBankLayer(2, kernel_size=(2, 5)), (9, 4, 3), "FilterBankLayer: expected frames of at least 2x5"),
-    (FlatteningLayer(), (), "FlatteningLayer: expected input_shape as positive whole numbers, got ()"),
-    (FlatteningLayer(), 5, "FlatteningLayer: expected input_shape as positive whole numbers, got 5"),
-    (
-        FlatteningLayer(),
-        (3, 2.5),
-        "FlatteningLayer: expected every size of input_shape as a positive whole number, got",
-    ),
+    (FlatteningLayer(), (), "FlatteningLayer: expected input_shape as positive integers up to 2,147,483,647, got ()"),
+    (FlatteningLayer(), 5, "up to 2,147,483,647, got 5"),
+    (FlatteningLayer(), (3, 2.5), "up to 2,147,483,647, got (3, 2.5)"),
 ]
 
 
 @pytest.mark.parametrize(("make", "message"), SETTINGS)
-def test_settings_that_mean_nothing_are_refused(make, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+def test_settings_that_are_not_allowed_are_refused(make, message):
+    with pytest.raises(SettingError, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize("shape", INPUT_SHAPES)
+def test_shapes_that_no_frame_can_have_are_refused(shape):
+    message = f"InputLayer: expected shape as positive integers up to 2,147,483,647, got {shape!r}"
+    with pytest.raises(ShapeError, match=re.escape(message)):
+        InputLayer(shape)
 
 
 @pytest.mark.parametrize(("layer", "input_shape", "message"), SHAPES)
@@ -154,17 +156,17 @@ def test_a_layer_must_be_built_before_it_works():
         DenseLayer(1).weights  # noqa: B018
 
 
-def test_a_layer_that_is_not_built_is_copied_compared_and_shown():
+def test_a_layer_that_is_not_built_can_be_copied_compared_and_printed():
     layer = DenseLayer(1)
     assert copy.deepcopy(layer) == pickle.loads(pickle.dumps(layer)) == layer
     assert repr(copy.copy(layer)) == repr(layer)
 
 
-def test_only_floats_of_two_sizes_are_computed_with():
-    with pytest.raises(ShapeError, match="DenseLayer: expected dtype float32 or float64, got float16"):
+def test_any_dtype_but_float32_and_float64_is_refused():
+    with pytest.raises(SettingError, match="DenseLayer: expected dtype float32 or float64, got float16"):
         DenseLayer(1).build((2,), dtype=np.float16)
     for layer in (DenseLayer(1), FlatteningLayer()):
-        with pytest.raises(ShapeError, match="Layer: expected dtype float32 or float64, got foo"):
+        with pytest.raises(SettingError, match="Layer: expected dtype float32 or float64, got foo"):
             layer.build((2,), dtype="foo")
 
 
@@ -180,7 +182,7 @@ def test_only_floats_of_two_sizes_are_computed_with():
         ("weights", 0, "DenseLayer: expected one of the parameters ['bias', 'kernel'], got 'weights'"),
     ],
 )
-def test_a_parameter_that_does_not_fit_is_refused_however_it_is_set(name, value, message):
+def test_a_parameter_that_does_not_fit_is_refused_by_every_setter(name, value, message):
     layer = DenseLayer(2).build((3,))
     before = dict(layer.params)
     for set_it in (layer.params.__setitem__, lambda name, value: layer.params.update({name: value})):
@@ -199,7 +201,7 @@ def test_a_parameter_is_copied_in_the_dtype_of_the_layer():
     assert layer.params["kernel"].dtype == np.float32
 
 
-def test_parameters_must_all_be_there_and_an_error_leaves_the_layer_as_it_was():
+def test_all_parameters_are_required_and_an_error_leaves_the_layer_unchanged():
     layer = DenseLayer(2).build((3,))
     with pytest.raises(ShapeError, match=re.escape("expected the parameters ['bias', 'kernel'], got ['kernel']")):
         layer.assign((5,), {"kernel": np.zeros((5, 2))})
@@ -215,16 +217,16 @@ def test_parameters_must_all_be_there_and_an_error_leaves_the_layer_as_it_was():
         ({"layer": ["DenseLayer"]}, "got ['DenseLayer']"),
         (["DenseLayer"], "got None"),
         ({"layer": "DenseLayer", "units": 3, "speed": 1}, "DenseLayer: expected settings that fit it, got {'units': 3"),
-        ({"layer": "DenseLayer", "units": -1}, "expected units as a positive whole number, got -1"),
+        ({"layer": "DenseLayer", "units": -1}, "expected units as a positive integer, got -1"),
         ({"layer": "DenseLayer"}, "missing 1 required positional argument: 'units'"),
     ],
 )
-def test_a_description_that_fits_no_layer_is_a_format_error(config, message):
+def test_a_config_that_describes_no_layer_is_a_format_error(config, message):
     with pytest.raises(FormatError, match=re.escape(message)):
         Layer.from_config(config)
 
 
-def test_sizes_beyond_all_frames_are_refused_or_take_no_memory():
+def test_sizes_beyond_all_frames_take_no_memory():
     assert PoolingLayer(2**31 - 1, mode="adaptive_average").infer_shape((4, 4, 3)) == (2**31 - 1, 2**31 - 1, 3)
     far = ((2**30, 2**30), (2**30, 2**30))
     assert PoolingLayer(2**30 + 1, strides=1, padding=far).infer_shape((1, 1, 1)) == (2**30 + 1, 2**30 + 1, 1)
@@ -241,7 +243,7 @@ def registry(monkeypatch):
     monkeypatch.setattr(Layer, "registry", dict(Layer.registry))
 
 
-def test_a_layer_of_ones_own_joins_by_being_defined(registry):
+def test_a_layer_of_ones_own_is_registered_when_it_is_defined(registry):
     @dataclass(frozen=True)
     class ShiftLayer(Layer):
         """Add a learned value to every channel."""
@@ -262,7 +264,7 @@ def test_a_layer_of_ones_own_joins_by_being_defined(registry):
     assert layer.multiply_adds((2, 3)) == 0
 
 
-def test_a_layer_without_a_law_or_a_pass_says_what_to_write(registry):
+def test_the_error_of_a_missing_method_names_it(registry):
     @dataclass(frozen=True)
     class EmptyLayer(Layer):
         """Nothing yet."""

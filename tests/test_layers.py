@@ -1,4 +1,4 @@
-"""Every check of the kit on every case of every layer, and what only the definitions can judge."""
+"""Every check of `framecnn.testing` on every case of every layer, and agreement with the definitions."""
 
 import copy
 import pickle
@@ -15,21 +15,21 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_every_layer_shows_examples_of_itself(kind):
+def test_every_layer_has_cases_and_documentation(kind):
     assert kind.cases
     assert kind.__doc__
 
 
 @parametrize_with_layer_checks(OURS)
-def test_a_layer_keeps_the_promises_of_all_layers(check):
+def test_a_layer_passes_the_checks_of_all_layers(check):
     check()
 
 
 @every_case
 @both_dtypes
-def test_whole_numbers_give_exactly_the_defined_result(case, dtype):
-    layer = built(case, dtype, whole=True)
-    x = draw_frames(layer, 2, whole=True)
+def test_integers_give_exactly_the_defined_result(case, dtype):
+    layer = built(case, dtype, integers=True)
+    x = draw_frames(layer, 2, integers=True)
     if is_exact(layer):
         np.testing.assert_array_equal(layer(x), expected(layer, x))
     else:
@@ -45,7 +45,7 @@ def test_floats_are_within_the_bound_of_the_defined_result(case, dtype):
 
 
 @every_case
-def test_nan_shows_wherever_a_window_sees_it_and_nowhere_else(case):
+def test_nan_shows_where_a_window_covers_it_and_nowhere_else(case):
     layer = built(case)
     clean = draw_frames(layer, 1)
     y = layer(clean)
@@ -56,7 +56,7 @@ def test_nan_shows_wherever_a_window_sees_it_and_nowhere_else(case):
         reached = np.isnan(layer(x))
         if side := winograd_side(layer):
             assert reached[seen].all()
-            tiles = -(-(side + layer.kernel_size[0] - 1) // side)  # that it is part of, along an axis; it fills them
+            tiles = -(-(side + layer.kernel_size[0] - 1) // side)  # on an axis, all filled by one value
             assert reached[..., 0].sum() <= (tiles * side) ** 2
         else:
             np.testing.assert_array_equal(reached, seen)
@@ -73,7 +73,7 @@ def test_a_layer_can_be_copied_and_pickled_with_its_parameters(case):
 
 
 @every_case
-def test_multiply_adds_are_the_products_that_the_definition_adds_up(case):
+def test_multiply_adds_are_the_products_of_the_definition(case):
     layer = built(case)
     weights = layer.params.get("kernel")
     if weights is None:

@@ -1,4 +1,4 @@
-"""Frames are decoded when asked for, the same ones always, and never more than a few batches at once."""
+"""Frames are decoded when they are indexed, always the same ones, and never more than a few batches at once."""
 
 import pickle
 import threading
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures import encoded, film_folder, scene
 
-from framecnn import get_num_threads, set_num_threads
+from framecnn import num_threads
 from framecnn.data import BatchLoader, FrameFolder, FrameLost, loader, scan
 from framecnn.data.decode import decode
 from framecnn.data.loader import map_ahead
@@ -128,14 +128,14 @@ def test_one_batch_is_decoded_ahead_and_no_more():
         assert len(frames.asked) == taken + 1
 
 
-def test_a_pass_that_is_broken_off_leaves_no_thread():
+def test_an_unfinished_pass_leaves_no_thread():
     before = threading.active_count()
     for _ in BatchLoader(Counted(), np.zeros(100), batch_size=10):
         break
     assert threading.active_count() == before
 
 
-def test_an_error_stops_what_is_not_yet_begun():
+def test_an_error_cancels_pending_work():
     begun = []
 
     def work(item):
@@ -154,7 +154,7 @@ def test_an_empty_subset_gives_no_batches(folder):
     assert np.asarray(val.frames).shape == (0, *SIZE, 3)
 
 
-def test_batches_that_cannot_be_are_refused():
+def test_invalid_batch_sizes_and_targets_are_refused():
     with pytest.raises(ShapeError, match="expected a target for each of 3 frames, got 2"):
         BatchLoader(np.zeros((3, 8, 8, 3)), [0, 1])
     with pytest.raises(ValueError, match="expected batch_size of at least 1, got 0"):
@@ -171,13 +171,9 @@ def test_any_number_of_threads_gives_the_same_folder_and_the_same_frames(folder,
 
     monkeypatch.setattr(loader, "map_ahead", counting)
     monkeypatch.setattr(scan, "map_ahead", counting)
-    before = get_num_threads()
-    set_num_threads(threads)
-    try:
+    with num_threads(threads):
         again = FrameFolder(folder.root, size=SIZE)
         frames = np.asarray(again.frames)
-    finally:
-        set_num_threads(before)
     assert asked == [threads, threads]
     assert again.samples == folder.samples
     assert (again.groups == folder.groups).all()

@@ -1,4 +1,4 @@
-"""Losses: their values by definition, gradients by central differences, and nothing infinite where the loss is not."""
+"""Losses: values by definition, gradients by central differences, no infinity where the loss is finite."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_extreme_outputs_have_a_finite_loss_and_a_gradient(dtype):
             assert np.isfinite(gradient).all()
 
 
-def test_not_a_number_stays_not_a_number(case):
+def test_nan_gives_nan(case):
     loss, targets, settings = case
     outputs = np.zeros((7, 5))
     outputs[0, 0] = np.nan
@@ -67,24 +67,24 @@ def test_not_a_number_stays_not_a_number(case):
     assert np.isnan(gradient).any()
 
 
-def test_what_is_too_large_for_a_number_is_infinite_without_a_warning():
+def test_a_loss_beyond_the_largest_number_is_infinite_without_a_warning():
     assert mean_squared_error(np.array([[1e200]]), [[0]])[0] == np.inf
     assert np.isnan(softmax_cross_entropy(np.array([[np.inf, 0]]), [0])[0])
 
 
-def test_even_logits_surprise_by_the_logarithm_of_the_number_of_classes():
+def test_the_loss_of_equal_logits_is_the_logarithm_of_the_number_of_classes():
     value, gradient = softmax_cross_entropy(np.zeros((3, 4)), [0, 1, 3])
     assert value == pytest.approx(np.log(4))
     np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-16)
 
 
-def test_a_sure_and_right_answer_costs_nothing():
+def test_a_certain_and_right_prediction_has_a_loss_of_zero():
     assert softmax_cross_entropy(np.array([[1000.0, 0, 0]]), [0])[0] == 0
     assert sigmoid_cross_entropy(np.array([[1000.0, -1000]]), [[1, 0]])[0] == 0
     assert mean_squared_error(np.array([[3.0]]), [[3]])[0] == 0
 
 
-def test_a_class_of_weight_two_counts_as_if_its_rows_stood_there_twice():
+def test_a_class_of_weight_two_counts_as_if_its_rows_were_there_twice():
     logits = RNG.normal(size=(4, 3))
     once = softmax_cross_entropy(logits, [0, 1, 2, 2], class_weights=[1, 1, 2])[0] * 4
     twice = softmax_cross_entropy(np.concatenate([logits, logits[2:]]), [0, 1, 2, 2, 2, 2])[0] * 6
@@ -125,9 +125,9 @@ REFUSED = [
     (softmax_cross_entropy, (np.zeros((0, 3)), []), {}, ShapeError, r"logits of shape \(n, classes\).*got \(0, 3\)"),
     (softmax_cross_entropy, (np.zeros(3), [0]), {}, ShapeError, r"expected logits of shape .*got \(3,\)"),
     (softmax_cross_entropy, (LOGITS, [0]), {}, ShapeError, r"expected a label a row, shape \(2,\), got shape \(1,\)"),
-    (softmax_cross_entropy, (LOGITS, [0, 3]), {}, ValueError, "whole numbers from 0 to 2, got 0 to 3"),
-    (softmax_cross_entropy, (LOGITS, [-1, 0]), {}, ValueError, "whole numbers from 0 to 2, got -1 to 0"),
-    (softmax_cross_entropy, (LOGITS, [0.0, 1.0]), {}, ValueError, "whole numbers from 0 to 2, got dtype float64"),
+    (softmax_cross_entropy, (LOGITS, [0, 3]), {}, ValueError, "integers from 0 to 2, got 0 to 3"),
+    (softmax_cross_entropy, (LOGITS, [-1, 0]), {}, ValueError, "integers from 0 to 2, got -1 to 0"),
+    (softmax_cross_entropy, (LOGITS, [0.0, 1.0]), {}, ValueError, "integers from 0 to 2, got dtype float64"),
     (softmax_cross_entropy, (LOGITS, [0, 1]), {"label_smoothing": 1}, ValueError, r"label_smoothing in \[0, 1\), got"),
     (softmax_cross_entropy, (LOGITS, [0, 1]), {"class_weights": [1]}, ShapeError, r"a weight a class, shape \(3,\)"),
     (softmax_cross_entropy, (LOGITS, [0, 1]), {"class_weights": [1, -1, 1]}, ValueError, "not negative, got"),

@@ -1,5 +1,6 @@
 """A chain of layers: names, shapes, parameters, prediction in batches."""
 
+import dataclasses
 import pickle
 import re
 import tracemalloc
@@ -18,9 +19,9 @@ from framecnn import (
     InputLayer,
     PoolingLayer,
     Sequential,
+    SettingError,
     ShapeError,
-    get_num_threads,
-    set_num_threads,
+    num_threads,
 )
 from framecnn.networks.fusion import PART_BYTES, plan
 from framecnn.testing.draws import same_bits
@@ -29,7 +30,7 @@ SHAPE = (20, 24, 3)
 
 
 def network():
-    """A small network of every kind of layer."""
+    """Return a small network of many layer classes."""
     return Sequential(
         [
             InputLayer(SHAPE, scale=1 / 255),
@@ -52,7 +53,7 @@ def some_frames(n):
     return np.random.default_rng(5).integers(0, 256, (n, *SHAPE), dtype=np.uint8)
 
 
-def test_layers_are_named_by_kind_and_number():
+def test_layers_are_named_by_class_and_number():
     assert network().names == (
         "input_1",
         "downsampling_1",
@@ -111,13 +112,11 @@ def test_what_is_derived_from_parameters_is_neither_pickled_nor_stale():
 @pytest.mark.parametrize("threads", [1, 2, 16])
 def test_parts_of_a_large_batch_are_bounded(threads):
     layers = [InputLayer((240, 360, 3)), DownsamplingLayer(8), ConvLayer(8, kernel_size=3)]
-    before = get_num_threads()
-    set_num_threads(threads)
-    assert plan(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
-    set_num_threads(before)
+    with num_threads(threads):
+        assert plan(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
 
 
-def test_a_prediction_takes_the_memory_that_the_summary_says():
+def test_a_prediction_takes_the_memory_that_the_summary_states():
     layers = [
         ConvLayer(16, kernel_size=3),
         ActivationLayer("relu"),
@@ -145,7 +144,7 @@ def test_the_repr_of_a_model_builds_it_again():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_model_answers_as_its_layers_one_after_the_other(dtype):
+def test_a_model_predicts_what_its_layers_compute_one_by_one(dtype):
     model = network().build(seed=1, dtype=dtype)
     x = some_frames(3)
     y = x
@@ -156,7 +155,7 @@ def test_a_model_answers_as_its_layers_one_after_the_other(dtype):
     assert y.dtype == dtype
 
 
-def test_whole_numbers_through_convolution_and_maximum_are_exact():
+def test_integers_through_convolution_and_maximum_are_exact():
     model = Sequential([InputLayer((6, 6, 2)), ConvLayer(3, kernel_size=3), PoolingLayer(2)]).build()
     _, convolution, pooling = model.layers
     convolution.params["kernel"] = np.arange(54).reshape(3, 3, 2, 3) - 27
@@ -172,11 +171,11 @@ def test_the_size_of_a_batch_does_not_change_a_bit():
     assert same_bits(model.predict(x[13:14]), y[13:14])
 
 
-def test_no_frames_give_no_answers():
+def test_a_batch_of_no_frames_has_no_predictions():
     assert network().build().predict(some_frames(0)).shape == (0, 5)
 
 
-def test_frames_are_asked_for_batch_by_batch():
+def test_frames_are_read_batch_by_batch():
     asked = []
 
     class OnDisk:
@@ -283,8 +282,8 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, messag
         ),
     ],
 )
-def test_what_is_no_chain_of_layers_is_refused(layers, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+def test_anything_but_a_chain_of_layers_is_refused(layers, message):
+    with pytest.raises(SettingError, match=re.escape(message)):
         Sequential(layers)
 
 
@@ -301,12 +300,12 @@ def test_a_layer_that_does_not_fit_its_place_is_named_when_the_model_is_built():
         (np.zeros((2, 20, 24)), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (2, 20, 24)"),
         (np.zeros(SHAPE), 32, "Sequential.predict: expected x of shape (n, 20, 24, 3), got (20, 24, 3)"),
         (np.zeros((1, *SHAPE), complex), 32, "Sequential.predict: expected real numbers, got dtype complex128"),
-        (np.zeros((1, *SHAPE)), 0, "Sequential.predict: expected batch_size as a positive whole number, got 0"),
-        (np.zeros((1, *SHAPE)), 1.5, "Sequential.predict: expected batch_size as a positive whole number, got 1.5"),
+        (np.zeros((1, *SHAPE)), 0, "Sequential.predict: expected batch_size as a positive integer, got 0"),
+        (np.zeros((1, *SHAPE)), 1.5, "Sequential.predict: expected batch_size as a positive integer, got 1.5"),
     ],
 )
-def test_a_prediction_that_makes_no_sense_is_refused(x, batch_size, message):
-    with pytest.raises(ShapeError, match=re.escape(message)):
+def test_frames_and_batch_sizes_that_do_not_fit_are_refused(x, batch_size, message):
+    with pytest.raises(SettingError if "batch_size" in message else ShapeError, match=re.escape(message)):
         network().build().predict(x, batch_size)
 
 
@@ -333,30 +332,25 @@ def test_layers_that_were_built_for_another_chain_are_refused():
         model.predict(np.zeros((1, 8, 8, 3)))
 
 
-def test_a_model_can_be_pickled_and_answers_the_same():
+def test_a_pickled_model_predicts_the_same():
     model = network().build()
     assert same_bits(pickle.loads(pickle.dumps(model)).predict(some_frames(2)), model.predict(some_frames(2)))
 
 
 def test_the_number_of_threads_does_not_change_a_bit():
-    before = get_num_threads()
     model, x, results = network().build(), some_frames(40), []
     for number in (1, 2, 3):
-        set_num_threads(number)
-        results.append(model.predict(x))
-    set_num_threads(before)
+        with num_threads(number):
+            results.append(model.predict(x))
     assert all(same_bits(result, results[0]) for result in results)
 
 
-def test_whether_threads_share_passes_or_take_frames_is_not_seen_in_the_bits(monkeypatch):
-    model, before = network().build(), get_num_threads()
+def test_threads_that_share_passes_and_threads_that_take_parts_give_the_same_bits():
+    model = network().build()
     x = some_frames(13)
     expected_bits = model.predict(x)
-    monkeypatch.setattr("framecnn.networks.fusion.PART_WORK", 1000)
-    try:
-        for threads in (1, 2, 5):
-            set_num_threads(threads)
-            assert same_bits(model.predict(x), expected_bits)
-            assert same_bits(model.predict(x, batch_size=4), expected_bits)
-    finally:
-        set_num_threads(before)
+    by_parts = dataclasses.replace(plan(model.layers, SHAPE), part_work=1000)
+    for threads in (1, 2, 5):
+        with num_threads(threads):
+            assert same_bits(by_parts.run(x, np.dtype(np.float32)), expected_bits)
+            assert same_bits(by_parts.run(x[:4], np.dtype(np.float32)), expected_bits[:4])

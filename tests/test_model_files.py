@@ -1,4 +1,4 @@
-"""Model files that are not what they should be: each is one FormatError that says what to do, and nothing else."""
+"""Files that are not models: loading each raises one FormatError, whose message says what to do."""
 
 import bz2
 import gzip
@@ -18,9 +18,9 @@ from refusals import little_memory, refusal, write_models
 from safetensors.numpy import save_file
 
 from framecnn import DenseLayer, InputLayer, Sequential, load, save
-from framecnn.storage import container as model_file
+from framecnn.storage import container
 
-NOT_WHOLE = "got {} bytes without a whole header; copy or save it again"
+INCOMPLETE = "got {} bytes without a complete header; copy it again"
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,17 @@ def network(models):
     return (models / "network").read_bytes()
 
 
-def test_the_files_are_good_as_they_are(models):
+def test_the_unchanged_files_are_loaded(models):
     for path in models.iterdir():
         mutations.use(load(path))
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 40])
-def test_a_file_cut_in_its_header_is_not_whole(tmp_path, network, length):
-    assert NOT_WHOLE.format(length) in refusal(tmp_path / "m", network[:length])
+def test_a_file_cut_in_its_header_is_refused_as_incomplete(tmp_path, network, length):
+    assert INCOMPLETE.format(length) in refusal(tmp_path / "m", network[:length])
 
 
-def test_a_file_cut_or_longer_anywhere_else_is_refused(tmp_path, network):
+def test_a_file_cut_elsewhere_or_too_long_is_refused(tmp_path, network):
     start = 8 + int.from_bytes(network[:8], "little")
     for length in (*range(start - 3, start), *range(start, len(network))):
         refusal(tmp_path / "m", network[:length])
@@ -54,7 +54,7 @@ def test_a_file_cut_or_longer_anywhere_else_is_refused(tmp_path, network):
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 2**31, 16 * 2**20 + 1])
 def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path, network, length):
     with little_memory():
-        assert NOT_WHOLE.format(len(network)) in refusal(tmp_path / "m", length.to_bytes(8, "little") + network[8:])
+        assert INCOMPLETE.format(len(network)) in refusal(tmp_path / "m", length.to_bytes(8, "little") + network[8:])
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path, network, length):
         ('{"a":' * 100_000, "got one that is damaged (maximum recursion depth"),
         ("[]", "expected a JSON object as header, got list"),
         ("null", "expected a JSON object as header, got NoneType"),
-        ('{"a": 1, "a": 1}', "got one that is damaged (a key stands twice)"),
-        ('{"a": NaN}', "got one that is damaged (NaN is no finite number)"),
-        ('{"a": -Infinity}', "(-Infinity is no finite number)"),
-        ('{"a": 1e999}', "(1e999 is no finite number)"),
+        ('{"a": 1, "a": 1}', "got one that is damaged (a key is there twice)"),
+        ('{"a": NaN}', "got one that is damaged (NaN is not a finite number)"),
+        ('{"a": -Infinity}', "(-Infinity is not a finite number)"),
+        ('{"a": 1e999}', "(1e999 is not a finite number)"),
         ('{"a": ' + "9" * 5000 + "}", "got one that is damaged (Exceeds the limit"),
         ("{}", "got a .safetensors file of another program; make one: framecnn train"),
         ('{"__metadata__": null}', "of another program"),
@@ -78,22 +78,26 @@ def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path, network, length):
         ('{"__metadata__": {"framecnn": 3}}', "of another program"),
         ('{"__metadata__": {"framecnn": "{"}}', "got one that is damaged"),
         ('{"__metadata__": {"framecnn": "[]"}}', "expected a JSON object as header, got list"),
-        ('{"__metadata__": {"framecnn": "{\\"kind\\": 1, \\"kind\\": 2}"}}', "(a key stands twice)"),
-        ('{"__metadata__": {"framecnn": "{\\"format\\": NaN}"}}', "(NaN is no finite number)"),
-        ('{"__metadata__": {"framecnn": "{}"}}', "expected format 1, got None; save the model again"),
-        ('{"__metadata__": {"framecnn": "{\\"format\\": true}"}}', "expected format 1, got True"),
-        ('{"__metadata__": {"framecnn": "{\\"format\\": 0}"}}', "expected format 1, got 0"),
+        ('{"__metadata__": {"framecnn": "{\\"kind\\": 1, \\"kind\\": 2}"}}', "(a key is there twice)"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": NaN}"}}', "(NaN is not a finite number)"),
+        ('{"__metadata__": {"framecnn": "{}"}}', "expected format 2, got None; save the model again"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": true}"}}', "expected format 2, got True"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": 0}"}}', "expected format 2, got 0"),
         (
-            '{"__metadata__": {"framecnn": "{\\"format\\": 2}"}}',
-            "got format 2 of a newer framecnn; pip install -U framecnn",
+            '{"__metadata__": {"framecnn": "{\\"format\\": 3}"}}',
+            "got format 3 of a newer framecnn; pip install -U framecnn",
+        ),
+        (
+            '{"__metadata__": {"framecnn": "{\\"format\\": 1}"}}',
+            "expected format 2, got format 1 of an older framecnn; train the model again",
         ),
     ],
 )
-def test_a_header_that_is_no_header_of_ours(tmp_path, header, message):
+def test_a_header_that_framecnn_did_not_write_is_refused(tmp_path, header, message):
     assert message in refusal(tmp_path / "m", pack(header))
 
 
-def test_a_header_that_is_not_utf8(tmp_path, network):
+def test_a_header_in_another_encoding_is_refused(tmp_path, network):
     header, body = unpack(network)
     for encoding in ("utf-16", "utf-32"):
         text = json.dumps(header).encode(encoding)
@@ -127,7 +131,7 @@ def test_a_header_that_is_not_utf8(tmp_path, network):
         ({"dtype": "F64", "shape": [3]}, "got a file that was damaged or edited"),
     ],
 )
-def test_a_tensor_that_does_not_fill_its_place(tmp_path, network, change, message):
+def test_a_tensor_whose_entry_does_not_match_its_bytes_is_refused(tmp_path, network, change, message):
     header, body = unpack(network)
     header["dense_1/kernel"] |= {"data_offsets": [8, 32]} | change
     header["dense_1/bias"]["data_offsets"] = [0, 8]
@@ -137,34 +141,34 @@ def test_a_tensor_that_does_not_fill_its_place(tmp_path, network, change, messag
 
 
 @pytest.mark.parametrize("entry", [None, [], "F32", {}, {"dtype": "F32"}])
-def test_a_tensor_without_description(tmp_path, network, entry):
+def test_a_tensor_without_a_complete_entry_is_refused(tmp_path, network, entry):
     header, body = unpack(network)
     assert "to fill its place" in refusal(tmp_path / "m", pack(header | {"x": entry}, body))
 
 
-def test_a_tensor_named_twice(tmp_path, network):
+def test_a_tensor_whose_name_is_there_twice_is_refused(tmp_path, network):
     header, body = unpack(network)
     text = json.dumps(header)
     twice = f'{text[:-1]}, "dense_1/kernel": {json.dumps(header["dense_1/kernel"])}}}'
-    assert "a key stands twice" in refusal(tmp_path / "m", pack(twice, body))
+    assert "a key is there twice" in refusal(tmp_path / "m", pack(twice, body))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_tensor_with_numbers_that_are_none(tmp_path, network, value):
+def test_a_tensor_with_nan_or_infinity_is_refused(tmp_path, network, value):
     body = np.frombuffer(network[-32:], np.float32).copy()
     body[-1] = value
     message = refusal(tmp_path / "m", network[:-32] + body.tobytes())
     assert "expected finite numbers in tensor 'dense_1/kernel', got NaN or infinity" in message
 
 
-def test_any_flipped_bit_of_the_tensors_is_found(tmp_path, network):
+def test_any_flipped_bit_of_the_tensors_is_refused(tmp_path, network):
     for bit in range(8 * (len(network) - 32), 8 * len(network)):
         data = bytearray(network)
         data[bit // 8] ^= 1 << bit % 8
         assert "damaged or edited" in refusal(tmp_path / "m", data) or "NaN" in refusal(tmp_path / "m", data)
 
 
-def test_a_changed_word_of_the_description_is_found(tmp_path, models):
+def test_a_changed_word_of_the_description_is_refused(tmp_path, models):
     data = (models / "frames").read_bytes()
     assert data.count(b"across") == 1
     assert "damaged or edited; copy or save it again" in refusal(tmp_path / "m", data.replace(b"across", b"acro55"))
@@ -208,7 +212,7 @@ def test_a_model_of_another_program_is_named_with_what_to_do(tmp_path, content, 
     assert message.endswith("; make one: framecnn train")
 
 
-def test_tensors_of_another_program_are_no_model(tmp_path):
+def test_tensors_of_another_program_are_refused(tmp_path):
     save_file({"weight": np.zeros(3)}, tmp_path / "other.safetensors", metadata={"format": "pt"})
     assert "a .safetensors file of another program" in refusal(tmp_path / "other.safetensors")
 
@@ -218,15 +222,15 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path):
     for width in range(0, 600, 8):
         path = tmp_path / "m"
         description = {"kind": "x" * width}
-        model_file.write(path, description, {"a": np.zeros(1)})
+        container.write(path, description, {"a": np.zeros(1)})
         if path.read_bytes()[:2] == b"\x80\x02":
             break
     assert path.read_bytes()[:8] == (640).to_bytes(8, "little")
-    assert model_file.read(path)[0] == description
-    assert "without a whole header" in refusal(path, path.read_bytes()[:600])
+    assert container.read(path)[0] == description
+    assert "without a complete header" in refusal(path, path.read_bytes()[:600])
 
 
-def test_a_folder_or_a_device_is_no_model(tmp_path):
+def test_a_folder_or_a_device_is_refused(tmp_path):
     assert refusal(tmp_path) == "expected a model file, got a folder or a device; name the file"
     os.mkfifo(tmp_path / "fifo")
     assert "got a folder or a device" in refusal(tmp_path / "fifo")
@@ -234,7 +238,7 @@ def test_a_folder_or_a_device_is_no_model(tmp_path):
         load(tmp_path / "missing")
 
 
-def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path, monkeypatch):
+def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "m"
     save(Sequential([InputLayer((100,)), DenseLayer(1000)]).build(), path)
 
@@ -242,14 +246,21 @@ def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path, monkeypatch):
         os.truncate(path, path.stat().st_size - 4)
         return json.loads(header["__metadata__"]["framecnn"])
 
-    monkeypatch.setattr(model_file, "_description", shorten)
+    monkeypatch.setattr(container, "_description", shorten)
     assert "got a file that became shorter" in refusal(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_none_are_not_written(tmp_path, value):
+def test_nan_and_infinity_are_not_written(tmp_path, value):
     with pytest.raises(ValueError, match="expected finite numbers, got NaN or infinity in a"):
-        model_file.write(tmp_path / "m", {}, {"a": np.array([1, value])})
+        container.write(tmp_path / "m", {}, {"a": np.array([1, value])})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        model_file.write(tmp_path / "m", {"a": value}, {})
+        container.write(tmp_path / "m", {"a": value}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_description_of_other_types_is_not_written(tmp_path):
+    assert container.canonical({"a": np.float32(0.5), "b": np.arange(2)}) == '{"a": 0.5, "b": [0, 1]}'
+    with pytest.raises(TypeError, match="expected what JSON holds, got set"):
+        container.write(tmp_path / "m", {"a": {1}}, {})
     assert list(tmp_path.iterdir()) == []

@@ -10,16 +10,16 @@ import pytest
 from movies import moving, number_of, numbered, still, write_movie
 from PIL import Image
 
+from framecnn.data.cutting import cut_frames
 from framecnn.data.movie import Movie
-from framecnn.data.video import cut_frames
 
 UNIT = 1 << 16  # of a display matrix
 BT709, BT601, BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)  # weights of red and blue in luma
 
 
-def read(path):
+def read(path, **settings):
     """Pictures of a movie, and the movie."""
-    with Movie(path) as movie:
+    with Movie(path, **settings) as movie:
         return [movie.upright(frame) for _, frame in movie.frames()], movie
 
 
@@ -91,10 +91,9 @@ def test_frames_have_the_aspect_in_which_they_are_shown_and_no_fewer_pixels(tmp_
     assert list(movie.processing) == ([said] if said else [])
 
 
-def test_an_aspect_that_would_make_too_many_pixels_is_ignored(tmp_path, monkeypatch):
+def test_an_aspect_that_would_make_too_many_pixels_is_ignored(tmp_path):
     path = write_movie(tmp_path / "m.mp4", [numbered(1, 72, 90)] * 2, settings={"sample_aspect_ratio": Fraction(9)})
-    monkeypatch.setattr("framecnn.data.movie.MAX_PIXELS", 9 * 72 * 90 - 1)
-    assert read(path)[0][0].shape == (72, 90, 3)
+    assert read(path, max_pixels=9 * 72 * 90 - 1)[0][0].shape == (72, 90, 3)
 
 
 def test_an_aspect_that_changes_midway_is_followed(tmp_path):
@@ -228,7 +227,7 @@ def test_colours_are_those_of_the_movies_matrix_and_range(tmp_path, weights, mat
 @pytest.mark.parametrize(
     ("weights", "matrix", "size"), [(BT601, 6, (720, 1280)), (BT709, 2, (720, 1280)), (BT709, 2, (578, 720))]
 )
-def test_a_large_movie_that_does_not_say_its_matrix_has_that_of_hd(tmp_path, weights, matrix, size):
+def test_a_large_movie_without_a_matrix_has_that_of_hd(tmp_path, weights, matrix, size):
     seen = read_colour(tmp_path / "m.mkv", COLOURS[0], weights, matrix, size=size)
     assert np.abs(seen - 255 * np.array(COLOURS[0])).max() < 3
 
@@ -268,7 +267,7 @@ def test_white_of_an_sdr_display_comes_out_bright(tmp_path):
     assert 230 < diffuse[0] < 250
 
 
-def test_what_is_darker_than_28_nits_looks_as_it_does_in_sdr(tmp_path):
+def test_light_below_28_nits_is_unchanged_by_tone_mapping(tmp_path):
     (grey,), _ = read_hdr(tmp_path, [(0.3023,) * 3], 16)  # 10 cd/m2
     assert grey[0] == pytest.approx(255 * 0.1 ** (1 / 2.4), abs=2)
 
@@ -282,7 +281,7 @@ def test_wide_colours_of_sdr_are_converted_and_greys_kept(tmp_path):
     assert not movie.processing
 
 
-def test_everything_at_once(tmp_path):
+def test_rotation_aspect_interlacing_and_hdr_together_are_handled(tmp_path):
     turn = [0, UNIT, 0, -UNIT, 0, 0, 0, 0, 1 << 30]
     settings = {"sample_aspect_ratio": Fraction(4, 3), **HDR, "color_trc": 16}
     path = write_movie(

@@ -11,8 +11,8 @@ from movies import RATE, number_of, numbered, write_movie
 from PIL import Image
 
 from framecnn.data.clock import FrameClock
+from framecnn.data.cutting import cut_frames
 from framecnn.data.movie import Movie
-from framecnn.data.video import cut_frames
 
 B_FRAMES = {"bf": "3", "b_strategy": "0"}
 VARIABLE = [0, 0.04, 0.08, 0.3, 0.5, 0.54, 0.58, 1.6, 1.64, 1.68, 1.9, 2.5, 2.54, 2.58, 3.2, 3.24]
@@ -71,7 +71,7 @@ def test_a_frame_has_the_time_at_which_it_is_shown(tmp_path, name, codec):
 
 @pytest.mark.parametrize("bf", ["0", "3"])
 @pytest.mark.parametrize("name", ["m.mkv", "m.mp4", "m.ts"])
-def test_frames_that_are_shown_for_unequal_times_have_theirs(tmp_path, name, bf):
+def test_frames_of_unequal_duration_have_their_own_times(tmp_path, name, bf):
     options = {"bf": bf, "b_strategy": "0"}
     path = write_movie(tmp_path / name, map(numbered, range(16)), times=VARIABLE, codec_options=options)
     times, numbers, _ = read(path)
@@ -79,7 +79,7 @@ def test_frames_that_are_shown_for_unequal_times_have_theirs(tmp_path, name, bf)
     assert times == pytest.approx(VARIABLE, abs=0.002)
 
 
-def test_a_last_frame_that_stays_long_counts_as_long_as_the_file_says(tmp_path):
+def test_a_long_last_frame_has_the_duration_in_the_file(tmp_path):
     stamps = [10 * slide + i / 24 for slide in range(3) for i in range(6)]
     movie = read(write_movie(tmp_path / "m.mp4", map(numbered, range(18)), times=stamps))[2]
     assert movie.seconds == pytest.approx(movie.duration, abs=0.05)
@@ -166,7 +166,7 @@ def test_rounded_times_of_decoding_are_put_in_the_order_of_showing():
     assert times == pytest.approx([4.2 * i for i in range(6)], abs=0.21)
 
 
-def test_times_of_decoding_stay_so_when_recordings_of_other_encoders_are_joined():
+def test_decoding_times_are_recognised_after_recordings_of_other_encoders_are_joined():
     packets = [packet(dts + 2, dts) for dts in (500, 502, 504, 506)]
     packets += [packet(dts, dts) for dts in (0, 2, 4, 6, 8, 10)]
     times = clock_times(packets, [0, 2, 3, 1, 4, 9, 8, 7, 6, 5])
@@ -202,7 +202,7 @@ def test_a_lost_frame_leaves_the_clock_right_from_the_next_frame_that_is_no_b_fr
     assert [round(clock.time(frame, True), 3) for frame in frames] == [0, 0.2, 0.8]
 
 
-def test_a_stamp_that_comes_twice_does_not_stop_the_clock_nor_put_it_off():
+def test_a_repeated_stamp_neither_stops_nor_shifts_the_clock():
     packets = [packet(stamp, stamp) for stamp in (0, 2, 2, 4, 6)]
     assert clock_times(packets, range(5), is_reordered=False) == [0, 0.2, 0.38, 0.4, 0.6]
 
@@ -234,7 +234,7 @@ def matrix_cases():
 
 
 @pytest.mark.skipif(not matrix_cases(), reason="needs the programs ffmpeg and ffprobe")
-def test_the_times_of_ffmpegs_movies_are_right_wherever_the_file_holds_them(tmp_path):
+def test_the_times_of_movies_by_ffmpeg_are_right_in_every_container(tmp_path):
     wrong, n_compared = [], 0
     for codec, container, kind in matrix_cases():
         path = tmp_path / f"m.{container}"

@@ -1,13 +1,14 @@
-"""Frames have names that Linux, macOS and Windows can hold, and that none of them takes for another."""
+"""Frames have names that are valid and distinct on Linux, macOS and Windows."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from framecnn.data.movie import movie_name
-from framecnn.data.names import portable_problem, same_name_key
+from framecnn.data.names import portable_problem
 from framecnn.data.store import FrameStore
 from framecnn.errors import DataError
+from framecnn.storage.file_names import same_name_key
 
 DEVICES = [
     "CON",
@@ -28,17 +29,17 @@ def test_names_of_devices_are_no_names_of_folders(name):
 
 
 @pytest.mark.parametrize("character", [*'<>:"/\\|?*', "\n", "\0", "\x1f", "\x7f"])
-def test_characters_that_windows_forbids_are_said(character):
+def test_characters_that_windows_forbids_are_named(character):
     assert repr(character) in portable_problem(f"night{character}day")
 
 
 @pytest.mark.parametrize("name", ["night.", "night ", "night. .", ".", "..", ".hidden", "", " ", "x" * 201, "日" * 70])
-def test_names_that_a_system_would_change_or_refuse_are_said(name):
+def test_names_that_a_system_would_change_or_refuse_have_a_problem(name):
     assert portable_problem(name)
 
 
 @pytest.mark.parametrize("name", ["night", "Night und Tag", "日本", "a.b", "console", "com10", "comet", "lpt", "null"])
-def test_ordinary_names_are_fine(name):
+def test_ordinary_names_have_no_problem(name):
     assert portable_problem(name) is None
 
 

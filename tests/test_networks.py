@@ -1,4 +1,4 @@
-"""The reference network: what stands in it, and that its ends differ in nothing but the last function."""
+"""The reference network: its layers, and outputs that differ only in the last activation."""
 
 import numpy as np
 import pytest

@@ -159,7 +159,7 @@ def test_a_float64_network_computes_in_float32_there():
 
 def features_and_spread(features, x):
     """What `FrameFeatures` gives in float64, and how far any float32 computation of it may be."""
-    sides = [x, x[:, :, ::-1]] if features.mirrored_ else [x]
+    sides = [x, x[:, :, ::-1]] if features.averages_flips_ else [x]
     parts = [[exact_and_spread(chain.layers, side) for chain in features.networks_] for side in sides]
     raw, error = (np.mean([np.hstack([part[which] for part in side]) for side in parts], axis=0) for which in (0, 1))
     error = (error + 5 * EPS * (np.abs(raw) + np.abs(features.mean_))) / features.scale_
@@ -242,7 +242,7 @@ def test_a_classifier_of_vectors_keeps_their_precision():
 def test_a_class_without_a_cluster_has_no_probability():
     classifier, x = fitted(projection=None)
     classifier.head_.cluster_labels_ = np.zeros_like(classifier.head_.cluster_labels_)
-    classifier.head_.temperature_ = 1e9  # at which all distances are alike
+    classifier.head_.temperature_ = 1e9  # at which all distances count the same
     assert run(to_onnx(classifier), x)["probabilities"].tolist() == [[1, 0, 0]] * len(x)
 
 
@@ -250,7 +250,7 @@ def test_the_file_says_its_classes_and_what_frames_must_be():
     classifier, _ = fitted(grid=(1, 1))
     file = to_onnx(classifier)
     about = {entry.key: json.loads(entry.value) for entry in file.metadata_props}
-    frames = {"height": 24, "width": 32, "channels": 3, "layout": "NCHW", "resize": "stretched", "values": "whole"}
+    frames = {"height": 24, "width": 32, "channels": 3, "layout": "NCHW", "resize": "stretched", "values": "integer"}
     assert about == {"classes": ["across", "blobs", "down"], "frames": frames, "pictures": PICTURES}
     grey = to_onnx(fitted(shape=(24, 32, 1))[0])
     assert {entry.key for entry in grey.metadata_props} == {"classes", "frames"}, "no picture file gives such frames"
@@ -261,14 +261,14 @@ def test_the_file_says_its_classes_and_what_frames_must_be():
 
 def test_equal_models_are_equal_files_and_both_sides_of_a_frame_share_their_weights():
     classifier, _ = fitted(grid=(1, 1))
-    assert classifier.features_.mirrored_
+    assert classifier.features_.averages_flips_
     assert to_onnx(classifier).SerializeToString() == to_onnx(classifier).SerializeToString()
     kernels = [node.input[1] for node in to_onnx(classifier).graph.node if node.op_type == "Conv"]
     assert len(kernels) == 2
     assert len(set(kernels)) == 1
 
 
-def test_a_file_is_written_whole(tmp_path):
+def test_a_file_is_written_atomically(tmp_path):
     model = network(InputLayer((7,)), DenseLayer(3))
     file = to_onnx(model, tmp_path / "model.onnx")
     assert onnx.load(tmp_path / "model.onnx") == file
@@ -315,14 +315,14 @@ def test_what_an_opset_lacks_is_refused():
         to_onnx(model)
 
 
-def test_a_layer_that_onnx_has_not_is_refused():
+def test_a_layer_that_onnx_does_not_have_is_refused():
     class Reversed(Layer):
         def infer_shape(self, input_shape):
             return input_shape
 
     try:
         model = Sequential([InputLayer((3,)), Reversed()]).build()
-        with pytest.raises(FormatError, match="to_onnx: expected layers of framecnn, got Reversed"):
+        with pytest.raises(FormatError, match=r"to_onnx: expected layers that ONNX has, got .*Reversed"):
             to_onnx(model)
     finally:
         del Layer.registry["Reversed"]

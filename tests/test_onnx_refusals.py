@@ -1,4 +1,4 @@
-"""What cannot be taken from an ONNX file is named, and a damaged or hostile one does no harm."""
+"""Errors name what cannot be imported from ONNX, and damaged or hostile files do no harm."""
 
 import os
 import sys
@@ -19,8 +19,8 @@ UNTAKEN = {
     "Elu": ([node("Elu")], "cannot take Elu 'Elu_0': framecnn has no layer like it"),
     "auto_pad": ([node("Conv", drawn(1, 3, 2, 2), auto_pad="SAME")], "expected auto_pad NOTSET, VALID, SAME_UPPER or "),
     "kernel_shape": ([node("Conv", drawn(1, 3, 2, 2), kernel_shape=[3, 3])], "kernel_shape as the kernel's own"),
-    "maps": ([node("Flatten"), node("Mul", np.float32(2))], "expected a product with one number, right behind the in"),
-    "gain": ([node("Mul", drawn(3, 1, 1))], "expected a product with one number, right behind the input"),
+    "maps": ([node("Flatten"), node("Mul", np.float32(2))], "expected a product with one number, right after the inp"),
+    "gain": ([node("Mul", drawn(3, 1, 1))], "expected a product with one number, right after the input"),
     "root": ([node("Sqrt")], "expected Relu before it, as negative values have no root"),
     "softmax": (
         [node("Softmax", axis=3)],
@@ -33,17 +33,17 @@ UNTAKEN = {
         [node("ReduceMean", axes=[2])],
         r"expected all pixels of maps reduced, axes 2 and 3, got axes \[2\]",
     ),
-    "mean of all": ([node("ReduceMean")], "expected all pixels of maps reduced, axes 2 and 3, got axes left out"),
+    "mean of all": ([node("ReduceMean")], "expected all pixels of maps reduced, axes 2 and 3, got axes none"),
     "mean of frames": ([node("ReduceMean", axes=[0, 2, 3])], r"axes 2 and 3, got axes \[0, 2, 3\]"),
     "mean of numbers": ([node("Flatten"), node("ReduceMean", axes=[1])], r"expected maps \(n, c, h, w\), got 2 axes"),
     "division by zero": ([node("Div", np.float32(0))], "expected a divisor other than 0"),
-    "division by many": ([node("Div", drawn(3, 1, 1))], "expected a product with one number, right behind the input"),
+    "division by many": ([node("Div", drawn(3, 1, 1))], "expected a product with one number, right after the input"),
     "order": ([node("Flatten"), node("Gather", np.arange(297), axis=1)], "expected what puts flattened maps in framec"),
     "bias": (
         [node("Add", drawn(3, 1, 1))],
-        "expected a bias right behind a convolution or a product, got it elsewhere",
+        "expected a bias right after a convolution or a product, got it elsewhere",
     ),
-    "rows": ([node("MatMul", drawn(11, 2))], r"expected rows \(n, d\), got 4 axes; flatten before"),
+    "rows": ([node("MatMul", drawn(11, 2))], r"expected rows \(n, d\), got 4 axes; flatten them first"),
     "products": (
         [node("Flatten"), node("MatMul", drawn(1, 297, 2))],
         r"expected weights \(297, units\), got \(1, 297,",
@@ -115,7 +115,7 @@ def test_a_graph_that_is_no_chain_is_refused():
     two = chain(node("Relu"), node("Relu"))
     two.graph.node[1].input[0] = "x"
     with pytest.raises(
-        FormatError, match="expected a chain, where every operator works on what the one before it give"
+        FormatError, match="expected a chain, where the input of every operator is the output of the one b"
     ):
         from_onnx(two)
     both = chain(node("Relu"), node("Add", drawn(3, 1, 1)))
@@ -227,16 +227,16 @@ def test_what_is_no_file_is_refused(path):
 
 
 def test_a_damaged_file_is_refused_or_still_a_network(path):
-    whole = chain(*CHAIN).SerializeToString()
+    intact = chain(*CHAIN).SerializeToString()
     rng = np.random.default_rng(0)
     refused = 0
     for number in range(300):
-        damaged = bytearray(whole)
+        damaged = bytearray(intact)
         if number % 3:
-            for place in rng.integers(0, len(whole), 3):
+            for place in rng.integers(0, len(intact), 3):
                 damaged[place] = rng.integers(256)
         else:
-            del damaged[rng.integers(len(whole)) :]
+            del damaged[rng.integers(len(intact)) :]
         path.write_bytes(damaged)
         try:
             assert isinstance(from_onnx(path), Sequential)

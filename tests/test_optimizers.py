@@ -1,11 +1,13 @@
-"""Optimisers: the updates of Keras, the kernels' definitions, and state that is nothing but arrays."""
+"""Optimizers: their updates are those of Keras and of the kernels' definitions, their state is arrays."""
 
+import tracemalloc
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from framecnn import BatchNormLayer, DenseLayer, InputLayer, Sequential, ShapeError, get_num_threads, set_num_threads
+from framecnn import BatchNormLayer, DenseLayer, InputLayer, Sequential, ShapeError, num_threads
+from framecnn.errors import SettingError
 from framecnn.kernels import reference
 from framecnn.kernels.update import adam_update, sgd_update
 from framecnn.testing.draws import same_bits
@@ -46,7 +48,7 @@ def after(optimizer, n_steps, model=None, first=0):
 
 @pytest.mark.parametrize("decays", [False, True], ids=["constant rate", "step decay"])
 def test_fifty_updates_are_those_of_keras(rule, decays):
-    """Keras on TensorFlow rounds its settings to float32 even where it computes in float64, so ours are rounded too."""
+    """Keras on TensorFlow rounds settings to float32 even when it computes in float64, so the test rounds them too."""
     keras = pytest.importorskip("keras", reason="needs the package keras")
     kind, settings = rule
     own = {field.name: getattr(kind(**settings), field.name) for field in fields(kind)}
@@ -106,21 +108,18 @@ def test_a_step_of_adam_is_its_definition(dtype):
 
 def test_any_number_of_threads_gives_the_same_bits():
     weights, gradient, momentum = arrays(700_001, np.float32)
-    before, found = get_num_threads(), []
+    found = []
     for n in (1, 2, 5):
-        set_num_threads(n)
-        try:
+        with num_threads(n):
             updated, own, velocity = np.empty_like(weights), momentum.copy(), np.square(momentum)
             adam_update((updated, own, velocity), weights, gradient, 0.1, 1e-7, (0.9, 0.999), 0.0)
             sgd_update((updated, own), updated.copy(), gradient, 0.1, 0.9, True)
-        finally:
-            set_num_threads(before)
         found.append(np.concatenate([updated, own, velocity]))
     assert same_bits(found[0], found[1])
     assert same_bits(found[0], found[2])
 
 
-def test_an_optimiser_that_is_stopped_and_set_up_again_goes_on_to_the_same_bits(rule):
+def test_an_optimizer_with_a_loaded_state_gives_the_same_bits(rule):
     kind, settings = rule
     whole = after(kind(**settings), 7)
     first = kind(**settings)
@@ -132,7 +131,7 @@ def test_an_optimiser_that_is_stopped_and_set_up_again_goes_on_to_the_same_bits(
         assert same_bits(model.state_dict()[name], value)
 
 
-def test_state_is_arrays_and_a_copy():
+def test_state_consists_of_copies_of_arrays():
     optimizer = Adam()
     after(optimizer, 2)
     state = optimizer.state_dict()
@@ -153,7 +152,7 @@ def test_float32_weights_have_float32_moments():
     assert {value.dtype.name for value in optimizer.moments["velocity"].values()} == {"float32"}
 
 
-def test_parameters_that_training_does_not_change_need_no_gradient():
+def test_parameters_that_are_not_trainable_need_no_gradient():
     model = Sequential([InputLayer((3,)), BatchNormLayer()]).build()
     Adam().update(model, {"batch_norm_1/gamma": np.ones(3), "batch_norm_1/beta": np.ones(3)})
     state = model.state_dict()
@@ -180,7 +179,7 @@ def test_gradients_that_do_not_fit_are_refused_and_change_nothing(grads, message
     assert all(same_bits(value, network().state_dict()[name]) for name, value in model.state_dict().items())
 
 
-def test_an_optimiser_serves_one_model():
+def test_an_optimizer_with_moments_of_another_model_is_refused():
     optimizer = Adam()
     after(optimizer, 1)
     other = Sequential([InputLayer((3,)), DenseLayer(5)]).build()
@@ -194,10 +193,10 @@ def test_an_optimiser_serves_one_model():
         ({}, r"Adam.load_state_dict: expected iterations, and momentum and velocity of the same .* got \[\]"),
         ({"iterations": [1], "momentum/a/b": [0.0]}, "of the same parameters, got"),
         ({"iterations": [1], "speed/a/b": [0.0]}, "expected iterations and momentum and velocity .* got 'speed/a/b'"),
-        ({"iterations": [1], "momentum": [0.0]}, "got 'momentum'; give the state of an optimizer of this kind"),
+        ({"iterations": [1], "momentum": [0.0]}, "got 'momentum'; give the state of one"),
     ],
 )
-def test_the_state_of_another_kind_is_refused(state, message):
+def test_the_state_of_another_optimizer_is_refused(state, message):
     optimizer = Adam()
     with pytest.raises(ShapeError, match=message):
         optimizer.load_state_dict(state)
@@ -207,21 +206,33 @@ def test_the_state_of_another_kind_is_refused(state, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Adam(-1), "Adam: expected learning_rate as a number that is not negative, got -1"),
+        (lambda: Adam(-1), "Adam: expected learning_rate as a number of at least 0, got -1"),
         (lambda: SGD("fast"), "SGD: expected learning_rate as a finite number, got 'fast'"),
         (lambda: Adam(lambda step: 0.1), "Adam: expected learning_rate as a finite number, got <function"),
-        (lambda: SGD(momentum=1), "SGD: expected momentum from 0 up to 1, not 1 itself, got 1"),
-        (lambda: Adam(beta_1=-0.1), "Adam: expected beta_1 from 0 up to 1, not 1 itself, got -0.1"),
+        (lambda: SGD(momentum=1), "SGD: expected momentum of at least 0 and below 1, got 1"),
+        (lambda: Adam(beta_1=-0.1), "Adam: expected beta_1 of at least 0 and below 1, got -0.1"),
         (lambda: AdamW(beta_2=None), "AdamW: expected beta_2 as a finite number, got None"),
         (lambda: Adam(epsilon=np.nan), "Adam: expected epsilon as a finite number, got nan"),
         (lambda: AdamW(weight_decay="some"), "AdamW: expected weight_decay as a finite number, got 'some'"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(make, message):
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises(SettingError, match=message):
         make()
 
 
-def test_a_rule_without_a_step_says_what_is_missing():
+def test_an_optimizer_without_a_step_says_what_is_missing():
     with pytest.raises(NotImplementedError, match="Optimizer: expected a method step, got none; write it"):
         Optimizer().step((), np.zeros(1), np.zeros(1))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam()])
+def test_an_update_allocates_the_new_parameters_only(optimizer):
+    model = Sequential([InputLayer((500,)), DenseLayer(500, use_bias=False)]).build()
+    grads = {name: np.ones_like(value) for name, value in model.parameters().items()}
+    optimizer.updated(model, grads)
+    tracemalloc.start()
+    optimizer.updated(model, grads)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * 4 * 500 * 500

@@ -1,4 +1,4 @@
-"""Nothing needs Linux: every call that other systems lack has a fallback, and text is UTF-8 everywhere."""
+"""Nothing requires Linux: every call that other systems lack has a fallback, and text is UTF-8 everywhere."""
 
 import ast
 import ctypes
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from framecnn.comparison import child
+from framecnn.comparison import model_process
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for part in ("framecnn", "benchmarks", "examples") for path in (ROOT / part).rglob("*.py"))
@@ -127,22 +127,16 @@ def test_the_commands_run_without_what_only_linux_has(tmp_path):
     assert done.stdout.endswith("all ran\n"), done.stderr[-3000:]
 
 
-@pytest.fixture
-def no_proc(monkeypatch):
-    """A system without /proc."""
-    monkeypatch.setattr(child.Path, "exists", lambda path: False)
-
-
-@pytest.mark.parametrize(("system", "units"), [("darwin", 1e6), ("freebsd14", 1e3)])
-def test_peak_memory_is_in_megabytes_on_every_unix(no_proc, monkeypatch, system, units):
-    usage = types.SimpleNamespace(ru_maxrss=5 * units)
+@pytest.mark.parametrize(("system", "unit"), [("darwin", 1), ("freebsd14", 1024)])
+def test_peak_memory_is_in_megabytes_on_every_unix(monkeypatch, system, unit):
+    usage = types.SimpleNamespace(ru_maxrss=5_120_000 / unit)
     resource = types.SimpleNamespace(getrusage=lambda who: usage, RUSAGE_SELF=0)
     monkeypatch.setitem(sys.modules, "resource", resource)
-    monkeypatch.setattr(child.sys, "platform", system)
-    assert child.peak_megabytes() == 5
+    monkeypatch.setattr(model_process.sys, "platform", system)
+    assert model_process.peak_megabytes(Path("no such file")) == 5.12
 
 
-def test_peak_memory_comes_from_the_kernel_on_windows(no_proc, monkeypatch):
+def test_peak_memory_comes_from_the_kernel_on_windows(monkeypatch):
     class Call:
         def __init__(self, answer):
             self.answer = answer
@@ -158,4 +152,9 @@ def test_peak_memory_comes_from_the_kernel_on_windows(no_proc, monkeypatch):
     kernel32 = types.SimpleNamespace(GetCurrentProcess=Call(lambda: -1 % 2**64), K32GetProcessMemoryInfo=Call(fill))
     monkeypatch.setattr(ctypes, "windll", types.SimpleNamespace(kernel32=kernel32), raising=False)
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert child.peak_megabytes() == 7
+    assert model_process.peak_megabytes(Path("no such file")) == 7
+
+
+def test_peak_memory_on_linux_is_in_units_of_1024_bytes(tmp_path):
+    (tmp_path / "status").write_text("VmPeak:\t 9999 kB\nVmHWM:\t    1000 kB\n")
+    assert model_process.peak_megabytes(tmp_path / "status") == 1.024

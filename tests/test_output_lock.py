@@ -1,4 +1,4 @@
-"""One run at a time for each output, and none is kept away by a dead one."""
+"""Locks of outputs: one run at a time writes an output, and the lock of a dead process is taken over."""
 
 import ctypes
 import errno
@@ -29,7 +29,7 @@ HOLD = (
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the lock of m.safetensors."""
+    """Return a process that holds the lock of m.safetensors."""
     command = [sys.executable, "-c", HOLD, tmp_path / "m.safetensors"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
@@ -37,7 +37,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_the_second_run_is_refused_and_told_who_holds_it(holder, tmp_path):
+def test_a_second_run_is_refused_with_the_owner_of_the_lock(holder, tmp_path):
     owner = f"process {holder.pid} on host {platform.node()!r} does; wait until it has ended, end it, or choose"
     with pytest.raises(DataError, match="m.safetensors: expected that no other run writes here, but " + owner):
         lock_outputs([tmp_path / "m.safetensors"]).__enter__()
@@ -55,7 +55,7 @@ def test_two_commands_do_not_write_one_file(holder, tmp_path, command):
     )
 
 
-def test_a_killed_run_keeps_nobody_away(holder, tmp_path):
+def test_the_lock_of_a_killed_run_is_taken_over(holder, tmp_path):
     holder.kill()
     holder.wait()
     assert hidden_path(tmp_path / "m.safetensors", ".lock").exists()
@@ -65,7 +65,7 @@ def test_a_killed_run_keeps_nobody_away(holder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_is_the_file_it_leads_to_and_the_same_file_twice_is_one(tmp_path):
+def test_a_link_and_its_target_have_one_lock(tmp_path):
     (tmp_path / "m").touch()
     (tmp_path / "link").symlink_to("m")
     with lock_outputs([tmp_path / "m", tmp_path / "m", None]):
@@ -78,7 +78,7 @@ def test_a_link_is_the_file_it_leads_to_and_the_same_file_twice_is_one(tmp_path)
     "text",
     [b"", b" [1]", b"1\n\xff\n", b"1\n", b" {}", b' {"pid":' + b"[" * 4000, b' {"pid": "x", "host": 1}', b" \xff"],
 )
-def test_a_lock_that_does_not_say_whose_it_is_still_holds(tmp_path, text):
+def test_a_lock_without_a_readable_owner_still_holds(tmp_path, text):
     path = tmp_path / "m"
     with lock_outputs([path]):
         hidden_path(path, ".lock").write_bytes(text)
@@ -95,7 +95,7 @@ WITHOUT_LOCKS = (
 
 
 @pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
-def test_where_the_file_system_locks_nothing_one_run_writes_and_a_killed_one_keeps_nobody_away(
+def test_a_file_system_without_locks_has_one_writer_and_the_lock_of_a_killed_run_is_taken_over(
     tmp_path, monkeypatch, code
 ):
     fcntl = pytest.importorskip("fcntl")
@@ -120,7 +120,7 @@ def test_where_the_file_system_locks_nothing_one_run_writes_and_a_killed_one_kee
         assert list(tmp_path.iterdir()) == []
 
 
-def test_another_error_of_the_disk_is_none_of_a_file_system_without_locks(tmp_path, monkeypatch):
+def test_another_error_of_the_disk_is_raised(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
 
     def refuse(*arguments):
@@ -138,7 +138,7 @@ def test_the_lock_of_another_user_is_named_with_its_process_and_what_to_delete(t
         raise PermissionError(errno.EACCES, "Permission denied", holding.lock_file)
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    with pytest.raises(PermissionError):  # the folder is at fault
+    with pytest.raises(PermissionError):  # of the folder
         lock_outputs([tmp_path / "m"]).__enter__()
     for text, process in ((b' {"pid": 123, "host": "vm"}', "process 123 on host 'vm'"), (b"", "another process")):
         for owner, user in ((lambda path: "mary", "user 'mary'"), (lambda path: {}[1], "another user")):
@@ -152,7 +152,7 @@ def test_the_lock_of_another_user_is_named_with_its_process_and_what_to_delete(t
 @pytest.mark.parametrize(
     ("handle", "waited", "error", "alive"), [(7, 0x102, 0, True), (7, 0, 0, False), (0, 0, 87, False), (0, 0, 5, True)]
 )
-def test_windows_is_asked_in_its_own_way_whether_a_process_lives(monkeypatch, handle, waited, error, alive):
+def test_on_windows_a_process_is_found_by_its_handle(monkeypatch, handle, waited, error, alive):
     class Kernel:
         class OpenProcess:
             def __new__(cls, *arguments):
@@ -166,7 +166,7 @@ def test_windows_is_asked_in_its_own_way_whether_a_process_lives(monkeypatch, ha
     assert atomic._is_alive_on_windows(123) is alive
 
 
-def test_a_process_of_somebody_else_lives(monkeypatch):
+def test_a_process_of_another_user_counts_as_running(monkeypatch):
     def refuse(*arguments):
         raise PermissionError
 
@@ -174,7 +174,7 @@ def test_a_process_of_somebody_else_lives(monkeypatch):
     assert atomic._is_alive(1)
 
 
-def test_a_host_without_proc_has_a_name_all_the_same(monkeypatch):
+def test_temporary_paths_do_not_need_proc(monkeypatch):
     def refuse(path):
         raise FileNotFoundError(path)
 

@@ -1,4 +1,4 @@
-"""Files that belong together are all old or all new, whatever fails while they are switched."""
+"""Sets of outputs: files are all old or all new, whatever fails while they are replaced."""
 
 import errno
 import json
@@ -51,7 +51,7 @@ def test_all_are_new_and_nothing_else_is_left(folder):
     assert state(folder) == NEW
 
 
-def test_whatever_fails_all_are_old_or_all_are_new(folder):
+def test_after_any_failure_all_are_old_or_all_are_new(folder):
     def check(error):
         assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)
         assert error is None or os.path.basename(error.filename) in NAMES
@@ -61,11 +61,11 @@ def test_whatever_fails_all_are_old_or_all_are_new(folder):
     assert every_failure(lambda: write_new(folder), lambda: write_old(folder), check) > 20
 
 
-def test_a_file_that_another_program_holds_open_is_named_and_undoing_leaves_it_alone(folder, monkeypatch):
+def test_a_file_that_another_program_holds_open_is_named_and_unchanged(folder, monkeypatch):
     real = os.replace
 
     def replace(source, target):
-        if os.path.basename(target) == "b.txt":  # not a temporary name whose random digits end so
+        if os.path.basename(target) == "b.txt":  # not a temporary name that ends like it
             raise PermissionError(errno.EACCES, "in use by another process", str(source), str(target))
         real(source, target)
 
@@ -76,7 +76,7 @@ def test_a_file_that_another_program_holds_open_is_named_and_undoing_leaves_it_a
     assert state(folder) == OLD
 
 
-def test_undoing_a_removal_leaves_alone_what_was_not_removed_yet(folder, monkeypatch):
+def test_undoing_does_not_change_a_file_that_was_not_removed_yet(folder, monkeypatch):
     staged, renamed = temporary_path(folder / "a.txt"), []
     staged.write_text("new")
     real = os.replace
@@ -95,7 +95,7 @@ def test_undoing_a_removal_leaves_alone_what_was_not_removed_yet(folder, monkeyp
 
 
 @pytest.mark.parametrize("length", [2, 5, 1000])
-def test_when_the_disk_stays_full_the_next_start_finishes_or_has_nothing_to_do(folder, length):
+def test_after_a_full_disk_the_next_run_finishes_or_has_nothing_to_do(folder, length):
     k, n = 0, 1
     while k <= n:
         k += 1
@@ -110,7 +110,7 @@ def test_when_the_disk_stays_full_the_next_start_finishes_or_has_nothing_to_do(f
     assert k > 20
 
 
-def test_after_a_kill_between_the_renames_the_next_start_finishes(folder):
+def test_after_a_kill_between_the_renames_the_next_run_finishes(folder):
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -139,7 +139,7 @@ def test_after_a_kill_between_the_renames_the_next_start_finishes(folder):
 
 
 def pending(folder):
-    """Leave a switch that was killed after its first rename; give the journal's entries."""
+    """Leave the files of a switch that was killed after its first rename; return the journal's entries."""
     staged = {name: temporary_path(folder / name) for name in NAMES}
     for name, path in staged.items():
         path.write_text(NEW[name])
@@ -158,7 +158,7 @@ def pending(folder):
     return json.loads(hidden_path(folder / "c.txt", ".journal").read_text())
 
 
-def test_what_was_switched_by_half_and_lost_since_is_undone(folder):
+def test_a_half_finished_switch_whose_files_are_lost_is_undone(folder):
     entries = pending(folder)
     assert (folder / "a.txt").read_text() == NEW["a.txt"]
     (folder / entries[2]["staged"]).unlink()
@@ -166,7 +166,7 @@ def test_what_was_switched_by_half_and_lost_since_is_undone(folder):
     assert state(folder) == OLD
 
 
-def test_a_new_file_that_cannot_be_completed_is_undone(folder):
+def test_undoing_removes_a_new_file(folder):
     (folder / "a.txt").unlink()
     entries = pending(folder)
     (folder / entries[2]["staged"]).unlink()
@@ -174,7 +174,7 @@ def test_a_new_file_that_cannot_be_completed_is_undone(folder):
     assert state(folder) == {name: text for name, text in OLD.items() if name != "a.txt"}
 
 
-def test_what_was_switched_by_half_is_finished(folder):
+def test_a_half_finished_switch_is_finished(folder):
     pending(folder)
     settle_all(folder)
     assert state(folder) == NEW
@@ -196,7 +196,7 @@ TEMPORARY = ".framecnn-0123456789ab-01234567-1-01234567"
     ],
     ids=range(10),
 )
-def test_a_journal_that_is_none_is_refused(folder, text):
+def test_a_damaged_journal_is_refused(folder, text):
     hidden_path(folder / "c.txt", ".journal").write_text(text)
     with pytest.raises(
         DataError, match=r"\.journal: (expected the journal .*, got something else|an interrupted run was)"
@@ -205,7 +205,7 @@ def test_a_journal_that_is_none_is_refused(folder, text):
     assert (folder / "a.txt").read_text() == OLD["a.txt"]
 
 
-def test_a_journal_that_is_no_file_of_this_user_is_refused(folder, monkeypatch):
+def test_a_journal_that_is_not_a_file_of_this_user_is_refused(folder, monkeypatch):
     journal, elsewhere = hidden_path(folder / "c.txt", ".journal"), folder.parent / "journal"
     elsewhere.write_text("[]")
     for make in (journal.mkdir, lambda: journal.symlink_to(elsewhere), lambda: journal.symlink_to("nowhere")):
@@ -224,7 +224,7 @@ def test_a_journal_that_is_no_file_of_this_user_is_refused(folder, monkeypatch):
 @pytest.mark.parametrize(
     "path", ["docs/thesis.txt", "docs/me_0001.000s.jpg", "thesis.txt", "../set/a.txt/../thesis.txt"]
 )
-def test_a_journal_cannot_delete_what_this_run_does_not_write(folder, path):
+def test_a_journal_cannot_delete_files_that_this_run_does_not_write(folder, path):
     for mine in ("docs/thesis.txt", "docs/me_0001.000s.jpg", "thesis.txt"):
         (folder / mine).parent.mkdir(exist_ok=True)
         (folder / mine).write_text("years")
@@ -241,7 +241,7 @@ def test_a_journal_cannot_delete_an_output_that_has_no_backup(folder):
 
 
 @pytest.mark.parametrize("path", ["a.txt", "public.txt"])
-def test_a_journal_cannot_fetch_files_through_a_link(folder, path):
+def test_a_journal_cannot_copy_files_through_a_link(folder, path):
     secret = folder.parent / "secret"
     secret.mkdir()
     (secret / "id_rsa").write_text("KEY")
@@ -254,7 +254,7 @@ def test_a_journal_cannot_fetch_files_through_a_link(folder, path):
     assert (secret / "id_rsa").read_text() == "KEY"
 
 
-def test_undoing_leaves_what_somebody_has_written_since(folder):
+def test_undoing_does_not_change_a_file_that_was_written_since(folder):
     entries = pending(folder)
     (folder / entries[2]["staged"]).unlink()
     (folder / "a.txt").write_text("mine")
@@ -264,7 +264,7 @@ def test_undoing_leaves_what_somebody_has_written_since(folder):
 
 @pytest.mark.parametrize("path", ["../mine.txt", "{}/mine.txt"])
 @pytest.mark.parametrize("staged", [None, "evil.txt", "../.framecnn-0123456789ab-01234567-1-01234567.txt"])
-def test_a_journal_cannot_make_us_touch_files_elsewhere(folder, path, staged):
+def test_a_journal_cannot_change_files_elsewhere(folder, path, staged):
     mine = folder.parent / "mine.txt"
     mine.write_text("mine")
     hidden_path(folder / "c.txt", ".journal").write_text(entry(path.format(folder.parent), staged))
@@ -274,7 +274,7 @@ def test_a_journal_cannot_make_us_touch_files_elsewhere(folder, path, staged):
     assert mine.read_text() == "mine"
 
 
-def test_a_journal_cannot_put_a_users_file_in_the_place_of_another(folder):
+def test_a_journal_cannot_replace_one_file_of_the_user_by_another(folder):
     hidden_path(folder / "c.txt", ".journal").write_text(entry("a.txt", "b.txt"))
     with pytest.raises(DataError, match="an interrupted run was writing"):
         settle_all(folder)
@@ -310,14 +310,14 @@ def test_where_files_cannot_be_linked_they_are_copied(folder, monkeypatch):
     assert state(folder) == OLD
 
 
-def test_only_what_a_dead_process_of_this_host_left_is_swept(folder):
+def test_only_files_of_dead_processes_of_this_host_are_swept(folder):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     ours = temporary_path(folder / "a.txt").name
     assert is_temporary(ours)
     pid = f"-{os.getpid()}-"
     kept = [
-        ours,  # of a process that lives
+        ours,  # of a running process
         ours.replace(ours.split("-")[2], "01234567").replace(pid, f"-{ended.pid}-"),  # of another host
         temporary_path(folder / "b.txt").name.replace(pid, f"-{ended.pid}-"),  # of another file
         ".framecnn-mine.txt",

@@ -1,18 +1,18 @@
-"""The page stands alone, tells the truth, and survives any name."""
+"""The report is a file of its own, shows the figures, and holds any name."""
 
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
-from pages import Page
 from PIL import Image
+from reports import Report
 
-import framecnn.data
-import framecnn.report.page
+from framecnn.data.reasons import REASONS, Reason
 from framecnn.errors import MissingExtraError, ShapeError
 from framecnn.evaluation import EvaluationResult
 from framecnn.report import Prototype, ReportData, write_report
@@ -20,7 +20,7 @@ from framecnn.report import Prototype, ReportData, write_report
 
 @pytest.fixture
 def frames(tmp_path):
-    """Twelve small pictures, no two alike."""
+    """Twelve small pictures, all different."""
     rng = np.random.default_rng(0)
     paths = []
     for number in range(12):
@@ -43,7 +43,7 @@ def data(frames):
         filters={"36x64": np.random.default_rng(0).normal(size=(5, 6, 6, 3))},
         skipped=[SimpleNamespace(path="day/half.jpg", reason="truncated", detail="7 bytes are missing")],
         found=13,
-        split="Split by group, seed 0.",
+        split="by group, seed 0",
         split_table=[{"part": "test", "class": "day", "frames": 2, "groups": 1}],
         chosen={"grid": "2x2"},
         versions={"framecnn": "0.1.0"},
@@ -54,41 +54,41 @@ def data(frames):
 
 @pytest.fixture
 def read(tmp_path):
-    """Write the page of some data and read it again."""
+    """Write the report of some data and read it again."""
 
     def read(data):
         write_report(tmp_path / "report.html", data)
-        return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+        return Report((tmp_path / "report.html").read_text(encoding="utf-8"))
 
     return read
 
 
-def test_the_page_needs_no_other_file_and_runs_no_script(data, read):
-    page = read(data)
-    assert {"script", "iframe", "object", "form"}.isdisjoint(page.tags)
-    assert page.addresses
-    assert all(address.startswith("data:") for address in page.addresses)
-    assert "url(" not in page.source
-    assert "@import" not in page.source
-    assert "default-src 'none'" in page.source
+def test_the_report_needs_no_other_file_and_runs_no_script(data, read):
+    report = read(data)
+    assert {"script", "iframe", "object", "form"}.isdisjoint(report.tags)
+    assert report.addresses
+    assert all(address.startswith("data:") for address in report.addresses)
+    assert "url(" not in report.source
+    assert "@import" not in report.source
+    assert "default-src 'none'" in report.source
 
 
-def test_every_link_and_every_picture_is_in_the_page(data, read):
-    page = read(data)
-    assert len(page.links) > 20
-    assert set(page.links) <= {f"#{name}" for name in page.ids}
-    assert len(page.ids) == len(set(page.ids))
+def test_every_link_and_every_picture_is_in_the_report(data, read):
+    report = read(data)
+    assert len(report.links) > 20
+    assert set(report.links) <= {f"#{name}" for name in report.ids}
+    assert len(report.ids) == len(set(report.ids))
 
 
-def test_the_page_tells_all_it_was_given(data, read):
+def test_the_report_shows_all_data(data, read):
     words = read(data).words.replace(" ", "")
-    for told in (
+    for text in (
         "75.0%",
-        "The model names 3 of 4 frames correctly.",
-        "class night has one group",
-        "Split by group, seed 0.",
-        "night is taken for day",
-        "Says day, 70 % sure",
+        "The model classifies 3 of 4 frames correctly.",
+        "Class night has one group",
+        "The frames are split by group, seed 0.",
+        "night is classified as day",
+        "Predicted day, 70 %",
         "4 training frames",
         "5 filters of 6 × 6 pixels",
         "13 files found: 12 used, 1 skipped.",
@@ -98,7 +98,7 @@ def test_the_page_tells_all_it_was_given(data, read):
         "framecnn 0.1.0",
         "fit 2 min 05 s",
     ):
-        assert told.replace(" ", "") in words, told
+        assert text.replace(" ", "") in words, text
 
 
 def test_the_same_data_gives_the_same_bytes(data, read):
@@ -114,16 +114,16 @@ def test_a_cell_opens_the_frames_behind_it(data, read, frames):
 
 
 def test_a_frame_shown_in_several_places_is_stored_once(data, read, frames):
-    page = read(data)
-    assert page.tags.count("image") == len(frames)
-    assert page.tags.count("use") > len(frames)
+    report = read(data)
+    assert report.tags.count("image") == len(frames)
+    assert report.tags.count("use") > len(frames)
 
 
 def test_a_file_that_vanished_leaves_a_placeholder(data, read, frames):
     Path(frames[3]).unlink()
-    page = read(data)
-    assert "no picture: vanished while framecnn was running" in page.text
-    assert page.tags.count("image") == len(frames) - 1
+    report = read(data)
+    assert "no picture: vanished while framecnn was running" in report.text
+    assert report.tags.count("image") == len(frames) - 1
 
 
 @pytest.mark.parametrize(
@@ -139,11 +139,11 @@ def test_a_file_that_vanished_leaves_a_placeholder(data, read, frames):
         ("=cmd()", "=cmd()"),
     ],
 )
-def test_any_name_is_shown_and_never_obeyed(data, read, frames, name, shown):
+def test_any_name_is_shown_and_never_interpreted(data, read, frames, name, shown):
     results = [replace(result, classes=(name, "night")) for result in data.results]
     skip = SimpleNamespace(path=name, reason=name, detail=name)
     table = [{"part": name, "class": name, "frames": 1, "groups": 1}]
-    page = read(
+    report = read(
         replace(
             data,
             title=name,
@@ -159,104 +159,105 @@ def test_any_name_is_shown_and_never_obeyed(data, read, frames, name, shown):
             warnings=[name],
         )
     )
-    assert page.text.count(shown) > 8
-    assert {"script", "iframe"}.isdisjoint(page.tags)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", page.source)
+    assert report.text.count(shown) > 8
+    assert {"script", "iframe"}.isdisjoint(report.tags)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", report.source)
 
 
-def test_part_names_are_shown_and_never_obeyed(data, read, frames):
+def test_part_names_are_shown_and_never_interpreted(data, read, frames):
     name = "<b>holiday</b>"
     result = replace(data.results[1], part=name)
     assert f"These are the frames of {name}." in read(replace(data, results=[result], paths={name: frames[:4]})).words
 
 
 def test_the_accuracy_of_the_test_frames_comes_first(data, read):
-    page = read(data)
-    assert page.words.index("75.0%") < page.words.index("100.0 %")
-    assert "test frames, set aside before it learned" in page.words
+    report = read(data)
+    assert report.words.index("75.0%") < report.words.index("100.0 %")
+    assert "These are the test frames; the model was not trained on them." in report.words
 
 
-def test_an_accuracy_on_training_frames_is_called_what_it_is(data, read):
-    page = read(replace(data, results=data.results[:1]))
-    assert "It learned from these very frames: on new ones expect less." in page.words
+def test_an_accuracy_on_training_frames_is_named_as_such(data, read):
+    report = read(replace(data, results=data.results[:1]))
+    assert "These are the training frames: expect a lower accuracy on new frames." in report.words
 
 
-def test_an_empty_validation_part_stands_in_the_table_and_nowhere_else(data, read):
+def test_an_empty_validation_part_is_in_the_table_and_nowhere_else(data, read):
     empty = EvaluationResult("validation", ("day", "night"), [], [], [], [])
-    page = read(replace(data, results=[*data.results, empty], paths={**data.paths, "validation": []}))
-    assert "Validation –– 0 0".replace(" ", "") in page.words.replace(" ", "")
-    assert "nan" not in page.words
+    report = read(replace(data, results=[*data.results, empty], paths={**data.paths, "validation": []}))
+    assert "Validation –– 0 0".replace(" ", "") in report.words.replace(" ", "")
+    assert "nan" not in report.words
 
 
-def test_one_class_in_the_test_part_is_said(data, read, frames):
+def test_a_class_without_test_frames_is_reported(data, read, frames):
     one = EvaluationResult("test", ("day", "night"), [0, 0], [0, 0], [1, 1], ["a", "b"])
-    page = read(replace(data, results=[one], paths={"test": frames[:2]}))
-    assert "1 of the 2 classes has no frame here: for it, this number says nothing." in page.words
-    assert "2 groups can only give a hint" in page.words
-    assert "None: every one of the test frames was named correctly." in page.words
+    report = read(replace(data, results=[one], paths={"test": frames[:2]}))
+    assert "1 of the 2 classes has no frame here: the accuracy does not cover it." in report.words
+    assert "The interval is wide because there are only 2 groups." in report.words
+    assert "None: all test frames are classified correctly." in report.words
 
 
-def test_a_page_about_nothing_is_a_page(read):
-    page = read(ReportData(title="Nothing"))
-    assert "No accuracy: no frame was evaluated." in page.words
-    assert "0 files found: 0 used, 0 skipped." in page.words
-    assert set(page.links) <= {f"#{name}" for name in page.ids}
+def test_a_report_without_data_is_a_report(read):
+    report = read(ReportData(title="Nothing"))
+    assert "No accuracy: no frames were evaluated." in report.words
+    assert "0 files found: 0 used, 0 skipped." in report.words
+    assert set(report.links) <= {f"#{name}" for name in report.ids}
 
 
-def test_mistakes_of_one_group_stand_together_the_most_confident_first(data, read, frames):
+def test_mistakes_of_one_group_are_one_entry_the_most_confident_first(data, read, frames):
     wrong = EvaluationResult(
         "test", ("day", "night"), [0] * 4, [1] * 4, [0.5, 0.6, 0.9, 0.7], ["shot 1", "shot 1", "shot 1", "shot 2"]
     )
-    page = read(replace(data, results=[wrong], paths={"test": frames[:4]}))
-    mistakes = page.words[page.words.index("The most confident mistakes") :]
-    assert mistakes.index("Says night, 90 % sureIs dayand 2 more like it") < mistakes.index("Says night, 70 % sure")
-    assert "60 % sure" not in mistakes
+    report = read(replace(data, results=[wrong], paths={"test": frames[:4]}))
+    mistakes = report.words[report.words.index("The most confident mistakes") :]
+    assert mistakes.index("Predicted night, 90 %True class dayand 2 more of its group") < mistakes.index(
+        "Predicted night, 70 %"
+    )
+    assert "60 %" not in mistakes
 
 
 def test_fifty_classes_fit_and_beyond_a_hundred_the_most_confused_are_shown(data, read, frames):
     for n_classes, n_shown in ((50, 50), (120, 100)):
         classes = [f"class {number:03d}" for number in range(n_classes)]
         result = EvaluationResult("test", classes, [n_classes - 1], [n_classes - 2], [1], ["a"])
-        page = read(replace(data, results=[result], paths={"test": frames[:1]}, prototypes=[]))
-        assert page.source.count('<tr><th scope="row"><span class="clamp">') == n_shown
-        assert f"class {n_classes - 1:03d} is taken for class {n_classes - 2:03d}" in page.words
-    assert "The table shows the 100 of 120 classes with the most mistakes." in page.words
+        report = read(replace(data, results=[result], paths={"test": frames[:1]}, prototypes=[]))
+        assert report.source.count('<tr><th scope="row"><span class="clamp">') == n_shown
+        assert f"class {n_classes - 1:03d} is classified as class {n_classes - 2:03d}" in report.words
+    assert "The table shows the 100 of 120 classes with the most mistakes." in report.words
 
 
 def test_ten_thousand_skipped_files_are_counted_by_reason_and_the_first_are_listed(data, read):
     skipped = [SimpleNamespace(path=f"{i}.jpg", reason=("empty", "odd")[i % 4 == 0], detail="") for i in range(10_000)]
-    page = read(replace(data, skipped=skipped, found=10_012))
-    assert "10,012 files found: 12 used, 10,000 skipped." in page.words
-    assert page.words.index("7,500 skipped: the file is empty") < page.words.index("2,500 skipped: odd")
-    assert "and 7,480 more" in page.words
-    assert page.source.count(".jpg</bdi>") < 100
+    report = read(replace(data, skipped=skipped, found=10_012))
+    assert "10,012 files found: 12 used, 10,000 skipped." in report.words
+    assert report.words.index("7,500 skipped: the file is empty") < report.words.index("2,500 skipped: odd")
+    assert "and 7,480 more" in report.words
+    assert report.source.count(".jpg</bdi>") < 100
 
 
-def test_every_reason_to_skip_a_file_has_words():
-    sources = "".join(path.read_text() for path in Path(framecnn.data.__file__).parent.glob("*.py"))
-    calls = r'(?:SkippedFrame\(|Skip\([^,()]+, |return |else \()"([a-z]+(?:-[a-z]+)*)"'
-    reasons = set(re.findall(calls, sources))
-    assert {"empty", "not-in-csv", "not-in-class", "outside-root", "vanished", "truncated"} <= reasons
-    assert reasons == set(framecnn.report.page.REASONS)
+def test_every_reason_to_skip_a_file_has_a_description(data, read):
+    assert set(REASONS) == set(get_args(Reason))
+    skipped = [SimpleNamespace(path="1.jpg", reason=reason, detail="") for reason in REASONS]
+    words = read(replace(data, skipped=skipped)).words
+    assert all(f"1 skipped: {description} ({reason})" in words for reason, description in REASONS.items())
 
 
-def test_pictures_beyond_the_budget_are_counted_not_shown(data, read, monkeypatch):
-    monkeypatch.setattr(framecnn.report.page, "PICTURE_BUDGET", 4000)
-    page = read(data)
-    assert 0 < page.tags.count("image") < 12
-    assert "without pictures to keep this page small" in page.words
+def test_pictures_beyond_the_budget_are_counted_not_shown(data, tmp_path):
+    write_report(tmp_path / "report.html", data, picture_budget=4000)
+    report = Report((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert 0 < report.tags.count("image") < 12
+    assert "not shown, to keep this file small" in report.words
 
 
 def test_a_cell_shows_one_frame_of_each_group_before_the_second_of_any(data, read, frames):
     groups = ["long shot"] * 29 + ["short shot"]
     result = EvaluationResult("test", ("day", "night"), [0] * 30, [1] * 30, np.linspace(1, 0.5, 30), groups)
-    page = read(replace(data, results=[result], paths={"test": frames[:1] * 29 + frames[1:2]}))
-    panel = page.source[page.source.index('id="part0-0-1"') :]
+    report = read(replace(data, results=[result], paths={"test": frames[:1] * 29 + frames[1:2]}))
+    panel = report.source[report.source.index('id="part0-0-1"') :]
     assert re.findall(r"frame_<wbr>(\d\d)", panel)[:3] == ["00", "01", "00"]
-    assert "and 6 more" in page.words
+    assert "and 6 more" in report.words
 
 
-def test_the_films_make_a_page_under_five_megabytes(shared_data, tmp_path):
+def test_the_report_of_the_films_is_under_five_megabytes(shared_data, tmp_path):
     files = sorted((shared_data / "films").glob("*/*.jpg"))
     assert len(files) == 1136
     classes = sorted({file.parent.name for file in files})
@@ -274,11 +275,11 @@ def test_the_films_make_a_page_under_five_megabytes(shared_data, tmp_path):
 
 
 def test_more_filters_than_fit_are_counted(data, read):
-    page = read(replace(data, filters={"36x64": np.random.default_rng(0).normal(size=(450, 2, 2, 9))}))
-    assert "450 filters of 2 × 2 pixels, mean over 9 channels; the first 400 are shown" in page.words
+    report = read(replace(data, filters={"36x64": np.random.default_rng(0).normal(size=(450, 2, 2, 9))}))
+    assert "450 filters of 2 × 2 pixels, mean over 9 channels; the first 400 are shown" in report.words
 
 
-def test_every_frame_of_a_result_needs_a_path_and_the_old_page_stays(data, read, tmp_path, frames):
+def test_every_frame_of_a_result_needs_a_path_and_the_old_report_stays(data, read, tmp_path, frames):
     before = read(data).source
     with pytest.raises(ShapeError, match="4 frames of the part 'test', got 3"):
         write_report(tmp_path / "report.html", replace(data, paths={**data.paths, "test": frames[:3]}))

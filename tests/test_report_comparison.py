@@ -1,9 +1,9 @@
-"""The page of a comparison stands alone, and says who is right how often."""
+"""The report of a comparison is a file of its own with the figures of every model."""
 
 import numpy as np
 import pytest
-from pages import Page
 from pictures import scene
+from reports import Report
 
 from framecnn.evaluation import EvaluationResult
 from framecnn.report import ComparisonData, ShownFrame, draw_prediction, write_comparison
@@ -29,7 +29,7 @@ def data(frames, **settings):
         "accuracies": [0.75, 0.5],
         "mean": 0.625,
         "train_seconds": 75.0,
-        "kept_run_seconds": None,
+        "final_training_seconds": None,
         "frames_per_second": 1234.0,
         "peak_megabytes": 567.0,
         "model_bytes": 2_500_000,
@@ -40,7 +40,7 @@ def data(frames, **settings):
         title="films",
         classes=CLASSES,
         about=dict.fromkeys(TITLES, "what it is"),
-        figures={TITLES[0]: figures, TITLES[1]: figures | {"mean": 0.9, "kept_run_seconds": 30.0}},
+        figures={TITLES[0]: figures, TITLES[1]: figures | {"mean": 0.9, "final_training_seconds": 30.0}},
         results=[result(TITLES[0], [0, 0, 1, 1, 2, 0]), result(TITLES[1], [0, 1, 1, 1, 2, 2])],
         paths=frames,
         shown=[shown],
@@ -48,29 +48,29 @@ def data(frames, **settings):
     )
 
 
-def written(tmp_path, told):
-    write_comparison(tmp_path / "page.html", told)
-    return Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+def written(tmp_path, shown):
+    write_comparison(tmp_path / "report.html", shown)
+    return Report((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_page_tells_all_figures_and_needs_nothing_else(tmp_path, frames):
-    page = written(tmp_path, data(frames, warnings=["Keras did not take part"], choices=[("other", "rate 1")]))
+def test_the_report_shows_all_figures_and_needs_no_other_file(tmp_path, frames):
+    report = written(tmp_path, data(frames, warnings=["Keras was not run"], choices=[("other", "rate 1")]))
     for words in (
-        "The other names 90.0 % of the frames correctly, the one & only 62.5 %, on average over the folds.",
+        "The other classifies 90.0 % of the frames correctly, the one & only 62.5 % (mean over the folds).",
         "one & only 75.0 % 50.0 % 62.5 %",
         "one & only 1 min 15 s – 1,234 567 MB 2.5 MB GPU: card",
         "other 1 min 15 s 30.0 s 1,234 567 MB 2.5 MB GPU: card",
         "one & only 70 % 20 % 10 % other 10 % 80 % 10 %",
-        "one & only: 5 frames of 6 right",
-        "Keras did not take part",
+        "one & only: 5 frames of 6 correct",
+        "Keras was not run",
         "other rate 1",
     ):
-        assert words.replace(" ", "") in page.words.replace(" ", "")  # cells have none between them
-    assert "<b>night" not in page.source
-    assert all(address.startswith("data:") for address in page.addresses)
-    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
-    assert len(set(page.ids)) == len(page.ids)
-    assert "script" not in page.tags
+        assert words.replace(" ", "") in report.words.replace(" ", "")  # cells have none between them
+    assert "<b>night" not in report.source
+    assert all(address.startswith("data:") for address in report.addresses)
+    assert {link.removeprefix("#") for link in report.links} <= set(report.ids)
+    assert len(set(report.ids)) == len(report.ids)
+    assert "script" not in report.tags
 
 
 def test_a_frame_that_is_gone_leaves_a_placeholder(tmp_path, frames):

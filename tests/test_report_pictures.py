@@ -1,4 +1,4 @@
-"""Pictures inside the page: thumbnails keep proportions, filters their own range."""
+"""Pictures inside a report: thumbnails in their proportions, filters over their own range."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from framecnn import thread_count
+from framecnn import num_threads
 from framecnn.errors import MachineError, ShapeError
 from framecnn.report import pictures
 from framecnn.report.pictures import Missing, filter_tiles, thumbnails
@@ -18,10 +18,10 @@ def test_thumbnails_keep_the_proportions_of_their_file(tmp_path):
     sizes = {"wide": (448, 252), "square": (400, 400), "tiny": (32, 32), "tall": (100, 252)}
     for name, size in sizes.items():
         Image.new("RGB", size, "teal").save(tmp_path / f"{name}.png")
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    Image.new("RGB", (252, 100), "teal").save(tmp_path / "turned.jpg", exif=turned)
-    Image.new("RGB", (252, 100), "teal").save(tmp_path / "turned.tif", exif=turned)
+    upright = Image.Exif()
+    upright[0x0112] = 6
+    Image.new("RGB", (252, 100), "teal").save(tmp_path / "upright.jpg", exif=upright)
+    Image.new("RGB", (252, 100), "teal").save(tmp_path / "upright.tif", exif=upright)
     made = thumbnails([str(path) for path in sorted(tmp_path.iterdir())], budget=10**6)
     assert [(picture.width, picture.height) for picture in made.values()] == [
         (126, 126),
@@ -33,7 +33,7 @@ def test_thumbnails_keep_the_proportions_of_their_file(tmp_path):
     ]
 
 
-def test_a_machine_in_trouble_costs_a_thumbnail_and_not_the_report(tmp_path, monkeypatch):
+def test_an_error_of_the_machine_loses_a_thumbnail_and_not_the_report(tmp_path, monkeypatch):
     def fail(path, box):
         raise MachineError("decode: cannot read 'a.jpg' (no memory left); free memory")
 
@@ -52,10 +52,10 @@ def test_a_thumbnail_opens_its_file_once_and_by_the_one_decoder(tmp_path, monkey
 
 
 def test_thumbnails_are_made_by_as_many_threads_as_were_asked_for(monkeypatch):
-    asked, pool = [], pictures.ThreadPoolExecutor
-    monkeypatch.setattr(pictures, "ThreadPoolExecutor", lambda n: asked.append(n) or pool(n))
-    monkeypatch.setattr(thread_count, "_num_threads", 3)
-    assert thumbnails(["gone.jpg"], budget=1) == {"gone.jpg": Missing("vanished")}
+    asked, run = [], pictures.map_ahead
+    monkeypatch.setattr(pictures, "map_ahead", lambda *arguments: asked.append(arguments[2]) or run(*arguments))
+    with num_threads(3):
+        assert thumbnails(["gone.jpg"], budget=1) == {"gone.jpg": Missing("vanished")}
     assert asked == [3]
 
 
@@ -77,7 +77,7 @@ def test_each_filter_is_stretched_to_its_own_range():
     assert np.all(pixels[:, 24:27, 3] == 0)
 
 
-def test_grey_filters_stand_before_coloured_ones():
+def test_grey_filters_are_drawn_before_coloured_ones():
     colour, grey = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
     colour[..., 0], grey[0] = 1, 1
     pixels = pixels_of(filter_tiles(np.stack([colour, grey])))
@@ -90,6 +90,6 @@ def test_flat_broken_and_many_channelled_filters_are_drawn_too():
 
 
 @pytest.mark.parametrize("shape", [(0, 6, 6, 3), (6, 6, 3)])
-def test_filters_have_four_dimensions_and_are_not_none(shape):
+def test_filters_need_four_dimensions_and_at_least_one_filter(shape):
     with pytest.raises(ShapeError, match="expected filters"):
         filter_tiles(np.zeros(shape))

@@ -112,12 +112,8 @@ def test_order_and_neighbours_of_a_frame_change_nothing(classifier, frames, expe
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_threads_change_no_bit(classifier, frames, expected, n):
-    before = framecnn.get_num_threads()
-    try:
-        framecnn.set_num_threads(n)
+    with framecnn.num_threads(n):
         assert digest(classifier.predict_proba(frames), classifier.transform(frames)) == expected
-    finally:
-        framecnn.set_num_threads(before)
 
 
 def test_four_threads_at_once_give_the_same_bits(classifier, frames, expected):

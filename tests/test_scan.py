@@ -1,11 +1,11 @@
-"""A scan finds every file of a folder once, leaves out what nobody meant as frames, and looks at the rest quickly."""
+"""A scan finds every file of a folder once, skips system files, and decodes the others quickly."""
 
 import pytest
 from pictures import film_folder, scene
 
 from framecnn.data import FrameFolder, decode
 from framecnn.data import scan as scanning
-from framecnn.data.hashing import fingerprint
+from framecnn.data.near_duplicates import fingerprint
 
 SIZE = (24, 32)
 
@@ -35,10 +35,10 @@ def test_what_a_nas_or_an_operating_system_keeps_is_no_frame_and_no_class(tmp_pa
     expected = dict.fromkeys(SYSTEM, "system") | dict.fromkeys(DOTTED, "hidden")
     assert skips(folder) == {place + name: reason for name, reason in expected.items()}
     folder.write_manifest(tmp_path / "manifest.csv")
-    assert (tmp_path / "manifest.csv").read_bytes().count(b"for itself") == len(SYSTEM)
+    assert (tmp_path / "manifest.csv").read_bytes().count(b"it belongs to a NAS or an operating system") == len(SYSTEM)
 
 
-def test_names_that_only_begin_like_those_of_a_system_are_frames_and_classes(tmp_path):
+def test_names_that_only_start_like_system_names_are_frames_and_classes(tmp_path):
     root = film_folder(tmp_path / "films", {"recycled films": 1, "__MACOSX 2": 1, "found.00": 1})
     scene(7).save(root / "found.00" / "Thumbs.db.png")
     assert FrameFolder(root, size=SIZE).classes == ["__MACOSX 2", "found.00", "recycled films"]
@@ -61,7 +61,7 @@ def test_a_scan_enlarges_no_picture_and_shrinks_as_training_does(tmp_path, monke
 
 
 @pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 150])
-def test_every_file_is_looked_at_once_however_many_there_are(tmp_path, n_frames):
+def test_every_file_is_decoded_once_however_many_there_are(tmp_path, n_frames):
     root = film_folder(tmp_path, {"a": n_frames, "b": 1})
     done = []
     folder = FrameFolder(root, size=(8, 8), progress=lambda *numbers: done.append(numbers))

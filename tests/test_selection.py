@@ -11,14 +11,14 @@ def noise(rng, n_samples, n_features):
     return rng.normal(size=(n_samples, n_features)).astype(np.float32)
 
 
-def told(codes, strength, rng, n_features=6):
-    """Features that tell the class by `strength` standard deviations."""
+def separable(codes, strength, rng, n_features=6):
+    """Return features whose class means differ by `strength` standard deviations."""
     return (noise(rng, len(codes), n_features) + strength * np.eye(2, n_features)[codes]).astype(np.float32)
 
 
 def test_the_coarsest_of_equally_good_grids_is_taken():
     rng, codes = np.random.default_rng(0), np.arange(40) % 2
-    same = told(codes, 20, rng)
+    same = separable(codes, 20, rng)
     grid, tried = choose_grid({(1, 1): same, (2, 2): same, (3, 4): same}, codes, None, seed=0)
     assert grid == (1, 1)
     assert [choice.accuracy for choice in tried.values()] == [1, 1, 1]
@@ -26,16 +26,16 @@ def test_the_coarsest_of_equally_good_grids_is_taken():
 
 def test_a_clearly_better_grid_is_taken():
     rng, codes = np.random.default_rng(0), np.arange(40) % 2
-    features = {(1, 1): noise(rng, 40, 6), (2, 2): told(codes, 20, rng), (3, 4): noise(rng, 40, 6)}
+    features = {(1, 1): noise(rng, 40, 6), (2, 2): separable(codes, 20, rng), (3, 4): noise(rng, 40, 6)}
     grid, tried = choose_grid(features, codes, None, seed=0)
     assert grid == (2, 2)
     assert tried[2, 2].accuracy == 1 > tried[1, 1].accuracy + tried[1, 1].standard_error
 
 
-def test_a_lead_within_one_standard_error_is_no_reason_for_a_finer_grid():
+def test_a_finer_grid_within_one_standard_error_is_not_taken():
     rng, codes = np.random.default_rng(11), np.arange(60) % 2
-    coarse = told(codes, 1.5, rng)
-    fine = np.hstack([coarse, told(codes, 0.7, rng, 3)])
+    coarse = separable(codes, 1.5, rng)
+    fine = np.hstack([coarse, separable(codes, 0.7, rng, 3)])
     grid, tried = choose_grid({(1, 1): coarse, (2, 2): fine}, codes, None, seed=0)
     assert tried[2, 2].accuracy > tried[1, 1].accuracy > tried[2, 2].accuracy - tried[2, 2].standard_error
     assert grid == (1, 1)
@@ -46,7 +46,7 @@ def test_the_coarsest_grid_is_taken_where_no_group_can_be_held_out():
     assert choose_grid(features, np.array([0, 1, 0, 1]), np.zeros(4, int), seed=0) == ((1, 1), {})
 
 
-def test_all_rows_are_used_while_they_are_few():
+def test_few_rows_are_all_used():
     np.testing.assert_array_equal(selection_rows(5, np.array([0, 0, 1, 2, 2]), limit=5, seed=0), np.arange(5))
 
 
@@ -59,7 +59,7 @@ def test_rows_without_groups_are_drawn_by_the_seed():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(1, 60), st.integers(0, 5))
-def test_every_group_stands_for_itself(sizes, limit, seed):
+def test_rows_are_taken_from_all_groups_in_turn(sizes, limit, seed):
     """No group gives two rows more than another that has rows left."""
     groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     rows = selection_rows(len(groups), groups, limit, seed)

@@ -1,4 +1,4 @@
-"""Saving and loading: a model comes back as it was, in a file that others can read."""
+"""Saving and loading: a loaded model equals the saved one, in a file that other programs can read."""
 
 import json
 import pickle
@@ -30,7 +30,6 @@ from framecnn import (
     load,
     save,
 )
-from framecnn.estimators import features
 
 FRAMES, LABELS, GROUPS = textures(4, (16, 20, 3))
 CLASSIFIERS = {
@@ -51,17 +50,12 @@ CLASSIFIERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def few_patches(monkeypatch):
-    monkeypatch.setattr(features, "PATCHES", 2000)
-
-
 def fitted(X, y=LABELS, **parameters):
     parameters = {"n_filters": 8, "random_state": 0} | parameters
     return FrameClassifier(**parameters).fit(X, y, GROUPS)
 
 
-def assert_same_answers(loaded, classifier, X):
+def assert_same_predictions(loaded, classifier, X):
     for method in ("predict", "predict_proba", "transform", "reject"):
         answer, expected = getattr(loaded, method)(X), getattr(classifier, method)(X)
         assert answer.dtype == expected.dtype
@@ -93,12 +87,12 @@ def described(path):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(tmp_path, name):
+def test_a_loaded_classifier_predicts_the_same_bits_and_saves_the_same_bytes(tmp_path, name):
     classifier = fitted(FRAMES, **CLASSIFIERS[name])
     classifier.save(tmp_path / "a.safetensors")
     loaded = load(tmp_path / "a.safetensors")
     loaded.save(tmp_path / "b.safetensors")
-    assert_same_answers(loaded, classifier, FRAMES)
+    assert_same_predictions(loaded, classifier, FRAMES)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert loaded.chosen_ == classifier.chosen_ | {"grid": tuple(classifier.chosen_["grid"])}
     assert loaded.prototypes_.tolist() == classifier.prototypes_.tolist()
@@ -119,10 +113,10 @@ def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(tmp_pat
     ],
     ids=["float64", "float32", "int16", "grey", "flat rows", "frame_shape", "vectors32", "vectors64", "plain vectors"],
 )
-def test_every_kind_of_input_comes_back(tmp_path, X, parameters):
+def test_a_classifier_of_every_kind_of_input_comes_back(tmp_path, X, parameters):
     classifier = fitted(X, **parameters)
     classifier.save(tmp_path / "m.safetensors")
-    assert_same_answers(load(tmp_path / "m.safetensors"), classifier, X)
+    assert_same_predictions(load(tmp_path / "m.safetensors"), classifier, X)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +146,7 @@ def test_labels_come_back_with_their_dtype(tmp_path, names):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_network_comes_back_to_the_bit(tmp_path, dtype):
+def test_a_network_comes_back_bit_for_bit(tmp_path, dtype):
     model = network(dtype)
     save(model, tmp_path / "a.safetensors")
     loaded = load(tmp_path / "a.safetensors")
@@ -175,7 +169,7 @@ def test_every_layer_comes_back_in_each_of_its_cases(tmp_path, layer):
         assert loaded.predict(x).tobytes() == model.predict(x).tobytes()
 
 
-def test_a_layer_of_the_users_own_comes_back(tmp_path, monkeypatch):
+def test_a_layer_that_a_user_defined_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr(Layer, "registry", dict(Layer.registry))  # the class below is gone after this test
 
     @dataclass(frozen=True)
@@ -201,7 +195,7 @@ def test_other_programs_read_the_tensors(tmp_path):
             np.testing.assert_array_equal(file.get_tensor(name), value)
 
 
-def test_arrays_in_another_order_of_memory_are_saved_as_they_look(tmp_path):
+def test_arrays_in_another_memory_order_are_saved_correctly(tmp_path):
     classifier = fitted(FRAMES)
     weights = classifier.head_.weights_
     classifier.head_.weights_ = np.asfortranarray(weights)
@@ -209,32 +203,29 @@ def test_arrays_in_another_order_of_memory_are_saved_as_they_look(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "m.safetensors").head_.weights_, weights)
 
 
-def test_a_file_says_what_was_learned_and_nothing_of_where_or_when(tmp_path):
+def test_a_file_contains_the_model_and_neither_time_nor_place(tmp_path):
     fitted(FRAMES).save(tmp_path / "m.safetensors")
     description = described(tmp_path / "m.safetensors")
     assert set(description) == {
         *("format", "kind", "sha256", "versions"),
-        *("parameters", "classes", "frames", "features", "head", "accuracies"),
+        *("parameters", "features", "head", "accuracies"),
     }
     assert set(description["versions"]) == {"framecnn", "numpy", "numba", "scikit-learn"}
-    assert description["classes"]["values"] == ["across", "blobs", "down"]
-    assert description["frames"] == {"shape": [16, 20, 3], "resize": "stretched", "values": "whole"}
+    assert description["head"]["classes"]["values"] == ["across", "blobs", "down"]
+    frames = {"shape": [16, 20, 3], "resize": "stretched", "values": "integer"}
+    assert description["features"]["frames"] == frames
 
 
-def test_place_and_threads_change_no_byte(tmp_path):
-    threads = framecnn.get_num_threads()
+def test_path_and_number_of_threads_change_no_byte(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     paths = tmp_path / "a.safetensors", tmp_path / "elsewhere" / "another name.bin"
-    try:
-        for n, path in enumerate(paths, start=1):
-            framecnn.set_num_threads(n)
+    for n, path in enumerate(paths, start=1):
+        with framecnn.num_threads(n):
             fitted(FRAMES).save(path)
-    finally:
-        framecnn.set_num_threads(threads)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_a_failing_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monkeypatch):
     def disk_full(path, content):
         with open(path, "wb") as file:
             file.write(content[:10])
@@ -251,20 +242,20 @@ def test_a_failing_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeyp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
-def test_whoever_may_read_new_files_may_read_a_model(tmp_path):
+def test_a_model_file_has_the_mode_of_any_new_file(tmp_path):
     (tmp_path / "ordinary").touch()
     save(network(), tmp_path / "m.safetensors")
     assert (tmp_path / "m.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
-def test_a_loaded_classifier_is_a_whole_estimator(tmp_path):
+def test_a_loaded_classifier_is_a_complete_estimator(tmp_path):
     fitted(FRAMES, grid=(2, 2)).save(tmp_path / "m.safetensors")
     loaded = load(tmp_path / "m.safetensors")
     again = clone(loaded).fit(FRAMES, LABELS, GROUPS)
-    assert_same_answers(again, loaded, FRAMES)
-    assert_same_answers(pickle.loads(pickle.dumps(loaded)), loaded, FRAMES)
+    assert_same_predictions(again, loaded, FRAMES)
+    assert_same_predictions(pickle.loads(pickle.dumps(loaded)), loaded, FRAMES)
     assert list(loaded.get_feature_names_out()) == list(again.get_feature_names_out())
-    with pytest.raises(ValueError, match="expected frames of whole numbers"):
+    with pytest.raises(ValueError, match="expected frames of integers"):
         loaded.predict(FRAMES / 255)
     with pytest.raises(ValueError, match=r"expected frames of shape \(n, 16, 20, 3\)"):
         loaded.predict(FRAMES[:, :8])
@@ -296,5 +287,5 @@ def broken(value):
 
 def strange_labels():
     classifier = fitted(vectors(float), np.repeat([1, 2, 3], 8))
-    classifier.classes_ = np.array([b"a", b"b", b"c"])
+    classifier.head_.classes_ = np.array([b"a", b"b", b"c"])
     return classifier

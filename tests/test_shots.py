@@ -1,4 +1,4 @@
-"""Where shots begin, and which frames are worth nothing."""
+"""The beginnings of shots and groups in movies."""
 
 import math
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Whole groups are shared out, each class near the wanted shares, and nothing leaks."""
+"""Whole groups are divided so that each class comes close to the wanted shares, and no group is in two parts."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from pictures import film_folder, scene
 from PIL import Image
 
 from framecnn.data import FrameFolder
-from framecnn.data.hashing import Fingerprint, near_duplicate_clusters
+from framecnn.data.near_duplicates import Fingerprint, near_duplicate_clusters
 from framecnn.data.split import assign_folds, assign_parts
 from framecnn.errors import DataError
 
@@ -36,7 +36,7 @@ def frames_of(classes):
 @example([[1], [1]], (0.7, 0.2, 0.1), 0)
 @example([[50, 1], [50, 1], [50, 1]], (0.7, 0.2, 0.1), 0)
 @example([[3, 1], [9]], (0.34, 0.33, 0.33), 0)
-def test_classes_and_parts_have_the_evidence_that_their_groups_allow(classes, fractions, seed):
+def test_classes_are_in_all_parts_that_their_groups_allow(classes, fractions, seed):
     targets, groups = frames_of(classes)
     parts = assign_parts(targets, groups, fractions, seed)
     wanted = [part for part in (TRAIN, VAL, TEST) if fractions[part]]
@@ -51,7 +51,7 @@ def test_classes_and_parts_have_the_evidence_that_their_groups_allow(classes, fr
     assert len(set(parts)) == min(len(wanted), 1 + spare_groups)
     if len(set(parts)) == len(wanted) == 3 and spare_groups > len(classes):
         lacking = [i for i, sizes in enumerate(classes) if len(sizes) > 1 and TEST not in parts[targets == i]]
-        assert lacking == [], "a second group gives evidence for the test before it gives some for validation"
+        assert lacking == [], "a second group is used for test frames before validation frames"
 
 
 @given(st.lists(sizes_of_groups, min_size=2, max_size=4), st.integers(0, 5), st.randoms(use_true_random=False))
@@ -73,7 +73,7 @@ def test_groups_that_hold_several_classes_stay_whole_and_training_is_never_empty
     assert TRAIN in parts
 
 
-def test_single_frames_are_shared_out_exactly():
+def test_groups_of_one_frame_are_divided_exactly():
     targets, groups = frames_of([[1] * 100, [1] * 50, [1] * 10])
     parts = assign_parts(targets, groups, (0.7, 0.2, 0.1))
     assert [np.bincount(parts[targets == target]).tolist() for target in range(3)] == [
@@ -106,7 +106,7 @@ def test_a_few_shots_of_uneven_length_come_within_twelve_percent_on_average():
 
 @given(st.lists(sizes_of_groups, min_size=2, max_size=3), st.integers(0, 5))
 @settings(deadline=None)
-def test_no_move_of_one_group_comes_nearer_to_the_wanted_shares_without_loss_of_evidence(classes, seed):
+def test_no_move_of_one_group_comes_closer_to_the_wanted_shares_without_breaking_a_rule(classes, seed):
     targets, groups = frames_of(classes)
     wanted = np.array((0.7, 0.2, 0.1))
     parts = assign_parts(targets, groups, wanted, seed)
@@ -142,7 +142,7 @@ def test_shares_that_do_not_sum_to_one_are_refused(fractions):
     st.integers(0, 3),
 )
 @settings(deadline=None)
-def test_no_two_frames_that_look_alike_stand_on_different_sides(frames, seed):
+def test_no_two_near_duplicates_are_in_different_parts(frames, seed):
     scenes = np.random.default_rng(7).integers(0, 2, (6, 128), dtype=np.uint8)
     bits = np.array([scenes[base] for base, _ in frames])
     for row, (_, places) in enumerate(frames):
@@ -155,7 +155,7 @@ def test_no_two_frames_that_look_alike_stand_on_different_sides(frames, seed):
 
 @given(st.lists(sizes_of_groups, min_size=2, max_size=4), st.integers(2, 4), st.integers(0, 3))
 @settings(deadline=None)
-def test_folds_leave_every_group_out_once_and_none_is_empty(classes, k, seed):
+def test_folds_hold_every_group_out_once_and_none_is_empty(classes, k, seed):
     targets, groups = frames_of(classes)
     if len(set(groups)) < k or np.bincount(targets).max() < k:
         with pytest.raises(DataError, match=f"folds: expected at least {k} groups and a class of {k} frames for k={k}"):
@@ -177,7 +177,7 @@ def test_folds_of_one_part_are_refused():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two classes of ten shots, each of two frames that look alike, and one class of one shot."""
+    """Two classes of ten shots, each of two near-duplicates, and one class of one shot."""
     root = film_folder(tmp_path_factory.mktemp("films"), {"a": 10, "b": 10, "c": 1})
     for path in list(root.rglob("*.png")):
         Image.open(path).resize((60, 50)).save(path.with_name(f"{path.stem}_later.png"))
@@ -189,7 +189,7 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
     assert [len(part) for part in parts] == [14 * 2 + 2, 4 * 2, 2 * 2]
     assert sorted(index for part in parts for index in part.indices) == list(range(len(folder)))
     for part in parts:
-        assert part.folder is folder
+        assert part.root == folder.root
         assert part.classes == folder.classes
         assert part.samples == [folder.samples[index] for index in part.indices]
         assert part.paths == [path for path, _ in part.samples]
@@ -199,50 +199,53 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
     assert not set(parts[0].groups) & set(parts[1].groups) | set(parts[1].groups) & set(parts[2].groups)
 
 
-def test_a_split_says_how_it_was_made_and_what_it_cannot_show(folder):
+def test_a_split_describes_itself_and_its_gaps(folder):
     train, val, test = folder.split(seed=5)
     assert train.split_note == (
-        "by group (clusters of frames that look alike; a frames.csv would keep whole shots together), "
-        "each class as near as whole groups allow to 70% training, 20% validation, 10% test, seed 5"
+        "by group (clusters of near-duplicates; a frames.csv would keep whole shots together), "
+        "each class as close as whole groups allow to 70% training, 20% validation, 10% test, seed 5"
     )
-    alone = "class 'c' has one group, used for training: no test evidence for class 'c'"
+    alone = "class 'c' has only one group, which is used for training: it has no test frames"
     assert train.warnings == (alone,)
     assert alone in folder.warnings
     assert (train.split_note, train.warnings) == (val.split_note, val.warnings) == (test.split_note, test.warnings)
     assert folder.split(0.8, 0, 0.2)[0].warnings == (alone,)
 
 
-def test_a_random_split_says_that_look_alikes_stand_on_both_sides(folder):
+def test_a_random_split_warns_of_near_duplicates_on_both_sides(folder):
     for some in (folder, folder.without(path for path, _ in folder.samples[:12:3])):
         train, val, test = some.split(seed=1, by="random")
         assert train.split_note.startswith(
-            "at random, frame by frame: near-duplicates stand on both sides, so accuracies are"
+            "at random, frame by frame: near-duplicates are on both sides, so accuracies are"
         )
         shared = set(train.groups)
-        n_alike = sum(group in shared for part in (val, test) for group in part.groups)
-        assert n_alike > 0
-        assert f"frames outside training that look like a training frame: {n_alike} (first: " in train.warnings[-1]
+        n_similar = sum(group in shared for part in (val, test) for group in part.groups)
+        assert n_similar > 0
+        assert (
+            f"frames outside training that are near-duplicates of a training frame: {n_similar} (first: "
+            in train.warnings[-1]
+        )
     assert [len(part) for part in folder.split(by="random")] == [29, 8, 5]
     with pytest.raises(ValueError, match="expected by='group' or by='random', got by='class'"):
         folder.split(by="class")
 
 
-def test_look_alikes_that_a_table_puts_into_two_groups_are_reported(tmp_path):
+def test_near_duplicates_in_two_groups_of_a_table_are_reported(tmp_path):
     root = film_folder(tmp_path, {"a": 2, "b": 2})
     scene(0).resize((60, 50)).save(root / "a" / "001.png")
     (root / "frames.csv").write_text("path,group\na/000.png,1\na/001.png,2\nb/000.png,3\nb/001.png,4\n")
     train, _, _ = FrameFolder(root, size=SIZE).split(0.5, 0, 0.5)
-    assert any("look like a training frame: 1 (first: 'a/00" in warning for warning in train.warnings)
+    assert any("near-duplicates of a training frame: 1 (first: 'a/00" in warning for warning in train.warnings)
 
 
-def test_folds_of_a_folder_say_what_they_lack(folder):
+def test_folds_warn_of_classes_that_they_lack(folder):
     pairs = folder.folds(4, seed=2)
     assert len(pairs) == 4
     assert sorted(index for _, test in pairs for index in test.indices) == list(range(len(folder)))
     for number, (train, test) in enumerate(pairs, 1):
         assert not set(train.groups) & set(test.groups)
         assert train.split_note.startswith(f"fold {number} of 4 by group (clusters")
-        tested = "class 'c' has one group, used for training: no test evidence for class 'c'"
+        tested = "class 'c' has only one group, which is used for training: it has no test frames"
         assert (
             train.warnings == test.warnings == (tested if 2 in train.targets else "no training frames for class 'c'",)
         )

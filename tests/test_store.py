@@ -1,4 +1,4 @@
-"""Adding movies to a folder of frames without touching what is there."""
+"""Adding movies to a folder of frames without changing others."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def test_another_movie_is_added_to_the_table(tmp_path):
 def test_the_same_movie_again_is_refused_whatever_its_class(tmp_path, label):
     add(tmp_path, "orion", "space", [0, 1])
     before = (tmp_path / "frames.csv").read_bytes()
-    with pytest.raises(DataError, match=r"already holds frames of a movie 'orion'; .* give --replace"):
+    with pytest.raises(DataError, match=r"already holds frames of a movie 'orion'; .* use --replace"):
         add(tmp_path, "orion", label, [0])
     assert (tmp_path / "frames.csv").read_bytes() == before
     assert paths(tmp_path) == {"frames.csv", "space/orion_0000.000s.jpg", "space/orion_0001.000s.jpg"}
@@ -76,7 +76,7 @@ def test_a_movie_whose_name_begins_like_another_is_another(tmp_path):
     assert len(table(tmp_path)) == 3
 
 
-def test_replacing_puts_new_frames_in_the_place_of_the_old_and_touches_no_others(tmp_path):
+def test_replacing_a_movie_changes_its_frames_only(tmp_path):
     add(tmp_path, "orion", "space", [0, 1, 2])
     add(tmp_path, "sintel", "space", [0])
     (tmp_path / "space/orion_by_hand.jpg").write_text("mine")
@@ -116,7 +116,7 @@ def test_replacing_under_another_label_leaves_a_folder_of_frames(tmp_path):
     assert paths(tmp_path / "stars") == {"notes.txt"}
 
 
-def test_a_table_cannot_make_us_delete_files_elsewhere(tmp_path):
+def test_a_forged_table_deletes_no_files_elsewhere(tmp_path):
     root, other = tmp_path / "frames", tmp_path / "other"
     for folder in (root, other, root / "deep/deeper"):
         folder.mkdir(parents=True)
@@ -132,7 +132,7 @@ def test_a_table_cannot_make_us_delete_files_elsewhere(tmp_path):
     assert all(target.exists() for target in targets)
 
 
-def test_other_peoples_rows_and_columns_survive(tmp_path):
+def test_rows_and_columns_of_others_are_kept(tmp_path):
     (tmp_path / "frames.csv").write_bytes(
         b'\xef\xbb\xbfpath,label,group,time_s,note\r\n"a,b/\xe9.jpg","a,b",film_shot1_2,3,"two\nlines"\r\n'
     )
@@ -152,7 +152,7 @@ def test_other_peoples_rows_and_columns_survive(tmp_path):
         ('path,label,group,time_s\n"a"b,a,g,1\n', "cannot read .*; correct it or choose another folder"),
     ],
 )
-def test_a_table_that_makes_no_sense_is_refused_before_any_work(tmp_path, text, message):
+def test_an_invalid_table_is_refused_before_any_work(tmp_path, text, message):
     (tmp_path / "frames.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         check(tmp_path)
@@ -165,6 +165,18 @@ def test_a_folder_that_is_a_file_or_lies_in_one_is_refused(tmp_path):
             check(root)
     with pytest.raises(DataError, match="is a file"):
         check(tmp_path, "movie.mp4")
+
+
+def test_a_table_that_is_a_link_is_refused_and_kept(tmp_path):
+    target, root = tmp_path / "shared.csv", tmp_path / "frames"
+    target.write_text("path,label,group,time_s\n")
+    root.mkdir()
+    (root / "frames.csv").symlink_to(target)
+    with pytest.raises(
+        DataError, match=r"frames\.csv' to be a file of this folder, got a link, which would be replaced"
+    ):
+        check(root)
+    assert (root / "frames.csv").is_symlink()
 
 
 def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeypatch):
@@ -181,7 +193,7 @@ def test_a_folder_that_cannot_be_made_or_written_to_is_refused(tmp_path, monkeyp
         check(tmp_path)
 
 
-def test_what_was_staged_is_gone_after_an_error(tmp_path):
+def test_staged_files_are_removed_after_an_error(tmp_path):
     def fail():
         with FrameStore(tmp_path).staging() as staging:
             (staging / "frame.jpg").write_text("half")
@@ -196,7 +208,7 @@ def hidden(root):
     return {path.name for path in root.rglob(".*")}
 
 
-def test_whatever_fails_a_movie_is_there_as_a_whole_or_not_at_all(tmp_path):
+def test_a_movie_is_added_completely_or_not_at_all_whatever_fails(tmp_path):
     root = tmp_path / "frames"
     add(root, "sintel", "film", [0])
     states = [{name: (root / name).read_bytes() for name in paths(root)}]
@@ -263,7 +275,7 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same_bytes(tmp_path):
 def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
     interrupted(tmp_path, JOBS, 1)
     other = {movie: job | {"every": 2.0} for movie, job in JOBS.items()}
-    message = r"was interrupted cut 'orion' otherwise \(differs: every\); run it again as it was .* or give --replace"
+    message = r"was interrupted cut 'orion' with other settings \(differs: every\); run it again .* or use --replace"
     with pytest.raises(DataError, match=message):
         fill(tmp_path, other)
     assert fill(tmp_path, other, replace=True) == list(JOBS)
@@ -279,10 +291,10 @@ def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
         ({"every": 2.0, "framecnn": "0.2.0", "block": 1}, "differs: block; differs: every; with framecnn 0.1.0"),
     ],
 )
-def test_what_differs_from_an_interrupted_run_is_said_in_words(tmp_path, change, words):
+def test_differences_from_an_interrupted_run_are_named(tmp_path, change, words):
     before = JOBS["orion"] | {"movie": [1, 2], "framecnn": "0.1.0", "replace": ["orion"]}
     interrupted(tmp_path, {"orion": before, "sintel": before}, 1)
-    with pytest.raises(DataError, match=rf"cut 'orion' otherwise \({words}\); run it again as it was"):
+    with pytest.raises(DataError, match=rf"cut 'orion' with other settings \({words}\); run it again as it was"):
         fill(tmp_path, {"orion": before | change})
 
 
@@ -312,7 +324,7 @@ def test_a_finished_movie_whose_frames_are_gone_is_cut_again(tmp_path):
     ["", "[]", "[" * 100_000, '{"orion": 1}', '{"orion": {"job": {}, "n_frames": "1", "report": {}}}'],
     ids=range(5),
 )
-def test_a_record_that_makes_no_sense_is_refused(tmp_path, text):
+def test_an_invalid_record_is_refused(tmp_path, text):
     interrupted(tmp_path, JOBS, 1)
     (name,) = hidden(tmp_path)
     (tmp_path / name).write_text(text)
@@ -340,7 +352,7 @@ def test_a_run_killed_while_it_replaced_a_movie_is_finished_by_the_next(tmp_path
 
 
 @pytest.mark.parametrize("path", ["docs/thesis.txt", "docs/me.jpg", "me_0001.000s.jpg", "a/b/me_0001.000s.jpg"])
-def test_a_journal_cannot_make_the_store_delete_what_is_no_frame(tmp_path, path):
+def test_a_forged_journal_deletes_no_file_but_frames(tmp_path, path):
     mine = tmp_path / path
     mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("mine")

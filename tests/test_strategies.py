@@ -1,4 +1,4 @@
-"""What the public strategies draw: settings that fit, every kind, whole numbers; and that they shrink to plain ones."""
+"""The public strategies draw settings that fit, of every layer class, and shrink to plain ones."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.vendor.pretty import pretty
 
 from framecnn import ConvLayer, DenseLayer, InputLayer, PoolingLayer
-from framecnn.kernels.microkernel import PIXELS
+from framecnn.kernels.codegen.microkernel import PIXELS
 from framecnn.layers import Case, Layer
 from framecnn.testing import conv_configs, frames, labelled_features, layers, models, pool_configs, shapes
 
@@ -54,7 +54,7 @@ def test_frames_longer_than_several_register_blocks_are_drawn(axis):
     assert shape[1 - axis] <= 12
 
 
-def test_every_kind_of_layer_is_drawn_but_the_door():
+def test_every_layer_class_is_drawn_but_the_input_layer():
     drawn = set()
 
     @settings(deadline=None, max_examples=600, database=None, derandomize=True)
@@ -68,8 +68,8 @@ def test_every_kind_of_layer_is_drawn_but_the_door():
 
 
 @quick
-@given(st.data(), layers(whole=True))
-def test_whole_numbers_are_whole(data, layer):
+@given(st.data(), layers(integers=True))
+def test_integers_are_integers(data, layer):
     x = data.draw(frames(layer.input_shape, dtype=layer.dtype))
     assert 1 <= len(x) <= 3
     for values in (x, *layer.params.values()):
@@ -89,7 +89,7 @@ def test_every_class_has_two_samples(drawn):
     assert counts.min() >= 2
 
 
-def test_a_kind_of_ones_own_is_drawn_in_its_cases_and_in_networks(monkeypatch):
+def test_a_layer_class_of_ones_own_is_drawn_from_its_cases_and_in_networks(monkeypatch):
     monkeypatch.setattr(Layer, "registry", dict(Layer.registry))
 
     @dataclass(frozen=True)

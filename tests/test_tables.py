@@ -1,4 +1,4 @@
-"""CSV files hold names of files with any character, and come back as they were written, whoever reads them."""
+"""CSV files hold names with any character, and every reader reads back what was written."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def read(data, tmp_path):
 
 
 @given(tables)
-def test_every_character_comes_back(tmp_path_factory, rows):
+def test_every_character_is_read_back(tmp_path_factory, rows):
     header, found = read(format_table([COLUMNS, *rows]), tmp_path_factory.mktemp("t"))
     assert header == list(COLUMNS)
     assert [tuple(row) for _, row in found] == rows
@@ -52,7 +52,7 @@ def test_the_csv_module_and_pandas_read_the_same(rows):
 
 
 @given(cells)
-def test_a_cell_for_a_spreadsheet_is_no_formula_and_says_what_it_was(cell):
+def test_a_cell_for_a_spreadsheet_is_no_formula_and_keeps_its_text(cell):
     harmless = spreadsheet_cell(cell)
     assert not harmless.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert harmless in (cell, f"'{cell}")
@@ -74,7 +74,7 @@ def test_names_are_written_as_the_file_system_gives_them(tmp_path, monkeypatch):
     ("encoding", "mark"), [("utf-8", ""), ("utf-8-sig", ""), ("utf-16", ""), ("utf-16-le", ""), ("utf-16-be", "\ufeff")]
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_what_spreadsheets_save_is_read(tmp_path, separator, encoding, mark, newline):
+def test_files_saved_by_spreadsheets_are_read(tmp_path, separator, encoding, mark, newline):
     lines = [("path", "été", "group"), ("a/1.jpg", "x, y; z", "g\n1"), (), ("a/2.jpg", "", "g2")]
     text = newline.join(separator.join(f'"{cell}"' for cell in line) for line in lines) + newline
     header, rows = read((mark + text).encode(encoding), tmp_path)
@@ -85,7 +85,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     assert [line for line, _ in read(b'path,group\na,"g\n1"\n\nb,g\n', tmp_path)[1]] == [3, 5]
 
 
-def test_what_is_no_table_has_no_header_or_is_an_error(tmp_path, monkeypatch):
+def test_other_files_have_no_header_or_are_an_error(tmp_path, monkeypatch):
     assert read(b"", tmp_path) == ([], [])
     assert read(b"path|group\n1|2\n", tmp_path) == (["path|group"], [(2, ["1|2"])])
     with pytest.raises(csv.Error, match=r"byte 4 is not UTF-16"):

@@ -1,4 +1,4 @@
-"""The thread pool: fixed chunks, results in order, no deadlock from any caller, one guard for BLAS."""
+"""The thread pool: fixed chunks, results in order, no deadlock for any caller, one guard for BLAS."""
 
 import os
 import re
@@ -7,25 +7,25 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from framecnn import get_num_threads, set_num_threads
+from framecnn import get_num_threads, num_threads, set_num_threads
 from framecnn.kernels import threads
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
 
-SOON = 30  # seconds that nothing here ever needs: a deadlock fails instead of hanging
+only_linux = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux restricts threads to CPUs")
+SOON = 30  # seconds, more than anything here needs: a deadlock fails instead of hanging
 
 
 @pytest.fixture(params=[1, 2, 5])
 def n_threads(request):
-    """Several numbers of threads, one after the other; afterwards the number is as before."""
-    before = get_num_threads()
-    set_num_threads(request.param)
-    yield request.param
-    set_num_threads(before)
+    """Run a test with several numbers of threads."""
+    with num_threads(request.param):
+        yield request.param
 
 
 def test_results_come_in_the_order_of_the_items(n_threads):
@@ -70,8 +70,6 @@ def test_an_exception_of_an_item_reaches_the_caller_and_no_other_item_is_begun(n
 
 
 def test_an_exception_in_a_helper_reaches_the_caller_too():
-    before = get_num_threads()
-    set_num_threads(2)
     meeting = threading.Barrier(2)
     caller = threading.get_ident()
 
@@ -80,12 +78,11 @@ def test_an_exception_in_a_helper_reaches_the_caller_too():
         if threading.get_ident() != caller:
             raise KeyError("helper")
 
-    with pytest.raises(KeyError, match="helper"):
+    with num_threads(2), pytest.raises(KeyError, match="helper"):
         ordered_map(fail_elsewhere, range(2))
-    set_num_threads(before)
 
 
-def test_a_call_inside_a_call_is_answered(n_threads):
+def test_a_call_inside_a_call_returns(n_threads):
     def inner(n):
         return sum(ordered_map(lambda k: ordered_map(abs, [-n * k])[0], range(5)))
 
@@ -99,13 +96,13 @@ def test_eight_python_threads_may_call_at_once(n_threads):
     assert results == [[-n for n in range(start, start + 100)] for start in range(8)]
 
 
-def test_every_item_is_in_one_chunk_and_the_chunks_do_not_depend_on_the_threads(n_threads):
+def test_each_item_is_in_one_chunk_and_chunks_do_not_depend_on_the_number_of_threads(n_threads):
     chunks = []
     run(lambda output, start, stop: chunks.append((start, stop)), 10, 1_500_000, np.zeros(1))
     assert sorted(chunks) == [(0, 3), (3, 6), (6, 9), (9, 10)]
 
 
-def test_a_kernel_may_write_its_output_only():
+def test_a_kernel_may_write_to_its_output_only():
     x = np.zeros(3)
 
     def check(output, given, number, start, stop):
@@ -120,12 +117,12 @@ def test_a_kernel_may_write_its_output_only():
 
 
 def helpers():
-    """The living threads that belong to any pool of ours."""
+    """Return the living threads that belong to any pool of framecnn."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("framecnn")]
 
 
 def wait_for_helpers(number):
-    """Threads that have been told to end do so a moment later."""
+    """Return the number of helpers, `number` of them as soon as those that must end have ended."""
     end = time.monotonic() + SOON
     while len(helpers()) != number and time.monotonic() < end:
         time.sleep(0.001)
@@ -133,25 +130,24 @@ def wait_for_helpers(number):
 
 
 @pytest.fixture
-def number_afterwards():
-    """Set the number of threads back."""
-    before = get_num_threads()
-    yield
-    set_num_threads(before)
+def restored():
+    """Restore the number of threads after a test that sets it."""
+    with num_threads(get_num_threads()):
+        yield
 
 
-def test_however_often_their_number_changes_no_thread_is_left_behind(number_afterwards):
+def test_no_thread_outlives_a_change_of_the_number_of_threads():
     for n in [*range(2, 12), *[2, 5, 1] * 30, 4]:
-        set_num_threads(n)
-        meeting = threading.Barrier(n)
-        ordered_map(lambda _, meeting=meeting: meeting.wait(SOON), range(n))
+        with num_threads(n):
+            meeting = threading.Barrier(n)
+            ordered_map(lambda _, meeting=meeting: meeting.wait(SOON), range(n))
     assert wait_for_helpers(3) == 3
-    set_num_threads(1)
-    ordered_map(abs, [1, 2])
+    with num_threads(1):
+        ordered_map(abs, [1, 2])
     assert wait_for_helpers(0) == 0
 
 
-def test_their_number_may_change_while_others_are_in_the_midst_of_a_call(number_afterwards):
+def test_the_number_of_threads_may_change_while_calls_are_running(restored):
     ended = threading.Event()
 
     def change():
@@ -178,15 +174,34 @@ def test_their_number_may_change_while_others_are_in_the_midst_of_a_call(number_
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "2", None])
-def test_a_number_of_threads_is_a_positive_whole_number(number):
+def test_a_number_of_threads_is_a_positive_integer(number):
     before = get_num_threads()
-    message = f"set_num_threads: expected a positive whole number, got {number!r}"
+    message = f"set_num_threads: expected a positive integer, got {number!r}"
     with pytest.raises(ValueError, match=re.escape(message)):
         set_num_threads(number)
+    with pytest.raises(ValueError, match=re.escape(message)), num_threads(number):
+        pytest.fail("entered the block")
     assert get_num_threads() == before
 
 
+def test_the_number_of_threads_of_a_block_ends_with_the_block():
+    before = get_num_threads()
+    with num_threads(3):
+        with suppress(OSError), num_threads(5):
+            assert get_num_threads() == 5
+            raise OSError("inside")
+        assert get_num_threads() == 3
+        set_num_threads(7)
+    assert get_num_threads() == before
+
+
+def test_the_number_of_threads_of_a_block_is_that_of_the_whole_process():
+    with num_threads(3), ThreadPoolExecutor(1) as elsewhere:
+        assert elsewhere.submit(get_num_threads).result(SOON) == 3
+
+
 def python(script, **environment):
+    """Return the finished process of a script."""
     return subprocess.run(
         [sys.executable, "-c", script], env=os.environ | environment, capture_output=True, text=True, timeout=10 * SOON
     )
@@ -197,27 +212,40 @@ def test_the_environment_sets_the_number_of_threads():
     assert done.stdout == "3\n"
 
 
+def test_the_number_of_threads_is_that_of_the_cpus_that_the_quota_of_a_container_leaves():
+    script = "import joblib; joblib.cpu_count = lambda: 7; import framecnn; print(framecnn.get_num_threads())"
+    environment = {name: value for name, value in os.environ.items() if name != "FRAMECNN_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout == "7\n"
+
+
 @pytest.mark.parametrize("part", ["kernels.threads", "data"])
 @pytest.mark.parametrize("number", ["0", "-2", "many", "1.5", ""])
-def test_the_environment_cannot_ask_for_anything_else(number, part):
+def test_any_other_number_in_the_environment_is_refused(number, part):
     done = python(f"import framecnn.{part}", FRAMECNN_NUM_THREADS=number)
-    message = f"FRAMECNN_NUM_THREADS: expected a positive whole number, got {number!r}; unset it"
+    message = f"FRAMECNN_NUM_THREADS: expected a positive integer, got {number!r}; unset it"
     assert done.stderr.endswith(f"framecnn.errors.SettingError: {message}\n")
 
 
 FORK = """
 import os, signal, threading
 import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 from framecnn import DenseLayer, set_num_threads
-from framecnn.kernels import threads
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
 set_num_threads(3)
+np.ones((2, 2)) @ np.ones((2, 2))
+threadpool_limits(2, user_api="blas")
+before = blas_threads()  # {2}, unless BLAS was built for one thread
 layer = DenseLayer(40).build((30,))
 x = np.random.default_rng(0).normal(size=(20, 30))
 y = layer(x)
 meeting = threading.Barrier(3)
-ordered_map(lambda _: meeting.wait(), range(3))  # now there are helpers, which the child does not inherit
+ordered_map(lambda _: meeting.wait(), range(3))  # starts helpers, which the child does not inherit
 inside, leave = threading.Event(), threading.Event()
 
 def hold_the_guard():
@@ -233,29 +261,37 @@ if not child:
     signal.alarm(30)  # a deadlock ends the child
     meeting = threading.Barrier(3)
     ordered_map(lambda _: meeting.wait(), range(3))
+    free = blas_threads() == before
     with single_threaded_blas():
+        limited = blas_threads() == {1}
         same = layer(x).tobytes() == y.tobytes()
-    os._exit(0 if same else 1)
+    os._exit(0 if same and free and limited and blas_threads() == before else 1)
 leave.set()
 other.join()
+print(os.waitpid(child, 0)[1])
+with single_threaded_blas():
+    child = os.fork()  # by the thread that holds the guard, which the child leaves in its turn
+    limited = blas_threads() == {1}
+if not child:
+    os._exit(0 if limited and blas_threads() == before else 1)
 print(os.waitpid(child, 0)[1])
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_kernels_run_in_a_forked_child_after_they_ran_in_its_parent():
+def test_a_forked_child_computes_with_helpers_and_blas_threads_of_its_own():
     done = python(FORK)
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (done.stdout, done.stderr) == ("0\n0\n", "")
 
 
 def blas_threads():
-    """How many threads each loaded BLAS may use."""
+    """Return the numbers of threads that the loaded BLAS libraries may use."""
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
 @pytest.fixture
 def two_blas_threads():
-    """BLAS with two threads, as on any machine with two cores."""
+    """Give BLAS two threads, as on any machine with two cores."""
     np.ones((2, 2)) @ np.ones((2, 2))
     with threadpool_limits(2, user_api="blas"):
         if blas_threads() != {2}:
@@ -295,7 +331,7 @@ def test_overlapping_guards_of_two_threads_do_not_undo_each_other(two_blas_threa
     assert seen == [{1}, {1}, {2}]
 
 
-def test_calls_from_inside_stay_in_their_thread_where_all_threads_are_busy(n_threads):
+def test_an_inner_call_stays_in_its_thread_where_all_threads_are_busy(n_threads):
     def thread_names(_):
         return {threading.current_thread().name, *ordered_map(lambda _: threading.current_thread().name, range(20))}
 
@@ -305,19 +341,38 @@ def test_calls_from_inside_stay_in_their_thread_where_all_threads_are_busy(n_thr
 
 
 def chunks_of_a_run(_):
-    """The chunks that `run` makes of a thousand items of much work each."""
+    """Return the chunks that `run` makes of a thousand items of much work each."""
     seen = []
     run(lambda output, start, stop: seen.append((start, stop)), 1000, 1e9, np.zeros(0))
     return seen
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux says where threads may run")
-def test_helpers_are_kept_off_the_cpu_of_their_caller(n_threads):
-    everywhere = os.sched_getaffinity(0)
+def helpers_and_caller():
+    """Return the CPUs on which each helper may run, and the CPU of the caller for which that was set."""
     for _ in range(2):  # the first call starts the helpers
         ordered_map(lambda _: time.sleep(0.01), range(20))
     pool = threads._pool
-    assert len(pool.members if pool else []) == n_threads - 1
-    for member in pool.members if pool else []:
-        assert os.sched_getaffinity(member) == (everywhere - {pool.callers_cpu} or everywhere)
+    return ([os.sched_getaffinity(member) for member in pool.members], pool.callers_cpu) if pool else ([], None)
+
+
+@only_linux
+def test_helpers_are_kept_off_the_cpu_of_their_caller(n_threads):
+    everywhere = os.sched_getaffinity(0)
+    seen, cpu = helpers_and_caller()
+    assert seen == [everywhere - {cpu} or everywhere] * (n_threads - 1)
     assert os.sched_getaffinity(0) == everywhere
+
+
+@only_linux
+def test_a_caller_restricted_to_one_cpu_does_not_restrict_its_helpers():
+    everywhere = os.sched_getaffinity(0)
+
+    def restricted():
+        os.sched_setaffinity(0, {min(everywhere)})  # of this thread alone
+        return *helpers_and_caller(), os.sched_getaffinity(0)
+
+    with num_threads(4), ThreadPoolExecutor(1) as callers:
+        ordered_map(abs, [1])  # ends the pool of another number of threads
+        seen, cpu, own = callers.submit(restricted).result(SOON)
+    assert own == {cpu} == {min(everywhere)}
+    assert seen == [everywhere - {cpu} or everywhere] * 3

@@ -1,4 +1,4 @@
-"""A TIFF of any arrangement gives the pixels that are in it, or is skipped: never others."""
+"""A TIFF of any layout is decoded to its pixels or skipped, never decoded wrongly."""
 
 import itertools
 from collections import Counter

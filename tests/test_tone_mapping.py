@@ -1,4 +1,4 @@
-"""HDR to SDR by the standards' own numbers."""
+"""HDR to SDR, compared with values in the standards."""
 
 import numpy as np
 import pytest

@@ -1,18 +1,25 @@
-"""Trained features: a network that learns from labels describes frames, and the k-means head labels them."""
+"""Trained features: a network is trained on labels, and the k-means head classifies by its last hidden layer."""
+
+import json
 
 import numpy as np
 import pytest
 from refusals import refusal
 from textures import CLASSES, Lazy, textures
 
-from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, load, set_num_threads
+from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, num_threads
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.outputs import describe_choice
-from framecnn.estimators import TrainedFeatures, trained
+from framecnn.estimators import TrainedFeatures, trained_features
 from framecnn.layers import ConvLayer, PoolingLayer
-from framecnn.storage import container as model_file
+from framecnn.storage import container
+from framecnn.storage.model_file import restore
 
 FRAMES, LABELS, GROUPS = textures(10, (12, 16, 3))
+
+
+def one_epoch(**parameters):
+    return TrainedFeatures(epochs=1, random_state=0, **parameters)
 
 
 def classifier(**parameters):
@@ -31,7 +38,7 @@ def test_new_frames_get_the_label_of_their_texture(fitted):
     np.testing.assert_array_equal(LABELS[fitted.prototypes_], fitted.classes_[fitted.head_.cluster_labels_])
 
 
-def test_it_is_the_features_and_the_head_one_after_the_other(fitted):
+def test_a_classifier_is_its_features_followed_by_its_head(fitted):
     frames, _, _ = textures(2, (12, 16, 3), seed=1)
     assert isinstance(fitted.features_, TrainedFeatures)
     assert isinstance(fitted.head_, KMeansClassifier)
@@ -45,17 +52,13 @@ def test_it_is_the_features_and_the_head_one_after_the_other(fitted):
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads_and_another_seed_others(fitted):
     expected = fitted.transform(FRAMES)
     np.testing.assert_array_equal(classifier().fit_transform(FRAMES, LABELS, GROUPS), expected)
-    before = get_num_threads()
-    set_num_threads(before + 1)
-    try:
+    with num_threads(get_num_threads() + 1):
         np.testing.assert_array_equal(classifier().fit(Lazy(FRAMES), LABELS, GROUPS).transform(FRAMES), expected)
-    finally:
-        set_num_threads(before)
     other = FrameClassifier(features="trained", random_state=1).fit(FRAMES, LABELS, GROUPS)
     assert (other.transform(FRAMES) != expected).any()
 
 
-def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(fitted, tmp_path):
+def test_a_loaded_classifier_predicts_the_same_bits_and_saves_the_same_bytes(fitted, tmp_path):
     fitted.save(tmp_path / "a.safetensors")
     loaded = load_classifier(tmp_path / "a.safetensors")
     loaded.save(tmp_path / "b.safetensors")
@@ -68,16 +71,16 @@ def test_a_loaded_classifier_answers_to_the_bit_and_saves_the_same_bytes(fitted,
 
 
 def two_networks(description, tensors):
-    (network,) = description["features"]["scales"]
-    description["features"]["scales"] = [network, network]
-    own = {name: value for name, value in tensors.items() if name.startswith("features/scale_1")}
-    tensors.update({name.replace("scale_1", "scale_2"): value for name, value in own.items()})
+    (network,) = description["features"]["backbones"]
+    description["features"]["backbones"] = [network, network]
+    own = {name: value for name, value in tensors.items() if name.startswith("features/backbone_1")}
+    tensors.update({name.replace("backbone_1", "backbone_2"): value for name, value in own.items()})
 
 
 def without_its_dense_layer(description, tensors):
-    layers = description["features"]["scales"][0]["layers"]
+    layers = description["features"]["backbones"][0]["layers"]
     del layers[-3:]
-    del tensors["features/scale_1/dense_1/kernel"], tensors["features/scale_1/dense_1/bias"]
+    del tensors["features/backbone_1/dense_1/kernel"], tensors["features/backbone_1/dense_1/bias"]
 
 
 @pytest.mark.parametrize(
@@ -85,16 +88,16 @@ def without_its_dense_layer(description, tensors):
     [
         (two_networks, "expected one network"),
         (without_its_dense_layer, "expected networks of the frames"),
-        (lambda description, _: description["features"].update(mirrored=True), "a description of every setting"),
+        (lambda description, _: description["features"].update(averages_flips=True), "a description of every setting"),
         (lambda description, _: description["features"].update(grid=[1, 1]), "a description of every setting"),
     ],
 )
 def test_a_forged_classifier_is_refused(fitted, tmp_path, change, message):
     path = tmp_path / "m.safetensors"
     fitted.save(path)
-    description, tensors = model_file.read(path)
+    description, tensors = container.read(path)
     change(description, tensors)
-    model_file.write(path, description, tensors)
+    container.write(path, description, tensors)
     assert message in refusal(path)
 
 
@@ -109,58 +112,56 @@ def test_a_forged_classifier_is_refused(fitted, tmp_path, change, message):
     ],
     ids=["floats", "int16", "grey", "flat rows", "vectors"],
 )
-def test_every_kind_of_input_is_learned_and_comes_back(X, parameters, tmp_path, monkeypatch):
-    monkeypatch.setattr(trained, "EPOCHS", 1)
-    own = classifier(**parameters).fit(X, LABELS, GROUPS)
-    own.save(tmp_path / "m.safetensors")
-    np.testing.assert_array_equal(load(tmp_path / "m.safetensors").predict_proba(X), own.predict_proba(X))
+def test_every_kind_of_input_is_learned_and_comes_back(X, parameters):
+    own = one_epoch(**parameters).fit(X, LABELS, GROUPS)
+    description, tensors = own.fitted_state()
+    loaded = restore(TrainedFeatures, json.loads(container.canonical(description)), tensors)
+    np.testing.assert_array_equal(loaded.transform(X), own.transform(X))
+    assert loaded.history_ is None
 
 
-def test_frames_of_one_group_teach_together_or_not_at_all(monkeypatch):
+def test_the_frames_of_a_group_are_all_for_training_or_all_for_validation(monkeypatch):
     seen = {}
 
     def fit(network, x, y, *, validation_data, **settings):
-        seen["train"], seen["judges"] = x, validation_data[0]
+        seen["train"], seen["validation"] = x, validation_data[0]
 
-    monkeypatch.setattr(trained, "fit", fit)
+    monkeypatch.setattr(trained_features, "fit", fit)
     classifier().fit(FRAMES, LABELS, GROUPS)
     rows = {frame.tobytes(): group for frame, group in zip(FRAMES, GROUPS, strict=True)}
-    teaching, judging = ({rows[frame.tobytes()] for frame in seen[part]} for part in ("train", "judges"))
-    assert not teaching & judging
-    assert len(teaching | judging) == len(set(GROUPS))
-    assert len(judging) == 6
+    training, validation = ({rows[frame.tobytes()] for frame in seen[part]} for part in ("train", "validation"))
+    assert not training & validation
+    assert len(training | validation) == len(set(GROUPS))
+    assert len(validation) == 6
 
 
-def test_one_group_leaves_nobody_to_judge():
-    features = TrainedFeatures(random_state=0).fit(FRAMES, LABELS, np.zeros(len(FRAMES)))
-    assert features.history_.val_loss == [None] * trained.EPOCHS
+def test_frames_of_one_group_are_all_for_training():
+    features = TrainedFeatures(epochs=3, random_state=0).fit(FRAMES, LABELS, np.zeros(len(FRAMES)))
+    assert features.history_.val_loss == [None] * 3
 
 
-def test_large_frames_are_averaged_down_to_the_size_of_the_network(monkeypatch):
-    monkeypatch.setattr(trained, "EPOCHS", 1)
+def test_large_frames_are_averaged_down_to_the_size_of_the_network():
     frames, labels, groups = textures(2, (100, 160, 3))
-    features = TrainedFeatures(random_state=0).fit(frames, labels, groups)
+    features = one_epoch().fit(frames, labels, groups)
     (network,) = features.networks_
     assert isinstance(network.layers[1], PoolingLayer)
-    assert network.layers[2].input_shape == (*trained.NETWORK_SIZE, 3)
+    assert network.layers[2].input_shape == (*trained_features.NETWORK_SIZE, 3)
     small = np.repeat(np.repeat(frames[:, ::50, ::40], 50, axis=1), 40, axis=2)
     assert features.transform(small).shape == (len(frames), 128)
 
 
 @pytest.mark.parametrize(("side", "blocks"), [(96, 4), (32, 4), (31, 3), (16, 3), (8, 2), (4, 1), (3, 0)])
-def test_small_frames_get_a_shallow_network(side, blocks, monkeypatch):
-    monkeypatch.setattr(trained, "EPOCHS", 1)
+def test_small_frames_get_a_shallow_network(side, blocks):
     frames = np.random.default_rng(0).integers(0, 256, (6, side, side + 1, 1), np.uint8)
-    (network,) = TrainedFeatures(random_state=0).fit(frames, np.arange(6) % 2).networks_
+    (network,) = one_epoch().fit(frames, np.arange(6) % 2).networks_
     filters = [layer.filters for layer in network.layers if isinstance(layer, ConvLayer)]
     assert filters == [32, 64, 128, 128][:blocks]
 
 
-def test_frames_of_few_pixels_are_learned(monkeypatch):
-    monkeypatch.setattr(trained, "EPOCHS", 1)
+def test_frames_of_few_pixels_are_learned():
     for shape in ((2, 1, 1), (5, 3, 1), (4, 4, 2)):
         frames = np.random.default_rng(0).integers(0, 256, (12, *shape), np.uint8)
-        assert classifier().fit(frames, np.arange(12) % 2).predict(frames).shape == (12,)
+        assert len(one_epoch().fit(frames, np.arange(12) % 2).transform(frames)) == 12
 
 
 def test_the_grid_of_learned_features_does_not_matter(fitted):
@@ -185,3 +186,9 @@ def test_what_does_not_fit_is_refused(parameters, data, message):
 def test_features_are_learned_or_trained(features):
     with pytest.raises(ValueError, match="FrameClassifier: expected features 'learned' or 'trained', got"):
         FrameClassifier(features=features).fit(FRAMES, LABELS)
+
+
+@pytest.mark.parametrize("epochs", [0, 1.5, None])
+def test_the_number_of_epochs_is_a_positive_integer(epochs):
+    with pytest.raises(ValueError, match="TrainedFeatures: expected epochs as a positive integer, got"):
+        TrainedFeatures(epochs=epochs).fit(FRAMES, LABELS)

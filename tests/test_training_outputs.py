@@ -1,4 +1,4 @@
-"""The outputs of a training are those of one run, old or new, whatever fails while they are written."""
+"""The outputs of ``framecnn train`` are all of one run, old or new, whatever fails while they are written."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ LONG = "FRAMECNN_LONG_TESTS" in os.environ
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """How to write a second training's outputs again, over those of the first; the folder; both sets."""
+    """A function that writes the outputs of a second run over those of the first; the folder; both sets of outputs."""
     quick(monkeypatch)
     films, out = write_frames(tmp_path / "films"), tmp_path / "out"
     out.mkdir()
@@ -27,13 +27,13 @@ def trained(tmp_path, monkeypatch):
     for seed in (0, 1):
         arguments = ("-o", out / "m.safetensors", "--json", out / "f.json", "--size", "24x32", "--seed", seed)
         assert framecnn("train", films, *map(str, arguments)).code == 0
-        real(runs[-1])  # now the seconds of writing are known
+        real(runs[-1])  # the seconds of writing are part of the figures
         sets.append(contents(out))
     return lambda: real(runs[1]), out, sets
 
 
 def contents(out):
-    """What a user sees in a folder."""
+    """Return the visible files of a folder."""
     return {path.name: path.read_bytes() for path in out.iterdir() if path.name[0] != "."}
 
 
@@ -44,7 +44,7 @@ def restore(out, old):
         (out / name).write_bytes(content)
 
 
-def test_training_leaves_the_old_or_the_new_set_whatever_fails(trained):
+def test_after_any_failure_the_outputs_are_all_old_or_all_new(trained):
     write, out, sets = trained
 
     def check(error):
@@ -54,7 +54,7 @@ def test_training_leaves_the_old_or_the_new_set_whatever_fails(trained):
     assert every_failure(write, lambda: restore(out, sets[0]), check, step=1 if LONG else 3) > 30
 
 
-def test_training_leaves_the_old_set_on_a_disk_of_a_megabyte_that_is_full(trained):
+def test_on_a_full_disk_the_outputs_are_all_old_or_all_new(trained):
     write, out, sets = trained
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(out)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:

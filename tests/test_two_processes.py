@@ -1,4 +1,4 @@
-"""Two processes write one set of files, and die at any rename: it is always one that somebody wrote, as a whole."""
+"""Two processes write one set of files and may be killed at any rename: the set is always complete, of one writer."""
 
 import json
 import os
@@ -56,7 +56,7 @@ for line in sys.stdin:
 
 
 class TwoProcesses(RuleBasedStateMachine):
-    """Writers 0 and 1; each may keep the lock, and may die at its n-th rename."""
+    """Writers 0 and 1; each may keep the lock, and may be killed at its n-th rename."""
 
     def __init__(self):
         super().__init__()
@@ -119,7 +119,7 @@ class TwoProcesses(RuleBasedStateMachine):
         assert len(set(found.values())) <= 1
 
     @invariant()
-    def every_file_is_whole(self):
+    def every_file_is_complete(self):
         for name in NAMES:
             if (self.root / name).exists():
                 assert (self.root / name).read_text().isdigit()

@@ -24,7 +24,9 @@ def test_warmup_says_how_many_kernels_are_ready():
 def test_warmup_without_a_folder_says_what_to_do(tmp_path):
     file = tmp_path / "file"
     file.write_text("no folder")
-    script = "from framecnn import cli, warmup; warmup.warm_up = lambda: 0; cli.main()"  # compiling takes a minute
+    script = (  # compiling takes a minute
+        "from framecnn import cli\nfrom framecnn.networks import warmup\nwarmup.warm_up = lambda: 0\ncli.main()"
+    )
     said, complained = python("-c", script, "warmup", XDG_CACHE_HOME=str(file))
     assert said.startswith("0 kernels ready; ")
     assert "set XDG_CACHE_HOME" in complained

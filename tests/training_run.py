@@ -1,4 +1,4 @@
-"""A small run of training with everything in it that is random; as a script it takes a FILE to go on from."""
+"""A small training run that uses every source of randomness; as a script it takes a checkpoint FILE to resume from."""
 
 import sys
 
@@ -23,7 +23,7 @@ from framecnn.training.schedules import CosineDecay, WarmUp
 
 FRAMES, LABELS, _ = textures(8, (12, 16, 3))
 CODES = np.searchsorted(CLASSES, LABELS)
-TRAIN, JUDGES = (FRAMES[:36], CODES[:36]), (FRAMES[36:], CODES[36:])
+TRAIN, VALIDATION = (FRAMES[:36], CODES[:36]), (FRAMES[36:], CODES[36:])
 
 
 def network(dtype=np.float32):
@@ -43,13 +43,13 @@ def network(dtype=np.float32):
 
 
 def run(model=None, train=TRAIN, **settings):
-    """Train; give the model and its history."""
+    """Train; return the model and its history."""
     model = network() if model is None else model
     own = {
         "epochs": 6,
         "batch_size": 8,
         "optimizer": AdamW(WarmUp(CosineDecay(0.01, 30), 5)),
-        "validation_data": JUDGES,
+        "validation_data": VALIDATION,
         "augment": Augmentation(flip=True, shift=0.1, brightness=0.1, cutout=0.2),
         "seed": 3,
         "progress": None,

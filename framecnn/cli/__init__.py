@@ -12,28 +12,28 @@ from framecnn.cli import console
 
 __all__ = ["app", "main"]
 
-# name of the command and of its function: (module, what `framecnn --help` says)
+# name of the command and its function: (module, line in `framecnn --help`)
 _COMMANDS = {
-    "demo": ("framecnn.cli.demo", "Go the whole way on three short clips; see demo/report.html."),
+    "demo": ("framecnn.cli.demo", "Run all steps on three short clips; see demo/report.html."),
     "frames": ("framecnn.cli.frames", "Cut movies into a folder of frames per class."),
     "scan": ("framecnn.cli.scan", "List classes, groups and unusable files of a folder of frames."),
-    "train": ("framecnn.cli.train", "Train on a folder of frames; write a model and a page."),
-    "evaluate": ("framecnn.cli.evaluate", "Say how good a model is on another folder of frames."),
-    "compare": ("framecnn.cli.compare", "Compare the k-means system with trained networks, here and in Keras."),
-    "predict": ("framecnn.cli.predict", "Label pictures."),
+    "train": ("framecnn.cli.train", "Train on a folder of frames; write a model and a report."),
+    "evaluate": ("framecnn.cli.evaluate", "Measure the accuracy of a model on another folder of frames."),
+    "compare": ("framecnn.cli.compare", "Compare the k-means system with networks trained here and in Keras."),
+    "predict": ("framecnn.cli.predict", "Predict the class of pictures."),
     "export": ("framecnn.cli.export", "Write a model as an ONNX file."),
-    "summary": ("framecnn.cli.summary", "Show what is inside a model file."),
-    "warmup": ("framecnn.cli.warmup", "Compile all kernels now, so that the next run starts at once."),
-    "doctor": ("framecnn.cli.doctor", "Say what is installed, what is missing, and where kernels are kept."),
+    "summary": ("framecnn.cli.summary", "Print the contents of a model file."),
+    "warmup": ("framecnn.cli.warmup", "Compile all kernels, so that later runs start without a delay."),
+    "doctor": ("framecnn.cli.doctor", "Show what is installed, what is missing, and where kernels are cached."),
 }
 
 
 class _LazyGroup(TyperGroup):
-    """Commands by name; each is built from its function when it is asked for."""
+    """Commands by name; each is built from its function when it is first used."""
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        self.commands = dict.fromkeys(_COMMANDS)  # type: ignore[assignment]  # for the hint after a typing error
+        self.commands = dict.fromkeys(_COMMANDS)  # type: ignore[assignment]  # for suggestions after a misspelling
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _COMMANDS:
@@ -50,9 +50,9 @@ class _LazyGroup(TyperGroup):
 app = typer.Typer(
     name="framecnn",
     cls=_LazyGroup,
-    help="Classify movie frames, or any folder of pictures, on an ordinary CPU, and see why.",
+    help="Classify movie frames, or any folder of pictures, on an ordinary CPU, and explain the result.",
     add_completion=False,
-    rich_markup_mode=None,  # plain help: at once, and readable on any terminal
+    rich_markup_mode=None,  # plain help is fast and readable on any terminal
 )
 
 
@@ -66,18 +66,19 @@ def _without_command(
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run a command line and leave Python with its exit code.
+    """Run a command line and exit with its exit code.
 
     Parameters
     ----------
     arguments : list of str, optional
-        What follows ``framecnn``. If None, that of this process.
+        The arguments after ``framecnn``. If None, those of this process.
 
     Raises
     ------
     SystemExit
-        Always: 0 well; 2 for an error of the user, the files or the machine, said in one line on standard error; 130
-        when interrupted, 143 when terminated, 129 when the terminal hung up; 141 when standard output was closed.
+        Always. The code is 0 after success; 2 after an error of the user, the files or the machine, which is one line
+        on standard error; 130 when interrupted, 143 when terminated, 129 when the terminal hung up; 141 when standard
+        output was closed.
     """
 
     def work() -> None:

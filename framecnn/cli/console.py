@@ -1,6 +1,5 @@
-"""What all commands share: lines, tables and progress on the terminal, errors in one line, exit codes."""
+"""Terminal output of all commands: lines, tables, progress, errors in one line, exit codes."""
 
-import errno
 import os
 import re
 import signal
@@ -14,7 +13,7 @@ from typing import Any, Protocol, TextIO
 
 import typer
 
-from framecnn.errors import DataError, FormatError, MissingExtraError, SettingError, ShapeError
+from framecnn.errors import DataError, FormatError, MissingExtraError, SettingError, ShapeError, remedy
 
 __all__ = [
     "EXIT_CLOSED",
@@ -34,29 +33,25 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED = 141
 
 _STOPPING = {"SIGTERM": "terminated", "SIGHUP": "hung up", "SIGBREAK": "interrupted"}
-"""Signals that stop a command as Ctrl-C does, where the system has them, and what is then said."""
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-_SHOW_AFTER = 1.0  # seconds before a progress appears
-_LINE_EVERY = 10.0  # seconds between two lines of it where there is no terminal
-# Controls of the C0 and C1 sets, marks that reorder text, and halves of characters (from names that are not UTF-8)
+"""Signals that stop a command as Ctrl-C does, if the system has them, and the message."""
+# C0 and C1 control characters, marks that reorder text, and lone surrogates (from names that are not UTF-8)
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-# typer carries a click of its own or uses the installed one: the base of its errors is reached from a public one
+# typer bundles click or uses the installed one; either way, this is the base class of its usage errors
 _UsageError: Any = typer.BadParameter.__mro__[2]
 
 
 def clean(text: object) -> str:
-    """Make text from anywhere harmless on a terminal, and one line.
+    """Return text as one line that cannot control a terminal.
 
     Parameters
     ----------
     text : object
-        Its ``str`` is taken.
+        Converted by ``str``.
 
     Returns
     -------
     str
-        With control characters written as escapes.
+        The text with escapes for control characters.
 
     Examples
     --------
@@ -73,11 +68,11 @@ def say(text: object = "") -> None:
 
 def warn(text: object) -> None:
     """Print one cleaned line on standard error, as a warning."""
-    _complain(f"warning: {clean(text)}")
+    _print_error_line(f"warning: {clean(text)}")
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> None:
-    """Print cleaned cells in columns on standard output; numbers stand to the right.
+    """Print cleaned cells in columns on standard output; columns of numbers are right-aligned.
 
     Parameters
     ----------
@@ -100,48 +95,50 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> None:
         _write(sys.stdout, "  ".join(cells).rstrip())
 
 
-class Tell(Protocol):
-    """How work reports what is done: a number, of how many in all (None: not known), and of what."""
+class Update(Protocol):
+    """A function that reports progress: the amount done, the total (None if unknown), and a new title."""
 
     def __call__(self, done: float, total: float | None = None, title: str | None = None) -> None:
-        """Report."""
+        """Report progress."""
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Tell]:
-    """Show on standard error how work goes on, once it has taken a second.
+def progress(title: str, show_after: float = 1.0) -> Iterator[Update]:
+    """Show the progress of work on standard error, once it has taken some time.
 
-    A terminal shows a bar that vanishes at the end. Elsewhere, and with ``TERM=dumb``, it is a line every ten seconds.
+    On a terminal it is a bar that disappears at the end; elsewhere, and with ``TERM=dumb``, a line every ten seconds.
 
     Parameters
     ----------
     title : str
-        What is being done.
+        The name of the work.
+    show_after : float, default 1
+        Seconds before progress is shown.
 
     Yields
     ------
     callable
-        ``tell(done, total=None, title=None)``; work that has no numbers need not call it.
+        ``update(done, total=None, title=None)``; it need not be called.
 
     Examples
     --------
-    >>> with progress("reading") as tell:
+    >>> with progress("reading") as update:
     ...     for i in range(3):
-    ...         tell(i + 1, 3)
+    ...         update(i + 1, 3)
     """
     view = (_Bar if _is_live(sys.stderr) else _Lines)(title)
-    timer = threading.Timer(_SHOW_AFTER, view.start)
+    timer = threading.Timer(show_after, view.start)
     timer.daemon = True
     timer.start()
     try:
-        yield view.tell
+        yield view.update
     finally:
         timer.cancel()
         view.stop()
 
 
 class _View(ABC):
-    """A progress that another thread starts to show, unless it is over before."""
+    """A display of progress that a timer's thread starts, unless the work ends before."""
 
     def __init__(self, title: str):
         self._lock = threading.Lock()
@@ -155,11 +152,11 @@ class _View(ABC):
                 self._state = "shown"
                 self._show()
 
-    def tell(self, done: float, total: float | None = None, title: str | None = None) -> None:
+    def update(self, done: float, total: float | None = None, title: str | None = None) -> None:
         with self._lock:
             self._title, self._done, self._total = title or self._title, done, total
             if self._state == "shown":
-                self._update()
+                self._refresh()
 
     def stop(self) -> None:
         with self._lock:
@@ -169,25 +166,29 @@ class _View(ABC):
 
     @abstractmethod
     def _show(self) -> None:
-        """Appear."""
+        """Show the display."""
 
     @abstractmethod
-    def _update(self) -> None:
-        """Show what was told last."""
+    def _refresh(self) -> None:
+        """Show the last update."""
 
     @abstractmethod
     def _hide(self) -> None:
-        """Vanish."""
+        """Remove the display."""
 
 
 class _Lines(_View):
+    def __init__(self, title: str, every: float = 10.0):
+        super().__init__(title)
+        self._every = every  # seconds between two lines
+
     def _show(self) -> None:
         self._last = time.monotonic()
         part = f": {100 * self._done / self._total:.0f} %" if self._total else " ..."
-        _complain(clean(self._title) + part)
+        _print_error_line(clean(self._title) + part)
 
-    def _update(self) -> None:
-        if time.monotonic() >= self._last + _LINE_EVERY:
+    def _refresh(self) -> None:
+        if time.monotonic() >= self._last + self._every:
             self._show()
 
     def _hide(self) -> None:
@@ -215,10 +216,10 @@ class _Bar(_View):
         )
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._progress.add_task("", total=None)
-        self._update()
+        self._refresh()
         self._progress.start()
 
-    def _update(self) -> None:
+    def _refresh(self) -> None:
         self._progress.update(self._task, description=clean(self._title), completed=self._done, total=self._total)
 
     def _hide(self) -> None:
@@ -226,12 +227,12 @@ class _Bar(_View):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the command to end.
+    """A signal has asked the command to end.
 
     Parameters
     ----------
     number : int
-        Of the signal.
+        The number of the signal.
     """
 
     def __init__(self, number: int):
@@ -241,7 +242,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let every signal that asks to end do what Ctrl-C does, so that all that was started ends, and is cleaned up."""
+    """Raise Stopped on every signal that asks the process to end, so that it cleans up as after Ctrl-C."""
 
     def stop(number: int, _: object) -> None:
         raise Stopped(number)
@@ -249,7 +250,7 @@ def _stopped_by_signals() -> Iterator[None]:
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in (getattr(signal, name) for name in _STOPPING if hasattr(signal, name)):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
                 before[number] = signal.signal(number, stop)
     try:
         yield
@@ -259,7 +260,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def run(work: Callable[[], None]) -> int:
-    """Run a command and turn how it ends into an exit code and at most one line on standard error.
+    """Run a command and return its exit code; print an error as one line on standard error.
 
     Parameters
     ----------
@@ -269,12 +270,12 @@ def run(work: Callable[[], None]) -> int:
     Returns
     -------
     int
-        0, or what the command exits with; `EXIT_ERROR` after an expected error; 128 and the number of the signal
+        0, or the exit code of the command; `EXIT_ERROR` after an expected error; 128 plus the number of the signal
         after SIGINT (`EXIT_INTERRUPTED`), SIGTERM or SIGHUP; `EXIT_CLOSED` when standard output was closed. Other
-        errors are ours and keep their traceback.
+        errors are faults of framecnn and keep their traceback.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # None, or something of a test's
+        with suppress(AttributeError):  # None, or no text stream of Python
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with _stopped_by_signals():
@@ -287,10 +288,10 @@ def run(work: Callable[[], None]) -> int:
         command = error.ctx.command_path if error.ctx else "framecnn"
         return _fail(f"{error.format_message()} (see {command} --help)")
     except Stopped as stopped:
-        _complain(_STOPPING[signal.Signals(stopped.number).name])
+        _print_error_line(_STOPPING[signal.Signals(stopped.number).name])
         return 128 + stopped.number
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted")
+        _print_error_line("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_CLOSED
@@ -299,25 +300,20 @@ def run(work: Callable[[], None]) -> int:
     except OSError as error:
         return _fail(_describe(error))
     finally:
-        _let_go(sys.stdout)
-        _let_go(sys.stderr)
+        _finish(sys.stdout)
+        _finish(sys.stderr)
     return 0
 
 
 def _describe(error: OSError) -> str:
-    """Say which file, and what to do where that is known."""
-    said = f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error)
-    if error.errno in _FULL:
-        return f"{said}; free space there, or write to another place"
-    if error.errno == errno.EFBIG:
-        return f"{said}; raise the limit of file sizes (ulimit -f), or write to a file system without one"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{said}; change the permissions so that you may read and write there, or choose another place"
-    return said
+    """Return the message of an error: its reason, the file, and the remedy if one is known."""
+    text = f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error)
+    known = remedy(error)
+    return text if known is None or known in text else f"{text}; {known}"
 
 
 def _fail(message: str) -> int:
-    _complain("error: " + "\n".join(map(clean, message.splitlines())))
+    _print_error_line("error: " + "\n".join(map(clean, message.splitlines())))
     return EXIT_ERROR
 
 
@@ -326,8 +322,8 @@ def _write(stream: TextIO | None, line: str) -> None:
         print(line, file=stream, flush=True)
 
 
-def _complain(line: str) -> None:
-    with suppress(OSError):  # where nobody listens to complaints, work goes on
+def _print_error_line(line: str) -> None:
+    with suppress(OSError):  # nobody reads standard error; the work continues
         _write(sys.stderr, line)
 
 
@@ -335,12 +331,12 @@ def _is_live(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
-def _let_go(stream: TextIO | None) -> None:
-    """Let what a stream can take no more of go nowhere, so that Python's last flush is quiet."""
+def _finish(stream: TextIO | None) -> None:
+    """Flush a stream; if it is closed, redirect it to the null device, so that Python exits without a message."""
     try:
         if stream is not None:
             stream.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+        os.close(null)

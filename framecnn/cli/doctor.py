@@ -1,28 +1,32 @@
-"""``framecnn doctor``: what this installation has, what it lacks, and how to get it."""
+"""``framecnn doctor``: show what is installed, what is missing, and how to install it."""
 
 import os
 import platform
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from framecnn.cli import console
 
-__all__ = ["cpu_name", "doctor"]
+__all__ = ["cpu_name", "doctor", "extras"]
 
 _MAIN = ("numpy", "numba", "scikit-learn", "pillow")
-_MADE_FOR_CONTRIBUTORS = ("dev", "bench")
+_FOR_CONTRIBUTORS = ("dev", "bench")
 
 
 def doctor() -> None:
-    """Say what is installed, what is missing and how to install it, and where compiled kernels are kept."""
+    """Show what is installed, what is missing and how to install it, and where compiled kernels are cached."""
     console.table(list(_installation()) + list(_machine()))
-    extras = list(_extras())
-    if extras:
-        console.say()
-        console.table(extras, head=("extra", "brings", "missing", "to install"))
+    try:
+        names = metadata.metadata("framecnn").get_all("Provides-Extra") or []
+        found = extras(names, metadata.requires("framecnn") or [])
+    except metadata.PackageNotFoundError:
+        return
+    console.say()
+    console.table(list(_extras(found)), head=("extra", "installed", "missing", "to install"))
 
 
 def _installation() -> Iterator[tuple[str, str]]:
@@ -42,24 +46,53 @@ def _machine() -> Iterator[tuple[str, str]]:
     if cache is None:
         yield (
             "kernel cache",
-            "none that is private and writable: kernels are compiled at every start; set XDG_CACHE_HOME",
+            "no private and writable folder: kernels are compiled at every start; set XDG_CACHE_HOME",
         )
     else:
         yield "kernel cache", f"{cache} (writable, {n_compiled()} kernels; framecnn warmup compiles all)"
 
 
-def _extras() -> Iterator[tuple[str, str, str, str]]:
-    """Compare what the installed framecnn declares with what is there."""
-    try:
-        requirements = metadata.requires("framecnn") or []
-    except metadata.PackageNotFoundError:
-        return
-    extras: dict[str, list[str]] = {}
-    for requirement in requirements:
-        match = re.fullmatch(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]([\w.-]+)['"].*""", requirement)
-        if match and match[1] != "framecnn" and match[2] not in _MADE_FOR_CONTRIBUTORS and _is_meant(requirement):
-            extras.setdefault(match[2], []).append(match[1])
-    for extra, packages in extras.items():
+def extras(
+    names: Sequence[str], requirements: Sequence[str], system: Mapping[str, str] | None = None
+) -> dict[str, list[str]]:
+    """Return the packages of each extra for users.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The extras that a distribution declares.
+    requirements : sequence of str
+        Its requirements, as in its metadata.
+    system : mapping of str to str, optional
+        Values of environment markers, such as ``sys_platform``, that replace those of this system.
+
+    Returns
+    -------
+    dict of str to list of str
+
+    Examples
+    --------
+    >>> extras(["video"], ["numpy", "av>=17.0; extra == 'video'", "pywin32; sys_platform == 'x' and extra == 'video'"])
+    {'video': ['av']}
+    """
+    parsed = [Requirement(line) for line in requirements]
+    found = {}
+    for extra in names:
+        packages = [
+            entry.name
+            for entry in parsed
+            if entry.marker is not None
+            and entry.name != "framecnn"
+            and entry.marker.evaluate({**(system or {}), "extra": extra})
+            and not entry.marker.evaluate({**(system or {}), "extra": ""})
+        ]
+        if packages and extra not in _FOR_CONTRIBUTORS:
+            found[extra] = packages
+    return found
+
+
+def _extras(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str, str]]:
+    for extra, packages in found.items():
         versions = {package: _version(package) for package in packages}
         missing = [package for package, version in versions.items() if version is None]
         yield (
@@ -70,12 +103,6 @@ def _extras() -> Iterator[tuple[str, str, str, str]]:
         )
 
 
-def _is_meant(requirement: str) -> bool:
-    """Whether a requirement is one of this operating system."""
-    marker = re.search(r"""sys_platform\s*(==|!=)\s*['"](\w+)['"]""", requirement)
-    return marker is None or (marker[2] == sys.platform) == (marker[1] == "==")
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -83,13 +110,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def cpu_name() -> str:
-    """Return what the machine calls its processor."""
-    information = Path("/proc/cpuinfo")
+def cpu_name(information: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name of the processor: on Linux the model name in `information`."""
     if information.exists():
-        match = re.search(
-            r"^model name\s*:\s*(.+)$", information.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-        )
-        if match:
+        text = information.read_text(encoding="utf-8", errors="replace")
+        if match := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
             return match[1]
     return platform.processor() or platform.machine()

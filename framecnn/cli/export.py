@@ -1,4 +1,4 @@
-"""``framecnn export``: a model for whatever runs ONNX."""
+"""``framecnn export``: write a model as an ONNX file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +13,17 @@ from framecnn.interop.onnx_export import OPSET, to_onnx
 
 __all__ = ["export"]
 
-OURS = b"\x12\x08framecnn"
-"""Where an ONNX file says who wrote it."""
+ONNX_MARK = b"\x12\x08framecnn"
+"""The producer in the beginning of an ONNX file that framecnn wrote."""
 
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file to write.")]
-Opset = Annotated[int, typer.Option("--opset", metavar="N", help="The version of ONNX's operators.")]
+Opset = Annotated[int, typer.Option("--opset", metavar="N", help="The version of the ONNX operators.")]
 
 
 def export(model: Model, target: Target, opset: Opset = OPSET) -> None:
-    """Write a model, its classes and what its frames must be as an ONNX file."""
-    check_outputs([target])
-    check_replaced({target: OURS})
-    file = to_onnx(load_model(model), target, opset)
+    """Write a model, its classes and the format of its frames as an ONNX file."""
+    (path,) = check_outputs([target], [model])
+    check_replaced({path: ONNX_MARK})
+    file = to_onnx(load_model(model), path, opset)
     outputs = ", ".join(output.name for output in file.graph.output)
     console.say(f"wrote {target}: opset {opset}, from x to {outputs}")

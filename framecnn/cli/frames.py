@@ -1,4 +1,4 @@
-"""``framecnn frames``: movies into a folder of frames."""
+"""``framecnn frames``: cut movies into a folder of frames."""
 
 import re
 from contextlib import ExitStack
@@ -13,12 +13,12 @@ __all__ = ["frames", "seconds"]
 
 
 def seconds(text: str) -> float:
-    """Read a duration.
+    """Return a duration in seconds.
 
     Parameters
     ----------
     text : str
-        A number, and ``ms``, ``s``, ``m`` or ``h``; without a unit, seconds.
+        A number with ``ms``, ``s``, ``m``, ``h`` or no unit, which means seconds.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def seconds(text: str) -> float:
     Raises
     ------
     typer.BadParameter
-        If it is no such text.
+        If the text is something else.
 
     Examples
     --------
@@ -50,25 +50,31 @@ def frames(
     every: Annotated[
         float | None, typer.Option(parser=seconds, metavar="TIME", help="Time between frames.", show_default="1s")
     ] = None,
-    per_shot: Annotated[int | None, typer.Option(metavar="N", help="N frames of each shot, instead.")] = None,
+    per_shot: Annotated[
+        int | None, typer.Option(metavar="N", help="Cut N frames of each shot instead of one per TIME.")
+    ] = None,
     block: Annotated[
-        float, typer.Option(parser=seconds, metavar="TIME", help="Longest stretch of one group.", show_default="10s")
+        float,
+        typer.Option(
+            parser=seconds, metavar="TIME", help="Longest part of a shot that is one group.", show_default="10s"
+        ),
     ] = 10.0,
     crop_letterbox: Annotated[bool, typer.Option("--crop-letterbox", help="Crop black bars.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace frames of the same movies.")] = False,
 ) -> None:
     """Cut movies into a folder of frames per class.
 
-    Writes FOLDER/LABEL/MOVIE_SECONDS.jpg, and FOLDER/frames.csv, which says which frames belong to one shot (or block
-    of a long shot), so that training and test never share one. Black frames and near-repeats are left out. Movies of
-    several classes go to one folder in several calls. A run that was interrupted resumes when it is started again.
+    Writes FOLDER/LABEL/MOVIE_SECONDS.jpg, and FOLDER/frames.csv with the group of each frame: its shot, that is all
+    frames between two cuts, or a block of a long shot. Training and test frames never share a group. Black frames and
+    near-duplicates are skipped. To add movies of another class, run the command again with the same FOLDER. An
+    interrupted run resumes when it is started again.
     """
     if every is not None and per_shot is not None:
         raise typer.BadParameter("give --every or --per-shot, not both")
-    from framecnn.data.video import cutting
+    from framecnn.data.cutting import cutting
 
-    with ExitStack() as run:  # which is unfinished, and can be resumed, until all has been said
-        with console.progress("cutting frames") as tell:
+    with ExitStack() as run:  # until it ends, the run counts as unfinished and can be resumed
+        with console.progress("cutting frames") as update:
             reports = run.enter_context(
                 cutting(
                     movies,
@@ -79,7 +85,7 @@ def frames(
                     block=block,
                     crop_letterbox=crop_letterbox,
                     replace=replace,
-                    progress=tell,
+                    progress=update,
                 )
             )
         for report in reports:

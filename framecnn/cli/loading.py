@@ -1,4 +1,4 @@
-"""What commands load."""
+"""Models that commands load."""
 
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,17 @@ __all__ = ["load_classifier", "load_model"]
 
 
 def load_model(path: Path) -> Any:
-    """Load a model of any kind; a DataError where there is none."""
+    """Return the model of a file; raise DataError if there is no such file."""
     from framecnn import load
 
     try:
         return load(path)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: expected a model, got no such file; make one: framecnn train") from error
+        raise DataError(f"{path}: expected a model, but there is no such file; framecnn train writes one") from error
 
 
 def load_classifier(path: Path) -> Any:
-    """Load a classifier of colour frames as files give them; a DataError for any other model."""
+    """Return the classifier of a file; raise DataError unless it takes 8-bit colour frames."""
     from framecnn import FrameClassifier
 
     model = load_model(path)
@@ -29,8 +29,8 @@ def load_classifier(path: Path) -> Any:
         kind = "a classifier of feature vectors"
     elif model.features_.frame_shape_[2] != 3:
         kind = f"a classifier of frames with {model.features_.frame_shape_[2]} channels"
-    elif model.features_.dtype_kind_ != "whole" or model.features_.input_scale_ != 1:  # type: ignore
+    elif model.features_.dtype_kind_ != "integer" or model.features_.input_scale_ != 1:
         kind = "a classifier of frames in another range of values"
     else:
         return model
-    raise DataError(f"{path}: expected a classifier of 8-bit colour frames, got {kind}; make one: framecnn train")
+    raise DataError(f"{path}: expected a classifier of 8-bit colour frames, got {kind}; framecnn train writes one")

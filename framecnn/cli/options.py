@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options of several commands."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["Figures", "Folder", "Groups", "MaxBad", "Model", "Seed", "Size", "fr
 
 
 def frame_size(text: str) -> tuple[int, int]:
-    """Read a size.
+    """Return a size in pixels.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def frame_size(text: str) -> tuple[int, int]:
     Raises
     ------
     typer.BadParameter
-        If it is no such text, or a side is under 8 or over 4,096 pixels.
+        If the text is something else, or a side is not 8 to 4,096 pixels.
 
     Examples
     --------
@@ -41,15 +41,21 @@ def frame_size(text: str) -> tuple[int, int]:
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with a folder of frames per class.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A folder that contains one folder of frames per class.")
+]
 Groups = Annotated[
     Path | None,
-    typer.Option("--groups", metavar="CSV", help="Which frames belong together.", show_default="its frames.csv"),
+    typer.Option(
+        "--groups", metavar="CSV", help="A table with the group of each frame.", show_default="its frames.csv"
+    ),
 ]
 Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")]
 MaxBad = Annotated[
     float,
-    typer.Option("--max-bad", min=0, max=100, metavar="PERCENT", help="Stop if more of the files cannot be used."),
+    typer.Option(
+        "--max-bad", min=0, max=100, metavar="PERCENT", help="Stop if a larger share of the files is unusable."
+    ),
 ]
 Size = Annotated[
     tuple | None,
@@ -57,10 +63,17 @@ Size = Annotated[
         "--size",
         parser=frame_size,
         metavar="HEIGHTxWIDTH",
-        help="What frames are resized to.",
+        help="The size to which frames are resized.",
         show_default="x".join(map(str, DEFAULT_SIZE)),
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**32 - 1, metavar="N", help="The same number gives the same result.")
+    int,
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**32 - 1,
+        metavar="N",
+        help="Seed of the random choices; the same seed gives the same result.",
+    ),
 ]

@@ -1,4 +1,4 @@
-"""``framecnn predict``: a label and a probability for every picture."""
+"""``framecnn predict``: predict the class of pictures."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from framecnn.errors import DataError
 __all__ = ["predict"]
 
 BATCH = 32
-SMALL = (8, 8)  # pixels: enough to see whether a file can be read
+SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
 COLUMNS = ("path", "label", "probability", "out_of_distribution", "skipped")
 
 
@@ -36,11 +36,14 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     random_from: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Take one picture of a folder at random.")
+        Path | None, typer.Option(metavar="FOLDER", help="Take a random picture of a folder.")
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Draw the random picture with its probabilities.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Draw the random picture and its probabilities, and open the drawing.")
+    ] = False,
 ) -> None:
-    """Label pictures. One far from the training frames is marked; one that cannot be read is named and skipped."""
+    """Predict the class of pictures. Those far from the training frames are marked as out-of-distribution; files that
+    cannot be read are listed and skipped."""
     if as_json and as_csv:
         raise typer.BadParameter("expected --json or --csv, got both")
     if bool(paths) == (random_from is not None):
@@ -49,26 +52,26 @@ def predict(
         raise typer.BadParameter("expected --random-from FOLDER with --show, got --show alone")
     classifier = load_classifier(model)
     files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
-    with console.progress("predicting") as tell:
-        rows = list(_predictions(classifier, files, tell))
+    with console.progress("predicting") as update:
+        rows = list(_predictions(classifier, files, update))
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     elif as_csv:
         typer.echo(_csv(rows), nl=False)
     else:
-        _say(rows)
+        _print(rows)
     if not any("label" in row for row in rows):
         raise DataError(f"predict: expected a picture that can be read, got none of {len(rows)} files; check the paths")
     if random_from is not None and not (as_json or as_csv):
-        _say_probabilities(rows[0])
+        _print_probabilities(rows[0])
     if show:
         _show(rows[0])
 
 
 def _random_picture(folder: Path) -> Path:
-    """Draw one of the pictures below a folder that can be read; files that cannot are passed over."""
+    """Return a readable picture below a folder, drawn at random."""
     if not folder.is_dir():
-        raise DataError(f"predict: expected a folder to draw from, but {str(folder)!r} is none; check the path")
+        raise DataError(f"predict: expected a folder to draw from, got {str(folder)!r}; check the path")
     files = list(_files([folder]))
     for number in np.random.default_rng().permutation(len(files)):
         with suppress(SkippedFrame):
@@ -77,14 +80,14 @@ def _random_picture(folder: Path) -> Path:
     raise DataError(f"predict: expected a picture that can be read, got none of {len(files)} files in {str(folder)!r}")
 
 
-def _say_probabilities(row: Mapping[str, Any]) -> None:
+def _print_probabilities(row: Mapping[str, Any]) -> None:
     best_first = sorted(row["probabilities"].items(), key=lambda item: -item[1])
     console.say()
     console.table([(name, f"{100 * share:.1f} %") for name, share in best_first], head=("class", "probability"))
 
 
 def _show(row: Mapping[str, Any]) -> None:
-    """Draw the picture with its probabilities into a new file, and open it where there is something to open it with."""
+    """Draw the picture and its probabilities into a new file, and open that in the system's viewer."""
     from framecnn.report import draw_prediction
 
     path = Path(tempfile.mkdtemp(prefix="framecnn-"), "prediction.png")
@@ -95,7 +98,7 @@ def _show(row: Mapping[str, Any]) -> None:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files named, and those below the folders named, by name; no tables, and nothing of the system's."""
+    """Yield the given files and those below the given folders, sorted, without tables of groups and system files."""
     for path in paths:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
@@ -106,14 +109,16 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         elif os.path.lexists(path):
             yield path
         else:
-            raise DataError(f"predict: expected a picture or a folder, but {str(path)!r} is not there; check the path")
+            raise DataError(
+                f"predict: expected a picture or a folder, but {str(path)!r} does not exist; check the path"
+            )
 
 
 def _warn_of_folder(error: OSError) -> None:
     console.warn(f"skipped the folder {error.filename}: {error.strerror}")
 
 
-def _predictions(classifier: Any, files: Sequence[Path], tell: console.Tell) -> Iterator[dict[str, Any]]:
+def _predictions(classifier: Any, files: Sequence[Path], update: console.Update) -> Iterator[dict[str, Any]]:
     from framecnn.data.loader import map_ahead
     from framecnn.thread_count import get_num_threads
 
@@ -125,7 +130,7 @@ def _predictions(classifier: Any, files: Sequence[Path], tell: console.Tell) -> 
         if len(batch) == BATCH or done == len(files):
             yield from _label(classifier, batch)
             batch = []
-            tell(done, len(files))
+            update(done, len(files))
 
 
 def _pixels(path: Path, size: tuple[int, int]) -> Any:
@@ -139,32 +144,32 @@ def _label(classifier: Any, batch: Sequence[tuple[Path, Any]]) -> Iterator[dict[
     frames = [pixels for _, pixels in batch if not isinstance(pixels, str)]
     if frames:
         features = classifier.features_.transform(np.stack(frames))
-        answers = iter(zip(classifier.head_.predict_proba(features), classifier.head_.reject(features), strict=True))
+        rows = iter(zip(classifier.head_.predict_proba(features), classifier.head_.reject(features), strict=True))
     names = [str(label) for label in classifier.classes_]
     for path, pixels in batch:
         if isinstance(pixels, str):
             yield {"path": str(path), "skipped": pixels}
             continue
-        probabilities, unlike = next(answers)
+        probabilities, is_rejected = next(rows)
         best = int(probabilities.argmax())
         yield {
             "path": str(path),
             "label": names[best],
             "probability": round(float(probabilities[best]), 6),
-            "out_of_distribution": bool(unlike),
+            "out_of_distribution": bool(is_rejected),
             "probabilities": {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)},
         }
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a table in UTF-8: names as they are for a file or a program, harmless for a terminal or a spreadsheet."""
-    written = console.clean if sys.stdout.isatty() else str
-    cells = ([spreadsheet_cell(written(row.get(column, ""))) for column in COLUMNS] for row in rows)
+    """Return a CSV table in UTF-8 that no spreadsheet runs; on a terminal also without control characters."""
+    text = console.clean if sys.stdout.isatty() else str
+    cells = ([spreadsheet_cell(text(row.get(column, ""))) for column in COLUMNS] for row in rows)
     return format_table([COLUMNS, *cells])
 
 
-def _say(rows: Sequence[Mapping[str, Any]]) -> None:
-    marks = {True: "far from the training frames", False: ""}
+def _print(rows: Sequence[Mapping[str, Any]]) -> None:
+    marks = {True: "out-of-distribution: far from the training frames", False: ""}
     labelled = [
         (row["path"], row["label"], f"{100 * row['probability']:.1f} %", marks[row["out_of_distribution"]])
         for row in rows

@@ -1,4 +1,4 @@
-"""``framecnn scan``: what is in a folder of frames, before anything is trained."""
+"""``framecnn scan``: list the contents of a folder of frames."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 
 from framecnn.cli import console
 from framecnn.cli.options import Folder, Groups
-from framecnn.cli.outputs import check_outputs
+from framecnn.cli.outputs import MANIFEST_MARK, check_outputs, check_replaced
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.data import DEFAULT_SIZE
 
@@ -19,11 +19,12 @@ def scan(
     folder: Folder,
     groups: Groups = None,
     manifest: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every file, used or skipped, as CSV.")
+        Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
     ] = None,
 ) -> None:
-    """List classes, groups and unusable files of a folder. Every file is decoded; none is changed."""
-    check_outputs([manifest], folder)
+    """List the classes, groups and unusable files of a folder. Every file is decoded; none is changed."""
+    (manifest,) = check_outputs([manifest], [folder, groups])
+    check_replaced({manifest: MANIFEST_MARK})
     frames = scan_folder(Stages(), folder, groups, DEFAULT_SIZE, max_bad=100)
     for warning in frames.warnings[len(frames.scan_warnings) :]:
         console.warn(warning)

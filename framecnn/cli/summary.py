@@ -1,4 +1,4 @@
-"""``framecnn summary``: what is inside a model file."""
+"""``framecnn summary``: print the contents of a model file."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from framecnn.cli import console
 from framecnn.cli.loading import load_model
 from framecnn.cli.options import Model
-from framecnn.cli.outputs import describe_choice
+from framecnn.cli.training_outputs import describe_choice
 from framecnn.cli.workflow import listed
 
 __all__ = ["summary"]
 
 
 def summary(model: Model) -> None:
-    """Show a model's layers, classes and clusters."""
+    """Print the layers, classes and clusters of a model."""
     from framecnn import Sequential
 
     loaded = load_model(model)
@@ -34,8 +34,8 @@ def _facts(classifier: Any) -> Iterator[tuple[str, str]]:
     shape = features.frame_shape_
     yield "classes", f"{len(classifier.classes_)}: {listed(classifier.classes_)}"
     if shape is not None:
-        mirrored = ", each also mirrored" if features.mirrored_ else ""
-        yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{mirrored}"
+        flipped = ", each also flipped left to right" if features.averages_flips_ else ""
+        yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{flipped}"
     yield "features", f"{head.n_features_in_:,}"
     yield "head", f"{n_clusters:,} clusters in {n_dimensions:,} dimensions"
     yield from describe_choice(classifier).items()

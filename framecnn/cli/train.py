@@ -1,4 +1,4 @@
-"""``framecnn train``: from a folder of frames to a model, honest accuracies and a page."""
+"""``framecnn train``: train a model on a folder of frames, and report its accuracy."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Seed, Size
-from framecnn.cli.outputs import Job
+from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
 
@@ -22,16 +22,16 @@ def train(
     size: Size = None,
     seed: Seed = 0,
     split: Annotated[
-        str, typer.Option(metavar="group|random", help="Split whole groups, or frame by frame.")
+        str, typer.Option(metavar="group|random", help="Split by whole groups, or frame by frame.")
     ] = "group",
     json: Figures = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write the page.", show_default="report.html beside the model"),
+        typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html beside the model"),
     ] = None,
     max_bad: MaxBad = 5.0,
 ) -> None:
-    """Train a classifier on a folder of frames; write the model, a page that explains it, and what was skipped."""
+    """Train a classifier on a folder of frames; write the model, a report about it, and the list of all files."""
     if split not in ("group", "random"):
         raise typer.BadParameter(f"expected --split group or random, got {split!r}")
     train_folder(
@@ -39,6 +39,7 @@ def train(
             folder=folder,
             out=out,
             report=report or out.parent / "report.html",
+            manifest=out.parent / "manifest.csv",
             json=json,
             groups=groups,
             size=size or DEFAULT_SIZE,

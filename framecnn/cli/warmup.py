@@ -1,4 +1,4 @@
-"""``framecnn warmup``: compile the kernels before they are needed."""
+"""``framecnn warmup``: compile all kernels before they are needed."""
 
 import time
 
@@ -8,14 +8,14 @@ __all__ = ["warmup"]
 
 
 def warmup() -> None:
-    """Compile all kernels now, once per machine and version, so that the next run starts at once."""
+    """Compile all kernels, once per machine and version, so that later runs start without a delay."""
     from framecnn.kernels.jit import cache_directory
-    from framecnn.warmup import warm_up
+    from framecnn.networks.warmup import warm_up
 
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with console.progress("compiling kernels"):
         kept = warm_up()
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     if cache_directory() is None:
-        console.warn("no folder for compiled kernels is private and writable; set XDG_CACHE_HOME")
+        console.warn("no private and writable folder for compiled kernels was found; set XDG_CACHE_HOME")
     console.say(f"{kept} kernels ready; {seconds:.1f} s")

@@ -1,4 +1,4 @@
-"""What ``train`` and ``demo`` do: scan, split, fit, evaluate, write; and what ``evaluate`` and ``scan`` share of it."""
+"""The steps of ``train`` and ``demo``: scan, split, fit, evaluate, write; ``evaluate`` and ``scan`` share some."""
 
 import os
 import time
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from framecnn.cli import console
-from framecnn.cli.outputs import PARTS, Job, Run, check_outputs, check_replaced, describe_choice, write_everything
+from framecnn.cli.outputs import check_replaced
+from framecnn.cli.training_outputs import PARTS, Job, Run, describe_choice, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult, counted, evaluate
@@ -20,31 +21,31 @@ from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle
 from framecnn.typing import Array
 
-__all__ = ["Stages", "Watched", "listed", "scan_folder", "train_folder", "without_lost"]
+__all__ = ["ReportingFrames", "Stages", "listed", "scan_folder", "train_folder", "without_lost"]
 
-NOT_MEANT = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that nobody meant as frames
-SHOWN_CLASSES = 20  # of the split on the screen
+NO_FRAMES = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that are not meant as frames
+SHOWN_CLASSES = 20  # on the terminal
 
 
 @dataclass
 class Stages:
-    """Seconds that each stage took, in order."""
+    """The duration of each stage in seconds, in order."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, name: str, title: str) -> Iterator[Any]:
         start = time.perf_counter()
-        with console.progress(title) as tell:
-            yield tell
+        with console.progress(title) as update:
+            yield update
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-class Watched:
-    """Frames that report how many of them were read before those that are read now."""
+class ReportingFrames:
+    """Frames that report, at each read, how many of them have been read before."""
 
-    def __init__(self, frames: Any, tell: console.Tell, total: int):
-        self._frames, self._tell, self._total, self._done = frames, tell, total, 0
+    def __init__(self, frames: Any, update: console.Update, total: int):
+        self._frames, self._update, self._total, self._done = frames, update, total, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._frames, name)
@@ -53,7 +54,7 @@ class Watched:
         return len(self._frames)
 
     def __getitem__(self, key: Any) -> Any:
-        self._tell(min(self._done, self._total), self._total)
+        self._update(min(self._done, self._total), self._total)
         taken = self._frames[key]
         self._done += len(taken)
         return taken
@@ -62,9 +63,9 @@ class Watched:
 def scan_folder(
     stages: Stages, folder: Path, groups: Path | None, size: tuple[int, int], max_bad: float, min_classes: int = 2
 ) -> FrameFolder:
-    """Scan a folder and say what was found; a DataError where more than `max_bad` percent of it cannot be used."""
-    with stages("scan", f"scanning {os.path.basename(os.path.realpath(folder))}") as tell:
-        frames = FrameFolder(folder, groups=groups, size=size, progress=tell, min_classes=min_classes)
+    """Scan a folder and print what was found; raise DataError if more than `max_bad` percent of it is unusable."""
+    with stages("scan", f"scanning {os.path.basename(os.path.realpath(folder))}") as update:
+        frames = FrameFolder(folder, groups=groups, size=size, progress=update, min_classes=min_classes)
     reasons = _reasons(frames)
     n_groups = len(np.unique(frames.groups))
     console.table(
@@ -81,7 +82,7 @@ def scan_folder(
 
 
 def listed(names: Sequence[Any], limit: int = SHOWN_CLASSES) -> str:
-    """Return names with commas between them, and how many more there are than `limit`."""
+    """Return the first `limit` names, separated by commas, and the number of the others."""
     rest = len(names) - limit
     return ", ".join(map(str, names[:limit])) + (f" and {rest:,} more" if rest > 0 else "")
 
@@ -92,29 +93,29 @@ def _reasons(frames: FrameFolder) -> str:
 
 
 def _check_bad(frames: FrameFolder, max_bad: float) -> None:
-    bad = sum(skip.reason not in NOT_MEANT for skip in frames.skipped)
+    bad = sum(skip.reason not in NO_FRAMES for skip in frames.skipped)
     percent = 100 * bad / (bad + len(frames))
     if percent > max_bad:
         raise DataError(
             f"{frames.root.name}: expected at most {max_bad:g} % of the files to be unusable, got {percent:.1f} % "
-            f"({_reasons(frames)}); mend or remove them (framecnn scan lists them), or raise --max-bad"
+            f"({_reasons(frames)}); repair or remove them (framecnn scan lists them), or raise --max-bad"
         )
 
 
 def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameFolder:
-    """Say which frames were lost while they were used, and give the folder without these and others that are gone."""
+    """Warn that frames were lost during the run, and return the folder without them and others that are gone."""
     gone = {path for path, _ in frames.samples if not (frames.root / path).exists()}
     paths = sorted(gone.union(lost.paths))
     number = counted(len(paths), "frame")
-    console.warn(f"{number} vanished or changed during the run (first: {paths[0]!r}); starting again without")
+    console.warn(f"{number} vanished or changed during the run (first: {paths[0]!r}); starting again without them")
     rest = frames.without(paths)
     _check_bad(rest, max_bad)
     return rest
 
 
 def train_folder(job: Job) -> list[EvaluationResult]:
-    """Train on a folder, say how good the model is, and write everything that a job names."""
-    check_outputs(job.outputs, job.folder)
+    """Train on a folder, print the accuracy of the model, and write the outputs of the job."""
+    job = job.checked()
     with lock_outputs(job.outputs):
         settle(job.out, job.outputs)
         check_replaced(job.marks)
@@ -127,11 +128,11 @@ def _train_folder(job: Job) -> list[EvaluationResult]:
     stages = Stages()
     folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
     if not n_compiled():
-        console.say("first run on this machine: compiling the kernels takes some seconds, once")
+        console.say("first run on this machine: compiling the kernels takes a few seconds, once")
     while True:
         try:
             parts = folder.split(0.7, 0.2, 0.1, seed=job.seed, by=job.by)
-            _say_split(parts)
+            _print_split(parts)
             for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
                 if warning not in folder.scan_warnings:
                     console.warn(warning)
@@ -140,44 +141,45 @@ def _train_folder(job: Job) -> list[EvaluationResult]:
             break
         except FrameLost as lost:
             folder = without_lost(folder, lost, job.max_bad)
-    _say_results(results, classifier)
+    _print_results(results, classifier)
     with stages("write", "writing"):
         run = Run(job, folder, parts, classifier, distances, results, stages.seconds)
         written = write_everything(run)
     console.say()
-    console.say("took " + ", ".join(f"{seconds:.1f} s to {name}" for name, seconds in stages.seconds.items()))
+    console.say("duration: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.seconds.items()))
     console.say()
     console.table([("" if number else "wrote", path, what) for number, (path, what) in enumerate(written.items())])
     return results
 
 
 def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
-    """Return the classifier, and the distances of the training frames to its clusters."""
+    """Return the fitted classifier, and the distances of the training frames to its clusters."""
     from framecnn.estimators import FrameClassifier
 
     n = len(train)
     classifier = FrameClassifier(random_state=seed)
     labels = np.array(train.classes)[train.targets]
-    with stages("fit", "learning filters and features") as tell:
-        distances = classifier.fit_transform(Watched(train.frames, tell, n + min(n, 400)), labels, train.groups)
+    with stages("fit", "learning filters and features") as update:
+        reporting = ReportingFrames(train.frames, update, n + min(n, 400))
+        distances = classifier.fit_transform(reporting, labels, train.groups)
     return classifier, distances
 
 
 def _evaluate(
     stages: Stages, classifier: Any, distances: Array, parts: Sequence[FrameSubset]
 ) -> list[EvaluationResult]:
-    """Return the result of every part; that of the training frames from the distances which fitting gave."""
+    """Return the result of every part; that of the training frames follows from `distances`."""
     train, probabilities = parts[0], classifier.head_.probabilities(distances)
-    best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    results = [EvaluationResult(PARTS[0], train.classes, train.targets, best, sure, train.groups)]
+    best, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    results = [EvaluationResult(PARTS[0], train.classes, train.targets, best, confidences, train.groups)]
     for name, part in zip(PARTS[1:], parts[1:], strict=True):
-        with stages("evaluate", f"evaluating {name} frames") as tell:
-            frames = Watched(part.frames, tell, len(part))
+        with stages("evaluate", f"evaluating {name} frames") as update:
+            frames = ReportingFrames(part.frames, update, len(part))
             results.append(evaluate(classifier, frames, part.targets, part.groups, part.classes, name))
     return results
 
 
-def _say_split(parts: Sequence[FrameSubset]) -> None:
+def _print_split(parts: Sequence[FrameSubset]) -> None:
     names = parts[0].classes
     counts = np.stack([np.bincount(part.targets, minlength=len(names)) for part in parts], axis=1)
     rows = list(zip(names[:SHOWN_CLASSES], counts.tolist(), strict=False))
@@ -192,7 +194,7 @@ def _say_split(parts: Sequence[FrameSubset]) -> None:
     console.say()
 
 
-def _say_results(results: Sequence[EvaluationResult], classifier: Any) -> None:
+def _print_results(results: Sequence[EvaluationResult], classifier: Any) -> None:
     console.table([(f"{result.part} accuracy", result.describe()) for result in results])
     console.say()
     console.say("chosen on the training frames:")

@@ -1,6 +1,6 @@
-"""The k-means system beside trained networks: the same folds, the same frames, the same measures."""
+"""The k-means system and trained networks on the same folds and frames, with the same measures."""
 
 from framecnn.comparison.folds import Comparison
-from framecnn.comparison.models import CONTESTANTS, compile_kernels
+from framecnn.comparison.models import MODELS, compile_kernels
 
-__all__ = ["CONTESTANTS", "Comparison", "compile_kernels"]
+__all__ = ["MODELS", "Comparison", "compile_kernels"]

@@ -1,4 +1,4 @@
-"""The folds of a comparison: every contestant on each of them, as data that a later run goes on from."""
+"""A comparison: every model on every fold of a folder, as data from which a later run resumes."""
 
 import hashlib
 import json
@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.comparison.child import Outcome, run_apart
-from framecnn.comparison.models import CONTESTANTS
+from framecnn.comparison.model_process import Outcome, run_in_process
+from framecnn.comparison.models import MODELS
 from framecnn.data import FrameFolder, FrameSubset
 from framecnn.errors import DataError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.evaluation import EvaluationResult
 from framecnn.networks.reference import reference_network
+from framecnn.typing import Array
 
 __all__ = ["Comparison"]
 
@@ -21,41 +22,48 @@ MEASURES = ("train_seconds", "frames_per_second", "peak_megabytes", "model_bytes
 
 
 class Comparison:
-    """The contestants on the folds of a folder: each fold is left out once, all learn from the same other frames.
+    """The models on the folds of a folder: each fold is held out once, all models are trained on the other frames.
 
     Parameters
     ----------
     folder : FrameFolder
-        Its size is that of the frames which the k-means system sees.
+        Its size is that of the frames for the k-means system.
     folds : int, default 4
     network_size : (int, int), default (96, 144)
-        Height and width of the frames that networks see.
+        Height and width of the frames for the networks.
     seed : int, default 0
-        Of the folds, the contestants and the frames that are shown.
+        Seed of the folds, the models and the frames that are shown.
+    run : callable, optional
+        Called as ``run(job)``; returns the outcome of a model on a fold.
 
     Attributes
     ----------
     settings : dict
-        What makes the comparison: frames, classes, folds, sizes, seed.
+        What defines the comparison: frames, classes, folds, sizes, seed.
     folds : list of dict
-        What was done, fold by fold, ready for JSON: ``fold`` (from 1), ``n_train``, ``n_test``, ``shown`` (the path
-        of a random test frame), ``outcomes`` by contestant.
+        One a fold, ready for JSON: ``fold`` (from 1), ``n_train``, ``n_test``, ``shown`` (the path of a random test
+        frame), and ``outcomes``, those of the models that have been run.
 
     Raises
     ------
     ValueError, DataError
-        If there cannot be so many folds.
+        If the folder cannot be divided into so many folds.
     ShapeError
-        If frames of the networks' size are too small for them.
+        If the frames for the networks are too small for them.
     """
 
     def __init__(
-        self, folder: FrameFolder, folds: int = 4, network_size: tuple[int, int] = NETWORK_SIZE, seed: int = 0
+        self,
+        folder: FrameFolder,
+        folds: int = 4,
+        network_size: tuple[int, int] = NETWORK_SIZE,
+        seed: int = 0,
+        run: Callable[[Mapping[str, Any]], Outcome] = run_in_process,
     ):
         reference_network((*network_size, 3), len(folder.classes)).summary()
-        self.folder, self.network_size, self.seed = folder, network_size, seed
+        self.folder, self.network_size, self.seed, self._run = folder, network_size, seed, run
         self.parts = folder.folds(folds, seed)
-        self.folds: list[dict[str, Any]] = []
+        self.folds = [self._fold(number, train, test) for number, (train, test) in enumerate(self.parts)]
         rows = [folder.samples, folder.groups.tolist()]
         self.settings: dict[str, Any] = {
             "folder": folder.root.name,
@@ -69,13 +77,18 @@ class Comparison:
             "seed": seed,
         }
 
+    def _fold(self, number: int, train: FrameSubset, test: FrameSubset) -> dict[str, Any]:
+        shown = int(np.random.default_rng([self.seed, number]).integers(len(test)))
+        counts = {"n_train": len(train), "n_test": len(test)}
+        return {"fold": number + 1, **counts, "shown": test.paths[shown], "outcomes": {}}
+
     def resume(self, data: Any) -> None:
-        """Take over the folds that an earlier run did.
+        """Take over the outcomes of an earlier run; models that failed or were missing are run again.
 
         Parameters
         ----------
         data : dict
-            What :meth:`to_dict` gave then.
+            What :meth:`to_dict` returned then.
 
         Raises
         ------
@@ -87,80 +100,98 @@ class Comparison:
             before = before if isinstance(before, Mapping) else {}
             other = [name for name, value in self.settings.items() if before.get(name) != value]
             raise DataError(
-                f"compare: expected figures of the same frames and settings to go on from, got other "
-                f"{', '.join(other)}; name another file, or leave out --resume to start again"
+                f"compare: expected figures of the same frames and settings to resume from, got other "
+                f"{', '.join(other)}; name another file, or start again without --resume"
             )
-        self.folds = list(data.get("folds", ()))
+        for fold, earlier in zip(self.folds, data["folds"], strict=True):
+            outcomes = earlier["outcomes"]
+            fold["outcomes"] = {name: outcomes[name] for name in MODELS if "predictions" in outcomes.get(name, ())}
 
     @property
-    def n_left(self) -> int:
-        """How many folds are still to do."""
-        return len(self.parts) - len(self.folds)
+    def pending(self) -> list[tuple[int, str]]:
+        """The index of the fold and the name of the model of each outcome that is still to come."""
+        return [
+            (number, name) for number, fold in enumerate(self.folds) for name in MODELS if name not in fold["outcomes"]
+        ]
 
-    def next_fold(self, tell: Callable[[int, int, str], object]) -> None:
-        """Do the next fold: add to `folds` what every contestant did on it.
+    def run_next(self, progress: Callable[[int, int, str], object]) -> int | None:
+        """Run the next pending model and add its outcome to `folds`.
 
         Parameters
         ----------
-        tell : callable
-            Called as ``tell(done, total, title)`` before each contestant.
-        """
-        number = len(self.folds)
-        train, test = self.parts[number]
-        shown = int(np.random.default_rng([self.seed, number]).integers(len(test)))
-        outcomes = {}
-        for place, (name, contestant) in enumerate(CONTESTANTS.items()):
-            tell(place, len(CONTESTANTS), f"fold {number + 1} of {len(self.parts)}: {contestant.title}")
-            outcomes[name] = run_apart(self._job(name, train, test, shown))
-        self.folds.append(
-            {
-                "fold": number + 1,
-                "n_train": len(train),
-                "n_test": len(test),
-                "shown": test.paths[shown],
-                "outcomes": outcomes,
-            }
-        )
+        progress : callable
+            Called as ``progress(done, total, title)`` before the model runs.
 
-    def _job(self, name: str, train: FrameSubset, test: FrameSubset, shown: int) -> dict[str, Any]:
-        size = self.network_size if CONTESTANTS[name].at_network_size else self.folder.size
+        Returns
+        -------
+        int or None
+            The index of the fold if it is complete now, else None.
+        """
+        number, name = self.pending[0]
+        outcomes = self.folds[number]["outcomes"]
+        title = f"fold {number + 1} of {len(self.parts)}: {MODELS[name].title}"
+        progress(len(outcomes), len(MODELS), title)
+        outcomes[name] = self._run(self._job(name, number))
+        self.folds[number]["outcomes"] = {own: outcomes[own] for own in MODELS if own in outcomes}
+        return number if len(outcomes) == len(MODELS) else None
+
+    def _job(self, name: str, number: int) -> dict[str, Any]:
+        train, test = self.parts[number]
+        size = self.network_size if MODELS[name].at_network_size else self.folder.size
         return {
-            "contestant": name,
+            "model": name,
             "n_classes": len(self.folder.classes),
             "seed": self.seed,
             "train": train.frames.config(size),
             "test": test.frames.config(size),
             "targets": train.targets.tolist(),
             "groups": train.groups.tolist(),
-            "shown": shown,
+            "shown": test.paths.index(self.folds[number]["shown"]),
         }
 
     @property
     def warnings(self) -> list[str]:
-        """What to know about the frames, and what about one of the folds."""
+        """What to know about the frames and the folds."""
         folder, folds = self.folder.warnings, enumerate(self.parts, start=1)
         own = [f"fold {number}: {text}" for number, (_, test) in folds for text in test.warnings if text not in folder]
         return [*folder, *own]
 
     @property
     def missing(self) -> dict[str, str]:
-        """Why contestants did not take part in every fold that was done, by name."""
-        found = ((name, outcome) for fold in self.folds for name, outcome in fold["outcomes"].items())
-        return {name: outcome["missing"] for name, outcome in found if "missing" in outcome}
+        """The reason why a model was not run, by the name of the model."""
+        return {name: outcome["missing"] for _, name, outcome in self._outcomes() if "missing" in outcome}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The fold in which a model failed last, and the reason, by the name of the model."""
+        found = ((number, name, outcome.get("failed")) for number, name, outcome in self._outcomes())
+        return {name: f"fold {number}: {reason}" for number, name, reason in found if reason is not None}
+
+    def _outcomes(self) -> list[tuple[int, str, Outcome]]:
+        return [(fold["fold"], name, outcome) for fold in self.folds for name, outcome in fold["outcomes"].items()]
 
     @property
     def outcomes(self) -> dict[str, list[Outcome]]:
-        """What the others did, fold by fold."""
-        present = [name for name in CONTESTANTS if name not in self.missing]
-        return {name: [fold["outcomes"][name] for fold in self.folds] for name in present if self.folds}
+        """The outcomes of each model, one a complete fold; without models that failed or are missing."""
+        absent = self.missing | self.failed
+        folds = [self.folds[number] for number in self._complete]
+        return {name: [fold["outcomes"][name] for fold in folds] for name in MODELS if folds and name not in absent}
+
+    @property
+    def _complete(self) -> list[int]:
+        return [number for number, fold in enumerate(self.folds) if len(fold["outcomes"]) == len(MODELS)]
+
+    @property
+    def _tests(self) -> list[FrameSubset]:
+        return [self.parts[number][1] for number in self._complete]
 
     @property
     def results(self) -> dict[str, EvaluationResult]:
-        """Their answers to the test frames of all folds that were done, together."""
-        tests = [test for _, test in self.parts[: len(self.folds)]]
+        """The predictions of each model for the test frames of all complete folds together."""
+        tests = self._tests
         return {
             name: EvaluationResult(
-                part=CONTESTANTS[name].title,
+                part=MODELS[name].title,
                 classes=self.folder.classes,
                 targets=np.concatenate([test.targets for test in tests]),
                 predictions=np.concatenate([outcome["predictions"] for outcome in outcomes]),
@@ -172,37 +203,48 @@ class Comparison:
 
     @property
     def paths(self) -> list[str]:
-        """The files of the frames that `results` are about."""
-        tests = [test for _, test in self.parts[: len(self.folds)]]
-        return [str(self.folder.root / path) for test in tests for path in test.paths]
+        """The files of the frames in `results`."""
+        return [path for test in self._tests for path in test.files]
+
+    def accuracies(self, number: int) -> dict[str, float]:
+        """Return the accuracy of each model on one fold, by its name; without models that failed there or are missing.
+
+        Parameters
+        ----------
+        number : int
+            The index of the fold.
+        """
+        targets = self.parts[number][1].targets
+        return {
+            name: _accuracy(outcome, targets)
+            for name, outcome in self.folds[number]["outcomes"].items()
+            if "predictions" in outcome
+        }
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Return the figures of every contestant that took part.
+        """Return the figures of every model in `outcomes`.
 
         Returns
         -------
         dict
-            By name: ``title``, ``accuracies`` (a fold each), ``mean`` (of the folds), ``interval`` (95 %, of all test
-            frames together, by group), ``confusion``, the means of ``train_seconds``,
-            ``frames_per_second``, ``peak_megabytes`` and ``model_bytes``, ``kept_run_seconds`` (of the training that
-            gave the model, where others were tried; else None), and ``device``.
+            By name: ``title``, ``accuracies`` (one a fold), ``mean`` (over the folds), ``interval`` (95 % cluster
+            bootstrap over the groups of all test frames), ``confusion``, the means of ``train_seconds``,
+            ``frames_per_second``, ``peak_megabytes`` and ``model_bytes``, ``final_training_seconds`` (of the last
+            training of a network, without its trials; None for other models), and ``device``.
         """
         found = {}
         results = self.results
         for name, outcomes in self.outcomes.items():
-            right, start, accuracies = results[name].correct, 0, []
-            for outcome in outcomes:
-                n_test = len(outcome["predictions"])
-                accuracies.append(float(right[start : start + n_test].mean()))
-                start += n_test
+            pairs = zip(outcomes, self._tests, strict=True)
+            accuracies = [_accuracy(outcome, test.targets) for outcome, test in pairs]
             found[name] = {
-                "title": CONTESTANTS[name].title,
+                "title": MODELS[name].title,
                 "accuracies": accuracies,
                 "mean": float(np.mean(accuracies)),
                 "interval": list(results[name].interval),
                 "confusion": results[name].confusion.tolist(),
                 **{measure: float(np.mean([outcome[measure] for outcome in outcomes])) for measure in MEASURES},
-                "kept_run_seconds": _mean([outcome["chosen"].get("seconds") for outcome in outcomes]),
+                "final_training_seconds": _mean([outcome["chosen"].get("seconds") for outcome in outcomes]),
                 "device": ", ".join(dict.fromkeys(outcome["device"] for outcome in outcomes)),
             }
         return found
@@ -211,10 +253,15 @@ class Comparison:
         """Return everything, ready for JSON."""
         return {
             "settings": self.settings,
-            "contestants": self.figures(),
+            "models": self.figures(),
             "missing": self.missing,
+            "failed": self.failed,
             "folds": self.folds,
         }
+
+
+def _accuracy(outcome: Outcome, targets: Array) -> float:
+    return float((np.array(outcome["predictions"]) == targets).mean())
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,8 +1,8 @@
-"""Who is compared. Each learns from the training frames alone and makes its own choices on them."""
+"""The compared models. Each is fitted, and its settings are chosen, on the training frames alone."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,31 +12,32 @@ import numpy as np
 from framecnn.data.augment import Augmentation
 from framecnn.data.loader import LazyFrames
 from framecnn.data.split import assign_parts
+from framecnn.errors import DataError
 from framecnn.estimators import FrameClassifier
 from framecnn.estimators.trained_features import AUGMENTATION
 from framecnn.interop.keras import copy_from_keras, load_keras, to_keras
 from framecnn.interop.keras_training import fit_keras, keras_device
 from framecnn.networks.reference import reference_network
 from framecnn.networks.sequential import Sequential
+from framecnn.networks.warmup import warm_up
 from framecnn.serialization import save
 from framecnn.training.history import History
 from framecnn.training.loop import fit
 from framecnn.training.optimizers import Adam
 from framecnn.training.schedules import CosineDecay, LearningRate, rate_at
 from framecnn.typing import Array, Shape
-from framecnn.warmup import warm_up
 
-__all__ = ["CONTESTANTS", "Contestant", "compile_kernels"]
+__all__ = ["MODELS", "ComparedModel", "compile_kernels"]
 
-VALIDATION = 0.2  # share of the training groups that networks judge their epochs and settings by
+VALIDATION = 0.2  # share of the training groups on which networks choose their settings and epochs
 LEARNING_RATES = (0.0003, 0.001, 0.003)
 TRIAL_EPOCHS, EPOCHS, PATIENCE, BATCH = 4, 25, 10, 32
 
 Labelled = tuple[Array, Array]
 
 
-class Contestant(ABC):
-    """A way to learn classes of frames.
+class ComparedModel(ABC):
+    """A classifier of frames that is compared with others.
 
     Parameters
     ----------
@@ -48,11 +49,11 @@ class Contestant(ABC):
     title : str
         Its name in tables.
     about : str
-        What it is, in a sentence.
+        A description of it in one sentence.
     at_network_size : bool
-        Whether it sees frames at the size of the networks, else at that of the k-means system.
+        Whether its frames have the size for the networks, or that for the k-means system.
     device : str
-        What computes.
+        The device that computes.
     """
 
     title: ClassVar[str]
@@ -65,22 +66,22 @@ class Contestant(ABC):
 
     @abstractmethod
     def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
-        """Learn; give what was chosen on the way, ready for JSON."""
+        """Fit the model and return the settings that were chosen, ready for JSON."""
 
     @abstractmethod
     def predict_proba(self, frames: Any) -> Array:
-        """Return the probability of every class, (n, n_classes)."""
+        """Return the probabilities of the classes, shape (n, n_classes)."""
 
     @abstractmethod
     def save(self, folder: Path) -> Path:
-        """Write what prediction needs into one file; give its path."""
+        """Write what prediction needs into one file and return its path."""
 
 
-class KMeansSystem(Contestant):
+class KMeansSystem(ComparedModel):
     """framecnn's default classifier."""
 
     title = "k-means system"
-    about = "filters learned without labels, the discriminant projection and the k-means head: framecnn's default"
+    about = "framecnn's default: filters learned without labels, a discriminant projection and the k-means head"
     at_network_size = False
     settings: ClassVar[Mapping[str, Any]] = {}
 
@@ -101,16 +102,16 @@ class KMeansSystem(Contestant):
 
 
 class PlainHead(KMeansSystem):
-    """The head of the original system."""
+    """The same features with the head of the original system."""
 
     title = "plain k-means head"
-    about = "the original head: k-means on the learned features, whose clusters are named after their members"
+    about = "the original head: k-means on the learned features; each cluster has the class of most of its frames"
     settings: ClassVar[Mapping[str, Any]] = {"projection": None}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A training, and what came of it."""
+    """A training run with its settings and its history."""
 
     learning_rate: float
     augmentation: Augmentation | None
@@ -118,12 +119,12 @@ class Trial:
 
     @property
     def val_loss(self) -> float:
-        """The lowest one; infinite where training diverged."""
+        """The lowest validation loss; infinite if training diverged."""
         return min((value for value in self.history.val_loss if value is not None), default=math.inf)
 
     @property
-    def merit(self) -> tuple[float, float]:
-        """Validation accuracy at the best epoch, and among equals the lower loss."""
+    def score(self) -> tuple[float, float]:
+        """The validation accuracy at the best epoch, then the negative loss; larger is better."""
         best = self.history.best_epoch
         return (self.history.val_accuracy[best - 1] or 0.0) if best else -1.0, -self.val_loss
 
@@ -141,42 +142,67 @@ class Trial:
         }
 
 
-class Network(Contestant):
+class Network(ComparedModel):
     """The reference network, trained by framecnn.
 
-    A part of the training groups is kept for validation. The learning rate is the one with the lowest validation loss
-    in a few epochs, in which it falls to zero. At that rate the network is trained without and with augmentation, each
-    time until the validation loss has not fallen for some epochs. The way with the higher validation accuracy is then
-    gone with all training frames, while the rate falls to zero.
+    A part of the training groups is held out for validation. `fit` first chooses the learning rate with the lowest
+    validation loss, each in a few epochs over which the rate decays to zero. At that constant rate it trains the
+    network without and with augmentation, each until the validation loss has not fallen for some epochs, and chooses
+    the one with the higher validation accuracy. The final training is on all training frames, with these settings and
+    a rate that decays to zero.
+
+    Parameters
+    ----------
+    n_classes : int
+    seed : int
+    epochs : int, default 25
+        The largest number of epochs with and without augmentation, and that of the final training.
+    trial_epochs : int, default 4
+        The number of epochs in which each learning rate is tried.
+    learning_rates : sequence of float, default (0.0003, 0.001, 0.003)
+        The learning rates to choose from.
     """
 
     title = "trained network"
     about = (
-        "four convolutions and two dense layers, trained by framecnn; the learning rate, and whether frames are "
-        "augmented (flips, shifts, zooms, light), are chosen on a part of the training frames, then all of them teach "
-        "while the learning rate falls to zero"
+        "four convolutions and two dense layers, trained by framecnn; the learning rate and the use of augmentation "
+        "(flips, shifts, zooms, brightness) are chosen on a part of the training frames; the final training is on all "
+        "training frames, with a learning rate that decays to zero"
     )
     at_network_size = True
 
+    def __init__(
+        self,
+        n_classes: int,
+        seed: int,
+        epochs: int = EPOCHS,
+        trial_epochs: int = TRIAL_EPOCHS,
+        learning_rates: Sequence[float] = LEARNING_RATES,
+    ):
+        super().__init__(n_classes, seed)
+        self.epochs, self.trial_epochs, self.learning_rates = epochs, trial_epochs, learning_rates
+
     def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
         pixels = frames[:]
-        judging = assign_parts(targets, groups, (1 - VALIDATION, VALIDATION, 0), self.seed) == 1
-        parts = (pixels[~judging], targets[~judging]), (pixels[judging], targets[judging])
-        n = len(parts[0][0])
-        trials = [self._try(*parts, _falling(rate, n, TRIAL_EPOCHS), None, TRIAL_EPOCHS) for rate in LEARNING_RATES]
+        held_out = assign_parts(targets, groups, (1 - VALIDATION, VALIDATION, 0), self.seed) == 1
+        if not held_out.any():
+            raise DataError("expected a class of at least two groups, to hold one out for validation, got none")
+        parts = (pixels[~held_out], targets[~held_out]), (pixels[held_out], targets[held_out])
+        rates = [_decay(rate, len(parts[0][0]), self.trial_epochs) for rate in self.learning_rates]
+        trials = [self._try(*parts, rate, None, self.trial_epochs) for rate in rates]
         rate = min(trials, key=lambda trial: trial.val_loss).learning_rate
-        runs = [self._try(*parts, rate, augmentation, EPOCHS) for augmentation in (None, AUGMENTATION)]
-        best = max(runs, key=lambda trial: trial.merit)
+        runs = [self._try(*parts, rate, augmentation, self.epochs) for augmentation in (None, AUGMENTATION)]
+        best = max(runs, key=lambda trial: trial.score)
         model = self._network(pixels.shape[1:], None).build(self.seed)
-        settings = {"epochs": EPOCHS, "augment": best.augmentation}
-        history = self._train(model, (pixels, targets), _falling(rate, len(pixels), EPOCHS), settings)
+        settings = {"epochs": self.epochs, "augment": best.augmentation}
+        history = self._train(model, (pixels, targets), _decay(rate, len(pixels), self.epochs), settings)
         self._use(self._network(pixels.shape[1:], "softmax").load_state_dict(model.state_dict()))
-        kept = {
-            "validation_frames": int(judging.sum()),
+        return {
+            "validation_frames": int(held_out.sum()),
             **best.to_dict(),
             "seconds": sum(value or 0.0 for value in history.seconds),
+            "tried": [trial.to_dict() for trial in trials + runs],
         }
-        return {**kept, "tried": [trial.to_dict() for trial in trials + runs]}
 
     def _try(
         self, part: Labelled, validation: Labelled, rate: LearningRate, augment: Augmentation | None, epochs: int
@@ -207,23 +233,23 @@ class Network(Contestant):
         return path
 
 
-def _falling(rate: float, n_frames: int, epochs: int) -> CosineDecay:
+def _decay(rate: float, n_frames: int, epochs: int) -> CosineDecay:
     return CosineDecay(rate, epochs * math.ceil(n_frames / BATCH))
 
 
 class KerasNetwork(Network):
-    """The same network, trained by Keras from the same weights."""
+    """The same network with the same initial weights, trained by Keras."""
 
     title = "same network in Keras"
-    about = "the same network from the same first weights, trained by Keras in the same way"
+    about = "the same network with the same initial weights, trained by Keras by the same method"
 
-    def __init__(self, n_classes: int, seed: int):
-        super().__init__(n_classes, seed)
+    def __init__(self, n_classes: int, seed: int, **settings: Any):
+        super().__init__(n_classes, seed, **settings)
         self._keras = load_keras("framecnn compare")
         self.device = keras_device()
 
     def _train(self, model: Sequential, part: Labelled, rate: LearningRate, settings: Mapping[str, Any]) -> History:
-        self._keras.backend.clear_session()  # what earlier trainings left in memory
+        self._keras.backend.clear_session()  # frees the memory of earlier trainings
         net = to_keras(model)
         history = fit_keras(net, *part, learning_rate=rate, batch_size=BATCH, seed=self.seed, **settings)
         copy_from_keras(net, model)
@@ -242,17 +268,17 @@ class KerasNetwork(Network):
         return path
 
 
-CONTESTANTS: Mapping[str, type[Contestant]] = {
+MODELS: Mapping[str, type[ComparedModel]] = {
     "kmeans_system": KMeansSystem,
     "plain_head": PlainHead,
     "network": Network,
     "keras_network": KerasNetwork,
 }
-"""All of them, by the name they have in figures."""
+"""The compared models by the name that they have in JSON."""
 
 
 def compile_kernels(network_size: tuple[int, int]) -> None:
-    """Compile what contestants would else compile once for this machine, while their training is timed."""
+    """Compile all kernels that the models use, so that their training time does not include it."""
     warm_up()
     model = reference_network((*network_size, 3), 2, output=None, scale=1 / 255).build()
     frames, targets = np.zeros((2, *model.input_shape), np.uint8), np.array([0, 1])

@@ -1,4 +1,4 @@
-"""From files to arrays: decoding, folders of frames, groups, splits and batches."""
+"""From files to arrays: decoding, folders of frames, groups, splits, batches, and cutting frames from movies."""
 
 from framecnn.data.augment import Augmentation
 from framecnn.data.decode import BACKGROUND, DEFAULT_SIZE, MAX_PIXELS, Decoded, SkippedFrame, decode

@@ -1,4 +1,4 @@
-"""Pictures changed at random as a camera might have changed them, each by a generator of its own."""
+"""Augmentation: random changes of frames, each drawn from a generator of its own."""
 
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import NamedTuple
@@ -7,16 +7,16 @@ import numpy as np
 from PIL import Image
 
 from framecnn.arguments import check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Array
 
 __all__ = ["Augmentation"]
 
-LARGEST = {"rotation": 180, "crop": 0.99}  # of any other setting 1
+LARGEST = {"rotation": 180, "crop": 0.99}  # 1 for any other setting
 
 
 class _Draws(NamedTuple):
-    """One number in [0, 1) for every choice, drawn whether it is needed or not: settings do not disturb each other."""
+    """One number in [0, 1) for every choice; all are drawn, so that no setting changes the draws of another."""
 
     flip: float
     shift_down: float
@@ -33,36 +33,36 @@ class _Draws(NamedTuple):
     cutout_right: float
 
     def around(self, name: str, largest: float) -> float:
-        """Return a number between plus and minus `largest`."""
+        """Return a drawn number between -`largest` and `largest`."""
         return (2 * getattr(self, name) - 1) * largest
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Change every frame a little, and in another way in every epoch.
+    """A random change of every frame, another one in every epoch.
 
-    In this order: crop, scale, rotation and shift as one resampling (bilinear; what comes in from outside is the frame
-    mirrored at its edge), flip, contrast, brightness, cutout. What is 0 is left out, and a frame that nothing changes
+    The steps are, in this order: crop, scale, rotation and shift as one bilinear resampling, which mirrors the frame at
+    its edges; flip; contrast; brightness; cutout. A setting of 0 turns its step off, and a frame that no step changes
     keeps its bits.
 
     Parameters
     ----------
     flip : bool, default False
-        Swap left and right in half of the frames.
+        Swap left and right in half of the frames, chosen at random.
     shift : float, default 0
-        Move by up to this share of the frame's height and width, by whole pixels.
+        Move by up to this share of the height and width of the frame, in whole pixels.
     crop : float, default 0
-        Cut off up to this share of height and of width, and stretch the rest to the whole frame.
+        Cut off up to this share of the height and of the width, and stretch the rest to the size of the frame.
     scale : float, default 0
         Enlarge or shrink by a factor of up to ``1 + scale``.
     rotation : float, default 0
-        Turn by up to so many degrees.
+        Rotate by up to this number of degrees.
     brightness : float, default 0
-        Add up to this share of 255, or subtract it.
+        Add or subtract up to this share of 255.
     contrast : float, default 0
-        Multiply the distance to the frame's mean by 1 minus or plus up to this share.
+        Multiply the difference from the mean of the frame by 1 plus or minus up to this share.
     cutout : float, default 0
-        Cover a rectangle of this share of height and width with the frame's mean.
+        Cover a rectangle of this share of the height and of the width with the mean of the frame.
 
     Shapes
     ------
@@ -70,12 +70,12 @@ class Augmentation:
 
     Raises
     ------
-    ShapeError
-        ``Augmentation: expected ..., got ...`` for a setting that is no share, or frames that are not uint8.
+    SettingError
+        ``Augmentation: expected ..., got ...`` for a setting outside its range.
 
     Notes
     -----
-    A frame is changed by its number, the seed and the epoch, so neither its neighbours nor threads matter.
+    The change of a frame depends on its row, the seed and the epoch alone, not on its batch or the number of threads.
     Keras: ``RandomFlip("horizontal")``, ``RandomTranslation``, ``RandomZoom``, ``RandomRotation``,
     ``RandomBrightness``, ``RandomContrast``.
 
@@ -104,12 +104,12 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.flip not in (True, False):
-            raise ShapeError(f"Augmentation: expected flip as True or False, got {self.flip!r}")
+            raise SettingError(f"Augmentation: expected flip as True or False, got {self.flip!r}")
         for field in fields(self)[1:]:
             value = check_number("Augmentation", field.name, getattr(self, field.name))
             largest = LARGEST.get(field.name, 1)
             if not 0 <= value <= largest:
-                raise ShapeError(f"Augmentation: expected {field.name} from 0 to {largest}, got {value!r}")
+                raise SettingError(f"Augmentation: expected {field.name} from 0 to {largest}, got {value!r}")
 
     def __call__(self, frames: Array, rows: Array, *, seed: int, epoch: int) -> Array:
         """Return changed copies of frames.
@@ -118,7 +118,7 @@ class Augmentation:
         ----------
         frames : (n, h, w, c) uint8 array
         rows : (n,) array of int
-            The number of each frame among all frames.
+            The row of each frame among all frames.
         seed : int
         epoch : int
 
@@ -136,7 +136,7 @@ class Augmentation:
                 f"Augmentation: expected uint8 frames (n, height, width, channels), got {frames.dtype} {frames.shape}"
             )
         if len(rows) != len(frames):
-            raise ShapeError(f"Augmentation: expected a number a frame, got {len(frames)} frames, {len(rows)} numbers")
+            raise ShapeError(f"Augmentation: expected one row a frame, got {len(frames)} frames, {len(rows)} rows")
         changed = np.empty_like(frames)
         for place, row in enumerate(rows):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, int(row))))
@@ -153,15 +153,15 @@ class Augmentation:
         return self._cover(frame, draws) if self.cutout else frame
 
     def _place(self, height: int, width: int, draws: _Draws) -> tuple[Array, Array]:
-        """Return matrix (2, 2) and offset (2,) that lead from (right, down) in the new frame to the same in the old."""
+        """Return matrix (2, 2) and offset (2,) that map (right, down) in the new frame to the same in the old one."""
         factor = (1 + self.scale) ** draws.around("scale", 1)
         angle = np.deg2rad(draws.around("rotation", self.rotation))
         kept = 1 - self.crop * np.array([draws.crop_width, draws.crop_height])
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         size = np.array([width, height])
         start = (1 - kept) * size * [draws.crop_right, draws.crop_down]
         moved = np.round([draws.around("shift_right", self.shift), draws.around("shift_down", self.shift)] * size)
-        matrix = kept[:, None] * turn / factor
+        matrix = kept[:, None] * rotation / factor
         return matrix, start + kept * size / 2 - matrix @ (size / 2 + moved)
 
     def _light(self, frame: Array, draws: _Draws) -> Array:
@@ -180,7 +180,7 @@ class Augmentation:
 
 
 def _resampled(frame: Array, matrix: Array, offset: Array) -> Array:
-    """Return the frame whose pixel at (right, down) is the old one at ``matrix @ (right, down) + offset``."""
+    """Return the frame whose pixel at (right, down) is that of `frame` at ``matrix @ (right, down) + offset``."""
     height, width, channels = frame.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ matrix.T + offset
     before = np.maximum(np.ceil(1 - corners.min(axis=0)), 0).astype(int)

@@ -1,8 +1,8 @@
-"""Decide where, in a stretch of frames, one shot ends and the next begins, and how sure that is.
+"""The boundaries between shots in a sequence of frames, and how certain they are.
 
-In turn: dips of the contrast to nothing (fades, flashes to white or black, black between shots) count as a boundary if
-what comes after differs from what was before; cuts are peaks of `cut_scores` outside of dips and flashes; between
-those, gradual changes (dissolves, wipes) are peaks of `blend_scores`.
+They are looked for in this order. A dip of the contrast to nothing (a fade, a flash to white or black, black between
+shots) is a boundary if the frames after it differ from those before. Cuts are peaks of `cut_scores` outside of dips and
+flashes. Between those, gradual changes (dissolves, wipes) are peaks of `blend_scores`.
 """
 
 from collections.abc import Iterator
@@ -11,29 +11,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.data.transitions import REACH, Described, blend_scores, cut_scores, difference, relit_correlation
+from framecnn.data.transitions import CUT_WINDOW, Described, blend_scores, cut_scores, difference, relit_correlation
 from framecnn.typing import Array
 
 __all__ = ["Boundary", "find_boundaries"]
 
 _LONGEST_FLANK = 1.2  # seconds in which a shot fades out, or in
-_LONGEST_FAINT = 0.5  # seconds of low contrast that pass for the middle of a fade though they are not blank
+_LONGEST_FAINT = 0.5  # seconds of low contrast, though not blank, that count as the middle of a fade
 _LONGEST_FLASH = 0.7  # seconds
-_GRID = 1 / 12  # seconds between the places that are looked at for gradual changes
+_GRID = 1 / 12  # seconds between the times at which gradual changes are looked for
 _CUT, _SURE_CUT = 0.35, 0.45
 _DIP, _SURE_DIP = 0.45, 0.6
 _BLEND, _SURE_BLEND = 0.5, 0.8
 
 
 class Boundary(NamedTuple):
-    """The index of the first frame of a shot, and whether it surely is one."""
+    """The index of the first frame of a shot, and whether the boundary is certain."""
 
     first: int
     is_sure: bool
 
 
 class Dip(NamedTuple):
-    """A fall of the contrast to nothing: the last full frame before, the end of the flattest, the next full one."""
+    """A fall of the contrast to nothing: last full frame before, end of the flattest part, next full frame."""
 
     before: int
     turn: int
@@ -41,7 +41,7 @@ class Dip(NamedTuple):
 
 
 def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
-    """Return where shots begin, in order; the first frame is not counted.
+    """Return the boundaries in order, without the first frame.
 
     Parameters
     ----------
@@ -81,10 +81,10 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
 
 
 def _change(frames: Described, before: int, after: int) -> float:
-    """Return the least difference of any frame of the `REACH` up to `before` from any of that from `after` on."""
+    """Return the least difference of any frame of the `CUT_WINDOW` up to `before` from any of that from `after` on."""
     clock = frames.clock
-    first = min(int(np.searchsorted(clock, clock[before] - REACH)), max(before - 1, 0))
-    last = min(max(int(np.searchsorted(clock, clock[after] + REACH)), after + 1), len(clock) - 1)
+    first = min(int(np.searchsorted(clock, clock[before] - CUT_WINDOW)), max(before - 1, 0))
+    last = min(max(int(np.searchsorted(clock, clock[after] + CUT_WINDOW)), after + 1), len(clock) - 1)
     ones = np.linspace(first, before, 3).round().astype(int)
     others = np.linspace(after, last, 3).round().astype(int)
     ones, others = (grid.ravel() for grid in np.meshgrid(ones, others))
@@ -93,7 +93,7 @@ def _change(frames: Described, before: int, after: int) -> float:
 
 
 def _dips(frames: Described) -> list[Dip]:
-    """Return where the contrast falls to nothing and comes back; an end that is not in the stretch is -1 or n."""
+    """Return the falls of the contrast to nothing; an end outside the sequence is -1 or n."""
     clock, contrast, n = frames.clock, frames.contrast, len(frames.clock)
     window = 2 * _LONGEST_FLANK
     first, last = np.searchsorted(clock, clock - window), np.searchsorted(clock, clock + window)
@@ -123,7 +123,7 @@ def _dips(frames: Described) -> list[Dip]:
 
 
 def _climb(frames: Described, index: int, step: int, flat: float) -> int:
-    """Return where the picture no longer grows out of the flat luma, going one way from a frame."""
+    """Return the index at which the contrast, and the distance from the flat luma, stop rising in one direction."""
     clock, n, start = frames.clock, len(frames.clock), index
     contrast, distance = frames.contrast, np.abs(frames.luma - flat)
     while 0 <= index < n:
@@ -144,12 +144,12 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
     scores = np.where(hidden, 0, scores)
     found = []
     for i in np.flatnonzero(scores > 0.2):
-        near = slice(*np.searchsorted(clock, (clock[i] - REACH + 0.01, clock[i] + REACH - 0.01)))
+        near = slice(*np.searchsorted(clock, (clock[i] - CUT_WINDOW + 0.01, clock[i] + CUT_WINDOW - 0.01)))
         if i - near.start > 0 and scores[near.start : i].max() >= scores[i]:
             continue
         if scores[near].max() > scores[i]:
             continue
-        left, right = np.searchsorted(clock, (clock[i] - 3 * REACH, clock[i] + 3 * REACH))
+        left, right = np.searchsorted(clock, (clock[i] - 3 * CUT_WINDOW, clock[i] + 3 * CUT_WINDOW))
         around = np.r_[left : max(i - 1, left), i + 2 : max(right, i + 2)]
         around = scores[around[~hidden[around]]]
         calm = 0.5 * float(np.quantile(around, 0.75)) if len(around) else 0.0
@@ -162,7 +162,7 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
 
 
 def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of cuts between which the light is another, but before and after which the same is seen."""
+    """Yield the pairs of cuts between which the brightness differs, but around which the pictures are the same."""
     clock, luma = frames.clock, frames.luma
     for i, start in enumerate(cuts):
         for stop in cuts[i + 1 :]:

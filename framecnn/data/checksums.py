@@ -1,4 +1,4 @@
-"""Checksums that decoders do not look at: Pillow reads a PNG's pixels without them, and what follows the pixels too."""
+"""Checksums of PNG files, which Pillow does not verify."""
 
 import struct
 import zlib
@@ -7,20 +7,20 @@ from typing import BinaryIO
 __all__ = ["DamagedFile", "check_png"]
 
 _SIGNATURE = 8  # bytes before the first chunk
-_BLOCK = 1 << 16  # bytes read at once, whatever length a chunk claims
+_BLOCK = 1 << 16  # bytes read at once, however long a chunk claims to be
 
 
 class DamagedFile(ValueError):
-    """The bytes of a file are not those that were written."""
+    """A file whose bytes are not those that were written."""
 
 
 def check_png(file: BinaryIO) -> None:
-    """Compare the checksum of every chunk of a PNG file, up to its end or the second picture of an animation.
+    """Raise unless every checksum of a PNG file is right, up to its end or the second picture of an animation.
 
     Parameters
     ----------
     file : binary file
-        At its start; is left anywhere.
+        Its position afterwards is undefined.
 
     Raises
     ------

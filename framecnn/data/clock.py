@@ -6,37 +6,36 @@ from typing import Any
 
 __all__ = ["FrameClock"]
 
-_JITTER = 0.1  # seconds; stamps that go back further begin anew (FFmpeg's own tools take the same)
-_MOST_PENDING = 64  # packets; H.264 reorders at most 16 frames, and a decoder holds one more a thread
+_JITTER = 0.1  # seconds; stamps that go back further start a new recording, as in FFmpeg's own tools
+_MOST_PENDING = 64  # packets; H.264 reorders at most 16 frames, and a decoder holds one more per thread
 _B_FRAME = 3  # AV_PICTURE_TYPE_B
 
 
 class FrameClock:
-    """Return each decoded frame its time in seconds since the first frame, ever increasing.
+    """A clock that gives each decoded frame its time in seconds since the first frame, always increasing.
 
-    A packet carries up to two time stamps: when it is to be decoded, and when its frame is to be shown. Stamps of
-    decoding never decrease, so where they go back by more than 0.1 s, or leap ahead too far, another recording was
-    joined on: it then continues one frame after the last.
+    A packet has up to two time stamps: when to decode it, and when to show its frame. Decoding stamps never decrease
+    within a recording. If they go back by more than 0.1 s, or jump ahead too far, another recording begins there; its
+    first frame gets the time one frame after the last.
 
-    Where frames are shown in another order than they are decoded in (B-frames) but the distance of the two stamps never
-    changes, the file holds times of decoding only: the n-th frame shown then gets the n-th of those times.
+    If frames are shown in another order than they are decoded (B-frames), but the difference of the two stamps never
+    changes, the file holds decoding stamps only: the n-th frame shown then gets the n-th of them.
 
     Parameters
     ----------
     time_base : Fraction
-        Seconds a tick of the stamps.
+        Seconds per tick of the stamps.
     interval : float
-        Seconds from frame to frame where no stamp says.
+        Seconds between frames without stamps.
     leap : float
         Longest time in seconds between two frames of one recording.
     decoding_only : bool, default=False
-        Whether the container is known to hold times of decoding only, as AVI and ASF do: what stands for the others is
-        a guess of FFmpeg's.
+        Whether the container holds decoding stamps only, as AVI and ASF do; FFmpeg guesses the others.
 
     Attributes
     ----------
     n_joins : int
-        How often another recording was joined on, as far as the stamps say.
+        How often another recording began, as far as the stamps show.
 
     Examples
     --------
@@ -57,22 +56,22 @@ class FrameClock:
         self._jitter, self._leap = _JITTER / self._tick, leap / self._tick
         self._decoding_only = decoding_only
         self._shift = 0
-        self._decoded: tuple[int, int] | None = None  # when the last packet is decoded, and the next one probably
+        self._decoded: tuple[int, int] | None = None  # stamps of the last packet and, probably, the next
         self._distance: int | None = None
         self._is_shown_known = False
-        self._pending: list[int] = []  # stamps of packets whose frames are still to come, ascending
+        self._pending: list[int] = []  # stamps of packets whose frames are pending, ascending
         self._start: int | None = None
         self._stamp: int | None = None
         self._late = 0.0  # seconds that the stamps lag behind
         self._time = -interval
 
     def correct(self, packet: Any) -> None:
-        """Change the stamps of a packet so that joined recordings follow one another.
+        """Change the stamps of a packet so that each recording follows the one before.
 
         Parameters
         ----------
         packet : av.Packet
-            The next packet before it is decoded; ``pts`` is ``dts`` afterwards where it was missing or guessed.
+            The next packet, not yet decoded. A missing or guessed ``pts`` becomes ``dts``.
         """
         decoded = packet.dts
         shown = None if self._decoding_only else packet.pts
@@ -102,7 +101,7 @@ class FrameClock:
         frame : av.VideoFrame
             The next frame in the order in which they are shown.
         is_reordered : bool
-            Whether the codec decodes frames in another order.
+            Whether the codec decodes frames in another order than they are shown.
 
         Returns
         -------
@@ -122,9 +121,9 @@ class FrameClock:
             self._late = 0.0
         if time + self._late > self._time:
             self._time = time + self._late
-        elif stamp == self._stamp:  # less than an interval, so that the clock is right again soon
+        elif stamp == self._stamp:  # less than an interval, so that the clock soon catches up
             self._time += 0.9 * self._interval
-        else:  # in program streams FFmpeg guesses most stamps, some too early, until the file gives the next one
+        else:  # FFmpeg guesses most stamps of program streams, some too early, until the file has the next one
             self._time, self._late = expected, expected - time
         self._stamp = stamp
         return self._time
@@ -139,9 +138,9 @@ class FrameClock:
         self._decoded = decoded + self._shift, decoded + self._shift + step
 
     def _first_pending(self, frame: Any) -> int:
-        """Take the first stamp of those still to come; stamps of packets that gave no frame are left out.
+        """Return and remove the first pending stamp, without the stamps of packets that gave no frame.
 
-        A frame that is no B-frame is never shown before its own packet's time of decoding.
+        A frame other than a B-frame is never shown before the decoding time of its packet.
         """
         if frame.key_frame or frame.pict_type != _B_FRAME:
             del self._pending[: bisect_left(self._pending, frame.pts)]

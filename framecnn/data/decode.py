@@ -1,7 +1,7 @@
-"""One way from an image file to pixels, for training, prediction and benchmarks: the same file gives the same pixels.
+"""The decoder of image files for training, prediction and benchmarks: the same file gives the same pixels everywhere.
 
-A file is opened for reading only, decoded by the one of six decoders that its first bytes name, turned upright and
-stretched to the asked size. Whatever is wrong with it ends in one exception with a reason code.
+A file is opened for reading only, decoded by one of six decoders according to its first bytes, turned upright and
+stretched to the requested size. Every problem of a file is one exception with a reason code.
 """
 
 import contextlib
@@ -29,30 +29,31 @@ from framecnn.data.decoder_warnings import silence_libtiff, strict_and_quiet
 from framecnn.data.headers import claimed_size, is_lossless_jpeg
 from framecnn.data.machine_errors import machine_error
 from framecnn.data.pixels import UnsupportedDepth, check_tiff, plain_image
+from framecnn.data.reasons import Reason
 from framecnn.typing import Array
 
 __all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "Decoded", "SkippedFrame", "decode", "decode_within"]
 
 DEFAULT_SIZE = (240, 360)
-"""The size frames are stretched to when nothing else is asked: (height, width) in pixels."""
+"""The default size to which frames are stretched: (height, width) in pixels."""
 
 MAX_PIXELS = 64_000_000
 """A picture whose header claims more pixels than this (8,000 x 8,000) is not decoded."""
 
 MIN_SIDE = 8
-"""A picture with fewer rows or columns than this is not decoded: it shows no scene."""
+"""A picture with fewer rows or columns than this is not decoded: it is too small to show a scene."""
 
 BACKGROUND = (128, 128, 128)
-"""What shows through transparent pixels: mid-grey, on which white and black drawings both stay visible."""
+"""The colour behind transparent pixels: mid-grey, on which white and black drawings are both visible."""
 
 Signature = tuple[int, int]
-"""What tells that a file changed: its size in bytes and its time of change in nanoseconds."""
+"""The state of a file: its size in bytes and its time of modification in nanoseconds."""
 
 Fit = Callable[[int, int], tuple[int, int]]
-"""From the height and width of a picture, upright, to those it is stretched to."""
+"""A function from the height and width of an upright picture to those of the result."""
 
-_BYTES_A_PIXEL = 8  # four channels of 16 bits, nothing compressed
-_SMALL_FILE = 16_000_000  # bytes that are read into memory whatever they hold
+_BYTES_A_PIXEL = 8  # four channels of 16 bits, uncompressed
+_SMALL_FILE = 16_000_000  # bytes; a smaller file is read into memory whatever it holds
 _ORIENTATION = 0x0112
 
 _DECODERS: dict[type[ImageFile], tuple[re.Pattern[bytes], tuple[str, ...]]] = {
@@ -65,7 +66,7 @@ _DECODERS: dict[type[ImageFile], tuple[re.Pattern[bytes], tuple[str, ...]]] = {
 }
 
 SUFFIXES = tuple(suffix for _, suffixes in _DECODERS.values() for suffix in suffixes)
-"""The endings of file names, in lower case, under which pictures are expected."""
+"""The suffixes of picture files, in lower case."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -79,18 +80,18 @@ _UPRIGHT = {
 
 
 class SkippedFrame(Exception):
-    """A file that gives no frame.
+    """A file that cannot be used as a frame.
 
     Parameters
     ----------
-    reason : str
+    reason : Reason
         A code: ``empty``, ``not-a-file``, ``not-an-image``, ``truncated``, ``too-large``, ``too-small``,
         ``unsupported-depth``, ``decoder-error``, ``unreadable``, ``vanished`` or ``changed``.
     detail : str
-        One line for a person.
+        A description in one line.
     """
 
-    def __init__(self, reason: str, detail: str):
+    def __init__(self, reason: Reason, detail: str):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
@@ -108,8 +109,8 @@ class Decoded:
     pixels : array of uint8, shape (height, width, 3)
         Red, green, blue.
     notes : tuple of str
-        What is odd about the file though it was used: ``extension-mismatch`` (a PNG called .jpg), ``animated`` (only
-        the first of several pictures was read).
+        Peculiarities of the file: ``extension-mismatch`` (such as a PNG file called .jpg), ``animated`` (only the first
+        of several pictures was read).
     """
 
     pixels: Array
@@ -117,18 +118,18 @@ class Decoded:
 
 
 def decode(path: str | os.PathLike[str], size: tuple[int, int] = DEFAULT_SIZE) -> Decoded:
-    """Read one JPEG, PNG, WebP, BMP, GIF or TIFF file as RGB pixels of a given size.
+    """Return the RGB pixels of a JPEG, PNG, WebP, BMP, GIF or TIFF file, stretched to a given size.
 
-    The picture is turned upright (EXIF orientation), transparency is put on a mid-grey background, 16-bit grey is
-    scaled from the full range of its type and floating point from 0..1 (or, where a value lies outside, from the
-    picture's own smallest to largest value) to 0..255, colour profiles are ignored, and the whole picture is stretched
-    to `size` by an antialiased bilinear filter. A JPEG at least twice too large is decoded at a half, a quarter or an
-    eighth of its size, never below `size`.
+    The picture is turned upright (EXIF orientation), and transparent pixels show a mid-grey background. 16-bit grey is
+    scaled to 0..255 from the full range of its type; floating point from 0..1 or, if a value lies outside, from the
+    smallest to the largest value of the picture. Colour profiles are ignored. The whole picture is stretched to `size`
+    by an antialiased bilinear filter. A JPEG of at least twice that size is decoded at a half, a quarter or an eighth
+    of its own size, never below `size`.
 
     Parameters
     ----------
     path : path
-        The file. It is only read.
+        The file, which is only read.
     size : (int, int), default (240, 360)
         Height and width of the result, in pixels.
 
@@ -140,20 +141,21 @@ def decode(path: str | os.PathLike[str], size: tuple[int, int] = DEFAULT_SIZE) -
     Raises
     ------
     SkippedFrame
-        If the file gives no frame, whatever is wrong with it.
+        If the file cannot be used, for whatever reason.
     MachineError
         If the machine is at fault: no memory, too many open files, a disk that does not answer.
     ValueError
-        If `size` is not two positive whole numbers.
+        If `size` is not two positive integers.
 
     Notes
     -----
-    Safe from many threads; the decoders release the GIL. Nothing is ever written to the terminal: Pillow's warnings
-    are dropped while a file is decoded, and the first TIFF silences libtiff's messages in this process.
+    This function may be called from many threads; the decoders release the GIL. It writes nothing to the terminal:
+    Pillow's warnings are dropped while a file is decoded, and the first TIFF silences the messages of libtiff in this
+    process.
 
-    A file that is cut off is skipped in every format. Other damage is seen as far as a format has checksums: any wrong
-    byte of a PNG, those in the pixels of a TIFF compressed by Deflate. JPEG, WebP, GIF, BMP and other TIFFs have none:
-    wrong bytes in them show as wrong pixels unless they make the rest undecodable.
+    A truncated file is skipped in every format. Other damage is detected as far as a format has checksums: any wrong
+    byte of a PNG, and any in the pixels of a TIFF compressed by Deflate. JPEG, WebP, GIF, BMP and other TIFFs have no
+    checksums: wrong bytes in them become wrong pixels unless they make the rest undecodable.
 
     Examples
     --------
@@ -174,19 +176,19 @@ def check_size(who: str, size: tuple[int, int]) -> tuple[int, int]:
     except (TypeError, ValueError):
         height = width = 0
     if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise ValueError(f"{who}: expected size=(height, width), two positive whole numbers of pixels, got {size!r}")
+        raise ValueError(f"{who}: expected size=(height, width), two positive integers in pixels, got {size!r}")
     return height, width
 
 
 def decode_within(path: str | os.PathLike[str], box: tuple[int, int]) -> Decoded:
-    """Read a file as :func:`decode` does, in its own proportions: as large as fits into a box, never enlarged.
+    """Return the pixels of a file as :func:`decode` does, but in its own proportions, shrunk to fit into a box.
 
     Parameters
     ----------
     path : path
-        The file. It is only read.
+        The file, which is only read.
     box : (int, int)
-        Greatest height and width of the result, in pixels.
+        Largest height and width of the result, in pixels.
 
     Returns
     -------
@@ -195,7 +197,7 @@ def decode_within(path: str | os.PathLike[str], box: tuple[int, int]) -> Decoded
     Raises
     ------
     SkippedFrame
-        If the file gives no frame, whatever the cause.
+        If the file cannot be used, for whatever reason.
     """
 
     def fit(height: int, width: int) -> tuple[int, int]:
@@ -208,9 +210,9 @@ def decode_within(path: str | os.PathLike[str], box: tuple[int, int]) -> Decoded
 def decode_signed(
     path: str | os.PathLike[str], size: tuple[int, int], signature: Signature | None = None, enlarge: bool = True
 ) -> tuple[Decoded, Signature]:
-    """Decode, and tell which state of the file that was; given a `signature`, accept only that state.
+    """Return the decoded file and its signature; raise SkippedFrame if that is not the given `signature`.
 
-    Without `enlarge`, rows and columns of a picture that has fewer than are asked for stay as they are.
+    Without `enlarge`, a picture with fewer rows or columns than `size` keeps their number.
     """
 
     def fit(height: int, width: int) -> tuple[int, int]:
@@ -227,7 +229,7 @@ def _decode_once(
         if signature not in (None, before):
             raise SkippedFrame("changed", "the file is not the one that was scanned")
         try:
-            decoded = _decode(file, path, fit)
+            decoded = _decode(file, before[0], path, fit)
         finally:
             if _signature(file) != before:
                 raise SkippedFrame("changed", "the file changed while it was read")
@@ -235,8 +237,8 @@ def _decode_once(
 
 
 def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    # stat comes first because opening a device can act on it, and non-blocking because a FIFO put there after the
-    # stat would block for ever.
+    # Stat comes first because opening a device can act on it; opening is non-blocking because a FIFO that replaced the
+    # file after the stat would block for ever.
     try:
         if stat.S_ISREG(os.stat(path).st_mode):
             handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -257,27 +259,27 @@ def _signature(file: BinaryIO) -> Signature:
     return status.st_size, status.st_mtime_ns
 
 
-def _decode(file: BinaryIO, path: str | os.PathLike[str], fit: Fit) -> Decoded:
+def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit) -> Decoded:
     n_pixels = 0
     try:
-        decoder = _decoder_for(file)
+        decoder = _decoder_for(file, n_bytes)
         if decoder in (PngImageFile, TiffImageFile, WebPImageFile):
-            _check_header(file)
+            _check_header(file, n_bytes)
         if decoder is PngImageFile:
             check_png(file)
         is_scalable = decoder is JpegImageFile and not is_lossless_jpeg(file)
         file.seek(0)
         if decoder is TiffImageFile:
             silence_libtiff()
-            # libtiff would map the open file into memory, where a file cut short meanwhile kills the process
+            # libtiff would map the file into memory; if it was truncated meanwhile, that would kill the process
             file = io.BytesIO(file.read())
         notes = [] if os.path.splitext(path)[1].lower() in _DECODERS[decoder][1] else ["extension-mismatch"]
-        # the class itself, not Image.open: that hides why a header is bad, and judges sizes by a global
+        # the class itself, because Image.open hides why a header is bad and limits sizes by a global variable
         with strict_and_quiet(), decoder(file) as image:
             _check_claim(*image.size)
             n_pixels = image.width * image.height
             pixels = np.array(_stretched(image, fit, is_scalable))
-            with contextlib.suppress(Exception):  # the first picture is whole, whatever follows
+            with contextlib.suppress(Exception):  # the first picture is complete, whatever follows
                 notes += ["animated"] if getattr(image, "is_animated", False) else []
             return Decoded(pixels, tuple(notes))
     except SkippedFrame:
@@ -288,12 +290,11 @@ def _decode(file: BinaryIO, path: str | os.PathLike[str], fit: Fit) -> Decoded:
         raise SkippedFrame(_reason(error, file), _one_line(error)) from error
 
 
-def _decoder_for(file: BinaryIO) -> type[ImageFile]:
+def _decoder_for(file: BinaryIO, n_bytes: int) -> type[ImageFile]:
     start = file.read(16)
     file.seek(0)
     if not start:
         raise SkippedFrame("empty", "the file has no bytes")
-    n_bytes = os.fstat(file.fileno()).st_size
     for decoder, (magic, _) in _DECODERS.items():
         if magic.match(start):
             _check_bytes(n_bytes, MAX_PIXELS)
@@ -301,9 +302,8 @@ def _decoder_for(file: BinaryIO) -> type[ImageFile]:
     raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
 
 
-def _check_header(file: BinaryIO) -> None:
-    """Refuse a file larger than the picture that it claims can be, where all of it may be read at once."""
-    n_bytes = os.fstat(file.fileno()).st_size
+def _check_header(file: BinaryIO, n_bytes: int) -> None:
+    """Raise SkippedFrame if a large file claims a picture that is too large, or too small for its number of bytes."""
     if n_bytes > _SMALL_FILE:
         width, height = claimed_size(file)
         _check_claim(width, height)
@@ -327,7 +327,7 @@ def _stretched(image: ImageFile, fit: Fit, is_scalable: bool) -> Image.Image:
     if isinstance(image, TiffImageFile):
         check_tiff(image)
     if not isinstance(image, JpegImageFile):
-        image.load()  # before anything else: asked for EXIF, a PNG loads its pixels, and a load after an error passes
+        image.load()  # first: reading EXIF of a PNG loads its pixels too, and a second load after an error succeeds
     orientation = _orientation(image)
     width, height = fit(*image.size[::-1])[::-1] if orientation < 5 else fit(*image.size)
     drafted = image.draft(None, (width, height)) if is_scalable else None
@@ -345,7 +345,7 @@ def _stretched(image: ImageFile, fit: Fit, is_scalable: bool) -> Image.Image:
 
 
 def _orientation(image: ImageFile) -> int:
-    """1 to 8 as EXIF counts them, 1 where nothing readable is said; Pillow turns a TIFF upright by itself."""
+    """Return the EXIF orientation from 1 to 8; 1 if there is none, and for TIFF, which Pillow turns upright itself."""
     if isinstance(image, TiffImageFile):
         return 1
     try:
@@ -357,7 +357,7 @@ def _orientation(image: ImageFile) -> int:
     return orientation if orientation in _UPRIGHT else 1
 
 
-def _reason(error: Exception, file: BinaryIO) -> str:
+def _reason(error: Exception, file: BinaryIO) -> Reason:
     text = str(error).lower()
     if isinstance(error, Image.DecompressionBombError):
         return "too-large"

@@ -1,4 +1,7 @@
-"""Keep decoders quiet and strict: what Pillow and libtiff would warn of or print, their exceptions say as well."""
+"""Settings of Pillow and libtiff while files are decoded: no warnings on the terminal, no truncated files.
+
+What they would warn of or print is also in their exceptions.
+"""
 
 import contextlib
 import ctypes
@@ -14,7 +17,7 @@ from PIL import ImageFile, _imaging
 
 __all__ = ["silence_libtiff", "strict_and_quiet"]
 
-# Python prints what a library logs as an error when nobody asked for its log
+# Python prints the errors that a library logs, unless a handler is installed
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _guard = threading.Lock()
@@ -25,9 +28,9 @@ _PILLOW: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 @contextlib.contextmanager
 def strict_and_quiet() -> Iterator[None]:
-    """Drop Pillow's warnings while any thread decodes, and let it take no truncated file whatever others have set.
+    """Drop Pillow's warnings while any thread decodes, and make it refuse truncated files, whatever others have set.
 
-    Both are settings of the process; catch_warnings() is not safe in threads.
+    Both are settings of the process; warnings.catch_warnings() is not thread-safe.
     """
     global _n_decoding, _takes_truncated
     filters: Any = warnings.filters
@@ -49,9 +52,9 @@ def strict_and_quiet() -> Iterator[None]:
 
 @functools.cache
 def silence_libtiff() -> None:
-    """Drop what libtiff would print on damaged files; Pillow raises an exception as well.
+    """Silence what libtiff prints about damaged files; Pillow raises an exception as well.
 
-    Where libtiff is linked into Pillow without its symbols (some Windows builds) the messages stay.
+    Without effect if libtiff is linked into Pillow without its symbols (some Windows builds).
     """
     with contextlib.suppress(OSError, AttributeError):
         libtiff = ctypes.CDLL(_imaging.__file__)

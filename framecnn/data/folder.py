@@ -1,4 +1,4 @@
-"""A folder of frames, one folder a class: what is in it, what belongs together, and how it is split."""
+"""A folder of frames with one folder a class: its frames, their groups, and how it is split."""
 
 import copy
 import os
@@ -10,8 +10,8 @@ import numpy as np
 
 from framecnn.data.decode import DEFAULT_SIZE, check_size
 from framecnn.data.groups import GROUPS_FILE, check_table, match_table, read_groups
-from framecnn.data.hashing import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.loader import LazyFrames
+from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.scan import Scanned, Skip, class_of, list_classes, scan, shape_error
 from framecnn.data.split import assign_folds, assign_parts
 from framecnn.data.subset import FrameSubset
@@ -20,7 +20,7 @@ from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
-__all__ = ["FrameFolder", "FrameSubset", "Skip"]
+__all__ = ["FrameFolder"]
 
 _PARTS = ("training", "validation", "test")
 _MANIFEST = ("path", "label", "group", "status", "reason", "detail", "notes")
@@ -29,27 +29,27 @@ _MANIFEST = ("path", "label", "group", "status", "reason", "detail", "notes")
 class FrameFolder:
     """The frames of a folder that holds one folder a class; every file is used, or skipped with a reason.
 
-    Creating one decodes every file once, in threads, to find out what can be used. Files are only read. Folders in
-    a class folder count as that class; names that start with a dot, and what a NAS or an operating system keeps there
-    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are left out; links are followed to files inside the folder only.
+    Creating one decodes every file once, in threads, to find out whether it can be used. Files are only read. Folders
+    inside a class folder belong to that class. Names that start with a dot, and files of a NAS or an operating system
+    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are skipped. Links are followed to files inside the folder only.
 
-    Frames that belong together have one group, and no split by group separates them. Groups come from a CSV file
-    (columns ``path``, ``group`` and, not needed, ``label``); a file that it does not name is skipped, since nobody can
-    tell which frames it resembles; its rows that name no file are counted in ``warnings``. Without a CSV the groups
-    are clusters of frames that look alike, where flat frames (black, white) resemble nothing.
+    A group is a set of frames, such as a shot, that must stay on one side of a split. Groups come from a CSV file
+    (columns ``path``, ``group`` and, optionally, ``label``); a file that it does not name is skipped, because its group
+    is unknown, and rows that name no file are counted in ``warnings``. Without a CSV the groups are clusters of
+    near-duplicates, in which flat frames (black, white) resemble no other frame.
 
     Parameters
     ----------
     root : path
         The folder.
     groups : path, optional
-        The CSV of groups. If None, ``root/frames.csv`` where it is there, else clusters of near-duplicates.
+        The CSV of groups. If None, ``root/frames.csv`` if it exists, else clusters of near-duplicates.
     size : (int, int), default (240, 360)
         Height and width in pixels to which every frame is stretched.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
     min_classes : int, default 2
-        How many class folders there must be at least: 1 for frames that are only evaluated.
+        The smallest number of class folders: 1 for frames that are only evaluated.
 
     Attributes
     ----------
@@ -68,19 +68,19 @@ class FrameFolder:
     groups : array of str, shape (n,)
         The group of each used frame.
     group_source : str
-        Where the groups come from, in words.
+        A description of where the groups come from.
     skipped : list of Skip
-        What is not used, sorted by path.
+        The files that are not used, sorted by path.
     scan_warnings : list of str
-        What to know about the files: label conflicts, a table that does not fit.
+        Problems of the files: label conflicts, a table that does not fit.
 
     Raises
     ------
     DataError
-        If the folder has not this shape: too few class folders, a class without a usable frame, pictures beside
+        If the folder has another structure: too few class folders, a class without a usable frame, pictures beside
         the class folders; or if the CSV of groups cannot be used.
     ValueError
-        If `size` is not two positive whole numbers.
+        If `size` is not two positive integers.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class FrameFolder:
         self.size = check_size("FrameFolder", size)
         self.root = Path(os.path.realpath(root))
         if not self.root.is_dir():
-            raise DataError(f"FrameFolder: expected a folder, but {os.fspath(root)!r} is none; check the path")
+            raise DataError(f"FrameFolder: expected a folder, got {os.fspath(root)!r}; check the path")
         table_path = Path(groups or self.root / GROUPS_FILE)
         table = read_groups(table_path) if groups or table_path.is_file() else None
         files, self.skipped = list_classes(self.root, table_path.resolve(), min_classes)
@@ -137,8 +137,8 @@ class FrameFolder:
         prints = [seen.fingerprint for seen in self._scanned]
         self._clusters = near_duplicate_clusters(prints)
         if table is None:
-            self.group_source = "clusters of frames that look alike; a frames.csv would keep whole shots together"
-            self.groups = np.array([f"alike-{cluster:06d}" for cluster in self._clusters])
+            self.group_source = "clusters of near-duplicates; a frames.csv would keep whole shots together"
+            self.groups = np.array([f"near-duplicates-{cluster:06d}" for cluster in self._clusters])
         else:
             self.group_source = f"the groups in {table_path.name}"
             self.groups = np.array([table[path][0] for path, _ in self.samples])
@@ -168,42 +168,71 @@ class FrameFolder:
 
     @property
     def frames(self) -> LazyFrames:
-        """All used frames, decoded when indexed."""
-        return FrameSubset(self, np.arange(len(self)), "", ()).frames
+        """All used frames, decoded when they are indexed."""
+        return self.select(np.arange(len(self))).frames
 
     @property
     def found(self) -> int:
-        """How many files were found: used and skipped."""
+        """The number of files: used and skipped."""
         return len(self.samples) + len(self.skipped)
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """Path and note of what is odd about used files: ``extension-mismatch``, ``animated``."""
+        """The path and note of used files with a peculiarity: ``extension-mismatch``, ``animated``."""
         return [
             (path, note) for (path, _), seen in zip(self.samples, self._scanned, strict=True) for note in seen.notes
         ]
 
     @property
     def warnings(self) -> list[str]:
-        """What to know before splitting: `scan_warnings`, and classes of one group."""
+        """`scan_warnings`, and classes of one group."""
         return [*self.scan_warnings, *self._one_group_warnings.values()]
 
     @property
     def _one_group_warnings(self) -> dict[str, str]:
-        """By class, for those of one group."""
+        """The warning of each class of one group, by its name."""
         return {
-            name: f"class {name!r} has one group, used for training: no test evidence for class {name!r}"
+            name: f"class {name!r} has only one group, which is used for training: it has no test frames"
             for target, name in enumerate(self.classes)
             if len(np.unique(self.groups[self.targets == target])) == 1
         }
 
+    def select(self, rows: Array, split_note: str = "", warnings: tuple[str, ...] = ()) -> FrameSubset:
+        """Return some of the frames.
+
+        Parameters
+        ----------
+        rows : array of int, shape (n,)
+            Their rows in `samples`.
+        split_note : str, default ""
+            How they were chosen.
+        warnings : tuple of str, default ()
+            What to know about the choice.
+
+        Returns
+        -------
+        FrameSubset
+        """
+        return FrameSubset(
+            root=self.root,
+            size=self.size,
+            classes=self.classes,
+            indices=rows,
+            paths=[self.samples[row][0] for row in rows],
+            targets=self.targets[rows],
+            groups=self.groups[rows],
+            signatures=[self._scanned[row].signature for row in rows],
+            split_note=split_note,
+            warnings=warnings,
+        )
+
     def split(
         self, train: float = 0.7, val: float = 0.2, test: float = 0.1, seed: int = 0, by: str = "group"
     ) -> tuple[FrameSubset, FrameSubset, FrameSubset]:
-        """Split into training, validation and test frames.
+        """Return training, validation and test frames.
 
-        Whole groups are shared out so that each class comes near the wanted shares. No part is empty where there are
-        groups enough; a class with one group goes to training.
+        Whole groups are divided so that each class comes close to the wanted shares. No part is empty if there are
+        enough groups; a class of one group is used for training.
 
         Parameters
         ----------
@@ -212,13 +241,13 @@ class FrameFolder:
         seed : int, default 0
             Equal seeds give equal splits.
         by : {"group", "random"}, default "group"
-            What stays together. ``"random"`` splits frame by frame: near-duplicates then stand on both sides and the
-            accuracies come out too high.
+            Whether whole groups stay together. ``"random"`` splits frame by frame: near-duplicates are then on both
+            sides, and the accuracies are too high.
 
         Returns
         -------
         tuple of 3 FrameSubset
-            Training, validation, test; each says in ``split_note`` and ``warnings`` how it was split.
+            Training, validation, test; ``split_note`` and ``warnings`` of each describe the split.
 
         Raises
         ------
@@ -230,26 +259,26 @@ class FrameFolder:
         shares = f"{train:.0%} training, {val:.0%} validation, {test:.0%} test, seed {seed}"
         if by == "group":
             keep = self.groups
-            note = f"by group ({self.group_source}), each class as near as whole groups allow to {shares}"
+            note = f"by group ({self.group_source}), each class as close as whole groups allow to {shares}"
         else:
             keep = np.arange(len(self))
-            note = (
-                f"at random, frame by frame: near-duplicates stand on both sides, so accuracies are too high; {shares}"
-            )
+            note = f"at random, frame by frame: near-duplicates are on both sides, so accuracies are too high; {shares}"
         parts = assign_parts(self.targets, keep, (train, val, test), seed)
         indices = [np.flatnonzero(parts == part) for part in range(3)]
         expected = [name for name, share in zip(_PARTS, (train, val, test), strict=True) if share]
         found = self._split_warnings(dict(zip(_PARTS, indices, strict=True)), expected)
-        first, second, third = (FrameSubset(self, rows, note, found) for rows in indices)
+        first, second, third = (self.select(rows, note, found) for rows in indices)
         return first, second, third
 
     def folds(self, k: int, seed: int = 0) -> list[tuple[FrameSubset, FrameSubset]]:
-        """Leave each of k parts out once: pairs of training and test frames, by group and stratified by class.
+        """Return pairs of training and test frames in which each of k parts is held out once.
+
+        The parts are made of whole groups and stratified by class.
 
         Parameters
         ----------
         k : int
-            How many folds, at least 2.
+            The number of folds, at least 2.
         seed : int, default 0
             Equal seeds give equal folds.
 
@@ -271,9 +300,7 @@ class FrameFolder:
             note = f"fold {fold + 1} of {k} by group ({self.group_source}), stratified by class, seed {seed}"
             rows = {"training": np.flatnonzero(fold_of != fold), "test": np.flatnonzero(fold_of == fold)}
             found = self._split_warnings(rows, ["training", "test"])
-            pairs.append(
-                (FrameSubset(self, rows["training"], note, found), FrameSubset(self, rows["test"], note, found))
-            )
+            pairs.append((self.select(rows["training"], note, found), self.select(rows["test"], note, found)))
         return pairs
 
     def _split_warnings(self, rows: dict[str, Array], expected: Sequence[str]) -> tuple[str, ...]:
@@ -287,18 +314,21 @@ class FrameFolder:
         found = [
             f"no training frames for class {name!r}"
             if part == "training"
-            else alone.get(name, f"no {part} evidence for class {name!r}")
+            else alone.get(name, f"no {part} frames for class {name!r}")
             for part, name in lacks
         ]
         others = np.concatenate([rows[part] for part in rows if part != "training"])
-        alike = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
-        if len(alike):
-            first = self.samples[alike.min()][0]
-            found.append(f"frames outside training that look like a training frame: {len(alike)} (first: {first!r})")
+        similar = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
+        if len(similar):
+            first = self.samples[similar.min()][0]
+            found.append(
+                f"frames outside training that are near-duplicates of a training frame: {len(similar)} "
+                f"(first: {first!r})"
+            )
         return tuple(dict.fromkeys(found))
 
     def without(self, paths: Iterable[str]) -> "FrameFolder":
-        """Return the same folder with some frames skipped, as ``vanished`` or ``changed``, for what FrameLost reports.
+        """Return the folder with some frames skipped, such as those of a FrameLost, as ``vanished`` or ``changed``.
 
         Parameters
         ----------
@@ -308,7 +338,7 @@ class FrameFolder:
         Returns
         -------
         FrameFolder
-            A new one; classes and groups stay as they were.
+            A new one with the same classes and groups.
 
         Raises
         ------
@@ -327,7 +357,7 @@ class FrameFolder:
         skips = [
             Skip(path, "changed", "it is not the file that was scanned")
             if os.path.exists(self.root / path)
-            else Skip(path, "vanished", "it was there when the folder was scanned")
+            else Skip(path, "vanished", "it existed when the folder was scanned")
             for path in lost
         ]
         rest.skipped = sorted(self.skipped + skips, key=lambda skip: skip.path)
@@ -335,13 +365,13 @@ class FrameFolder:
         return rest
 
     def write_manifest(self, path: str | os.PathLike[str]) -> None:
-        """Write what was found as a CSV file: path, label, group, status (used or skipped), reason, detail, notes.
+        """Write all files as a CSV file: path, label, group, status (used or skipped), reason, detail, notes.
 
         Parameters
         ----------
         path : path
-            The file to write, outside the scanned folder. UTF-8; bytes of file names that are not UTF-8 are written
-            as they are. A cell that a spreadsheet would run as a formula gets a leading apostrophe.
+            The file to write, outside the scanned folder, in UTF-8; bytes of file names that are not UTF-8 are kept.
+            A cell that a spreadsheet would run as a formula gets a leading apostrophe.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What small pictures of frames tell by themselves: which say nothing, or nothing new, and where black bars lie."""
+"""Checks on small pictures of frames: blank frames, near-repeats, and black bars."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ _RED, _GREEN, _BLUE = np.array([77, 150, 29], np.uint16)
 
 
 def is_blank(picture: Array) -> bool:
-    """Return whether a picture is black, or one flat colour: nothing to learn from.
+    """Return whether a picture is black or of one flat colour.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def _luma(picture: Array) -> Array:
 
 
 class RepeatDetector:
-    """Remember frames and recognise their near-repeats.
+    """A memory of frames that recognises their near-repeats.
 
     A frame repeats another when none of its 9 x 16 blocks differs by 4 or more (of 255) in any channel. A remembered
     frame takes 432 bytes.
@@ -79,11 +79,11 @@ def _blocks(picture: Array) -> Array:
 
 
 class LetterboxDetector:
-    """Find the black bars around a movie's picture, from some of its frames.
+    """A detector of the black bars around the picture of a movie, from some of its frames.
 
-    A row or column belongs to a bar when all but 2 % of its luma values stay below 32 in every frame. Bars come in
-    pairs, at most 40 % of the side each, that differ by no more than 2 % of the side: darkness on one side alone is
-    part of the scene.
+    A row or column belongs to a bar if all but 2 % of its luma values stay below 32 in every frame. Bars come in pairs
+    of similar size: each takes at most 40 % of the side, and they differ by at most 2 % of it. Darkness on one side
+    alone is part of the scene.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class LetterboxDetector:
         self._profiles: tuple[Array, Array] | None = None
 
     def push(self, picture: Array) -> None:
-        """Look at a frame (h, w, 3) of uint8; one of another size starts anew."""
+        """Add a frame (h, w, 3) of uint8; a frame of another size starts again."""
         if is_blank(picture):
             return
         luma = _luma(picture)
@@ -118,7 +118,7 @@ class LetterboxDetector:
         """
         if self._profiles is None:
             return 0, 0, 0, 0
-        return *_pair(self._profiles[0]), *_pair(self._profiles[1])  # type: ignore[return-value]
+        return *_pair(self._profiles[0]), *_pair(self._profiles[1])
 
 
 def _pair(profile: Array) -> tuple[int, int]:

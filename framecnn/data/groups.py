@@ -1,10 +1,10 @@
-"""The table that says which frames belong together: ``frames.csv``, or a file of the same columns."""
+"""The table with the group of each frame: ``frames.csv``, or a file with the same columns."""
 
 import csv
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from framecnn.data.names import portable_path
 from framecnn.data.scan import class_of
 from framecnn.data.tables import read_table
 from framecnn.errors import DataError
@@ -12,22 +12,22 @@ from framecnn.errors import DataError
 __all__ = ["GROUPS_FILE", "check_table", "match_table", "read_groups"]
 
 GROUPS_FILE = "frames.csv"
-"""The name under which a folder's own table of groups is found."""
+"""The name of the table of groups inside a folder of frames."""
 
 
 def read_groups(path: Path) -> dict[str, tuple[str, str]]:
-    """Read the group and the label of each frame from a CSV file.
+    """Return the group and the label of each frame in a CSV file.
 
     Parameters
     ----------
     path : Path
-        A CSV file with a header and the columns ``path`` (relative to the folder of frames, with ``/``) and ``group``;
-        ``label`` may be there, other columns are not looked at.
+        A CSV file with a header and the columns ``path`` (relative to the folder of frames, with ``/``) and ``group``,
+        and optionally ``label``. Other columns are ignored.
 
     Returns
     -------
     dict of str to (str, str)
-        The group and the label (empty where there is none) of each path.
+        The group and the label (empty if there is none) of each path.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
     try:
         columns, rows = read_table(path, ("path", "group"))
     except OSError as error:
-        raise DataError(f"groups: cannot read {str(path)!r} ({error.strerror}); give a CSV file or none") from None
+        raise DataError(f"groups: cannot read {str(path)!r} ({error.strerror}); name a CSV file, or none") from None
     except csv.Error as error:
         raise DataError(
             f"groups: {str(path)!r} is not a CSV file ({error}); save it as comma-separated UTF-8"
@@ -59,7 +59,9 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
     for line, cells in rows:
         row = dict(zip(columns, cells, strict=False))
         if not row.get("path") or not row.get("group"):
-            raise DataError(f"groups: line {line} of {str(path)!r} has no path or no group; fill it in or take it out")
+            raise DataError(
+                f"groups: line {line} of {str(path)!r} has no path or no group; fill it in or remove the line"
+            )
         frame = str(PurePosixPath(row["path"]))
         entry = (row["group"], row.get("label", ""))
         if table.setdefault(frame, entry)[0] != entry[0]:
@@ -71,70 +73,66 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict[str, tuple[str, str]]:
-    r"""Return a table under the names of the files, where it has them with backslashes or other accents' code points.
+    r"""Return a table with its paths replaced by those of the files: ``/`` for backslashes, accents as in the files.
 
     Parameters
     ----------
     table : dict
-        What ``read_groups`` gave.
+        As ``read_groups`` returns it.
     found : sequence of str
         Paths of the files in the class folders.
 
     Returns
     -------
     dict of str to (str, str)
-        The same entries; a path that names no file even so is kept as it is.
+        The same entries; a path that names no file is kept.
 
     Raises
     ------
     DataError
-        If not one path of the table names a file, or two that name one file have two groups.
+        If no path of the table names a file, or two paths of one file have different groups.
 
     Examples
     --------
     >>> match_table({"cats\\1.jpg": ("film", "")}, ["cats/1.jpg"])
     {'cats/1.jpg': ('film', '')}
     """
-    files = {_portable(path): path for path in found}
+    files = {portable_path(path): path for path in found}
     matched: dict[str, tuple[str, str]] = {path: table[path] for path in found if path in table}
     for path in sorted(set(table) - set(matched)):
-        file = files.get(_portable(path))
+        file = files.get(portable_path(path))
         name = path if file is None or file in table else file
         if matched.setdefault(name, table[path])[0] != table[path][0]:
             raise DataError(
                 f"groups: the table puts {name!r} into the groups {matched[name][0]!r} and {table[path][0]!r}, "
-                "written in two ways; a frame has one group"
+                "in two spellings; a frame has one group"
             )
     if table and found and not any(path in matched for path in found):
         raise DataError(
             f"groups: expected paths as {min(found)!r}, relative to the folder of frames, "
-            f"got {min(table)!r} and not one path that names a file of the folder; write them so, or give another table"
+            f"got {min(table)!r}, and no path names a file of the folder; correct them, or name another table"
         )
     return matched
 
 
-def _portable(path: str) -> str:
-    return unicodedata.normalize("NFC", str(PurePosixPath(path.replace("\\", "/"))))
-
-
 def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iterator[str]:
-    """Say in which ways a table of groups does not fit the files that were found.
+    """Yield a warning for each kind of difference between a table of groups and the files.
 
     Parameters
     ----------
     table : dict
-        What ``read_groups`` gave.
+        As ``read_groups`` returns it.
     found : sequence of str
         Paths of the files in the class folders, sorted.
 
     Yields
     ------
     str
-        One sentence for: rows that name no file, files without a row, labels that are not the name of the folder.
+        One sentence each for rows that name no file, files without a row, and labels that differ from the folder.
     """
     gone = sorted(set(table) - set(found))
     if gone:
-        yield f"files in the table of groups that are not there: {len(gone)} (first: {gone[0]!r})"
+        yield f"files in the table of groups that do not exist: {len(gone)} (first: {gone[0]!r})"
     unnamed = [path for path in found if path not in table]
     if unnamed:
         yield (
@@ -144,6 +142,6 @@ def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iter
     moved = [path for path in found if path in table and table[path][1] not in ("", class_of(path))]
     if moved:
         yield (
-            f"frames labelled otherwise in the table of groups than by their folder, which counts: {len(moved)} "
+            f"frames whose label in the table of groups differs from their folder, which is used: {len(moved)} "
             f"(first: {moved[0]!r}, labelled {table[moved[0]][1]!r})"
         )

@@ -1,4 +1,4 @@
-"""What the header of a file claims, before a decoder reads on."""
+"""The headers of picture files, read before a decoder runs."""
 
 import struct
 from typing import BinaryIO
@@ -6,7 +6,7 @@ from typing import BinaryIO
 __all__ = ["claimed_size", "is_lossless_jpeg"]
 
 _WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
-_NUMBERS = {3: "H", 4: "I", 16: "Q"}  # kinds of whole numbers in a TIFF
+_NUMBERS = {3: "H", 4: "I", 16: "Q"}  # types of integers in a TIFF
 _MOST_TAGS = 4096
 _LOSSLESS_FRAMES = tuple(bytes([0xC0 + number]) for number in (3, 7, 11, 15))  # kinds of frames of a JPEG
 _FRAMES = tuple(bytes([0xC0 + number]) for number in range(16) if number not in (4, 8, 12))
@@ -14,24 +14,24 @@ _WITHOUT_LENGTH = tuple(map(bytes, ([0x00], [0x01], *([0xD0 + number] for number
 
 
 def claimed_size(file: BinaryIO) -> tuple[int, int]:
-    """Read how large the first picture of a PNG, TIFF, BigTIFF or WebP file says it is.
+    """Return the size that a PNG, TIFF, BigTIFF or WebP file claims for its first picture.
 
     Parameters
     ----------
     file : binary file
-        At its start; is left anywhere.
+        Its position afterwards is undefined.
 
     Returns
     -------
     (int, int)
-        Width and height in pixels, as stored: not turned upright.
+        Width and height in pixels, as stored, before the picture is turned upright.
 
     Raises
     ------
     EOFError
-        If the file ends before it says so.
+        If the file ends before its size.
     ValueError
-        If it says nothing.
+        If it claims no size.
 
     Examples
     --------
@@ -49,17 +49,17 @@ def claimed_size(file: BinaryIO) -> tuple[int, int]:
 
 
 def is_lossless_jpeg(file: BinaryIO) -> bool:
-    """Return whether a JPEG file holds a lossless picture, which can only be decoded at its own size.
+    """Return whether a JPEG file is lossless, so that it can only be decoded at its own size.
 
     Parameters
     ----------
     file : binary file
-        At its start; is left anywhere.
+        Its position afterwards is undefined.
 
     Returns
     -------
     bool
-        False as well if the file ends before it says so.
+        False if the file ends before that is known.
 
     Examples
     --------

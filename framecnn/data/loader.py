@@ -1,4 +1,4 @@
-"""Frames that are decoded when they are asked for, and batches of them, decoded one ahead of the use."""
+"""Frames that are decoded when they are indexed, and batches of them, of which the next is decoded in advance."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,14 +20,14 @@ Result = TypeVar("Result")
 
 
 class FrameLost(DataError):
-    """Frames that were there when the folder was scanned are gone, or are others now.
+    """Frames have vanished or changed since the folder was scanned.
 
     Parameters
     ----------
     paths : sequence of str
-        Their paths, as in ``FrameFolder.samples``; what ``FrameFolder.without`` takes.
+        Their paths, as in ``FrameFolder.samples`` and for ``FrameFolder.without``.
     reason : str
-        ``vanished`` if all of them are gone, else ``changed``.
+        ``vanished`` if all of them have vanished, else ``changed``.
     """
 
     def __init__(self, paths: Sequence[str], reason: str):
@@ -38,7 +38,7 @@ class FrameLost(DataError):
     def __str__(self) -> str:
         return (
             f"LazyFrames: frames {self.reason} since the folder was scanned: {len(self.paths)} "
-            f"(first: {self.paths[0]!r}); scan the folder again and leave it alone during the run"
+            f"(first: {self.paths[0]!r}); scan the folder again, and do not change it during the run"
         )
 
 
@@ -46,16 +46,16 @@ class LazyFrames:
     """The frames of a folder as an array that is decoded when it is indexed, in threads.
 
     ``frames[i]`` is one frame, ``frames[2:5]`` and ``frames[[0, 7]]`` are arrays of frames, ``np.asarray(frames)`` is
-    all of them. Nothing is kept, so memory holds what was asked for and no more.
+    all of them. Decoded frames are not cached.
 
     Parameters
     ----------
     root : Path or str
-        The folder the paths start from.
+        The folder to which the paths are relative.
     paths : sequence of str, length n
         The files, relative to `root`.
     signatures : sequence of (int, int), length n
-        Size in bytes and time of change in nanoseconds of each file when it was scanned.
+        Size in bytes and time of modification in nanoseconds of each file when it was scanned.
     size : (int, int)
         Height and width in pixels.
 
@@ -82,7 +82,7 @@ class LazyFrames:
         self._size = (size[0], size[1])
 
     def config(self, size: tuple[int, int] | None = None) -> dict[str, Any]:
-        """Return what makes these frames in another process, ``LazyFrames(**config)``, ready for JSON.
+        """Return the arguments that make the same frames in another process, ``LazyFrames(**config)``, ready for JSON.
 
         Parameters
         ----------
@@ -140,20 +140,20 @@ class LazyFrames:
 
 
 class BatchLoader:
-    """Batches of frames and their targets; while one is used, the next is decoded.
+    """Batches of frames and their targets; while one is in use, the next is decoded.
 
     Parameters
     ----------
     frames : LazyFrames or array, shape (n, ...)
-        What is cut into batches: anything that takes an array of rows as its index.
+        Anything that can be indexed by an array of rows.
     targets : array, shape (n,)
-        What belongs to each row.
+        The target of each row.
     batch_size : int, default 32
-        Rows in a batch; the last one may be smaller. At most three batches are in memory.
+        Rows in a batch; the last batch may be smaller. At most three batches are in memory.
     shuffle : bool, default False
-        Draw a new order for every pass.
+        Whether to draw a new order in every pass.
     seed : int, default 0
-        Where the orders come from: loaders of one seed give the same first order, the same second order, and so on.
+        Seed of the orders: loaders with the same seed have the same first order, second order, and so on.
 
     Raises
     ------
@@ -193,9 +193,11 @@ class BatchLoader:
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Generator[Result]:
-    """Yield ``function(item)`` in the order of the items, with at most `ahead` results waiting to be taken.
+    """Yield ``function(item)`` in the order of the items, computed in threads, with at most `ahead` results waiting.
 
-    The threads end with the last item, or when the generator is closed: close it where the loop over it may fail.
+    The threads end with the last item, or when the generator is closed: close it if the loop over it may fail. They are
+    not those of :mod:`framecnn.kernels.threads`, because they wait for disks and for the consumer of the results, and
+    would make computations wait with them.
     """
     pending: deque[Any] = deque()
     with ThreadPoolExecutor(threads) as pool:

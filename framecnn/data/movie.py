@@ -1,4 +1,4 @@
-"""A movie frame by frame: the only file that speaks to PyAV."""
+"""The frames of a movie, read with PyAV."""
 
 import os
 import re
@@ -21,38 +21,38 @@ from framecnn.typing import Array
 
 __all__ = ["Movie", "movie_name"]
 
-# Containers of movies, and those of sound so that the message can say what is missing. Text, playlists and pictures,
-# which libav would open as well, are no movies; and only files are opened, never a network address.
+# Containers of movies, and of sound, for which the message says that there is no video stream. Text, playlists and
+# pictures, which libav would also open, are refused. Only files are opened, never a network address.
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,mxf,gif,yuv4mpegpipe,nut,rm,dv,mp3,wav,flac,aac,"
     "h264,hevc,mpegvideo,m4v,ivf,obu"
 )
-_MAX_LEAP = 3600.0  # seconds; a longer step between two frames is a broken clock
-_MAX_LEAP_OF_BROADCAST = 10.0  # in formats whose clock may begin anew at any place
+_MAX_LEAP = 3600.0  # seconds; a longer step between two frames means broken time stamps
+_MAX_LEAP_OF_BROADCAST = 10.0  # in formats whose time stamps may restart anywhere
 _MAX_DEMUX_ERRORS = 10
-_MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is a broken one
-_NEARLY_SQUARE = Fraction(1, 100)  # writers round a ratio; a movie is not resampled for a pixel or two
+_MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is ignored
+_NEARLY_SQUARE = Fraction(1, 100)  # ratios are rounded in files; no movie is resampled for a pixel or two
 
 _TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, the codec's sample aspect ratio then
 
 
 class MovieFrame(NamedTuple):
-    """A decoded frame, and what its decoder said of it at that time."""
+    """A decoded frame, and the aspect ratio in its codec at that time."""
 
     video: Any
     """av.VideoFrame"""
     codec_aspect: Fraction | None
-    """Width of a pixel by its height, as the codec says it."""
+    """The width of a pixel divided by its height, according to the codec."""
 
 
-# Numbers of FFmpeg's public headers and, for colours, of ITU-T H.273.
+# Constants of the public headers of FFmpeg and, for colours, of ITU-T H.273.
 _NO_TIMESTAMPS, _TS_DISCONT = 0x0080, 0x0200  # AVFMT_...
 _BT709, _UNSPECIFIED, _BT2020 = 1, 2, 9  # primaries and matrices
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 
 def movie_name(path: str | os.PathLike[str]) -> str:
-    """Make a name for files and groups from the file name of a movie.
+    """Return the name of a movie in files and groups, made from its file name.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def movie_name(path: str | os.PathLike[str]) -> str:
     Returns
     -------
     str
-        The stem, at most 80 bytes of UTF-8; what is no letter, digit, ``.``, ``-`` or ``_`` becomes ``_``.
+        The stem, at most 80 bytes of UTF-8, with ``_`` for all but letters, digits, ``.``, ``-`` and ``_``.
 
     Examples
     --------
@@ -74,39 +74,41 @@ def movie_name(path: str | os.PathLike[str]) -> str:
 
 
 class Movie:
-    """A movie file, open for reading; also a context manager that closes it.
+    """A movie file that is open for reading; as a context manager, it closes the file.
 
     Parameters
     ----------
     path : path
-        A regular file with a video stream. Cover art is no video; of several streams the largest is read.
+        A regular file with a video stream. Cover art does not count; of several streams the largest is read.
+    max_pixels : int, default 64,000,000
+        The largest number of pixels of a frame.
 
     Attributes
     ----------
     name : str
         `movie_name` of the file.
     duration : float or None
-        How long the file says it is, in seconds; None where it does not, or was joined from several recordings.
+        The duration in seconds that the file declares; None if it declares none, or joins several recordings.
     rate : float
-        Frames a second, on average.
+        The mean number of frames per second.
     seconds : float
-        How long a stretch has been read.
+        The seconds that have been read.
     damaged : int
-        Packets and frames that were found damaged so far.
+        The number of damaged packets and frames so far.
     processing : dict
-        What was done to the frames so far to show them as a player does, such as ``"deinterlaced"``; each a key.
+        The keys are the conversions of frames so far, as a player does them, such as ``"deinterlaced"``.
 
     Raises
     ------
     DataError
-        If the file is not there, is no regular file, is no movie, has no video stream, or too large a picture.
+        If the file does not exist, is no regular file or no movie, has no video stream, or has too many pixels a frame.
     MissingExtraError
         If PyAV is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
+    def __init__(self, path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS):
         self._av = _import_av()
-        self.path = Path(path)
+        self.path, self._max_pixels = Path(path), max_pixels
         self.name = movie_name(path)
         self.seconds = 0.0
         self.damaged = 0
@@ -137,18 +139,18 @@ class Movie:
         self._container.close()
 
     def frames(self, key_frames_only: bool = False) -> Iterator[tuple[float, MovieFrame]]:
-        """Read the movie once, from the beginning; damaged packets and frames are counted and left out.
+        """Yield the frames of the movie once, from the beginning; damaged packets and frames are counted and skipped.
 
         Parameters
         ----------
         key_frames_only : bool, default=False
-            Whether to decode nothing but key frames.
+            Whether to decode key frames only.
 
         Yields
         ------
         (float, MovieFrame)
-            Seconds since the first frame, by the movie's own clock, ever increasing; and the frame, deinterlaced where
-            it is marked as interlaced (not so of key frames alone).
+            Seconds since the first frame, by the time stamps of the movie, always increasing; and the frame,
+            deinterlaced if it is marked as interlaced (not if only key frames are decoded).
         """
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.skip_frame = "NONKEY" if key_frames_only else "DEFAULT"
@@ -159,7 +161,7 @@ class Movie:
             yield time, MovieFrame(frame, codec_aspect)
 
     def small(self, frame: MovieFrame) -> Array:
-        """Shrink a frame to (36, 64, 3) of uint8, RGB, each pixel the mean of what it covers."""
+        """Return a frame resized to (36, 64, 3) of uint8, RGB; each pixel is the mean of the area that it covers."""
         height, width = SMALL_SIZE
         transfer = _transfer(frame.video)
         pixels = "rgb48le" if transfer else "rgb24"
@@ -170,8 +172,8 @@ class Movie:
         """Return a frame as a player shows it, in RGB.
 
         Pixels that are not square are stretched along their longer side, so that no row or column of the file is lost:
-        720 x 576 at 16:9 becomes 1024 x 576. HDR (PQ, HLG) is tone-mapped and BT.2020 converted to BT.709. Last, the
-        picture is turned and mirrored as the movie's display matrix says.
+        720 x 576 at 16:9 becomes 1024 x 576. HDR (PQ, HLG) is tone-mapped, and BT.2020 is converted to BT.709. Last,
+        the picture is rotated and mirrored by the display matrix of the movie.
 
         Parameters
         ----------
@@ -185,27 +187,27 @@ class Movie:
         transfer = _transfer(video)
         pixels = "rgb48le" if transfer else "rgb24"
         width, height = round(video.width * max(aspect, 1)), round(video.height / min(aspect, 1))
-        if width * height > MAX_PIXELS:
+        if width * height > self._max_pixels:
             width, height = video.width, video.height
         if video.colorspace == _UNSPECIFIED and (video.width >= 1280 or video.height > 576):
-            video.colorspace = _BT709  # as players take it; FFmpeg takes BT.601
+            video.colorspace = _BT709  # as in players; FFmpeg assumes BT.601
         if (width, height) != (video.width, video.height):
             shown = (video.width * aspect / video.height).limit_denominator(100)
-            said = f"display aspect {shown.numerator}:{shown.denominator} from {video.width}x{video.height}"
-            self.processing[said] = None
+            change = f"display aspect {shown.numerator}:{shown.denominator} from {video.width}x{video.height}"
+            self.processing[change] = None
             video = video.reformat(width, height, pixels, interpolation="BICUBIC")
         picture = video.to_ndarray(format=pixels)
         if transfer:
             change = "converted" if transfer == "BT.2020" else "tone-mapped"
             self.processing[f"{change} from {transfer}"] = None
             picture = to_sdr(picture, transfer)
-        return _turn(picture, video)
+        return _oriented(picture, video)
 
     def _open(self) -> Any:
         if self.path.is_dir():
             raise DataError(f"movie {str(self.path)!r}: expected a file, got a folder; give the movie files in it")
         if not self.path.exists():
-            raise DataError(f"movie {str(self.path)!r}: there is no such file; check the name")
+            raise DataError(f"movie {str(self.path)!r}: the file does not exist; check the name")
         if not self.path.is_file():
             raise DataError(f"movie {str(self.path)!r}: expected a regular file; copy the movie to one")
         try:
@@ -213,8 +215,8 @@ class Movie:
             return self._av.open(f"file:{self.path}", options=options, metadata_errors="replace")
         except self._av.FFmpegError as error:
             raise DataError(
-                f"movie {str(self.path)!r}: no movie that can be read ({error.strerror}); "
-                "expected MP4, MKV, WebM, AVI or the like; if the file was cut off, copy it again"
+                f"movie {str(self.path)!r}: the movie cannot be read ({error.strerror}); "
+                "expected MP4, MKV, WebM, AVI or the like; if the file is truncated, copy it again"
             ) from None
 
     def _choose_stream(self) -> Any:
@@ -228,12 +230,12 @@ class Movie:
                 f"movie {str(self.path)!r}: expected a codec that FFmpeg knows, got another; convert the movie to H.264"
             )
         stream = max(streams, key=lambda stream: stream.width * stream.height)
-        if stream.width * stream.height > MAX_PIXELS:
+        if stream.width * stream.height > self._max_pixels:
             raise DataError(
-                f"movie {str(self.path)!r}: expected at most {MAX_PIXELS} pixels a frame, "
+                f"movie {str(self.path)!r}: expected at most {self._max_pixels:,} pixels a frame, "
                 f"got {stream.width} x {stream.height}; scale the movie down"
             )
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
         return stream
 
     def _declared_duration(self) -> float | None:
@@ -247,18 +249,18 @@ class Movie:
     def _frame_rate(self) -> float:
         rates = [self._stream.average_rate, self._stream.guessed_rate]
         if self._container.format.flags & _NO_TIMESTAMPS:
-            rates.reverse()  # the average is but FFmpeg's default
+            rates.reverse()  # the average is only FFmpeg's default
         return float(rates[0] or rates[1] or 24)
 
     def _sample_aspect(self, codec_aspect: Fraction | None) -> Fraction:
-        """Width of a pixel by its height: the container's where it says, else the codec's, which may change."""
+        """Return the width of a pixel divided by its height, from the container or else from the codec."""
         aspect = self._container_aspect or codec_aspect
         if aspect and 1 / _MAX_STRETCH <= aspect <= _MAX_STRETCH and abs(aspect - 1) > _NEARLY_SQUARE:
             return aspect
         return Fraction(1)
 
     def _timed_frames(self) -> Iterator[_TimedFrame]:
-        """Decode the movie; yield its frames in the order in which they are shown."""
+        """Yield the decoded frames of the movie in the order in which they are shown."""
         codec, interval, tick = self._stream.codec_context, 1 / self.rate, float(self._stream.time_base)
         clock = FrameClock(self._stream.time_base, interval, self._max_leap, self._decoding_only)
         for frame in self._decode(clock):
@@ -273,7 +275,7 @@ class Movie:
                 yield time, frame, codec.sample_aspect_ratio
 
     def _deinterlaced(self, frames: Iterator[_TimedFrame]) -> Iterator[_TimedFrame]:
-        """Pass progressive frames on and, from the first interlaced frame on, all through FFmpeg's bwdif filter."""
+        """Yield frames; from the first interlaced frame on, all go through FFmpeg's bwdif filter."""
         graph, layout = None, None
         waiting: deque[_TimedFrame] = deque()
         for time, frame, aspect in frames:
@@ -302,7 +304,7 @@ class Movie:
         return graph
 
     def _filtered(self, graph: Any, frame: Any, waiting: deque[_TimedFrame]) -> Iterator[_TimedFrame]:
-        """Push a frame, or None at the end, and yield the frames that are ready: one for each that was pushed."""
+        """Push a frame, or None at the end, into the filter, and yield the frames that are ready."""
         graph.vpush(frame)
         while waiting:
             try:
@@ -319,7 +321,7 @@ class Movie:
                     clock.correct(packet)
                     yield from self._frames_of(packet)
                 return
-            except IndexError:  # of PyAV, at the end of a file that gained a stream on the way
+            except IndexError:  # raised by PyAV at the end of a file in which a stream was added
                 break
             except self._av.FFmpegError:
                 self.damaged += 1
@@ -336,15 +338,15 @@ class Movie:
 
 
 def _transfer(frame: Any) -> str | None:
-    """Name what a frame must be converted from to be SDR of BT.709, if from anything."""
+    """Return the name of a frame's HDR transfer or wide gamut; None if it is SDR of BT.709."""
     wide = "BT.2020" if frame.color_primaries == _BT2020 else None
     return _HDR_TRANSFERS.get(frame.color_trc, wide)
 
 
-def _turn(picture: Array, frame: Any) -> Array:
-    """Turn and mirror a picture as the frame's display matrix says, to the nearest of the eight orientations.
+def _oriented(picture: Array, frame: Any) -> Array:
+    """Return a picture rotated and mirrored by the display matrix of its frame, in the nearest of eight orientations.
 
-    The matrix (a, b, u; c, d, v; x, y, w) puts the pixel at (x, y) to (a x + c y, b x + d y).
+    The matrix (a, b, u; c, d, v; x, y, w) moves the pixel at (x, y) to (a x + c y, b x + d y).
     """
     marks = [data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
     if not marks:

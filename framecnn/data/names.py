@@ -1,21 +1,22 @@
-"""Names of files and folders that every system can hold, and which of them are one name on some."""
+"""Names of folders and paths of files that every system can hold."""
 
 import re
 import unicodedata
+from pathlib import PurePosixPath
 
-__all__ = ["portable_problem", "same_name_key"]
+__all__ = ["portable_path", "portable_problem"]
 
 RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"
 }
-"""Names of devices on Windows, whatever their case and their extension."""
+"""Names of devices on Windows, in any case and with any extension."""
 
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-LONGEST = 200  # bytes: most systems hold 255, and a frame's name adds the time
+MAX_BYTES = 200  # most systems allow 255, and the name of a frame also holds its time
 
 
 def portable_problem(name: str) -> str | None:
-    """Say why a name cannot be that of a folder on Linux, macOS and Windows alike; None where it can.
+    """Return why a folder cannot have this name on all of Linux, macOS and Windows; None if it can.
 
     Parameters
     ----------
@@ -28,28 +29,28 @@ def portable_problem(name: str) -> str | None:
     Examples
     --------
     >>> portable_problem("night"), portable_problem("con.old")
-    (None, 'Windows keeps the name con for a device')
+    (None, 'Windows reserves the name con for a device')
     """
     device = name.split(".")[0].rstrip(" ").casefold()
     if not name or name.startswith("."):
         return "it is hidden or empty"
     if found := FORBIDDEN.search(name):
-        return f"no folder's name may hold {found[0]!r} on every system"
+        return f"{found[0]!r} is not allowed in names on every system"
     if name[-1] in ". ":
-        return "Windows drops dots and blanks at the end"
+        return "Windows removes dots and spaces at the end"
     if device in RESERVED:
-        return f"Windows keeps the name {device} for a device"
-    if len(name.encode(errors="surrogateescape")) > LONGEST:
-        return f"it is longer than {LONGEST} bytes"
+        return f"Windows reserves the name {device} for a device"
+    if len(name.encode(errors="surrogateescape")) > MAX_BYTES:
+        return f"it is longer than {MAX_BYTES} bytes"
     return None
 
 
-def same_name_key(name: str) -> str:
-    """Return what is equal for names that macOS or Windows take for one: case and composed letters do not count.
+def portable_path(path: str) -> str:
+    r"""Return a path with ``/`` for backslashes and composed accents, in which systems write the same path differently.
 
     Examples
     --------
-    >>> same_name_key("Night") == same_name_key("NIGHT")
-    True
+    >>> portable_path("night\\1.jpg")
+    'night/1.jpg'
     """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return unicodedata.normalize("NFC", str(PurePosixPath(path.replace("\\", "/"))))

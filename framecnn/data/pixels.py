@@ -1,4 +1,4 @@
-"""From whatever pixels a decoder gives to 8-bit grey, colour, or colour with opacity."""
+"""The conversion of decoded pixels of any kind to 8-bit grey, colour, or colour with opacity."""
 
 import numpy as np
 from PIL import Image
@@ -21,14 +21,14 @@ _SIGNED = 2
 
 
 class UnsupportedDepth(ValueError):
-    """Pixels of a kind that is not read."""
+    """Pixels of a kind that is not supported."""
 
 
 def check_tiff(image: TiffImageFile) -> None:
-    """Raise UnsupportedDepth for a TIFF file that Pillow decodes to other pixels than are in it.
+    """Raise UnsupportedDepth for a TIFF file that Pillow decodes wrongly.
 
-    It takes signed for unsigned numbers, the bytes of wide numbers in separate planes for pixels, one plane of two
-    for both, and swaps the bytes of big-endian floats that libtiff has swapped already.
+    Pillow reads signed numbers as unsigned, the bytes of wide numbers in separate planes as pixels, and one plane of
+    two as both; it also swaps the bytes of big-endian floats that libtiff has swapped already.
     """
     tags = image.tag_v2
     bits, is_planar = max(tags.get(_BITS_PER_SAMPLE, (1,))), tags.get(_PLANAR_CONFIGURATION) == _PLANES
@@ -41,7 +41,7 @@ def check_tiff(image: TiffImageFile) -> None:
 
 
 def plain_image(image: ImageFile) -> Image.Image:
-    """Return a loaded picture as L, RGB or RGBA: what can be resized without changing its meaning.
+    """Return a loaded picture as L, RGB or RGBA, which can be resized.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def plain_image(image: ImageFile) -> Image.Image:
     Raises
     ------
     UnsupportedDepth
-        If its pixels are of a kind that is not read.
+        If its pixels are of a kind that is not supported.
     """
     if image.mode.startswith("I;16"):
         return _from_uint16(image)
@@ -64,7 +64,7 @@ def plain_image(image: ImageFile) -> Image.Image:
     if image.mode in ("I", "LAB"):
         raise UnsupportedDepth(f"pixels of mode {image.mode} are not read")
     if isinstance(image, BmpImageFile) and image.mode == "RGBA" and not image.getchannel("A").getbbox():
-        return image.convert("RGB")  # programs that know no opacity leave its bytes zero, and viewers show the colours
+        return image.convert("RGB")  # some programs leave the bytes of opacity zero, and viewers show the colours
     if image.has_transparency_data:
         return image.convert("RGBA")
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
@@ -95,7 +95,7 @@ def _from_float(image: ImageFile) -> Image.Image:
 
 
 def _from_black(image: ImageFile, grey: Array) -> Array:
-    """Return grey that counts from black; Pillow turns round only the 8 bits of a TIFF that counts from white."""
+    """Return grey with 0 as black; Pillow inverts a TIFF with 0 as white only if it has 8 bits."""
     return 255 - grey if isinstance(image, TiffImageFile) and image.tag_v2[_PHOTOMETRIC] == 0 else grey
 
 

@@ -1,4 +1,4 @@
-"""What is in a folder of class folders: every file is found once, and decoded once to see whether it can be used."""
+"""The scan of a folder of class folders: every file is decoded once to find out whether it can be used."""
 
 import os
 import re
@@ -8,15 +8,16 @@ from itertools import chain
 from pathlib import Path
 
 from framecnn.data.decode import SUFFIXES, Signature, SkippedFrame, decode_signed
-from framecnn.data.hashing import Fingerprint, fingerprint
 from framecnn.data.loader import map_ahead
 from framecnn.data.machine_errors import machine_error
+from framecnn.data.near_duplicates import Fingerprint, fingerprint
+from framecnn.data.reasons import Reason
 from framecnn.errors import DataError
 from framecnn.thread_count import get_num_threads
 
 __all__ = ["Scanned", "Skip", "class_of", "list_classes", "not_meant", "scan", "shape_error"]
 
-_MOST_AT_ONCE = 16  # files that a thread looks at before it asks for more
+_FILES_A_TASK = 16  # at most, of one thread
 _SYSTEM = re.compile(
     r"@eadir|@tmp|#recycle|#snapshot|@recycle|@recently-snapshot|~snapshot"  # Synology, QNAP, NetApp
     r"|__macosx|network trash folder|temporary items|icon\r"  # macOS, in ZIP files and on shares
@@ -29,37 +30,37 @@ _SYSTEM = re.compile(
 
 @dataclass(frozen=True)
 class Skip:
-    """A file that is not used, and why.
+    """A file that is not used, and the reason.
 
     Parameters
     ----------
     path : str
         Relative to the scanned folder, with ``/``. A hidden folder, or one that is a link, counts as one file.
-    reason : str
-        A code: those of SkippedFrame, or ``hidden``, ``system`` (what a NAS or an operating system keeps in every
-        folder), ``outside-root`` (a link that leads out of the folder), ``not-in-class`` (beside the class folders),
+    reason : Reason
+        A code: those of SkippedFrame, or ``hidden``, ``system`` (a file of a NAS or an operating
+        system), ``outside-root`` (a link that leads out of the folder), ``not-in-class`` (beside the class folders),
         ``not-in-csv`` (the table of groups has no row for it).
     detail : str
-        One line for a person.
+        A description in one line.
     """
 
     path: str
-    reason: str
+    reason: Reason
     detail: str
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """What is kept of a file that can be used.
+    """The facts about a usable file that are kept after the scan.
 
     Parameters
     ----------
     signature : (int, int)
-        Tells whether the file is still the same.
+        The state of the file, to notice later changes.
     notes : tuple of str
-        Those of ``decode``.
+        The notes of ``decode``.
     fingerprint : Fingerprint
-        Finds its duplicates.
+        Identifies its duplicates.
     """
 
     signature: Signature
@@ -68,23 +69,23 @@ class Scanned:
 
 
 def list_classes(root: Path, table: Path, min_classes: int = 2) -> tuple[dict[str, list[str]], list[Skip]]:
-    """Find the files of each class folder, without opening them.
+    """Return the files of each class folder, without opening them.
 
     Parameters
     ----------
     root : Path
         The folder of class folders, without links in its own path.
     table : Path
-        A file that belongs to the folder though it is no frame, if it is there: the CSV of groups.
+        The CSV of groups, which is not skipped if it lies in the folder.
     min_classes : int, default 2
-        How many class folders there must be at least.
+        The smallest number of class folders.
 
     Returns
     -------
     dict of str to list of str
-        For each class folder the paths of its files, relative to `root`, in no order.
+        The paths of the files of each class folder, relative to `root`, in no particular order.
     list of Skip
-        What is left out.
+        What is skipped.
 
     Raises
     ------
@@ -112,13 +113,13 @@ def list_classes(root: Path, table: Path, min_classes: int = 2) -> tuple[dict[st
     return files, skipped
 
 
-def not_meant(name: str) -> tuple[str, str] | None:
-    """Return reason and detail for a file or folder that nobody meant as frames by its name, None for others.
+def not_meant(name: str) -> tuple[Reason, str] | None:
+    """Return reason and detail if the name of a file or folder shows that it is not meant as frames, else None.
 
     Parameters
     ----------
     name : str
-        Without the folders that it lies in.
+        The name without its folders.
 
     Returns
     -------
@@ -130,9 +131,9 @@ def not_meant(name: str) -> tuple[str, str] | None:
     ('hidden', 'system', None)
     """
     if name.startswith("."):
-        return "hidden", "names that start with a dot are left out"
+        return "hidden", "names that start with a dot are skipped"
     if _SYSTEM.fullmatch(name):
-        return "system", "a NAS or an operating system keeps it for itself"
+        return "system", "it belongs to a NAS or an operating system"
     return None
 
 
@@ -142,7 +143,7 @@ def class_of(path: str) -> str:
 
 
 def shape_error(root: Path, problem: str) -> DataError:
-    """Return the error that draws the folder as it should be."""
+    """Return an error whose message shows the expected structure of the folder."""
     return DataError(
         f"FrameFolder: {str(root)!r}: {problem}. Expected one folder a class with its frames:\n"
         "    films/\n"
@@ -157,7 +158,7 @@ def shape_error(root: Path, problem: str) -> DataError:
 def scan(
     root: Path, paths: Sequence[str], size: tuple[int, int], progress: Callable[[int, int], object] | None = None
 ) -> Iterator[tuple[str, Scanned | Skip]]:
-    """Decode every file once, in threads, and yield what it is, in the order of the paths.
+    """Decode every file once, in threads, and yield the result, in the order of the paths.
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ def scan(
     Yields
     ------
     (str, Scanned or Skip)
-        The path, and what is kept of the file or why it is not used.
+        The path, and the facts about the file or the reason why it is not used.
     """
 
     def look(path: str) -> Scanned | Skip:
@@ -186,7 +187,7 @@ def scan(
             raise (machine_error(error, path) or error) from error
 
     threads = get_num_threads()
-    n_at_once = min(_MOST_AT_ONCE, 1 + len(paths) // (8 * threads))
+    n_at_once = min(_FILES_A_TASK, 1 + len(paths) // (8 * threads))
     portions = [paths[start : start + n_at_once] for start in range(0, len(paths), n_at_once)]
     looked = map_ahead(lambda portion: list(map(look, portion)), portions, threads, 2 * threads)
     for done, (path, seen) in enumerate(zip(paths, chain.from_iterable(looked), strict=True), 1):
@@ -196,7 +197,7 @@ def scan(
 
 
 def _entries(root: Path, folder: str, skipped: list[Skip]) -> Iterator[tuple[str, str]]:
-    """Yield path and kind (folder, file) of what is in a folder; add the rest to `skipped`."""
+    """Yield the path and kind (folder, file) of the usable entries of a folder; add the others to `skipped`."""
     try:
         entries = list(os.scandir(root / folder))
     except OSError as error:
@@ -217,13 +218,13 @@ def _entries(root: Path, folder: str, skipped: list[Skip]) -> Iterator[tuple[str
             yield path, "folder" if entry.is_dir() else "file"
 
 
-def _link_problem(root: Path, path: str) -> tuple[str, str] | None:
+def _link_problem(root: Path, path: str) -> tuple[Reason, str] | None:
     try:
         target = Path(os.path.realpath(path, strict=True))
     except OSError as error:
         if trouble := machine_error(error, path):
             raise trouble from error
-        return "not-a-file", f"a link that leads nowhere ({error.strerror})"
+        return "not-a-file", f"a broken link ({error.strerror})"
     return None if target.is_relative_to(root) else ("outside-root", "a link that leads out of the folder")
 
 

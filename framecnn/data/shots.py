@@ -1,14 +1,14 @@
-"""Where shots begin, and which of a movie's frames form a group: one pass over small pictures (36 x 64) of the frames.
+"""The shots and groups of a movie, found in one pass over small pictures (36 x 64) of its frames.
 
-A shot is what lies between two cuts or gradual transitions. A group is a set of frames that must stay on one side of a
-split: two groups of one shot would leak, one group of two shots does not. So there are two lists of beginnings.
-`ShotDetector.starts` holds every boundary for which there is fair evidence: they are counted, and `cut_frames` takes
-its `per_shot` frames between them. `ShotDetector.group_starts` holds the sure ones among them: where a cut, fade,
-dissolve or wipe is doubtful, both shots are one group. What lies between flashes, strobes or black of the same picture
-is one shot.
+A shot is the sequence of frames between two cuts or gradual transitions. A group is a set of frames that must stay on
+one side of a split. Two groups of one shot would leak information from training to test frames; one group of two shots
+does not. So there are two lists of boundaries. `ShotDetector.starts` holds every probable boundary: shots are counted
+by it, and `cut_frames` takes its `per_shot` frames between them. `ShotDetector.group_starts` holds the certain ones
+among them: if a cut, fade, dissolve or wipe is doubtful, both shots are one group. Flashes, strobes or black between
+frames of the same picture do not divide a shot.
 
-Everything is measured in seconds of a clock on which a frame counts for 1/60 to 0.2 s, so that neither the frame rate
-nor a picture that stays for minutes matters, and blank frames count for half a second at most.
+Durations are measured by a clock on which a frame counts for 1/60 to 0.2 s, so that neither the frame rate nor a
+picture that stays for minutes matters; consecutive blank frames count for half a second at most.
 """
 
 import math
@@ -25,20 +25,20 @@ from framecnn.typing import Array
 __all__ = ["SMALL_SIZE", "ShotDetector", "group_names"]
 
 _CONTEXT = 3.0  # seconds on either side of a decision
-_SHORTEST, _LONGEST = 1 / 60, 0.2  # seconds that a frame counts for
+_SHORTEST, _LONGEST = 1 / 60, 0.2  # seconds for which a frame counts
 _LONGEST_BLANK = 0.5  # seconds
 _CHUNK = 16  # frames
 
 
 class ShotDetector:
-    """Find where shots begin, frame by frame; a decision falls up to 9 seconds of frames later.
+    """A detector of the beginnings of shots, frame by frame; it decides up to 9 seconds of frames later.
 
     Attributes
     ----------
     starts : list of float
         Time of the first frame of each shot found so far, in seconds; in a gradual transition, of its middle.
     group_starts : list of float
-        Those of `starts` at which a new group begins: the sure ones.
+        Those of `starts` at which a new group begins: the certain ones.
 
     Notes
     -----
@@ -67,14 +67,14 @@ class ShotDetector:
         self._last = -math.inf
 
     def push(self, time: float, picture: Array) -> None:
-        """Take the next frame.
+        """Add the next frame.
 
         Parameters
         ----------
         time : float
             Its time in seconds.
         picture : array (36, 64, 3) of uint8
-            The frame, shrunk.
+            The frame at that size.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class ShotDetector:
                 self._decide(self._clock - _CONTEXT)
 
     def finish(self) -> list[float]:
-        """Decide on the last frames.
+        """Decide on the last frames and return `starts`.
 
         Returns
         -------
@@ -124,7 +124,7 @@ class ShotDetector:
         self._differences = np.concatenate([self._differences, neighbour_differences(self._frames, first)])
 
     def _decide(self, until: float) -> None:
-        """Decide on the frames up to a time on the clock, and forget those that no later decision needs."""
+        """Decide on the frames up to a time of the clock, and drop those that no later decision needs."""
         clock = self._frames.clock
         for index, is_sure in find_boundaries(self._frames, self._differences):
             if self._decided < clock[index] <= until:
@@ -141,7 +141,7 @@ class ShotDetector:
 
 
 def group_names(movie: str, times: Sequence[float], starts: Sequence[float], end: float, block: float) -> list[str]:
-    """Return the name of the group of every frame: its movie and shot, and in a long shot its block.
+    """Return the name of the group of every frame: its movie and shot and, in a long shot, its block.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def group_names(movie: str, times: Sequence[float], starts: Sequence[float], end
     end : float
         Time at which the last shot ends.
     block : float
-        Longest block in seconds: a longer shot is cut into equal blocks.
+        Longest block in seconds; a longer shot is divided into equal blocks.
 
     Returns
     -------

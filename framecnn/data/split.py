@@ -1,4 +1,4 @@
-"""Which group of frames serves training, validation or test, and which fold it is left out in."""
+"""The division of whole groups of frames into training, validation and test frames, and into folds."""
 
 import warnings
 from collections.abc import Sequence
@@ -10,25 +10,26 @@ from framecnn.typing import Array
 
 __all__ = ["assign_folds", "assign_parts"]
 
-_UNITS = 2**24  # shares of a class are counted in whole units, so that ties are ties on every machine
+_UNITS = 2**24  # shares of a class are counted in integer units, so that ties are ties on every machine
 
 
 def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed: int = 0) -> Array:
-    """Share whole groups out among training, validation and test.
+    """Return the part of each frame: whole groups are divided into training, validation and test frames.
 
-    Every class is shared as near to `fractions` as its groups allow, after these, the earlier the more important: every
-    class has training frames; no part is empty; every class has test frames; every class has validation frames.
+    These rules come first, the most important first: every class has training frames; no part is empty; every class has
+    test frames; every class has validation frames. Then every class is divided as close to `fractions` as its groups
+    allow.
 
     Parameters
     ----------
     targets : array of int, shape (n,)
         The class of each frame.
     groups : array, shape (n,)
-        What must stay together.
+        The group of each frame; frames of one group stay together.
     fractions : sequence of 3 floats
         The wanted shares of training, validation and test; they sum to 1. A part with the share 0 stays empty.
     seed : int, default 0
-        Decides among groups of about the same size (within a factor of two).
+        The seed of the choice among groups of about the same size (within a factor of two).
 
     Returns
     -------
@@ -66,7 +67,10 @@ def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed
 
 
 def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
-    """Return each group, large ones first, to a part with room for it, the likelier the more that part still lacks."""
+    """Return the part of each group, drawn with a probability that grows with what the part still lacks.
+
+    Large groups are drawn first, and go only to parts that lack at least as much as they have, if there are any.
+    """
     order = rng.permutation(len(shares))
     magnitude = np.frexp(shares.max(axis=1))[1]
     order = order[np.argsort(-magnitude[order], kind="stable")]
@@ -74,15 +78,15 @@ def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
     parts = np.empty(len(shares), np.int64)
     for group in order:
         lack = missing @ shares[group]
-        room = np.where(lack >= shares[group] @ shares[group], lack, 0).cumsum()
-        part = np.searchsorted(room, rng.integers(room[-1]), side="right") if room[-1] else lack.argmax()
+        weights = np.where(lack >= shares[group] @ shares[group], lack, 0).cumsum()
+        part = np.searchsorted(weights, rng.integers(weights[-1]), side="right") if weights[-1] else lack.argmax()
         missing[part] -= shares[group]
         parts[group] = part
     return parts
 
 
 def _improve(parts: Array, shares: Array, goal: Array, class_weights: Array, part_weight: int) -> None:
-    """Move single groups, in place, while that gives more evidence or, at equal evidence, comes nearer to the goal."""
+    """Move single groups, in place, while that satisfies more rules or, if as many, comes closer to the goal."""
     rows = np.arange(len(shares))
     squares = (shares**2).sum(axis=1)
     present = (shares > 0).astype(np.int64)
@@ -93,33 +97,35 @@ def _improve(parts: Array, shares: Array, goal: Array, class_weights: Array, par
         n_groups = members @ present
         lost = present @ ((n_groups == 1).T * class_weights) + part_weight * (members.sum(axis=1) == 1)
         won = present @ ((n_groups == 0).T * class_weights) + part_weight * (members.sum(axis=1) == 0)
-        evidence = lost[rows, parts][:, None] - won
-        distance[rows, parts] = evidence[rows, parts] = 0
-        best = np.where(evidence == evidence.min(), distance, np.iinfo(np.int64).max)
+        gain = lost[rows, parts][:, None] - won
+        distance[rows, parts] = gain[rows, parts] = 0
+        best = np.where(gain == gain.min(), distance, np.iinfo(np.int64).max)
         group, part = np.unravel_index(best.argmin(), best.shape)
-        if part == parts[group] or (evidence[group, part] == 0 and distance[group, part] >= 0):
+        if part == parts[group] or (gain[group, part] == 0 and distance[group, part] >= 0):
             return
         parts[group] = part
 
 
 def assign_folds(targets: Array, groups: Array, k: int, seed: int = 0) -> Array:
-    """Share whole groups out among k folds of like class frequencies, by scikit-learn's StratifiedGroupKFold.
+    """Return the fold of each frame: whole groups in k folds of similar class frequencies.
+
+    The folds are those of scikit-learn's StratifiedGroupKFold.
 
     Parameters
     ----------
     targets : array of int, shape (n,)
         The class of each frame.
     groups : array, shape (n,)
-        What must stay together.
+        The group of each frame; frames of one group stay together.
     k : int
         The number of folds, at least 2.
     seed : int, default 0
-        Shuffles the groups first.
+        The seed of the shuffling of the groups.
 
     Returns
     -------
     array of int64, shape (n,)
-        The fold each frame is left out in.
+        The fold in which each frame is held out.
 
     Raises
     ------
@@ -147,7 +153,7 @@ def assign_folds(targets: Array, groups: Array, k: int, seed: int = 0) -> Array:
     splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
     folds = np.empty(len(targets), np.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer than k frames; the folds say which lacks it
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer than k frames; FrameFolder.folds warns of it
         for fold, (_, held_out) in enumerate(splitter.split(targets, targets, groups)):
             folds[held_out] = fold
     return folds

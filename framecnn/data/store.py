@@ -1,4 +1,4 @@
-"""The folder that frames of movies go to: a folder per class, and the table that says which frames belong together."""
+"""The folder of frames that are cut from movies: a folder per class, and the table with the group of each frame."""
 
 import csv
 import json
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from framecnn.data.groups import GROUPS_FILE
-from framecnn.data.names import same_name_key
 from framecnn.data.tables import format_table, read_table
 from framecnn.errors import DataError
-from framecnn.storage.atomic import atomic_write, hidden_path, temporary_path
+from framecnn.storage.atomic import atomic_write, hidden_path, naming_users_files, temporary_path
+from framecnn.storage.file_names import same_name_key
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle, switch
 
@@ -27,7 +27,7 @@ _TIME_AND_SUFFIX = r"_\d{4,}\.\d{3}s\.jpg"
 
 
 def file_name(movie: str, time: float) -> str:
-    """Return the name of the file of a frame.
+    """Return the file name of a frame.
 
     Parameters
     ----------
@@ -50,40 +50,40 @@ def file_name(movie: str, time: float) -> str:
 
 @dataclass(frozen=True)
 class FrameStore:
-    """A folder of frames that movies are added to, each as a whole.
+    """A folder of frames to which movies are added, each as a whole.
 
     Parameters
     ----------
     root : Path
-        The folder; made by `run`.
+        The folder; created by `run`.
     """
 
     root: Path
 
     @contextmanager
     def run(self, jobs: Mapping[str, Mapping[str, Any]], replace: bool) -> Iterator[dict[str, dict[str, Any]]]:
-        """Keep other runs away, finish or sweep what killed runs left, and find out which movies are still to add.
+        """Lock the folder, clean up after killed runs, and find the movies that an earlier run finished.
 
-        An unfinished run leaves a hidden record of the movies that it finished; the next run of the same jobs resumes
-        there. The record of these movies is dropped when the block ends well.
+        An unfinished run leaves a hidden record of its finished movies, from which the next run of the same jobs
+        resumes. The record of these movies is removed when the block ends without an error.
 
         Parameters
         ----------
         jobs : mapping of str to mapping
-            What makes the frames of each movie's name what they are: ``label`` and others, as JSON knows them.
+            The settings that define the frames of each movie, by its name: ``label`` and others, ready for JSON.
         replace : bool
-            Whether movies that are here already may be replaced.
+            Whether to replace movies that the folder already holds.
 
         Yields
         ------
         dict
-            What was reported of the movies that an earlier run finished, by name.
+            The reports of the movies that an earlier run finished, by name.
 
         Raises
         ------
         DataError
             If another run adds to the folder; if the folder, or a folder above or in it, is a file; if it cannot be
-            written to; if its table cannot be read; if it holds one of the movies already, of another job.
+            written to; if its table cannot be read; if it already holds one of the movies from another job.
         """
         self._make([job["label"] for job in jobs.values()])
         with lock_outputs([self._table]):
@@ -100,6 +100,11 @@ class FrameStore:
             for path in (self.root, *self.root.parents, *(self.root / label for label in labels)):
                 if path.exists() and not path.is_dir():
                     raise DataError(f"frames: {str(path)!r} is a file, expected a folder to write to; choose another")
+            if self._table.is_symlink():
+                raise DataError(
+                    f"frames: expected {str(self._table)!r} to be a file of this folder, got a link, which would be "
+                    "replaced; put the file itself there, or choose another folder"
+                )
             self.root.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
@@ -108,7 +113,7 @@ class FrameStore:
             ) from None
 
     def _finished(self, jobs: Mapping[str, Mapping[str, Any]], replace: bool) -> dict[str, dict[str, Any]]:
-        """Return what an unfinished run reported of movies that it finished and whose frames are all here."""
+        """Return the reports of the movies that an unfinished run finished, if all their frames exist."""
         record, done = self._read_record(), {}
         rows = self._read_table()[1]
         for movie, job in jobs.items():
@@ -118,9 +123,9 @@ class FrameStore:
             other = sorted(name for name in job.keys() | entry["job"].keys() if job.get(name) != entry["job"].get(name))
             if other and not replace:
                 raise DataError(
-                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} otherwise "
+                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} with other settings "
                     f"({'; '.join(_difference(name, entry['job'].get(name)) for name in other)}); run it again as it "
-                    "was to finish it, or give --replace (replace=True) to cut the movie anew"
+                    "was to finish it, or use --replace (replace=True) to cut the movie again"
                 )
             paths = [row["path"] for row in rows if _movie_of(row) == movie]
             if not other and all((self.root / path).is_file() for path in paths) and len(paths) == entry["n_frames"]:
@@ -137,29 +142,26 @@ class FrameStore:
             if not replace and movie not in record and (movie in known or self._files_of(movie, label)):
                 raise DataError(
                     f"frames: {str(self.root)!r} already holds frames of a movie {movie!r}; to put new ones in their "
-                    "place give --replace (replace=True); another movie needs another file name, or another folder"
+                    "place use --replace (replace=True); another movie needs another file name, or another folder"
                 )
 
     def _check_case(self, name: str, others: Iterable[str]) -> None:
-        """A DataError for a name that is that of another on macOS and Windows, where one's frames would be lost."""
+        """Raise DataError if macOS or Windows take the name for another one, so that frames would be lost."""
         for other in sorted(others):
             if other != name and same_name_key(other) == same_name_key(name):
                 raise DataError(
                     f"frames: {str(self.root)!r} holds {other!r}, which is the same name as {name!r} on macOS and "
-                    f"Windows; call the new one {other!r} too, or by another name"
+                    f"Windows; use {other!r} for the new one too, or another name"
                 )
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Return a hidden folder in the root to write frames to; it is gone afterwards, with what is still in it."""
+        """Yield a hidden folder in the root for new frames; it is removed afterwards, with what is still in it."""
         folder = temporary_path(self._table).with_suffix("")
         try:
-            folder.mkdir()
-            yield folder
-        except OSError as error:
-            if error.filename is not None and folder in (Path(error.filename), *Path(error.filename).parents):
-                error.filename, error.filename2 = str(self.root), None
-            raise
+            with naming_users_files(self.root):
+                folder.mkdir()
+                yield folder
         finally:
             if not hidden_path(self._table, ".journal").exists():  # which the next run finishes
                 shutil.rmtree(folder, ignore_errors=True)
@@ -172,22 +174,22 @@ class FrameStore:
         frames: Iterable[tuple[float, str]],
         report: Mapping[str, Any],
     ) -> None:
-        """Add a movie as a whole: its frames, their rows in the table, the record of the run; old frames are dropped.
+        """Add a movie as a whole: its frames, their rows in the table, and its record; its old frames are removed.
 
-        A folder that has no file left then is removed: a class without frames is no class.
+        A folder without files is removed too: there are no classes without frames.
 
         Parameters
         ----------
         movie : str
             Name of the movie.
         job : mapping
-            As :meth:`run` takes it.
+            Its settings, as for :meth:`run`.
         staging : Path
-            Where the frames are, under their `file_name`, flushed to disk.
+            The folder with the new frames, under their `file_name`, flushed to disk.
         frames : iterable of (float, str)
             Time in seconds and group of each.
         report : mapping
-            What a run that resumes reports of it, as JSON knows it.
+            The report of the movie for a run that resumes, ready for JSON.
         """
         label = job["label"]
         columns, rows = self._read_table()
@@ -215,7 +217,7 @@ class FrameStore:
             self._drop_empty(changes)
 
     def _drop_empty(self, paths: Iterable[Path]) -> None:
-        """Remove the folders of these files that have no file left."""
+        """Remove the folders of these files that are empty."""
         for folder in {path.parent for path in paths} - {self.root}:
             with suppress(OSError):  # other files are in it
                 folder.rmdir()
@@ -226,7 +228,7 @@ class FrameStore:
 
     @property
     def _record(self) -> Path:
-        """What the unfinished runs finished."""
+        """The file with the movies that unfinished runs finished."""
         return hidden_path(self._table, ".json")
 
     def _read_record(self) -> dict[str, dict[str, Any]]:
@@ -238,11 +240,11 @@ class FrameStore:
                 return record
         raise DataError(
             f"frames: expected {str(self._record)!r} to be the record of an interrupted run, got something else; "
-            "delete it, and give --replace (replace=True) for the movies that are to be cut anew"
+            "delete it, and use --replace (replace=True) for the movies to cut again"
         )
 
     def _stage_record(self, staging: Path, record: Mapping[str, Any]) -> dict[Path, Path | None]:
-        """Return the change of the record: a new one in the staging folder, or none where nothing is unfinished."""
+        """Return the change of the record: a new file in the staging folder, or removal if nothing is unfinished."""
         if not record:
             return {self._record: None}
         with atomic_write(staging / self._record.name) as temporary:
@@ -258,12 +260,12 @@ class FrameStore:
         return [path for path in (self.root / label).glob("*.jpg") if name.fullmatch(path.name)]
 
     def _is_picture(self, path: Path) -> bool:
-        """Return whether a real path is one that a frame of the store has."""
+        """Return whether a real path can be that of a frame of the store."""
         in_class = path.parent.parent == Path(os.path.realpath(self.root))
         return in_class and re.fullmatch(r".+" + _TIME_AND_SUFFIX, path.name, re.DOTALL) is not None
 
     def _read_table(self) -> tuple[list[str], list[dict[str, str]]]:
-        """Read columns and rows; without a table, our columns and no rows."""
+        """Return columns and rows of the table; without a table, the default columns and no rows."""
         path = self.root / GROUPS_FILE
         if not path.exists():
             return list(_COLUMNS), []

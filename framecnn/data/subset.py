@@ -1,68 +1,69 @@
-"""One part of a split folder of frames."""
+"""Some of the frames of a folder, such as one part of a split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from framecnn.data.decode import Signature
 from framecnn.data.loader import LazyFrames
 from framecnn.typing import Array
-
-if TYPE_CHECKING:
-    from framecnn.data.folder import FrameFolder
 
 __all__ = ["FrameSubset"]
 
 
 @dataclass(frozen=True, eq=False)
 class FrameSubset:
-    """Some frames of a folder: one part of a split.
+    """Some frames of a folder, such as one part of a split; ``FrameFolder`` makes them.
 
     Parameters
     ----------
-    folder : FrameFolder
-        Where they come from.
+    root : Path
+        The folder.
+    size : (int, int)
+        Height and width in pixels to which every frame is stretched.
+    classes : list of str
+        The classes of the folder, whether they occur here or not.
     indices : array of int64, shape (n,)
-        Their rows in ``folder.samples``, ascending.
+        The rows of these frames among all frames of the folder, ascending.
+    paths : list of str, length n
+        The path of each frame, relative to the folder.
+    targets : array of int64, shape (n,)
+        The class number of each frame.
+    groups : array of str, shape (n,)
+        The group of each frame.
+    signatures : sequence of (int, int), length n
+        The state of each file when the folder was scanned.
     split_note : str
-        How the folder was split, in words.
+        How the folder was split.
     warnings : tuple of str
-        What to know about the split as a whole: classes without test evidence, near-duplicates on both sides.
+        What to know about the split as a whole: classes without test frames, near-duplicates on both sides.
     """
 
-    folder: "FrameFolder"
+    root: Path
+    size: tuple[int, int]
+    classes: list[str]
     indices: Array
+    paths: list[str]
+    targets: Array
+    groups: Array
+    signatures: Sequence[Signature]
     split_note: str
     warnings: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.indices)
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes of the folder, whether they occur here or not."""
-        return self.folder.classes
+        return len(self.paths)
 
     @property
     def samples(self) -> list[tuple[str, int]]:
-        """Path, relative to the folder, and class number of each frame."""
-        return [self.folder.samples[row] for row in self.indices]
+        """The path, relative to the folder, and the class number of each frame."""
+        return list(zip(self.paths, self.targets.tolist(), strict=True))
 
     @property
-    def paths(self) -> list[str]:
-        """Path of each frame, relative to the folder."""
-        return [path for path, _ in self.samples]
-
-    @property
-    def targets(self) -> Array:
-        """Class number of each frame, int64 of shape (n,)."""
-        return self.folder.targets[self.indices]
-
-    @property
-    def groups(self) -> Array:
-        """Group of each frame, str of shape (n,)."""
-        return self.folder.groups[self.indices]
+    def files(self) -> list[str]:
+        """The path of each frame from the root of the file system."""
+        return [str(self.root / path) for path in self.paths]
 
     @property
     def frames(self) -> LazyFrames:
-        """The frames, decoded when indexed."""
-        signatures = [self.folder._scanned[row].signature for row in self.indices]
-        return LazyFrames(self.folder.root, self.paths, signatures, self.folder.size)
+        """The frames, decoded when they are indexed."""
+        return LazyFrames(self.root, self.paths, self.signatures, self.size)

@@ -1,9 +1,10 @@
-"""Read and write tables as CSV files whose cells, names of files among them, may hold any character."""
+"""CSV files whose cells, such as names of files, may hold any character."""
 
 import codecs
 import csv
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 __all__ = ["format_table", "read_table", "spreadsheet_cell"]
 
 _SEPARATORS = ",;\t"
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"])"?[,;\t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 
 
 def format_table(rows: Iterable[Sequence[str]]) -> bytes:
@@ -19,7 +21,7 @@ def format_table(rows: Iterable[Sequence[str]]) -> bytes:
     Parameters
     ----------
     rows : iterable of sequence of str
-        The cells, those of the header first. Names of files stay the bytes that they are on disk.
+        The cells, with the header first. Names of files keep the bytes that they have on disk.
 
     Returns
     -------
@@ -43,21 +45,24 @@ def format_table(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read a CSV file: of commas, semicolons or tabs, in UTF-8 or UTF-16, with or without a byte order mark.
+    """Return the header and the rows of a CSV file.
+
+    The separator is a comma, a semicolon or a tab, or that of a first line such as ``sep=;``, which Excel knows. The
+    encoding is UTF-8 or UTF-16, with or without a byte order mark.
 
     Parameters
     ----------
     path : path
         The file.
     columns : iterable of str
-        Names that its header should have: the separator is the one that finds them.
+        Names in the header: the separator is the one with which they are found.
 
     Returns
     -------
     list of str
         The header, read with commas if no separator finds the columns; empty if the file is.
     list of (int, list of str)
-        The number of the line on which each row ends, and its cells. Empty lines are left out.
+        The number of the line on which each row ends, and its cells. Empty lines are skipped.
 
     Raises
     ------
@@ -77,15 +82,18 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[li
     """
     with open(path, "rb") as file:
         text = _decoded(file.read())
-    headers: dict[str, list[str]] = {separator: next(_reader(text, separator), []) for separator in _SEPARATORS}
-    separator = next((separator for separator in _SEPARATORS if set(columns) <= set(headers[separator])), ",")
+    named = _SEPARATOR_LINE.match(text)
+    text, n_skipped = (text[named.end() :], 1) if named else (text, 0)
+    separators = named[1] if named else _SEPARATORS
+    headers: dict[str, list[str]] = {separator: next(_reader(text, separator), []) for separator in separators}
+    separator = next((separator for separator in separators if set(columns) <= set(headers[separator])), separators[0])
     reader = _reader(text, separator, strict=True)
     header: list[str] = next(reader, [])
-    return header, [(reader.line_num, row) for row in reader if row]
+    return header, [(reader.line_num + n_skipped, row) for row in reader if row]
 
 
 def spreadsheet_cell(text: str) -> str:
-    """Return text for a CSV file, with an apostrophe where a spreadsheet would run it as a formula.
+    """Return text for a cell, with an apostrophe before it if a spreadsheet would run it as a formula.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""HDR and wide-gamut pictures as SDR of BT.709: PQ, HLG and BT.2020 by the standards, in NumPy."""
+"""The conversion of HDR and wide-gamut pictures (PQ, HLG, BT.2020) to SDR of BT.709 by the standards, in NumPy."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from framecnn.typing import Array
 
 __all__ = ["to_sdr"]
 
-_HDR_PEAK = 1000.0  # cd/m2; what HDR10 and HLG are graded for; brighter is white
+_HDR_PEAK = 1000.0  # cd/m2; HDR10 and HLG are graded for it; brighter light is white
 _SDR_PEAK = 100.0  # cd/m2, BT.2035
 _DISPLAY_GAMMA = 2.4  # BT.1886
 _SYSTEM_GAMMA = 1.2  # BT.2100 table 5, HLG at a peak of 1000 cd/m2
@@ -19,7 +19,7 @@ _ROWS_AT_ONCE = 64
 
 
 def _pq_light(signal: Array) -> Array:
-    """Light in cd/m2 of a PQ signal from 0 to 1: the EOTF of SMPTE ST 2084."""
+    """Return the light in cd/m2 of a PQ signal from 0 to 1: the EOTF of SMPTE ST 2084."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128
     c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
     root = signal ** (1 / m2)
@@ -27,7 +27,7 @@ def _pq_light(signal: Array) -> Array:
 
 
 def _pq_signal(light: Array) -> Array:
-    """PQ signal from 0 to 1 of light in cd/m2: the inverse of `_pq_light`."""
+    """Return the PQ signal from 0 to 1 of light in cd/m2: the inverse of `_pq_light`."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128
     c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
     power = (light / 10000) ** m1
@@ -35,16 +35,16 @@ def _pq_signal(light: Array) -> Array:
 
 
 def _hlg_scene_light(signal: Array) -> Array:
-    """Scene light from 0 to 1 of an HLG signal from 0 to 1: the inverse OETF of ARIB STD-B67 and BT.2100."""
+    """Return the scene light from 0 to 1 of an HLG signal from 0 to 1: the inverse OETF of ARIB STD-B67 and BT.2100."""
     a = 0.17883277
     b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
     return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
 
 
 def _compressed(light: Array) -> Array:
-    """SDR light in cd/m2 of HDR light in cd/m2: the EETF of BT.2390 from a peak of 1000 to one of 100.
+    """Return the SDR light in cd/m2 of HDR light in cd/m2: the EETF of BT.2390 from a peak of 1000 to one of 100.
 
-    Light below 28 cd/m2 stays as it is; a Hermite spline in the PQ domain carries what is above to the peak.
+    Light below 28 cd/m2 is unchanged; a Hermite spline in the PQ domain compresses brighter light up to the peak.
     """
     peak, target = _pq_signal(np.array([_HDR_PEAK, _SDR_PEAK]))
     target /= peak
@@ -66,11 +66,11 @@ _CURVE_TO = _compressed(_CURVE_FROM)
 
 
 def to_sdr(picture: Array, transfer: str) -> Array:
-    """Convert a picture of BT.2020 primaries to 8-bit SDR of BT.709.
+    """Return a picture of BT.2020 primaries as 8-bit SDR of BT.709.
 
     HDR light is compressed by the curve of BT.2390 from a peak of 1000 cd/m2 to one of 100, by the brightest channel of
-    each pixel, so that the ratios of the channels, and with them hues, stay. The colours then become those of BT.709
-    (BT.2087), what lies outside is clipped, and the light is encoded for a display of BT.1886.
+    each pixel; this keeps the ratios of the channels, and so the hue. Colours are then converted to BT.709 (BT.2087)
+    and clipped, and the light is encoded for a display of BT.1886.
 
     Parameters
     ----------

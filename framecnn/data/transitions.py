@@ -1,8 +1,8 @@
 """Descriptors of small pictures, and the evidence in them for cuts, fades, flashes, dissolves and wipes.
 
-Two descriptors complement each other. Colour histograms of the cells of a 4 x 4 grid hardly change when something
-moves, but change with the light; the structure (the luma less the mean of blocks of an eighth of the picture's width,
-scaled to length 1) hardly changes with the light, but does when something moves. Two frames differ when both do.
+Two descriptors complement each other. Colour histograms of the cells of a 4 x 4 grid hardly change with motion, but
+change with the light. The structure (luma minus the mean of blocks of an eighth of the width, scaled to length 1)
+hardly changes with the light, but changes with motion. Two frames differ if both descriptors do.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from framecnn.typing import Array
 
 __all__ = [
-    "REACH",
+    "CUT_WINDOW",
     "WIDTHS",
     "Described",
     "blend_features",
@@ -26,14 +26,14 @@ __all__ = [
     "relit_correlation",
 ]
 
-REACH = 1 / 6
-"""Seconds of frames on either side that a cut is judged by."""
+CUT_WINDOW = 1 / 6
+"""Seconds on either side of a cut whose frames are compared."""
 
 WIDTHS = (0.28, 0.42, 0.63, 0.95)
-"""Half lengths, in seconds, of the stretches that are looked at for gradual changes."""
+"""Half lengths, in seconds, of the intervals in which gradual changes are looked for."""
 
 _PIXELS = 36 * 64
-_MAX_REACH = 10  # frames
+_MAX_CUT_FRAMES = 10  # frames
 _CELLS, _LUMA, _CHROMA = 4, 16, 5
 _N_BINS = _LUMA * _CHROMA * _CHROMA
 _BLACK_BINS = 4 * _CHROMA**2  # luma below 16 of 255
@@ -101,7 +101,7 @@ def describe(clock: Array, pictures: Array) -> Described:
     blocks = light.reshape(n, 18, 2, 32, 2).mean((2, 4)).reshape(n, 6, 3, 8, 4)
     detail = blocks - blocks.mean((2, 4), keepdims=True)
     contrast = np.sqrt((detail**2).mean((1, 2, 3, 4)))
-    detail *= (blocks >= 6).all((2, 4), keepdims=True)  # else black bars would make all frames alike
+    detail *= (blocks >= 6).all((2, 4), keepdims=True)  # otherwise black bars would make all frames similar
     strength = np.sqrt((detail**2).mean((1, 2, 3, 4), keepdims=True))
     structure = np.where(strength < 1, 0, detail / (24 * np.maximum(strength, 1))).reshape(n, 18, 32)
     colours = pictures[:, 2:34].reshape(n, 4, 2, 4, 4, 4, 4, 3).mean((3, 6), dtype=np.float32)
@@ -125,7 +125,7 @@ def difference(frames: Described, one: Array, other: Array) -> Array:
 
 
 def relit_correlation(frames: Described, one: Array, other: Array) -> Array:
-    """Return the correlation of the colours of frames `one` and `other`, which other light does not change."""
+    """Return the correlation of the colours of frames `one` and `other`, which does not depend on the light."""
     first, second = frames.colours[one], frames.colours[other]
     lit = (first > 6) | (second > 6)
     count = np.maximum(lit.sum((1, 2), keepdims=True), 1)
@@ -137,7 +137,7 @@ def relit_correlation(frames: Described, one: Array, other: Array) -> Array:
 def _distances(one: Array, other: Array) -> Array:
     """Return the distances (n,), 0 to 1, of histograms (n, 16, 400): the mean over the least changed 3/4 of the cells.
 
-    Cells black in both do not count, and colours that both have in black do not make them alike.
+    Cells that are black in both do not count, nor does black that both have in common.
     """
     one, other = one[..., _BLACK_BINS:], other[..., _BLACK_BINS:]
     lit = np.maximum(one.sum(-1, dtype=np.int32), other.sum(-1, dtype=np.int32))
@@ -145,20 +145,22 @@ def _distances(one: Array, other: Array) -> Array:
     distances[lit < 29] = np.inf  # a fifth of the cell
     counted = -(-3 * np.isfinite(distances).sum(-1) // 4)
     ordered = np.where(np.arange(_CELLS**2) < counted[:, None], np.sort(distances, -1), 0.0)
-    return ordered.sum(-1) / np.maximum(counted, _CELLS**2 // 3)  # a lit window in the dark is not the whole picture
+    return ordered.sum(-1) / np.maximum(
+        counted, _CELLS**2 // 3
+    )  # a lit window in the dark does not stand for the whole picture
 
 
 def neighbour_differences(frames: Described, first: int) -> Array:
     """Return the differences (n - first, 19) of each frame from `first` on to the 1, 2, ... 19 frames before it.
 
-    Those beyond twice `REACH` are infinite, save to the 3 frames before.
+    Those beyond twice `CUT_WINDOW` are infinite, except to the 3 frames before.
     """
     rows = np.arange(first, len(frames.clock))
-    result = np.full((len(rows), 2 * _MAX_REACH - 1), np.inf, np.float32)
+    result = np.full((len(rows), 2 * _MAX_CUT_FRAMES - 1), np.inf, np.float32)
     for lag in range(1, result.shape[1] + 1):
         now = rows[rows >= lag]
         if lag > 3:
-            now = now[frames.clock[now] - frames.clock[now - lag] < 2 * REACH + _EPSILON]
+            now = now[frames.clock[now] - frames.clock[now - lag] < 2 * CUT_WINDOW + _EPSILON]
         if not len(now):
             break
         result[now - first, lag - 1] = difference(frames, now, now - lag)
@@ -171,7 +173,7 @@ def cut_scores(clock: Array, differences: Array) -> Array:
     Parameters
     ----------
     clock : array (n,)
-        Seconds. At least two frames on each side are looked at, and those within `REACH`.
+        Seconds. The frames within `CUT_WINDOW` on each side are compared, at least two.
     differences : array (n, 19)
         See `neighbour_differences`.
 
@@ -182,11 +184,11 @@ def cut_scores(clock: Array, differences: Array) -> Array:
     """
     n = len(clock)
     rows = np.arange(n)
-    before = np.clip(rows - np.searchsorted(clock, clock - REACH - _EPSILON), 2, _MAX_REACH)
-    after = np.clip(np.searchsorted(clock, clock + REACH - _EPSILON) - rows, 2, _MAX_REACH)
+    before = np.clip(rows - np.searchsorted(clock, clock - CUT_WINDOW - _EPSILON), 2, _MAX_CUT_FRAMES)
+    after = np.clip(np.searchsorted(clock, clock + CUT_WINDOW - _EPSILON) - rows, 2, _MAX_CUT_FRAMES)
     scores = np.ones(n, np.float32)
-    for a in range(1, _MAX_REACH + 1):
-        for b in range(_MAX_REACH):
+    for a in range(1, _MAX_CUT_FRAMES + 1):
+        for b in range(_MAX_CUT_FRAMES):
             looked = (a <= before) & (b < after) & (rows >= a) & (rows + b < n)
             if a + b <= differences.shape[1] and looked.any():
                 scores[looked] = np.minimum(scores[looked], differences[rows[looked] + b, a + b - 1])
@@ -195,10 +197,10 @@ def cut_scores(clock: Array, differences: Array) -> Array:
 
 
 def blend_features(frames: Described, times: Array, width: float) -> Array:
-    """Return what tells whether around each time one shot turns gradually into another.
+    """Return the features of a gradual change of one shot into another around each time.
 
-    Frames A and B at both ends of a stretch are compared with each other, with those at its quarters and its middle,
-    and with those half a stretch further out.
+    Frames A and B at both ends of an interval are compared with each other, with those at its quarters and its middle,
+    and with those half an interval further out.
 
     Parameters
     ----------
@@ -206,16 +208,16 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
     times : array (m,)
         Times on the clock.
     width : float
-        Half the length of the stretch in seconds.
+        Half the length of the interval in seconds.
 
     Returns
     -------
     array (m, 12)
-        Distance of the colours of A and B by cell; of the whole pictures; correlation of their structure, one moved to
-        where it fits best; as it is; what of the frames at the quarters is no mix of A and B, in any ratio by cell; of
-        the frame in the middle; of that, in one ratio; contrast between the ends over that at the ends; distance of
-        colours beyond the ends; logarithm of the root mean square of B - A; largest share of the change in a quarter;
-        `relit_correlation` of A and B.
+        0: distance of the colours of A and B by cell; 1: of the whole pictures; 2: correlation of their structures at
+        the best shift; 3: without shift; 4: the part of the frames at the quarters that no mix of A and B explains, in
+        any ratio by cell; 5: the same of the frame in the middle; 6: the same in one ratio; 7: contrast between the
+        ends divided by that at the ends; 8: distance of colours beyond the ends; 9: logarithm of the root mean square
+        of B - A; 10: largest share of the change in a quarter; 11: `relit_correlation` of A and B.
     """
     clock = frames.clock
     earlier, start, first, middle, third, end, later = (
@@ -229,7 +231,7 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
     total = np.maximum(size.sum(-1), 1)
     moved = [colours[index] - colours[start] for index in inner]
     shares = [np.clip((x * change).sum(-1) / np.maximum(size, 1), 0, 1) for x in moved]
-    unmixed = [_left(x, share, change, total) for x, share in zip(moved, shares, strict=True)]
+    unmixed = [_unexplained(x, share, change, total) for x, share in zip(moved, shares, strict=True)]
     one_share = np.clip((moved[1] * change).sum((1, 2)) / total, 0, 1)[:, None]
     steps = np.diff([np.zeros(len(times)), *((s * size).sum(-1) / total for s in shares), np.ones(len(times))], axis=0)
     spectra = [np.fft.rfft2(frames.structure[index]) for index in (start, end)]
@@ -244,7 +246,7 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
             np.einsum("nhw,nhw->n", frames.structure[start], frames.structure[end]),
             (unmixed[0] + unmixed[2]).clip(max=2) / 2,
             unmixed[1].clip(max=1),
-            _left(moved[1], one_share, change, total).clip(max=1),
+            _unexplained(moved[1], one_share, change, total).clip(max=1),
             ((contrast[first] + contrast[middle] + contrast[third]) / 3 / ends).clip(max=2),
             np.maximum(before, after),
             np.log1p(np.sqrt(total / (16 * 24))),
@@ -254,25 +256,25 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
     )
 
 
-def _left(moved: Array, share: Array, change: Array, total: Array) -> Array:
+def _unexplained(moved: Array, share: Array, change: Array, total: Array) -> Array:
     return ((moved - share[..., None] * change) ** 2).sum((1, 2)) / total
 
 
 def could_blend(features: Array) -> Array:
-    """Return where (m,) the inner frames are near to mixes, and the change is no step, by `blend_features` (m, 12)."""
+    """Return whether (m,) the inner frames are near to mixes and the change is no step, by `blend_features` (m, 12)."""
     return (features[:, 4] < 0.3) & (features[:, 5] < 0.4) & (features[:, 10] < 0.85)
 
 
 def expanded(features: Array) -> Array:
-    """Return what `blend_scores` weighs of `blend_features` (m, 12): them, squares, some products, some logarithms."""
+    """Return the terms of `blend_scores`: `blend_features` (m, 12), squares, some products, some logarithms."""
     features = features.copy()
-    features[:, 1] = features[:, 1].clip(max=0.6)  # beyond, other scenes differ no more than they need to
+    features[:, 1] = features[:, 1].clip(max=0.6)  # larger distances are no stronger evidence
     products = [features[:, i] * features[:, j] for i, j in ((0, 5), (0, 7), (0, 2), (8, 5))]
     return np.column_stack([features, features**2, *products, np.log(features[:, 4:7] + 0.02)])
 
 
 def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
-    """Return the probability (m,) that one shot turns gradually into another around each time, and half how long."""
+    """Return the probability (m,) of a gradual change around each time, and half its length in seconds (m,)."""
     scores, widths = np.zeros((2, len(times)))
     for width in WIDTHS:
         inside = np.flatnonzero((times >= frames.clock[0] + width) & (times <= frames.clock[-1] - width))

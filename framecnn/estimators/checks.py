@@ -1,4 +1,4 @@
-"""What labels and groups must be, for every estimator."""
+"""Checks of labels, groups and seeds that all estimators share."""
 
 from typing import Any
 
@@ -16,18 +16,17 @@ SHOWN_LABELS = 10
 
 
 def as_random_state(who: str, value: Any) -> np.random.RandomState:
-    """Return the generator that `random_state` stands for; a ValueError that names the estimator where it is none."""
+    """Return the generator of `random_state`, or raise a ValueError that names the estimator."""
     try:
         return check_random_state(value)
     except ValueError as error:
         raise ValueError(
-            f"{who}: expected random_state as None, a RandomState or a whole number from 0 to {2**32 - 1:,}, "
-            f"got {value!r}"
+            f"{who}: expected random_state as None, a RandomState or an integer from 0 to {2**32 - 1:,}, got {value!r}"
         ) from error
 
 
 def check_overflow(who: str, what: str, found: Any) -> None:
-    """Raise FormatError for NaN or infinity computed from finite input: weights of a forged file, or huge values."""
+    """Raise FormatError where finite input gave NaN or infinity: the input is huge, or the weights are forged."""
     if not np.isfinite(found).all():
         raise FormatError(
             f"{who}: expected finite {what} of finite input, got NaN or infinity: the input or the weights of the "
@@ -41,7 +40,7 @@ def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
     Raises
     ------
     ValueError
-        If y is None, has another length, holds None or NaN, numbers that are no classes, or fewer than two classes.
+        If y is None, has another length, holds None, NaN or fractional numbers, or has fewer than two classes.
     """
     if y is None:
         raise ValueError(f"{who}: expected a label a sample (requires y to be passed, but the target y is None)")
@@ -63,12 +62,12 @@ def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
 
 
 def encode_groups(who: str, groups: Any, n_samples: int) -> Array | None:
-    """Return groups as numbers (n_samples,), None for None.
+    """Return groups as integers (n_samples,), or None for None.
 
     Raises
     ------
     ValueError
-        If there is not one group a sample, or they are of several types.
+        If the number of groups is not that of samples, or they are of several types.
     """
     if groups is None:
         return None
@@ -78,12 +77,12 @@ def encode_groups(who: str, groups: Any, n_samples: int) -> Array | None:
 
 
 def check_known(who: str, y: Any, classes: Array) -> None:
-    """See that a model can be judged by these labels.
+    """Raise ValueError unless the accuracy of a model can be measured with these labels.
 
     Raises
     ------
     ValueError
-        If y is None, or holds labels that are none of `classes`.
+        If y is None, or holds a label that is not one of `classes`.
     """
     if y is None:
         raise ValueError(f"{who}: expected a label a sample, got y=None; give the true labels")
@@ -96,12 +95,12 @@ def check_known(who: str, y: Any, classes: Array) -> None:
 
 
 def _numbered(who: str, what: str, values: Array) -> tuple[Array, Array]:
-    """Return the different values in order, and the number of each value."""
+    """Return the distinct values in order, and for each value its number among them."""
     try:
-        different, numbers = np.unique(values, return_inverse=True)
+        distinct, numbers = np.unique(values, return_inverse=True)
     except TypeError as error:
         raise _mixed(who, what, values) from error
-    return different, numbers
+    return distinct, numbers
 
 
 def _mixed(who: str, what: str, values: Array) -> ValueError:

@@ -1,4 +1,4 @@
-"""Filters learned without labels or back-propagation: patches, contrast, whitening, a k-means dictionary.
+"""Learning of filters without labels or back-propagation: patches, contrast, whitening, a k-means dictionary.
 
 References
 ----------
@@ -18,12 +18,12 @@ from framecnn.typing import Array
 __all__ = ["METHODS", "learn_filters", "normalise_patches", "sample_patches", "spherical_kmeans", "whitening"]
 
 METHODS = ("kmeans", "random", "pca")
-ITERATIONS = 10  # the dictionary settles in about ten (Coates & Ng 2012, section 3)
-WHITENING_FLOOR = 0.1  # added to the eigenvalues: what is weaker is noise (the same, section 3.1)
+ITERATIONS = 10  # the dictionary converges in about ten (Coates & Ng 2012, section 3)
+WHITENING_FLOOR = 0.1  # added to the eigenvalues; weaker components are noise (same source, section 3.1)
 
 
 def sample_patches(x: Array, n_patches: int, kernel_size: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Cut windows at random places of random frames.
+    """Return windows at random positions of random frames.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def sample_patches(x: Array, n_patches: int, kernel_size: tuple[int, int], rng: 
 
 
 def normalise_patches(patches: Array, contrast: float) -> Array:
-    """Centre every patch and divide it by ``sqrt(variance + contrast)``, as a FilterBankLayer does.
+    """Return patches minus their mean, divided by ``sqrt(variance + contrast)``, as a FilterBankLayer does it.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def normalise_patches(patches: Array, contrast: float) -> Array:
 
 @single_threaded_blas()
 def whitening(patches: Array) -> tuple[Array, Array]:
-    """Return mean and matrix of ZCA whitening: ``(patches - mean) @ matrix`` has nearly unit covariance.
+    """Return mean and matrix of ZCA whitening: the covariance of ``(patches - mean) @ matrix`` is close to unity.
 
     .. math:: matrix = V (\\Lambda + 0.1)^{-1/2} V^T
 
@@ -93,10 +93,10 @@ def whitening(patches: Array) -> tuple[Array, Array]:
 
 @single_threaded_blas()
 def spherical_kmeans(points: Array, n_directions: int, rng: np.random.Generator) -> Array:
-    """Learn unit directions that each stand for the points nearest to them in angle.
+    """Return the unit vectors of spherical k-means: each is a centre of the points at the smallest angle to it.
 
-    Every round adds to a direction the points assigned to it, weighted by their length along it, and scales it back
-    to length 1; a direction without points stays where it is.
+    Every iteration adds to a direction its points, weighted by their projection onto it, and scales it to length 1; a
+    direction without points does not change.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def spherical_kmeans(points: Array, n_directions: int, rng: np.random.Generator)
 
 
 def _longest(directions: Array, points: Array) -> tuple[Array, Array]:
-    """Return the direction (d, k) along which each of the points (n, d) is longest, and how long it is there."""
+    """Return for each of the points (n, d) the direction of (d, k) with the longest projection, and its length."""
     lengths = points @ directions
     nearest = lengths.argmax(axis=1)
     return nearest, lengths[np.arange(len(points)), nearest]
@@ -142,12 +142,12 @@ def _unit_rows(rows: Array) -> Array:
 def learn_filters(
     patches: Array, n_filters: int, kernel_size: tuple[int, int], contrast: float, method: str, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Learn filters from patches and fold the whitening into the kernel and bias of a FilterBankLayer.
+    """Return kernel and bias of a FilterBankLayer: filters learned from patches, with the whitening folded into them.
 
     Parameters
     ----------
     patches : (n, kh * kw * c) array
-        As :func:`sample_patches` gives them.
+        From :func:`sample_patches`.
     n_filters : int
     kernel_size : (int, int)
         Rows and columns of a patch, in pixels.
@@ -155,7 +155,7 @@ def learn_filters(
         Added to a window's variance, in squared units of the values.
     method : "kmeans", "random" or "pca"
         Directions in whitened space: a k-means dictionary, random ones, or the leading principal components with both
-        signs, which are at most ``2 kh kw c``.
+        signs, at most ``2 kh kw c`` of them.
     rng : numpy.random.Generator
 
     Returns
@@ -166,7 +166,7 @@ def learn_filters(
     Raises
     ------
     ShapeError
-        If `method` is none of the three, or the patches do not fit the window.
+        If `method` is not one of these, or the patches do not fit the window.
 
     Examples
     --------

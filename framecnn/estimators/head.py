@@ -1,11 +1,13 @@
-"""The k-means head: clusters in a discriminant space, labelled by the samples in them."""
+"""The k-means head: a classifier by clusters in a discriminant space, labelled by their samples."""
 
 import warnings
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -16,35 +18,40 @@ from framecnn import kernels
 from framecnn.estimators.checks import as_random_state, check_known, check_overflow, encode_groups, encode_labels
 from framecnn.estimators.ridge import choose_alpha, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
-from framecnn.estimators.snapshot import of_one_moment, set_at_once
+from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
+from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes, describe_parameters
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
-from framecnn.typing import Array
+from framecnn.storage.model_file import Description, State, expect
+from framecnn.typing import Array, Shape
 
 __all__ = ["KMeansClassifier"]
 
-SELECTION_ROWS = 2000
 N_INIT = 5
 WITHIN_RADIUS = 0.99
+TINY = 1e-12  # keeps the logarithm of a likelihood of zero finite
+CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes", "radius")
+PROJECTION_ARRAYS = ("mean", "weights", "offset")
 FLOATS = (np.float64, np.float32)
 
 
 class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
-    """Classify by the nearest cluster, where clusters carry the label of their training samples.
+    """A classifier by the nearest cluster, whose label is that of its training samples.
 
-    Samples are projected to a discriminant space, one score a class, and clustered there by the scores that they get
-    when their own group is left out, so that clusters lie where unseen samples will fall. Clusters keep to their class
-    (constrained k-means: one cluster is the class mean). With ``projection=None`` k-means works on the features
-    themselves and never looks at a label before its clusters are named after their members: the plain head.
+    Samples are projected to a discriminant space, one score a class. They are clustered by their held-out scores, those
+    of a projection that was fitted without their group: unseen samples will have such scores. Each class is clustered
+    on its own (constrained k-means; a single cluster is the class mean). With ``projection=None`` k-means clusters the
+    features themselves, without labels, and each cluster is then labelled by the majority of its members: the plain
+    head.
 
     Parameters
     ----------
     clusters_per_class : int, default 1
-        How many clusters are sought for each class.
+        The number of clusters to find for each class.
     projection : "discriminant" (default) or None
     alpha : "auto" (default) or float
-        Penalty of the projection in units of the summed variance of the features. "auto" picks it by leaving out
-        groups.
+        Penalty of the projection in units of the summed variance of the features. "auto" chooses it by the
+        accuracy on held-out groups.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -53,18 +60,18 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     cluster_centers_ : (n_clusters, n_classes) array
         In the discriminant space; (n_clusters, n_features) with ``projection=None``.
     cluster_labels_ : (n_clusters,) int array
-        Index into ``classes_``: the class of a cluster's samples, the most frequent one with ``projection=None``.
+        Index into ``classes_``: the class of the cluster's samples, the most frequent one with ``projection=None``.
     labels_ : (n_samples,) int array
-        Cluster that every training sample is a member of.
+        The cluster of each training sample.
     prototypes_ : (n_clusters,) int array
-        The member nearest to each centre.
+        The row of the training sample, among the cluster's members, nearest to each centre.
     radius_ : (n_clusters,) array
-        Distance within which 99 % of the training samples lie that no other centre is nearer to.
+        Of the training samples nearest to this centre, 99 % are within this distance.
     alpha_ : float
     mean_, weights_, offset_ : arrays
         ``scores = (X - mean_) @ weights_ + offset_``.
     temperature_ : float
-        Scale of squared distances in :meth:`predict_proba`, by maximum likelihood on the clustered scores.
+        Scale of squared distances in :meth:`predict_proba`, fitted by maximum likelihood on the clustered scores.
     n_features_in_ : int
 
     References
@@ -79,22 +86,32 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     ['a', 'b']
     """
 
-    def __init__(self, clusters_per_class=1, *, projection="discriminant", alpha="auto", random_state=None):
+    selection_rows = 2000
+    """The number of samples, at most, on which the ridge penalty is chosen."""
+
+    def __init__(
+        self,
+        clusters_per_class: int = 1,
+        *,
+        projection: str | None = "discriminant",
+        alpha: float | str = "auto",
+        random_state: Any = None,
+    ):
         self.clusters_per_class = clusters_per_class
         self.projection = projection
         self.alpha = alpha
         self.random_state = random_state
 
-    @set_at_once
+    @sets_atomically
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
-        """Learn projection and clusters.
+        """Fit projection and clusters.
 
         Parameters
         ----------
         X : (n_samples, n_features) array
         y : (n_samples,) array of labels
         groups : (n_samples,) array, optional
-            Samples of one group are alike and are left out together; by default every sample is its own group.
+            Samples of one group resemble each other and are held out together. By default each sample is its own group.
 
         Returns
         -------
@@ -103,24 +120,27 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         Raises
         ------
         ValueError
-            If a parameter, X, y or groups does not fit, or y holds one class.
+            If a parameter, X, y or groups does not fit, or y holds fewer than two classes.
 
         Warns
         -----
         ConvergenceWarning
-            If samples are too few or too alike for as many clusters as asked; there are fewer then.
+            If too few samples differ for the requested number of clusters; there are fewer clusters then.
         """
-        self._check_parameters()
+        self.check_parameters()
         X = validate_data(self, X, dtype=FLOATS)
         self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
         groups = encode_groups("KMeansClassifier", groups, len(X))
         seed = int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
-        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # OpenMP counts for each thread alone
+        with (
+            single_threaded_blas(),
+            threadpool_limits(1, user_api="openmp"),
+        ):  # OpenMP's limit belongs to the calling thread
             points = X if self.projection is None else self._fit_projection(X, codes, groups, seed)
             self._cluster(points, codes, seed)
         return self
 
-    @of_one_moment
+    @reads_snapshot
     def transform(self, X: Any) -> Array:
         """Return the distance of every sample to every cluster, in the space of the clusters.
 
@@ -139,7 +159,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         check_overflow("KMeansClassifier", "distances", distances)
         return distances
 
-    @of_one_moment
+    @reads_snapshot
     def predict(self, X: Any) -> Array:
         """Return the label of the nearest cluster.
 
@@ -154,11 +174,11 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
-    @of_one_moment
+    @reads_snapshot
     def predict_proba(self, X: Any) -> Array:
-        """Return probabilities, highest for the label that :meth:`predict` gives.
+        """Return the probability of each class: the softmax of ``-distance**2 / temperature_``.
 
-        Softmax of minus the squared distance to the nearest cluster of each class over ``temperature_``.
+        The distance is that to the nearest cluster of the class. :meth:`predict` gives the most probable class.
 
         Parameters
         ----------
@@ -172,7 +192,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         return self.probabilities(self.transform(X))
 
     def probabilities(self, distances: Array) -> Array:
-        """Return what :meth:`predict_proba` gives, from the distances that :meth:`transform` gave.
+        """Return the probabilities of :meth:`predict_proba` for distances of :meth:`transform`.
 
         Parameters
         ----------
@@ -182,11 +202,11 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         -------
         (n_samples, n_classes) array
         """
-        return _softmax(-self._nearest_by_class(np.square(distances)) / self.temperature_)
+        return softmax(-self._nearest_by_class(np.square(distances)) / self.temperature_, axis=1)
 
-    @of_one_moment
+    @reads_snapshot
     def reject(self, X: Any) -> Array:
-        """Say which samples are far from those of training: farther from the nearest cluster than its ``radius_``.
+        """Return which samples are out-of-distribution: farther from the nearest cluster than its ``radius_``.
 
         Parameters
         ----------
@@ -199,9 +219,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         distances = self.transform(X)
         return distances.min(axis=1) > self.radius_[distances.argmin(axis=1)]
 
-    @of_one_moment
+    @reads_snapshot
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy: the share of samples that get their own label.
+        """Return the accuracy: the share of samples whose predicted label is right.
 
         Parameters
         ----------
@@ -216,16 +236,73 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         Raises
         ------
         ValueError
-            If y is None, or holds a label that was not there at fit: it could only ever count as wrong.
+            If y is None, or holds a label that was not seen at fit, which no prediction can equal.
         """
         check_is_fitted(self)
         check_known("KMeansClassifier", y, self.classes_)
         return super().score(X, y, sample_weight)
 
-    def _check_parameters(self) -> None:
+    def fitted_state(self) -> State:
+        """Return parameters, classes, temperature and penalty, and the arrays of clusters and projection."""
+        check_is_fitted(self)
+        description = {
+            "parameters": describe_parameters(self),
+            "classes": describe_classes(self.classes_),
+            "temperature": self.temperature_,
+            "alpha": getattr(self, "alpha_", None),
+        }
+        return description, {name: getattr(self, f"{name}_") for name in self._array_names}
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a classifier of the state that :meth:`fitted_state` gave; ``labels_`` is not part of it.
+
+        Raises
+        ------
+        FormatError, ValueError
+            If the parts do not fit together.
+        """
+        head = cls(**as_parameters(description["parameters"]))
+        head.check_parameters()
+        expect(tensors.keys() <= set(head._array_names), "no further tensors")
+        for name in head._array_names:
+            setattr(head, f"{name}_", tensors[name])
+        head.classes_ = classes_of(description["classes"])
+        head.temperature_ = as_number(description["temperature"])
+        expect(head.temperature_ > 0, "a positive temperature")
+        if head.projection:
+            head.alpha_ = as_number(description["alpha"])
+            expect(head.alpha_ > 0, "a positive alpha")
+        head.n_features_in_ = len(head.mean_) if head.projection else head.cluster_centers_.shape[1]
+        head._n_features_out = len(head.cluster_centers_)
+        head._check_arrays()
+        return head
+
+    @property
+    def _array_names(self) -> tuple[str, ...]:
+        return CLUSTER_ARRAYS + PROJECTION_ARRAYS if self.projection else CLUSTER_ARRAYS
+
+    def _check_arrays(self) -> None:
+        n_clusters, n_classes, n_features = len(self.cluster_centers_), len(self.classes_), self.n_features_in_
+        shapes: dict[str, Shape] = {"cluster_centers": (n_clusters, n_classes if self.projection else n_features)}
+        shapes |= dict.fromkeys(CLUSTER_ARRAYS[1:], (n_clusters,))
+        if self.projection:
+            shapes |= {"mean": (n_features,), "weights": (n_features, n_classes), "offset": (n_classes,)}
+        for name, shape in shapes.items():
+            expect(getattr(self, f"{name}_").shape == shape, f"head/{name} of shape {shape}")
+        labels, prototypes, centers = self.cluster_labels_, self.prototypes_, self.cluster_centers_
+        expect(labels.dtype == prototypes.dtype == np.int64, "integers as labels and prototypes of clusters")
+        expect(min(labels.min(), prototypes.min()) >= 0 and labels.max() < n_classes, "clusters with a label each")
+        expect(self.radius_.dtype.kind == "f" and self.radius_.min() >= 0, "clusters with a radius each")
+        projection = [getattr(self, f"{name}_") for name in PROJECTION_ARRAYS if self.projection]
+        same = all(array.dtype == centers.dtype for array in projection)
+        expect(same and centers.dtype.kind == "f", "floats of one dtype")
+
+    def check_parameters(self) -> None:
+        """Raise ValueError unless every parameter has a value that it can have."""
         m = self.clusters_per_class
         if isinstance(m, bool) or not isinstance(m, int | np.integer) or m < 1:
-            raise ValueError(f"KMeansClassifier: expected clusters_per_class as a positive whole number, got {m!r}")
+            raise ValueError(f"KMeansClassifier: expected clusters_per_class as a positive integer, got {m!r}")
         if not (self.projection is None or (isinstance(self.projection, str) and self.projection == "discriminant")):
             raise ValueError(f"KMeansClassifier: expected projection 'discriminant' or None, got {self.projection!r}")
         alpha = self.alpha
@@ -234,14 +311,14 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
             raise ValueError(f"KMeansClassifier: expected alpha 'auto' or a positive number, got {alpha!r}")
 
     def _fit_projection(self, X: Array, codes: Array, groups: Array | None, seed: int) -> Array:
-        """Set the projection; give the scores of every training sample by weights fitted without its fold."""
+        """Fit the projection; return the held-out scores of the training samples (n, n_classes)."""
         self.mean_ = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
         features = X - self.mean_
         indicators = np.eye(len(self.classes_))[codes]
         prior = indicators.mean(axis=0)
         targets = indicators - prior
         if self.alpha == "auto":
-            rows = selection_rows(len(X), groups, SELECTION_ROWS, seed)
+            rows = selection_rows(len(X), groups, self.selection_rows, seed)
             own = None if groups is None else groups[rows]
             self.alpha_ = choose_alpha(features[rows], targets[rows], codes[rows], own, seed).alpha
         else:
@@ -252,6 +329,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         return (scores + prior).astype(X.dtype)
 
     def _cluster(self, points: Array, codes: Array, seed: int) -> None:
+        """Set clusters, radii and temperature from points (n, d) and their class numbers."""
         n_classes = len(self.classes_)
         if self.projection is None:
             self.cluster_centers_, self.labels_ = _k_means(points, self.clusters_per_class * n_classes, seed)
@@ -276,18 +354,19 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         self._n_features_out = len(self.cluster_centers_)
 
     def _fit_temperature(self, squares: Array, codes: Array) -> float:
+        """Return the temperature of the highest likelihood for squared distances (n, n_clusters)."""
         by_class = self._nearest_by_class(squares)
         scale = np.median(by_class.min(axis=1)) or np.median(by_class[np.isfinite(by_class)]) or 1.0
         own = np.arange(len(codes)), codes
 
-        def surprise(log_temperature: float) -> float:
-            likelihood = _softmax(-by_class / (scale * np.exp(log_temperature)))[own]
-            return -float(np.log(likelihood + 1e-12).mean())
+        def negative_log_likelihood(log_temperature: float) -> float:
+            likelihood = softmax(-by_class / (scale * np.exp(log_temperature)), axis=1)[own]
+            return -float(np.log(likelihood + TINY).mean())
 
-        return float(scale * np.exp(minimize_scalar(surprise, bounds=(-8, 8), method="bounded").x))
+        return float(scale * np.exp(minimize_scalar(negative_log_likelihood, bounds=(-8, 8), method="bounded").x))
 
     def _nearest_by_class(self, squares: Array) -> Array:
-        """Squared distance to the nearest cluster of each class (n, n_classes); infinite for a class without one."""
+        """Return squared distances to the nearest cluster of each class (n, n_classes); infinite where it has none."""
         by_class = np.full((len(squares), len(self.classes_)), np.inf)
         for cluster, label in enumerate(self.cluster_labels_):
             by_class[:, label] = np.minimum(by_class[:, label], squares[:, cluster])
@@ -300,7 +379,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
 
 def _k_means(points: Array, wanted: int, seed: int) -> tuple[Array, Array]:
-    """Return k-means centres (k, d) of points and the cluster of every point; fewer where fewer points differ."""
+    """Return k-means centres (k, d) and the cluster of each point; fewer centres where fewer points differ."""
     distinct: set[bytes] = set()
     for row in points:
         distinct.add((row + 0).tobytes())  # + 0 turns -0 into 0
@@ -312,8 +391,3 @@ def _k_means(points: Array, wanted: int, seed: int) -> tuple[Array, Array]:
         message = f"KMeansClassifier: expected {wanted} clusters, got {len(kept)}: too few samples differ"
         warnings.warn(message, ConvergenceWarning, stacklevel=5)
     return np.ascontiguousarray(clustering.cluster_centers_[kept], points.dtype), assigned
-
-
-def _softmax(logits: Array) -> Array:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

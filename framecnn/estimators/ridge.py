@@ -1,8 +1,9 @@
-"""Regularised discriminant scores in closed form, and what they would be for samples left out.
+"""Ridge regression onto class indicators in closed form, with the scores of held-out samples.
 
 Ridge regression onto the class indicators spans the space of penalised discriminant analysis (Hastie, Buja &
 Tibshirani, "Penalized Discriminant Analysis", Annals of Statistics 1995). All systems are solved in the smaller of
-sample and feature dimension, every factorisation by one BLAS thread, so that the bits do not depend on their number.
+sample and feature dimension, each factorisation by one BLAS thread, so that the bits do not depend on the number of
+threads.
 
 Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero.
 """
@@ -21,17 +22,18 @@ __all__ = ["ALPHAS", "Choice", "centre_accuracy", "choose_alpha", "folds_by_grou
 
 ALPHAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates: the penalty in units of the summed variance of the features (their number, when standardised)."""
-FALLBACK = 0.03  # where no group can be left out
+FALLBACK = 0.03  # where no group can be held out
 N_FOLDS = 4
 N_SPLITS = 3
+BLOCK_VALUES = 2**22  # differences of scores and centres at a time: 32 MiB
 Folds = list[Array]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A ridge penalty, the accuracy over folds left out that it was chosen for, and that accuracy's standard error.
+    """A ridge penalty, its accuracy over held-out folds, and the standard error of that accuracy.
 
-    Both are NaN where nothing could be left out.
+    Both are NaN where nothing could be held out.
     """
 
     alpha: float
@@ -40,9 +42,10 @@ class Choice:
 
 
 def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
-    """Return the rows of up to four folds that share no group and are stratified by class as well as groups allow.
+    """Return the rows of up to four folds that share no group and are stratified by class as far as groups allow.
 
-    Shapes: codes (n,) class numbers, groups (n,) or None for every row its own. Empty where no two folds exist.
+    Shapes: codes (n,) class numbers, groups (n,), or None where each row is its own group. The list is empty
+    where there are not two folds.
     """
     codes = _by_first_group(codes, groups)
     n_groups = len(codes) if groups is None else len(np.unique(groups))
@@ -50,7 +53,7 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     n_folds = min(N_FOLDS, n_groups, sizes.max())
     if n_folds < 2:
         return []
-    strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns of classes that are rarer
+    strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns of rarer classes
     if n_groups == len(codes):
         splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata)
     else:
@@ -59,7 +62,7 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
 
 
 def _by_first_group(codes: Array, groups: Array | None) -> Array:
-    """Number classes by their first group, so that folds depend neither on their names nor on the order of rows."""
+    """Return class numbers in the order of their first group: folds depend neither on class names nor on row order."""
     numbers = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]
     first = np.full(codes.max() + 1, len(codes))
     np.minimum.at(first, codes, numbers)
@@ -68,21 +71,22 @@ def _by_first_group(codes: Array, groups: Array | None) -> Array:
 
 @single_threaded_blas()
 def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
-    """Solve ``min |targets - features w|^2 + penalty |w|^2``; give w, and the scores of every fold left out of it.
+    """Return the solution of ``min |targets - features w|^2 + penalty |w|^2``, and the scores of held-out folds.
 
-    With ``L L^T`` the penalised Gram matrix, a fold ``b`` left out has the residuals ``(I - A^T A)^{-1} r_b``,
-    ``A = L^{-1} features_b^T``; in the dual ``(A^T A)^{-1} alpha_b``, ``A = L^{-1} e_b``: one factorisation for all.
+    With ``L L^T`` the penalised Gram matrix, a held-out fold ``b`` has the residuals ``(I - A^T A)^{-1} r_b`` where
+    ``A = L^{-1} features_b^T``; in the dual, with dual coefficients ``c``, they are ``(A^T A)^{-1} c_b`` where
+    ``A = L^{-1} e_b``. So one factorisation serves all folds.
 
-    Shapes: weights (d, classes), scores (n, classes); rows of no fold keep their fitted scores.
+    Shapes: weights (d, classes), scores (n, classes), of rows in no fold those of the fit.
 
     Raises
     ------
     ValueError
-        If features depend on each other so much that a penalty this small cannot part them.
+        If the penalty is so small that rounding makes the system of dependent features singular.
     """
     n_samples, n_features = features.shape
     dual = n_samples <= n_features
-    in_folds = np.concatenate([np.empty(0, np.int64), *folds])  # rows of a fold lie side by side from here on
+    in_folds = np.concatenate([np.empty(0, np.int64), *folds])  # from here on the rows of a fold are adjacent
     order = np.concatenate([np.setdiff1d(np.arange(n_samples), in_folds), in_folds])
     features, targets = features[order], targets[order]
     ends = n_samples - len(in_folds) + np.cumsum([len(rows) for rows in folds], dtype=np.int64)
@@ -114,11 +118,11 @@ def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[
 
 @single_threaded_blas()
 def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | None, seed: int) -> Choice:
-    """Pick the ridge penalty with the best accuracy over folds left out, averaged over several splits by group.
+    """Return the ridge penalty with the best accuracy over held-out folds, averaged over several splits by group.
 
     One eigendecomposition serves all alphas and splits: with ``H`` the matrix that maps targets to fitted scores,
-    the residuals of a fold ``b`` left out are ``(I - H_bb)^{-1} (targets - H targets)_b``. Equal accuracies go to the
-    larger penalty.
+    the residuals of a held-out fold ``b`` are ``(I - H_bb)^{-1} (targets - H targets)_b``. Of equal accuracies, the
+    larger penalty wins.
     """
     splits = [folds for number in range(N_SPLITS) if (folds := folds_by_group(codes, groups, seed + number))]
     if not splits:
@@ -142,20 +146,22 @@ def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | 
 
     table = np.array(ordered_map(accuracies, ALPHAS))
     best = int(len(ALPHAS) - 1 - table.mean(axis=1)[::-1].argmax())
-    error = table[best].std(ddof=1) / np.sqrt(len(splits[0]))  # the splits share their rows: they add no evidence
+    error = table[best].std(ddof=1) / np.sqrt(len(splits[0]))  # splits of the same rows are not independent
     return Choice(ALPHAS[best], float(table[best].mean()), float(error))
 
 
 def centre_accuracy(scores: Array, codes: Array, rows: Array) -> float:
-    """Return the share of `rows` whose nearest class centre, over all rows, is their own class."""
+    """Return the share of `rows` that are nearest to the centre of their own class; centres are means of all rows."""
     present = np.unique(codes)
     centres = np.stack([scores[codes == code].mean(axis=0) for code in present])
-    distances = ((scores[rows, None] - centres) ** 2).sum(axis=2)
-    return float((present[distances.argmin(axis=1)] == codes[rows]).mean())
+    size = max(1, BLOCK_VALUES // centres.size)
+    blocks = np.split(scores[rows], range(size, len(rows), size))
+    nearest = [((block[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1) for block in blocks]
+    return float((present[np.concatenate(nearest)] == codes[rows]).mean())
 
 
 def _penalty(summed_squares: float, n_samples: int, alpha: float) -> float:
-    """Shrinkage in units of the summed variance; 1 for features that never vary."""
+    """Return the penalty for `alpha`, in units of the summed variance; 1 for features that never vary."""
     return alpha * float(summed_squares) / n_samples or 1.0
 
 

@@ -1,4 +1,4 @@
-"""What is chosen on the training data: the pooling grid and, for it, the ridge penalty."""
+"""The choice of the pooling grid and the ridge penalty on training data."""
 
 import numpy as np
 
@@ -15,10 +15,10 @@ Grid = tuple[int, int]
 def choose_grid(
     features: dict[Grid, Array], codes: Array, groups: Array | None, seed: int
 ) -> tuple[Grid, dict[Grid, Choice]]:
-    """Pick the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
+    """Return the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
 
-    Many configurations tried on few groups favour luck, hence the simpler one in doubt (the one-standard-error rule
-    of Breiman et al., "Classification and Regression Trees", 1984).
+    The best of many configurations on few groups is often the best by chance. Hence the simplest one that is within a
+    standard error (the one-standard-error rule of Breiman et al., "Classification and Regression Trees", 1984).
 
     Parameters
     ----------
@@ -33,7 +33,8 @@ def choose_grid(
     -------
     grid : (int, int)
     tried : {(rows, columns): Choice}
-        The best ridge penalty of every grid; empty where no group can be left out, and the coarsest grid is taken.
+        The best ridge penalty of every grid. It is empty where no group can be held out; the coarsest grid is returned
+        then.
     """
     if not folds_by_group(codes, groups, seed):
         return next(iter(features)), {}
@@ -46,9 +47,9 @@ def choose_grid(
 
 
 def selection_rows(n_samples: int, groups: Array | None, limit: int, seed: int) -> Array:
-    """Return sorted row numbers to choose on: all of them, or `limit` at random that stand for all groups alike.
+    """Return sorted row numbers to choose on: all of them, or `limit` at random, from all groups alike.
 
-    Groups take turns, each giving one row more, since rows of one group tell less than rows of several.
+    Rows are taken from the groups in turn, one at a time: rows of several groups hold more evidence than rows of one.
 
     Examples
     --------

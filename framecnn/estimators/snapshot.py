@@ -1,17 +1,17 @@
-"""An estimator may be fitted anew while other threads predict: every call sees the attributes of one moment."""
+"""Decorators for estimators that a thread fits while others predict: each call sees one set of attributes."""
 
 import copy
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-__all__ = ["of_one_moment", "set_at_once"]
+__all__ = ["reads_snapshot", "sets_atomically"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def of_one_moment(method: Method) -> Method:
-    """Let a method read an estimator as it is when the call begins, whoever fits it meanwhile."""
+def reads_snapshot(method: Method) -> Method:
+    """Return a method that reads a copy of the estimator, made when the call begins."""
 
     @wraps(method)
     def on_a_copy(self: Any, *arguments: Any, **settings: Any) -> Any:
@@ -20,14 +20,14 @@ def of_one_moment(method: Method) -> Method:
     return on_a_copy  # type: ignore[return-value]
 
 
-def set_at_once(method: Method) -> Method:
-    """Let a method that fits an estimator set all that it learns when it ends; after an error nothing has changed."""
+def sets_atomically(method: Method) -> Method:
+    """Return a fitting method that sets all attributes at once when it ends; after an error none has changed."""
 
     @wraps(method)
-    def aside(self: Any, *arguments: Any, **settings: Any) -> Any:
+    def on_a_copy(self: Any, *arguments: Any, **settings: Any) -> Any:
         fitted = copy.copy(self)
         result = method(fitted, *arguments, **settings)
         self.__dict__ = vars(fitted)
         return self if result is fitted else result
 
-    return aside  # type: ignore[return-value]
+    return on_a_copy  # type: ignore[return-value]

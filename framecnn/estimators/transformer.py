@@ -1,7 +1,8 @@
-"""What all transformers of frames share: which input they take, how they read it, how features are standardised."""
+"""The base of all transformers of frames: checks and reading of input, standardisation of features, fitted state."""
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -10,23 +11,25 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
 from framecnn.estimators.checks import check_overflow
-from framecnn.estimators.snapshot import of_one_moment
+from framecnn.estimators.snapshot import reads_snapshot
+from framecnn.estimators.state import as_parameters, describe_parameters
 from framecnn.kernels.threads import ordered_map
 from framecnn.networks.sequential import Sequential
+from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array, Shape
 
 __all__ = ["FrameTransformer", "is_count"]
 
-DARKEST = 1e-30  # frames whose largest value is below are black
-BATCH_VALUES = 8_000_000  # 30 frames of 240 x 360
-BLOCK_COLUMNS = 256  # features whose moments are found at a time
-KINDS = {"u": "whole", "i": "whole", "b": "whole", "f": "float"}
+DARKEST = 1e-30  # a largest value below it counts as black
+BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a time
+KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
 class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """From frames, or feature vectors, to standardised features.
+    """A transformer of frames, or feature vectors, to standardised features.
 
-    A subclass has a parameter ``frame_shape`` and gives :meth:`learn`, which sets ``backbones_``, and :meth:`describe`.
+    A subclass has a parameter ``frame_shape`` and implements :meth:`learn`, which sets ``backbones_``, and
+    :meth:`describe`.
     """
 
     frame_shape: Any
@@ -34,35 +37,37 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     dtype_kind_: str
     backbones_: list[Sequential]
     grid: Any = None
-    mirrored_ = False
+    averages_flips_ = False
+    batch_values = 8_000_000
+    """Values of the frames, or of a map, that a batch may have: 30 colour frames of 240 x 360."""
 
     def accept(self, X: Any) -> Any:
-        """Check parameters and X at the start of fitting; give X as :meth:`learn` and :meth:`describe` take it."""
-        self._check_parameters()
+        """Check parameters and X at the start of fitting; return X as :meth:`learn` and :meth:`describe` take it."""
+        self.check_parameters()
         return self._check(X, reset=True)
 
     def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
-        """Learn what :meth:`describe` needs from frames that :meth:`accept` gave, their classes and groups."""
+        """Learn from frames that :meth:`accept` returned, their classes and groups, what :meth:`describe` needs."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method learn, got none; write it")
 
     def describe(self, frames: Any) -> Array:
-        """Return features (n, d) of checked frames, before they are standardised."""
+        """Return features (n, d) of checked frames, before standardisation."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method describe, got none; write it")
 
     @property
     def networks_(self) -> list[Sequential]:
-        """From frames (n, h, w, c) to features (n, d) before scaling; none for feature vectors."""
+        """Networks from frames (n, h, w, c) to features (n, d) before standardisation; none for feature vectors."""
         check_is_fitted(self)
         return self.backbones_
 
-    @of_one_moment
+    @reads_snapshot
     def transform(self, X: Any) -> Array:
         """Return the standardised features of frames; a frame has the same bits alone and in any batch.
 
         Parameters
         ----------
         X : as in :meth:`fit`
-            Of the same shape, and whole numbers or floats as there.
+            Of the same shape, and integers or floats as at fit.
 
         Returns
         -------
@@ -72,9 +77,9 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Raises
         ------
         ValueError
-            If X does not fit what was seen at fit, or holds NaN or infinity.
+            If shape or dtype of X differ from those at fit, or X holds NaN or infinity.
         FormatError
-            If the features of X are not finite: the weights are too large, as only a forged file has them.
+            If the features of X are not finite: the weights are too large, which only a forged file can cause.
         """
         check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -83,11 +88,11 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return found
 
     def standardise(self, raw: Array) -> Array:
-        """Set mean and scale from features (n, d) and give them standardised."""
+        """Set mean and scale from features (n, d); return the features standardised."""
         blocks = [raw[:, start : start + BLOCK_COLUMNS] for start in range(0, raw.shape[1], BLOCK_COLUMNS)]
         mean, deviation = (np.concatenate(parts) for parts in zip(*ordered_map(_moments, blocks), strict=True))
         self.mean_ = mean.astype(raw.dtype)
-        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary stay at zero
+        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary become zero
         self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
         self._n_features_out = raw.shape[1]
         return self._scaled(raw)
@@ -105,7 +110,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return 255 / largest if largest > DARKEST else 1.0
 
     def _read(self, frames: Any, rows: Array) -> Array:
-        """Return some frames, (n, h, w, c); a ValueError for numbers that are not finite."""
+        """Return some frames, (n, h, w, c), or raise ValueError where they are not finite."""
         batch = np.asarray(frames[rows]).reshape(len(rows), *self.frame_shape_)
         if self.dtype_kind_ == "float":
             with np.errstate(over="ignore"):
@@ -115,23 +120,83 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return batch
 
     def _batches(self, frames: Any, rows: Array, maps: tuple[Shape, ...] = ()) -> Iterator[tuple[slice, Array]]:
-        """Yield (places, frames of rows[places]), read ahead; so few that what is made of them, `maps`, fits."""
-        size = max(1, BATCH_VALUES // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
+        """Yield (places, frames of rows[places]), read ahead; the larger the `maps`, the smaller the batches."""
+        size = max(1, self.batch_values // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
         places = [slice(start, start + size) for start in range(0, len(rows), size)]
         yield from zip(places, map_ahead(lambda place: self._read(frames, rows[place]), places, 1, 1), strict=True)
+
+    def fitted_state(self) -> State:
+        """Return parameters, the frames that were seen at fit, and the tensors of backbones, means and scales."""
+        check_is_fitted(self, "mean_")
+        frames = None
+        if self.frame_shape_ is not None:
+            frames = {"shape": self.frame_shape_, "resize": "stretched", "values": self.dtype_kind_}
+        tensors = {"mean": self.mean_, "scale": self.scale_}
+        backbones = []
+        for number, backbone in enumerate(self.backbones_, start=1):
+            description, own = backbone.fitted_state()
+            backbones.append(description)
+            tensors |= prefixed(f"backbone_{number}", own)
+        facts = {"frames": frames, "n_features_in": self.n_features_in_, "backbones": backbones}
+        return {"parameters": describe_parameters(self)} | facts, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a transformer of the state that :meth:`fitted_state` gave.
+
+        Raises
+        ------
+        FormatError, ValueError
+            If the parts do not fit together.
+        """
+        features = cls(**as_parameters(description["parameters"]))
+        features.check_parameters()
+        rest, features.backbones_ = dict(tensors), []
+        for number, backbone in enumerate(description["backbones"], start=1):
+            own = nested(f"backbone_{number}", rest)
+            features.backbones_.append(Sequential.from_fitted_state(backbone, own))
+            rest = {name: tensor for name, tensor in rest.items() if not name.startswith(f"backbone_{number}/")}
+        features.mean_, features.scale_ = rest.pop("mean"), rest.pop("scale")
+        expect(not rest, "no further tensors")
+        features.n_features_in_, features._n_features_out = description["n_features_in"], len(features.mean_)
+        features._set_frames(description["frames"])
+        features._check_state()
+        return features
+
+    def _set_frames(self, frames: Description | None) -> None:
+        self.frame_shape_ = self.backbones_[0].input_shape if self.backbones_ else None
+        expect((frames is None) == (self.frame_shape_ is None), "backbones for frames, none for vectors")
+        expect(self.frame_shape in (None, self.frame_shape_), "one shape of frames")
+        if frames is not None:
+            expect(frames["shape"] == list(self.frame_shape_), "one shape of frames")
+            known = frames["resize"] == "stretched" and frames["values"] in KINDS.values()
+            expect(known, "stretched frames of integers or floats")
+            self.dtype_kind_ = frames["values"]
+
+    def _check_state(self) -> None:
+        """Raise FormatError unless backbones and arrays fit the frames and each other; a subclass checks its own."""
+        expect(all(backbone.input_shape == self.frame_shape_ for backbone in self.backbones_), "networks of the frames")
+        shape, count = self.frame_shape_, self.n_features_in_
+        expect(type(count) is int and (shape is None or count == math.prod(shape)), "a number of features")
+        n_features = sum(network.output_shape[0] for network in self.networks_) if self.backbones_ else count
+        expect(self.mean_.shape == self.scale_.shape == (n_features,), "a mean and a scale for every feature")
+        floats = self.mean_.dtype == self.scale_.dtype and self.mean_.dtype.kind == "f"
+        expect(floats, "floats of one dtype")
+        expect(bool((self.scale_ > 0).all()), "positive scales")
 
     @property
     def _who(self) -> str:
         return type(self).__name__
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Raise ValueError unless every parameter has a value that it can have."""
         shape = self.frame_shape
         sizes = tuple(shape) if np.iterable(shape) else ()
         if shape is not None and not (len(sizes) == 3 and all(map(is_count, sizes))):
             raise ValueError(f"{self._who}: expected frame_shape as (height, width, channels), got {shape!r}")
 
     def _check(self, X: Any, reset: bool) -> Any:
-        """Return frames as they came, an array or lazily loaded, or checked feature vectors (n, d)."""
+        """Return frames unchanged, as an array or lazily loaded, or feature vectors (n, d), once they are checked."""
         frames = X if isinstance(getattr(X, "dtype", None), np.dtype) else np.asarray(X)
         received = tuple(frames.shape)
         vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None
@@ -149,8 +214,8 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(f"{self._who}: expected frames of shape (n, {expected}), got {received}")
         kind = KINDS.get(frames.dtype.kind)
         if kind is None or (not reset and kind != self.dtype_kind_):
-            expected = "whole or float" if reset else self.dtype_kind_
-            raise ValueError(f"{self._who}: expected frames of {expected} numbers, got dtype {frames.dtype}")
+            expected = "integers or floats" if reset else f"{self.dtype_kind_}s"
+            raise ValueError(f"{self._who}: expected frames of {expected}, got dtype {frames.dtype}")
         if not all(received):
             raise ValueError(f"{self._who}: expected at least one frame and pixel, got shape {received}")
         if reset:
@@ -166,5 +231,5 @@ def _moments(raw: Array) -> tuple[Array, Array]:
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value is a positive whole number."""
+    """Return whether a value is a positive integer."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

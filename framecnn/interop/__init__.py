@@ -1,3 +1,3 @@
-"""Doors to other libraries, each in a module of its own that imports them only when it is used."""
+"""Conversion from and to other libraries, which are imported when a function that needs them is called."""
 
 __all__: list[str] = []

@@ -2,14 +2,13 @@
 
 import math
 import time
+from contextlib import closing
 from typing import Any
 
-import numpy as np
-
 from framecnn.data.augment import Augmentation
-from framecnn.data.loader import map_ahead
 from framecnn.interop.keras import load_keras, to_keras
 from framecnn.networks.reference import reference_network
+from framecnn.training.batches import epoch_batches
 from framecnn.training.history import History
 from framecnn.training.schedules import LearningRate, rate_at
 from framecnn.typing import Array, Shape
@@ -18,7 +17,7 @@ __all__ = ["fit_keras", "keras_device", "reference_model"]
 
 
 def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **settings: Any) -> Any:
-    """Return the reference network in Keras, made from framecnn's, so that the two can never drift apart.
+    """Return the reference network in Keras, made from framecnn's, so that both stay the same.
 
     Parameters
     ----------
@@ -49,7 +48,7 @@ def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **sett
 
 
 def keras_device() -> str:
-    """Say what Keras computes on: its first GPU, or the CPU where it sees none.
+    """Return the device that Keras computes on: its first GPU, or the CPU if it finds none.
 
     Examples
     --------
@@ -81,9 +80,9 @@ def fit_keras(
     augment: Augmentation | None = None,
     seed: int = 0,
 ) -> History:
-    """Train a Keras network that gives logits, by Adam; at the end it has the weights of its best epoch.
+    """Train a Keras network of logits by Adam, set the weights of its best epoch, and return the history.
 
-    Batches, their order and what augmentation makes of them are those of :func:`framecnn.training.loop.fit`.
+    Batches, their order and their augmentation are those of :func:`framecnn.training.loop.fit`.
 
     Parameters
     ----------
@@ -95,9 +94,9 @@ def fit_keras(
     batch_size : int, default 32
     learning_rate : float or schedule, default 0.001
     validation_data : (x, y), optional
-        The best epoch is the one with the lowest loss of these; without them it is the last.
+        The best epoch is the one with the lowest validation loss; without these data it is the last.
     patience : int, optional
-        Stop after as many epochs that brought nothing better.
+        Stop after this number of epochs without an improvement.
     augment : Augmentation, optional
     seed : int, default 0
 
@@ -108,7 +107,7 @@ def fit_keras(
     Raises
     ------
     FloatingPointError
-        If a loss is not finite; the net has the weights of its best epoch so far then.
+        If a loss is not finite. The network then has the weights of its best epoch so far.
     """
     keras = load_keras("fit_keras")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -119,8 +118,8 @@ def fit_keras(
         rate = rate_at(learning_rate, int(net.optimizer.iterations))
         figures = _train_epoch(net, x, y, batch_size, learning_rate, augment, seed, epoch)
         if validation_data is not None:
-            judged = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
-            figures |= {f"val_{name}": value for name, value in judged.items()}
+            evaluated = net.evaluate(*validation_data, batch_size, verbose=0, return_dict=True)
+            figures |= {f"val_{name}": value for name, value in evaluated.items()}
         if not all(map(math.isfinite, figures.values())):
             net.set_weights(best)
             raise FloatingPointError(f"fit_keras: expected finite losses, got {figures}; lower the learning rate")
@@ -141,16 +140,13 @@ def _train_epoch(
     seed: int,
     epoch: int,
 ) -> dict[str, float]:
-    """Update once a batch, while the next one is made; give loss and accuracy over the epoch."""
-    order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(len(y))
-
-    def read(rows: Array) -> tuple[Array, Array]:
-        return (x[rows] if augment is None else augment(x[rows], rows, seed=seed, epoch=epoch)), y[rows]
-
+    """Update once a batch; return loss and accuracy over the epoch."""
     means = {"loss": 0.0, "accuracy": 0.0}
-    for frames, labels in map_ahead(read, np.split(order, range(batch_size, len(order), batch_size)), 1, 1):
-        net.optimizer.learning_rate = rate_at(learning_rate, int(net.optimizer.iterations))
-        net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
-        figures = net.train_on_batch(frames, labels, return_dict=True)
-        means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
+    _, batches = epoch_batches(x, y, batch_size, seed, epoch, augment)
+    with closing(batches):
+        for frames, labels in batches:
+            net.optimizer.learning_rate = rate_at(learning_rate, int(net.optimizer.iterations))
+            net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
+            figures = net.train_on_batch(frames, labels, return_dict=True)
+            means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
     return means

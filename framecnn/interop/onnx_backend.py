@@ -1,4 +1,4 @@
-"""framecnn as a backend of ONNX, so that ONNX's own test runner, and whoever speaks its interface, can drive it."""
+"""framecnn as a backend of ONNX, for ONNX's own test runner and other users of its backend interface."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ __all__ = ["Backend", "Prepared"]
 
 
 class Prepared:
-    """A model that is ready to run; ``onnx.backend.base.BackendRep``.
+    """A model that is ready to run, with the interface of ``onnx.backend.base.BackendRep``.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Its first input is what it works on; others are taken as weights, anew at every run.
+        Its first input holds the frames; further inputs are weights, given with every run.
     """
 
     def __init__(self, model: Any):
@@ -29,7 +29,7 @@ class Prepared:
         self._network = None if self._weights else read_network(model, "Backend")
 
     def run(self, inputs: Sequence[Array], **options: Any) -> tuple[Array, ...]:
-        """Return the outputs for the inputs, both as ONNX lays them out.
+        """Return the outputs for the inputs, both channels first.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Prepared:
 
 
 class Backend:
-    """The interface of ``onnx.backend.base.Backend``: give it a model, run it.
+    """The interface of ``onnx.backend.base.Backend``, which prepares and runs models.
 
     Examples
     --------
@@ -72,12 +72,12 @@ class Backend:
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Return whether it runs on a device: on the CPU."""
+        """Return whether it runs on a device, which it does on the CPU only."""
         return device == "CPU"
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **options: Any) -> bool:
-        """Return whether a model can be taken, as far as is known before its weights are."""
+        """Return whether a model can be read, as far as that depends on nothing but the file."""
         try:
             cls.prepare(model, device)
         except FormatError:
@@ -86,7 +86,7 @@ class Backend:
 
     @classmethod
     def prepare(cls, model: Any, device: str = "CPU", **options: Any) -> Prepared:
-        """Make a model ready to run; a FormatError names what framecnn does not have."""
+        """Return a model that is ready to run; raise FormatError if framecnn does not have an operator."""
         return Prepared(model)
 
     @classmethod
@@ -98,7 +98,7 @@ class Backend:
     def run_node(
         cls, node: Any, inputs: Sequence[Array], device: str = "CPU", outputs_info: Any = None, **options: Any
     ) -> tuple[Array, ...]:
-        """Return the outputs of one operator; its first input is what it works on, others are weights."""
+        """Return the outputs of one operator, whose first input holds the frames and whose others are weights."""
         from onnx import helper, shape_inference
 
         given = [

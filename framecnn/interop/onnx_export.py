@@ -1,4 +1,4 @@
-"""A framecnn model as an ONNX file, for whatever runs ONNX."""
+"""Export of models as ONNX files."""
 
 import json
 import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["OPSET", "to_onnx"]
 
 OPSET = 17
-OLDEST_OPSET = 13  # softmax works along one axis since
+OLDEST_OPSET = 13  # the first whose softmax works along one axis
 INT64 = 7
 
 PICTURES = {
@@ -33,18 +33,18 @@ PICTURES = {
     "reducing_gap": 2.0,
     "draft": "a JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 that is not below the size",
 }
-"""How :func:`framecnn.data.decode.decode` makes frames of picture files, in Pillow's words."""
+"""How :func:`framecnn.data.decode.decode` reads picture files, in Pillow's terms."""
 
 Port = tuple[str, int, Shape]
-"""Name, type of the numbers, and shape without the batch, of what goes in or comes out."""
+"""Name, number of the dtype, and shape without the batch, of an input or an output."""
 
 
 def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int = OPSET) -> Any:
-    """Return a model as ONNX has it, checked, and write it to a file.
+    """Return a model as a checked ONNX model, and write it to a file if `path` is given.
 
-    A network takes ``x`` and gives ``y``. A classifier takes ``x`` and gives ``label`` (n,), the number of the class,
-    ``probabilities`` (n, n_classes) and ``distances`` (n, n_clusters); names of the classes, and what frames must be,
-    are the file's metadata, as JSON. Frames and maps are (n, c, h, w) float32, as ONNX has them, for any n.
+    A network maps ``x`` to ``y``. A classifier maps ``x`` to ``label`` (n,), the number of the class,
+    ``probabilities`` (n, n_classes) and ``distances`` (n, n_clusters). The names of the classes and the requirements
+    on frames are in the file's metadata, as JSON. Frames and maps are (n, c, h, w) float32, for any n.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     path : path, optional
         The file to write.
     opset : int, default 17
-        The version of ONNX's operators, from 13 on.
+        The version of ONNX's operators, at least 13.
 
     Returns
     -------
@@ -62,21 +62,22 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     Raises
     ------
     TypeError
-        If `model` is neither.
+        If `model` is another object.
     ShapeError
         If a network is not built.
     ValueError
         If a classifier is not fitted.
     FormatError
-        If a layer, or a setting of it, has no equivalent in ONNX or in this opset.
+        If a layer, or a setting of it, has no equivalent in ONNX or in this opset; layers of your own need an entry in
+        :data:`framecnn.interop.onnx_nodes.ONNX_FORMS`.
     MissingExtraError
         If onnx is not installed.
 
     Notes
     -----
-    Networks compute in float32 there, whatever their dtype; a classifier of feature vectors keeps its own. Window
-    variances and distances are float64, as here. Dropout leaves no trace. Average pooling with a dilation needs
-    opset 19; ONNX Runtime refuses pooling whose border is as wide as the window, which a dilation allows.
+    Exported networks compute in float32, whatever their dtype; classifiers of feature vectors keep theirs. Window
+    variances and distances are computed in float64, as in framecnn. Dropout is dropped. Average pooling with dilation
+    needs opset 19; ONNX Runtime refuses pooling whose padding is as wide as the window, which dilation allows.
 
     Examples
     --------
@@ -147,7 +148,7 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
     if frame is not None:
         sizes = dict(zip(("height", "width", "channels"), frame, strict=True))
         about["frames"] = sizes | {"layout": "NCHW", "resize": "stretched", "values": features.dtype_kind_}
-        if (frame[2], features.dtype_kind_) == (3, "whole"):
+        if (frame[2], features.dtype_kind_) == (3, "integer"):
             about["pictures"] = PICTURES
     outputs = [
         ("label", INT64, ()),
@@ -158,7 +159,7 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
 
 
 def _add_features(graph: Graph, features: "FrameTransformer") -> str:
-    """Add from frames, or vectors, to standardised features (n, d)."""
+    """Add the nodes from frames or vectors to standardised features (n, d) and return the name of these."""
     row = _add_raw_features(graph, features) if features.backbones_ else "x"
     graph.scope = "standardise"
     centred = graph.add("Sub", row, graph.constant(features.mean_))
@@ -167,7 +168,7 @@ def _add_features(graph: Graph, features: "FrameTransformer") -> str:
 
 def _add_raw_features(graph: Graph, features: "FrameTransformer") -> str:
     sides = ["x"]
-    if features.mirrored_:
+    if features.averages_flips_:
         graph.scope = "mirror"
         start, end, axis, step = (graph.constant([n]) for n in (-1, -features.frame_shape_[1] - 1, 3, -1))
         sides.append(graph.add("Slice", "x", start, end, axis, step))
@@ -178,13 +179,13 @@ def _add_raw_features(graph: Graph, features: "FrameTransformer") -> str:
             for number, network in enumerate(features.networks_, start=1)
         ]
         rows.append(graph.add("Concat", *scales, axis=1))
-    if not features.mirrored_:
+    if not features.averages_flips_:
         return rows[0]
     return graph.add("Mul", graph.add("Add", *rows), graph.constant(np.float32(0.5)))
 
 
 def _add_squared_distances(graph: Graph, head: "KMeansClassifier", row: str) -> str:
-    """Add from features to squared distances (n, n_clusters) in float64."""
+    """Add the nodes from features to squared distances (n, n_clusters) in float64 and return the name of these."""
     if head.projection is not None:
         centred = graph.add("Sub", row, graph.constant(head.mean_))
         row = graph.add("Gemm", centred, graph.constant(head.weights_), graph.constant(head.offset_))
@@ -194,7 +195,7 @@ def _add_squared_distances(graph: Graph, head: "KMeansClassifier", row: str) -> 
 
 
 def _add_probabilities(graph: Graph, head: "KMeansClassifier", squares: str) -> str:
-    """Add from squared distances to probabilities: clusters of other classes are infinitely far."""
+    """Add the nodes from squared distances to probabilities, with clusters of other classes infinitely far."""
     own = head.cluster_labels_ == np.arange(len(head.classes_))[:, None]
     by_cluster = graph.add("Unsqueeze", squares, graph.constant([1]))
     by_class = graph.add("Add", by_cluster, graph.constant(np.where(own, 0, np.inf)))

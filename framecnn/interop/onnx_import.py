@@ -1,4 +1,4 @@
-"""An ONNX file as a framecnn network."""
+"""Import of ONNX files as networks."""
 
 import stat
 from pathlib import Path
@@ -14,7 +14,7 @@ from framecnn.typing import Array, Shape
 __all__ = ["from_onnx", "read_network"]
 
 DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
-OLDEST_OPSET = 6  # since when broadcasting and shapes are as they are now, or nearly
+OLDEST_OPSET = 6  # the first with broadcasting and shapes much as today
 FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}  # by ONNX's numbers
 
 
@@ -23,12 +23,12 @@ def from_onnx(model: Any) -> Sequential:
 
     The graph must be a chain of operators that framecnn has: Conv, BatchNormalization, Relu, LeakyRelu, Sigmoid, Tanh,
     Softmax, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, ReduceMax and ReduceMean over all pixels, Flatten,
-    Reshape to rows, Gemm, MatMul, Add of a bias, Identity, Dropout (left out), and a product with one number, or a
-    division by one, behind the input, besides what :func:`framecnn.interop.onnx_export.to_onnx` makes of them. Frames
-    have fixed sizes. So PyTorch writes networks, with and without ``dynamo=True``.
+    Reshape to rows, Gemm, MatMul, Add of a bias, Identity, Dropout (which is dropped), a product with one number or a
+    division by one right after the input, and whatever :func:`framecnn.interop.onnx_export.to_onnx` writes. Frames
+    must have fixed sizes. PyTorch writes such files, with and without ``dynamo=True``.
 
-    Frames and maps become channels last: where the file takes (n, c, h, w), the network takes (n, h, w, c), and
-    weights behind a flattening are turned accordingly. A network that ends flattened gives framecnn's order.
+    Frames and maps become channels last: if the file takes (n, c, h, w), the network takes (n, h, w, c), and weights
+    after a flattening are reordered to match. The output of a network that ends flattened is in framecnn's order.
 
     Parameters
     ----------
@@ -37,12 +37,13 @@ def from_onnx(model: Any) -> Sequential:
     Returns
     -------
     Sequential
-        Built; float32 or float64, as the file's input.
+        Built, of the dtype of the file's input, float32 or float64.
 
     Raises
     ------
     FormatError
-        If the file is damaged or no ONNX model, or holds what framecnn does not have: the message names it.
+        If the file is damaged or is not an ONNX model, or has an operator or setting that framecnn does not have, which
+        the message names.
     OSError
         If it cannot be read.
     MissingExtraError
@@ -50,8 +51,8 @@ def from_onnx(model: Any) -> Sequential:
 
     Notes
     -----
-    An automatic border that puts the odd pixel first (SAME_LOWER), and windows rounded up (ceil_mode), become borders
-    in pixels. Averages that count the border become convolutions.
+    Automatic padding with the odd pixel first (SAME_LOWER), and a number of windows that is rounded up (ceil_mode),
+    become explicit padding. Averages that count the padding become convolutions.
 
     Examples
     --------
@@ -69,19 +70,19 @@ def from_onnx(model: Any) -> Sequential:
 
 
 def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
-    """Return the network of an onnx.ModelProto, and what its output was flattened from.
+    """Return the network of an onnx.ModelProto, and the shape that its output was flattened from.
 
     Parameters
     ----------
     model : onnx.ModelProto
     who : str
-        Begins the message of an error.
+        The first word of error messages.
 
     Returns
     -------
     network : Sequential
     flattened : (int, int, int) or None
-        Where it ends with rows flattened from maps, whose values ONNX has in another order: their (h, w, c).
+        The (h, w, c) of the maps if the output is rows flattened from maps, whose values ONNX orders differently.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
     onnx = _import_onnx()
     try:
         onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # of many kinds, from C++
+    except Exception as error:  # of many classes, raised in C++
         raise FormatError(f"{who}: expected a valid ONNX model, got one that is not ({_shortened(error)})") from error
     try:
         chain, dtype = _walk(onnx, model)
@@ -109,7 +110,7 @@ def _import_onnx() -> Any:
 
 
 def _parsed(onnx: Any, path: Path) -> Any:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would block
         raise FormatError(f"{path.name}: expected an ONNX file, got a folder or a device; name the file")
     try:
         return onnx.load_model_from_string(path.read_bytes())
@@ -162,19 +163,19 @@ def _check_operator(node: Any, shape: Shape, used: set[str]) -> None:
 
 
 def _beside(node: Any, name: str, weights: dict[str, Array]) -> list[Array | None]:
-    """Return the weights of a node that works on the value called `name`."""
+    """Return the weights of a node whose input is the value called `name`."""
     inputs = list(node.input)
     if name not in (inputs if node.op_type in ("Add", "Mul") else inputs[:1]):
-        raise ValueError("expected a chain, where every operator works on what the one before it gives")
+        raise ValueError("expected a chain, where the input of every operator is the output of the one before it")
     inputs.remove(name)
-    strangers = [other for other in inputs if other and other not in weights]
-    if strangers:
-        raise ValueError(f"expected weights that the file holds, got {strangers[0]!r}, which is computed")
+    computed = [other for other in inputs if other and other not in weights]
+    if computed:
+        raise ValueError(f"expected weights that the file holds, got {computed[0]!r}, which is computed")
     return [weights.get(other) for other in inputs]
 
 
 def _port(value: Any) -> tuple[np.dtype, Shape, int | None]:
-    """Return dtype, shape without the batch (nothing for a list of numbers), and batch of the input."""
+    """Return dtype, shape without the batch (empty for a vector), and batch size of the input."""
     kind = value.type.tensor_type
     if kind.elem_type not in FLOATS:
         raise ValueError(f"expected float32 or float64 as input {value.name!r}, got numbers of type {kind.elem_type}")
@@ -186,7 +187,7 @@ def _port(value: Any) -> tuple[np.dtype, Shape, int | None]:
 
 
 def _array(onnx: Any, tensor: Any) -> Array:
-    """Return a stored weight; a ValueError where it lies in another file, or is no number."""
+    """Return a stored weight; raise ValueError if it is in another file or not a number."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise ValueError(f"expected weights in the file, got {tensor.name!r} in another file; save it as one file")
     array = onnx.numpy_helper.to_array(tensor)

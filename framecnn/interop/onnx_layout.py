@@ -1,4 +1,4 @@
-"""Where ONNX keeps a value that framecnn keeps elsewhere: channels first there, channels last here."""
+"""Conversion between the layouts of framecnn, channels last, and of ONNX, channels first."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ __all__ = ["channel_order", "channels_first", "channels_last", "onnx_shape"]
 
 
 def channels_first(x: Array) -> Array:
-    """Return frames (n, h, w, c) as (n, c, h, w), copied; rows stay as they are.
+    """Return a copy of frames (n, h, w, c) as (n, c, h, w), or rows unchanged.
 
     Examples
     --------
@@ -19,7 +19,7 @@ def channels_first(x: Array) -> Array:
 
 
 def channels_last(x: Array) -> Array:
-    """Return frames (n, c, h, w) as (n, h, w, c), a view; rows stay as they are.
+    """Return a view of frames (n, c, h, w) as (n, h, w, c), or rows unchanged.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def channels_last(x: Array) -> Array:
 
 
 def onnx_shape(shape: Shape) -> Shape:
-    """Return the shape of a frame (h, w, c) as (c, h, w); other shapes stay as they are.
+    """Return the shape of a frame (h, w, c) as (c, h, w), or any other shape unchanged.
 
     Examples
     --------
@@ -41,12 +41,12 @@ def onnx_shape(shape: Shape) -> Shape:
 
 
 def channel_order(shape: Shape) -> Array:
-    """Say which of our flattened values stands at each place of ONNX's: they come channel by channel there.
+    """Return the index in framecnn's flattened values of each of ONNX's, which are flattened channel by channel.
 
     Parameters
     ----------
     shape : (int, int, int)
-        (h, w, c) of what is flattened.
+        (h, w, c) of the maps.
 
     Returns
     -------

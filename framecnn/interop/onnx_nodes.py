@@ -1,12 +1,12 @@
-"""What ONNX computes for each of our layers: operators, attributes and weights, as plain data."""
+"""What ONNX has in the place of each layer: operators, attributes and weights, as plain data."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from framecnn import geometry
-from framecnn.errors import FormatError
+from framecnn.interop.layer_forms import LayerForms
 from framecnn.interop.onnx_layout import channel_order
 from framecnn.layers import (
     ActivationLayer,
@@ -24,7 +24,7 @@ from framecnn.layers import (
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 
-__all__ = ["DOUBLE", "FLOAT", "Graph", "Node", "add_network"]
+__all__ = ["DOUBLE", "FLOAT", "ONNX_FORMS", "Graph", "Node", "Value", "add_network"]
 
 FLOAT, DOUBLE = 1, 11  # ONNX's numbers for float32 and float64
 POOLS = {"max": "MaxPool", "average": "AveragePool"}
@@ -41,7 +41,7 @@ class Node(NamedTuple):
 
 
 class Graph:
-    """Nodes and weights in the order in which they are added; every value has a name.
+    """Nodes and weights in the order in which they are added. Every value has a name.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ class Graph:
     ----------
     nodes : list of Node
     weights : dict of str to array
-        Equal ones are there once.
+        Equal weights are stored once.
     scope : str
-        Begins the names of what is added.
+        The prefix of the names of nodes and weights.
 
     Examples
     --------
@@ -74,17 +74,17 @@ class Graph:
         self._names: dict[Any, str] = {}
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; give the name of its output."""
+        """Add a node and return the name of its output."""
         output = f"{self.scope}/{operator}_{len(self.nodes) + 1}"
         self.nodes.append(Node(operator, inputs, output, attributes))
         return output
 
     def name_last(self, name: str) -> None:
-        """Call the output of the last node, which none has used yet, by a name of its own."""
+        """Rename the output of the last node, which no other node may use yet."""
         self.nodes[-1] = self.nodes[-1]._replace(output=name)
 
     def constant(self, value: Any) -> str:
-        """Add a weight, whole numbers as int64; give its name."""
+        """Add a weight, integers as int64, and return its name."""
         array = np.ascontiguousarray(value).reshape(np.shape(value))
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._names:
@@ -93,21 +93,27 @@ class Graph:
         return self._names[key]
 
     def reduce(self, operator: str, value: str, axis: int, keepdims: bool = False) -> str:
-        """Add the sum or the smallest of the values along an axis."""
-        if operator == "ReduceSum" or self.opset >= 18:  # since when axes are an input
+        """Add ``"ReduceSum"`` or ``"ReduceMin"`` of the values along an axis and return the name of its output."""
+        if operator == "ReduceSum" or self.opset >= 18:  # from which on axes are an input
             return self.add(operator, value, self.constant([axis]), keepdims=int(keepdims))
         return self.add(operator, value, axes=[axis], keepdims=int(keepdims))
 
 
 class Value(NamedTuple):
-    """The name of a value; of a row flattened from maps, whose values stand in another order, also their (h, w, c)."""
+    """The name of a value. `flattened` is the (h, w, c) of maps that were flattened to rows, channels first in ONNX."""
 
     name: str
     flattened: Shape | None = None
 
 
+ONNX_FORMS: LayerForms[Callable[[Graph, Any, Value], Value]] = LayerForms(
+    "ONNX", "to_onnx", "framecnn.interop.onnx_nodes.ONNX_FORMS"
+)
+"""Functions that add the nodes of a built layer to a graph, for a value, and return the value of its output."""
+
+
 def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str:
-    """Add a built network, in float32.
+    """Add the nodes of a built network, in float32, and return the name of its output.
 
     Parameters
     ----------
@@ -116,7 +122,7 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     x : str
         The name of its input: frames (n, c, h, w), or rows (n, d).
     scope : str, default ""
-        Begins the names of its layers.
+        The prefix of the names of its layers.
 
     Returns
     -------
@@ -126,51 +132,68 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     Raises
     ------
     FormatError
-        If a layer has no equivalent in ONNX.
+        If the class of a layer is not in :data:`ONNX_FORMS`.
     """
     value = Value(x)
     for name, layer in zip(model.names, model.layers, strict=True):
         graph.scope = scope + name
-        value = _add_layer(graph, layer.built(), value)
+        value = ONNX_FORMS.of(layer)(graph, layer.built(), value)
     if value.flattened is None:
         return value.name
     places = np.argsort(channel_order(value.flattened))
     return graph.add("Gather", value.name, graph.constant(places), axis=1)
 
 
-def _add_layer(graph: Graph, layer: Layer, value: Value) -> Value:
-    x, flattened = value
-    is_map = len(layer.input_shape) == 3
-    match layer:
-        case DropoutLayer():
-            return value
-        case FlatteningLayer():
-            return Value(graph.add("Flatten", x), layer.input_shape if is_map else flattened)
-        case InputLayer(scale=1):
-            return value
-        case InputLayer():
-            return Value(graph.add("Mul", x, graph.constant(np.float32(layer.scale))), flattened)
-        case ActivationLayer():
-            return Value(_activation(graph, layer, x, 1 if is_map else -1), flattened)
-        case BatchNormLayer():
-            weights = (_weight(graph, parameter, flattened) for parameter in layer.params.values())
-            return Value(graph.add("BatchNormalization", x, *weights, epsilon=layer.epsilon), flattened)
-        case DenseLayer():
-            kernel = _weight(graph, layer.params["kernel"], flattened, transposed=True)
-            return Value(graph.add("Gemm", x, kernel, *_bias(graph, layer), transB=1))
-        case ConvLayer():
-            return Value(_convolution(graph, layer, x))
-        case PoolingLayer():
-            return Value(_pooling(graph, layer, x))
-        case DownsamplingLayer():
-            return Value(_downsampling(graph, layer, x))
-        case FilterBankLayer():
-            return Value(_filter_bank(graph, layer, x))
-    raise FormatError(f"to_onnx: expected layers of framecnn, got {type(layer).__name__}; ONNX has no equivalent of it")
+@ONNX_FORMS.register(DropoutLayer)
+def _dropout(graph: Graph, layer: DropoutLayer, value: Value) -> Value:
+    return value
+
+
+@ONNX_FORMS.register(FlatteningLayer)
+def _flattening(graph: Graph, layer: FlatteningLayer, value: Value) -> Value:
+    return Value(graph.add("Flatten", value.name), layer.input_shape if _has_maps(layer) else value.flattened)
+
+
+@ONNX_FORMS.register(InputLayer)
+def _input(graph: Graph, layer: InputLayer, value: Value) -> Value:
+    if layer.scale == 1:
+        return value
+    return value._replace(name=graph.add("Mul", value.name, graph.constant(np.float32(layer.scale))))
+
+
+@ONNX_FORMS.register(ActivationLayer)
+def _activation(graph: Graph, layer: ActivationLayer, value: Value) -> Value:
+    x = value.name
+    match layer.function:
+        case "softmax":
+            y = graph.add("Softmax", x, axis=1 if _has_maps(layer) else -1)
+        case "leaky_relu":
+            y = graph.add("LeakyRelu", x, alpha=layer.negative_slope)
+        case "sqrt":
+            y = graph.add("Sqrt", graph.add("Relu", x))
+        case function:
+            y = graph.add(ACTIVATIONS[function], x)
+    return value._replace(name=y)
+
+
+@ONNX_FORMS.register(BatchNormLayer)
+def _batch_norm(graph: Graph, layer: BatchNormLayer, value: Value) -> Value:
+    weights = (_weight(graph, parameter, value.flattened) for parameter in layer.params.values())
+    return value._replace(name=graph.add("BatchNormalization", value.name, *weights, epsilon=layer.epsilon))
+
+
+@ONNX_FORMS.register(DenseLayer)
+def _dense(graph: Graph, layer: DenseLayer, value: Value) -> Value:
+    kernel = _weight(graph, layer.params["kernel"], value.flattened, transposed=True)
+    return Value(graph.add("Gemm", value.name, kernel, *_bias(graph, layer), transB=1))
+
+
+def _has_maps(layer: Layer) -> bool:
+    return len(layer.input_shape) == 3
 
 
 def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
-    """Add a parameter whose first axis is that of the features, which may stand in another order."""
+    """Add a parameter whose first axis is that of the features, in ONNX's order, and return its name."""
     array = np.asarray(array, np.float32)
     array = array if flattened is None else array[channel_order(flattened)]
     return graph.constant(array.T if transposed else array)
@@ -181,25 +204,15 @@ def _bias(graph: Graph, layer: Layer) -> Iterable[str]:
 
 
 def _filters_first(graph: Graph, kernel: Array) -> str:
-    """Add a kernel (kh, kw, c, filters) as (filters, c, kh, kw)."""
+    """Add a kernel (kh, kw, c, filters) as (filters, c, kh, kw) and return its name."""
     return graph.constant(np.asarray(kernel, np.float32).transpose(3, 2, 0, 1))
 
 
-def _activation(graph: Graph, layer: ActivationLayer, x: str, axis: int) -> str:
-    match layer.function:
-        case "softmax":
-            return graph.add("Softmax", x, axis=axis)
-        case "leaky_relu":
-            return graph.add("LeakyRelu", x, alpha=layer.negative_slope)
-        case "sqrt":
-            return graph.add("Sqrt", graph.add("Relu", x))
-    return graph.add(ACTIVATIONS[layer.function], x)
-
-
-def _convolution(graph: Graph, layer: ConvLayer, x: str) -> str:
-    return graph.add(
+@ONNX_FORMS.register(ConvLayer)
+def _convolution(graph: Graph, layer: ConvLayer, value: Value) -> Value:
+    y = graph.add(
         "Conv",
-        x,
+        value.name,
         _filters_first(graph, layer.params["kernel"]),
         *_bias(graph, layer),
         kernel_shape=layer.kernel_size,
@@ -208,25 +221,29 @@ def _convolution(graph: Graph, layer: ConvLayer, x: str) -> str:
         dilations=layer.dilation_rate,
         group=layer.groups,
     )
+    return Value(y)
 
 
 def _pads(layer: ConvLayer | PoolingLayer, size: geometry.Pair) -> tuple[int, int, int, int]:
     frame = layer.input_shape[0], layer.input_shape[1]
     sliding = size, layer.strides, layer.dilation_rate, layer.padding
-    _, ((top, bottom), (left, right)) = geometry.window_output(frame, *sliding, type(layer).__name__)
+    (top, bottom), (left, right) = geometry.sliding_window(frame, *sliding, type(layer).__name__).border
     return top, left, bottom, right
 
 
-def _pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
+@ONNX_FORMS.register(PoolingLayer)
+def _pooling(graph: Graph, layer: PoolingLayer, value: Value) -> Value:
     if layer.mode.startswith("adaptive"):
-        return _adaptive_pooling(graph, layer, x)
+        return Value(_adaptive_pooling(graph, layer, value.name))
     dilations = {} if layer.dilation_rate == (1, 1) else {"dilations": layer.dilation_rate}
     size, pads = layer.pool_size, _pads(layer, layer.pool_size)
-    return graph.add(POOLS[layer.mode], x, kernel_shape=size, strides=layer.strides, pads=pads, **dilations)
+    return Value(
+        graph.add(POOLS[layer.mode], value.name, kernel_shape=size, strides=layer.strides, pads=pads, **dilations)
+    )
 
 
 def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
-    """One pooling where all cells have one size and distance; else products for means, and slices for maxima."""
+    """Add one pooling if all cells have the same size and distance, else products for means or slices for maxima."""
     height, width, _ = layer.input_shape
     axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
     down, across = map(_even_cells, axes)
@@ -246,23 +263,26 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
     return x
 
 
-def _even_cells(cells: geometry.Windows) -> geometry.Pair | None:
-    """Return size and distance of cells that all have the same; of a single cell any distance."""
+def _even_cells(cells: geometry.Ranges) -> geometry.Pair | None:
+    """Return size and distance of cells, or None where they differ; a single cell may have any distance."""
     starts, stops, _ = cells
     sizes, steps = set((stops - starts).tolist()), set(np.diff(starts).tolist()) or {1}
     return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 and 0 not in steps else None
 
 
-def _downsampling(graph: Graph, layer: DownsamplingLayer, x: str) -> str:
+@ONNX_FORMS.register(DownsamplingLayer)
+def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value:
     if layer.mode == "mean":
-        return graph.add("AveragePool", x, kernel_shape=layer.factor, strides=layer.factor)
+        return Value(graph.add("AveragePool", value.name, kernel_shape=layer.factor, strides=layer.factor))
     stops = [length * step for length, step in zip(layer.output_shape[:2], layer.factor, strict=True)]
-    return graph.add("Slice", x, *(graph.constant(pair) for pair in ([0, 0], stops, [2, 3], layer.factor)))
+    limits = (graph.constant(pair) for pair in ([0, 0], stops, [2, 3], layer.factor))
+    return Value(graph.add("Slice", value.name, *limits))
 
 
-def _filter_bank(graph: Graph, layer: FilterBankLayer, x: str) -> str:
-    """Convolve by centred filters and divide by the deviation of every window."""
-    kernel = layer.params["kernel"].astype(np.float64)
+@ONNX_FORMS.register(FilterBankLayer)
+def _filter_bank(graph: Graph, layer: FilterBankLayer, value: Value) -> Value:
+    """Add a convolution by centred filters, divided by the standard deviation of every window."""
+    x, kernel = value.name, layer.params["kernel"].astype(np.float64)
     centred = _filters_first(graph, kernel - kernel.mean(axis=(0, 1, 2)))
     response = graph.add("Conv", x, centred, strides=layer.strides)
     response = graph.add("Div", response, graph.add("Cast", _deviation(graph, layer, x), to=FLOAT))
@@ -272,13 +292,14 @@ def _filter_bank(graph: Graph, layer: FilterBankLayer, x: str) -> str:
         graph.add("Relu", graph.add("Sub", response, graph.constant(np.float32(threshold))))
         for threshold in layer.thresholds
     ]
-    return graph.add("Concat", *maps, axis=1)
+    return Value(graph.add("Concat", *maps, axis=1))
 
 
 def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
-    """Add sqrt(variance + contrast) of the windows, (n, 1, oh, ow), in float64: a difference of squares needs it.
+    """Add sqrt(variance + contrast) of the windows, (n, 1, oh, ow).
 
-    Means are products, since few engines pool float64.
+    It is computed in float64, as the variance is a difference of squares. Means are matrix products, because few
+    engines pool float64.
     """
     height, width, channels = layer.input_shape
     axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
@@ -294,7 +315,7 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     return graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float64(layer.contrast))))
 
 
-def _averaging(length: int, windows: geometry.Windows) -> Array:
+def _averaging(length: int, windows: geometry.Ranges) -> Array:
     """Return the matrix (windows, length) that averages the pixels of every window along an axis."""
     starts, stops, _ = windows
     place = np.arange(length)
@@ -303,5 +324,5 @@ def _averaging(length: int, windows: geometry.Windows) -> Array:
 
 
 def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
-    """Add rows x columns.T for every channel."""
+    """Add ``rows @ x @ columns.T`` of every channel and return the name of its output."""
     return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))

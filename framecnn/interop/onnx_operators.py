@@ -1,4 +1,4 @@
-"""What framecnn has for each of ONNX's operators: layers and their parameters."""
+"""What framecnn has in the place of each ONNX operator: layers and their parameters."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,21 +19,21 @@ from framecnn.layers import (
     Layer,
     PoolingLayer,
 )
+from framecnn.networks.limits import check_map_size
 from framecnn.networks.sequential import Sequential
-from framecnn.serialization import check_map
 from framecnn.typing import Array, Shape
 
 __all__ = ["OPERATORS", "VALUE_BY_VALUE", "Chain", "Operator"]
 
 VALUE_BY_VALUE = {"Dropout", "Identity", "LeakyRelu", "Relu", "Sigmoid", "Tanh"}
-"""Operators for which it does not matter along which axis a value stands."""
+"""Operators that work value by value, whatever the order of the axes."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """A checked node: its settings, the weights beside the value it works on, the operators' version.
+    """A checked node: its settings, the weights among its inputs, and the version of the operators.
 
-    `batch` is how many frames the file is made for, None for any number.
+    `batch` is the batch size that the file is made for, None for any.
     """
 
     settings: Mapping[str, Any]
@@ -43,29 +43,29 @@ class Operator:
 
     @property
     def weight(self) -> Array:
-        """The first weight, where there must be one."""
+        """The first weight of an operator that must have one."""
         return self.weights[0]
 
     @property
     def second_weight(self) -> Array | None:
-        """The one behind it, where it is given."""
+        """The second weight, if there is one."""
         return self.weights[1] if len(self.weights) > 1 else None
 
 
 class Chain:
-    """Layers and their parameters as they are found.
+    """The layers read so far, and their parameters.
 
     Parameters
     ----------
     shape : tuple of int
-        (h, w, c) of the frames, or the shape of what else goes in.
+        Input shape, (h, w, c) of frames.
 
     Attributes
     ----------
     shape : tuple of int
-        What the last layer gives.
+        Output shape of the last layer.
     flattened : (int, int, int) or None
-        Where that is a row flattened from maps, whose values ONNX has in another order: their (h, w, c).
+        The (h, w, c) of the maps if the output is rows flattened from maps, whose values ONNX orders differently.
     """
 
     def __init__(self, shape: Shape):
@@ -76,34 +76,34 @@ class Chain:
         self.append(InputLayer(shape))
 
     def append(self, layer: Layer, flattened: Shape | None = None, **params: Array) -> None:
-        """Add a layer; `flattened` is where the order of what it gives comes from."""
-        self.shape, self.flattened = check_map(layer, self.shape), flattened
+        """Add a layer; `flattened` is the (h, w, c) of the maps that its output was flattened from, if any."""
+        self.shape, self.flattened = check_map_size(layer, self.shape), flattened
         self.layers.append(layer)
         self.params.append(params)
 
     def change(self, layer: Layer, **params: Array) -> None:
-        """Put a layer in the place of the last one, whose parameters it keeps."""
+        """Replace the last layer, keeping its parameters."""
         self.layers[-1] = layer
         self.params[-1] |= params
 
     def map_shape(self) -> tuple[int, int, int]:
-        """Return (h, w, c); a ValueError where the value is no map."""
+        """Return (h, w, c); raise ValueError unless the value is maps."""
         if len(self.shape) != 3:
             raise ValueError(f"expected maps (n, c, h, w), got {len(self.shape) + 1} axes")
         return self.shape[0], self.shape[1], self.shape[2]
 
     def row_length(self) -> int:
-        """Return d; a ValueError where the value is no row."""
+        """Return d; raise ValueError unless the value is rows."""
         if len(self.shape) != 1:
-            raise ValueError(f"expected rows (n, d), got {len(self.shape) + 1} axes; flatten before")
+            raise ValueError(f"expected rows (n, d), got {len(self.shape) + 1} axes; flatten them first")
         return self.shape[0]
 
     def in_our_order(self, weights: Array) -> Array:
-        """Return weights whose first axis is that of ONNX's row as ours has them."""
+        """Return weights whose first axis follows ONNX's order of features in framecnn's order."""
         return weights if self.flattened is None else weights[np.argsort(channel_order(self.flattened))]
 
     def model(self, dtype: np.dtype) -> Sequential:
-        """Build the network."""
+        """Return the built network."""
         network = Sequential(self.layers)
         parameters = zip(network.names, self.params, strict=True)
         return network.load_state_dict(
@@ -125,7 +125,7 @@ def _leaky_relu(chain: Chain, node: Operator) -> None:
 def _softmax(chain: Chain, node: Operator) -> None:
     rank, modern = len(chain.shape) + 1, node.opset >= 13
     axis = node.settings.get("axis", -1 if modern else 1) % rank
-    over_pixels = rank == 4 and not modern and chain.shape[:2] != (1, 1)  # all axes from this one on, at that time
+    over_pixels = rank == 4 and not modern and chain.shape[:2] != (1, 1)  # before opset 13, all axes from this one on
     if axis != (1 if rank == 4 else rank - 1) or over_pixels:
         raise ValueError(f"expected softmax along the channels of maps or along rows, got axis {axis} of {rank}")
     chain.append(ActivationLayer("softmax"), chain.flattened)
@@ -139,7 +139,7 @@ def _square_root(chain: Chain, node: Operator) -> None:
 
 def _scale(chain: Chain, node: Operator) -> None:
     if chain.layers != [InputLayer(chain.shape)] or node.weight.size != 1:
-        raise ValueError("expected a product with one number, right behind the input")
+        raise ValueError("expected a product with one number, right after the input")
     chain.change(InputLayer(chain.shape, scale=node.weight.item()))
 
 
@@ -163,7 +163,7 @@ def _flatten(chain: Chain, node: Operator) -> None:
     axis, rank = node.settings.get("axis", 1), len(chain.shape) + 1
     if axis not in (1, 1 - rank):
         raise ValueError(f"expected all axes behind the batch flattened, axis 1, got {axis} of {rank} axes")
-    _lay_side_by_side(chain)
+    _flatten_maps(chain)
 
 
 def _reshape(chain: Chain, node: Operator) -> None:
@@ -171,10 +171,10 @@ def _reshape(chain: Chain, node: Operator) -> None:
     to_rows = len(sizes) == 2 and sizes[0] in (0, -1, node.batch) and sizes[1] in (-1, length)
     if not to_rows or sizes == [-1, -1] or (node.settings.get("allowzero", 0) and 0 in sizes):
         raise ValueError(f"expected a reshape to rows, (n, {length}), got {sizes}")
-    _lay_side_by_side(chain)
+    _flatten_maps(chain)
 
 
-def _lay_side_by_side(chain: Chain) -> None:
+def _flatten_maps(chain: Chain) -> None:
     chain.append(FlatteningLayer(), chain.shape if len(chain.shape) == 3 else chain.flattened)
 
 
@@ -221,7 +221,7 @@ def _sum(chain: Chain, node: Operator) -> None:
 def _add_bias(chain: Chain, bias: Array) -> None:
     layer, channels = chain.layers[-1], chain.shape[-1]
     if not isinstance(layer, ConvLayer | DenseLayer) or layer.use_bias:
-        raise ValueError("expected a bias right behind a convolution or a product, got it elsewhere")
+        raise ValueError("expected a bias right after a convolution or a product, got it elsewhere")
     single = (1, channels) if len(chain.shape) == 1 else (1, channels, 1, 1)
     if np.broadcast_shapes(bias.shape, single) != single:
         raise ValueError(f"expected a bias of one number a channel, {single}, got {bias.shape}")
@@ -268,7 +268,7 @@ def _pool(mode: str) -> Callable[[Chain, Operator], None]:
 
 
 def _average_with_border(chain: Chain, node: Operator, size: geometry.Pair, sliding: Mapping[str, Any]) -> None:
-    """A mean that counts the border's zeros is a convolution, channel by channel, by equal weights."""
+    """Add a convolution of each channel by equal weights, which is a mean that counts the zeros of the border."""
     if sliding != _sliding(chain, replace(node, settings={**node.settings, "ceil_mode": 0}), size):
         raise ValueError("expected count_include_pad without ceil_mode, which counts fewer values in the last windows")
     channels = chain.map_shape()[2]
@@ -290,16 +290,16 @@ def _reduction(mode: str) -> Callable[[Chain, Operator], None]:
         listed = node.weight if node.weights else node.settings.get("axes")
         axes = [] if listed is None else sorted(int(axis) % 4 for axis in listed)
         if axes != [2, 3]:
-            raise ValueError(f"expected all pixels of maps reduced, axes 2 and 3, got axes {axes or 'left out'}")
+            raise ValueError(f"expected all pixels of maps reduced, axes 2 and 3, got axes {axes or 'none'}")
         chain.append(PoolingLayer(1, mode=mode))
         if not node.settings.get("keepdims", 1):
-            _lay_side_by_side(chain)
+            _flatten_maps(chain)
 
     return add
 
 
 def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any]:
-    """Return strides, dilation and border of a window; rounding up, or the odd pixel first, is a border here."""
+    """Return strides, dilation and padding; explicit padding stands for ceil_mode and for SAME_LOWER."""
     frame = chain.map_shape()[:2]
     strides, dilation = (tuple(node.settings.get(name, (1, 1))) for name in ("strides", "dilations"))
     top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
@@ -310,7 +310,7 @@ def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any
     if automatic == "VALID":
         border = (0, 0), (0, 0)
     elif automatic.startswith("SAME"):
-        _, border = geometry.window_output(frame, size, strides, dilation, "same", "window")
+        border = geometry.sliding_window(frame, size, strides, dilation, "same", "window").border
         if automatic == "SAME_LOWER":
             border = border[0][::-1], border[1][::-1]
     elif node.settings.get("ceil_mode", 0):
@@ -320,13 +320,13 @@ def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any
 
 
 def _border_for_all(length: int, size: int, stride: int, dilation: int, sides: geometry.Pair) -> geometry.Pair:
-    """Return a border with which every window fits that begins on the frame or the border before it."""
+    """Return the padding along an axis with which ceil_mode's windows, which begin inside frame or padding, fit."""
     before, after = sides
-    reach = dilation * (size - 1) + 1
-    windows = -(-(length + before + after - reach) // stride) + 1
+    extent = dilation * (size - 1) + 1
+    windows = -(-(length + before + after - extent) // stride) + 1
     if (windows - 1) * stride >= length + before:
         windows -= 1
-    return before, max(after, (windows - 1) * stride + reach - length - before)
+    return before, max(after, (windows - 1) * stride + extent - length - before)
 
 
 OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {

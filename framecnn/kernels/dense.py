@@ -4,19 +4,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from framecnn.kernels.codegen.microkernel import PIXELS, activated_block, activated_pixel
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, activated_block, activated_pixel, pack_filters
+from framecnn.kernels.packing import pack_filters
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
 __all__ = ["PackedDense", "dense", "dense_backward"]
 
-ROWS = 960  # samples of an item: whole register blocks of every kind of CPU, and weights are read once for so many
+ROWS = 960  # samples of an item: a multiple of every instruction set's register block; weights are read once for all
 
 
 class PackedDense(NamedTuple):
-    """Weights (blocks, d, block) and bias (blocks, block) in the order in which the kernel reads them."""
+    """Weights (blocks, d, block) and a bias (blocks, block) in the order in which the kernel reads them."""
 
     weights: Array
     bias: Array
@@ -24,14 +25,14 @@ class PackedDense(NamedTuple):
 
     @classmethod
     def of(cls, weights: Array, bias: Array | None = None) -> "PackedDense":
-        """Pack weights (d, units) and a bias (units,)."""
+        """Return weights (d, units) and a bias (units,) packed."""
         units = weights.shape[1]
         bias = np.zeros(units, weights.dtype) if bias is None else bias
         return cls(pack_filters(weights), pack_filters(bias[None])[:, 0], units)
 
 
 def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: float = 0.0) -> Array:
-    """Return ``activation(x weights + bias)`` with all threads; the sum of each value runs upwards over the features.
+    """Return ``activation(x weights + bias)``; the sum of each value runs upwards over the features.
 
     Error of each value at most ``(d + 2) eps |x| |weights|``.
 
@@ -49,7 +50,7 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: floa
 def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, Array]:
     """Return the gradients with respect to x, weights and bias.
 
-    :func:`framecnn.kernels.reference.dense_backward` is the definition. Nothing as large as the weights is packed.
+    :func:`framecnn.kernels.reference.dense_backward` is the definition. Only x and dy are packed, never the weights.
 
     Shapes: x (n, d), weights (d, units), dy (n, units), results as x, weights and (units,).
     """
@@ -63,7 +64,7 @@ def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, A
 def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
     """y (n, blocks * block) from x (n, d), weights (blocks, d, block), bias (blocks, block).
 
-    Items are blocks of filters of so many rows, all of the first rows first.
+    Items are blocks of filters for ROWS rows; all blocks of the first rows come first.
     """
     blocks, features, block = weights.shape
     width = y.shape[1]
@@ -71,13 +72,13 @@ def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
     for item in range(start, stop):
         b, first = item % blocks, item // blocks * ROWS
         last = min(first + ROWS, len(x))
-        whole = first + (last - first) // PIXELS * PIXELS
-        for n in range(first, whole, PIXELS):
+        aligned = first + (last - first) // PIXELS * PIXELS
+        for n in range(first, aligned, PIXELS):
             activated_block(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,
             )  # fmt: skip
-        for n in range(whole, last):
+        for n in range(aligned, last):
             activated_pixel(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
                 weights, b * features * block, bias, b * block, epilogue.activation, slope,

@@ -1,11 +1,11 @@
-"""What follows the products of a convolution in the same pass: activation, and pooling of 2 x 2 pixels."""
+"""The epilogue of a convolution, which runs in the same pass: activation, and pooling of 2 x 2 pixels."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.geometry import Windows
-from framecnn.kernels.vectors import LEAKY_RELU, NO_ACTIVATION, RELU
+from framecnn.geometry import Ranges
+from framecnn.kernels.codegen.vectors import LEAKY_RELU, NO_ACTIVATION, RELU
 
 __all__ = ["ACTIVATIONS", "Epilogue", "is_square"]
 
@@ -14,7 +14,7 @@ POOLINGS = {"none": 0, "max": 1, "average": 2}
 
 
 class Epilogue(NamedTuple):
-    """Numbers, as kernels take them: the activation, its slope, the pooling, and pixels pooled along an axis."""
+    """The codes of activation and pooling that kernels take, the slope, and the pixels pooled along an axis."""
 
     activation: int = NO_ACTIVATION
     slope: float = 0.0
@@ -27,8 +27,8 @@ class Epilogue(NamedTuple):
         return cls(ACTIVATIONS[activation], float(slope), POOLINGS[pooling], 1 if pooling == "none" else 2)
 
 
-def is_square(windows: Windows, length: int) -> bool:
-    """Return whether windows over so many pixels, as :mod:`framecnn.geometry` gives them, are pairs side by side."""
+def is_square(windows: Ranges, length: int) -> bool:
+    """Return whether windows over `length` pixels, as :mod:`framecnn.geometry` defines them, are pairs side by side."""
     starts, stops, step = windows
     pairs = 2 * np.arange(length // 2)
     return step == 1 and np.array_equal(starts, pairs) and np.array_equal(stops, pairs + 2)

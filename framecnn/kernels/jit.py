@@ -1,4 +1,4 @@
-"""How kernels are compiled: the ``@kernel`` policy, the cache and the kind of CPU."""
+"""The compilation of kernels: the ``@kernel`` policy, the cache and the instruction set."""
 
 import glob
 import hashlib
@@ -24,7 +24,7 @@ from framecnn.errors import SettingError
 __all__ = ["REGISTER_BLOCK", "VECTOR_BYTES", "cache_directory", "current_isa", "kernel", "n_compiled"]
 
 ISAS = {
-    # kind: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
+    # name: (bytes of a vector register, pixels x vectors held in registers by the micro-kernel)
     "avx512": (64, (8, 2)),
     "avx2": (32, (6, 2)),
     "neon": (16, (6, 4)),
@@ -38,15 +38,15 @@ ABANDONED_SECONDS = 3600
 
 @cache
 def current_isa() -> str:
-    """Return the widest vectors of this CPU: ``"avx512"``, ``"avx2"``, ``"neon"`` (ARM) or ``"plain"``.
+    """Return the instruction set with the widest vectors of this CPU: "avx512", "avx2", "neon" (ARM) or "plain".
 
-    The environment variable ``FRAMECNN_ISA`` forces another kind: narrower vectors run everywhere, wider ones are
-    split by the compiler.
+    The environment variable ``FRAMECNN_ISA`` forces another: narrower vectors run on every CPU, the compiler splits
+    wider ones.
 
     Raises
     ------
     SettingError
-        If ``FRAMECNN_ISA`` names no kind.
+        If ``FRAMECNN_ISA`` names no instruction set.
 
     Examples
     --------
@@ -73,9 +73,9 @@ VECTOR_BYTES, REGISTER_BLOCK = ISAS[current_isa()]
 def cache_directory() -> Path | None:
     """Return the private folder of compiled kernels, or ``None`` where there is no safe one.
 
-    A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it; what
-    lies in a folder that others could write to is deleted. Its name holds a digest of all kernel sources: Numba itself
-    does not notice that a helper in another file has changed.
+    A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it; the content
+    of a folder that others could write to is deleted. Its name holds a digest of all kernel sources, code generation
+    included: Numba itself does not notice that a helper in another file has changed.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def cache_directory() -> Path | None:
     >>> folder is None or folder.is_dir()
     True
     """
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     name = f"{digest}-{current_isa()}-numba{numba.__version__}"
     try:
@@ -100,7 +100,7 @@ def cache_directory() -> Path | None:
 
 
 def _is_private(folder: Path) -> bool:
-    """Return whether only this user can write to a folder, after making it so."""
+    """Return whether only this user can write to a folder, after an attempt to ensure it."""
     status = folder.stat()
     if status.st_uid != os.getuid():
         return False
@@ -108,7 +108,7 @@ def _is_private(folder: Path) -> bool:
         shutil.rmtree(folder)
         folder.mkdir(mode=PRIVATE)
     folder.chmod(PRIVATE)
-    return stat.S_IMODE(folder.stat().st_mode) == PRIVATE  # some file systems know no modes
+    return stat.S_IMODE(folder.stat().st_mode) == PRIVATE  # some file systems have no modes
 
 
 def n_compiled() -> int:
@@ -118,7 +118,7 @@ def n_compiled() -> int:
 
 
 class _PrivateLocator(InTreeCacheLocator):
-    """Numba keeps compiled code in the private folder and nowhere else."""
+    """The place where Numba keeps compiled code: the private folder."""
 
     def __init__(self, function: Callable[..., Any], file: str):
         super().__init__(function, file)
@@ -130,11 +130,11 @@ class _PrivateCache(CompileResultCacheImpl):
 
 
 class _Entries(IndexDataCacheFile):
-    """The files of a kernel, one for each signature: what Numba pickled, then the checksum of that.
+    """The files of a kernel, one for each signature: the pickle that Numba writes, and its checksum.
 
-    Compiled code in which a bit has flipped gives wrong numbers or ends the process, so nothing is unpickled before
-    its checksum is verified. Numba's index is left out: it lists files by number, and of two processes that compile at
-    once one can list under its own signature the file that the other wrote for another.
+    Compiled code in which a bit has flipped returns wrong numbers or ends the process, so nothing is unpickled before
+    its checksum is verified. Numba's index is not used: it lists files by number, and when two processes compile at
+    once, one can list under its own signature the file that the other wrote for another signature.
     """
 
     def flush(self) -> None:
@@ -143,11 +143,13 @@ class _Entries(IndexDataCacheFile):
 
     def save(self, key: Any, data: Any) -> None:
         path, pickled = self._path(key), self._dump((self._identity(key), data))
-        for left in path.parent.glob(f"{glob.escape(path.name)}.tmp.*"):  # of a process that was killed, or writes now
-            if left.stat().st_mtime < time.time() - ABANDONED_SECONDS:
-                left.unlink()
-        with self._open_for_write(path) as file:
-            file.write(pickled + hashlib.sha256(pickled).digest())
+        for file in path.parent.glob(
+            f"{glob.escape(path.name)}.tmp.*"
+        ):  # of a killed process, or of one that writes now
+            if file.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                file.unlink()
+        with self._open_for_write(path) as entry:
+            entry.write(pickled + hashlib.sha256(pickled).digest())
 
     def load(self, key: Any) -> Any:
         try:
@@ -173,7 +175,7 @@ class _Entries(IndexDataCacheFile):
 
 
 class _KernelCache(FunctionCache):
-    """Numba's cache of one function, for which a damaged entry or a full disk is no reason to stop."""
+    """Numba's cache of one function, which ignores damaged entries and full disks."""
 
     _impl_class = _PrivateCache
 
@@ -185,7 +187,7 @@ class _KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # whatever reading and unpickling raise
+        except Exception:  # reading and unpickling may raise anything
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -194,14 +196,14 @@ class _KernelCache(FunctionCache):
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a serial kernel that releases the GIL; ``threads.run`` makes it parallel.
+    """Return a function compiled as a serial kernel that releases the GIL; ``threads.run`` runs it in parallel.
 
     Compiled code is kept between runs in :func:`cache_directory`; a damaged entry is dropped and compiled again.
 
     Parameters
     ----------
     function : callable
-        Plain loops over arrays, without allocation of results.
+        Plain loops over arrays that allocate no results.
 
     Returns
     -------
@@ -209,6 +211,6 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})(function)
     if cache_directory() is not None:
-        with suppress(RuntimeError):  # Numba's word for a folder that has vanished or filled up since
+        with suppress(RuntimeError):  # raised by Numba for a folder that has vanished or filled up since
             dispatcher._cache = _KernelCache(function)
     return dispatcher

@@ -9,7 +9,7 @@ from framecnn.typing import Array
 __all__ = ["blocked_product", "lower_gram", "squared_distances"]
 
 BLOCK_ROWS = 512
-BLOCK_TERMS = 2048  # products that are summed up in the matrix's own precision
+BLOCK_TERMS = 2048  # products that are added up in the precision of the matrix
 
 
 def blocked_product(a: Array, b: Array) -> Array:
@@ -28,7 +28,7 @@ def blocked_product(a: Array, b: Array) -> Array:
 
 
 def lower_gram(a: Array) -> Array:
-    """Return the lower triangle of ``a @ a.T``, all that a factorisation reads; what stands above it is undefined.
+    """Return the lower triangle of ``a @ a.T``, all that a factorisation reads; values above it are undefined.
 
     Sums over fixed blocks of columns are added up in float64, so that the error does not grow with their number.
 
@@ -44,11 +44,13 @@ def lower_gram(a: Array) -> Array:
 
     with single_threaded_blas():
         ordered_map(columns, range(0, len(a), BLOCK_ROWS))
-    return upper.T  # in Fortran's order: LAPACK works in place
+    return upper.T  # in Fortran order, in which LAPACK works in place
 
 
 def squared_distances(x: Array, centres: Array) -> Array:
-    """Return ``sum_j (x[n, j] - centres[k, j])**2``; the sum runs upwards over j, for a row alone as in any batch.
+    """Return ``sum_j (x[n, j] - centres[k, j])**2``, summed upwards over j.
+
+    The bits are the same for a row alone and in any batch.
 
     Shapes: x (n, d), centres (k, d), result (n, k) float64.
     """

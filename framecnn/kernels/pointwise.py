@@ -1,4 +1,4 @@
-"""Functions of one value, and softmax over the last axis."""
+"""Activation functions of single values, and softmax over the last axis."""
 
 from collections.abc import Callable
 
@@ -122,7 +122,7 @@ FUNCTIONS = {
 
 
 def activate(x: Array, function: str, slope: float) -> Array:
-    """Apply a function with all threads; :func:`framecnn.kernels.reference.activation` is the definition.
+    """Return an activation, computed with all threads; :func:`framecnn.kernels.reference.activation` defines it.
 
     Shapes: x of any shape, result the same; softmax works along the last axis.
     """
@@ -130,7 +130,7 @@ def activate(x: Array, function: str, slope: float) -> Array:
 
 
 def activate_backward(dy: Array, x: Array, y: Array, function: str, slope: float) -> Array:
-    """Return the gradient with respect to x; :func:`framecnn.kernels.reference.activation_backward` is the definition.
+    """Return the gradient with respect to x; :func:`framecnn.kernels.reference.activation_backward` defines it.
 
     Shapes: x, y = activate(x), dy and the result of the same shape.
     """
@@ -138,7 +138,7 @@ def activate_backward(dy: Array, x: Array, y: Array, function: str, slope: float
 
 
 def _pointwise(function: Callable[..., None], name: str, slope: float, *inputs: Array) -> Array:
-    """Run a kernel over values, softmax's over rows."""
+    """Return the result of a kernel that runs over values or, for softmax, over rows."""
     result = np.empty(inputs[0].shape, inputs[0].dtype)
     row = inputs[0].shape[-1] if name == "softmax" else 1
     shape: Shape = (-1, row) if name == "softmax" else (-1,)

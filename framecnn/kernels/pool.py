@@ -1,24 +1,24 @@
-"""Pooling over windows given as tables of pixels, so that every kind of window is the same two kernels."""
+"""Pooling over windows given as ranges of pixels, so that sliding and adaptive windows share their kernels."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from framecnn.geometry import Windows
+from framecnn.geometry import Ranges
+from framecnn.kernels.codegen.pooling import unpool_window
+from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
-from framecnn.kernels.tiles import unpool_window
-from framecnn.kernels.vectors import lanes
 from framecnn.typing import Array
 
 __all__ = ["pool2d", "pool2d_backward", "unpool2d"]
 
 
-def pool2d(x: Array, rows: Windows, columns: Windows, mode: str) -> Array:
-    """Pool frames with all threads; :func:`framecnn.kernels.reference.pool2d` is the definition.
+def pool2d(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Array:
+    """Return pooled frames, computed with all threads; :func:`framecnn.kernels.reference.pool2d` is the definition.
 
-    Shapes: x (n, h, w, c); rows and columns are ``(starts, stops, step)`` as :mod:`framecnn.geometry` gives them;
+    Shapes: x (n, h, w, c); rows and columns are ``(starts, stops, step)`` as :mod:`framecnn.geometry` returns them;
     result (n, len(starts of rows), len(starts of columns), c). `mode` is ``"max"`` or ``"average"``.
     """
     y = np.empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
@@ -27,12 +27,12 @@ def pool2d(x: Array, rows: Windows, columns: Windows, mode: str) -> Array:
     return y
 
 
-def pool2d_backward(x: Array, rows: Windows, columns: Windows, mode: str) -> Callable[[Array], Array]:
-    """Return what computes the gradient with respect to x; it keeps where the largest values are, not x.
+def pool2d_backward(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Callable[[Array], Array]:
+    """Return a function of dy that computes the gradient with respect to x; it holds the places of the largest, not x.
 
     :func:`framecnn.kernels.reference.pool2d_backward` is the definition: of equal values the first is the largest.
 
-    Shapes: x, rows, columns and `mode` as for :func:`pool2d`; what is given takes dy (n, oh, ow, c) to dx (n, h, w, c).
+    Shapes: x, rows, columns and `mode` as for :func:`pool2d`; dy (n, oh, ow, c), its result as x.
     """
     shape, output = x.shape, (len(x), len(rows[0]), len(columns[0]), x.shape[3])
     work = output[1] * output[2] * output[3] * 4
@@ -54,7 +54,7 @@ def pool2d_backward(x: Array, rows: Windows, columns: Windows, mode: str) -> Cal
 
 
 def unpool2d(dy: Array, y: Array, where: Array, slope: float, output: tuple[int, int]) -> Array:
-    """Return the gradient with respect to what was activated and then pooled, 2 x 2 pixels to their largest.
+    """Return the gradient with respect to a map that was activated and then pooled, 2 x 2 pixels to their largest.
 
     Shapes: dy, y and where, the numbers 2 u + v of the largest, (n, oh, ow, c); result (n, h, w, c), h and w those of
     `output`, in pixels. Where y is not positive, the activation multiplied by `slope`.
@@ -179,14 +179,14 @@ def unpool2d_forward(x, dy, y, where, slope, width, start, stop):
     """
     rows, columns, channels = dy.shape[1], dy.shape[2], dy.shape[3]
     row_step = x.shape[2] * channels
-    whole = channels // width * width
+    aligned = channels // width * width
     flat, gradients, pooled, places = x.reshape(-1), dy.reshape(-1), y.reshape(-1), where.reshape(-1)
     for item in range(start, stop):
         for j in range(columns):
             at = (item * columns + j) * channels
             to = ((item // rows * x.shape[1] + 2 * (item % rows)) * x.shape[2] + 2 * j) * channels
-            unpool_window(flat, to, row_step, channels, pooled, gradients, places, at, slope, whole)
-            for k in range(whole, channels):
+            unpool_window(flat, to, row_step, channels, pooled, gradients, places, at, slope, aligned)
+            for k in range(aligned, channels):
                 place = to + places[at + k] // 2 * row_step + places[at + k] % 2 * channels + k
                 gradient = gradients[at + k]
                 flat[place] = gradient if pooled[at + k] > 0 else slope * gradient

@@ -1,6 +1,6 @@
-"""What every operation is, in plain NumPy and float64: the specification that the fast kernels are tested against.
+"""The definition of every operation in plain NumPy and float64, against which the fast kernels are tested.
 
-Slow on purpose: each function is its formula. Geometry comes in resolved, as :mod:`framecnn.geometry` gives it.
+Slow on purpose: each function is its formula. Geometry comes in resolved, as :mod:`framecnn.geometry` returns it.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,9 @@ Pair = tuple[int, int]
 def conv2d(
     x: Array, kernel: Array, bias: Array, strides: Pair, border: tuple[Pair, Pair], dilation: Pair, groups: int
 ) -> Array:
-    """``y[n, i, j, f] = bias[f] + sum_{u, v, k} x[n, i s + u d - top, j s + v d - left, k] kernel[u, v, k, f]``.
+    """Return the convolution, in which padding counts as zeros.
+
+    ``y[n, i, j, f] = bias[f] + sum_{u, v, k} x[n, i s + u d - top, j s + v d - left, k] kernel[u, v, k, f]``.
 
     Shapes: x (n, h, w, c), kernel (kh, kw, c / groups, f), bias (f,), y (n, oh, ow, f). Filters are split evenly over
     groups, and each group sees its own ``c / groups`` channels.
@@ -77,7 +79,7 @@ def conv2d_backward(
 def filter_bank(
     x: Array, kernel: Array, bias: Array, strides: Pair, contrast: float, thresholds: tuple[float, ...]
 ) -> Array:
-    """``relu(kernel . (window - mean) / sqrt(variance + contrast) + bias - threshold)``, a map per threshold.
+    """Return ``relu(kernel . (window - mean) / sqrt(variance + contrast) + bias - threshold)``, a map per threshold.
 
     Shapes: x (n, h, w, c), kernel (kh, kw, c, f), bias (f,), result (n, oh, ow, thresholds * f), threshold by
     threshold. Mean and variance are those of the window's kh * kw * c values.
@@ -92,20 +94,20 @@ def filter_bank(
 
 
 def _taps(x: Array, window: Pair, strides: Pair, dilation: Pair) -> Iterator[Array]:
-    """Yield for every place of the window the pixels it meets: kh * kw arrays (n, oh, ow, c)."""
-    reach = [d * (k - 1) for k, d in zip(window, dilation, strict=True)]
+    """Yield the pixels under every value of the kernel: kh * kw arrays (n, oh, ow, c)."""
+    last = [d * (k - 1) for k, d in zip(window, dilation, strict=True)]
     for u in range(window[0]):
         for v in range(window[1]):
             row, column = u * dilation[0], v * dilation[1]
-            stop_row, stop_column = x.shape[1] - reach[0] + row, x.shape[2] - reach[1] + column
+            stop_row, stop_column = x.shape[1] - last[0] + row, x.shape[2] - last[1] + column
             yield x[:, row : stop_row : strides[0], column : stop_column : strides[1]]
 
 
 def pool2d(x: Array, rows: list[Array], columns: list[Array], mode: str) -> Array:
-    """``y[n, i, j] = max or mean of x[n, r, c]`` for r in rows[i], c in columns[j].
+    """Return ``y[n, i, j] = max or mean of x[n, r, c]`` for r in rows[i], c in columns[j].
 
     Shapes: x (n, h, w, c); rows and columns list the pixels of every window; y (n, len(rows), len(columns), c).
-    Pixels of the border are in no list, so a mean divides by the pixels that exist. NaN wins over every number.
+    Pixels of the border are in no list, so a mean divides by the number of real pixels. NaN wins over every number.
     """
     reduce = np.max if mode == "max" else np.mean
     x = np.asarray(x, np.float64)
@@ -131,13 +133,13 @@ def pool2d_backward(x: Array, dy: Array, rows: list[Array], columns: list[Array]
 
 
 def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float) -> Array:
-    """``y = gamma (x - mean) / sqrt(variance + epsilon) + beta``, channel by channel: gamma ... variance (c,)."""
+    """Return ``gamma (x - mean) / sqrt(variance + epsilon) + beta``, channel by channel: gamma ... variance (c,)."""
     x, gamma, beta, mean, variance = (np.asarray(values, np.float64) for values in (x, gamma, beta, mean, variance))
     return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
 
 
 def dense(x: Array, kernel: Array, bias: Array) -> Array:
-    """``y = x kernel + bias``. Shapes: x (n, d), kernel (d, units), bias (units,), y (n, units)."""
+    """Return ``y = x kernel + bias``. Shapes: x (n, d), kernel (d, units), bias (units,), y (n, units)."""
     return np.asarray(x, np.float64) @ np.asarray(kernel, np.float64) + np.asarray(bias, np.float64)
 
 
@@ -148,7 +150,7 @@ def dense_backward(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array, Ar
 
 
 def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
-    """Apply relu, leaky_relu, sigmoid, tanh, sqrt or softmax (over the last axis); shape unchanged."""
+    """Return relu, leaky_relu, sigmoid, tanh, sqrt or softmax (over the last axis) of x, in its shape."""
     x = np.asarray(x, np.float64)
     if function == "softmax":
         shifted = np.exp(x - x.max(axis=-1, keepdims=True))
@@ -164,7 +166,7 @@ def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
 
 
 def activation_backward(x: Array, dy: Array, function: str, negative_slope: float = 0.3) -> Array:
-    """Return the gradient of ``sum dy * activation(x)``; where a function has a corner, that of the side below."""
+    """Return the gradient of ``sum dy * activation(x)``; where a function has a kink, that from below."""
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
     y = activation(x, function, negative_slope)
     with np.errstate(divide="ignore"):
@@ -179,15 +181,15 @@ def activation_backward(x: Array, dy: Array, function: str, negative_slope: floa
 
 
 def sgd_update(
-    weights: Array, gradient: Array, momentum: Array, rate: float, friction: float, nesterov: bool
+    weights: Array, gradient: Array, velocity: Array, rate: float, momentum: float, nesterov: bool
 ) -> tuple[Array, Array]:
-    """Return new weights and momentum: ``m' = friction m - rate g`` and ``w' = w + m'``.
+    """Return new weights and velocity: ``v' = momentum v - rate g`` and ``w' = w + v'``.
 
-    With Nesterov's look ahead ``w' = w + friction m' - rate g``. All arrays have one shape.
+    With Nesterov's look-ahead ``w' = w + momentum v' - rate g``. All arrays have one shape.
     """
-    weights, gradient, momentum = (np.asarray(value, np.float64) for value in (weights, gradient, momentum))
-    momentum = friction * momentum - rate * gradient
-    return weights + (friction * momentum - rate * gradient if nesterov else momentum), momentum
+    weights, gradient, velocity = (np.asarray(value, np.float64) for value in (weights, gradient, velocity))
+    velocity = momentum * velocity - rate * gradient
+    return weights + (momentum * velocity - rate * gradient if nesterov else velocity), velocity
 
 
 def adam_update(
@@ -201,10 +203,10 @@ def adam_update(
 ) -> tuple[Array, Array, Array]:
     """Return new weights and moments: ``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, with b1, b2 = kept.
 
-    ``w' = w - decay w - rate m' / (sqrt(v') + epsilon)``; the rate comes in corrected for the bias of young moments,
+    ``w' = w - decay w - rate m' / (sqrt(v') + epsilon)``. The rate is already corrected for the bias of young moments:
     ``sqrt(1 - b2^t) / (1 - b1^t)``. All arrays have one shape.
     """
-    weights, gradient, momentum, velocity = (np.asarray(value, np.float64) for value in (weights, gradient, *moments))
-    momentum = kept[0] * momentum + (1 - kept[0]) * gradient
-    velocity = kept[1] * velocity + (1 - kept[1]) * gradient**2
-    return weights - decay * weights - rate * momentum / (np.sqrt(velocity) + epsilon), momentum, velocity
+    weights, gradient, first, second = (np.asarray(value, np.float64) for value in (weights, gradient, *moments))
+    first = kept[0] * first + (1 - kept[0]) * gradient
+    second = kept[1] * second + (1 - kept[1]) * gradient**2
+    return weights - decay * weights - rate * first / (np.sqrt(second) + epsilon), first, second

@@ -1,8 +1,8 @@
-"""The one thread pool: kernels that release the GIL run over chunks of items, results come in fixed order.
+"""The thread pool of all computation: functions that release the GIL run over items, results come in fixed order.
 
-What an item gives does not depend on the chunk it is part of, so the bits of a result do not depend on the number of
-threads. The calling thread works too, so a call from inside a chunk, from many Python threads or from a forked child
-can never wait for itself.
+The result of an item does not depend on the chunk it is part of, so its bits do not depend on the number of threads.
+The calling thread works too, so a call from inside a chunk, from many Python threads or from a forked child can never
+wait for itself.
 """
 
 import ctypes
@@ -20,18 +20,27 @@ from threadpoolctl import ThreadpoolController
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["ordered_map", "run", "single_threaded_blas"]
+__all__ = ["ordered_map", "read_only", "run", "single_threaded_blas"]
 
-CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, where handing out a chunk costs about 0.01 ms
+CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, while starting a chunk costs about 0.01 ms
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class _Here(threading.local):
-    """What a thread knows of itself: whether it works on one of enough items to keep every thread busy."""
+    """State of the current thread.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether it works on one of enough items to keep every thread busy.
+    guards : int
+        How many blocks of :func:`single_threaded_blas` it is inside.
+    """
 
     busy = False
+    guards = 0
 
 
 _here = _Here()
@@ -42,14 +51,9 @@ _blas_users = 0
 _blas_before: list[tuple[Any, int]] = []
 
 
-def _after_fork() -> None:
-    """A child of fork inherits neither threads nor the holders of locks."""
-    global _pool, _pool_lock, _blas_lock
-    _pool, _pool_lock, _blas_lock = None, threading.RLock(), threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+# Both are read when the process starts: a caller that is later restricted to one CPU must not restrict the helpers.
+_cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+get_num_threads()
 
 
 class _Pool:
@@ -62,8 +66,10 @@ class _Pool:
         self.callers_cpu: int | None = None
 
     def _join(self) -> None:
+        """Undo what a new thread inherits from the one that starts it: a restriction to some CPUs."""
         self.members.append(threading.get_native_id())
         self.callers_cpu = None
+        _restrict(threading.get_native_id(), _cpus)
 
     def submit(self, work: Callable[[], None], times: int) -> list[Future[None]]:
         if _current_cpu is not None and self.callers_cpu != (cpu := _current_cpu()):
@@ -74,23 +80,29 @@ class _Pool:
     def _leave(self, cpu: int) -> None:
         """Keep the members off the caller's CPU.
 
-        Linux wakes a thread where it ran last, even if the caller is there now; where CPUs share no cache, as in some
-        virtual machines, nobody moves it for milliseconds and two threads take as long as one (measured).
+        Linux wakes a thread on the CPU where it last ran, even if the caller is there now. Where CPUs share no cache,
+        as in some virtual machines, no other CPU takes it for milliseconds and two threads take as long as one
+        (measured).
         """
-        others = os.sched_getaffinity(0) - {cpu}
         for member in self.members:
-            if others and member != threading.get_native_id():
-                with suppress(OSError):
-                    os.sched_setaffinity(member, others)
+            if member != threading.get_native_id():
+                _restrict(member, _cpus - {cpu})
+
+
+def _restrict(thread: int, cpus: set[int]) -> None:
+    """Restrict a thread to some CPUs; leave it as it is where the system has none of them."""
+    if cpus:
+        with suppress(OSError):
+            os.sched_setaffinity(thread, cpus)
 
 
 _current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 def _submit(work: Callable[[], None], times: int, n_threads: int) -> list[Future[None]]:
-    """Let up to as many helpers begin `work`; a pool for another number of threads ends once it has done its own."""
+    """Submit `work` to the pool so many times; a pool for another number of threads ends after its own work."""
     global _pool
-    with _pool_lock:  # nobody ends a pool between another's finding it and submitting to it
+    with _pool_lock:  # no thread ends a pool between another's finding it and submitting to it
         if _pool is not None and _pool.n_threads != n_threads:
             _pool.executor.shutdown(wait=False)
             _pool = None
@@ -102,15 +114,15 @@ def _submit(work: Callable[[], None], times: int, n_threads: int) -> list[Future
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Call `function` on every item with all threads; give the results in the order of the items.
+    """Return the results of `function` for all items, in their order, computed by all threads.
 
-    An exception of `function` is raised here, once the items that were begun have ended; no other is begun. Where the
-    items keep all threads busy, a call from inside `function` stays in its thread.
+    An exception of `function` is raised here, after the items that were begun have ended; no other item is begun. Where
+    the items keep all threads busy, a call from inside `function` stays in its thread.
 
     Parameters
     ----------
     function : callable
-        Spends its time outside the GIL: a kernel, a product, a decoder.
+        Should spend its time outside the GIL: a kernel, a product, a decoder.
     items : iterable
 
     Returns
@@ -134,7 +146,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
             for number in numbers:
                 results[number] = function(todo[number])
         except BaseException:
-            deque(numbers, maxlen=0)  # after an error nobody begins another item
+            deque(numbers, maxlen=0)  # after an error no thread begins another item
             raise
         finally:
             _here.busy = before
@@ -156,25 +168,26 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
     Parameters
     ----------
     function : kernel
-        Items must not depend on each other: each writes its own part of the output.
+        Its items must not depend on each other: each writes its own part of the output.
     n_items : int
         Number of items.
     work_per_item : float
-        Multiply-adds an item costs; decides how many make a chunk.
+        Multiply-adds of an item; they decide how many items make a chunk.
     output : array or tuple of arrays
-        What the kernel writes.
+        Written by the kernel.
     *inputs
-        What it takes besides. All arrays go in read-only, so that whether the caller's are does not decide which of
-        two compiled kernels runs.
+        Further arguments. Arrays, except those in tuples, are passed read-only: else the flags of the caller's arrays
+        would decide which of two compiled kernels runs.
     """
     grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
     if _here.busy:
         grain = max(n_items, 1)
-    fixed = [_read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
+    fixed = [read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
     ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
 
 
-def _read_only(array: Array) -> Array:
+def read_only(array: Array) -> Array:
+    """Return a read-only view of an array."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -182,34 +195,60 @@ def _read_only(array: Array) -> Array:
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Keep BLAS to one thread inside the block, whoever else is inside at the same time.
+    """Keep BLAS to one thread inside the ``with`` block, whoever else is inside at the same time.
 
-    A product's bits depend on how many threads share it, so products whose bits are promised are cut into fixed
-    blocks, each by one BLAS thread. The guard is counted: overlapping blocks of two threads do not undo each other.
+    The bits of a product depend on how many threads share it, so products whose bits are promised are cut into fixed
+    blocks, each computed by one BLAS thread. The guard is counted: overlapping blocks of two threads do not undo each
+    other.
     """
+    _enter_guard()
+    try:
+        yield
+    finally:
+        _leave_guard()
+
+
+def _enter_guard() -> None:
     global _blas_users, _blas_before
     with _blas_lock:
+        _here.guards += 1
         _blas_users += 1
         if _blas_users == 1:
             libraries = ThreadpoolController().select(user_api="blas").lib_controllers
             _blas_before = [(library, library.get_num_threads()) for library in libraries]
             _limit_blas([(library, 1) for library in libraries])
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _limit_blas(_blas_before)
+
+
+def _leave_guard() -> None:
+    global _blas_users
+    with _blas_lock:
+        _here.guards -= 1
+        _blas_users -= 1
+        if _blas_users == 0:
+            _limit_blas(_blas_before)
 
 
 def _limit_blas(limits: list[tuple[Any, int]]) -> None:
-    """Set libraries' numbers of threads, from any thread.
+    """Set the numbers of threads of libraries, from any thread.
 
-    Since 3.8 threadpoolctl obeys only the thread that set OpenBLAS's number first and ignores all others silently.
+    Since 3.8 threadpoolctl obeys only the thread that set OpenBLAS's number first and silently ignores all others.
     """
     for library, number in limits:
-        let_go = getattr(library, "clear_controlling_thread", lambda force: None)
-        let_go(force=True)
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
         library.set_num_threads(number)
-        let_go(force=True)
+        release(force=True)
+
+
+def _after_fork() -> None:
+    """Start a child of fork without the threads, the locks and the guards of threads that it does not inherit."""
+    global _pool, _pool_lock, _blas_users
+    _pool, _pool_lock = None, threading.RLock()
+    was_limited, _blas_users = _blas_users > 0, _here.guards
+    if was_limited and not _blas_users:
+        _limit_blas(_blas_before)
+    _blas_lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # no thread is in the midst of setting BLAS's threads while another forks
+    os.register_at_fork(before=_blas_lock.acquire, after_in_parent=_blas_lock.release, after_in_child=_after_fork)

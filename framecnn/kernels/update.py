@@ -1,7 +1,7 @@
 """Updates of weights by gradients: one pass that reads weights, gradients and moments and writes all of them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,18 +11,29 @@ from framecnn.typing import Array
 
 __all__ = ["adam_update", "sgd_update"]
 
-WORK = 16  # multiply-adds that take as long as a value's way from memory and back
+WORK = 16  # multiply-adds that take as long as moving a value from memory and back
+
+
+class Adam(NamedTuple):
+    """The rate, epsilon, the shares of new gradients in the moments, and the decay, in the dtype of the weights."""
+
+    rate: float
+    epsilon: float
+    share_1: float
+    share_2: float
+    decay: float
 
 
 def sgd_update(
-    outputs: tuple[Array, ...], weights: Array, gradient: Array, rate: float, friction: float, nesterov: bool
+    outputs: tuple[Array, ...], weights: Array, gradient: Array, rate: float, momentum: float, nesterov: bool
 ) -> None:
-    """Write updated weights and momentum with all threads; :func:`framecnn.kernels.reference.sgd_update` defines them.
+    """Write updated weights and velocity with all threads; :func:`framecnn.kernels.reference.sgd_update` defines them.
 
-    Shapes: outputs (updated, momentum) and all else alike and contiguous; momentum is read and written.
+    Shapes: all arrays, outputs (updated, velocity) too, have one shape and are contiguous. The velocity is read and
+    written.
     """
     number = weights.dtype.type
-    _run(sgd_step, outputs, weights, gradient, number(rate), number(friction), nesterov)
+    _run(sgd_step, outputs, weights, gradient, number(rate), number(momentum), nesterov)
 
 
 def adam_update(
@@ -36,34 +47,36 @@ def adam_update(
 ) -> None:
     """Write updated weights and moments with all threads; :func:`framecnn.kernels.reference.adam_update` defines them.
 
-    Shapes: outputs (updated, momentum, velocity) and all else alike and contiguous; moments are read and written.
+    Shapes: all arrays, outputs (updated, first moment, second moment) too, have one shape and are contiguous. The
+    moments are read and written.
     """
-    shares = (1 - kept[0], 1 - kept[1])
-    _run(adam_step, outputs, weights, gradient, *map(weights.dtype.type, (rate, epsilon, *shares, decay)))
+    settings = Adam(*map(weights.dtype.type, (rate, epsilon, 1 - kept[0], 1 - kept[1], decay)))
+    _run(adam_step, outputs, weights, gradient, settings)
 
 
 def _run(
-    function: Callable[..., None], outputs: tuple[Array, ...], weights: Array, gradient: Array, *scalars: Any
+    function: Callable[..., None], outputs: tuple[Array, ...], weights: Array, gradient: Array, *settings: Any
 ) -> None:
     flat = tuple(output.reshape(-1) for output in outputs)
-    run(function, weights.size, WORK, flat, weights.reshape(-1), gradient.reshape(-1), *scalars)
+    run(function, weights.size, WORK, flat, weights.reshape(-1), gradient.reshape(-1), *settings)
 
 
 @kernel
-def sgd_step(outputs, weights, gradient, rate, friction, nesterov, start, stop):
-    """Updated weights and momentum (size,) from weights and gradient (size,); items are values."""
-    updated, momentum = outputs
+def sgd_step(outputs, weights, gradient, rate, momentum, nesterov, start, stop):
+    """Outputs (updated, velocity), (size,) each, from weights and gradient (size,); items are values."""
+    updated, velocity = outputs
     for i in range(start, stop):
         step = rate * gradient[i]
-        momentum[i] = friction * momentum[i] - step
-        updated[i] = weights[i] + (friction * momentum[i] - step if nesterov else momentum[i])
+        velocity[i] = momentum * velocity[i] - step
+        updated[i] = weights[i] + (momentum * velocity[i] - step if nesterov else velocity[i])
 
 
 @kernel
-def adam_step(outputs, weights, gradient, rate, epsilon, share_1, share_2, decay, start, stop):
-    """Updated weights and moments (size,) from weights and gradient (size,); items are values."""
-    updated, momentum, velocity = outputs
+def adam_step(outputs, weights, gradient, settings, start, stop):
+    """Outputs (updated, first, second moment), (size,) each, from weights and gradient (size,); items are values."""
+    updated, first, second = outputs
+    rate, epsilon, share_1, share_2, decay = settings
     for i in range(start, stop):
-        momentum[i] += share_1 * (gradient[i] - momentum[i])
-        velocity[i] += share_2 * (gradient[i] * gradient[i] - velocity[i])
-        updated[i] = weights[i] - decay * weights[i] - rate * momentum[i] / (np.sqrt(velocity[i]) + epsilon)
+        first[i] += share_1 * (gradient[i] - first[i])
+        second[i] += share_2 * (gradient[i] * gradient[i] - second[i])
+        updated[i] = weights[i] - decay * weights[i] - rate * first[i] / (np.sqrt(second[i]) + epsilon)

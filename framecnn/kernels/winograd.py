@@ -1,14 +1,14 @@
 """Winograd's minimal filtering, F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5): 2.25, 4 and 2.8 times fewer products.
 
-An output tile of ``m x m`` pixels is ``A^T [(G g G^T) * (B^T d B)] A``, d the pixels that it reaches, ``m + 2`` or, for
-a kernel of 5 x 5, ``m + 4`` along an axis, g the kernel, summed over channels before A is applied. The sums over
-channels are matrix products, a block of tiles at a time, so few that what is transformed stays in the second-level
-cache up to about 128 channels.
+An output tile of ``m x m`` pixels is ``A^T [(G g G^T) * (B^T d B)] A``, summed over channels before A is applied; g is
+the kernel and d the pixels on which the tile depends, ``m + 2`` along an axis or, for a kernel of 5 x 5, ``m + 4``. The
+sums over channels are matrix products. They take a block of tiles at a time, so few that the transformed tiles stay in
+the second-level cache up to about 128 channels.
 
 Error of each value at most ``(c + 20) eps |A^T| [sum_c (|G| |g| |G^T|) * (|B^T| |d| |B|)] |A|``: a sum over c channels,
 and the roundings of the four transforms and the bias. Measured on random and adversarial frames of 16 to 128 channels,
 relative to the largest value: 8e-7 for F(2x2, 3x3), 1.2e-5 for F(4x4, 3x3), 5e-6 for F(2x2, 5x5), where the direct sum
-has 2e-6. What is not finite fills the tiles whose input it is part of.
+has 2e-6. A value that is not finite fills all tiles that depend on it.
 
 References
 ----------
@@ -19,81 +19,75 @@ from typing import NamedTuple
 
 import numpy as np
 
+from framecnn.geometry import Window
+from framecnn.kernels.codegen.memory import clear, copy
+from framecnn.kernels.codegen.microkernel import PIXELS, filter_block, multiply_block
+from framecnn.kernels.codegen.pooling import pool_window
+from framecnn.kernels.codegen.tiles import input_tile, kernel_tile, output_tile
+from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_number
+from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, filter_block, multiply_block
 from framecnn.kernels.threads import run
-from framecnn.kernels.tiles import (
-    input_tile_4,
-    input_tile_6,
-    kernel_tile_2_4,
-    kernel_tile_2_6,
-    kernel_tile_4_6,
-    output_tile_2_4,
-    output_tile_2_6,
-    output_tile_4_6,
-    pool_window,
-)
-from framecnn.kernels.vectors import clear, copy, lanes
 from framecnn.typing import Array
 
-__all__ = [
-    "LINE",
-    "TilePlan",
-    "conv2d_winograd",
-    "load_patch",
-    "pack_winograd",
-    "transform_tiles",
-]
+__all__ = ["TilePlan", "conv2d_winograd", "load_patch", "pack_winograd", "transform_tiles"]
 
 TILES = 24  # in a block, where there are enough
-LINE = 16  # values between the rows of scratch: rows a power of two apart would share few places of the cache
-Pair = tuple[int, int]
+LINE = 16  # values between the rows of scratch: rows a power of two apart would compete for the same cache lines
 
 
 class TilePlan(NamedTuple):
-    """How tiles of ``side x side`` pixels, which reach `reach` of the input, cover the output; `down` and `across`
-    count them.
+    """The tiles of ``side x side`` pixels that cover the output; each depends on ``extent x extent`` input pixels.
+
+    `transform` is the row of the table of transforms, `down` and `across` count the tiles of a frame, a block has
+    `tiles` of them. Scratch holds `tap_step` input values and `block_step` products of a block for each tap.
     """
 
+    transform: int
     side: int
-    reach: int
+    extent: int
     down: int
     across: int
     top: int
     left: int
     tiles: int
     padded_channels: int
+    tap_step: int
+    block_step: int
 
     @classmethod
-    def of(cls, x: Array, form: Pair, counts: Pair, corner: Pair, tiles: int) -> "TilePlan":
-        """Plan for frames x (n, h, w, c) and so many tiles down and across, `tiles` of them in a block; `form` is side
-        and reach.
-        """
+    def of(cls, x: Array, side: int, window: Window, tiles: int, block: int) -> "TilePlan":
+        """Return the plan for frames x (n, h, w, c), blocks of `tiles` tiles and blocks of `block` filters."""
+        transform = transform_number(side, window.kernel[0])
+        down, across = (-(-length // side) for length in window.output)
         width = lanes(x.dtype)
-        return cls(*form, *counts, *corner, tiles, -(-x.shape[3] // width) * width)
+        padded = -(-x.shape[3] // width) * width
+        steps = tiles * padded + LINE, tiles * block + LINE
+        return cls(transform, side, TRANSFORMS[transform].extent, down, across, *window.top_left, tiles, padded, *steps)
 
 
 def pack_winograd(weights: Array, side: int) -> Array:
-    """Transform a kernel (k, k, c, f) and pack it as (blocks, reach**2, c, filter_block); computed in float64."""
-    window, (channels, filters), block = len(weights), weights.shape[2:], filter_block(weights.dtype)
-    taps = (side + window - 1) ** 2
+    """Return a kernel (k, k, c, f) transformed in float64 and packed as (blocks, extent**2, c, filter_block)."""
+    transform, (channels, filters) = transform_number(side, len(weights)), weights.shape[2:]
+    taps, block = (side + len(weights) - 1) ** 2, filter_block(weights.dtype)
     packed = np.zeros((-(-filters // block), taps, channels, block), weights.dtype)
-    run(pack_winograd_forward, channels, filters * taps * window, packed, np.ascontiguousarray(weights))
+    work = filters * taps * len(weights)
+    run(pack_winograd_forward, channels, work, packed, np.ascontiguousarray(weights), transform)
     return packed
 
 
 @kernel
-def pack_winograd_forward(packed, weights, start, stop):
-    """packed (blocks, reach**2, c, block), zeros on entry, = G g G^T of weights (k, k, c, f), in float64; items are
-    channels.
+def pack_winograd_forward(packed, weights, transform, start, stop):
+    """packed (blocks, extent**2, c, block), zeros on entry, = G g G^T of weights (k, k, c, f), in float64.
+
+    Items are channels.
     """
     blocks, taps, channels, block = packed.shape
     window, filters = weights.shape[0], weights.shape[3]
     g, transformed = np.zeros(window * window * block), np.empty(taps * block)
     rounded = np.empty(taps * block, packed.dtype)
     flat, values = packed.reshape(-1), weights.reshape(-1)
-    row_step = window * block
     for k in range(start, stop):
         for b in range(blocks):
             own = min(block, filters - b * block)
@@ -102,99 +96,90 @@ def pack_winograd_forward(packed, weights, start, stop):
                 at = (place * channels + k) * filters + b * block
                 for f in range(own):
                     g[place * block + f] = values[at + f]
-            if taps == 16:
-                kernel_tile_2_4(transformed, 0, block, True, g, 0, g, row_step, block, 0, block)
-            elif window == 3:
-                kernel_tile_4_6(transformed, 0, block, True, g, 0, g, row_step, block, 0, block)
-            else:
-                kernel_tile_2_6(transformed, 0, block, True, g, 0, g, row_step, block, 0, block)
+            kernel_tile(transform, transformed, 0, block, True, g, 0, g, window * block, block, 0, block)
             rounded[:] = transformed
             for tap in range(taps):
                 copy(flat, ((b * taps + tap) * channels + k) * block, rounded, tap * block, own)
 
 
 def conv2d_winograd(
-    x: Array,
-    packed: Array,
-    packed_bias: Array,
-    side: int,
-    filters: int,
-    corner: Pair,
-    output: Pair,
-    epilogue: Epilogue,
-    where: Array | None,
-) -> Array:
-    """Convolve frames by tiles with all threads.
+    x: Array, weights: Array, bias: Array, side: int, window: Window, y: Array, epilogue: Epilogue, where: Array | None
+) -> None:
+    """Write the convolution of frames to y by tiles of side x side pixels, with all threads.
 
-    Shapes: x (n, h, w, c), packed (blocks, reach**2, c, block), packed_bias (blocks, block), result
-    (n, oh, ow, filters), where oh and ow are those of `output`, halved where the epilogue pools; `corner` is the
-    border at the top and the left in pixels. `where`, unless it is None, has as many bytes as the result values, and is
-    set to the numbers of the largest of what is pooled.
+    Shapes: y (n, oh, ow, filters), oh and ow those of the window's output, halved where the epilogue pools;
+    x (n, h, w, c), weights (blocks, extent**2, c, block), bias (blocks, block). `where`, unless it is None, has as many
+    bytes as y values; they become the numbers of the largest values that were pooled.
     """
-    reach = round(packed.shape[1] ** 0.5)
-    down, across = (-(-length // side) for length in output)
-    n_tiles = len(x) * down * across
+    n_tiles = len(x) * -(-window.output[0] // side) * -(-window.output[1] // side)
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
-    plan = TilePlan.of(x, (side, reach), (down, across), corner, tiles)
-    y = np.empty((len(x), *(length // epilogue.side for length in output), filters), x.dtype)
-    work = tiles * packed.size
-    run(winograd_forward, -(-n_tiles // tiles), work, (y, where), x, packed, packed_bias, plan, epilogue)
-    return y
+    plan = TilePlan.of(x, side, window, tiles, weights.shape[3])
+    run(winograd_forward, -(-n_tiles // tiles), tiles * weights.size, (y, where), x, weights, bias, plan, epilogue)
 
 
 @kernel
-def load_patch(patch, x, n, top, left, height, width, channels, padded):
-    """patch (reach, reach, padded) = the pixels of x (n, h, w, c), both flat, from a corner on, zeros outside."""
-    reach = int(np.sqrt(patch.size // padded))
-    for u in range(reach):
-        for v in range(reach):
-            to = (u * reach + v) * padded
-            if 0 <= top + u < height and 0 <= left + v < width:
-                copy(patch, to, x, ((n * height + top + u) * width + left + v) * channels, channels)
-            else:
-                clear(patch, to, channels)
-
-
-@kernel
-def transform_tiles(transformed, x, patch, plan, tap_step, first, present):
-    """transformed (taps, tap_step) = B^T d B of the tiles of x (n, h, w, c) from number first on."""
+def load_patch(patch, x, n, top, left):
+    """patch (side, side, padded) = the pixels of x (n, h, w, c) from (top, left) on, zeros outside; padded >= c."""
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
-    side, reach, padded = plan.side, plan.reach, plan.padded_channels
+    side, padded = patch.shape[1], patch.shape[2]
+    flat, values = patch.reshape(-1), x.reshape(-1)
+    for u in range(side):
+        for v in range(side):
+            to = (u * side + v) * padded
+            if 0 <= top + u < height and 0 <= left + v < width:
+                copy(flat, to, values, ((n * height + top + u) * width + left + v) * channels, channels)
+            else:
+                clear(flat, to, channels)
+
+
+@kernel
+def transform_tiles(transformed, x, patch, plan, first, present):
+    """transformed (taps, tap_step), flat, = B^T d B of the tiles of x (n, h, w, c) from number first on.
+
+    patch (extent, extent, padded_channels) is scratch, zeros beyond c.
+    """
+    height, width, channels = x.shape[1], x.shape[2], x.shape[3]
+    side, extent, padded = plan.side, plan.extent, plan.padded_channels
     values = x.reshape(-1)
     for p in range(present):
         n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = place // plan.across * side - plan.top, place % plan.across * side - plan.left
-        from_x = 0 <= top <= height - reach and 0 <= left <= width - reach and padded == channels
-        row_step = width * channels if from_x else reach * padded
+        from_x = 0 <= top <= height - extent and 0 <= left <= width - extent and padded == channels
+        row_step = width * channels if from_x else extent * padded
         if not from_x:
-            load_patch(patch, values, n, top, left, height, width, channels, padded)
-        corner = ((n * height + top) * width + left) * channels
-        if reach == 6:
-            input_tile_6(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
-        else:
-            input_tile_4(transformed, p * padded, tap_step, from_x, values, corner, patch, row_step, padded, 0, padded)
+            load_patch(patch, x, n, top, left)
+        pixel = ((n * height + top) * width + left) * channels
+        input_tile(
+            plan.transform, transformed, p * padded, plan.tap_step, from_x, values, pixel, patch, row_step, padded,
+            0, padded,
+        )  # fmt: skip
 
 
 @kernel
-def multiply_tiles(products, transformed, weights, silent, runs, plan, steps, b, present):
-    """products (taps, product_step) = transformed (taps, tap_step) by block b of weights (blocks, taps, c, block)."""
+def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, present):
+    """products (taps, block_step) = transformed (taps, tap_step), both flat, by block b of weights.
+
+    weights (blocks, taps, c, block); zeros (block,) stand for the bias, runs (1,) is 0.
+    """
     _, taps, channels, block = weights.shape
-    tap_step, product_step = steps
     padded = plan.padded_channels
     for tap in range(taps):
         for p in range(0, present, PIXELS):
             multiply_block(
-                products, tap * product_step + p * block, block, transformed, tap * tap_step + p * padded, padded,
-                runs, channels, weights, (b * taps + tap) * channels * block, silent, 0,
+                products, tap * plan.block_step + p * block, block, transformed, tap * plan.tap_step + p * padded,
+                padded, runs, channels, weights, (b * taps + tap) * channels * block, zeros, 0,
             )  # fmt: skip
 
 
 @kernel
-def write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, first, present, b):
-    """y (n, oh, ow, f) = A^T m A of products (taps, product_step), activated and pooled, for block b of filters.
+def write_tiles(outputs, products, bias, tile, plan, epilogue, b, tiles):
+    """Outputs y (n, oh, ow, f) = A^T m A of products (taps, block_step), activated and pooled, for block b of filters.
 
-    where (size of y,), unless it is None, = the numbers of the largest of what is pooled.
+    The other output, where (size of y,), unless it is None, = the numbers of the largest values that were pooled;
+    tile (side**2 * block,) is scratch; tiles are the number of the first and how many are present.
     """
+    y, where = outputs
+    first, present = tiles
     rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
     block, side = bias.shape[1], plan.side
     pixels = y.reshape(-1)
@@ -204,12 +189,7 @@ def write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, fi
     for p in range(present):
         n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = place // plan.across * windows, place % plan.across * windows
-        if side == 4:
-            output_tile_4_6(tile, products, p * block, product_step, bias, b * block)
-        elif plan.reach == 6:
-            output_tile_2_6(tile, products, p * block, product_step, bias, b * block)
-        else:
-            output_tile_2_4(tile, products, p * block, product_step, bias, b * block)
+        output_tile(plan.transform, tile, products, p * block, plan.block_step, bias, b * block)
         for i in range(min(windows, rows - top)):
             for j in range(min(windows, columns - left)):
                 to = ((n * rows + top + i) * columns + left + j) * filters + b * block
@@ -222,24 +202,21 @@ def write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, fi
 
 @kernel
 def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
-    """y (n, oh, ow, f) and where (size of y,), unless None, from x (n, h, w, c), weights (blocks, taps, c, block),
-    bias (blocks, block).
+    """Outputs y (n, oh, ow, f) and where (size of y,), or None, from x (n, h, w, c).
 
-    Items are blocks of plan.tiles tiles, row by row and frame by frame.
+    weights (blocks, taps, c, block), bias (blocks, block). Items are blocks of plan.tiles tiles, row by row and frame
+    by frame.
     """
-    y, where = outputs
     blocks, taps, _, block = weights.shape
-    tap_step, product_step = plan.tiles * plan.padded_channels + LINE, plan.tiles * block + LINE
-    patch = np.zeros(plan.reach**2 * plan.padded_channels, x.dtype)
-    transformed = np.zeros(taps * tap_step, x.dtype)
-    products = np.empty(taps * product_step, x.dtype)
+    patch = np.zeros((plan.extent, plan.extent, plan.padded_channels), x.dtype)
+    transformed = np.zeros(taps * plan.tap_step, x.dtype)
+    products = np.empty(taps * plan.block_step, x.dtype)
     tile = np.empty(plan.side * plan.side * block, x.dtype)
-    silent = np.zeros(block, x.dtype)
-    runs = np.zeros(1, np.int64)
+    zeros, runs = np.zeros(block, x.dtype), np.zeros(1, np.int64)
     for item in range(start, stop):
         first = item * plan.tiles
         present = min(plan.tiles, len(x) * plan.down * plan.across - first)
-        transform_tiles(transformed, x, patch, plan, tap_step, first, present)
+        transform_tiles(transformed, x, patch, plan, first, present)
         for b in range(blocks):
-            multiply_tiles(products, transformed, weights, silent, runs, plan, (tap_step, product_step), b, present)
-            write_tiles(y, where, products, bias, tile, plan, epilogue, product_step, first, present, b)
+            multiply_tiles(products, transformed, zeros, runs, weights, plan, b, present)
+            write_tiles(outputs, products, bias, tile, plan, epilogue, b, (first, present))

@@ -6,63 +6,58 @@ The sums over tiles are outer products, as many times fewer than those over pixe
 
 import numpy as np
 
-from framecnn.kernels.convolution import PackedConv
+from framecnn.geometry import Window
+from framecnn.kernels.codegen.memory import copy
+from framecnn.kernels.codegen.microkernel import PIXELS, accumulate_block, filter_block
+from framecnn.kernels.codegen.tiles import gradient_tile, kernel_gradient_tile
+from framecnn.kernels.codegen.transforms import transform_number
+from framecnn.kernels.conv2d import PackedConv
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.microkernel import PIXELS, accumulate_block, filter_block
 from framecnn.kernels.threads import run
-from framecnn.kernels.tiles import (
-    gradient_tile_2_4,
-    gradient_tile_2_6,
-    gradient_tile_4_6,
-    kernel_gradient_tile_2_4,
-    kernel_gradient_tile_2_6,
-    kernel_gradient_tile_4_6,
-)
-from framecnn.kernels.vectors import copy
-from framecnn.kernels.winograd import LINE, TilePlan, load_patch, transform_tiles
+from framecnn.kernels.winograd import TilePlan, load_patch, transform_tiles
 from framecnn.typing import Array
 
 __all__ = ["winograd_gradients", "winograd_sums", "winograd_sums_shape"]
 
 TILES = 32  # in a block; measured, 16 to 192 are within a tenth of it
 EXACT = filter_block(np.float64)
-Pair = tuple[int, int]
 
 
-def winograd_sums(x: Array, dy: Array, packed: PackedConv, corner: Pair, sums: Array) -> None:
+def winograd_sums(x: Array, dy: Array, packed: PackedConv, window: Window, sums: Array) -> None:
     """Add up outer products over all tiles, with all threads.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` gives it, zeros on entry.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` returns it, zeros on entry.
     """
-    side = packed.algorithm
-    down, across = (-(-length // side) for length in dy.shape[1:3])
-    plan = TilePlan.of(x, (side, side + packed.window[0] - 1), (down, across), corner, TILES)
-    run(winograd_backward, len(sums), len(x) * down * across / len(sums) * sums[0].size, sums, x, dy, plan)
+    plan = TilePlan.of(x, packed.algorithm, window, TILES, sums.shape[-1])
+    work = len(x) * plan.down * plan.across / len(sums) * sums[0].size
+    run(winograd_backward, len(sums), work, sums, x, dy, plan)
 
 
-def winograd_sums_shape(packed: PackedConv, channels: int, parts: int) -> tuple[int, ...]:
-    """Return (parts, reach**2, blocks, lines + 1, block); the last line of tap (1, 1) is the sum of dy."""
+def winograd_sums_shape(packed: PackedConv, window: Window, channels: int, parts: int) -> tuple[int, ...]:
+    """Return (parts, extent**2, blocks, lines + 1, block); the last line of tap (1, 1) is the sum of dy."""
     block = packed.weights.shape[-1]
-    taps = (packed.algorithm + packed.window[0] - 1) ** 2
+    taps = (packed.algorithm + window.kernel[0] - 1) ** 2
     return parts, taps, -(-packed.filters // block), -(-channels // PIXELS) * PIXELS + 1, block
 
 
-def winograd_gradients(sums: Array, packed: PackedConv, channels: int) -> tuple[Array, Array]:
+def winograd_gradients(sums: Array, packed: PackedConv, window: Window, channels: int) -> tuple[Array, Array]:
     """Return the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
-    reach = packed.algorithm + packed.window[0] - 1
-    dkernel = np.empty((*packed.window, channels, packed.filters), sums.dtype)
-    run(winograd_gradients_forward, channels, sums[:, :, :, 0].size, dkernel, sums)
-    return dkernel, sums[:, reach + 1, :, -1].sum(axis=0).reshape(-1)[: packed.filters]
+    extent = packed.algorithm + window.kernel[0] - 1
+    dkernel = np.empty((*window.kernel, channels, packed.filters), sums.dtype)
+    transform = transform_number(packed.algorithm, window.kernel[0])
+    run(winograd_gradients_forward, channels, sums[:, :, :, 0].size, dkernel, sums, transform)
+    return dkernel, sums[:, extent + 1, :, -1].sum(axis=0).reshape(-1)[: packed.filters]
 
 
 @kernel
-def winograd_gradients_forward(dkernel, sums, start, stop):
-    """dkernel (k, k, c, f) = G^T [sums (parts, reach**2, blocks, lines + 1, block), added up] G, in float64; items are
-    channels.
+def winograd_gradients_forward(dkernel, sums, transform, start, stop):
+    """dkernel (k, k, c, f) = G^T m G in float64, m the sum of sums (parts, extent**2, blocks, lines + 1, block).
+
+    Items are channels.
     """
     parts, taps, blocks, _, block = sums.shape
     window, _, channels, filters = dkernel.shape
-    total, silent = np.empty((taps, block)), np.zeros(EXACT)
+    total, zeros = np.empty((taps, block)), np.zeros(EXACT)
     tile = np.empty(window * window * EXACT)
     rounded = np.empty(tile.size, dkernel.dtype)
     flat, m = dkernel.reshape(-1), total.reshape(-1)
@@ -75,12 +70,7 @@ def winograd_gradients_forward(dkernel, sums, start, stop):
                     for f in range(block):
                         total[tap, f] += line[f]
             for first in range(0, min(block, filters - b * block), EXACT):
-                if taps == 16:
-                    kernel_gradient_tile_2_4(tile, m, first, block, silent, 0)
-                elif window == 3:
-                    kernel_gradient_tile_4_6(tile, m, first, block, silent, 0)
-                else:
-                    kernel_gradient_tile_2_6(tile, m, first, block, silent, 0)
+                kernel_gradient_tile(transform, tile, m, first, block, zeros, 0)
                 rounded[:] = tile
                 at = b * block + first
                 for place in range(window * window):
@@ -89,39 +79,28 @@ def winograd_gradients_forward(dkernel, sums, start, stop):
 
 
 @kernel
-def transform_gradients(transformed, dy, patch, plan, tap_step, first, present):
-    """transformed (taps, blocks, tap_step) = A dy A^T of the tiles of dy (n, oh, ow, f) from number first on.
+def transform_gradients(transformed, dy, patch, plan, first, present):
+    """transformed (taps, blocks, block_step) = A dy A^T of the tiles of dy (n, oh, ow, f) from number first on.
 
     patch (side, side, blocks * block) is scratch, zeros beyond f.
     """
     height, width, filters = dy.shape[1], dy.shape[2], dy.shape[3]
-    side = plan.side
-    blocks = transformed.shape[1]
-    padded = patch.size // (side * side)
-    block = padded // blocks
+    side, blocks, padded = plan.side, transformed.shape[1], patch.shape[2]
+    block, step = padded // blocks, plan.block_step
     flat, values = transformed.reshape(-1), dy.reshape(-1)
     for p in range(present):
         n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = place // plan.across * side, place % plan.across * side
-        whole = top <= height - side and left <= width - side and padded == filters
-        row_step = width * filters if whole else side * padded
-        if not whole:
-            load_patch(patch, values, n, top, left, height, width, filters, padded)
-        corner = ((n * height + top) * width + left) * filters
+        from_dy = top <= height - side and left <= width - side and padded == filters
+        row_step = width * filters if from_dy else side * padded
+        if not from_dy:
+            load_patch(patch, dy, n, top, left)
+        pixel = ((n * height + top) * width + left) * filters
         for b in range(blocks):
-            to = b * tap_step + p * block
-            if side == 4:
-                gradient_tile_4_6(
-                    flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
-                )
-            elif plan.reach == 6:
-                gradient_tile_2_6(
-                    flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
-                )
-            else:
-                gradient_tile_2_4(
-                    flat, to, blocks * tap_step, whole, values, corner, patch, row_step, padded, b * block, block
-                )
+            gradient_tile(
+                plan.transform, flat, b * step + p * block, blocks * step, from_dy, values, pixel, patch, row_step,
+                padded, b * block, block,
+            )  # fmt: skip
 
 
 @kernel
@@ -131,31 +110,30 @@ def winograd_backward(sums, x, dy, plan, start, stop):
     x (n, h, w, c), dy (n, oh, ow, f).
     """
     parts, taps, blocks, all_lines, block = sums.shape
-    padded, side, reach = plan.padded_channels, plan.side, plan.reach
-    tap_step, gradient_step = plan.tiles * padded + LINE, plan.tiles * block + LINE
-    patch = np.zeros(reach**2 * padded, x.dtype)
-    gradient_patch = np.zeros(side * side * blocks * block, x.dtype)
-    transformed = np.zeros(taps * tap_step, x.dtype)
-    gradients = np.zeros((taps, blocks, gradient_step), x.dtype)
+    padded, side, extent = plan.padded_channels, plan.side, plan.extent
+    patch = np.zeros((extent, extent, padded), x.dtype)
+    gradient_patch = np.zeros((side, side, blocks * block), x.dtype)
+    transformed = np.zeros(taps * plan.tap_step, x.dtype)
+    gradients = np.zeros((taps, blocks, plan.block_step), x.dtype)
     flat, weights = sums.reshape(-1), gradients.reshape(-1)
     runs = np.zeros(1, np.int64)
     n_tiles = len(x) * plan.down * plan.across
-    middle = (reach + 1) * blocks  # tap (1, 1): there A dy A^T is the sum of a tile
+    middle = (extent + 1) * blocks  # tap (1, 1): there A dy A^T is the sum of a tile
     for part in range(start, stop):
         end = (part + 1) * n_tiles // parts
         for first in range(part * n_tiles // parts, end, plan.tiles):
             present = min(plan.tiles, end - first)
-            transform_tiles(transformed, x, patch, plan, tap_step, first, present)
-            transform_gradients(gradients, dy, gradient_patch, plan, gradient_step, first, present)
+            transform_tiles(transformed, x, patch, plan, first, present)
+            transform_gradients(gradients, dy, gradient_patch, plan, first, present)
             for place in range(taps * blocks):
                 to = (part * taps * blocks + place) * all_lines * block
                 for k in range(0, all_lines - 1, PIXELS):
                     accumulate_block(
-                        flat, to + k * block, block, transformed, place // blocks * tap_step + k, padded,
-                        runs, present, weights, place * gradient_step,
+                        flat, to + k * block, block, transformed, place // blocks * plan.tap_step + k, padded,
+                        runs, present, weights, place * plan.block_step,
                     )  # fmt: skip
             for b in range(blocks):
                 to = ((part * taps * blocks + middle + b + 1) * all_lines - 1) * block
                 for p in range(present):
                     for f in range(block):
-                        flat[to + f] += weights[(middle + b) * gradient_step + p * block + f]
+                        flat[to + f] += weights[(middle + b) * plan.block_step + p * block + f]

@@ -1,4 +1,4 @@
-"""Layers, one a file. Each is a frozen dataclass of settings that can be built and called alone."""
+"""Layers, one in each file. Each is a frozen dataclass of settings that can be built and called on its own."""
 
 from framecnn.layers.activation import ActivationLayer
 from framecnn.layers.base import Backward, Case, Layer, Param

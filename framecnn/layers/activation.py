@@ -1,4 +1,4 @@
-"""Functions of one value, and softmax."""
+"""Activation functions."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ __all__ = ["ActivationLayer"]
 
 @dataclass(frozen=True)
 class ActivationLayer(Layer):
-    """Apply a function to every value; softmax to the last axis.
+    """A function of every value, or softmax along the last axis.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class ActivationLayer(Layer):
         ``"relu"`` max(x, 0); ``"leaky_relu"`` x, or negative_slope x below zero; ``"sigmoid"`` 1 / (1 + exp(-x));
         ``"tanh"``; ``"softmax"`` exp(x) / sum exp(x); ``"sqrt"`` the square root of max(x, 0).
     negative_slope : float, default 0.3
-        Of leaky_relu.
+        Slope of leaky_relu below zero.
 
     Shapes
     ------
@@ -29,8 +29,8 @@ class ActivationLayer(Layer):
 
     Raises
     ------
-    ShapeError
-        ``ActivationLayer: expected ..., got ...`` for another function or a slope that is no finite number.
+    SettingError
+        If the function is another, or the slope is not a finite number.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Convolution over frames."""
+"""The convolutional layer."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -7,9 +7,10 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice, check_size
-from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame, check_initial
+from framecnn.errors import SettingError, ShapeError
+from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame
 from framecnn.layers.normalization import BatchNormLayer, folded
+from framecnn.layers.settings import PairSetting, check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -17,7 +18,7 @@ __all__ = ["ConvLayer"]
 
 @dataclass(frozen=True)
 class ConvLayer(Layer):
-    r"""Slide filters over a frame (the cross-correlation that deep learning calls convolution).
+    r"""Filters that slide over a frame: the cross-correlation that deep learning calls convolution.
 
     .. math:: y_{ijf} = b_f + \sum_{u,v,k} x_{i s + u d - top,\; j s + v d - left,\; k}\; kernel_{uvkf}
 
@@ -30,17 +31,17 @@ class ConvLayer(Layer):
     strides : int or (int, int), default 1
         Step of the window, in pixels.
     padding : "valid" (default), "same" or ((top, bottom), (left, right))
-        Border of zeros, in pixels; "same" is TensorFlow's rule.
+        Zeros around the frame, in pixels; "same" pads as TensorFlow does.
     dilation_rate : int or (int, int), default 1
         Step inside the window, in pixels.
     groups : int, default 1
-        Channels and filters are split into so many groups that do not see each other.
+        Number of groups that channels and filters are split into; a filter sees the channels of its group only.
     use_bias : bool, default True
     kernel_initializer : str, default "glorot_uniform"
     algorithm : "auto" (default), "direct", "winograd2" or "winograd4"
-        How the sum is computed. "auto" is the fastest for the shapes; "direct" adds up the definition; Winograd's
-        F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides, dilation and groups,
-        need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
+        How the sum is computed. "auto" chooses the fastest for the shapes; "direct" sums as the definition does;
+        Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides, dilation
+        and groups, need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
 
     Shapes
     ------
@@ -48,13 +49,15 @@ class ConvLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``ConvLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----
-    ``oh ow kh kw (c / groups) filters`` multiply-adds a frame. Direct, each value is within ``(K + 2) eps`` of the sum
-    of absolute products, K = kh kw c / groups. Keras: ``Conv2D``, same layouts; ONNX: ``Conv``.
+    ``oh ow kh kw (c / groups) filters`` multiply-adds for one frame. The direct sum is off by at most ``(K + 2) eps``
+    times the sum of absolute products, K = kh kw c / groups. Keras: ``Conv2D``, same layouts; ONNX: ``Conv``.
 
     Examples
     --------
@@ -65,10 +68,10 @@ class ConvLayer(Layer):
 
     filters: int
     _: KW_ONLY
-    kernel_size: geometry.PairSetting
-    strides: geometry.PairSetting = 1
+    kernel_size: PairSetting = PairSetting()
+    strides: PairSetting = PairSetting(1)
     padding: geometry.Padding = "valid"
-    dilation_rate: geometry.PairSetting = 1
+    dilation_rate: PairSetting = PairSetting(1)
     groups: int = 1
     use_bias: bool = True
     kernel_initializer: str = "glorot_uniform"
@@ -91,15 +94,12 @@ class ConvLayer(Layer):
         check_choice("ConvLayer", "algorithm", self.algorithm, ("auto", *kernels.ALGORITHMS))
         self._set(
             filters=check_size("ConvLayer", "filters", self.filters),
-            kernel_size=geometry.pair(self.kernel_size, "ConvLayer", "kernel_size"),
-            strides=geometry.pair(self.strides, "ConvLayer", "strides"),
             padding=geometry.as_padding(self.padding, "ConvLayer"),
-            dilation_rate=geometry.pair(self.dilation_rate, "ConvLayer", "dilation_rate"),
             groups=check_size("ConvLayer", "groups", self.groups),
         )
         names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate, self.groups)
         if self.algorithm not in ("auto", *names):
-            raise ShapeError(
+            raise SettingError(
                 f"ConvLayer: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides, dilation and "
                 f"groups for {self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
                 f"dilation_rate={self.dilation_rate}, groups={self.groups}; use algorithm='direct'"
@@ -112,10 +112,10 @@ class ConvLayer(Layer):
                 f"ConvLayer: expected channels and filters as multiples of groups={self.groups}, "
                 f"got {channels} channels and {self.filters} filters"
             )
-        output, (vertical, horizontal) = self._window((height, width))
-        bordered = height + sum(vertical), width + sum(horizontal), channels
+        window = self._window((height, width))
+        bordered = height + sum(window.border[0]), width + sum(window.border[1]), channels
         check_fits("ConvLayer", "an input with its border", bordered)
-        return (*output, self.filters)
+        return (*window.output, self.filters)
 
     def param_specs(self, input_shape: Shape) -> dict[str, Param]:
         kernel = (*self.kernel_size, input_shape[2] // self.groups, self.filters)
@@ -126,26 +126,25 @@ class ConvLayer(Layer):
         return self.forward_fused(x)
 
     def forward_fused(self, x: Array, norm: BatchNormLayer | None = None, **after: Any) -> Array:
-        """Return the output after batch normalisation, which costs nothing, and after an activation and pooling, as
-        :func:`framecnn.kernels.conv2d` takes them.
+        """Return the output after batch normalisation, activation and pooling, which :func:`framecnn.kernels.conv2d`
+        computes in the same pass.
         """
-        output, corner = self._places(x)
-        return kernels.conv2d(x, self._packed(output, norm), corner, output, **after)
+        window = self._window(x.shape[1:3])
+        return kernels.conv2d(x, self._packed(window, norm), window, **after)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         return self.vjp_fused(x)
 
     def vjp_fused(self, x: Array, rng: Any = None, wrt_input: bool = True, **after: Any) -> tuple[Array, Backward]:
-        """As :meth:`vjp`, after relu and after a maximum over 2 x 2 pixels.
+        """Return what :meth:`vjp` does for the layer followed by relu and by a maximum over 2 x 2 pixels.
 
-        Neither the activations nor their gradients are ever there for all frames; where not `wrt_input`, dx is None.
+        Neither the activations nor their gradients are ever in memory for all frames. If not `wrt_input`, dx is None.
         """
-        output, corner = self._places(x)
-        packed, kernel, frame = self._packed(output), self.params["kernel"], x.shape[1:3]
-        where = None
+        window, kernel = self._window(x.shape[1:3]), self.params["kernel"]
+        packed, where = self._packed(window), None
         if "windows" in after:
-            where = np.empty((len(x), output[0] // 2, output[1] // 2, self.filters), np.uint8)
-        y = kernels.conv2d(x, packed, corner, output, where=where, **after)
+            where = np.empty((len(x), *(length // 2 for length in window.output), self.filters), np.uint8)
+        y = kernels.conv2d(x, packed, window, where=where, **after)
         function = after.get("activation", "linear")
         slope = 0.0 if function == "relu" else 1.0
 
@@ -156,45 +155,33 @@ class ConvLayer(Layer):
                 gradients = kernels.Gradients(dy)
             else:
                 gradients = kernels.Gradients(kernels.activate_backward(dy, y, y, function, slope))
-            turned = self._turned(kernel, frame, corner) if wrt_input else None
-            dx, dkernel, dbias = kernels.conv2d_backward(x, gradients, packed, turned, corner, output)
+            flipped = self._flipped(kernel, window) if wrt_input else None
+            dx, dkernel, dbias = kernels.conv2d_backward(x, gradients, packed, flipped, window)
             return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})
 
         return y, backward
 
-    def _places(self, x: Array) -> tuple[geometry.Pair, geometry.Pair]:
-        """Return rows and columns of the output, and the border at the top and the left, in pixels."""
-        output, ((top, _), (left, _)) = self._window(x.shape[1:3])
-        return output, (top, left)
-
-    def _packed(self, output: geometry.Pair, norm: BatchNormLayer | None = None) -> kernels.PackedConv:
-        settings = (self.strides, self._dilation, self.groups)
-
+    def _packed(self, window: geometry.Window, norm: BatchNormLayer | None = None) -> kernels.PackedConv:
         def pack(kernel: Array, bias: Array | None) -> kernels.PackedConv:
-            return kernels.PackedConv.of(self._choose(kernel, settings, output), kernel, bias, *settings)
+            return kernels.PackedConv.of(self._choose(kernel, window), kernel, bias, self.groups)
 
         return folded(self.params, norm, pack)
 
-    def _turned(self, kernel: Array, frame: geometry.Pair, corner: geometry.Pair) -> kernels.FlippedKernel:
-        settings = ((1, 1), self._dilation, self.groups)
-        spread = self._choose(kernel.swapaxes(2, 3), settings, frame) if self.strides == (1, 1) else "direct"
-        return kernels.FlippedKernel.of(spread, kernel, self._dilation, self.groups, corner)
+    def _flipped(self, kernel: Array, window: geometry.Window) -> kernels.PackedConv:
+        """Return the kernel of the gradient of the input, which is a convolution where there are no strides."""
+        plain = self.strides == (1, 1)
+        algorithm = self._choose(kernel.swapaxes(2, 3), window.transposed()) if plain else "direct"
+        return kernels.pack_flipped(algorithm, kernel, self.groups)
 
-    @property
-    def _dilation(self) -> geometry.Pair:
-        """The step inside the window; 1 along an axis of one pixel, where there is none."""
-        rows, columns = self.dilation_rate
-        return 1 if self.kernel_size[0] == 1 else rows, 1 if self.kernel_size[1] == 1 else columns
-
-    def _choose(self, kernel: Array, settings: tuple[geometry.Pair, geometry.Pair, int], output: geometry.Pair) -> str:
-        return kernels.choose_algorithm(kernel, *settings, output) if self.algorithm == "auto" else self.algorithm
+    def _choose(self, kernel: Array, window: geometry.Window) -> str:
+        return kernels.choose_algorithm(kernel, window, self.groups) if self.algorithm == "auto" else self.algorithm
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         window = self.kernel_size[0] * self.kernel_size[1]
         return rows * columns * window * (input_shape[2] // self.groups) * self.filters
 
-    def _window(self, frame: geometry.Pair) -> tuple[geometry.Pair, geometry.Border]:
-        return geometry.window_output(
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(
             frame, self.kernel_size, self.strides, self.dilation_rate, self.padding, "ConvLayer"
         )

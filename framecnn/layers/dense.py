@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 from framecnn import kernels
 from framecnn.arguments import check_size
 from framecnn.errors import ShapeError
-from framecnn.layers.base import Backward, Case, Layer, Param, check_initial
+from framecnn.layers.base import Backward, Case, Layer, Param
 from framecnn.layers.normalization import BatchNormLayer, folded
+from framecnn.layers.settings import check_initial
 from framecnn.typing import Array, Shape
 
 __all__ = ["DenseLayer"]
@@ -15,7 +16,7 @@ __all__ = ["DenseLayer"]
 
 @dataclass(frozen=True)
 class DenseLayer(Layer):
-    """Weigh all features of a row for every unit.
+    """A weighted sum of all features of a row, for every unit.
 
     .. math:: y = x \\cdot kernel + bias
 
@@ -32,13 +33,15 @@ class DenseLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``DenseLayer: expected ..., got ...`` for units that are none, or an input that is no row of features.
+        When it is built or called, if the input is not rows of features.
 
     Notes
     -----
-    ``d units`` multiply-adds a row; each value is within ``(d + 2) eps`` of the exact sum of absolute products.
-    Keras: ``Dense``; ONNX: ``Gemm``.
+    ``d units`` multiply-adds for one row. Each value is off by at most ``(d + 2) eps`` times the sum of absolute
+    products. Keras: ``Dense``; ONNX: ``Gemm``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Smaller frames by a whole factor."""
+"""Downsampling by an integer factor."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice
 from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["DownsamplingLayer"]
@@ -13,7 +14,7 @@ __all__ = ["DownsamplingLayer"]
 
 @dataclass(frozen=True)
 class DownsamplingLayer(Layer):
-    r"""Make frames smaller by a whole factor: the mean of each block of pixels, or its first pixel.
+    r"""Frames made smaller by an integer factor: the mean of each block of pixels, or its first pixel.
 
     .. math:: y_{ijk} = \frac{1}{f^2} \sum_{u,v < f} x_{i f + u,\; j f + v,\; k}
 
@@ -22,16 +23,18 @@ class DownsamplingLayer(Layer):
     factor : int or (int, int)
         Rows and columns of a block, in pixels.
     mode : "mean" (default) or "stride"
-        The mean keeps what lies between the pixels; "stride" takes the first pixel and aliases.
+        "mean" averages all pixels of a block; "stride" takes the first one, which aliases.
 
     Shapes
     ------
-    x (n, h, w, c) -> y (n, h // factor, w // factor, c); pixels that fill no block are left out
+    x (n, h, w, c) -> y (n, h // factor, w // factor, c); pixels beyond the last full block are dropped
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``DownsamplingLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----
@@ -43,7 +46,7 @@ class DownsamplingLayer(Layer):
     array([3.], dtype=float32)
     """
 
-    factor: geometry.PairSetting
+    factor: PairSetting = PairSetting()
     _: KW_ONLY
     mode: str = "mean"
 
@@ -53,15 +56,11 @@ class DownsamplingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        self._set(factor=geometry.pair(self.factor, "DownsamplingLayer", "factor"))
         check_choice("DownsamplingLayer", "mode", self.mode, ("mean", "stride"))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         height, width, channels = check_frame("DownsamplingLayer", input_shape)
-        output, _ = geometry.window_output(
-            (height, width), self.factor, self.factor, (1, 1), "valid", "DownsamplingLayer"
-        )
-        return (*output, channels)
+        return (*self._window((height, width)).output, channels)
 
     def forward(self, x: Array) -> Array:
         return kernels.pool2d(x, *self._blocks(x.shape[1:3]), "average")
@@ -70,11 +69,13 @@ class DownsamplingLayer(Layer):
         backward = kernels.pool2d_backward(x, *self._blocks(x.shape[1:3]), "average")
         return self.forward(x), lambda dy: (backward(dy), {})
 
-    def _blocks(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
+    def _blocks(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:
         """Return the pixels of the blocks along the rows and the columns of a frame."""
-        output = self.infer_shape((*frame, 1))[:2]
         rows, columns = (
-            geometry.window_pixels(length, count, step if self.mode == "mean" else 1, step, 1, 0)
-            for length, count, step in zip(frame, output, self.factor, strict=True)
+            (starts, stops if self.mode == "mean" else starts + 1, step)
+            for starts, stops, step in self._window(frame).pixels
         )
         return rows, columns
+
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(frame, self.factor, self.factor, (1, 1), "valid", "DownsamplingLayer")

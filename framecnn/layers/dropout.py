@@ -1,4 +1,4 @@
-"""Dropout: values that are left out at random, in training only."""
+"""Dropout: values that are set to zero at random, in training only."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from framecnn.arguments import check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer
 from framecnn.typing import Array, Shape
 
@@ -15,16 +15,16 @@ __all__ = ["DropoutLayer"]
 
 @dataclass(frozen=True)
 class DropoutLayer(Layer):
-    r"""Set a share of the values to zero in training, and scale the others so that the mean stays.
+    r"""Values set to zero at random in training, the others scaled so that the expected value stays the same.
 
     .. math:: y = \frac{kept}{1 - rate} x, \quad kept \sim Bernoulli(1 - rate)
 
-    At inference, which is all that a forward pass is, y is x.
+    At inference, and so in every forward pass, y is x.
 
     Parameters
     ----------
     rate : float
-        Share of the values to leave out, from 0 up to but not including 1.
+        Probability that a value is set to zero, from 0 to below 1.
 
     Shapes
     ------
@@ -32,8 +32,8 @@ class DropoutLayer(Layer):
 
     Raises
     ------
-    ShapeError
-        ``DropoutLayer: expected ..., got ...`` for a rate that is none.
+    SettingError
+        If the rate is not a number from 0 to below 1.
 
     Notes
     -----
@@ -59,7 +59,7 @@ class DropoutLayer(Layer):
     def __post_init__(self) -> None:
         rate = check_number("DropoutLayer", "rate", self.rate)
         if not 0 <= rate < 1:
-            raise ShapeError(f"DropoutLayer: expected rate as a share from 0 to below 1, got {self.rate!r}")
+            raise SettingError(f"DropoutLayer: expected rate as a number from 0 to below 1, got {self.rate!r}")
         self._set(rate=rate)
 
     def infer_shape(self, input_shape: Shape) -> Shape:

@@ -1,4 +1,4 @@
-"""Filters on contrast-normalised windows: what filters learned without back-propagation do."""
+"""Filters over contrast-normalised windows, which are learned without back-propagation."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -7,8 +7,9 @@ import numpy as np
 
 from framecnn import geometry, kernels
 from framecnn.arguments import check_number, check_size
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]
@@ -16,7 +17,7 @@ __all__ = ["FilterBankLayer"]
 
 @dataclass(frozen=True)
 class FilterBankLayer(Layer):
-    r"""Respond to each window by its pattern, whatever its brightness and contrast.
+    r"""Responses of filters to each window, independent of its brightness and contrast.
 
     .. math::
 
@@ -24,8 +25,8 @@ class FilterBankLayer(Layer):
             0,\; kernel_f \cdot \frac{window - mean}{\sqrt{variance + contrast}} + bias_f - threshold_t
         \right)
 
-    Mean and variance are those of the window's own kh kw c values. Whitening, which learned filters need, is folded
-    into kernel and bias (:mod:`framecnn.estimators.filter_learning`).
+    Mean and variance are those of the kh kw c values of the window. The whitening of learned filters is folded into
+    kernel and bias (:mod:`framecnn.estimators.filter_learning`).
 
     Parameters
     ----------
@@ -36,9 +37,9 @@ class FilterBankLayer(Layer):
     strides : int or (int, int), default 1
         Step of the window, in pixels.
     contrast : float, default 10.0
-        Added to the variance, in squared pixel values of 0..255: flat windows stay quiet.
+        Added to the variance, in squared pixel values of 0..255, so that flat windows respond weakly.
     thresholds : tuple of float, default (0.25, 0.75)
-        A map for each: weak and strong responses.
+        One map of every filter for each, such as weak and strong responses.
 
     Shapes
     ------
@@ -47,12 +48,14 @@ class FilterBankLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``FilterBankLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----
-    ``oh ow kh kw c filters`` multiply-adds a frame; further thresholds cost none.
+    ``oh ow kh kw c filters`` multiply-adds for one frame, for any number of thresholds.
 
     References
     ----------
@@ -66,8 +69,8 @@ class FilterBankLayer(Layer):
 
     filters: int
     _: KW_ONLY
-    kernel_size: geometry.PairSetting
-    strides: geometry.PairSetting = 1
+    kernel_size: PairSetting = PairSetting()
+    strides: PairSetting = PairSetting(1)
     contrast: float = 10.0
     thresholds: tuple[float, ...] = (0.25, 0.75)
 
@@ -79,57 +82,54 @@ class FilterBankLayer(Layer):
     def __post_init__(self) -> None:
         thresholds = tuple(self.thresholds) if np.iterable(self.thresholds) else ()
         if not thresholds:
-            raise ShapeError(f"FilterBankLayer: expected thresholds as finite numbers, got {self.thresholds!r}")
+            raise SettingError(f"FilterBankLayer: expected thresholds as finite numbers, got {self.thresholds!r}")
         contrast = check_number("FilterBankLayer", "contrast", self.contrast)
         if contrast <= 0:
-            raise ShapeError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
+            raise SettingError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
         self._set(
             filters=check_size("FilterBankLayer", "filters", self.filters),
-            kernel_size=geometry.pair(self.kernel_size, "FilterBankLayer", "kernel_size"),
-            strides=geometry.pair(self.strides, "FilterBankLayer", "strides"),
             contrast=contrast,
             thresholds=tuple(check_number("FilterBankLayer", "every threshold", t) for t in thresholds),
         )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         height, width, _ = check_frame("FilterBankLayer", input_shape)
-        return (*self._positions((height, width)), self.filters * len(self.thresholds))
+        return (*self._window((height, width)).output, self.filters * len(self.thresholds))
 
     def param_specs(self, input_shape: Shape) -> dict[str, Param]:
         kernel = (*self.kernel_size, input_shape[2], self.filters)
         return {"kernel": Param(kernel, "glorot_uniform"), "bias": Param((self.filters,), "zeros")}
 
     def forward(self, x: Array) -> Array:
-        output = self._positions(x.shape[1:3])
-        return kernels.filter_bank(
-            x, self._packed(), self.params["bias"], self.strides, output, self.contrast, self.thresholds
-        )
+        return kernels.filter_bank(x, self._packed(), self._window(x.shape[1:3]))
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         y, kernel, levels = self.forward(x), self.params["kernel"], len(self.thresholds)
+        window = self._window(x.shape[1:3])
         centred = kernel - kernel.mean(axis=(0, 1, 2))
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
             dresponse = np.where(y > 0, dy, 0).reshape(*dy.shape[:3], levels, self.filters).sum(axis=3)
-            dx, dcentred, dbias = kernels.filter_bank_backward(x, centred, dresponse, self.strides, self.contrast)
+            dx, dcentred, dbias = kernels.filter_bank_backward(x, centred, dresponse, window, self.contrast)
             return dx, {"kernel": dcentred - dcentred.mean(axis=(0, 1, 2)), "bias": dbias}
 
         return y, backward
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
-        """Return the responses averaged over an adaptive grid without ever writing the map; y (n, *grid, channels)."""
-        output = self._positions(x.shape[1:3])
-        rows, columns = map(geometry.adaptive_cells, output, grid)
-        return kernels.filter_bank_average(
-            x, self._packed(), self.params["bias"], self.strides, output, self.contrast, self.thresholds, rows, columns
-        )
+        """Return the responses averaged over an adaptive grid, (n, *grid, channels), without writing the map."""
+        window = self._window(x.shape[1:3])
+        rows, columns = map(geometry.adaptive_cells, window.output, grid)
+        return kernels.filter_bank_average(x, self._packed(), window, (rows, columns))
 
     def multiply_adds(self, input_shape: Shape) -> int:
         rows, columns, _ = self.infer_shape(input_shape)
         return rows * columns * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] * self.filters
 
     def _packed(self) -> kernels.PackedBank:
-        return self.params.derived("packed", lambda: kernels.PackedBank.of(self.params["kernel"]))
+        def pack() -> kernels.PackedBank:
+            return kernels.PackedBank.of(self.params["kernel"], self.params["bias"], self.contrast, self.thresholds)
 
-    def _positions(self, frame: geometry.Pair) -> geometry.Pair:
-        return geometry.window_output(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")[0]
+        return self.params.derived("packed", pack)
+
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")

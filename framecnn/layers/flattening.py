@@ -1,4 +1,4 @@
-"""From maps to rows of features."""
+"""Flattening of maps to rows of features."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["FlatteningLayer"]
 
 @dataclass(frozen=True)
 class FlatteningLayer(Layer):
-    """Lay the values of a frame side by side, row by row, channels innermost.
+    """The values of a frame as one row: row by row, pixel by pixel, channels innermost.
 
     Shapes
     ------

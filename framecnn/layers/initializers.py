@@ -1,11 +1,11 @@
-"""How weights are drawn before training."""
+"""Initializers: how weights are drawn before training."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.typing import Array, Shape
 
 __all__ = ["NAMES", "draw"]
@@ -16,7 +16,7 @@ def _uniform(rng: np.random.Generator, shape: Shape, limit: float) -> Array:
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
-    """Inputs and outputs of one value: channels times the window."""
+    """Return fan-in and fan-out: channels and filters times the pixels of the window."""
     window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1]
 
@@ -30,19 +30,19 @@ _DRAW: dict[str, Callable[[np.random.Generator, Shape], Array]] = {
 }
 
 NAMES = tuple(_DRAW)
-"""What `draw` can be asked for."""
+"""The names of all initializers."""
 
 
 def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | type) -> Array:
-    """Draw an array of weights.
+    """Return an array of drawn weights.
 
     Parameters
     ----------
     name : str
         ``"zeros"``, ``"ones"``, ``"glorot_uniform"`` (uniform within ``sqrt(6 / (fan_in + fan_out))``), ``"he_normal"``
-        (deviation ``sqrt(2 / fan_in)``) or ``"he_uniform"`` (within ``sqrt(6 / fan_in)``).
+        (standard deviation ``sqrt(2 / fan_in)``) or ``"he_uniform"`` (within ``sqrt(6 / fan_in)``).
     shape : tuple of int
-        The last two axes are inputs and outputs, those before them the window.
+        The last two axes are channels and filters, those before them the window.
     rng : numpy.random.Generator
     dtype : float32 or float64
 
@@ -52,8 +52,8 @@ def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | ty
 
     Raises
     ------
-    ShapeError
-        If `name` is none of these.
+    SettingError
+        If `name` is another.
 
     References
     ----------
@@ -65,5 +65,5 @@ def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | ty
     array([0., 0.], dtype=float32)
     """
     if name not in _DRAW:
-        raise ShapeError(f"initializer: expected one of {', '.join(_DRAW)}, got {name!r}")
+        raise SettingError(f"initializer: expected one of {', '.join(_DRAW)}, got {name!r}")
     return _DRAW[name](rng, shape).astype(dtype)

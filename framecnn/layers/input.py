@@ -1,9 +1,9 @@
-"""The door of a network: the shape of a frame, and a scale for its values."""
+"""The first layer of a network: the shape of a frame, and a scale for its values."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from framecnn.arguments import check_number, check_sizes
+from framecnn.arguments import check_number, check_shape
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer
 from framecnn.typing import Array, Shape
@@ -13,7 +13,7 @@ __all__ = ["InputLayer"]
 
 @dataclass(frozen=True)
 class InputLayer(Layer):
-    """Say what a network is fed, and multiply it by a scale.
+    """The input of a network, multiplied by a scale.
 
     .. math:: y = scale \\cdot x
 
@@ -22,7 +22,7 @@ class InputLayer(Layer):
     shape : tuple of int
         ``(h, w, c)`` of a frame, or ``(d,)`` of a row of features.
     scale : float, default 1.0
-        For example 1/255 brings uint8 frames to 0..1.
+        For example 1/255, which maps uint8 frames to 0..1.
 
     Shapes
     ------
@@ -31,7 +31,9 @@ class InputLayer(Layer):
     Raises
     ------
     ShapeError
-        ``InputLayer: expected ..., got ...`` for a shape or a scale that is none.
+        If the shape is not a sequence of positive integers.
+    SettingError
+        If the scale is not a finite number.
 
     Notes
     -----
@@ -51,7 +53,7 @@ class InputLayer(Layer):
 
     def __post_init__(self) -> None:
         self._set(
-            shape=check_sizes("InputLayer", "shape", self.shape), scale=check_number("InputLayer", "scale", self.scale)
+            shape=check_shape("InputLayer", "shape", self.shape), scale=check_number("InputLayer", "scale", self.scale)
         )
 
     def infer_shape(self, input_shape: Shape) -> Shape:

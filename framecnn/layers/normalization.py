@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from framecnn.arguments import check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, Params
 from framecnn.typing import Array, Shape
 
@@ -18,12 +18,12 @@ Packed = TypeVar("Packed")
 
 @dataclass(frozen=True)
 class BatchNormLayer(Layer):
-    r"""Bring every channel to mean `beta` and deviation `gamma`.
+    r"""Every channel shifted and scaled to the mean `beta` and the standard deviation `gamma`.
 
     .. math:: y = gamma \frac{x - mean}{\sqrt{variance + epsilon}} + beta
 
-    In training, mean and variance are those of the batch, over all axes but the last; they move the stored ones:
-    ``moving = momentum moving + (1 - momentum) of the batch``. At inference the stored ones serve.
+    In training, mean and variance are those of the batch, over all axes but the last, and update the stored ones:
+    ``moving = momentum * moving + (1 - momentum) * batch``. At inference, the stored ones are used.
 
     Parameters
     ----------
@@ -38,13 +38,14 @@ class BatchNormLayer(Layer):
 
     Raises
     ------
-    ShapeError
-        ``BatchNormLayer: expected ..., got ...`` for settings that do not fit.
+    SettingError
+        If a setting is not allowed.
 
     Notes
     -----
-    After a convolution or a dense layer it costs a prediction nothing: the plan folds it into kernel and bias.
-    The variance is that of the batch, divided by its size. Keras and ONNX: ``BatchNormalization``.
+    After a convolution or a dense layer, predictions fold it into kernel and bias, at no cost.
+    The variance of the batch is that of a population, divided by the number of values. Keras and ONNX:
+    ``BatchNormalization``.
 
     References
     ----------
@@ -68,9 +69,9 @@ class BatchNormLayer(Layer):
         momentum = check_number("BatchNormLayer", "momentum", self.momentum)
         epsilon = check_number("BatchNormLayer", "epsilon", self.epsilon)
         if not 0 <= momentum <= 1:
-            raise ShapeError(f"BatchNormLayer: expected momentum as a share from 0 to 1, got {self.momentum!r}")
+            raise SettingError(f"BatchNormLayer: expected momentum as a number from 0 to 1, got {self.momentum!r}")
         if epsilon <= 0:
-            raise ShapeError(f"BatchNormLayer: expected epsilon as a positive number, got {self.epsilon!r}")
+            raise SettingError(f"BatchNormLayer: expected epsilon as a positive number, got {self.epsilon!r}")
         self._set(momentum=momentum, epsilon=epsilon)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
@@ -86,7 +87,7 @@ class BatchNormLayer(Layer):
         }
 
     def scale_and_shift(self) -> tuple[Array, Array]:
-        """Return what inference multiplies every channel by and adds to it, (c,) each."""
+        """Return the factors and the offsets of all channels at inference, (c,) each."""
         return self.params.derived("scale_and_shift", self._scale_and_shift)
 
     def _scale_and_shift(self) -> tuple[Array, Array]:
@@ -122,7 +123,7 @@ class BatchNormLayer(Layer):
         return normal * gamma + beta, backward
 
     def _vjp_inference(self, x: Array) -> tuple[Array, Backward]:
-        """The stored mean and variance stay as they are, and come back so."""
+        """Return output and backward with the stored mean and variance, whose new values are the old ones."""
         scale, _ = self.scale_and_shift()
         mean, variance = self.params["moving_mean"], self.params["moving_variance"]
         axes = tuple(range(x.ndim - 1))
@@ -136,7 +137,7 @@ class BatchNormLayer(Layer):
 
 
 def folded(params: Params, norm: BatchNormLayer | None, pack: Callable[[Array, Array | None], Packed]) -> Packed:
-    """Pack kernel and bias of a layer with the normalisation that follows folded in, anew once either has changed."""
+    """Return packed kernel and bias with the following normalisation folded in; packed again after a change."""
     if norm is None:
         return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))
     scale, shift = norm.scale_and_shift()

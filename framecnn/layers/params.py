@@ -1,4 +1,4 @@
-"""The parameters of a layer: arrays by name, checked when they are set, and never changed in place."""
+"""The parameters of a layer: arrays by name, checked when they are set and never changed in place."""
 
 import os
 import threading
@@ -18,15 +18,15 @@ REAL = "fiub"  # kinds of dtypes
 Result = TypeVar("Result")
 
 SWAPPING = threading.RLock()
-"""Held while parameters are put in the place of others, and while they are looked up: a moment, never a computation."""
+"""Held while parameters are replaced or looked up, never during a computation."""
 
-if hasattr(os, "register_at_fork"):  # a child of fork would wait for ever for a thread that it has not inherited
+if hasattr(os, "register_at_fork"):  # else a forked child would wait for a thread it does not have
     os.register_at_fork(before=SWAPPING.acquire, after_in_parent=SWAPPING.release, after_in_child=SWAPPING.release)
 
 
 @dataclass(frozen=True)
 class Param:
-    """What a parameter must be: its shape, how it is drawn, whether training changes it."""
+    """The shape of a parameter, the initializer that draws it, and whether training changes it."""
 
     shape: Shape
     initializer: str
@@ -34,7 +34,7 @@ class Param:
 
 
 class Params(UserDict[str, Array]):
-    """Parameters by name, read-only; what is assigned is checked against the layer's shapes and copied in its dtype."""
+    """Read-only arrays by name. A value that is set is checked against the layer's shape and copied in its dtype."""
 
     def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
         self._who, self._specs, self._dtype = who, specs, dtype
@@ -47,18 +47,18 @@ class Params(UserDict[str, Array]):
         raise ShapeError(f"{self._who}: expected all of the parameters {sorted(self._specs)}, got {name!r} deleted")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is derived: kernels are packed for the vectors of this CPU."""
+        """Return the state without derived values: packed kernels fit the vector registers of this CPU only."""
         return self.__dict__ | {"_derived": {}}
 
     def derived(self, name: str, compute: Callable[[], Result]) -> Result:
-        """Return what `compute` makes of the parameters, a packed kernel say; anew once a parameter has been set."""
+        """Return the result of `compute`, such as a packed kernel, computed once until a parameter is set."""
         derived = self._derived
         if name not in derived:
             derived[name] = compute()
         return derived[name]
 
     def checked(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Return values as they are kept; a ShapeError where one does not fit."""
+        """Return copies of values as they are stored; raise ShapeError unless all fit."""
         return {name: self._checked(name, value) for name, value in values.items()}
 
     def _checked(self, name: str, value: Array) -> Array:
@@ -75,12 +75,12 @@ class Params(UserDict[str, Array]):
         return own
 
     def replace(self, checked: Mapping[str, Array]) -> None:
-        """Set what :meth:`checked` gave; ``data`` becomes another dict, so that copies keep what they had."""
+        """Set what :meth:`checked` returned, in a new ``data`` dict, so that copies keep their values."""
         with SWAPPING:
             self.data, self._derived = {**self.data, **checked}, dict[str, Any]()
 
-    def update(self, *values: Any, **more: Array) -> None:  # type: ignore[override]
-        """Set several parameters at one moment."""
+    def update(self, *values: Any, **more: Array) -> None:
+        """Set several parameters atomically."""
         self.replace(self.checked(dict(*values, **more)))
 
     def __ior__(self, values: Any) -> Self:  # type: ignore[override,misc]

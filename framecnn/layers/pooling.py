@@ -1,12 +1,13 @@
-"""Pooling: the largest value or the mean of each window."""
+"""Pooling: the maximum or the mean of each window."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from framecnn import geometry, kernels
 from framecnn.arguments import check_choice
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import Backward, Case, Layer, check_frame
+from framecnn.layers.settings import PairSetting
 from framecnn.typing import Array, Shape
 
 __all__ = ["PoolingLayer"]
@@ -16,7 +17,7 @@ MODES = ("max", "average", "adaptive_max", "adaptive_average")
 
 @dataclass(frozen=True)
 class PoolingLayer(Layer):
-    r"""Return the largest value or the mean of every window, channel by channel.
+    r"""The maximum or the mean of every window, channel by channel.
 
     .. math:: y_{ijk} = \max_{u,v} x_{i s + u d - top,\; j s + v d - left,\; k}
 
@@ -27,11 +28,12 @@ class PoolingLayer(Layer):
     strides : int or (int, int), default `pool_size`
         Step of the window, in pixels.
     padding : "valid" (default), "same" or ((top, bottom), (left, right))
-        Border, in pixels. It holds no values: a maximum ignores it, a mean divides by the pixels that exist.
+        Border around the frame, in pixels. It has no values: a maximum ignores it, a mean divides by the pixels of the
+        frame.
     dilation_rate : int or (int, int), default 1
         Step inside the window, in pixels.
     mode : "max" (default), "average", "adaptive_max" or "adaptive_average"
-        Adaptive windows cover the frame whatever its size: cell ``i`` of ``m`` runs from ``floor(i h / m)`` to
+        Adaptive windows cover a frame of any size: cell ``i`` of ``m`` runs from ``floor(i h / m)`` to
         ``ceil((i + 1) h / m)``.
 
     Shapes
@@ -40,12 +42,14 @@ class PoolingLayer(Layer):
 
     Raises
     ------
+    SettingError
+        If a setting is not allowed.
     ShapeError
-        ``PoolingLayer: expected ..., got ...`` for settings or frames that do not fit.
+        When it is built or called, if frames do not fit.
 
     Notes
     -----
-    NaN wins over every number. Keras: ``MaxPooling2D``, ``AveragePooling2D``; PyTorch: ``AdaptiveAvgPool2d``.
+    A window with NaN gives NaN. Keras: ``MaxPooling2D``, ``AveragePooling2D``; PyTorch: ``AdaptiveAvgPool2d``.
 
     Examples
     --------
@@ -54,11 +58,11 @@ class PoolingLayer(Layer):
     array([4., 8.], dtype=float32)
     """
 
-    pool_size: geometry.PairSetting
+    pool_size: PairSetting = PairSetting()
     _: KW_ONLY
-    strides: geometry.PairSetting = None
+    strides: PairSetting = PairSetting(same_as="pool_size")
     padding: geometry.Padding = "valid"
-    dilation_rate: geometry.PairSetting = 1
+    dilation_rate: PairSetting = PairSetting(1)
     mode: str = "max"
 
     cases: ClassVar = (
@@ -71,16 +75,10 @@ class PoolingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        pool_size = geometry.pair(self.pool_size, "PoolingLayer", "pool_size")
         check_choice("PoolingLayer", "mode", self.mode, MODES)
-        self._set(
-            pool_size=pool_size,
-            strides=pool_size if self.strides is None else geometry.pair(self.strides, "PoolingLayer", "strides"),
-            padding=geometry.as_padding(self.padding, "PoolingLayer"),
-            dilation_rate=geometry.pair(self.dilation_rate, "PoolingLayer", "dilation_rate"),
-        )
-        if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (pool_size, "valid", (1, 1)):
-            raise ShapeError(
+        self._set(padding=geometry.as_padding(self.padding, "PoolingLayer"))
+        if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (self.pool_size, "valid", (1, 1)):
+            raise SettingError(
                 f"PoolingLayer: expected no strides, padding or dilation_rate with mode={self.mode!r}, "
                 f"got {self.strides}, {self.padding!r} and {self.dilation_rate}"
             )
@@ -89,14 +87,14 @@ class PoolingLayer(Layer):
         height, width, channels = check_frame("PoolingLayer", input_shape)
         if self._adaptive:
             return (*self.pool_size, channels)
-        output, border = self._window((height, width))
-        for length, sides, size, step in zip((height, width), border, self.pool_size, self.dilation_rate, strict=True):
+        window = self._window((height, width))
+        for length, sides, size, step in zip(window.frame, window.border, window.kernel, window.dilation, strict=True):
             if max(sides) > (size - 1) * step or (size > 1 and step > length):
                 raise ShapeError(
                     f"PoolingLayer: expected every window to meet the frame {height}x{width}, got pool_size "
                     f"{self.pool_size}, dilation_rate {self.dilation_rate}, padding {self.padding!r}; use less of them"
                 )
-        return (*output, channels)
+        return (*window.output, channels)
 
     def forward(self, x: Array) -> Array:
         return kernels.pool2d(x, *self.windows(x.shape[1:3]), self.reduction)
@@ -107,24 +105,21 @@ class PoolingLayer(Layer):
 
     @property
     def reduction(self) -> str:
-        """``"max"`` or ``"average"``: what is made of each window."""
+        """``"max"`` or ``"average"``."""
         return self.mode.removeprefix("adaptive_")
 
-    def windows(self, frame: geometry.Pair) -> tuple[geometry.Windows, geometry.Windows]:
+    def windows(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:
         """Return the pixels of the windows along the rows and the columns of a frame."""
-        if self._adaptive:
-            rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
-        else:
-            output, ((top, _), (left, _)) = self._window(frame)
-            axes = zip(frame, output, self.pool_size, self.strides, self.dilation_rate, (top, left), strict=True)
-            rows, columns = (geometry.window_pixels(*axis) for axis in axes)
+        if not self._adaptive:
+            return self._window(frame).pixels
+        rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
         return rows, columns
 
     @property
     def _adaptive(self) -> bool:
         return self.mode.startswith("adaptive")
 
-    def _window(self, frame: geometry.Pair) -> tuple[geometry.Pair, geometry.Border]:
-        return geometry.window_output(
+    def _window(self, frame: geometry.Pair) -> geometry.Window:
+        return geometry.sliding_window(
             frame, self.pool_size, self.strides, self.dilation_rate, self.padding, "PoolingLayer"
         )

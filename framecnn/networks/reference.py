@@ -1,4 +1,4 @@
-"""The convolutional network that the k-means system is compared with, here and in Keras."""
+"""The convolutional network that FrameClassifier is compared with, here and in Keras."""
 
 from collections.abc import Sequence
 
@@ -28,16 +28,16 @@ def reference_network(
     input_shape : (int, int, int)
         ``(h, w, c)``; every pooling halves height and width.
     n_classes : int
-        Values of the output.
+        Number of output values.
     filters : sequence of int, default (32, 64, 128, 128)
-        Of each convolution.
+        Filters of each convolution.
     units : int, default 128
-        Of the first dense layer.
+        Units of the first dense layer.
     output : "softmax" (default), "sigmoid", "relu" or None
-        The activation at the end. Networks that differ in it alone take each other's ``state_dict``; losses of logits
-        want None.
+        The last activation; None for losses of logits. Networks that differ only in it can load each other's
+        ``state_dict``.
     scale : float, default 1.0
-        What frames are multiplied by: 1/255 for those of uint8.
+        The factor of pixel values: 1/255 for frames of uint8.
 
     Returns
     -------
@@ -47,7 +47,9 @@ def reference_network(
     Raises
     ------
     ShapeError
-        When it is built, if the frames are too small for so many poolings; at once, if a setting is none.
+        When it is built, if the frames are too small for the poolings.
+    SettingError
+        If a setting is not allowed.
 
     Examples
     --------

@@ -1,82 +1,43 @@
-"""A chain of layers."""
+"""A network of layers in sequence."""
 
 import math
 import operator
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
 from framecnn.arguments import check_count
-from framecnn.errors import ShapeError
-from framecnn.layers import Backward, ConvLayer, InputLayer, Layer, Param
+from framecnn.data.augment import Augmentation
+from framecnn.errors import SettingError, ShapeError
+from framecnn.layers import Backward, InputLayer, Layer, Param
 from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_built
 from framecnn.layers.params import REAL, SWAPPING
 from framecnn.networks.fusion import Snapshot, plan, snapshots
+from framecnn.networks.limits import check_description
+from framecnn.networks.summary import Summary, SummaryRow
+from framecnn.storage.model_file import Description, State, write_model
+from framecnn.training import loop
+from framecnn.training.history import History
+from framecnn.training.losses import Loss, softmax_cross_entropy
+from framecnn.training.optimizers import Optimizer
+from framecnn.training.progress import Progress, print_progress
 from framecnn.typing import Array, Shape
 
-if TYPE_CHECKING:
-    from framecnn.training.history import History
-
-__all__ = ["Sequential", "Summary", "SummaryRow"]
+__all__ = ["Sequential"]
 
 BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class SummaryRow:
-    """A layer in a summary: shapes without the batch, parameters, multiply-adds of one frame."""
-
-    name: str
-    layer: str
-    output_shape: Shape
-    n_params: int
-    multiply_adds: int
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The rows of a network; printed, they are a table.
-
-    ``activation_bytes`` is what :meth:`Sequential.predict` holds at a time in float32, beside parameters and frames.
-    """
-
-    rows: tuple[SummaryRow, ...]
-    activation_bytes: int
-
-    @property
-    def n_params(self) -> int:
-        """Values in all parameters."""
-        return sum(row.n_params for row in self.rows)
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds of one frame."""
-        return sum(row.multiply_adds for row in self.rows)
-
-    def __str__(self) -> str:
-        cells = [("layer", "output", "parameters", "multiply-adds")]
-        cells += [
-            (row.name, " x ".join(map(str, row.output_shape)), f"{row.n_params:,}", f"{row.multiply_adds:,}")
-            for row in self.rows
-        ]
-        cells.append(("total", "", f"{self.n_params:,}", f"{self.multiply_adds:,}"))
-        widths = [max(len(line[column]) for line in cells) for column in range(4)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in cells]
-        rule = "-" * max(map(len, lines))
-        memory = f"activations of a prediction: {self.activation_bytes / 2**20:,.1f} MiB"
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], memory])
 
 
 class Sequential:
     """Layers applied one after the other.
 
-    Any number of threads may call a model. Each call works with the parameters that were there when it began, all of
-    one moment: :meth:`load_state_dict`, :meth:`update`, :meth:`build` and a training step set theirs at once.
+    Any number of threads may call a model. A call works with the parameters of the moment at which it began, and
+    :meth:`load_state_dict`, :meth:`update`, :meth:`build` and a training step set all their parameters atomically.
 
     Parameters
     ----------
@@ -87,12 +48,12 @@ class Sequential:
     ----------
     layers : tuple of Layer
     names : tuple of str
-        ``"conv_1"``, ``"pooling_1"``, ...: the kind of layer and its number in the chain.
+        ``"conv_1"``, ``"pooling_1"``, ...: the class of the layer and its number among the layers of that class.
 
     Raises
     ------
-    ShapeError
-        If a member is no layer or stands there twice, or the first is no InputLayer.
+    SettingError
+        If an item is not a layer or is there twice, or if the first is not an InputLayer.
 
     Examples
     --------
@@ -114,14 +75,14 @@ class Sequential:
 
     def __init__(self, layers: Iterable[Layer]):
         self.layers = tuple(layers)
-        strangers = [type(layer).__name__ for layer in self.layers if not isinstance(layer, Layer)]
-        if strangers:
-            raise ShapeError(f"Sequential: expected layers, got {', '.join(strangers)}")
+        others = [type(layer).__name__ for layer in self.layers if not isinstance(layer, Layer)]
+        if others:
+            raise SettingError(f"Sequential: expected layers, got {', '.join(others)}")
         if len({id(layer) for layer in self.layers}) < len(self.layers):
-            raise ShapeError("Sequential: expected every layer once, got one twice; make two of the same settings")
+            raise SettingError("Sequential: expected every layer once, got one twice; make two with the same settings")
         if not self.layers or not isinstance(self.layers[0], InputLayer):
             first = type(self.layers[0]).__name__ if self.layers else "no layer"
-            raise ShapeError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
+            raise SettingError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
         numbers: Counter[str] = Counter()
         names = []
         for layer in self.layers:
@@ -136,16 +97,18 @@ class Sequential:
 
     @property
     def input_shape(self) -> Shape:
-        """Shape of one frame."""
-        return self.layers[0].shape  # type: ignore[attr-defined]
+        """The shape of one frame."""
+        first = self.layers[0]
+        assert isinstance(first, InputLayer)
+        return first.shape
 
     @property
     def output_shape(self) -> Shape:
-        """Shape of one result."""
+        """The shape of the output for one frame."""
         return list(self._walk())[-1][-1]
 
     def _walk(self) -> Iterator[tuple[str, Layer, Shape, Shape]]:
-        """Yield name, layer, input and output shape along the chain."""
+        """Yield name, layer, input shape and output shape of each layer in order."""
         shape = self.input_shape
         for name, layer in zip(self.names, self.layers, strict=True):
             output = layer.infer_shape(shape)
@@ -167,7 +130,9 @@ class Sequential:
         Raises
         ------
         ShapeError
-            From the layer that does not fit.
+            If a layer does not fit the one before it; the message names it.
+        SettingError
+            If the dtype is another.
         """
         rng = np.random.default_rng(seed)
         set_built([(layer, layer.drawn(shape, rng, dtype)) for _, layer, shape, _ in self._walk()])
@@ -181,7 +146,7 @@ class Sequential:
         x : (n, *input_shape) array
             Any real dtype; cast to the model's.
         batch_size : int, default 32
-            Frames in memory at a time. The result does not depend on it, to the bit.
+            Frames in memory at a time. The result is the same, bit for bit, for every batch size.
 
         Returns
         -------
@@ -191,6 +156,8 @@ class Sequential:
         ------
         ShapeError
             If the model is not built or `x` does not fit it.
+        SettingError
+            If the batch size is not a positive integer.
         """
         who = "Sequential.predict"
         check_count(who, "batch_size", batch_size)
@@ -212,23 +179,23 @@ class Sequential:
     def vjp(
         self, x: Array, rng: np.random.Generator | None = None, *, wrt_input: bool = True
     ) -> tuple[Array, Backward]:
-        """Return the output of a batch, and what computes the gradients.
+        """Return the output of a batch, and the function that computes its gradients.
 
         Parameters
         ----------
         x : (n, *input_shape) array
             Any real dtype; cast to the model's.
         rng : numpy.random.Generator or None
-            As :meth:`framecnn.layers.Layer.vjp` takes it: None is inference, a generator is training.
+            None means inference, a generator training, as for :meth:`framecnn.layers.Layer.vjp`.
         wrt_input : bool, default True
-            Where false, dx is None and costs nothing.
+            If false, dx is None and is not computed.
 
         Returns
         -------
         y : (n, *output_shape) array
         backward : callable
-            ``backward(dy) -> dx, {"conv_1/kernel": gradient, ...}``. A parameter that is not trainable comes back
-            under its name as its new value.
+            ``backward(dy) -> dx, {"conv_1/kernel": gradient, ...}``. For a parameter that is not trainable, the new
+            value stands in the place of the gradient.
 
         Raises
         ------
@@ -239,11 +206,10 @@ class Sequential:
         y = check_batch("Sequential.vjp", x, self.input_shape, now.layers[0].dtype)
         first = 0 if wrt_input else self._first_with_parameters
         steps = []
-        for number, vjp in now.training_plan:
-            if number == first and not wrt_input and isinstance(self.layers[number], ConvLayer):
-                vjp = partial(vjp, wrt_input=False)
-            y, backward = vjp(y, rng)
-            steps.append((number, backward))
+        for step in now.training_plan:
+            skips_dx = step.skips_dx and step.number == first and not wrt_input
+            y, backward = step.vjp(y, rng, wrt_input=False) if skips_dx else step.vjp(y, rng)
+            steps.append((step.number, backward))
 
         def backward_all(dy: Array) -> tuple[Any, dict[str, Array]]:
             grads: dict[str, Array] = {}
@@ -255,20 +221,49 @@ class Sequential:
 
         return y, backward_all
 
-    def fit(self, x: Any, y: Any, **settings: Any) -> "History":
-        """Train the model; see :func:`framecnn.training.loop.fit`, which takes the same settings."""
-        from framecnn.training.loop import fit
-
-        return fit(self, x, y, **settings)
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 10,
+        batch_size: int = 32,
+        loss: Loss = softmax_cross_entropy,
+        optimizer: Optimizer | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        patience: int | None = None,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        progress: Callable[[Progress], None] | None = print_progress,
+    ) -> History:
+        """Train the model; :func:`framecnn.training.loop.fit` describes the parameters."""
+        return loop.fit(
+            self,
+            x,
+            y,
+            epochs=epochs,
+            batch_size=batch_size,
+            loss=loss,
+            optimizer=optimizer,
+            validation_data=validation_data,
+            patience=patience,
+            augment=augment,
+            seed=seed,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+        )
 
     @cached_property
     def _first_with_parameters(self) -> int:
-        """The number of the first layer with parameters, or of layers."""
+        """The number of the first layer with parameters, or the number of layers if none has any."""
         steps = enumerate(self._walk())
         return next((number for number, (_, layer, shape, _) in steps if layer.param_specs(shape)), len(self.layers))
 
     def _snapshot(self) -> Snapshot:
-        """Return the layers as they are at this moment, built for each other; kernels rely on their shapes."""
+        """Return the layers of this moment; raise ShapeError unless they fit each other, on which kernels rely."""
         self._check_built()
         now, layers = self._last, snapshots(self.layers)
         if now is None or not all(map(operator.is_, now.layers, layers)):
@@ -288,12 +283,12 @@ class Sequential:
         return self.__dict__ | {"_last": None}
 
     def summary(self) -> Summary:
-        """Return shapes, parameters and multiply-adds of every layer; print it to see a table.
+        """Return output shape, parameters and multiply-adds of every layer, which print as a table.
 
         Returns
         -------
         Summary
-            ``rows``, ``n_params``, ``multiply_adds`` and ``activation_bytes`` are its data.
+            With ``rows``, ``n_params``, ``multiply_adds`` and ``activation_bytes``.
         """
         rows = []
         for name, layer, shape, output in self._walk():
@@ -303,7 +298,7 @@ class Sequential:
         return Summary(tuple(rows), memory)
 
     def parameters(self) -> dict[str, Array]:
-        """Return all parameters, read-only, ``"conv_1/kernel" -> array``, in the order of the layers."""
+        """Return all parameters by name, such as ``"conv_1/kernel"``, read-only, in the order of the layers."""
         self._check_built()
         return {
             f"{name}/{parameter}": value
@@ -320,7 +315,7 @@ class Sequential:
         return {name: value.copy() for name, value in self.parameters().items()}
 
     def param_specs(self) -> dict[str, Param]:
-        """Return what each parameter must be, by the names and in the order of :meth:`state_dict`."""
+        """Return shape, initializer and trainability of each parameter, by the names of :meth:`state_dict`."""
         return {
             f"{name}/{key}": spec
             for name, layer, shape, _ in self._walk()
@@ -328,7 +323,7 @@ class Sequential:
         }
 
     def update(self, values: Mapping[str, Array]) -> None:
-        """Set some of the parameters by the names of :meth:`state_dict`, all at one moment.
+        """Set some of the parameters atomically, by the names of :meth:`state_dict`.
 
         Raises
         ------
@@ -348,7 +343,7 @@ class Sequential:
                 params.replace(own)
 
     def load_state_dict(self, state: Mapping[str, Array], dtype: Any = np.float32) -> Self:
-        """Set all parameters at one moment; names and shapes must be exactly those of :meth:`state_dict`.
+        """Set all parameters atomically; names and shapes must be exactly those of :meth:`state_dict`.
 
         Parameters
         ----------
@@ -382,8 +377,24 @@ class Sequential:
         set_built(built)
         return self
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the built model as one safetensors file, atomically; see :func:`framecnn.save`."""
+        write_model(path, Sequential, *self.fitted_state())
+
+    def fitted_state(self) -> State:
+        """Return the settings of the layers, and :meth:`parameters`."""
+        tensors = self.parameters()
+        return {"layers": [layer.config for layer in self.layers], "dtype": self.layers[0].dtype.name}, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Return a model of the state that :meth:`fitted_state` gave; a FormatError where its parts do not fit."""
+        model = cls(Layer.from_config(config) for config in description["layers"])
+        dtype = check_description(description, model.layers, tensors)
+        return model.load_state_dict(tensors, dtype)
+
 
 def _shape_of_numbers(value: Any) -> Any:
-    """Return the shape of an array; of one that holds no real numbers its dtype."""
+    """Return the shape of an array of real numbers, or the dtype of any other array."""
     value = np.asarray(value)
     return value.shape if value.dtype.kind in REAL else value.dtype

@@ -1,8 +1,9 @@
-"""Pages about trained classifiers: HTML files that need nothing else."""
+"""Reports about trained classifiers, as HTML files that need no other file."""
 
-from framecnn.report.comparison import ComparisonData, ShownFrame, write_comparison
-from framecnn.report.page import Prototype, ReportData, write_report
+from framecnn.report.comparison_report import ComparisonData, ShownFrame, write_comparison
+from framecnn.report.data import Prototype, ReportData
 from framecnn.report.prediction import draw_prediction
+from framecnn.report.training_report import write_report
 
 __all__ = [
     "ComparisonData",

@@ -1,32 +1,36 @@
-"""Pictures that fit inside a page: thumbnails of frames, tiles of learned filters."""
+"""Pictures inside an HTML file: thumbnails of frames, tiles of learned filters."""
 
 import base64
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from framecnn.data.decode import SkippedFrame, decode_within
+from framecnn.data.loader import map_ahead
 from framecnn.errors import MachineError, ShapeError
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["Missing", "Picture", "filter_tiles", "thumbnails"]
+__all__ = ["MAX_FILTERS", "PICTURE_BUDGET", "Missing", "Picture", "filter_tiles", "thumbnails"]
 
-BOX = (126, 224)  # height and width a thumbnail fits in
+BOX = (126, 224)  # the largest height and width of a thumbnail
 JPEG_QUALITY = 70
-TILE = 24  # pixels a filter takes, about
+TILE = 24  # the side of a drawn filter in pixels, at least half of it
 GAP = 3
 COLUMNS = 20
 MAX_FILTERS = 400
+"""How many filters are drawn."""
+PICTURE_BUDGET = 3_600_000
+"""Characters that all thumbnails of a report take at most; with text and filters it stays under 5 MB."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as text.
+    """A picture file as text.
 
     Parameters
     ----------
@@ -43,7 +47,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Missing:
-    """A frame of which no picture can be made any more.
+    """A frame whose file can no longer be read.
 
     Parameters
     ----------
@@ -55,7 +59,7 @@ class Missing:
 
 
 def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing]:
-    """Make thumbnails in the order given until they fill the budget.
+    """Return thumbnails, made in the given order until they fill the budget.
 
     Each is a JPEG in the proportions of its file, at most 224 pixels wide and 126 high, never enlarged.
 
@@ -64,12 +68,12 @@ def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing
     paths : sequence of str
         Files, the most wanted first, each once.
     budget : int
-        How many characters all pictures together may take.
+        How many characters all thumbnails together may take.
 
     Returns
     -------
     dict
-        From path to thumbnail, or to the reason why its file gives none; paths beyond the budget are left out.
+        The thumbnail of each path, or the reason why there is none; paths beyond the budget are missing.
 
     Examples
     --------
@@ -79,19 +83,17 @@ def thumbnails(paths: Sequence[str], budget: int) -> dict[str, Picture | Missing
     made: dict[str, Picture | Missing] = {}
     used = 0
     workers = get_num_threads()
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(paths), 8 * workers):
-            some = paths[start : start + 8 * workers]
-            for path, picture in zip(some, pool.map(_thumbnail, some), strict=True):
-                used += len(picture.uri) if isinstance(picture, Picture) else 0
-                if used > budget:
-                    return made
-                made[path] = picture
+    with closing(map_ahead(_thumbnail, paths, workers, 8 * workers)) as thumbs:
+        for path, picture in zip(paths, thumbs, strict=True):
+            used += len(picture.uri) if isinstance(picture, Picture) else 0
+            if used > budget:
+                break
+            made[path] = picture
     return made
 
 
 def filter_tiles(filters: Array) -> Picture:
-    """Draw filters side by side, each stretched to its own range of values.
+    """Return filters drawn side by side, each scaled to its own range of values.
 
     Parameters
     ----------

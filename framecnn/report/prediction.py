@@ -1,4 +1,4 @@
-"""A frame and what a model says of it, as one picture."""
+"""A frame and the probabilities that a model gives it, as one picture."""
 
 from collections.abc import Mapping
 
@@ -8,22 +8,22 @@ from framecnn.data.decode import decode_within
 
 __all__ = ["draw_prediction"]
 
-BOX = (405, 720)  # height and width that the frame fits in
+BOX = (405, 720)  # the largest height and width of the frame
 PAPER, INK, SOFT, GOOD = "#faf9f6", "#1d1c1a", "#5d5a54", "#148082"
 MARGIN, ROW, BARS, TEXT = 24, 34, 300, 17
-MOST = 12  # classes that are named
-LONGEST = 40  # characters of a name
+MAX_CLASSES = 12
+MAX_NAME = 40  # characters
 
 
 def draw_prediction(path: str, title: str, probabilities: Mapping[str, float]) -> Image.Image:
-    """Draw a frame, and beside it the probability of every class as a bar, the most probable first.
+    """Return a drawing of a frame and, beside it, a bar for the probability of each class, the largest first.
 
     Parameters
     ----------
     path : str
         The frame's file.
     title : str
-        What stands above.
+        The line above the frame.
     probabilities : mapping of str to float
         By class.
 
@@ -46,7 +46,7 @@ def draw_prediction(path: str, title: str, probabilities: Mapping[str, float]) -
     True
     """
     frame = Image.fromarray(decode_within(path, BOX).pixels)
-    best_first = sorted(probabilities.items(), key=lambda item: -item[1])[:MOST]
+    best_first = sorted(probabilities.items(), key=lambda item: -item[1])[:MAX_CLASSES]
     height = 3 * MARGIN + TEXT + max(frame.height, ROW * len(best_first))
     picture = Image.new("RGB", (3 * MARGIN + frame.width + 2 * BARS, height), PAPER)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT)
@@ -61,4 +61,4 @@ def draw_prediction(path: str, title: str, probabilities: Mapping[str, float]) -
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"

@@ -1,3 +1,3 @@
-"""Files that are whole or not there: atomic writes, sets of outputs that change together, the container of models."""
+"""Files of users: atomic writes, locks, sets of outputs that change together, the container of models."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Whole files or none: write beside the target, flush to disk, rename; and sweep what dead processes left."""
+"""Atomic writes: to a temporary file beside the target, flushed to disk, then renamed; and removal of old leftovers."""
 
 import ctypes
 import hashlib
@@ -7,21 +7,24 @@ import platform
 import re
 import secrets
 import shutil
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
-__all__ = ["atomic_write", "hidden_path", "is_hidden", "is_temporary", "sweep", "temporary_path"]
+from framecnn.storage.file_names import same_name_key
 
+__all__ = ["atomic_write", "hidden_path", "is_temporary", "naming_users_files", "sweep", "temporary_path"]
+
+_PREFIX = ".framecnn-"
 _TEMPORARY = re.compile(r"\.framecnn-([0-9a-f]{12})-([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}(\..*)?", re.DOTALL)
-"""Of which file (see `_key`), on which host and by which process; then at random."""
+"""Key of the file (see `_key`), host, process, random digits; then the suffix."""
 _LONGEST_SUFFIX = 64  # bytes: the whole name must fit where the target's does
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Return a temporary path beside `path`; what is written there becomes `path` when the block ends well.
+    """Return a temporary path beside `path`; the file written there replaces `path` when the block ends without error.
 
     Parameters
     ----------
@@ -31,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     Path
-        Where to write. After an exception it is removed, and an older `path` stays as it was.
+        Where to write. After an exception it is removed, and an older `path` is unchanged.
 
     Raises
     ------
@@ -50,56 +53,69 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     temporary = temporary_path(path)
     try:
-        temporary.open("xb").close()
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno is not None and error.filename in (None, str(temporary), temporary):
-            error.filename, error.filename2 = str(path), None
-        raise
+        with naming_users_files(path):
+            temporary.open("xb").close()
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming_users_files(path: Path, staged: Mapping[Path, Path] = MappingProxyType({})) -> Iterator[None]:
+    """Change the file of an OSError from a hidden one of framecnn to the one that the user knows.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or folder, to name for an error about any hidden file or about none.
+    staged : mapping of Path to Path, optional
+        Files to name for errors about their temporary files: ``{file: temporary}``.
+    """
+    try:
+        yield
+    except OSError as error:
+        parts = () if error.filename is None else Path(os.fsdecode(error.filename)).parts
+        if error.errno is not None and (not parts or any(part.startswith(_PREFIX) for part in parts)):
+            names = {temporary: file for file, temporary in staged.items()}
+            error.filename, error.filename2 = str(names.get(Path(*parts), path)), None
+        raise
+
+
 def temporary_path(path: Path) -> Path:
-    """Return a new name beside `path`, from which :func:`sweep` knows which process on which host it belongs to."""
+    """Return a new name beside `path`; :func:`sweep` reads from it to which process on which host the file belongs."""
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
-    return path.parent / f".framecnn-{_key(path)}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+    return path.parent / f"{_PREFIX}{_key(path)}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
 
 
 def hidden_path(path: Path, suffix: str) -> Path:
-    """Return the name of a hidden file that belongs to `path` and lies beside it: its lock, its journal.
+    """Return the path of a hidden file of `path` beside it: its lock, its journal.
 
     Examples
     --------
     >>> hidden_path(Path("model.safetensors"), ".lock").as_posix()
     '.framecnn-9d75c1098fc5.lock'
     """
-    return path.parent / f".framecnn-{_key(path)}{suffix}"
-
-
-def is_hidden(path: str) -> bool:
-    """Return whether a file is one of framecnn's own that no user has named."""
-    return os.path.basename(path).startswith(".framecnn-")
+    return path.parent / f"{_PREFIX}{_key(path)}{suffix}"
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a file name is one that :func:`temporary_path` gives."""
+    """Return whether a file name is one that :func:`temporary_path` returns."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def sweep(path: Path) -> None:
-    """Remove the temporary files and folders that processes of this host, now dead, left of writing `path`.
+    """Remove the temporary files and folders of `path` that dead processes of this host left behind.
 
-    Files of any other name, of processes that live and of other hosts stay.
+    Files of any other name, of running processes and of other hosts stay.
 
     Parameters
     ----------
     path : Path
-        The file that was to be written.
+        The file that those processes were writing.
     """
     key, host = _key(path), _host()
     with suppress(OSError), os.scandir(path.parent) as entries:
@@ -114,14 +130,14 @@ def sweep(path: Path) -> None:
 
 
 def _key(path: Path) -> str:
-    """Return a digest of a file's name, equal for names that some file systems take for one; a temporary's own key."""
+    """Return a digest of a file's name, equal for names that some systems take for one; of a temporary, its own key."""
     match = _TEMPORARY.fullmatch(path.name)
-    name = unicodedata.normalize("NFC", path.name).casefold()
-    return match[1] if match else hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    name = same_name_key(path.name).encode("utf-8", "surrogateescape")
+    return match[1] if match else hashlib.sha256(name).hexdigest()[:12]
 
 
 def _host() -> str:
-    """Return a digest of what process numbers are counted in: the host, or on Linux the container."""
+    """Return a digest of the name space of process numbers: the host, on Linux also the container."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -130,13 +146,13 @@ def _host() -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # where os.kill would end it
+    if os.name == "nt":  # where os.kill would end the process
         return _is_alive_on_windows(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # it is somebody else's
+    except (OSError, OverflowError):  # it belongs to another user
         return True
     return True
 

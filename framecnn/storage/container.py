@@ -1,7 +1,7 @@
-"""One .safetensors file: a JSON description and tensors. Reading checks everything that is the same for every model.
+"""The container of models and checkpoints: a .safetensors file with a JSON description and tensors.
 
-The header comes first: sizes, order, overlap, duplicate keys. Then tensors are read, every number must be finite, and a
-digest must find tensors and description as they were saved.
+Reading checks what all kinds of content share: first the header (sizes, order, overlap, duplicate keys), then that
+every number is finite, then a digest of description and tensors. `FORMAT` counts the versions of the format.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from framecnn.typing import Array, Shape
 
 __all__ = ["FORMAT", "canonical", "read", "write"]
 
-FORMAT = 1
+FORMAT = 2
 KEY = "framecnn"
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 LARGEST_HEADER = 16 * 2**20  # bytes
@@ -39,19 +39,19 @@ FOREIGN = {
     rb"\xfd7zXZ\0|\]\0\0": "an xz archive, as joblib writes them",
     rb"\x93NUMPY": "a NumPy array (.npy)",
 }
-"""What other programs' files begin with."""
+"""First bytes of the files of other programs."""
 
 
 def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
-    """Write a model file atomically; equal content gives equal bytes.
+    """Write a file atomically; equal content gives equal bytes.
 
     Parameters
     ----------
     path : path
     description : mapping
-        Of what JSON knows.
+        Of JSON's types, or of NumPy's.
     tensors : mapping of str to array
-        C-contiguous float32, float64 or int64, none of them empty.
+        C-contiguous arrays of float32, float64 or int64, not empty.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read what :func:`write` wrote.
+    """Return what :func:`write` wrote.
 
     Parameters
     ----------
@@ -92,11 +92,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     Raises
     ------
     FormatError
-        If the file is anything else, or not whole.
+        If the file is anything else, or incomplete.
     OSError
         If it cannot be read.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would block
         raise FormatError("expected a model file, got a folder or a device; name the file")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -109,7 +109,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def canonical(description: Mapping[str, Any]) -> str:
-    """Return the one JSON text of a description.
+    """Return a description as JSON text: equal descriptions give equal texts.
 
     Parameters
     ----------
@@ -123,18 +123,25 @@ def canonical(description: Mapping[str, Any]) -> str:
     Raises
     ------
     ValueError
-        If it holds NaN or infinity, which JSON does not know.
+        If it holds NaN or infinity, which JSON cannot represent.
 
     Examples
     --------
     >>> canonical({"b": (1, 2), "a": "é"})
     '{"a": "\\\\u00e9", "b": [1, 2]}'
     """
-    return json.dumps(description, sort_keys=True, allow_nan=False)
+    return json.dumps(description, sort_keys=True, allow_nan=False, default=_python_value)
+
+
+def _python_value(value: Any) -> Any:
+    """Return a number or an array of NumPy as JSON's types."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"expected what JSON holds, got {type(value).__name__}")
 
 
 def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of all that a model file says, whatever its order."""
+    """Return the SHA-256 of description and tensors; their order does not count."""
     total = hashlib.sha256(canonical(description).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name!a} {tensor.dtype.str} {tensor.shape}".encode())
@@ -144,14 +151,14 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str
 
 def _read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     start = file.read(100)
-    if not start.startswith(b"{", 8):  # else two bytes of a length may look like another program's
+    if not start.startswith(b"{", 8):  # else two bytes of a length may equal the start of another program's file
         for magic, name in FOREIGN.items():
             if re.match(magic, start):
                 raise FormatError(f"expected a framecnn model (.safetensors), got {name}; make one: framecnn train")
     length = int.from_bytes(start[:8], "little")
     if size < 8 or length > min(LARGEST_HEADER, size - 8):
         raise FormatError(
-            f"expected a framecnn model (.safetensors), got {size} bytes without a whole header; copy or save it again"
+            f"expected a framecnn model (.safetensors), got {size} bytes without a complete header; copy it again"
         )
     file.seek(8)
     return _parsed(str(file.read(length), "utf-8", "replace"))
@@ -168,6 +175,8 @@ def _description(header: Mapping[str, Any]) -> dict[str, Any]:
     number = description.pop("format", None)
     if type(number) is int and number > FORMAT:
         raise FormatError(f"expected format {FORMAT}, got format {number} of a newer framecnn; pip install -U framecnn")
+    if type(number) is int and 0 < number < FORMAT:
+        raise FormatError(f"expected format {FORMAT}, got format {number} of an older framecnn; train the model again")
     if type(number) is not int or number != FORMAT:
         raise FormatError(f"expected format {FORMAT}, got {number!r}; save the model again")
     return description
@@ -186,19 +195,19 @@ def _parsed(text: str) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise FormatError("a key stands twice")
+        raise FormatError("a key is there twice")
     return found
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise FormatError(f"{text} is no finite number")
+        raise FormatError(f"{text} is not a finite number")
     return number
 
 
 def _read_tensors(file: BinaryIO, size: int, header: Mapping[str, Any]) -> dict[str, Array]:
-    """Check that the tensors fill the rest of the file without gap or overlap, then read them."""
+    """Return the tensors, once it is checked that they fill the rest of the file without gaps or overlaps."""
     plan = sorted((*_place(name, entry), name) for name, entry in header.items() if name != "__metadata__")
     edges = [0, *(stop for _, stop, *_ in plan)]
     if [start for start, *_ in plan] != edges[:-1] or edges[-1] != size - file.tell():
@@ -217,10 +226,10 @@ def _read_tensors(file: BinaryIO, size: int, header: Mapping[str, Any]) -> dict[
 
 
 def _place(name: str, entry: Any) -> tuple[int, int, str, Shape]:
-    """Return first byte, byte after the last, dtype and shape of a tensor, once they agree."""
+    """Return first byte, byte after the last, dtype and shape of a tensor, once it is checked that they agree."""
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [start, stop]} if code in DTYPES:
-            whole = all(type(n) is int and n > 0 for n in [*shape, stop]) and type(start) is int and start >= 0
-            if whole and len(shape) <= 8 and stop - start == math.prod(shape) * DTYPES[code].itemsize:
+            integers = all(type(n) is int and n > 0 for n in [*shape, stop]) and type(start) is int and start >= 0
+            if integers and len(shape) <= 8 and stop - start == math.prod(shape) * DTYPES[code].itemsize:
                 return start, stop, code, tuple(shape)
     raise FormatError(f"expected tensor {name!r} of {', '.join(DTYPES)} to fill its place, got {entry}")

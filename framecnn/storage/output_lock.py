@@ -1,4 +1,4 @@
-"""One run at a time for each output: a hidden lock file beside it, which the system frees when its process dies."""
+"""Locks of outputs: a hidden file beside each, which the system unlocks when its process dies."""
 
 import errno
 import json
@@ -15,18 +15,18 @@ from framecnn.storage.atomic import hidden_path
 
 __all__ = ["lock_outputs"]
 
-_PATIENCE = 0.1  # seconds: another run may be just giving its lock back
+_PATIENCE = 0.1  # seconds: another run may be about to release its lock
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
-"""What file systems say that lock no files: NFS without its lock daemon, some of SMB and FUSE."""
+"""Errors of file systems that cannot lock files: NFS without its lock daemon, some SMB and FUSE systems."""
 
 
 @contextmanager
 def lock_outputs(paths: Iterable[Path | None]) -> Iterator[None]:
     """Hold the lock of each output while the block runs.
 
-    The lock is ``.framecnn-....lock`` in the folder of the output. It holds process and host of its owner, and is gone
-    when the block ends. One that a dead process left does not stop anybody: it is taken over. Where the file system
-    locks no files, ``.framecnn-....pid`` stands for the lock; the next run on the same host takes over a dead one's.
+    The lock is ``.framecnn-....lock`` in the folder of the output. It contains process and host of its owner, and is
+    removed when the block ends. The lock of a dead process is taken over. Where the file system cannot lock files, the
+    file ``.framecnn-....pid`` serves as lock; that of a dead process is taken over by the next run on the same host.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def lock_outputs(paths: Iterable[Path | None]) -> Iterator[None]:
     real = (Path(os.path.realpath(path)) for path in paths if path is not None)
     locks = {hidden_path(path, ".lock"): path for path in real}
     with ExitStack() as held:
-        for lock, path in sorted(locks.items()):  # in one order, so that of two runs one gets all
+        for lock, path in sorted(locks.items()):  # in one order, so that two runs cannot block each other
             held.enter_context(_hold(lock, path))
         yield
 
@@ -67,22 +67,24 @@ def _hold(lock: Path, path: Path) -> Iterator[None]:
         if error.errno not in _NO_LOCKS:
             raise
         with suppress(OSError):
-            if not lock.stat().st_size:  # that of a system which locks this file holds a name
+            if not lock.stat().st_size:  # where another system can lock this file, it contains its owner
                 lock.unlink()
         lock = lock.with_suffix(".pid")
         holding = SoftFileLock(lock)
         _acquire(holding, lock, path)
-    is_native = not isinstance(holding, SoftFileLock)  # which signs and removes its file itself
+    is_system_lock = not isinstance(
+        holding, SoftFileLock
+    )  # the other kind writes its owner and removes its file itself
     try:
-        if is_native:
-            _sign(lock)
+        if is_system_lock:
+            _write_owner(lock)
         yield
     finally:
-        if is_native and os.name != "nt":  # while it is held, lest somebody else's is removed
+        if is_system_lock and os.name != "nt":  # while it is held: it cannot be the lock of another process
             with suppress(OSError):
                 lock.unlink()
         holding.release()
-        if is_native and os.name == "nt":  # which removes no file that is open
+        if is_system_lock and os.name == "nt":  # where a file that is open cannot be removed
             with suppress(OSError):
                 lock.unlink()
 
@@ -108,16 +110,16 @@ def _if_dead(lock: Path) -> str:
     return f"; if that process is gone, delete {str(lock)!r}"
 
 
-def _sign(lock: Path) -> None:
-    """Write down who holds a lock, after the first byte: Windows locks that one."""
-    with suppress(OSError), open(lock, "r+b", buffering=0) as file:  # on a full disk it holds all the same
+def _write_owner(lock: Path) -> None:
+    """Write process and host of the owner into a lock, after the first byte, which Windows locks."""
+    with suppress(OSError), open(lock, "r+b", buffering=0) as file:  # the lock also holds without it, on a full disk
         file.seek(1)
         file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}).encode("ascii"))
         file.truncate()
 
 
 def _owner(lock: Path) -> str:
-    """Return who holds a lock, as :func:`_sign` or, in lines, a SoftFileLock wrote it down."""
+    """Return who holds a lock, as :func:`_write_owner` wrote it in JSON, or a SoftFileLock in lines."""
     try:
         with open(lock, "rb", buffering=0) as file:
             file.seek(1)
@@ -136,5 +138,5 @@ def _owner(lock: Path) -> str:
 def _user(lock: Path) -> str:
     try:
         return f"user {lock.owner()!r}"
-    except (OSError, KeyError, NotImplementedError):  # one without a name; Windows
+    except (OSError, KeyError, NotImplementedError):  # a user without a name; Windows
         return "another user"

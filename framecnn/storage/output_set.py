@@ -1,7 +1,7 @@
-"""Several files that belong together become new all at once, or none does, whatever happens meanwhile.
+"""Sets of outputs: several files that belong together are replaced all at once, or none is, also after a crash.
 
-All are written aside first. A journal beside them then says what takes whose place, so that a run that is killed during
-the few renames is finished, or undone, by the next: see :func:`settle`.
+All are written to temporary files first. A journal then lists which file replaces which. If a run is killed during the
+renames, the next run finishes or undoes them by the journal: see :func:`settle`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from framecnn.errors import DataError
-from framecnn.storage.atomic import atomic_write, hidden_path, is_hidden, is_temporary, sweep, temporary_path
+from framecnn.storage.atomic import atomic_write, hidden_path, is_temporary, naming_users_files, sweep, temporary_path
 
 __all__ = ["settle", "switch", "write_together"]
 
@@ -23,18 +23,18 @@ _JOURNAL = ".journal"
 
 
 class _Change(NamedTuple):
-    """What takes the place of a file."""
+    """The replacement, or removal, of a file."""
 
     path: Path
     staged: Path | None
-    """The new content; None: the file is removed."""
+    """The file with the new content; None removes the file."""
     sha256: str | None
     backup: Path | None
-    """The old content; None: there was none."""
+    """A copy of the old content; None where there was no file."""
 
     @property
     def is_possible(self) -> bool:
-        """Whether the new content is here, at its place or waiting for it; what is removed must have a backup."""
+        """Whether the new content exists, staged or at its place; a file to be removed must have a backup."""
         if self.staged is None:
             return not self.path.exists() or (self.backup is not None and _sha256(self.path) == _sha256(self.backup))
         return self.sha256 in (_sha256(self.staged), _sha256(self.path))
@@ -46,9 +46,9 @@ class _Change(NamedTuple):
             os.replace(self.staged, self.path)
 
     def undo(self) -> None:
-        """Bring the old file back; the new one waits again, so that the next run can finish an interrupted `undo`."""
+        """Restore the old file; the new one is staged again, so that the next run can finish an interrupted `undo`."""
         if (self.path if self.staged is None else self.staged).exists():
-            return  # it was not switched
+            return  # it was not done
         if self.staged is not None and self.path.exists():
             os.replace(self.path, self.staged)
         if self.backup is not None and self.backup.exists():
@@ -57,25 +57,26 @@ class _Change(NamedTuple):
 
 @contextmanager
 def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
-    """Return a function that says where to write each file; what was written becomes these files when the block ends.
+    """Return a function from each file to the temporary file to write; when the block ends, these replace the files.
 
-    Hold the lock of `main` (:func:`~framecnn.storage.output_lock.lock_outputs`) and have called :func:`settle`. While
-    they are renamed, a reader sees every file whole, old or new; the one asked for last is renamed last.
+    The caller holds the lock of `main` (:func:`~framecnn.storage.output_lock.lock_outputs`) and has called
+    :func:`settle`. During the renames a reader finds each file complete, old or new; the file that was staged last is
+    renamed last.
 
     Parameters
     ----------
     main : Path
-        The file beside which the journal lies.
+        The file beside which the journal is written.
 
     Yields
     ------
     callable
-        ``stage(path)`` gives the temporary path to write. A file that is not written there stays as it was.
+        ``stage(path)`` returns the temporary path to write. A file whose temporary is not written is not changed.
 
     Raises
     ------
     OSError
-        If something cannot be written; the files are then as they were, and its ``filename`` is that of the file.
+        If a file cannot be written; then none is changed, and ``filename`` is that of the file, not of the temporary.
 
     Examples
     --------
@@ -93,17 +94,13 @@ def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
         return staged.setdefault(path, temporary_path(path))
 
     try:
-        yield stage
-        for temporary in staged.values():
-            if temporary.exists():
-                with open(temporary, "rb+") as written:
-                    os.fsync(written.fileno())
-        switch(main, {path: temporary for path, temporary in staged.items() if temporary.exists()})
-    except OSError as error:
-        names = {str(temporary): str(path) for path, temporary in staged.items()}
-        if error.errno is not None and (error.filename is None or is_hidden(str(error.filename))):
-            error.filename, error.filename2 = names.get(str(error.filename), str(main)), None
-        raise
+        with naming_users_files(main, staged):
+            yield stage
+            for temporary in staged.values():
+                if temporary.exists():
+                    with open(temporary, "rb+") as written:
+                        os.fsync(written.fileno())
+            switch(main, {path: temporary for path, temporary in staged.items() if temporary.exists()})
     finally:
         if not hidden_path(main, _JOURNAL).exists():
             for temporary in staged.values():
@@ -111,21 +108,21 @@ def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
 
 
 def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None = None) -> None:
-    """Put files that are written, and flushed to disk, in the place of others: all, or none.
+    """Replace files by others, which are written and flushed to disk: all of them, or none.
 
     Parameters
     ----------
     main : Path
-        The file beside which the journal lies.
+        The file beside which the journal is written.
     changes : mapping of Path to Path or None
-        Each file, and the temporary one that takes its place; None removes it.
+        Each file, and the temporary one that replaces it; None removes it.
     backups : Path, optional
-        The temporary folder where old files are kept meanwhile. If None, beside themselves.
+        The temporary folder for copies of the old files. If None, each is beside its file.
 
     Raises
     ------
     OSError
-        If it cannot be done; all is then as before.
+        If it cannot be done; then no file is changed.
     """
     journal, records = hidden_path(main, _JOURNAL), list[_Change]()
     try:
@@ -160,28 +157,28 @@ def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None
 def settle(
     main: Path, paths: Sequence[Path | None] = (), is_ours: Callable[[Path], bool] = lambda path: False
 ) -> list[Path]:
-    """Finish what a killed run began to switch, or undo it where its files are gone; sweep what dead runs left.
+    """Finish the switch of a killed run, or undo it where files are missing; remove temporary files of dead runs.
 
-    Hold the lock of `main` meanwhile.
+    The caller holds the lock of `main`.
 
     Parameters
     ----------
     main : Path
-        The file beside which the journal would lie.
+        The file beside which the journal would be.
     paths : sequence of Path or None
-        What this run will write. Other files are not touched.
+        The files that this run will write. Other files are not changed.
     is_ours : callable, optional
-        Called as ``is_ours(path)`` with the real path of a file that is none of these; whether it may be touched too.
+        ``is_ours(path)`` returns whether another file, given by its real path, may be changed too.
 
     Returns
     -------
     list of Path
-        The files that the killed run was switching.
+        The files that the killed run was replacing.
 
     Raises
     ------
     DataError
-        If the journal is none, is somebody else's, or names other files.
+        If the journal is damaged, belongs to another user, or names other files.
     """
     journal = hidden_path(main, _JOURNAL)
     own = [path for path in (main, *paths) if path is not None]
@@ -192,7 +189,7 @@ def settle(
         for change in changes:
             if forward:
                 change.do()
-            elif _sha256(change.path) in (None, change.sha256):  # what somebody wrote since stays
+            elif _sha256(change.path) in (None, change.sha256):  # a file that was written since is kept
                 if change.backup is None:
                     _remove(change.path)
                 elif change.backup.exists():
@@ -209,7 +206,7 @@ def settle(
 
 
 def _read(journal: Path, own: Sequence[Path], is_ours: Callable[[Path], bool]) -> list[_Change]:
-    """Read a journal; it is data from a folder of anybody's, and may name only files that are ours to write."""
+    """Return the changes in a journal. It is untrusted data, and may name only files that this run may write."""
     state = os.lstat(journal)
     if not stat.S_ISREG(state.st_mode) or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
         raise DataError(
@@ -248,12 +245,12 @@ def _read(journal: Path, own: Sequence[Path], is_ours: Callable[[Path], bool]) -
 
 
 def _place(path: Path) -> Path:
-    """Return where renaming puts a file: folders are followed through links, the file itself is not."""
+    """Return the path that renaming to `path` writes: links to folders are resolved, a link to a file is not."""
     return Path(os.path.realpath(path.parent)) / path.name
 
 
 def _is_allowed(temporary: Path | None, path: Path, folder: Path) -> bool:
-    """Return whether a temporary of `path` lies beside it, or in a temporary folder that is no link."""
+    """Return whether a temporary of `path` is beside it, or in a temporary folder that is not a link."""
     if temporary is None:
         return True
     parent = temporary.parent
@@ -290,7 +287,7 @@ def _sha256(path: Path) -> str | None:
 def _copy(path: Path, backup: Path) -> None:
     try:
         os.link(path, backup)
-    except OSError:  # some file systems have no links
+    except OSError:  # some file systems have no hard links
         shutil.copy2(path, backup)
         with open(backup, "rb+") as copied:
             os.fsync(copied.fileno())
@@ -308,10 +305,10 @@ def _drop_backups(changes: Sequence[_Change]) -> None:
 
 
 def _flush_folders(changes: Sequence[_Change]) -> None:
-    """Let names reach the disk before what comes next; Windows keeps their order by itself."""
+    """Flush the names in the folders of some files to disk; Windows keeps the order of renames without it."""
     paths = [path for change in changes for path in (change.path, change.staged) if path is not None]
     for folder in {path.parent for path in paths} if os.name != "nt" else ():
-        with suppress(OSError):  # some file systems cannot
+        with suppress(OSError):  # some file systems cannot flush a folder
             descriptor = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Checks for layers, framecnn's and your own, and Hypothesis strategies. Brought by the extra ``test``."""
+"""Checks for layers, framecnn's and your own, and Hypothesis strategies. The extra ``test`` installs what they need."""
 
 from framecnn.testing.checks import LayerCheck, check_layer, layer_checks, parametrize_with_layer_checks
 from framecnn.testing.configs import conv_configs, pool_configs, shapes

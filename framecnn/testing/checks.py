@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.errors import MissingExtraError, ShapeError
+from framecnn.errors import MissingExtraError
 from framecnn.layers import Layer
+from framecnn.testing.configs import cases_of
 from framecnn.testing.contract import CONTRACT, Check
 from framecnn.testing.draws import draw_params
 from framecnn.testing.gradients import GRADIENTS, has_gradients
@@ -19,16 +20,16 @@ __all__ = ["LayerCheck", "check_layer", "layer_checks", "parametrize_with_layer_
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One check of one layer; call it to run it.
+    """One check of one layer, which a call runs.
 
     Parameters
     ----------
     subject : str
-        The layer's name and the number of the example, ``"ConvLayer-0"``.
+        The layer's class and the number of the example, ``"ConvLayer-0"``.
     check : callable
-        What is run; its name and first line say what is checked.
+        The function that is called; its name and first line say what is checked.
     layer : Layer
-        The settings; every run builds a copy.
+        The settings, of which every run builds a copy.
     input_shape : tuple of int
         Shape of one frame.
     """
@@ -40,13 +41,13 @@ class LayerCheck:
 
     @property
     def name(self) -> str:
-        """What is checked, ``"batch_independence"``."""
+        """The name of the check, ``"batch_independence"``."""
         return self.check.__name__
 
     @property
     def description(self) -> str:
-        """The law in a sentence."""
-        return (self.check.__doc__ or "").strip()
+        """The sentence that says what is checked."""
+        return (self.check.__doc__ or "").strip().splitlines()[0]
 
     def __str__(self) -> str:
         return f"{self.subject}-{self.name}"
@@ -57,23 +58,21 @@ class LayerCheck:
         Raises
         ------
         AssertionError
-            What was expected and what came.
+            If the check fails; the message says what was expected and what was received.
         """
         self.check(self._make)
 
-    def _make(self, dtype: Any = np.float32, whole: bool = False) -> Layer:
-        return draw_params(copy.copy(self.layer).build(self.input_shape, dtype=dtype), whole)
+    def _make(self, dtype: Any = np.float32, integers: bool = False) -> Layer:
+        return draw_params(copy.copy(self.layer).build(self.input_shape, dtype=dtype), integers)
 
 
 def layer_checks(layer: Layer | type[Layer], input_shape: Shape | None = None) -> Iterator[LayerCheck]:
-    """Return the checks of a layer, to be run one by one.
-
-    Those of the backward pass are among them where the layer has written ``vjp``.
+    """Yield the checks of a layer, those of the backward pass only if it defines ``vjp``.
 
     Parameters
     ----------
     layer : Layer or class
-        A class is checked in all of its ``cases``.
+        A class is checked with all of its ``cases``.
     input_shape : tuple of int, optional
         Shape of one frame; by default the one that the layer was built for, or those of the cases.
 
@@ -83,14 +82,16 @@ def layer_checks(layer: Layer | type[Layer], input_shape: Shape | None = None) -
 
     Raises
     ------
+    SettingError
+        If a class has no cases.
     ShapeError
-        If a class has no cases, or a layer is neither built nor given a shape.
+        If a layer is neither built nor given a shape.
 
     Examples
     --------
     >>> from framecnn import FlatteningLayer
     >>> [check.name for check in layer_checks(FlatteningLayer(), (2, 3))][:3]
-    ['config_round_trip', 'build_once', 'shape_law']
+    ['config_round_trip', 'build_once', 'output_shape']
     """
     for number, (settings, shape) in enumerate(_examples(layer, input_shape)):
         subject = f"{type(settings).__name__}-{number}"
@@ -99,12 +100,12 @@ def layer_checks(layer: Layer | type[Layer], input_shape: Shape | None = None) -
 
 
 def check_layer(layer: Layer | type[Layer], input_shape: Shape | None = None) -> None:
-    """Run all checks of a layer; the first that fails says what was expected and what came.
+    """Run all checks of a layer and raise the error of the first that fails.
 
     Parameters
     ----------
     layer : Layer or class
-        A class is checked in all of its ``cases``.
+        A class is checked with all of its ``cases``.
     input_shape : tuple of int, optional
         Shape of one frame; by default the one that the layer was built for, or those of the cases.
 
@@ -112,8 +113,10 @@ def check_layer(layer: Layer | type[Layer], input_shape: Shape | None = None) ->
     ------
     AssertionError
         If a check fails.
+    SettingError
+        If a class has no cases.
     ShapeError
-        If a class has no cases, or a layer is neither built nor given a shape.
+        If a layer is neither built nor given a shape.
 
     Examples
     --------
@@ -125,7 +128,7 @@ def check_layer(layer: Layer | type[Layer], input_shape: Shape | None = None) ->
 
 
 def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
-    """Return a pytest decorator that makes a test of every check of every layer.
+    """Return a pytest decorator that runs a test once for every check of every layer.
 
     ::
 
@@ -146,8 +149,10 @@ def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
     ------
     MissingExtraError
         If pytest is not installed.
+    SettingError
+        If a class has no cases.
     ShapeError
-        If a class has no cases, or a layer is not built.
+        If a layer is not built.
 
     Examples
     --------
@@ -163,9 +168,7 @@ def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
 
 
 def _examples(layer: Layer | type[Layer], input_shape: Shape | None) -> list[tuple[Layer, Shape]]:
-    """Return settings and the shapes they are checked on."""
+    """Return layers that are not built, and the shapes that they are checked with."""
     if isinstance(layer, type):
-        if not layer.cases:
-            raise ShapeError(f"{layer.__name__}: expected cases to check, got none; write them, or give a built layer")
-        return [(layer(**case.settings), input_shape or case.input_shape) for case in layer.cases]
+        return [(layer(**case.settings), input_shape or case.input_shape) for case in cases_of(layer)]
     return [(layer, input_shape or layer.input_shape)]

@@ -1,4 +1,4 @@
-"""How strategies are written: as Hypothesis writes them, but Hypothesis is not imported before it is used."""
+"""The decorator of strategies, which imports Hypothesis only when a strategy is used."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Draw", "composite", "strategies"]
 
 Draw = Callable[..., Any]
-"""What a strategy is handed to draw from others."""
+"""The function by which a strategy draws from others."""
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -42,7 +42,7 @@ def strategies() -> Any:
 def composite(
     function: Callable[Concatenate[Draw, Arguments], Value],
 ) -> "Callable[Arguments, SearchStrategy[Value]]":
-    """Make a strategy of a function that draws.
+    """Return a strategy that calls a function which draws from others.
 
     Examples
     --------

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.layers import Case, ConvLayer, DenseLayer, FilterBankLayer, Layer, PoolingLayer
 from framecnn.testing.composite import Draw, composite, strategies
 from framecnn.typing import Shape
 
-__all__ = ["configs", "conv_configs", "pool_configs", "shapes", "takes"]
+__all__ = ["cases_of", "configs", "conv_configs", "pool_configs", "shapes", "takes"]
 
 
 @composite
@@ -21,7 +21,7 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: in
         Most rows and columns, in pixels.
     max_channels : int, default 4
     max_length : int, default 48
-        Most pixels along one axis of every second frame or so, several times what a kernel computes at once.
+        Most pixels along the one long axis that most frames have: several register blocks of a kernel.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: in
     rows, columns = draw(_pairs(max_side))
     channels = draw(st.integers(1, max_channels))
     long = draw(st.sampled_from(["neither", "columns", "rows"]))
-    if long != "neither":  # comes last: what fails with it is then tried without it
+    if long != "neither":  # drawn last, so that shrinking can drop it alone
         length = draw(st.integers(1, max_length))
         rows, columns = (length, columns) if long == "rows" else (rows, length)
     return rows, columns, channels
@@ -45,12 +45,12 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: in
 
 @composite
 def conv_configs(draw: Draw, shape: Shape | None = None) -> Case:
-    """Draw settings of a ConvLayer with a shape of frames that they fit: every kind of border, step and algorithm.
+    """Draw settings of a ConvLayer, with all kinds of padding, steps and algorithms, and an input shape that fits.
 
     Parameters
     ----------
     shape : (int, int, int), optional
-        Of one frame; by default any of :func:`shapes`.
+        Input shape; by default any of :func:`shapes`.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def conv_configs(draw: Draw, shape: Shape | None = None) -> Case:
     groups = draw(st.sampled_from([number for number in (1, 2, 3) if frame[2] % number == 0]))
     kernel_size, steps = draw(_windows(frame[:2], border=2))
     algorithm = draw(st.sampled_from(["auto", "direct", "winograd2", "winograd4"]))
-    if algorithm.startswith("winograd"):  # comes last: what fails with it is then tried without it
+    if algorithm.startswith("winograd"):  # drawn last, so that shrinking can drop it alone
         groups, (kernel_size, steps) = 1, draw(_windows(frame[:2], border=2, plain=True))
     settings = {
         "filters": groups * max(filters // groups, 1),
@@ -82,12 +82,12 @@ def conv_configs(draw: Draw, shape: Shape | None = None) -> Case:
 
 @composite
 def pool_configs(draw: Draw, shape: Shape | None = None) -> Case:
-    """Draw settings of a PoolingLayer with a shape of frames that they fit: every mode, border and step.
+    """Draw settings of a PoolingLayer, with all modes, paddings and steps, and an input shape that fits.
 
     Parameters
     ----------
     shape : (int, int, int), optional
-        Of one frame; by default any of :func:`shapes`.
+        Input shape; by default any of :func:`shapes`.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def pool_configs(draw: Draw, shape: Shape | None = None) -> Case:
 
 
 def configs(kind: type[Layer], shape: Shape | None = None) -> Any:
-    """Return a strategy of cases of a kind of layer: in all settings, or those that the kind shows as its examples.
+    """Return a strategy of cases of a layer class: with all settings, or from its own ``cases``.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def configs(kind: type[Layer], shape: Shape | None = None) -> Any:
 
 
 def takes(kind: type[Layer], shape: Shape | None = None) -> bool:
-    """Return whether there are settings of a kind of layer that take a shape.
+    """Return whether a layer class has settings that fit an input shape.
 
     Examples
     --------
@@ -134,32 +134,32 @@ def takes(kind: type[Layer], shape: Shape | None = None) -> bool:
 
 @composite
 def _pairs(draw: Draw, largest: int, other: int | None = None) -> tuple[int, int]:
-    """Draw rows and columns, from 1 to `largest`, and to `other`."""
+    """Draw rows and columns, from 1 to `largest` and from 1 to `other`."""
     st = strategies()
     return draw(st.integers(1, largest)), draw(st.integers(1, other or largest))
 
 
 @composite
 def _windows(draw: Draw, frame: Shape, border: int, plain: bool = False) -> tuple[Shape, dict[str, Any]]:
-    """Draw a window and its steps and padding, which fit a frame; `plain` is 3 x 3 without strides and dilation.
+    """Draw a window, and its steps and padding, that fit a frame; `plain` is 3 x 3 without strides and dilation.
 
-    Padding may reach `border` pixels further than the last window that meets the frame.
+    Padding may extend `border` pixels beyond the last window that meets the frame.
     """
     st = strategies()
     fixed, drawn = map(st.just, [(3, 3), (1, 1), (1, 1)]), [_pairs(3), _pairs(3), _pairs(*(min(3, n) for n in frame))]
     size, strides, dilation = map(draw, fixed if plain else drawn)
-    reach = [step * (length - 1) + 1 for length, step in zip(size, dilation, strict=True)]
-    missing = [max(0, needed - length) for needed, length in zip(reach, frame, strict=True)]
+    extent = [step * (length - 1) + 1 for length, step in zip(size, dilation, strict=True)]
+    missing = [max(0, needed - length) for needed, length in zip(extent, frame, strict=True)]
     padding = draw(st.sampled_from(["same", "explicit"] if any(missing) else ["valid", "same", "explicit"]))
     if padding == "explicit":
-        axes = zip(reach, missing, strict=True)
+        axes = zip(extent, missing, strict=True)
         padding = tuple(draw(_sides(needed - 1 + border, least)) for needed, least in axes)
     return size, {"strides": strides, "dilation_rate": dilation, "padding": padding}
 
 
 @composite
 def _sides(draw: Draw, most: int, least: int) -> tuple[int, int]:
-    """Draw pixels before and after an axis: at most so many each, and so many together at least."""
+    """Draw pixels before and after an axis: at most `most` each, and at least `least` together."""
     st = strategies()
     before = draw(st.integers(0, most))
     return before, draw(st.integers(max(0, least - before), most))
@@ -192,12 +192,28 @@ _DRAWN: dict[type[Layer], tuple[int, Callable[[Shape | None], Any]]] = {
     FilterBankLayer: (3, _bank_configs),
     DenseLayer: (1, _dense_configs),
 }
-"""How many sizes the shape has that a layer takes, and its settings."""
+"""The number of sizes of an input shape, and the strategy of settings."""
+
+
+def cases_of(kind: type[Layer]) -> tuple[Case, ...]:
+    """Return the cases of a layer class; raise SettingError if it has none.
+
+    Examples
+    --------
+    >>> len(cases_of(DenseLayer))
+    2
+    """
+    if not kind.cases:
+        raise SettingError(
+            f"{kind.__name__}: expected cases, examples that tests run over, got none; add to the class: "
+            "cases = (Case({'setting': value}, input_shape),)"
+        )
+    return kind.cases
 
 
 def _cases(kind: type[Layer], shape: Shape | None) -> list[Case]:
-    """Return the cases of a kind, those that take a shape where one is given."""
-    cases = [case if shape is None else Case(case.settings, shape) for case in kind.cases]
+    """Return the cases of a layer class, with the given input shape if they fit it."""
+    cases = [case if shape is None else Case(case.settings, shape) for case in cases_of(kind)]
     return [case for case in cases if _fits(kind, case)]
 
 

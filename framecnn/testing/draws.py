@@ -1,4 +1,4 @@
-"""Frames and parameters drawn for a test, always the same ones, and how two arrays differ."""
+"""Frames and parameters drawn for a test, always the same ones, and the comparison of arrays."""
 
 import numpy as np
 
@@ -8,43 +8,43 @@ from framecnn.typing import Array, Shape
 __all__ = ["apart", "difference", "draw_frames", "draw_params", "same_bits"]
 
 
-def draw_frames(layer: Layer, n: int, whole: bool = False) -> Array:
-    """Draw frames for a built layer: whole numbers of 0 to 255, or floats around zero.
+def draw_frames(layer: Layer, n: int, integers: bool = False) -> Array:
+    """Return frames for a built layer: integers from 0 to 255, or floats around zero.
 
     Examples
     --------
     >>> from framecnn import FlatteningLayer
-    >>> draw_frames(FlatteningLayer().build((2, 1)), n=1, whole=True).shape
+    >>> draw_frames(FlatteningLayer().build((2, 1)), n=1, integers=True).shape
     (1, 2, 1)
     """
     rng = np.random.default_rng(2)
     shape = (n, *layer.input_shape)
-    return (rng.integers(0, 256, shape) if whole else rng.normal(0, 40, shape)).astype(layer.dtype)
+    return (rng.integers(0, 256, shape) if integers else rng.normal(0, 40, shape)).astype(layer.dtype)
 
 
-def draw_params(layer: Layer, whole: bool = False) -> Layer:
-    """Set all parameters of a built layer, biases too: whole numbers below 16, or floats around zero.
+def draw_params(layer: Layer, integers: bool = False) -> Layer:
+    """Set all parameters of a built layer to integers below 16, or to floats around zero, and return the layer.
 
-    What begins as ones, a scale or a variance, stays positive.
+    Parameters whose initializer is "ones", scales and variances, stay positive.
 
     Examples
     --------
     >>> from framecnn import DenseLayer
-    >>> draw_params(DenseLayer(2).build((1,)), whole=True).params["bias"]
+    >>> draw_params(DenseLayer(2).build((1,)), integers=True).params["bias"]
     array([ 8., 14.], dtype=float32)
     """
     rng = np.random.default_rng(1)
     for name, spec in layer.param_specs(layer.input_shape).items():
         if spec.initializer == "ones":
-            drawn = rng.integers(1, 16, spec.shape) if whole else rng.uniform(0.5, 1.5, spec.shape)
+            drawn = rng.integers(1, 16, spec.shape) if integers else rng.uniform(0.5, 1.5, spec.shape)
         else:
-            drawn = rng.integers(-15, 16, spec.shape) if whole else rng.normal(size=spec.shape)
+            drawn = rng.integers(-15, 16, spec.shape) if integers else rng.normal(size=spec.shape)
         layer.params[name] = drawn
     return layer
 
 
 def apart(shape: Shape, rng: np.random.Generator) -> Array:
-    """Draw floats of -2.5 to 2.5 of which no two are close and none is close to zero: maxima and relu have kinks there.
+    """Return floats from -2.5 to 2.5, none close to another or to zero, where maxima and relu have kinks.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 def difference(a: Array, b: Array) -> str:
-    """Say in words how `a` differs from `b`.
+    """Return a description of how `a` differs from `b`.
 
     Examples
     --------

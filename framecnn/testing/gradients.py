@@ -1,27 +1,35 @@
-"""What every layer promises about its backward pass, as small named checks."""
+"""The checks of a layer's backward pass, each a function whose name and first line say what is checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from framecnn.layers import Layer
 from framecnn.layers.base import DTYPES
-from framecnn.testing.contract import Check, Make, expect, expect_same
+from framecnn.testing.contract import (
+    Check,
+    Make,
+    expect,
+    expect_same,
+    n_roundings,
+    repeats_for_chunks,
+)
 from framecnn.testing.draws import apart, draw_frames
-from framecnn.thread_count import get_num_threads, set_num_threads
-from framecnn.typing import Array
+from framecnn.thread_count import num_threads
+from framecnn.typing import Array, Shape
 
-__all__ = ["GRADIENTS", "has_gradients"]
+__all__ = ["GRADIENTS", "has_gradients", "linear_arguments"]
 
-STEP = 1e-5
-TOLERANCE = 1e-6
+EPS = float(np.finfo(np.float64).eps)
+STEP = 1e-5  # below the distances of values that `apart` draws, so that no kink lies within two steps
 DIRECTIONS = 3
-X = "x"  # the input's name among the arguments of a layer
+X = "x"  # the name of the input among the arguments of a layer
+Gradients = tuple[Array, dict[str, Array]]
 
 
 def has_gradients(layer: Layer) -> bool:
-    """Return whether a layer has written a backward pass.
+    """Return whether a layer defines a backward pass.
 
     Examples
     --------
@@ -33,7 +41,7 @@ def has_gradients(layer: Layer) -> bool:
 
 
 def same_output(make: Make) -> None:
-    """Without an rng, vjp gives the output of forward, to the bit."""
+    """Without an rng, the output of vjp is that of forward, bit for bit."""
     for dtype in DTYPES:
         layer = make(dtype)
         x = draw_frames(layer, 3)
@@ -41,7 +49,7 @@ def same_output(make: Make) -> None:
 
 
 def gradient_layout(make: Make) -> None:
-    """Backward gives a gradient like the input and one like each parameter, and touches nothing."""
+    """Backward returns a gradient like the input and one like each parameter, and writes to neither."""
     for dtype in DTYPES:
         for n in (0, 3):
             layer = make(dtype)
@@ -60,7 +68,7 @@ def gradient_layout(make: Make) -> None:
 
 
 def backward_again(make: Make) -> None:
-    """Backward may be called again and gives the same bits; a seed decides what training draws."""
+    """Backward returns the same bits when it is called again, and training draws the same from the same seed."""
     layer = make()
     x = draw_frames(layer, 3)
     y, backward = layer.vjp(x)
@@ -73,7 +81,7 @@ def backward_again(make: Make) -> None:
 
 
 def eight_threads_backward(make: Make) -> None:
-    """Eight threads may train one layer at once: nothing is kept on it between forward and backward."""
+    """Eight threads may train one layer at once, as nothing is kept on it between forward and backward."""
     layer = make()
     batches = [draw_frames(layer, 3) + number for number in range(8)]
     passes = [layer.vjp(x) for x in batches]
@@ -85,17 +93,17 @@ def eight_threads_backward(make: Make) -> None:
 
 
 def number_of_threads_backward(make: Make) -> None:
-    """The number of threads that kernels use does not change a bit of a gradient."""
-    layer, before = make(), get_num_threads()
-    x = np.concatenate([draw_frames(layer, 11)] * 8)  # enough work for several chunks
-    results = []
-    try:
-        for number in (1, 2):
-            set_num_threads(number)
-            y, backward = layer.vjp(x)
-            results.append(backward(_like(y)))
-    finally:
-        set_num_threads(before)
+    """Gradients are the same bit for bit for any number of threads, in the first and in later chunks of a batch."""
+    layer = make()
+    x = draw_frames(layer, 11)
+    y, backward = layer.vjp(x)
+    dy, repeats, results = _like(y), repeats_for_chunks(layer, len(x)), []
+    dx, _ = backward(dy)
+    for number in (1, 2):
+        with num_threads(number):
+            _, backward = layer.vjp(np.concatenate([x] * repeats))
+            results.append(backward(np.concatenate([dy] * repeats)))
+    expect_same(layer, "the same bits of dx for frames in later chunks", results[0][0], np.concatenate([dx] * repeats))
     _expect_same_gradients(layer, "two threads and one", *results)
 
 
@@ -105,58 +113,99 @@ def gradient(make: Make) -> None:
 
 
 def gradient_in_training(make: Make) -> None:
-    """So they are in training, where a layer may draw or look at the whole batch."""
+    """Gradients are those of central differences in training too, where layers may draw or use the whole batch."""
     _differentiate(make, training=True)
 
 
 def adjoint(make: Make) -> None:
-    """Where the output is linear in an argument, ``<L v, dy> == <v, L* dy>``: on whole numbers exactly."""
-    layer, rng = make(np.float64, whole=True), np.random.default_rng(4)
-    values = _arguments(layer, lambda shape: rng.integers(-15, 16, shape).astype(np.float64))
-    for name, value in values.items():
-
-        def linear(argument: Array, name: str = name) -> Array:
-            return _run(layer, values | {name: argument})[0] - _run(layer, values | {name: 0 * argument})[0]
-
-        other = rng.integers(-15, 16, value.shape).astype(np.float64)
-        y, both = linear(value), linear(value + other)
-        if np.abs(both - y - linear(other)).max() > 1e-9 * np.abs(both).max():
-            continue
-        dy = rng.integers(-15, 16, y.shape).astype(np.float64)
+    """Where the output is linear in an argument, ``<L v, dy> == <v, L* dy>``, exactly on integers."""
+    layer, rng = make(np.float64, integers=True), np.random.default_rng(4)
+    values = _arguments(layer, lambda shape: _integers(rng, shape))
+    for name in linear_arguments(layer, values):
+        value = values[name]
+        y = _linear(layer, values, name)(value)
+        dy = _integers(rng, y.shape)
         products, adjoints = y * dy, value * _run(layer, values)[1](dy)[name]
         exact = all((array == np.rint(array)).all() for array in (products, adjoints))
-        allowed = 0 if exact else 1e-10 * np.abs(products).sum()
+        allowed = 0 if exact else n_roundings(layer) * EPS * float(np.abs(products).sum() + np.abs(adjoints).sum())
         left, right = products.sum(), adjoints.sum()
         holds = bool(abs(left - right) <= allowed)
         expect(holds, layer, f"<L {name}, dy> = {left} as <{name}, L* dy>", right)
 
 
+def linear_arguments(layer: Layer, values: Mapping[str, Array]) -> list[str]:
+    """Return the names of the arguments, "x" and parameters, in which the output is linear around given values.
+
+    Each may be off by the roundings of a sum over all values, which no nonlinear function comes near.
+
+    Examples
+    --------
+    >>> from framecnn import DenseLayer
+    >>> layer = DenseLayer(2).build((3,), dtype=np.float64)
+    >>> linear_arguments(layer, {"x": np.ones((1, 3)), **layer.params})
+    ['x', 'kernel', 'bias']
+    """
+    rng, names = np.random.default_rng(9), []
+    for name, value in values.items():
+        linear, other = _linear(layer, values, name), _integers(rng, value.shape)
+        one, two, both = linear(value), linear(other), linear(value + other)
+        allowed = n_roundings(layer) * EPS * (np.abs(one) + np.abs(two) + np.abs(both)).max()
+        if np.abs(both - one - two).max() <= allowed:
+            names.append(name)
+    return names
+
+
+def _linear(layer: Layer, values: Mapping[str, Array], name: str) -> Callable[[Array], Array]:
+    """Return the output as a function of one argument, less the output where that argument is zero."""
+    values = dict(values)
+
+    def output(argument: Array) -> Array:
+        y, _ = _run(layer, values | {name: argument})
+        return y
+
+    return lambda argument: output(argument) - output(np.zeros_like(argument))
+
+
+def _integers(rng: np.random.Generator, shape: Shape) -> Array:
+    return rng.integers(-15, 16, shape).astype(np.float64)
+
+
 def _differentiate(make: Make, training: bool) -> None:
+    """Compare gradients with central differences.
+
+    A difference is off by its truncation, a third of its change when the step doubles, which is doubled for the higher
+    orders, and by the roundings of the two outputs.
+    """
     layer, rng = make(np.float64), np.random.default_rng(5)
     values = _arguments(layer, lambda shape: apart(shape, rng))
     y, backward = _run(layer, values, training)
     dy = rng.normal(size=y.shape)
     gradients = backward(dy)
+    rounding = n_roundings(layer) * EPS * float(np.abs(dy * y).sum()) / STEP
     for name, value in values.items():
         for _ in range(DIRECTIONS):
             direction = rng.normal(size=value.shape)
-            after, before = (_run(layer, values | {name: value + h * direction}, training)[0] for h in (STEP, -STEP))
-            numeric = float(np.sum(dy * (after - before)) / (2 * STEP))
-            terms = gradients[name] * direction
-            analytic = float(terms.sum())
-            scale = max(abs(numeric), float(np.linalg.norm(terms)))
-            holds = abs(analytic - numeric) <= TOLERANCE * scale
+
+            def difference(step: float, name: str = name, value: Array = value, along: Array = direction) -> float:
+                after, before = (_run(layer, values | {name: value + h * along}, training)[0] for h in (step, -step))
+                return float(np.sum(dy * (after - before)) / (2 * step))
+
+            numeric, analytic = difference(STEP), float((gradients[name] * direction).sum())
+            allowed = 2 * abs(difference(2 * STEP) - numeric) / 3 + rounding
+            holds = abs(analytic - numeric) <= allowed
             expect(holds, layer, f"d{name} along a direction as its central difference, {numeric!r}", repr(analytic))
 
 
-def _arguments(layer: Layer, draw) -> dict[str, Array]:
+def _arguments(layer: Layer, draw: Callable[[Shape], Array]) -> dict[str, Array]:
     """Return values for the input and for all parameters that training changes."""
     trainable = [name for name, spec in layer.param_specs(layer.input_shape).items() if spec.trainable]
     return {X: draw((3, *layer.input_shape))} | {name: layer.params[name] for name in trainable}
 
 
-def _run(layer: Layer, values: Mapping[str, Array], training: bool = False):
-    """Return the output for these arguments, and a backward that gives all gradients by name."""
+def _run(
+    layer: Layer, values: Mapping[str, Array], training: bool = False
+) -> tuple[Array, Callable[[Array], dict[str, Array]]]:
+    """Return the output for these arguments, and a backward that returns all gradients by name."""
     layer.params.update({name: value for name, value in values.items() if name != X})
     y, backward = layer.vjp(values[X], np.random.default_rng(6) if training else None)
 
@@ -168,10 +217,11 @@ def _run(layer: Layer, values: Mapping[str, Array], training: bool = False):
 
 
 def _like(y: Array) -> Array:
-    return np.random.default_rng(7).normal(size=y.shape).astype(y.dtype)
+    dy: Array = np.random.default_rng(7).normal(size=y.shape).astype(y.dtype)
+    return dy
 
 
-def _expect_same_gradients(layer: Layer, when: str, one: tuple, other: tuple) -> None:
+def _expect_same_gradients(layer: Layer, when: str, one: Gradients, other: Gradients) -> None:
     (dx, gradients), (dx_again, gradients_again) = one, other
     expect_same(layer, f"the same bits of dx from {when}", dx_again, dx)
     for name, value in gradients.items():
@@ -188,4 +238,4 @@ GRADIENTS: tuple[Check, ...] = (
     gradient_in_training,
     adjoint,
 )
-"""For layers that have written vjp."""
+"""For layers that define vjp."""

@@ -1,7 +1,7 @@
 """Hypothesis strategies for frames, layers, networks and labelled features.
 
-Values are whole numbers or come from a seeded generator, so that drawing is quick; everything shrinks to few, small and
-plain settings. Each raises MissingExtraError where Hypothesis is not installed.
+Values are integers or come from a seeded generator, so that drawing is quick. All examples shrink to few, small and
+plain settings. Each strategy raises MissingExtraError if Hypothesis is not installed.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ __all__ = ["frames", "labelled_features", "layers", "models"]
 
 @composite
 def frames(
-    draw: Draw, shape: Shape | None = None, *, n: int | None = None, dtype: Any = np.float32, whole: bool = True
+    draw: Draw, shape: Shape | None = None, *, n: int | None = None, dtype: Any = np.float32, integers: bool = True
 ) -> Array:
     """Draw batches of frames.
 
@@ -33,8 +33,8 @@ def frames(
     n : int, optional
         Frames in the batch; by default 1 to 3.
     dtype : float32 (default) or float64
-    whole : bool, default True
-        Whole numbers of -9 to 9, on which sums of products are exact; else normally distributed floats.
+    integers : bool, default True
+        Integers from -9 to 9, for which sums of products are exact; otherwise normally distributed floats.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def frames(
     """
     size = (draw(strategies().integers(1, 3)) if n is None else n, *(shape or draw(shapes())))
     rng = draw(_generators())
-    return (rng.integers(-9, 10, size) if whole else rng.normal(size=size)).astype(dtype)
+    values: Array = rng.integers(-9, 10, size) if integers else rng.normal(size=size)
+    return values.astype(dtype)
 
 
 @composite
@@ -58,23 +59,23 @@ def layers(
     shape: Shape | None = None,
     *,
     dtype: Any = None,
-    whole: bool = False,
+    integers: bool = False,
 ) -> Layer:
-    """Draw built layers, all parameters drawn too.
+    """Draw built layers with drawn parameters.
 
-    A kind of your own is drawn in its ``cases``; so are framecnn's, but for convolution, pooling, filter bank and
-    dense layers, which come in all settings.
+    Convolution, pooling, filter bank and dense layers have any settings. Other classes, your own too, have those of
+    their ``cases``.
 
     Parameters
     ----------
     kinds : iterable of class, optional
-        By default all of framecnn.
+        Layer classes; by default all of framecnn.
     shape : tuple of int, optional
-        What the layers must take: the shape of a frame or of a row; by default each kind's own.
+        Input shape, of a frame or of a row of features; by default any that the class fits.
     dtype : float32 or float64, optional
         By default either.
-    whole : bool, default False
-        Parameters are whole numbers below 16 instead of floats.
+    integers : bool, default False
+        Parameters are integers below 16 instead of floats.
 
     Returns
     -------
@@ -91,19 +92,19 @@ def layers(
     kind = draw(st.sampled_from([kind for kind in (_ours() if kinds is None else kinds) if takes(kind, shape)]))
     case = draw(configs(kind, shape))
     built = kind(**case.settings).build(case.input_shape, dtype=dtype or draw(st.sampled_from(DTYPES)))
-    return draw_params(built, whole)
+    return draw_params(built, integers)
 
 
 @composite
 def models(
     draw: Draw, kinds: Iterable[type[Layer]] | None = None, *, max_layers: int = 5, dtype: Any = None
 ) -> Sequential:
-    """Draw built networks: an InputLayer and layers that fit one another.
+    """Draw built networks: an InputLayer, and layers that fit one another.
 
     Parameters
     ----------
     kinds : iterable of class, optional
-        By default all of framecnn.
+        Layer classes; by default all of framecnn.
     max_layers : int, default 5
         After the InputLayer.
     dtype : float32 or float64, optional
@@ -134,7 +135,7 @@ def models(
 def labelled_features(
     draw: Draw, max_samples: int = 40, max_features: int = 5, max_classes: int = 4
 ) -> tuple[Array, Array]:
-    """Draw features around a centre for each class, and their labels; every class has two samples or more.
+    """Draw features around a centre for each class, and their labels; every class has at least two samples.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Training by back-propagation: the loop, losses, optimizers, schedules and checkpoints."""
+"""Training by back-propagation: the loop, batches, losses, optimizers, schedules and checkpoints."""
 
 from framecnn.training.history import History
 from framecnn.training.loop import fit, train_step

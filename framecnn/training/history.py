@@ -1,4 +1,4 @@
-"""What training told, epoch by epoch."""
+"""The figures of a training run, epoch by epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -8,14 +8,14 @@ __all__ = ["History"]
 
 @dataclass
 class History:
-    """One value an epoch in every list; None where there is nothing to tell.
+    """One value an epoch in every list; None where a figure does not exist.
 
     Parameters
     ----------
     loss, accuracy : list
-        Means over the epoch's batches, each as it was before its update; accuracy only where targets are labels.
+        Means over the epoch's batches, each measured before its update; accuracy only where targets are labels.
     val_loss, val_accuracy : list
-        Of the validation frames after the epoch.
+        Of the validation frames, after the epoch.
     learning_rate : list of float
         The rate of the epoch's first update.
     seconds : list
@@ -41,17 +41,20 @@ class History:
         return len(self.loss)
 
     def append(self, figures: Mapping[str, float], learning_rate: float, seconds: float) -> None:
-        """Add an epoch; `figures` are loss, accuracy, val_loss and val_accuracy, as far as there are any."""
-        told = {**figures, "learning_rate": learning_rate, "seconds": seconds}
+        """Add an epoch; `figures` holds those of loss, accuracy, val_loss and val_accuracy that exist."""
+        values = {**figures, "learning_rate": learning_rate, "seconds": seconds}
         for column in fields(self):
-            getattr(self, column.name).append(told.get(column.name))
+            getattr(self, column.name).append(values.get(column.name))
 
     @property
     def best_epoch(self) -> int:
-        """Number, from 1, of the first epoch with the lowest validation loss; without one the last epoch; 0 of none."""
-        judged = [value for value in self.val_loss if value is not None]
-        return judged.index(min(judged)) + 1 if judged else len(self)
+        """Number, from 1, of the first epoch with the lowest validation loss, or of the last where none has one.
+
+        0 before the first epoch.
+        """
+        losses = [value for value in self.val_loss if value is not None]
+        return losses.index(min(losses)) + 1 if losses else len(self)
 
     def has_stalled(self, patience: int | None) -> bool:
-        """Return whether the last `patience` epochs brought nothing better; never for None."""
+        """Return whether none of the last `patience` epochs was the best so far; False for None."""
         return patience is not None and len(self) - self.best_epoch >= patience

@@ -1,13 +1,13 @@
-"""Training by back-propagation: one update a batch, and a checkpoint after each epoch that the run can go on from.
+"""Training by back-propagation: one update a batch, and a checkpoint after each epoch from which a run can resume.
 
-All randomness is drawn from the seed and the number of the epoch (the order of the frames, dropout), or from these and
-the number of the frame (augmentation). So neither threads nor interruptions change a bit.
+Random numbers are drawn from the seed and the number of the epoch (the order of the frames, dropout), or from these and
+the number of the frame (augmentation). So neither threads nor interruptions change a bit of the result.
 """
 
 import math
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import numpy as np
 
 from framecnn.arguments import check_count
 from framecnn.data.augment import Augmentation
-from framecnn.data.loader import map_ahead
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import check_batch_shape
 from framecnn.training import checkpoint as checkpoints
+from framecnn.training.batches import Batch, epoch_batches, ordered_batches
 from framecnn.training.history import History
 from framecnn.training.losses import Loss, softmax_cross_entropy
 from framecnn.training.model import TrainableModel
@@ -29,32 +29,31 @@ from framecnn.typing import Array
 
 __all__ = ["fit", "train_step"]
 
-Batch = tuple[Array, Array]
-QUIET = np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for
+QUIET = np.errstate(over="ignore", invalid="ignore")  # every loss and weight is checked instead
 
 
 def train_step(
     model: TrainableModel, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator | None = None
 ) -> float:
-    """Update a model once by the gradient of the loss of a batch.
+    """Update the parameters of a model once, by the gradient of the loss of a batch; return the loss.
 
     Parameters
     ----------
     model : Sequential
-        A built one.
+        A built model.
     x : (n, *input_shape) array
     y : array
-        The targets that `loss` takes.
+        The targets, as `loss` takes them.
     loss : callable
         ``loss(outputs, targets) -> value, doutputs``, such as :func:`framecnn.training.losses.softmax_cross_entropy`.
     optimizer : Optimizer
     rng : numpy.random.Generator, optional
-        What dropout draws from; by default one that the number of the update seeds.
+        Dropout draws from it; by default it is seeded by the number of the update.
 
     Returns
     -------
     float
-        The loss before the update. If it is not finite, nothing is updated.
+        The loss before the update. If it is not finite, no parameter changes.
 
     Raises
     ------
@@ -89,37 +88,37 @@ def fit(
     resume: bool = False,
     progress: Callable[[Progress], None] | None = print_progress,
 ) -> History:
-    """Train a model; at the end, however it comes, the model has the weights of its best epoch.
+    """Train a model and give it the weights of its best epoch, also after an error or an interruption.
 
     Parameters
     ----------
     model : Sequential
-        A built one.
+        A built model.
     x : (n, *input_shape) array
         Or frames that are decoded when they are indexed, such as ``FrameFolder.frames``; the next batch is read while
         one is used.
     y : (n, ...) array
-        The targets that `loss` takes.
+        The targets, as `loss` takes them.
     epochs : int, default 10
     batch_size : int, default 32
     loss : callable, default softmax_cross_entropy
         ``loss(outputs, targets) -> value, doutputs``.
     optimizer : Optimizer, default Adam()
-        A new one.
+        An optimizer that has not trained another model.
     validation_data : (x, y), optional
-        The best epoch is the one with the lowest loss of these; without them it is the last.
+        The best epoch is the one with the lowest validation loss; without validation data it is the last.
     patience : int, optional
-        Stop after as many epochs that brought nothing better.
+        Stop when this many epochs in a row did not improve the validation loss.
     augment : Augmentation, optional
-        What changes the frames, anew in every epoch.
+        Changes the frames, differently in every epoch.
     seed : int, default 0
     checkpoint : path, optional
-        A .safetensors file that is written after each epoch, whole or not at all.
+        A .safetensors file that is replaced atomically after each epoch.
     resume : bool, default False
-        Go on from `checkpoint` if it is there. The result has the same bits as if there had been no interruption;
-        `epochs` and `patience` may be others than before, `loss` and the frames must be the same.
+        Resume from `checkpoint` if it exists. The result has the same bits as that of an uninterrupted run. `epochs`
+        and `patience` may differ from before; `loss` and the frames must be the same.
     progress : callable or None, default print_progress
-        Called with a :class:`framecnn.training.progress.Progress` after each update and each epoch; None is silent.
+        Called with a :class:`framecnn.training.progress.Progress` after each update and each epoch.
 
     Returns
     -------
@@ -129,12 +128,12 @@ def fit(
     ------
     ShapeError
         If the model is not built, or `x` or `y` does not fit.
-    ValueError
-        If a setting does not fit.
+    SettingError
+        If a setting has a value that it cannot have.
     FormatError
-        If `checkpoint` is to be resumed and is no whole checkpoint of this model and these settings.
+        If `checkpoint` is to be resumed, but is damaged or belongs to another model or other settings.
     FloatingPointError
-        If a loss or a weight is not finite; `checkpoint` is that of the epoch before then.
+        If a loss or a weight is not finite; `checkpoint` then holds the epoch before.
 
     Examples
     --------
@@ -157,22 +156,23 @@ def fit(
         "n_samples": len(train[1]),
         "n_validation": len(validation[1]) if validation else 0,
     }
-    best, history = model.state_dict(), History()
+    best, history = model.parameters(), History()
     if resume and checkpoint is not None and Path(checkpoint).exists():
         best, history = checkpoints.read(checkpoint, model, optimizer, settings)
     watch = Watch(progress, len(train[1]), epochs, len(history))
     try:
         while len(history) < epochs and not history.has_stalled(patience):
             epoch, start, rate = len(history) + 1, time.perf_counter(), optimizer.rate
-            rng = _generator(seed, epoch)
-            batches = _batches(*train, batch_size, rng.permutation(len(train[1])), _augmenter(augment, seed, epoch))
-            figures = _train(model, batches, loss, optimizer, rng, epoch, watch)
+            rng, batches = epoch_batches(*train, batch_size, seed, epoch, augment)
+            with closing(batches):
+                figures = _train(model, batches, loss, optimizer, rng, epoch, watch)
             _check_weights(model, optimizer, epoch)
             if validation:
-                figures |= _judge(model, _batches(*validation, batch_size, np.arange(len(validation[1]))), loss, epoch)
+                with closing(ordered_batches(*validation, batch_size, np.arange(len(validation[1])))) as batches:
+                    figures |= _validate(model, batches, loss, epoch)
             history.append(figures, rate, time.perf_counter() - start)
             if history.best_epoch == epoch:
-                best = model.state_dict()
+                best = model.parameters()
             if checkpoint is not None:
                 checkpoints.write(checkpoint, model, optimizer, best, history, settings)
             watch(epoch, len(train[1]), figures, is_over=True)
@@ -185,7 +185,7 @@ def fit(
 def _step(
     model: TrainableModel, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator
 ) -> tuple[float, Array]:
-    """Update once, unless the loss is not finite; give loss and outputs as they were before."""
+    """Update once if the loss is finite; return loss and outputs of before the update."""
     outputs, backward = model.vjp(x, rng, wrt_input=False)
     value, doutputs = loss(outputs, y)
     if math.isfinite(value):
@@ -197,7 +197,7 @@ def _step(
 
 
 class _Means:
-    """Means over all frames so far."""
+    """Running means of loss and accuracy over the frames that were added."""
 
     def __init__(self) -> None:
         self.frames, self._loss, self._right = 0, 0.0, 0
@@ -216,57 +216,35 @@ class _Means:
 
 def _train(
     model: TrainableModel,
-    batches: Generator[Batch],
+    batches: Iterable[Batch],
     loss: Loss,
     optimizer: Optimizer,
     rng: np.random.Generator,
     epoch: int,
     watch: Watch,
 ) -> Figures:
-    """Update once a batch."""
+    """Update once a batch; return loss and accuracy over the epoch."""
     means = _Means()
-    with closing(batches):
-        for step, (x, y) in enumerate(batches, start=1):
-            value, outputs = _step(model, x, y, loss, optimizer, rng)
-            if not math.isfinite(value):
-                raise _diverged("a finite loss", value, f"epoch {epoch}, step {step}")
-            means.add(value, outputs, y)
-            watch(epoch, means.frames, means.figures())
+    for step, (x, y) in enumerate(batches, start=1):
+        value, outputs = _step(model, x, y, loss, optimizer, rng)
+        if not math.isfinite(value):
+            raise _diverged("a finite loss", value, f"epoch {epoch}, step {step}")
+        means.add(value, outputs, y)
+        watch(epoch, means.frames, means.figures())
     return means.figures()
 
 
 @QUIET
-def _judge(model: TrainableModel, batches: Generator[Batch], loss: Loss, epoch: int) -> Figures:
+def _validate(model: TrainableModel, batches: Iterable[Batch], loss: Loss, epoch: int) -> Figures:
+    """Return loss and accuracy of the validation frames."""
     means = _Means()
-    with closing(batches):
-        for x, y in batches:
-            outputs = model.predict(x, len(x))
-            value, _ = loss(outputs, y)
-            if not math.isfinite(value):
-                raise _diverged("a finite validation loss", value, f"epoch {epoch}")
-            means.add(value, outputs, y)
+    for x, y in batches:
+        outputs = model.predict(x, len(x))
+        value, _ = loss(outputs, y)
+        if not math.isfinite(value):
+            raise _diverged("a finite validation loss", value, f"epoch {epoch}")
+        means.add(value, outputs, y)
     return means.figures("val_")
-
-
-def _batches(
-    x: Any, y: Array, batch_size: int, order: Array, augment: Callable[[Array, Array], Array] | None = None
-) -> Generator[Batch]:
-    """Yield (frames, targets), the next one read while one is used."""
-
-    def read(rows: Array) -> Batch:
-        frames = x[rows]
-        return (augment(frames, rows) if augment else frames), y[rows]
-
-    rows = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return map_ahead(read, rows, 1, 1)
-
-
-def _augmenter(augment: Augmentation | None, seed: int, epoch: int) -> Callable[[Array, Array], Array] | None:
-    return None if augment is None else lambda frames, rows: augment(frames, rows, seed=seed, epoch=epoch)
-
-
-def _generator(seed: int, epoch: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,)))
 
 
 def _check_settings(
@@ -277,23 +255,24 @@ def _check_settings(
     if patience is not None:
         check_count("fit", "patience", patience)
     if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"fit: expected seed as a whole number from 0, got {seed!r}")
+        raise SettingError(f"fit: expected seed as an integer of at least 0, got {seed!r}")
     if patience is not None and validation_data is None:
-        raise ValueError("fit: expected validation_data to judge the epochs by, got patience alone; give both")
+        raise SettingError("fit: expected validation_data with patience, got patience alone; give both")
     if resume and checkpoint is None:
-        raise ValueError("fit: expected checkpoint=FILE to resume from, got None")
+        raise SettingError("fit: expected checkpoint=FILE to resume from, got None")
 
 
 def _check_parts(loss: Any, optimizer: Any, augment: Any) -> None:
     if not callable(loss):
-        raise ValueError(f"fit: expected loss as a function such as losses.mean_squared_error, got {loss!r}")
+        raise SettingError(f"fit: expected loss as a function such as losses.mean_squared_error, got {loss!r}")
     if not isinstance(optimizer, Optimizer):
-        raise ValueError(f"fit: expected optimizer as an Optimizer such as Adam(), got {optimizer!r}")
+        raise SettingError(f"fit: expected optimizer as an Optimizer such as Adam(), got {optimizer!r}")
     if augment is not None and not isinstance(augment, Augmentation):
-        raise ValueError(f"fit: expected augment as an Augmentation or None, got {augment!r}")
+        raise SettingError(f"fit: expected augment as an Augmentation or None, got {augment!r}")
 
 
 def _check_data(name: str, model: TrainableModel, x: Any, y: Any) -> tuple[Any, Array]:
+    """Return frames, and targets as an array, or raise ShapeError where they do not fit."""
     x = x if hasattr(x, "shape") else np.asarray(x)
     y = np.asarray(y)
     check_batch_shape("fit", x, model.input_shape)

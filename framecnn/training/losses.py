@@ -1,4 +1,4 @@
-"""How wrong outputs are, and the gradient of that: ``loss(outputs, targets) -> value, doutputs``.
+"""Losses and their gradients: ``loss(outputs, targets) -> value, doutputs``.
 
 Values are computed in float64, so that they are finite wherever the loss itself is; gradients have the outputs' dtype.
 """
@@ -13,7 +13,7 @@ from framecnn.typing import Array
 
 __all__ = ["Loss", "mean_squared_error", "sigmoid_cross_entropy", "softmax_cross_entropy"]
 
-QUIET = np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite says so itself
+QUIET = np.errstate(over="ignore", invalid="ignore")  # the value shows it
 
 Loss = Callable[[Array, Any], tuple[float, Array]]
 """From outputs and targets to the loss and its gradient with respect to the outputs."""
@@ -23,7 +23,7 @@ Loss = Callable[[Array, Any], tuple[float, Array]]
 def softmax_cross_entropy(
     logits: Array, labels: Any, *, class_weights: Any = None, label_smoothing: float = 0.0
 ) -> tuple[float, Array]:
-    r"""Return the mean surprise at the right class.
+    r"""Return the mean cross-entropy of softmax(logits) and the right classes, and its gradient.
 
     .. math:: -\frac 1 n \sum_i w_{l_i} \sum_k t_{ik} \log \operatorname{softmax}(x_i)_k,
         \quad t_{ik} = (1 - s) [k = l_i] + s / c
@@ -35,7 +35,7 @@ def softmax_cross_entropy(
     labels : (n,) array of int
         The right class of each row.
     class_weights : (c,) array, optional
-        What a row of each class counts; 1 by default.
+        Weight of the rows of each class; 1 by default.
     label_smoothing : float, default 0
         The share s of the target that is spread evenly over all classes.
 
@@ -82,14 +82,14 @@ def softmax_cross_entropy(
     shifted = x - x.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     totals = exponentials.sum(axis=1, keepdims=True)
-    surprise = np.log(totals[:, 0]) - np.sum(targets * shifted, axis=1)
+    cross_entropy = np.log(totals[:, 0]) - np.sum(targets * shifted, axis=1)
     gradient = (exponentials / totals - targets) * (weights / n)[:, None]
-    return float(weights @ surprise / n), gradient.astype(logits.dtype)
+    return float(weights @ cross_entropy / n), gradient.astype(logits.dtype)
 
 
 @QUIET
 def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
-    r"""Return the mean surprise at answers to yes-or-no questions, one a value.
+    r"""Return the mean binary cross-entropy of sigmoid(logits) and targets, and its gradient.
 
     .. math:: \operatorname{mean}(\log(1 + e^x) - t x)
 
@@ -98,7 +98,7 @@ def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
     logits : (n, ...) array
         Outputs before the sigmoid.
     targets : (n, ...) array
-        0 for no, 1 for yes, or anything between.
+        0 for no, 1 for yes, or a probability between.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def sigmoid_cross_entropy(logits: Array, targets: Any) -> tuple[float, Array]:
 
 @QUIET
 def mean_squared_error(outputs: Array, targets: Any) -> tuple[float, Array]:
-    r"""Return the mean over all values of the squared difference.
+    r"""Return the mean squared difference over all values, and its gradient.
 
     .. math:: \operatorname{mean}((y - t)^2)
 
@@ -178,7 +178,7 @@ def mean_squared_error(outputs: Array, targets: Any) -> tuple[float, Array]:
 
 
 def _checked(who: str, name: str, outputs: Array, ndim: int | None = None) -> Array:
-    """Return outputs in float64; a ShapeError where there are none, or of another rank."""
+    """Return outputs in float64; raise ShapeError if there are none, or if their rank is another."""
     if outputs.size == 0 or outputs.ndim == 0 or ndim not in (None, outputs.ndim):
         expected = "(n, classes)" if ndim else "(n, ...)"
         raise ShapeError(f"{who}: expected {name} of shape {expected}, none of them 0, got {outputs.shape}")
@@ -186,16 +186,18 @@ def _checked(who: str, name: str, outputs: Array, ndim: int | None = None) -> Ar
 
 
 def _check_labels(who: str, labels: Any, n: int, n_classes: int) -> Array:
+    """Return labels as an array (n,), or raise an error unless each is the number of a class."""
     labels = np.asarray(labels)
     if labels.shape != (n,):
         raise ShapeError(f"{who}: expected a label a row, shape ({n},), got shape {labels.shape}")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= n_classes:
         received = f"{labels.min()} to {labels.max()}" if labels.dtype.kind in "iu" else f"dtype {labels.dtype}"
-        raise ValueError(f"{who}: expected labels as whole numbers from 0 to {n_classes - 1}, got {received}")
+        raise ValueError(f"{who}: expected labels as integers from 0 to {n_classes - 1}, got {received}")
     return labels
 
 
 def _check_weights(who: str, class_weights: Any, n_classes: int) -> Array:
+    """Return class weights (n_classes,), or raise an error unless they are finite and not negative."""
     weights = np.asarray(class_weights, np.float64)
     if weights.shape != (n_classes,):
         raise ShapeError(f"{who}: expected a weight a class, shape ({n_classes},), got shape {weights.shape}")
@@ -205,6 +207,7 @@ def _check_weights(who: str, class_weights: Any, n_classes: int) -> Array:
 
 
 def _check_targets(who: str, targets: Any, shape: tuple[int, ...]) -> Array:
+    """Return targets in float64, or raise ShapeError unless they have the outputs' shape."""
     targets = np.asarray(targets, np.float64)
     if targets.shape != shape:
         raise ShapeError(f"{who}: expected targets of the outputs' shape {shape}, got {targets.shape}")

@@ -1,21 +1,19 @@
-"""What training needs of a model."""
+"""The methods of a model that training calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
-from framecnn.layers import Backward, Layer, Param
+from framecnn.layers import Backward, Param
+from framecnn.storage.model_file import State
 from framecnn.typing import Array, Shape
 
 __all__ = ["TrainableModel"]
 
 
 class TrainableModel(Protocol):
-    """A built model that gradients can train, such as :class:`framecnn.Sequential`, whose methods these are."""
-
-    @property
-    def layers(self) -> Sequence[Layer]: ...
+    """A built model whose parameters gradients can train; :class:`framecnn.Sequential` documents the methods."""
 
     @property
     def input_shape(self) -> Shape: ...
@@ -32,6 +30,6 @@ class TrainableModel(Protocol):
 
     def update(self, values: Mapping[str, Array]) -> None: ...
 
-    def state_dict(self) -> dict[str, Array]: ...
-
     def load_state_dict(self, state: Mapping[str, Array]) -> object: ...
+
+    def fitted_state(self) -> State: ...

@@ -1,4 +1,7 @@
-"""How gradients change weights. Settings are fields, state is arrays by parameter name, formulas are those of Keras."""
+"""Optimizers: rules that change weights by their gradients, with the formulas of Keras.
+
+Settings are fields of a dataclass; the state is arrays by parameter name.
+"""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from framecnn.arguments import check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.kernels.update import adam_update, sgd_update
 from framecnn.training.model import TrainableModel
 from framecnn.training.schedules import LearningRate, check_rate, rate_at
@@ -20,15 +23,15 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 class Optimizer:
     """A rule that changes weights by their gradients.
 
-    A subclass is a dataclass whose fields are its settings, ``learning_rate`` among them. It gives :attr:`slots` and
-    :meth:`step`.
+    A subclass is a dataclass whose fields are its settings, ``learning_rate`` among them. It defines ``slots``, the
+    names of the moments that it keeps, and :meth:`step`.
 
     Attributes
     ----------
     iterations : int
         Updates so far.
     moments : dict of str to dict of str to array
-        What is remembered of earlier gradients: by slot, then by parameter.
+        Running statistics of earlier gradients: by slot, then by parameter.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -40,7 +43,10 @@ class Optimizer:
         self.moments: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
 
     def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
-        """Write updated weights and moments, ``outputs = (updated, one a slot ...)``; all arrays have one shape."""
+        """Write updated weights and moments to ``outputs = (updated, moment of each slot ...)``.
+
+        All arrays have the same shape; moments are read and written.
+        """
         raise NotImplementedError(f"{type(self).__name__}: expected a method step, got none; write it")
 
     @property
@@ -49,30 +55,30 @@ class Optimizer:
         return rate_at(self.learning_rate, self.iterations)
 
     def update(self, model: TrainableModel, grads: Mapping[str, Array]) -> None:
-        """Change the trainable parameters of a model once.
+        """Update the trainable parameters of a model once.
 
         Parameters
         ----------
         model : Sequential
-            A built one.
+            A built model.
         grads : mapping of str to array
             The gradient of each trainable parameter, ``"conv_1/kernel" -> array``.
 
         Raises
         ------
         ShapeError
-            If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer has served
-            another model before.
+            If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer has moments
+            of another model.
         """
         model.update(self.updated(model, grads))
 
     def updated(self, model: TrainableModel, grads: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the parameters that :meth:`update` sets, and remember what the next update needs.
+        """Return the parameters that :meth:`update` would set, and update the moments.
 
         Parameters
         ----------
         model, grads
-            As :meth:`update` takes them; raises what it raises.
+            As :meth:`update` takes them; it raises the same errors.
 
         Returns
         -------
@@ -87,10 +93,17 @@ class Optimizer:
         values = {}
         for name, own_weights in weights.items():
             values[name] = np.empty_like(own_weights)
-            moments = [self.moments[slot].setdefault(name, np.zeros_like(own_weights)) for slot in self.slots]
+            moments = [self._moment(slot, name, own_weights) for slot in self.slots]
             self.step((values[name], *moments), own_weights, np.ascontiguousarray(grads[name], own_weights.dtype))
         self.iterations += 1
         return values
+
+    def _moment(self, slot: str, name: str, weights: Array) -> Array:
+        """Return the moment of a parameter, zeros before its first update."""
+        own = self.moments[slot]
+        if name not in own:
+            own[name] = np.zeros_like(weights)
+        return own[name]
 
     def _check(self, what: str, weights: Mapping[str, Array], received: Mapping[str, Shape]) -> None:
         expected = {name: value.shape for name, value in weights.items()}
@@ -102,22 +115,22 @@ class Optimizer:
             )
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of all that an optimizer remembers: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
+        """Return copies of the state: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
         moments = {f"{slot}/{name}": value.copy() for slot, own in self.moments.items() for name, value in own.items()}
         return {"iterations": np.array([self.iterations], np.int64), **moments}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Set all that an optimizer remembers.
+        """Set the state.
 
         Parameters
         ----------
         state : mapping of str to array
-            What :meth:`state_dict` of an optimizer of this kind gave.
+            What :meth:`state_dict` of an optimizer with the same slots returned.
 
         Raises
         ------
         ShapeError
-            If it is the state of another kind; the optimizer keeps its own.
+            If it is the state of an optimizer with other slots; this one then keeps its own.
         """
         moments: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
         for key, value in state.items():
@@ -127,20 +140,20 @@ class Optimizer:
             elif key != "iterations":
                 raise ShapeError(
                     f"{type(self).__name__}.load_state_dict: expected iterations and {' and '.join(self.slots)} of "
-                    f"parameters, got {key!r}; give the state of an optimizer of this kind"
+                    f"parameters, got {key!r}; give the state of one"
                 )
         names = {tuple(own) for own in moments.values()}
         if "iterations" not in state or len(names) > 1:
             raise ShapeError(
                 f"{type(self).__name__}.load_state_dict: expected iterations, and {' and '.join(self.slots)} of the "
-                f"same parameters, got {sorted(state)}; give the state of an optimizer of this kind"
+                f"same parameters, got {sorted(state)}; give the state of one"
             )
         self.iterations, self.moments = int(np.ravel(state["iterations"])[0]), moments
 
 
 @dataclass(eq=False)
 class SGD(Optimizer):
-    r"""Go down the gradient; momentum keeps going where earlier steps went.
+    r"""Stochastic gradient descent, with or without momentum.
 
     .. math:: m' = \mu m - \eta g, \quad w' = w + m' \quad (\text{Nesterov: } w' = w + \mu m' - \eta g)
 
@@ -148,14 +161,14 @@ class SGD(Optimizer):
     ----------
     learning_rate : float or schedule, default 0.01
     momentum : float, default 0
-        The share of a step that the next one repeats.
+        The share of a step that the next step repeats.
     nesterov : bool, default False
-        Look ahead by the momentum first.
+        Use Nesterov's momentum.
 
     Raises
     ------
-    ShapeError
-        ``SGD: expected ..., got ...`` for settings that do not fit.
+    SettingError
+        If a setting has a value that it cannot have.
 
     Notes
     -----
@@ -191,7 +204,7 @@ class SGD(Optimizer):
 
 @dataclass(eq=False)
 class Adam(Optimizer):
-    r"""Divide the running mean of a gradient by the root of its running square, so that all weights move alike.
+    r"""Steps along the running mean of a gradient, divided by the root of its running mean square.
 
     .. math:: m' = \beta_1 m + (1 - \beta_1) g, \quad v' = \beta_2 v + (1 - \beta_2) g^2, \quad
         w' = w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m'}{\sqrt{v'} + \epsilon}
@@ -200,18 +213,18 @@ class Adam(Optimizer):
     ----------
     learning_rate : float or schedule, default 0.001
     beta_1, beta_2 : float, default 0.9 and 0.999
-        How much of the running mean and of the running square is kept.
+        The shares of the running mean and of the running mean square that an update keeps.
     epsilon : float, default 1e-7
-        Added to the root, so that gradients of about nothing do not count as much as any.
+        Added to the root; it keeps steps small where gradients are almost zero.
 
     Raises
     ------
-    ShapeError
-        ``Adam: expected ..., got ...`` for settings that do not fit.
+    SettingError
+        If a setting has a value that it cannot have.
 
     Notes
     -----
-    Keras: ``Adam``; epsilon stands where it stands there, outside the correction of the bias.
+    Keras: ``Adam``; as there, epsilon is added outside the bias correction.
 
     References
     ----------
@@ -251,7 +264,7 @@ class Adam(Optimizer):
 
 @dataclass(eq=False)
 class AdamW(Adam):
-    r"""Adam, and every weight shrinks a little at each update, whatever its gradient.
+    r"""Adam with decoupled weight decay: each update also shrinks every weight by a fixed share.
 
     .. math:: w' = w - \eta \lambda w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
         \frac{m'}{\sqrt{v'} + \epsilon}
@@ -261,12 +274,12 @@ class AdamW(Adam):
     learning_rate, beta_1, beta_2, epsilon
         As in :class:`Adam`.
     weight_decay : float, default 0.004
-        The share of a weight that goes in an update, in units of the learning rate; of biases too, as in Keras.
+        The share of a weight that an update subtracts, in units of the learning rate; also of biases, as in Keras.
 
     Raises
     ------
-    ShapeError
-        ``AdamW: expected ..., got ...`` for settings that do not fit.
+    SettingError
+        If a setting has a value that it cannot have.
 
     Notes
     -----
@@ -287,4 +300,4 @@ class AdamW(Adam):
 
 def _check_share(who: str, name: str, value: float) -> None:
     if not 0 <= check_number(who, name, value) < 1:
-        raise ShapeError(f"{who}: expected {name} from 0 up to 1, not 1 itself, got {value!r}")
+        raise SettingError(f"{who}: expected {name} of at least 0 and below 1, got {value!r}")

@@ -1,4 +1,4 @@
-"""How far training is, how well it goes and how long it will take, for whoever draws it."""
+"""Reports of running training: how far it is, its figures, its speed and the time left."""
 
 import time
 from collections.abc import Callable
@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 __all__ = ["Figures", "Progress", "Watch", "print_progress"]
 
 Figures = dict[str, float]
-"""``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy``, as far as they are known."""
+"""Those of ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy`` that are known."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands.
+    """The position, speed and figures of running training.
 
     Parameters
     ----------
     epoch, epochs : int
-        The epoch under way, from 1, and how many there will be at most.
+        The current epoch, from 1, and the largest number of epochs.
     frames, n_frames : int
-        How many frames of the epoch are done, and all of them.
+        Frames of the epoch that were used so far, and all of them.
     frames_per_second : float
     seconds_left : float
-        For all epochs; less if training stops early.
+        Estimated for all epochs; training that stops early takes less.
     is_over : bool
-        Whether the epoch is over, validation included.
+        Whether the epoch has ended, including its validation.
     figures : dict of str to float
-        ``loss`` and ``accuracy``, means over the frames that are done, and ``val_loss`` and ``val_accuracy`` of the
-        validation frames once the epoch is over. No accuracy where targets are no labels.
+        ``loss`` and ``accuracy``, means over the frames used so far, and, once the epoch has ended, ``val_loss`` and
+        ``val_accuracy`` of the validation frames. Accuracy is absent where targets are not labels.
     """
 
     epoch: int
@@ -41,7 +41,7 @@ class Progress:
 
 
 def print_progress(progress: Progress) -> None:
-    """Print a line when an epoch is over.
+    """Print one line at the end of an epoch.
 
     Examples
     --------
@@ -56,29 +56,29 @@ def print_progress(progress: Progress) -> None:
 
 
 class Watch:
-    """Measures how fast training goes, and tells it.
+    """A stopwatch that reports progress.
 
     Parameters
     ----------
-    tell : callable or None
-        Takes a :class:`Progress`; None hears nothing.
+    report : callable or None
+        Called with a :class:`Progress`.
     n_frames : int
         Frames of an epoch.
     epochs : int
     epochs_before : int
-        How many of them an earlier process has done.
+        Epochs that an earlier process completed.
     """
 
-    def __init__(self, tell: Callable[[Progress], None] | None, n_frames: int, epochs: int, epochs_before: int):
-        self._tell, self._n_frames, self._epochs, self._before = tell, n_frames, epochs, epochs_before
+    def __init__(self, report: Callable[[Progress], None] | None, n_frames: int, epochs: int, epochs_before: int):
+        self._report, self._n_frames, self._epochs, self._before = report, n_frames, epochs, epochs_before
         self._start = time.perf_counter()
 
     def __call__(self, epoch: int, frames: int, figures: Figures, is_over: bool = False) -> None:
-        """Tell that so many frames of an epoch are done."""
-        if self._tell is None:
+        """Report that `frames` frames of an epoch were used."""
+        if self._report is None:
             return
         done = (epoch - 1 - self._before) * self._n_frames + frames
         left = (self._epochs - epoch + 1) * self._n_frames - frames
         elapsed = max(time.perf_counter() - self._start, 1e-9)
         state = (epoch, self._epochs, frames, self._n_frames, done / elapsed, left * elapsed / done)
-        self._tell(Progress(*state, is_over, figures))
+        self._report(Progress(*state, is_over, figures))

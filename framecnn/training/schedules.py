@@ -1,22 +1,22 @@
-"""How the learning rate changes: a schedule gives the rate of every update, numbered from 0."""
+"""Schedules of the learning rate: functions from the number of an update, from 0, to its rate."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from framecnn.arguments import check_count, check_number
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError
 
 __all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "rate_at"]
 
 Schedule = Callable[[int], float]
 LearningRate = float | Schedule
-"""A number, or one of the schedules of this file."""
+"""A number, or one of the schedules of this module."""
 
 
 @dataclass(frozen=True)
 class StepDecay:
-    r"""Multiply the rate by the same number at regular intervals.
+    r"""A rate that is multiplied by the same number at regular intervals.
 
     .. math:: rate \cdot decay\_rate^{\lfloor step / decay\_steps \rfloor}
 
@@ -25,14 +25,14 @@ class StepDecay:
     learning_rate : float
         The first rate.
     decay_steps : int
-        Updates from one change to the next.
+        Updates between two changes.
     decay_rate : float
-        What the rate is multiplied by.
+        The rate is multiplied by it at each change.
 
     Raises
     ------
-    ShapeError
-        ``StepDecay: expected ..., got ...`` for numbers that are none.
+    SettingError
+        If a setting is not a number, or not one that it can be.
 
     Notes
     -----
@@ -60,7 +60,7 @@ class StepDecay:
 
 @dataclass(frozen=True)
 class CosineDecay:
-    r"""Let the rate fall along half a cosine, slowly at both ends.
+    r"""A rate that falls along half a cosine.
 
     .. math:: rate \cdot \left((1 - \alpha) \tfrac 1 2 (1 + \cos(\pi\, step / decay\_steps)) + \alpha\right)
 
@@ -69,14 +69,14 @@ class CosineDecay:
     learning_rate : float
         The first rate.
     decay_steps : int
-        The update from which on the rate stays.
+        The update from which the rate stays constant.
     alpha : float, default 0
         The last rate, as a share of the first.
 
     Raises
     ------
-    ShapeError
-        ``CosineDecay: expected ..., got ...`` for numbers that are none.
+    SettingError
+        If a setting is not a number, or not one that it can be.
 
     Notes
     -----
@@ -109,12 +109,12 @@ class CosineDecay:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Raise the rate evenly to where another schedule begins, then follow that.
+    """A rate that rises linearly to the first rate of another schedule, which follows.
 
     Parameters
     ----------
     learning_rate : float or schedule
-        What follows the warm-up; its step 0 is the first update after it.
+        The rate after the warm-up; its step 0 is the first update after it.
     warmup_steps : int
         Updates that the warm-up takes.
     start : float, default 0
@@ -122,8 +122,8 @@ class WarmUp:
 
     Raises
     ------
-    ShapeError
-        ``WarmUp: expected ..., got ...`` for numbers that are none.
+    SettingError
+        If a setting is not a number, or not one that it can be.
 
     Notes
     -----
@@ -177,8 +177,8 @@ def rate_at(learning_rate: LearningRate, step: int) -> float:
 
 
 def check_rate(who: str, learning_rate: LearningRate) -> None:
-    """A ShapeError unless `learning_rate` is a finite number, not below zero, or a schedule."""
+    """Raise SettingError unless `learning_rate` is a finite number of at least 0, or a schedule."""
     if isinstance(learning_rate, StepDecay | CosineDecay | WarmUp):
         return
     if check_number(who, "learning_rate", learning_rate) < 0:
-        raise ShapeError(f"{who}: expected learning_rate as a number that is not negative, got {learning_rate!r}")
+        raise SettingError(f"{who}: expected learning_rate as a number of at least 0, got {learning_rate!r}")

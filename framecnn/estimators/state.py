@@ -1,0 +1,71 @@
+"""Parts of the fitted state of estimators: parameters, numbers and class labels, as JSON holds them."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from framecnn.storage.container import canonical
+from framecnn.storage.model_file import Description, expect
+from framecnn.typing import Array
+
+__all__ = ["as_number", "as_parameters", "classes_of", "describe_classes", "describe_parameters"]
+
+LARGEST_LABELS = 2**26  # bytes of all class labels
+LABEL_DTYPES = re.compile(r"\|b1|[<>|][iuf][1248]|[<>]U\d{1,7}|\|O")  # what JSON can give back
+
+
+def as_parameters(described: Description) -> dict[str, Any]:
+    """Return the parameters of an estimator from what JSON made of them: lists were tuples.
+
+    Examples
+    --------
+    >>> as_parameters({"grid": [2, 2], "depth": 1})
+    {'grid': (2, 2), 'depth': 1}
+    """
+    return {name: _as_tuples(value) for name, value in described.items()}
+
+
+def describe_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator as JSON holds them; `random_state` is None where it is not an integer."""
+    parameters = estimator.get_params()
+    if not isinstance(parameters["random_state"], int | np.integer):
+        parameters["random_state"] = None
+    return parameters
+
+
+def as_number(value: Any) -> float:
+    """Return a number as float; a FormatError for anything else."""
+    expect(type(value) in (int, float), "a number")
+    return float(value)
+
+
+def describe_classes(classes: Array) -> dict[str, Any]:
+    """Return class labels, (n_classes,), as JSON holds them, from which :func:`classes_of` makes the same array.
+
+    Raises
+    ------
+    TypeError
+        If they are not numbers, bools or strings.
+    """
+    values, dtype = classes.tolist(), classes.dtype.str
+    if all(isinstance(value, str | int | float) for value in values):
+        return {"dtype": dtype if LABEL_DTYPES.fullmatch(dtype) else "|O", "values": values}
+    raise TypeError(f"save: expected labels that are numbers, bools or strings, got dtype {classes.dtype}; convert y")
+
+
+def classes_of(described: Description) -> Array:
+    """Return the class labels, (n_classes,), that :func:`describe_classes` described; a FormatError for others."""
+    values = described["values"]
+    expect(bool(LABEL_DTYPES.fullmatch(described["dtype"])), "labels that are numbers, bools or strings")
+    dtype = np.dtype(described["dtype"])
+    expect(dtype.itemsize * len(values) <= LARGEST_LABELS, f"labels of at most {LARGEST_LABELS} bytes")
+    classes = np.array(values, dtype)
+    exact = canonical({"": classes.tolist()}) == canonical({"": values})
+    expect(classes.ndim == 1 and exact, f"labels of dtype {dtype}")
+    expect(len(classes) > 1 and bool((classes[1:] > classes[:-1]).all()), "two labels or more, each once, in order")
+    return classes
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,3 @@
+"""Code generation: intrinsics that write LLVM vector instructions into the compiled kernels."""
+
+__all__: list[str] = []

@@ -1,0 +1,197 @@
+"""The register-blocked inner product.
+
+A block of pixels times a block of filters stays in registers while the products run: each kernel vector that is
+loaded serves all pixels, each pixel value that is broadcast serves all filters. Numba's autovectoriser does not find
+this form, hence the explicit instructions.
+
+Positions and steps count elements of contiguous arrays; all that is read or written must lie inside them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from numba.core import cgutils
+
+from framecnn.kernels.codegen.intrinsics import Integer, Pointer, Runs, Scalar, intrinsic
+from framecnn.kernels.codegen.vectors import INT64, Emitter, lanes
+from framecnn.kernels.jit import REGISTER_BLOCK
+
+__all__ = [
+    "FEW",
+    "PIXELS",
+    "VECTORS",
+    "accumulate_block",
+    "accumulate_few",
+    "activated_block",
+    "activated_pixel",
+    "add_blocks",
+    "add_products",
+    "filter_block",
+    "multiply_block",
+]
+
+PIXELS, VECTORS = REGISTER_BLOCK
+Steps = Sequence[tuple[Any, int]]
+"""Pairs of a step and the number of times that it is taken."""
+
+FEW = 5  # pixels of a smaller block; a row of a 3 x 3 window over three colours, 9 values, takes two of them
+
+
+def filter_block(dtype: Any) -> int:
+    """Return the number of filters of `dtype` that a register block holds.
+
+    Examples
+    --------
+    >>> filter_block(np.float32) == 2 * filter_block(np.float64)
+    True
+    """
+    return VECTORS * lanes(dtype)
+
+
+def add_products(
+    emit: Emitter,
+    start: Sequence[Any],
+    x: Any,
+    pixels: Sequence[Steps],
+    element_step: Any,
+    runs: Any,
+    run_length: Any,
+    kernel: Any,
+) -> list[Any]:
+    """Write two nested loops, over runs and the elements of a run, and return the accumulators.
+
+    The accumulators are phi nodes of both loops. `start` holds their first values, pixel by pixel; `pixels` holds the
+    steps from the first pixel to each; `element_step` lies between the elements of a run; `runs` is a pointer to the
+    positions of the runs and their number.
+    """
+    b = emit.builder
+    offsets, n_runs = runs
+    entry = b.block
+    run_head, element, run_end, done = (b.append_basic_block(n) for n in ("run", "element", "run_end", "done"))
+    b.branch(run_head)
+
+    b.position_at_end(run_head)
+    run, run_kernel = b.phi(INT64), b.phi(kernel.type)
+    run_sums = [b.phi(emit.vector) for _ in start]
+    offset = b.load(b.gep(offsets, [run]))
+    b.branch(element)
+
+    b.position_at_end(element)
+    t, here = b.phi(INT64), b.phi(kernel.type)
+    sums = [b.phi(emit.vector) for _ in start]
+    weights = [emit.load(here, v) for v in range(VECTORS)]
+    pixel = b.gep(x, [b.add(offset, b.mul(t, element_step))])
+    values = [emit.broadcast(b.load(emit.at(pixel, *steps))) for steps in pixels]
+    factors = [(value, weight) for value in values for weight in weights]
+    new_sums = [emit.fma(*factor, total) for factor, total in zip(factors, sums, strict=True)]
+    next_t, next_here = b.add(t, INT64(1)), b.gep(here, [INT64(VECTORS * emit.lanes)])
+    b.cbranch(b.icmp_signed("<", next_t, run_length), element, run_end)
+
+    b.position_at_end(run_end)
+    next_run = b.add(run, INT64(1))
+    b.cbranch(b.icmp_signed("<", next_run, n_runs), run_head, done)
+
+    for phi, first, following in (
+        (run, INT64(0), next_run),
+        (run_kernel, kernel, next_here),
+        *zip(run_sums, start, new_sums, strict=True),
+    ):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(following, run_end)
+    for phi, first, following in (
+        (t, INT64(0), next_t),
+        (here, run_kernel, next_here),
+        *zip(sums, run_sums, new_sums, strict=True),
+    ):
+        phi.add_incoming(first, run_head)
+        phi.add_incoming(following, element)
+
+    b.position_at_end(done)
+    return new_sums
+
+
+@intrinsic
+def multiply_block(
+    emit: Emitter, y: Pointer, y_step: Integer, x: Pointer, x_step: Integer, runs: Runs, run_length: Integer,
+    kernel: Pointer, bias: Pointer,
+) -> None:  # fmt: skip
+    """Set a block of pixels and filters to its bias plus the sums of its products.
+
+    For ``p < PIXELS`` and ``f < filter_block``, ``y[y_at + p y_step + f]`` becomes ``bias[bias_at + f]`` plus the sum
+    of ``x[x_at + p x_step + runs[r] + t] kernel[kernel_at + (r run_length + t) filter_block + f]``, run by run, t
+    upwards, one fused multiply-add at a time.
+    """
+    sums = _products(emit, PIXELS, x, x_step, (runs, run_length), kernel, bias)
+    _store(emit, sums, y, y_step)
+
+
+def _activated(pixels: int) -> Callable[..., Any]:
+    """Return the intrinsic that computes as many pixels as ``multiply_block`` does, and activates them."""
+
+    @intrinsic
+    def multiply_activated(
+        emit: Emitter, y: Pointer, y_step: Integer, x: Pointer, x_step: Integer, runs: Runs, run_length: Integer,
+        kernel: Pointer, bias: Pointer, function: Integer, slope: Scalar,
+    ) -> None:  # fmt: skip
+        """Set a block to its activated sums of products."""
+        sums = _products(emit, pixels, x, x_step, (runs, run_length), kernel, bias)
+        _store(emit, map(emit.activation(function, slope), sums), y, y_step)
+
+    return multiply_activated
+
+
+def _products(
+    emit: Emitter, pixels: int, x: Any, x_step: Any, runs: tuple[Any, Any], kernel: Any, bias: Any
+) -> list[Any]:
+    """Return the sums of products of neighbouring pixels, which begin with the bias."""
+    start = [emit.load(bias, v) for _ in range(pixels) for v in range(VECTORS)]
+    return add_products(emit, start, x, [[(x_step, p)] for p in range(pixels)], INT64(1), *runs, kernel)
+
+
+def _store(emit: Emitter, sums: Iterable[Any], y: Any, y_step: Any) -> None:
+    for index, total in enumerate(sums):
+        p, v = divmod(index, VECTORS)
+        emit.store(total, emit.at(y, (y_step, p)), v)
+
+
+activated_block, activated_pixel = _activated(PIXELS), _activated(1)
+
+
+def _accumulate(pixels: int) -> Callable[..., Any]:
+    """Return the intrinsic that adds to a block of y the outer products of values of x and blocks of a kernel.
+
+    For ``p < pixels`` and ``f < filter_block``, ``y[y_at + p y_step + f]`` grows by the sum of
+    ``x[x_at + p + runs[r] + t x_step] kernel[kernel_at + (r run_length + t) filter_block + f]``, summed in the order
+    of ``multiply_block``.
+    """
+
+    @intrinsic
+    def accumulate(
+        emit: Emitter, y: Pointer, y_step: Integer, x: Pointer, x_step: Integer, runs: Runs, run_length: Integer,
+        kernel: Pointer,
+    ) -> None:  # fmt: skip
+        """Add outer products to a block."""
+        places = [(emit.at(y, (y_step, p)), v) for p in range(pixels) for v in range(VECTORS)]
+        start = [emit.load(*place) for place in places]
+        neighbours = [[(INT64(1), p)] for p in range(pixels)]
+        sums = add_products(emit, start, x, neighbours, x_step, runs, run_length, kernel)
+        for total, place in zip(sums, places, strict=True):
+            emit.store(total, *place)
+
+    return accumulate
+
+
+accumulate_block, accumulate_few = _accumulate(PIXELS), _accumulate(FEW)
+
+
+@intrinsic
+def add_blocks(emit: Emitter, y: Pointer, x: Pointer, count: Integer) -> None:
+    """Add to ``y[y_at + f]`` the sum of ``x[x_at + p filter_block + f]``, p below count, f below filter_block."""
+    b = emit.builder
+    sums = [cgutils.alloca_once_value(b, emit.load(y, v)) for v in range(VECTORS)]
+    with cgutils.for_range(b, count) as loop:
+        here = b.gep(x, [b.mul(loop.index, INT64(VECTORS * emit.lanes))])
+        for v, total in enumerate(sums):
+            b.store(b.fadd(b.load(total), emit.load(here, v)), total)
+    for v, total in enumerate(sums):
+        emit.store(b.load(total), y, v)

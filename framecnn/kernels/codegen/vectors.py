@@ -1,0 +1,147 @@
+"""LLVM vectors: the instructions from which the micro-kernel and the tile transforms are built."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+
+from framecnn.kernels.jit import VECTOR_BYTES, current_isa
+
+__all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "lanes"]
+
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+NO_ACTIVATION, RELU, LEAKY_RELU = 0, 1, 2
+
+
+def lanes(dtype: Any) -> int:
+    """Return the number of values of `dtype` that a vector register holds.
+
+    Examples
+    --------
+    >>> lanes(np.float32) == 2 * lanes(np.float64)
+    True
+    """
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+class Emitter:
+    """A writer of vector instructions for one element type, at the builder's position."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, dtype: Any):
+        self.context, self.builder = context, builder
+        self.scalar = context.get_data_type(dtype)
+        self.itemsize = dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.itemsize
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.zero = self.constant(0)
+
+    def array(self, kind: Any, value: Any) -> Any:
+        return self.context.make_array(kind)(self.context, self.builder, value)
+
+    def pointer(self, kind: Any, value: Any, position: Any) -> Any:
+        return self.builder.gep(self.array(kind, value).data, [position])
+
+    def at(self, pointer: Any, *steps: tuple[Any, int]) -> Any:
+        """Return the pointer advanced by each step times its count."""
+        for step, times in steps:
+            pointer = self.builder.gep(pointer, [self.builder.mul(step, INT64(times))])
+        return pointer
+
+    def load(self, pointer: Any, vector: int = 0) -> Any:
+        return self.builder.load(self._vector_pointer(pointer, vector), align=self.itemsize)
+
+    def store(self, value: Any, pointer: Any, vector: int = 0) -> None:
+        place = self._vector_pointer(pointer, vector, value.type)
+        self.builder.store(value, place, align=1)
+
+    def store_block(self, values: Sequence[Any], pointer: Any, count: Any) -> None:
+        """Store the first `count` elements of vectors that lie side by side, all of them where `count` is larger."""
+        b = self.builder
+        size = INT64(len(values) * self.lanes)
+        with b.if_else(b.icmp_signed(">=", count, size)) as (all_of_them, some):
+            with all_of_them:
+                for vector, value in enumerate(values):
+                    self.store(value, pointer, vector)
+            with some:
+                for vector, value in enumerate(values):
+                    self._store_some(value, pointer, vector, count)
+
+    def _store_some(self, value: Any, pointer: Any, vector: int, count: Any) -> None:
+        b = self.builder
+        place = self._vector_pointer(pointer, vector, value.type)
+        numbers = ir.Constant(ir.VectorType(INT64, self.lanes), [vector * self.lanes + i for i in range(self.lanes)])
+        mask = b.icmp_signed("<", numbers, self.broadcast(count))
+        kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, INT32, mask.type])
+        element = "i8" if value.type.element == ir.IntType(8) else f"f{8 * self.itemsize}"
+        name = f"llvm.masked.store.v{self.lanes}{element}.p0"
+        b.call(cgutils.get_or_insert_function(b.module, kind, name), [value, place, INT32(1), mask])
+
+    def load_bytes(self, pointer: Any) -> Any:
+        """Return one byte for every lane, loaded side by side."""
+        kind = self.bytes_constant(0).type
+        return self.builder.load(self._vector_pointer(pointer, 0, kind), align=1)
+
+    def _vector_pointer(self, pointer: Any, vector: int, kind: Any = None) -> Any:
+        place = self.builder.gep(pointer, [INT64(vector * self.lanes)])
+        return self.builder.bitcast(place, (kind or self.vector).as_pointer())
+
+    def bytes_constant(self, value: int) -> Any:
+        return ir.Constant(ir.VectorType(ir.IntType(8), self.lanes), [value] * self.lanes)
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def broadcast(self, scalar: Any) -> Any:
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
+        single = self.builder.insert_element(undefined, scalar, INT32(0))
+        first = ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(single, undefined, first)
+
+    def fma(self, factor: Any, value: Any, total: Any) -> Any:
+        name = "fmuladd" if current_isa() == "plain" else "fma"  # without FMA hardware, llvm.fma is a slow library call
+        operands = ir.FunctionType(self.vector, [self.vector] * 3)
+        suffix = f"v{self.lanes}f{8 * self.itemsize}"
+        fma = cgutils.get_or_insert_function(self.builder.module, operands, f"llvm.{name}.{suffix}")
+        return self.builder.call(fma, [factor, value, total])
+
+    def combine(self, factors: Sequence[float], values: Sequence[Any]) -> Any:
+        """Return the sum of factors times vectors; a vector with the factor one, if there is one, comes first."""
+        terms = [(factor, value) for factor, value in zip(factors, values, strict=True) if factor]
+        terms.sort(key=lambda term: term[0] != 1)
+        (factor, value), *rest = terms
+        total = value if factor == 1 else self.builder.fmul(self.constant(factor), value)
+        for factor, value in rest:
+            match factor:
+                case 1:
+                    total = self.builder.fadd(total, value)
+                case -1:
+                    total = self.builder.fsub(total, value)
+                case _:
+                    total = self.fma(self.constant(factor), value, total)
+        return total
+
+    def activation(self, function: Any, slope: Any) -> Callable[[Any], Any]:
+        """Return a function that applies to a vector the activation whose code is known at run time only."""
+        b = self.builder
+        bits = ir.VectorType(ir.IntType(8 * self.itemsize), self.lanes)
+        leaky, relu = (b.icmp_signed("==", function, INT64(code)) for code in (LEAKY_RELU, RELU))
+        slopes = self.broadcast(b.select(leaky, slope, ir.Constant(self.scalar, 1)))
+        kept = b.select(relu, ir.Constant(bits, [0] * self.lanes), ir.Constant(bits, [-1] * self.lanes))
+
+        def apply(value: Any) -> Any:
+            below = b.bitcast(b.and_(b.bitcast(b.fmul(slopes, value), bits), kept), self.vector)
+            return b.select(b.fcmp_ordered("<", value, self.zero), below, value)
+
+        return apply
+
+    def largest(self, values: Sequence[Any]) -> tuple[Any, Any]:
+        """Return the largest value and its number, a byte; the last NaN wins, and of equal values the first."""
+        b = self.builder
+        best, number = values[0], self.bytes_constant(0)
+        for place, value in enumerate(values[1:], 1):
+            wins = b.or_(b.fcmp_ordered(">", value, best), b.fcmp_unordered("uno", value, value))
+            best = b.select(wins, value, best)
+            number = b.select(wins, self.bytes_constant(place), number)
+        return best, number

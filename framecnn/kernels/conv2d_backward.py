@@ -1,0 +1,79 @@
+"""Gradients of convolutions: with respect to the input a convolution, with respect to the kernel outer products."""
+
+from typing import Any
+
+import numpy as np
+
+from framecnn.geometry import Window
+from framecnn.kernels.conv2d import PackedConv, conv2d
+from framecnn.kernels.direct_backward import direct_gradients, direct_sums, direct_sums_shape
+from framecnn.kernels.gradients import Gradients
+from framecnn.kernels.threads import ordered_map
+from framecnn.kernels.winograd_backward import winograd_gradients, winograd_sums, winograd_sums_shape
+from framecnn.typing import Array
+
+__all__ = ["conv2d_backward", "conv2d_backward_wrt_input", "pack_flipped"]
+
+PART_WORK = 40_000_000  # multiply-adds whose sums of products are worth a part of their own
+FEWEST_PARTS, MOST_PARTS = 4, 8  # of frames and of their sums, which are kept apart and added up in order
+PART_BYTES = 4 * 1024 * 1024  # of gradients that are computed, used and dropped: they stay in the last-level cache
+
+
+def pack_flipped(algorithm: str, kernel: Array, groups: int) -> PackedConv:
+    """Return a kernel (kh, kw, c / groups, f) packed as it acts on gradients: flipped, its channels the filters."""
+    parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
+    return PackedConv.of(algorithm, np.ascontiguousarray(np.concatenate(parts, axis=3)), None, groups)
+
+
+def conv2d_backward(
+    x: Array, gradients: Gradients, packed: PackedConv, flipped: PackedConv | None, window: Window
+) -> tuple[Any, Array, Array]:
+    """Return the gradients with respect to x, kernel and bias; None for x where there is no flipped kernel.
+
+    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Frames are taken in parts, so that the map of
+    gradients before pooling is never held whole. Parts and sums follow from shapes alone, so the bits do not depend on
+    the number of threads.
+
+    Shapes: x (n, h, w, c), gradients of (n, oh, ow, f), results as x, (kh, kw, c / groups, f) and (f,).
+    """
+    n, channels = len(x), x.shape[3] // packed.groups
+    rows, columns = window.output
+    frame_bytes = rows * columns * packed.filters * x.itemsize
+    size = max(-(-n // MOST_PARTS), min(PART_BYTES // frame_bytes, -(-n // FEWEST_PARTS)), 1)
+    slices = [slice(start, start + size) for start in range(0, max(n, 1), size)]
+    work = size * rows * columns * window.kernel[0] * window.kernel[1] * channels * packed.filters
+    parts = min(max(work // PART_WORK, 1), max(MOST_PARTS // len(slices), 1))
+    shape_of, finish = (
+        (winograd_sums_shape, winograd_gradients) if packed.algorithm else (direct_sums_shape, direct_gradients)
+    )
+    sums = np.zeros(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
+    dx: Any = None if flipped is None else np.empty_like(x)
+
+    def backward(number: int) -> None:
+        frames, own = slices[number], sums[number * parts : (number + 1) * parts]
+        here = gradients.of(frames)
+        if flipped is not None or packed.algorithm:
+            here = Gradients(here.unpooled(window.output))
+        if flipped is not None:
+            dx[frames] = conv2d_backward_wrt_input(here.dy, flipped, window)
+        if packed.algorithm:
+            winograd_sums(x[frames], here.dy, packed, window, own)
+        else:
+            direct_sums(x[frames], here, packed, window, own)
+
+    ordered_map(backward, range(len(slices)))
+    return dx, *finish(sums, packed, window, channels)
+
+
+def conv2d_backward_wrt_input(dy: Array, flipped: PackedConv, window: Window) -> Array:
+    """Return the gradient with respect to the input: dy, spread by the strides, convolved with the flipped kernel.
+
+    Shapes: dy (n, oh, ow, f), result (n, h, w, c).
+    """
+    back, strides = window.transposed(), window.strides
+    if strides != (1, 1):
+        spread = np.zeros((len(dy), *back.frame, dy.shape[3]), dy.dtype)
+        spread[:, :: strides[0], :: strides[1]] = dy
+        dy = spread
+    top, left = back.top_left
+    return conv2d(np.ascontiguousarray(dy[:, max(-top, 0) :, max(-left, 0) :]), flipped, back.cropped())

@@ -1,0 +1,42 @@
+"""Compilation of all kernels at once, so that later runs need not compile any."""
+
+import numpy as np
+
+from framecnn.kernels import jit, linalg
+from framecnn.layers import ConvLayer, FilterBankLayer, Layer, PoolingLayer
+from framecnn.networks.fusion import plan, training_plan
+from framecnn.training.optimizers import SGD, Adam
+
+__all__ = ["warm_up"]
+
+
+def warm_up() -> int:
+    """Run every kernel once in float32 and return the number of compiled kernels in the cache.
+
+    Returns
+    -------
+    int
+        0 if there is no folder for compiled kernels.
+
+    Examples
+    --------
+    >>> warm_up() >= 0
+    True
+    """
+    for kind in list(Layer.registry.values()):
+        for case in kind.cases:
+            layer = kind(**case.settings).build(case.input_shape)
+            layer(np.zeros((1, *case.input_shape)))
+            y, backward = layer.vjp(np.zeros((1, *case.input_shape), np.float32))
+            backward(y)
+    bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
+    pooling = PoolingLayer(2, mode="adaptive_average")
+    plan([bank, pooling], bank.input_shape).run(np.zeros((1, 9, 9, 3)), bank.dtype)
+    layers = [ConvLayer(4, kernel_size=3).build((9, 9, 3)), PoolingLayer(2)]
+    for step in training_plan(layers, (9, 9, 3)):
+        y, backward = step.vjp(np.zeros((1, 9, 9, 3), np.float32))
+        backward(y)
+    for optimizer in (SGD(), Adam()):
+        optimizer.step(tuple(np.zeros((1 + len(optimizer.slots), 1), np.float32)), *np.zeros((2, 1), np.float32))
+    linalg.squared_distances(np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32))
+    return jit.n_compiled()

@@ -1,0 +1,82 @@
+"""What the report of a training shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from framecnn.data.scan import Skip
+from framecnn.evaluation import EvaluationResult
+from framecnn.typing import Array
+
+__all__ = ["Prototype", "ReportData"]
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """The training frames nearest to the centre of one cluster.
+
+    Parameters
+    ----------
+    label : str
+        The class of the cluster.
+    cluster : int
+        The number of the cluster.
+    n_members : int
+        How many training frames belong to it.
+    paths : tuple of str
+        The files of the frames, the nearest first.
+    """
+
+    label: str
+    cluster: int
+    n_members: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the report of a training shows.
+
+    Parameters
+    ----------
+    title : str
+        The headline, such as the name of the folder.
+    results : sequence of EvaluationResult
+        One for each part of the data; the part named ``"test"`` comes first in the report.
+    paths : mapping of str to sequence of str
+        The file of each frame, in the order of the rows of the result, by the name of the part.
+    prototypes : sequence of Prototype
+        The clusters of the head.
+    filters : mapping of str to array (n, height, width, channels)
+        The learned filters, by the name of their scale, such as ``"240x360"``.
+    skipped : sequence of Skip
+        The files that were not used; each has ``path``, ``reason`` and ``detail``.
+    found : int
+        Number of files found, used and skipped.
+    split : str
+        How the frames were divided into parts.
+    split_table : sequence of dict
+        Rows with the keys ``part``, ``class``, ``frames``, ``groups``.
+    chosen : mapping of str to str
+        The settings that were chosen on the training frames.
+    versions : mapping of str to str
+        The software.
+    timings : mapping of str to float
+        Seconds that each stage took.
+    warnings : sequence of str
+        What a reader must know before trusting the numbers.
+    """
+
+    title: str
+    results: Sequence[EvaluationResult] = ()
+    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    prototypes: Sequence[Prototype] = ()
+    filters: Mapping[str, Array] = field(default_factory=dict)
+    skipped: Sequence[Skip] = ()
+    found: int = 0
+    split: str = ""
+    split_table: Sequence[Mapping[str, Any]] = ()
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()

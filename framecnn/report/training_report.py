@@ -1,0 +1,60 @@
+"""The report of a training, as an HTML file."""
+
+import os
+
+from framecnn.errors import ShapeError
+from framecnn.report.data import ReportData
+from framecnn.report.layout import arrange
+from framecnn.report.pictures import MAX_FILTERS, PICTURE_BUDGET, thumbnails
+from framecnn.report.templates import in_seconds, write_html
+
+__all__ = ["write_report"]
+
+
+def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget: int = PICTURE_BUDGET) -> None:
+    """Write the report as one HTML file that needs no other file, no network and no script.
+
+    Thumbnails are made from the frame files now; a file that is gone leaves a placeholder. The report of a thousand
+    frames stays under 5 MB, since each section shows its first frames and says how many more there are.
+
+    Parameters
+    ----------
+    path : path
+        The file to create or replace.
+    data : ReportData
+        What the report shows.
+    picture_budget : int, default 3,600,000
+        How many characters all thumbnails together may take.
+
+    Raises
+    ------
+    MissingExtraError
+        If jinja2 is not installed.
+    ShapeError
+        If a part of the results does not have one path for every frame.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "report.html")
+    >>> write_report(path, ReportData(title="Day <or> night"))
+    >>> "Day &lt;or&gt; night" in open(path, encoding="utf-8").read()
+    True
+    """
+    for result in data.results:
+        n_paths = len(data.paths.get(result.part, ()))
+        if n_paths != result.n_frames:
+            raise ShapeError(
+                f"write_report: expected one path for each of the {result.n_frames} frames of the part "
+                f"{result.part!r}, got {n_paths}"
+            )
+    layout = arrange(data)
+    write_html(
+        path,
+        "training_report.html.j2",
+        thumbnails(layout.wanted, picture_budget),
+        data=data,
+        layout=layout,
+        max_filters=MAX_FILTERS,
+        timings=[(stage, in_seconds(seconds)) for stage, seconds in data.timings.items()],
+    )

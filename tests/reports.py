@@ -1,0 +1,44 @@
+"""A report as a browser reads it."""
+
+from html.parser import HTMLParser
+
+VOID = {"meta", "link", "wbr", "img"}
+
+
+class Report(HTMLParser):
+    """The words, addresses, links and tags of an HTML file; every element must be closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.source = "", text
+        self.tags, self.ids, self.links, self.addresses = [], [], [], []
+        self._open = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src"):
+                (self.links if value.startswith("#") else self.addresses).append(value)
+            assert not name.startswith("on")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, words):
+        if self._open[-1:] != ["style"]:
+            self.text += words
+
+    @property
+    def words(self):
+        return " ".join(self.text.split())

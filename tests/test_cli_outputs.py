@@ -1,0 +1,85 @@
+"""No command overwrites a file of the user, writes into a folder that it reads, or replaces a link."""
+
+import pytest
+from commands import fingerprint, framecnn, refused, train_quickly, write_frames
+
+TRAIN = ("train", "FILMS", "--out", "new/m.safetensors", "--size", "24x32")
+OPTIONS = {
+    "train --out": ("train", "FILMS", "--size", "24x32", "--out"),
+    "train --report": (*TRAIN, "--report"),
+    "train --json": (*TRAIN, "--json"),
+    "evaluate --json": ("evaluate", "model.safetensors", "FILMS", "--json"),
+    "scan --manifest": ("scan", "FILMS", "--manifest"),
+    "compare --json": ("compare", "FILMS", "--json"),
+    "compare --report": ("compare", "FILMS", "--report"),
+    "export": ("export", "model.safetensors"),
+}
+"""Every option, or argument, that names a file to write; it is last, and its value follows."""
+
+READING_A_FOLDER = sorted(OPTIONS.keys() - {"export"})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_quickly(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, trained):
+    """A working directory with films, a model, a folder for outputs, and links to and from them."""
+    write_frames(tmp_path / "films")
+    (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    (tmp_path / "new").mkdir()
+    (tmp_path / "notes").write_text("my own notes")
+    (tmp_path / "films/link").symlink_to(tmp_path / "new/target")
+    (tmp_path / "into").symlink_to(tmp_path / "films/across")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(option, value):
+    return framecnn(*("films" if argument == "FILMS" else argument for argument in OPTIONS[option]), value)
+
+
+def refusal(option, value):
+    return refused(*("films" if argument == "FILMS" else argument for argument in OPTIONS[option]), value)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_file_that_framecnn_did_not_write_is_refused(here, option):
+    assert refusal(option, "notes").startswith("notes: expected no file or one that framecnn wrote, got another")
+    assert (here / "notes").read_text() == "my own notes"
+
+
+@pytest.mark.parametrize("value", ["films/new.file", "films/../films/across/new.file", "films/link", "into/new.file"])
+@pytest.mark.parametrize("option", READING_A_FOLDER)
+def test_a_file_in_the_folder_that_is_read_is_refused_however_it_is_spelled(here, option, value):
+    before = fingerprint(here)
+    assert f"{value}: expected a file outside {str(here / 'films')!r}" in refusal(option, value)
+    assert fingerprint(here) == before
+
+
+@pytest.mark.parametrize("option", ["evaluate --json", "export"])
+def test_the_model_that_is_read_is_not_replaced(here, option):
+    before = fingerprint(here)
+    (here / "same").symlink_to("model.safetensors")
+    for value in ("model.safetensors", "./model.safetensors", "same"):
+        assert "expected a file of its own to write, got one that is read" in refusal(option, value)
+    (here / "same").unlink()
+    assert fingerprint(here) == before
+
+
+def test_the_table_of_groups_that_is_read_is_not_replaced(here):
+    table = (here / "films/frames.csv").rename(here / "groups.csv")
+    assert "got one that is read" in refused("scan", "films", "--groups", table, "--manifest", table)
+    assert table.read_text().startswith("path,label,group\n")
+
+
+@pytest.mark.parametrize("option", ["train --json", "evaluate --json", "scan --manifest", "export"])
+def test_the_target_of_a_link_is_written_and_the_link_kept_and_replaced_only_by_the_same_kind(here, option):
+    (here / "out").symlink_to(here / "new/target")
+    for _ in range(2):
+        ended = run(option, "out")
+        assert ended.code == 0, ended.err
+        assert (here / "out").is_symlink()
+        assert (here / "new/target").is_file()
