@@ -296,7 +296,7 @@ def test_frames_that_the_decoder_marks_as_damaged_are_counted_and_left_out(tmp_p
 
 
 def test_pictures_that_grow_too_large_midway_are_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(framecnn.data.movie, "MAX_PIXELS", 5000)
+    monkeypatch.setattr("framecnn.data.movie.MAX_PIXELS", 5000)
     small, large = (write_movie(tmp_path / f"{n}.ts", moving(0, 12, n, n)) for n in (64, 128))
     (tmp_path / "m.ts").write_bytes(small.read_bytes() + large.read_bytes())
     _, pictures, movie = read(tmp_path / "m.ts")

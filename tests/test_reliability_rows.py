@@ -163,7 +163,7 @@ def test_a_header_of_more_than_16_megabytes_is_not_read_however_large_the_file(t
     path.write_bytes((20 * 2**20).to_bytes(8, "little"))
     os.truncate(path, 40 * 2**20)
     with little_memory():
-        assert "without a whole header; copy or save it again" in refusal(path)
+        assert "got 41943040 bytes without a" in refusal(path)
 
 
 @pytest.mark.parametrize(
