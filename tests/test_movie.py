@@ -295,13 +295,12 @@ def test_frames_that_the_decoder_marks_as_damaged_are_counted_and_left_out(tmp_p
         assert movie.damaged == 5
 
 
-def test_pictures_that_grow_too_large_midway_are_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr("framecnn.data.movie.MAX_PIXELS", 5000)
+def test_pictures_that_grow_too_large_midway_are_not_decoded(tmp_path):
     small, large = (write_movie(tmp_path / f"{n}.ts", moving(0, 12, n, n)) for n in (64, 128))
     (tmp_path / "m.ts").write_bytes(small.read_bytes() + large.read_bytes())
-    _, pictures, movie = read(tmp_path / "m.ts")
-    assert {picture.shape for picture in pictures} == {(64, 64, 3)}
-    assert movie.damaged > 0
+    with Movie(tmp_path / "m.ts", max_pixels=5000) as movie:
+        assert {movie.upright(frame).shape for _, frame in movie.frames()} == {(64, 64, 3)}
+        assert movie.damaged > 0
 
 
 @pytest.mark.parametrize("name", ["http:film.mkv", "concat:film.mkv"])
