@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import fingerprint, framecnn, quick, train_quickly, write_frames
+from commands import fingerprint, framecnn, quick, refused, train_quickly, write_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from movies import shots, write_movie
@@ -187,6 +187,25 @@ def test_saving_a_model_removes_what_a_killed_process_left_of_the_same(tmp_path)
     assert [left.name.startswith(".framecnn-") for left in tmp_path.iterdir()] == [True]
     save(Sequential([InputLayer((3,)), DenseLayer(2)]).build(), path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_command_writes_over_a_file_that_framecnn_did_not_write(tmp_path):
+    root = train_quickly(tmp_path)
+    films, model, notes = root / "films", root / "model.safetensors", root / "notes.txt"
+    notes.write_text("mine")
+    before = fingerprint(root)
+    for command in (
+        ("evaluate", model, films, "--json", notes),
+        ("evaluate", model, films, "--json", model),
+        ("scan", films, "--manifest", notes),
+        ("scan", films, "--manifest", model),
+        ("train", films, "--out", root / "other.safetensors", "--json", notes),
+        ("compare", films, "--json", notes),
+        ("compare", films, "--report", notes),
+    ):
+        own = "one that is read" if command[1] == command[-1] else "no file or one that framecnn wrote"
+        assert own in refused(*command)
+    assert fingerprint(root) == before
 
 
 KILLED_AFTER_THE_FIRST_RENAME = """
