@@ -97,8 +97,9 @@ def test_one_command_writes_figures_and_a_report_and_only_reads_the_folder(films
     for words in (
         *TITLES,
         "1 min 01 s",
-        "learning rate 0.001, augmented, validation accuracy 87.5 % after epoch 7",
-        "grid 2x2",
+        "learning rate 0.001, augmented; validation accuracy 87.5 % after epoch 7",
+        "pooling grid: 2x2",
+        "<title>Comparison of 4 models: films – framecnn comparison report</title>",
     ):
         assert words in text
 
@@ -149,12 +150,38 @@ def test_wrong_arguments_are_refused_before_any_work(films, out, script):
     assert "expected --json FILE to resume from, got --resume alone" in refused("compare", films, "--resume")
     assert "expected HEIGHTxWIDTH" in refused("compare", films, "--network-size", "big")
     figures.write_text("my own notes")
-    assert "expected no file or one that framecnn wrote" in refused("compare", films, *ARGUMENTS, "--json", figures)
-    figures.write_text('"written_by": "framecnn" of nothing')
+    assert "the file exists and was not written by this command" in refused(
+        "compare", films, *ARGUMENTS, "--json", figures
+    )
+    figures.write_text('"written_by": "framecnn compare 0.1.0" of nothing')
     ended = framecnn("compare", films, *ARGUMENTS, "--json", figures, "--resume")
     assert ended.code == 2
-    assert "expected figures of framecnn compare, got no JSON; name another file" in ended.err
+    assert "expected figures of framecnn compare, got broken JSON; name another file" in ended.err
     assert script.asked == []
+
+
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [("--json", '{"written_by": "framecnn train 0.1.0"}'), ("--report", "<title>x – framecnn training report</title>")],
+)
+def test_files_of_other_commands_are_not_replaced(films, out, script, option, content):
+    (out / "file").write_text(content)
+    line = "the file exists and was not written by this command; move it or choose another name"
+    assert refused("compare", films, *ARGUMENTS, option, out / "file") == f"{out / 'file'}: {line}"
+    assert (out / "file").read_text() == content
+    assert script.asked == []
+
+
+def test_the_networks_need_frames_of_16_pixels(films, script):
+    message = "Invalid value for '--network-size': expected HEIGHTxWIDTH such as 240x360, each 16 to 4096 pixels"
+    assert message in refused("compare", films, "--network-size", "15x16")
+
+
+def test_resuming_from_a_file_that_does_not_exist_starts_with_a_warning(films, out, script):
+    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "typo.json", "--resume")
+    assert ended.code == 0
+    assert f"warning: {out / 'typo.json'} does not exist: starting from the beginning\n" in ended.err
+    assert script.asked == 3 * list(MODELS)
 
 
 def test_a_model_that_fails_is_named_and_the_others_are_compared(films, out, script):

@@ -38,7 +38,7 @@ def test_a_folder_named_demo_of_the_user_is_not_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "report.html").write_text("mine")
-    assert "got other files in it; run it elsewhere" in refused("demo")
+    assert "the folder 'demo' exists and holds other files; run the demo in another folder" in refused("demo")
     assert (tmp_path / "demo" / "report.html").read_text() == "mine"
 
 

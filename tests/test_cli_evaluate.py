@@ -55,7 +55,7 @@ def test_classes_that_the_model_does_not_know_are_skipped(model, tmp_path):
     films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
     ended = framecnn("evaluate", model, films)
     assert ended.code == 0
-    assert "warning: frames of classes that the model does not know are skipped: 4 (new\\x1b)\n" in ended.err
+    assert "warning: skipped 4 frames of classes that the model does not know: new\\x1b\n" in ended.err
     assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
 
 
@@ -66,7 +66,7 @@ def test_a_folder_of_one_class_is_evaluated_and_the_classes_without_frames_are_n
     (films / "@eaDir").mkdir()
     ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
     assert ended.code == 0, ended.err
-    assert "warning: the model knows classes of which there are no frames: across, blobs\n" in ended.err
+    assert "warning: no frames of across, blobs: the accuracy does not cover these classes\n" in ended.err
     assert re.search(r"^down +10 +\d+\.\d %", ended.out, re.MULTILINE)
     assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
     assert "10 frames of 5 groups" in ended.out

@@ -41,7 +41,7 @@ def movie(tmp_path):
 def test_movies_become_folders_of_frames(movie, tmp_path, capsys):
     out = tmp_path / "frames"
     assert run(movie, "-o", out) == 0
-    assert capsys.readouterr() == (f"orion: 3 frames of 2 shots; 3.0 s\n3 frames written to {out}\n", "")
+    assert capsys.readouterr() == (f"orion: 3 frames; 2 shots found; 3.0 s\n3 frames written to {out}\n", "")
     assert rows(out) == [
         ("orion/orion_0000.000s.jpg", "orion_shot000"),
         ("orion/orion_0001.000s.jpg", "orion_shot000"),
@@ -72,7 +72,10 @@ def test_a_truncated_movie_is_used_and_reported(tmp_path, capsys):
     [
         (["gone.mp4"], "error: movie 'gone.mp4': the file does not exist; check the name\n"),
         ([], "error: Missing argument 'MOVIE'. (see framecnn frames --help)\n"),
-        (["m.mp4", "--every", "1s", "--per-shot", "3"], "error: Invalid value: give --every or --per-shot, not both"),
+        (
+            ["m.mp4", "--every", "1s", "--per-shot", "3"],
+            "error: Invalid value: expected --every or --per-shot, got both",
+        ),
         (["m.mp4", "--every", "soon"], "error: Invalid value for '--every': expected a duration such as 1s"),
         (["m.mp4", "--per-shot", "0"], "error: frames: expected 1 to 10,000 frames per shot, got 0\n"),
     ],

@@ -47,7 +47,9 @@ def refusal(option, value):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_file_that_framecnn_did_not_write_is_refused(here, option):
-    assert refusal(option, "notes").startswith("notes: expected no file or one that framecnn wrote, got another")
+    assert refusal(option, "notes") == (
+        "notes: the file exists and was not written by this command; move it or choose another name"
+    )
     assert (here / "notes").read_text() == "my own notes"
 
 
@@ -64,14 +66,14 @@ def test_the_model_that_is_read_is_not_replaced(here, option):
     before = fingerprint(here)
     (here / "same").symlink_to("model.safetensors")
     for value in ("model.safetensors", "./model.safetensors", "same"):
-        assert "expected a file of its own to write, got one that is read" in refusal(option, value)
+        assert "the command reads this file; choose another name to write to" in refusal(option, value)
     (here / "same").unlink()
     assert fingerprint(here) == before
 
 
 def test_the_table_of_groups_that_is_read_is_not_replaced(here):
     table = (here / "films/frames.csv").rename(here / "groups.csv")
-    assert "got one that is read" in refused("scan", "films", "--groups", table, "--manifest", table)
+    assert "the command reads this file" in refused("scan", "films", "--groups", table, "--manifest", table)
     assert table.read_text().startswith("path,label,group\n")
 
 

@@ -16,8 +16,9 @@ from commands import fingerprint, framecnn, refused, train_quickly, write_frames
 from PIL import Image
 from textures import textures
 
-from framecnn import DenseLayer, FrameClassifier, InputLayer, Sequential, save
+from framecnn import DenseLayer, FrameClassifier, FrameFolder, InputLayer, Sequential, report, save
 from framecnn.cli import console, predict
+from framecnn.cli.options import frame_size
 from framecnn.estimators import features
 
 
@@ -38,7 +39,7 @@ def films(trained):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """New frames, some that cannot be read, and names that want to be obeyed."""
+    """New frames, some that cannot be read, and names with markup and control characters."""
     folder = write_frames(tmp_path / "new", n_groups=1, with_groups=False)
     (folder / "across" / "empty.jpg").touch()
     (folder / "down" / "text.jpg").write_text("no picture")
@@ -76,10 +77,11 @@ def test_a_picture_has_the_same_label_alone_and_in_a_batch(model, films):
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(monkeypatch, tmp_path):
     """The files that would have been opened."""
     files = []
-    monkeypatch.setattr(predict.typer, "launch", files.append)
+    monkeypatch.setattr(predict, "_open", lambda path: not files.append(path))
+    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
     return files
 
 
@@ -115,14 +117,49 @@ def test_show_draws_the_picture_with_its_probabilities_and_opens_it(model, films
         assert picture.width > picture.height
 
 
+def test_only_the_last_drawing_is_kept(model, films, opened, tmp_path):
+    (tmp_path / "framecnn-mine").mkdir()
+    (tmp_path / "framecnn-mine/prediction.png").touch()
+    for _ in range(3):
+        assert framecnn("predict", model, "--random-from", films, "--show").code == 0
+    assert {str(path) for path in tmp_path.glob("*/*")} == {opened[-1], str(tmp_path / "framecnn-mine/prediction.png")}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows opens files itself")
+@pytest.mark.parametrize("script", ["echo noise; echo noise >&2; exit 3", None])
+def test_without_a_viewer_a_warning_is_printed_instead_of_noise(model, films, tmp_path, monkeypatch, capfd, script):
+    for name in ("open", "xdg-open") if script else ():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
+    ended = framecnn("predict", model, "--random-from", films, "--show")
+    assert ended.code == 0
+    assert ended.err.endswith("warning: no program to show it was found; open the file yourself\n")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_drawing_names_an_out_of_distribution_picture(monkeypatch, opened, films):
+    titles = []
+    monkeypatch.setattr(
+        report, "draw_prediction", lambda path, title, shares: titles.append(title) or Image.new("L", (2, 1))
+    )
+    row = {"path": "a/b.jpg", "label": "day", "probability": 1.0, "probabilities": {}}
+    for far in (True, False):
+        predict._show(row | {"out_of_distribution": far})
+    assert titles == ["day, 100.0 %, out-of-distribution: b.jpg", "day, 100.0 %: b.jpg"]
+
+
 def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
     (tmp_path / "empty").mkdir()
     frame = next((films / "down").iterdir())
-    assert "expected PATH or --random-from FOLDER, got neither" in refused("predict", model)
+    assert f"got only {str(frame)!r}, taken as MODEL" in refused("predict", frame)
     assert "expected PATH or --random-from FOLDER, got both" in refused("predict", model, frame, "--random-from", films)
     assert "got --show alone" in refused("predict", model, frame, "--show")
     assert "expected a folder to draw from" in refused("predict", model, "--random-from", frame)
-    assert "got none of 0 files" in refused("predict", model, "--random-from", tmp_path / "empty")
+    assert "expected at least one picture, got folders without a file; check the paths" in refused(
+        "predict", model, "--random-from", tmp_path / "empty"
+    )
 
 
 def test_json_has_all_results(model, pictures):
@@ -204,7 +241,7 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
     ended = framecnn("predict", model, tmp_path, *options)
     assert ended.code == 2
     assert ended.err.endswith(
-        "error: predict: expected a picture that can be read, got none of 1 files; check the paths\n"
+        "error: predict: expected at least one picture, got 1 file that cannot be read; check the paths\n"
     )
     assert options or ended.out == ""
 
@@ -216,8 +253,8 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
             ["MODEL", "gone.jpg"],
             "predict: expected a picture or a folder, but 'gone.jpg' does not exist;",
         ),
-        (["MODEL", "empty"], "predict: expected a picture that can be read, got none of 0 files; check the paths"),
-        (["MODEL"], "expected PATH or --random-from FOLDER, got neither"),
+        (["MODEL", "empty"], "predict: expected at least one picture, got folders without a file; check the paths"),
+        (["MODEL"], "expected MODEL and PATH, or MODEL and --random-from FOLDER, got only"),
         (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
         (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
@@ -285,7 +322,7 @@ def test_progress_is_plain_lines_without_a_terminal(model, films, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL", "gone"], "FrameFolder: expected a folder, got 'gone'; check the path"),
+        (["MODEL", "gone"], "expected a folder of frames, got 'gone', which does not exist"),
         (["gone", "FILMS"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["text", "FILMS"], "text: expected a framecnn model"),
         (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),
@@ -302,16 +339,24 @@ def test_wrong_arguments_of_evaluate_are_one_line(models, model, films, argument
 
 def test_summary_prints_the_contents_of_a_model(model, models):
     said = framecnn("summary", model).out
-    assert "classes                                 3: across, blobs, down\n" in said
+    assert "classes                                    3: across, blobs, down\n" in said
     assert "24x32 pixels, 3 channels, each also flipped left to right\n" in said
     assert re.search(r"^head +3 clusters in 3 dimensions$", said, re.MULTILINE)
     assert re.search(r"^filter_bank_1 +19 x 27 x 24 ", said, re.MULTILINE)
+    assert "\n\nnetwork for frames of 24x32 pixels\nlayer " in said
     said = framecnn("summary", models / "network").out
     assert said.startswith("layer ")
     assert "dense_1" in said
     assert framecnn("summary", models / "vectors").out.startswith("classes   3: across, blobs, down\nfeatures  3\n")
     assert "alpha" not in framecnn("summary", models / "plain").out
     assert "no such file" in refused("summary", models / "gone")
+
+
+def test_scan_finds_the_groups_of_a_training_at_the_same_size(tmp_path):
+    films = write_frames(tmp_path / "films", with_groups=False)
+    for size in ("8x8", "24x32"):
+        line = f"groups   {len(np.unique(FrameFolder(films, size=frame_size(size)).groups))} (clusters"
+        assert line in framecnn("scan", films, "--size", size).out
 
 
 def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):

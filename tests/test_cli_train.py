@@ -1,4 +1,4 @@
-"""``framecnn train``: a folder of frames becomes a model, a report and a list of files."""
+"""``framecnn train``: a folder of frames becomes a model, a report and a manifest."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def manifest(out):
         return list(csv.DictReader(file))
 
 
-def test_training_writes_a_model_a_report_a_list_of_files_and_figures(films, out):
+def test_training_writes_a_model_a_report_a_manifest_and_figures(films, out):
     broken = first_frame(films, "across")
     broken.write_bytes(b"\xff\xd8\xff broken")
     ended = framecnn("train", films, "--out", out, *SIZE, "--json", out.with_name("figures.json"))
@@ -84,12 +84,13 @@ def test_every_step_is_printed(films, out):
     for line in (
         r"chosen on the training frames:",
         r"  pooling grid +(whole frame|\dx\d)",
-        r"  accuracy over held-out groups, by grid  whole frame [\d.]+ %, 2x2 [\d.]+ %, 3x4 [\d.]+ %",
-        r"  alpha +[\d.e-]+",
+        r"  accuracy in cross-validation, whole frame +[\d.]+ %",
+        r"  accuracy in cross-validation, 3x4 +[\d.]+ %",
+        r"  ridge penalty \(alpha\) +[\d.e-]+",
         r"duration: scan [\d.]+ s, fit [\d.]+ s, evaluate [\d.]+ s, write [\d.]+ s",
         rf"wrote  {re.escape(str(out))} +the model",
         rf"       {re.escape(str(out.parent))}/report\.html +the report; open it in a browser",
-        rf"       {re.escape(str(out.parent))}/manifest\.csv +all files, used or skipped",
+        rf"       {re.escape(str(out.parent))}/manifest\.csv +the manifest: all files, used or skipped",
     ):
         assert re.search(f"^{line}$", said, re.MULTILINE), line
 
@@ -102,7 +103,7 @@ def test_the_folder_of_frames_is_only_read(films, out):
     assert fingerprint(films) == before
 
 
-def test_names_of_any_kind_are_in_the_model_the_list_of_files_and_the_report(tmp_path, out):
+def test_names_of_any_kind_are_in_the_model_the_manifest_and_the_report(tmp_path, out):
     names = ("日本 🎬 \u202e", "it's\n\"<script>alert(1)\x1b[31m", os.fsdecode(b"=caf\xe9()"))
     films = write_frames(tmp_path / "films\n\x1b[1m", names=names)
     ended = framecnn("train", films, "-o", out, *SIZE, "--json", out.with_name("figures.json"))
@@ -120,8 +121,10 @@ def test_names_of_any_kind_are_in_the_model_the_list_of_files_and_the_report(tmp
 def test_a_random_split_comes_with_a_warning(films, out):
     ended = framecnn("train", films, "-o", out, *SIZE, "--split", "random", "--json", out.with_name("figures.json"))
     assert "split at random, frame by frame: near-duplicates are on both sides, so accuracies are too high" in ended.out
-    assert "at random, frame by frame" in json.loads(out.with_name("figures.json").read_text())["warnings"][0]
-    assert "at random, frame by frame" in out.with_name("report.html").read_text()
+    warning = "The frames were split at random, not by group: near-duplicates of training frames are among the other"
+    assert f"warning: {warning}" in ended.err
+    assert json.loads(out.with_name("figures.json").read_text())["warnings"][0].startswith(warning)
+    assert warning in out.with_name("report.html").read_text()
 
 
 def test_groups_may_come_from_another_file_or_from_the_frames_themselves(films, out):
@@ -177,7 +180,7 @@ def test_a_run_that_loses_too_many_frames_stops(films, out, monkeypatch):
 
 
 def test_without_jinja2_the_model_is_written_and_a_warning_names_the_package(films, out, monkeypatch):
-    out.with_name("report.html").write_text("<title>an older report – framecnn</title>")
+    out.with_name("report.html").write_text("<title>an older report – framecnn training report</title>")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0
@@ -232,6 +235,34 @@ def test_files_without_a_row_in_the_table_are_not_unusable_and_the_warning_says_
     assert "expected at most 5 % of the files to be unusable, got 6.7 % (" in framecnn("train", films, "-o", out).err
 
 
+def test_the_error_for_too_many_bad_files_counts_only_these(films, out):
+    for name in (".DS_Store", "notes.txt"):
+        (films / name).write_text("no frame")
+    for name in ("across", "blobs"):
+        first_frame(films, name).write_bytes(b"")
+    ended = framecnn("train", films, "-o", out, *SIZE)
+    assert "skipped  4 of 32 files (2 empty, 1 hidden, 1 not-in-class)" in ended.out
+    assert "expected at most 5 % of the files to be unusable, got 6.7 % (2 empty); repair" in ended.err
+
+
+def test_a_file_in_place_of_the_folder_is_named_before_the_outputs_are_checked(films, out, monkeypatch):
+    monkeypatch.chdir(films.parent)
+    (films.parent / "model.safetensors").write_text("a model")
+    assert "expected a folder of frames, got 'model.safetensors', which is not a folder" in (
+        refused("train", "model.safetensors")
+    )
+
+
+def test_a_second_model_in_a_folder_leaves_the_report_and_the_manifest_of_the_first(films, out):
+    assert framecnn("train", films, "-o", out, *SIZE).code == 0
+    before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    assert framecnn("train", films, "-o", out.with_name("other.safetensors"), *SIZE, "--seed", "1").code == 0
+    assert {name: out.with_name(name).read_bytes() for name in before} == before
+    assert {path.name for path in out.parent.iterdir()} - set(before) == {
+        *("other.safetensors", "other-report.html", "other-manifest.csv")
+    }
+
+
 def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
     for name in ("across", "blobs", "down"):
         first_frame(films, name).write_bytes(b"")
@@ -248,8 +279,8 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone"], "FrameFolder: expected a folder, got 'gone'; check the path"),
-        (["films/frames.csv"], "FrameFolder: expected a folder, got 'films/frames.csv'; check the path"),
+        (["gone"], "Invalid value for 'FOLDER': expected a folder of frames, got 'gone', which does not exist"),
+        (["films/frames.csv"], "expected a folder of frames, got 'films/frames.csv', which is not a folder"),
         (["films", "--out", "films/m.safetensors"], "films/m.safetensors: expected a file outside "),
         (["films", "--out", "link/m.safetensors"], "link/m.safetensors: expected a file outside "),
         (["films", "--json", "films/across/f.json"], "films/across/f.json: expected a file outside "),
@@ -258,18 +289,18 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
         (["films", "--out", "."], ".: expected a file to write, got a folder or a device; name a file"),
         (["films", "--out", "/"], "/: expected a file to write, got a folder or a device; name a file"),
         (["films", "--out", "loop/m.safetensors"], "loop'; create it"),
-        (["loop"], "FrameFolder: expected a folder, got 'loop'; check the path"),
+        (["loop"], "expected a folder of frames, got 'loop', which is not a folder"),
         (["films", "--out", "pipe"], "pipe: expected a file to write, got a folder or a device"),
         (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
         (["films", "--json", "model.safetensors"], "model.safetensors: expected a file of its own for each output"),
         (
-            ["films", "--out", "manifest.csv"],
+            ["films", "--report", "manifest.csv"],
             "manifest.csv: expected a file of its own for each output, got",
         ),
         (["films", "--groups", "gone.csv"], "groups: cannot read 'gone.csv' (No such file or directory)"),
         (["films", "--groups", "films/across"], "groups: cannot read 'films/across' (Is a directory)"),
         (["films", "--size", "240"], "Invalid value for '--size': expected HEIGHTxWIDTH such as 240x360"),
-        (["films", "--split", "even"], "Invalid value: expected --split group or random, got 'even'"),
+        (["films", "--split", "even"], "Invalid value for '--split': expected group or random, got 'even'"),
         (["films", "--seed", "-1"], "Invalid value for '--seed'"),
         (["films", "--seed", "4294967296"], "Invalid value for '--seed'"),
         (["films", "--max-bad", "101"], "Invalid value for '--max-bad'"),
@@ -294,7 +325,7 @@ def test_only_files_of_an_earlier_run_are_replaced(films, out, name):
     mine.write_text("my notes")
     arguments = ("train", films, "-o", out, "--json", out.with_name("figures.json"))
     assert refused(*arguments) == (
-        f"{mine}: expected no file or one that framecnn wrote, got another; move it or choose another name"
+        f"{mine}: the file exists and was not written by this command; move it or choose another name"
     )
     assert mine.read_text() == "my notes"
     mine.write_text("")
@@ -345,7 +376,7 @@ def test_the_error_for_a_folder_of_another_structure_shows_the_expected_one(tmp_
     )
 
 
-@pytest.mark.parametrize(("text", "size"), [("8x8", (8, 8)), ("240x360", (240, 360)), (" 4096x4096 ", (4096, 4096))])
+@pytest.mark.parametrize(("text", "size"), [("8x8", (8, 8)), ("240X360", (240, 360)), (" 4096x4096 ", (4096, 4096))])
 def test_a_size_is_height_and_width(text, size):
     assert frame_size(text) == size
 

@@ -10,6 +10,7 @@ from pictures import film_folder
 
 from framecnn import DataError, FrameFolder, ShapeError
 from framecnn.comparison import MODELS, Comparison
+from framecnn.networks.reference import reference_network
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,8 @@ def test_figures_follow_from_the_predictions(folder, script):
     for place, own in enumerate(figures.values()):
         sizes = [len(test) for _, test in comparison.parts]
         assert own["accuracies"] == pytest.approx([(size - 1 - place) / size for size in sizes])
-        assert own["mean"] == pytest.approx(np.mean(own["accuracies"]))
-        assert own["interval"][0] < own["mean"] < own["interval"][1]
+        assert own["accuracy"] == np.trace(own["confusion"]) / len(folder)
+        assert own["interval"][0] < own["accuracy"] < own["interval"][1]
         assert np.sum(own["confusion"]) == len(folder)
         assert np.trace(own["confusion"]) == len(folder) - 3 * (1 + place)
         assert (own["train_seconds"], own["model_bytes"], own["device"]) == (2, 5000, "CPU")
@@ -189,10 +190,17 @@ def test_other_frames_are_another_comparison(folder):
     fewer = folder.without([folder.samples[0][0]])
     with pytest.raises(DataError, match="got other frames, digest; name another file"):
         Comparison(fewer, folds=3, network_size=(16, 16)).resume(before)
-    with pytest.raises(DataError, match="got other folder, frames, "):
-        Comparison(folder, folds=3, network_size=(16, 16)).resume(["no figures"])
+
+
+@pytest.mark.parametrize("data", [["no figures"], {"folder": "films", "seed": 0}, {"settings": {}}])
+def test_figures_that_are_not_of_a_comparison_are_refused(folder, data):
+    with pytest.raises(DataError, match="expected figures of framecnn compare to resume from, got others"):
+        Comparison(folder, folds=3, network_size=(16, 16)).resume(data)
 
 
 def test_frames_too_small_for_the_networks_are_refused_before_any_work(folder):
-    with pytest.raises(ShapeError, match="PoolingLayer"):
-        Comparison(folder, network_size=(8, 8))
+    with pytest.raises(ShapeError, match="expected network_size of at least 16x16, got 15x16"):
+        Comparison(folder, network_size=(15, 16))
+    reference_network((16, 16, 3), 2).summary()
+    with pytest.raises(ShapeError):
+        reference_network((15, 16, 3), 2).summary()

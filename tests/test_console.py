@@ -36,6 +36,11 @@ def test_a_table_is_aligned_with_numbers_to_the_right(capsys):
     assert capsys.readouterr().out == "film    frames\norion        7\n日本\\n     123\n"
 
 
+def test_numbers_with_a_unit_are_right_aligned_too(capsys):
+    console.table([("a", "9.8 s", "4,046", "-"), ("b", "17.7 s", "26", "100.0 %")])
+    assert capsys.readouterr().out == "a   9.8 s  4,046        -\nb  17.7 s     26  100.0 %\n"
+
+
 def test_a_table_may_have_no_rows(capsys):
     console.table([], head=("film", "frames"))
     assert capsys.readouterr().out == "film  frames\n"

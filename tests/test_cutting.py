@@ -118,7 +118,7 @@ def test_black_and_repeated_frames_are_dropped_and_counted(tmp_path, out):
     (report,) = cut_frames([write_movie(tmp_path / "m.mp4", pictures)], out)
     assert times(out) == [0, 3, 6]
     assert (report.n_black, report.n_repeated, report.n_shots) == (2, 2, 3)
-    assert report.describe() == "m: 3 frames of 3 shots; 7.0 s; skipped: 2 black, 2 repeated"
+    assert report.describe() == "m: 3 frames; 3 shots found; 7.0 s; skipped: 2 black, 2 repeated"
 
 
 def test_a_later_frame_takes_the_place_of_a_black_one(tmp_path, out):

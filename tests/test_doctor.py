@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framecnn.cli import doctor, main
+from framecnn.cli import doctor, environment, main
 from framecnn.kernels import jit
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -78,6 +78,11 @@ def test_only_packages_of_an_operating_system_are_listed(declared, system, packa
     assert found == {"keras": ["keras", package]}
 
 
+def test_the_packages_of_an_extra_include_those_of_the_extras_that_it_names(declared):
+    found = doctor.extras(["demo"], metadata.requires("framecnn"))
+    assert found == {"demo": ["jinja2", "markupsafe", "av", "scikit-video"]}
+
+
 def test_a_framecnn_that_is_not_installed_has_no_extras(capsys, monkeypatch):
     def requires(package):
         raise metadata.PackageNotFoundError(package)
@@ -90,7 +95,7 @@ def test_the_cache_is_printed_with_its_number_of_kernels(capsys, monkeypatch, tm
     (tmp_path / "conv_1").mkdir()
     (tmp_path / "conv_1/forward.1.nbc").write_bytes(b"")
     monkeypatch.setattr(jit, "cache_directory", lambda: tmp_path)
-    assert f"{tmp_path} (writable, 1 kernels;" in run(capsys)
+    assert f"{tmp_path} (writable; 1 kernels are compiled," in run(capsys)
 
 
 def test_a_missing_cache_is_reported_with_the_remedy(capsys, monkeypatch):
@@ -100,8 +105,8 @@ def test_a_missing_cache_is_reported_with_the_remedy(capsys, monkeypatch):
 
 def test_the_processor_has_a_name_on_every_system(monkeypatch, tmp_path):
     information = tmp_path / "cpuinfo"
-    monkeypatch.setattr(doctor.platform, "processor", lambda: "")
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "arm64")
-    assert doctor.cpu_name(information) == "arm64"
+    monkeypatch.setattr(environment.platform, "processor", lambda: "")
+    monkeypatch.setattr(environment.platform, "machine", lambda: "arm64")
+    assert environment.cpu_name(information) == "arm64"
     information.write_bytes(b"processor\t: 0\nmodel name\t: Fast \xff 9000\n")
-    assert doctor.cpu_name(information) == "Fast � 9000"
+    assert environment.cpu_name(information) == "Fast � 9000"

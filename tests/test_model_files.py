@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from framecnn import DenseLayer, InputLayer, Sequential, load, save
 from framecnn.storage import container
 
-INCOMPLETE = "got {} bytes without a complete header; copy it again"
+INCOMPLETE = "got {} bytes without a complete header: another kind of file, or one that was cut off"
 
 
 @pytest.fixture(scope="module")

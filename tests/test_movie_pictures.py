@@ -295,5 +295,5 @@ def test_rotation_aspect_interlacing_and_hdr_together_are_handled(tmp_path):
     (report,) = cut_frames([path], tmp_path / "frames", every=0.5)
     done = ("deinterlaced", "display aspect 16:9 from 128x96", "tone-mapped from PQ")
     assert report.processing == done
-    assert report.describe() == "m: 2 frames of 1 shot; 1.0 s; " + "; ".join(done)
+    assert report.describe() == "m: 2 frames; 1 shot found; 1.0 s; " + "; ".join(done)
     assert Image.open(tmp_path / "frames/m/m_0000.500s.jpg").size == (96, 171)

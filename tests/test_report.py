@@ -101,6 +101,35 @@ def test_the_report_shows_all_data(data, read):
         assert text.replace(" ", "") in words, text
 
 
+def test_a_dot_at_the_end_of_its_scale_stays_inside(data, read, frames):
+    assert 'style="left: clamp(.475rem, 100.0%, 100% - .475rem)"' in read(data).source
+
+
+def test_the_frames_and_the_columns_of_a_confusion_matrix_are_named(data, read):
+    words = read(data).words
+    assert "Confusion matrix of the test frames" in words
+    assert "Classified as True class" in words
+    assert "Training: 100.0 % of 8 frames correct" in words
+    assert "Most frequent mistake: night is classified as day (1 frame)." in words
+
+
+def test_without_mistakes_in_the_test_frames_those_of_other_parts_are_linked(data, read, frames):
+    test = replace(data.results[1], predictions=data.results[1].targets)
+    validation = replace(data.results[1], part="validation")
+    shown = replace(data, results=[test, validation], paths={"test": frames[:4], "validation": frames[:4]})
+    report = read(shown)
+    text = "all test frames are classified correctly. 1 of 4 validation frames are misclassified: see their confusion"
+    assert text in report.words
+    assert '<a href="#part1-1-0">see their' in report.source
+
+
+@pytest.mark.parametrize(("size", "ratio"), [((48, 32), "48 / 32"), ((320, 180), "224 / 126")])
+def test_tiles_have_the_proportions_of_most_frames(data, read, frames, size, ratio):
+    for path in frames[1:]:
+        Image.new("RGB", size).save(path)
+    assert f'<body style="--tile-ratio: {ratio}">' in read(data).source
+
+
 def test_the_same_data_gives_the_same_bytes(data, read):
     assert read(data).source == read(data).source
 
@@ -208,7 +237,7 @@ def test_mistakes_of_one_group_are_one_entry_the_most_confident_first(data, read
         "test", ("day", "night"), [0] * 4, [1] * 4, [0.5, 0.6, 0.9, 0.7], ["shot 1", "shot 1", "shot 1", "shot 2"]
     )
     report = read(replace(data, results=[wrong], paths={"test": frames[:4]}))
-    mistakes = report.words[report.words.index("The most confident mistakes") :]
+    mistakes = report.words[report.words.index("Most confident mistakes", 200) :]
     assert mistakes.index("Predicted night, 90 %True class dayand 2 more of its group") < mistakes.index(
         "Predicted night, 70 %"
     )
@@ -276,7 +305,10 @@ def test_the_report_of_the_films_is_under_five_megabytes(shared_data, tmp_path):
 
 def test_more_filters_than_fit_are_counted(data, read):
     report = read(replace(data, filters={"36x64": np.random.default_rng(0).normal(size=(450, 2, 2, 9))}))
-    assert "450 filters of 2 × 2 pixels, mean over 9 channels; the first 400 are shown" in report.words
+    assert (
+        "450 filters of 2 × 2 pixels, mean over 9 channels; 400 of them are shown, from grey to coloured"
+        in report.words
+    )
 
 
 def test_every_frame_of_a_result_needs_a_path_and_the_old_report_stays(data, read, tmp_path, frames):

@@ -84,6 +84,17 @@ def test_grey_filters_are_drawn_before_coloured_ones():
     np.testing.assert_array_equal(pixels[0, [0, 27], :3], [[255, 255, 255], [255, 0, 0]])
 
 
+def test_of_more_filters_than_fit_some_of_every_colourfulness_are_drawn():
+    filters = np.zeros((600, 2, 2, 3))
+    filters[:, 0] = 1
+    filters[:, 1, :, 0] = np.linspace(0, 1, 600)[::-1, None]
+    pixels = pixels_of(filter_tiles(filters))
+    rows = np.arange(0, pixels.shape[0], 27) + 23
+    red = pixels[rows][:, np.arange(0, pixels.shape[1], 27), 0].ravel()
+    assert (len(red), red.min(), red.max()) == (400, 0, 255)
+    assert np.all(np.diff(red.astype(int)) >= 0)
+
+
 def test_flat_broken_and_many_channelled_filters_are_drawn_too():
     for filters in (np.ones((1, 4, 4, 3)), np.full((1, 4, 4, 1), np.nan), np.zeros((1, 4, 4, 7))):
         assert np.unique(pixels_of(filter_tiles(filters))[..., :3]).tolist() == [128]

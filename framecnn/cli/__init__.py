@@ -12,9 +12,9 @@ from framecnn.cli import console
 
 __all__ = ["app", "main"]
 
-# name of the command and its function: (module, line in `framecnn --help`)
+# by name: the module, which holds a function of that name, and the line in `framecnn --help`
 _COMMANDS = {
-    "demo": ("framecnn.cli.demo", "Run all steps on three short clips; see demo/report.html."),
+    "demo": ("framecnn.cli.demo", "Run all steps on three short clips, in the folder demo."),
     "frames": ("framecnn.cli.frames", "Cut movies into a folder of frames per class."),
     "scan": ("framecnn.cli.scan", "List classes, groups and unusable files of a folder of frames."),
     "train": ("framecnn.cli.train", "Train on a folder of frames; write a model and a report."),

@@ -2,22 +2,22 @@
 
 import json as json_text
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.doctor import cpu_name
+from framecnn.cli.environment import cpu_name, versions
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Seed, Size, frame_size
-from framecnn.cli.outputs import JSON_MARK, REPORT_MARK, check_outputs, check_replaced, versions, write_json
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
-from framecnn.comparison import MODELS, Comparison, compile_kernels
+from framecnn.comparison import MODELS, Comparison, compile_kernels, report_data
+from framecnn.comparison.folds import MIN_NETWORK_SIDE
 from framecnn.data import DEFAULT_SIZE
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.estimators.trained_features import NETWORK_SIZE
-from framecnn.report import ComparisonData, ShownFrame, write_comparison
+from framecnn.report import write_comparison
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle, write_together
 from framecnn.thread_count import get_num_threads
@@ -27,15 +27,22 @@ __all__ = ["compare"]
 EXTRAS = ("keras", "tensorflow", "tensorflow-cpu")
 
 
+def network_frame_size(text: str) -> tuple[int, int]:
+    """Return the size of the frames for the networks; raise BadParameter if it is too small for them."""
+    return frame_size(text, smallest=MIN_NETWORK_SIDE)
+
+
 def compare(
     folder: Folder,
     groups: Groups = None,
-    folds: Annotated[int, typer.Option("--folds", min=2, metavar="K", help="Hold each of K parts out once.")] = 4,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, metavar="K", help="The number of folds; each is held out once.")
+    ] = 4,
     size: Size = None,
     network_size: Annotated[
         tuple | None,
         typer.Option(
-            parser=frame_size,
+            parser=network_frame_size,
             metavar="HEIGHTxWIDTH",
             help="The size of the frames for the networks.",
             show_default="x".join(map(str, NETWORK_SIZE)),
@@ -47,8 +54,9 @@ def compare(
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the results in the file of --json.")] = False,
     max_bad: MaxBad = 5.0,
 ) -> None:
-    """Compare the accuracy, time and memory of the k-means system, its plain head, a trained network and the same
-    network in Keras. All are trained on the same frames; each fold is held out once."""
+    """Compare the accuracy, time and memory of framecnn's classifier (the k-means system), the plain k-means head, a
+    network trained by framecnn, and the same network in Keras. All are trained on the same frames; each fold is held
+    out once."""
     if resume and json is None:
         raise typer.BadParameter("expected --json FILE to resume from, got --resume alone")
     json, report = check_outputs([json, report], [folder, groups])
@@ -56,7 +64,9 @@ def compare(
     with lock_outputs(outputs):
         if outputs:
             settle(outputs[0], outputs)
-        check_replaced({json: JSON_MARK, report: REPORT_MARK})
+        check_replaced({json: json_mark("compare"), report: report_mark("comparison")})
+        if resume and json is not None and not json.exists():
+            console.warn(f"{json} does not exist: starting from the beginning")
         frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad)
         comparison = Comparison(frames, folds, network_size or NETWORK_SIZE, seed)
         if resume and json is not None and json.exists():
@@ -75,7 +85,7 @@ def compare(
 
 
 def _run(comparison: Comparison, json: Path | None) -> None:
-    """Run what is pending; save each outcome for a later run, the last one together with the report."""
+    """Run the pending models; save the figures after each but the last, which are written with the report."""
     total = len(MODELS) * len(comparison.folds)
     n_saved = total - len(comparison.pending)
     try:
@@ -83,7 +93,7 @@ def _run(comparison: Comparison, json: Path | None) -> None:
             with console.progress("comparing") as progress:
                 complete = comparison.run_next(progress)
             if json is not None and comparison.pending:
-                write_json(json, _figures(comparison))
+                write_json(json, "compare", _figures(comparison))
                 n_saved = total - len(comparison.pending)
             if complete is not None:
                 _print_fold(comparison, complete)
@@ -97,10 +107,10 @@ def _write(comparison: Comparison, json: Path | None, report: Path | None, main:
     """Write figures and report, both or none."""
     with write_together(main) as stage:
         if json is not None:
-            write_json(stage(json), _figures(comparison))
+            write_json(stage(json), "compare", _figures(comparison))
         if report is not None:
             try:
-                write_comparison(stage(report), _report(comparison))
+                write_comparison(stage(report), report_data(comparison, _machine_in_words(), versions(*EXTRAS)))
             except MissingExtraError as error:
                 console.warn(f"no report was written ({error})")
                 report = None
@@ -118,11 +128,15 @@ def _read(path: Path) -> Any:
     try:
         return json_text.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path}: expected figures of framecnn compare, got no JSON; name another file") from error
+        raise DataError(f"{path}: expected figures of framecnn compare, got broken JSON; name another file") from error
 
 
 def _machine() -> dict[str, Any]:
     return {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": get_num_threads()}
+
+
+def _machine_in_words() -> str:
+    return "{cpu}, {threads} threads on {cores} cores".format(**_machine())
 
 
 def _print_fold(comparison: Comparison, number: int) -> None:
@@ -135,7 +149,9 @@ def _print_figures(comparison: Comparison) -> None:
     rows = [
         (
             figures["title"],
-            f"{100 * figures['mean']:.1f} % ({100 * figures['interval'][0]:.1f} to {100 * figures['interval'][1]:.1f})",
+            "{:.1f} % ({:.1f} to {:.1f})".format(
+                *(100 * share for share in (figures["accuracy"], *figures["interval"]))
+            ),
             f"{figures['train_seconds']:.1f} s",
             f"{figures['frames_per_second']:,.0f}",
             f"{figures['peak_megabytes']:,.0f} MB",
@@ -145,59 +161,7 @@ def _print_figures(comparison: Comparison) -> None:
         for figures in comparison.figures().values()
     ]
     console.say()
-    console.table(rows, head=("", "mean accuracy (95 %)", "training", "frames/s", "memory", "model", "device"))
-    for text in _absent(comparison):
+    console.table(rows, head=("", "accuracy (95 % interval)", "training", "frames/s", "memory", "model", "device"))
+    for text in comparison.absences:
         console.warn(text)
     console.say()
-
-
-def _absent(comparison: Comparison) -> list[str]:
-    """Return why models have no figures, a line each."""
-    missing = [f"{MODELS[name].title} was not run: {why}" for name, why in comparison.missing.items()]
-    return missing + [f"{MODELS[name].title} failed in {why}" for name, why in comparison.failed.items()]
-
-
-def _report(comparison: Comparison) -> ComparisonData:
-    figures, settings = comparison.figures(), comparison.settings
-    machine = _machine()
-    return ComparisonData(
-        title=f"{settings['folder']}: k-means and back-propagation",
-        classes=settings["classes"],
-        about={model.title: model.about for model in MODELS.values()},
-        figures={own["title"]: own for own in figures.values()},
-        results=list(comparison.results.values()),
-        paths=comparison.paths,
-        shown=list(_shown(comparison)),
-        choices=[
-            (f"{MODELS[name].title}, fold {number}", _in_words(outcome["chosen"]))
-            for name, own in comparison.outcomes.items()
-            for number, outcome in enumerate(own, start=1)
-        ],
-        facts={
-            "frames": f"{settings['frames']:,} of {len(settings['classes'])} classes",
-            "folds": f"{settings['folds']} by group ({settings['groups']}), stratified by class",
-            "frame size": "x".join(map(str, settings["size"])),
-            "frame size for the networks": "x".join(map(str, settings["network_size"])),
-            "seed": str(settings["seed"]),
-            "machine": f"{machine['cpu']}, {machine['threads']} threads of {machine['cores']} cores",
-        },
-        versions=versions(*EXTRAS),
-        warnings=[*_absent(comparison), *comparison.warnings],
-    )
-
-
-def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
-    for fold, (_, test) in zip(comparison.folds, comparison.parts, strict=True):
-        probabilities = {MODELS[name].title: fold["outcomes"][name]["shown"] for name in comparison.outcomes}
-        truth = test.classes[dict(test.samples)[fold["shown"]]]
-        yield ShownFrame(str(comparison.folder.root / fold["shown"]), truth, fold["fold"], probabilities)
-
-
-def _in_words(chosen: Mapping[str, Any]) -> str:
-    """Return the settings that were chosen; for a network, also its validation accuracy."""
-    if "learning_rate" not in chosen:
-        return ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
-    augmented = "augmented" if chosen["augmented"] else "not augmented"
-    accuracy, epoch = chosen["val_accuracy"], chosen["best_epoch"]
-    result = "" if accuracy is None else f", validation accuracy {100 * accuracy:.1f} % after epoch {epoch}"
-    return f"learning rate {chosen['learning_rate']:g}, {augmented}{result}"

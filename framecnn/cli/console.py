@@ -36,6 +36,7 @@ _STOPPING = {"SIGTERM": "terminated", "SIGHUP": "hung up", "SIGBREAK": "interrup
 """Signals that stop a command as Ctrl-C does, if the system has them, and the message."""
 # C0 and C1 control characters, marks that reorder text, and lone surrogates (from names that are not UTF-8)
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_NUMBER = re.compile(r"-?[\d,.]+( (%|s|MB))?|[-–]")
 # typer bundles click or uses the installed one; either way, this is the base class of its usage errors
 _UsageError: Any = typer.BadParameter.__mro__[2]
 
@@ -72,7 +73,7 @@ def warn(text: object) -> None:
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> None:
-    """Print cleaned cells in columns on standard output; columns of numbers are right-aligned.
+    """Print cleaned cells in columns on standard output; columns of numbers, also with a unit, are right-aligned.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> None:
 
     rows = [list(row) for row in rows]
     lines = [[clean(cell) for cell in row] for row in ([list(head)] if head else []) + rows]
-    right = [all(isinstance(cell, int | float) for cell in column) for column in zip(*rows, strict=True)]
+    right = [all(_NUMBER.fullmatch(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = []
@@ -138,7 +139,7 @@ def progress(title: str, show_after: float = 1.0) -> Iterator[Update]:
 
 
 class _View(ABC):
-    """A display of progress that a timer's thread starts, unless the work ends before."""
+    """A display of progress, started by a timer if the work takes long."""
 
     def __init__(self, title: str):
         self._lock = threading.Lock()
@@ -211,7 +212,7 @@ class _Bar(_View):
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TaskProgressColumn("{task.percentage:>3.0f} %"),  # nothing where the total is not known
+            TaskProgressColumn("{task.percentage:>3.0f} %"),  # empty if the total is unknown
             TimeElapsedColumn(),
         )
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
@@ -275,7 +276,7 @@ def run(work: Callable[[], None]) -> int:
         errors are faults of framecnn and keep their traceback.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # None, or no text stream of Python
+        with suppress(AttributeError):  # the stream is None or not a text stream
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with _stopped_by_signals():

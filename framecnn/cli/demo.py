@@ -16,16 +16,17 @@ CAUTION = (
 
 
 def demo() -> None:
-    """Run all steps on three short clips: frames, split, training, evaluation, report; see demo/report.html."""
+    """Run all steps on three short clips: frames, split, training, evaluation, report.
+
+    Everything is written to the folder demo in the current folder; see demo/report.html.
+    """
     from framecnn.data.cutting import cut_frames
     from framecnn.data.demo_clips import demo_clips
 
     out = Path("demo")
     frames = out / "frames"
     if out.is_dir() and any(out.iterdir()) and not frames.is_dir():
-        raise DataError(
-            "demo: expected no folder 'demo', or that of an earlier demo, got other files in it; run it elsewhere"
-        )
+        raise DataError("the folder 'demo' exists and holds other files; run the demo in another folder")
     with console.progress("cutting movies") as update:
         reports = cut_frames(demo_clips(), frames, every=0.2, block=1.0, replace=True, progress=update)
     for report in reports:

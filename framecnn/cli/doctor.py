@@ -2,16 +2,15 @@
 
 import os
 import platform
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from framecnn.cli import console
+from framecnn.cli.environment import cpu_name, installed_version
 
-__all__ = ["cpu_name", "doctor", "extras"]
+__all__ = ["doctor", "extras"]
 
 _MAIN = ("numpy", "numba", "scikit-learn", "pillow")
 _FOR_CONTRIBUTORS = ("dev", "bench")
@@ -30,10 +29,10 @@ def doctor() -> None:
 
 
 def _installation() -> Iterator[tuple[str, str]]:
-    yield "framecnn", _version("framecnn") or "not installed; run: pip install ."
+    yield "framecnn", installed_version("framecnn") or "not installed; run: pip install ."
     yield "Python", f"{platform.python_version()} ({platform.platform()})"
     for package in _MAIN:
-        yield package, _version(package) or f"missing; run: pip install {package}"
+        yield package, installed_version(package) or f"missing; run: pip install {package}"
 
 
 def _machine() -> Iterator[tuple[str, str]]:
@@ -49,13 +48,16 @@ def _machine() -> Iterator[tuple[str, str]]:
             "no private and writable folder: kernels are compiled at every start; set XDG_CACHE_HOME",
         )
     else:
-        yield "kernel cache", f"{cache} (writable, {n_compiled()} kernels; framecnn warmup compiles all)"
+        yield (
+            "kernel cache",
+            f"{cache} (writable; {n_compiled()} kernels are compiled, framecnn warmup compiles the others)",
+        )
 
 
 def extras(
     names: Sequence[str], requirements: Sequence[str], system: Mapping[str, str] | None = None
 ) -> dict[str, list[str]]:
-    """Return the packages of each extra for users.
+    """Return the packages of each extra for users, including those of the extras that it names.
 
     Parameters
     ----------
@@ -76,24 +78,25 @@ def extras(
     {'video': ['av']}
     """
     parsed = [Requirement(line) for line in requirements]
-    found = {}
-    for extra in names:
-        packages = [
-            entry.name
-            for entry in parsed
-            if entry.marker is not None
-            and entry.name != "framecnn"
-            and entry.marker.evaluate({**(system or {}), "extra": extra})
-            and not entry.marker.evaluate({**(system or {}), "extra": ""})
-        ]
-        if packages and extra not in _FOR_CONTRIBUTORS:
-            found[extra] = packages
-    return found
+
+    def packages(extra: str) -> Iterator[str]:
+        for entry in parsed:
+            if entry.marker is None or entry.marker.evaluate({**(system or {}), "extra": ""}):
+                continue
+            if entry.marker.evaluate({**(system or {}), "extra": extra}):
+                if entry.name == "framecnn":
+                    for other in sorted(entry.extras):
+                        yield from packages(other)
+                else:
+                    yield entry.name
+
+    found = {extra: list(packages(extra)) for extra in names if extra not in _FOR_CONTRIBUTORS}
+    return {extra: own for extra, own in found.items() if own}
 
 
 def _extras(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str, str]]:
     for extra, packages in found.items():
-        versions = {package: _version(package) for package in packages}
+        versions = {package: installed_version(package) for package in packages}
         missing = [package for package, version in versions.items() if version is None]
         yield (
             extra,
@@ -101,19 +104,3 @@ def _extras(found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str,
             ", ".join(missing) or "nothing",
             f"pip install 'framecnn[{extra}]'" if missing else "",
         )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def cpu_name(information: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the name of the processor: on Linux the model name in `information`."""
-    if information.exists():
-        text = information.read_text(encoding="utf-8", errors="replace")
-        if match := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
-            return match[1]
-    return platform.processor() or platform.machine()

@@ -7,19 +7,22 @@ import numpy as np
 from framecnn.cli import console
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Model
-from framecnn.cli.outputs import JSON_MARK, check_outputs, check_replaced, write_json
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.cli.workflow import ReportingFrames, Stages, listed, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
 from framecnn.errors import DataError
-from framecnn.evaluation import EvaluationResult
+from framecnn.evaluation import EvaluationResult, counted
 
 __all__ = ["evaluate"]
 
 
 def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures = None, max_bad: MaxBad = 5.0) -> None:
-    """Measure the accuracy of a model on a folder of frames, with a 95 % interval, and list its mistakes."""
+    """Measure the accuracy of a model on a folder of frames, with a 95 % interval, and list its mistakes.
+
+    Use frames that the model was not trained on: on the frames of its training, the accuracy is too high.
+    """
     (json,) = check_outputs([json], [folder, groups, model])
-    check_replaced({json: JSON_MARK})
+    check_replaced({json: json_mark("evaluate")})
     classifier = load_classifier(model)
     stages = Stages()
     frames = scan_folder(stages, folder, groups, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
@@ -32,9 +35,9 @@ def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures 
         )
     if unknown:
         n = sum(frames.classes[target] in unknown for target in frames.targets)
-        console.warn(f"frames of classes that the model does not know are skipped: {n:,} ({listed(unknown)})")
+        console.warn(f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}")
     if absent := [name for name in known if name not in frames.classes]:
-        console.warn(f"the model knows classes of which there are no frames: {listed(absent)}")
+        console.warn(f"no frames of {listed(absent)}: the accuracy does not cover these classes")
     while True:
         try:
             result = _measure(stages, classifier, known, frames)
@@ -46,7 +49,7 @@ def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures 
     console.say()
     console.table(_by_class(result), head=("class", "frames", "recall", "mistaken for"))
     if json is not None:
-        write_json(json, result.to_dict())
+        write_json(json, "evaluate", result.to_dict())
         console.say()
         console.say(f"wrote {json}")
 

@@ -14,7 +14,7 @@ from framecnn.interop.onnx_export import OPSET, to_onnx
 __all__ = ["export"]
 
 ONNX_MARK = b"\x12\x08framecnn"
-"""The producer in the beginning of an ONNX file that framecnn wrote."""
+"""The producer, at the beginning of an ONNX file that framecnn wrote."""
 
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file to write.")]
 Opset = Annotated[int, typer.Option("--opset", metavar="N", help="The version of the ONNX operators.")]
@@ -25,5 +25,5 @@ def export(model: Model, target: Target, opset: Opset = OPSET) -> None:
     (path,) = check_outputs([target], [model])
     check_replaced({path: ONNX_MARK})
     file = to_onnx(load_model(model), path, opset)
-    outputs = ", ".join(output.name for output in file.graph.output)
-    console.say(f"wrote {target}: opset {opset}, from x to {outputs}")
+    inputs, outputs = (", ".join(value.name for value in values) for values in (file.graph.input, file.graph.output))
+    console.say(f"wrote {target}: opset {opset}; input {inputs}; outputs {outputs}")

@@ -56,21 +56,26 @@ def frames(
     block: Annotated[
         float,
         typer.Option(
-            parser=seconds, metavar="TIME", help="Longest part of a shot that is one group.", show_default="10s"
+            parser=seconds,
+            metavar="TIME",
+            help="Longer shots are divided into groups of at most this length.",
+            show_default="10s",
         ),
     ] = 10.0,
     crop_letterbox: Annotated[bool, typer.Option("--crop-letterbox", help="Crop black bars.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace frames of the same movies.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the frames that FOLDER holds of these movies.")
+    ] = False,
 ) -> None:
     """Cut movies into a folder of frames per class.
 
-    Writes FOLDER/LABEL/MOVIE_SECONDS.jpg, and FOLDER/frames.csv with the group of each frame: its shot, that is all
-    frames between two cuts, or a block of a long shot. Training and test frames never share a group. Black frames and
-    near-duplicates are skipped. To add movies of another class, run the command again with the same FOLDER. An
+    Writes FOLDER/LABEL/MOVIE_SECONDS.jpg, and FOLDER/frames.csv with the group of each frame: its shot (the frames
+    between two cuts), or a block of it if the shot is long. Training and test frames never share a group. Black frames
+    and near-duplicates are skipped. To add movies of another class, run the command again with the same FOLDER. An
     interrupted run resumes when it is started again.
     """
     if every is not None and per_shot is not None:
-        raise typer.BadParameter("give --every or --per-shot, not both")
+        raise typer.BadParameter("expected --every or --per-shot, got both")
     from framecnn.data.cutting import cutting
 
     with ExitStack() as run:  # until it ends, the run counts as unfinished and can be resumed

@@ -1,5 +1,6 @@
 """Arguments and options of several commands."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +12,15 @@ from framecnn.data import DEFAULT_SIZE
 __all__ = ["Figures", "Folder", "Groups", "MaxBad", "Model", "Seed", "Size", "frame_size"]
 
 
-def frame_size(text: str) -> tuple[int, int]:
+def frame_size(text: str, smallest: int = 8) -> tuple[int, int]:
     """Return a size in pixels.
 
     Parameters
     ----------
     text : str
         HEIGHTxWIDTH in pixels.
+    smallest : int, default 8
+        The smallest side.
 
     Returns
     -------
@@ -27,27 +30,38 @@ def frame_size(text: str) -> tuple[int, int]:
     Raises
     ------
     typer.BadParameter
-        If the text is something else, or a side is not 8 to 4,096 pixels.
+        If the text is something else, or a side is not `smallest` to 4,096 pixels.
 
     Examples
     --------
     >>> frame_size("240x360")
     (240, 360)
     """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(text).strip())
-    if not match or not all(8 <= int(side) <= 4096 for side in match.groups()):
-        raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 240x360, each 8 to 4096 pixels, got {text!r}")
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(text).strip().lower())
+    if not match or not all(smallest <= int(side) <= 4096 for side in match.groups()):
+        raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 240x360, each {smallest} to 4096 pixels, got {text!r}")
     return int(match[1]), int(match[2])
+
+
+def frame_folder(text: str) -> Path:
+    """Return the path of a folder; raise BadParameter if it is not one."""
+    if not os.path.isdir(text):
+        found = "is not a folder" if os.path.lexists(text) else "does not exist"
+        raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
+    return Path(text)
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]
 Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="A folder that contains one folder of frames per class.")
+    Path,
+    typer.Argument(
+        parser=frame_folder, metavar="FOLDER", help="A folder that contains one folder of frames per class."
+    ),
 ]
 Groups = Annotated[
     Path | None,
     typer.Option(
-        "--groups", metavar="CSV", help="A table with the group of each frame.", show_default="its frames.csv"
+        "--groups", metavar="CSV", help="A table with the group of each frame.", show_default="FOLDER/frames.csv"
     ),
 ]
 Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")]

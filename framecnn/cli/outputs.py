@@ -2,11 +2,8 @@
 
 import json
 import os
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +11,14 @@ from framecnn import __version__
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 
-__all__ = ["JSON_MARK", "MANIFEST_MARK", "REPORT_MARK", "check_outputs", "check_replaced", "versions", "write_json"]
-
-JSON_MARK = b'"written_by": "framecnn'
-"""Bytes in the beginning of every JSON file that framecnn writes."""
+__all__ = ["MANIFEST_MARK", "check_outputs", "check_replaced", "json_mark", "report_mark", "write_json"]
 
 MANIFEST_MARK = b"path,label,group,status,"
-"""Bytes in the beginning of every list of files that framecnn writes."""
-
-REPORT_MARK = b"framecnn</title>"
-"""Bytes in the beginning of every report that framecnn writes."""
+"""Bytes at the beginning of every manifest: the first columns of :meth:`framecnn.data.FrameFolder.write_manifest`."""
 
 
 def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -> list[Path | None]:
-    """Return where outputs are to be written; refuse, before the work starts, what could not be written after it.
+    """Return where outputs are to be written; raise before the work starts if one cannot be written.
 
     Parameters
     ----------
@@ -59,7 +50,7 @@ def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -
             raise DataError(f"{path}: expected a file to write, got a folder or a device; name a file")
         if not file.parent.is_dir():
             raise DataError(f"{path}: expected an existing folder to write to, got {str(file.parent)!r}; create it")
-        _check_is_no_input(path, file, read)
+        _check_is_not_an_input(path, file, read)
         if not os.access(file.parent, os.W_OK):
             raise DataError(
                 f"{path}: expected a folder to write to, but {str(file.parent)!r} is read-only; choose another"
@@ -72,12 +63,12 @@ def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -
     ]
 
 
-def _check_is_no_input(path: Path, file: Path, inputs: Sequence[Path]) -> None:
-    """Raise DataError if an output, or the link that stands for it, is an input or lies in one."""
+def _check_is_not_an_input(path: Path, file: Path, inputs: Sequence[Path]) -> None:
+    """Raise DataError if an output, or the link to it, is an input or lies in one."""
     link = Path(os.path.realpath(path.parent), path.name)
     for source in inputs:
         if source in (file, link):
-            raise DataError(f"{path}: expected a file of its own to write, got one that is read; choose another name")
+            raise DataError(f"{path}: the command reads this file; choose another name to write to")
         if file.is_relative_to(source) or link.is_relative_to(source):
             raise DataError(f"{path}: expected a file outside {str(source)!r}, which is only read; choose another")
 
@@ -94,17 +85,17 @@ def _check_replaceable(path: Path) -> None:
 
 
 def check_replaced(marks: Mapping[Path | None, bytes]) -> None:
-    """Raise DataError if a file that would be replaced was not written by framecnn.
+    """Raise DataError if a file that would be replaced was not written by the same command.
 
     Parameters
     ----------
     marks : mapping of Path or None to bytes
-        Each output, and the bytes that such a file of framecnn has in its beginning.
+        Each output, and bytes that the beginning of such a file contains.
     """
     for path, mark in marks.items():
         if path is not None and path.is_file() and (beginning := _beginning(path)) and mark not in beginning:
             raise DataError(
-                f"{path}: expected no file or one that framecnn wrote, got another; move it or choose another name"
+                f"{path}: the file exists and was not written by this command; move it or choose another name"
             )
 
 
@@ -113,18 +104,18 @@ def _beginning(path: Path) -> bytes:
         return file.read(4096)
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON as a whole file, with the version of framecnn as its first entry."""
-    marked = {"written_by": f"framecnn {__version__}", **data}
+def json_mark(command: str) -> bytes:
+    """Return bytes at the beginning of every JSON file that a command writes."""
+    return f'"written_by": "framecnn {command} '.encode()
+
+
+def report_mark(kind: str) -> bytes:
+    """Return bytes at the beginning of every report of a kind: ``training`` or ``comparison``."""
+    return f"framecnn {kind} report</title>".encode()
+
+
+def write_json(path: Path, command: str, data: Mapping[str, Any]) -> None:
+    """Write JSON as a whole file; its first entry names the command and the version of framecnn."""
+    marked = {"written_by": f"framecnn {command} {__version__}", **data}
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(marked, indent=2) + "\n", encoding="ascii")
-
-
-def versions(*extras: str) -> dict[str, str]:
-    """Return the versions of Python, framecnn, what it needs, and those of `extras` that are installed."""
-    found = {"Python": platform.python_version()}
-    found |= {name: metadata.version(name) for name in ("framecnn", "numpy", "numba", "scikit-learn", "pillow")}
-    for name in extras:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +21,14 @@ from framecnn.data.groups import GROUPS_FILE
 from framecnn.data.scan import not_meant
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
+from framecnn.evaluation import counted
 
 __all__ = ["predict"]
 
 BATCH = 32
 SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
+DRAWING = "framecnn-predict-show-"  # beginning of the name of the temporary folder that holds the last drawing
+VIEWER_SECONDS = 3  # within which a viewer that cannot be started has failed
 COLUMNS = ("path", "label", "probability", "out_of_distribution", "skipped")
 
 
@@ -36,18 +40,25 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     random_from: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Take a random picture of a folder.")
+        Path | None, typer.Option(metavar="FOLDER", help="Take a random picture from a folder.")
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Draw the random picture and its probabilities, and open the drawing.")
     ] = False,
 ) -> None:
-    """Predict the class of pictures. Those far from the training frames are marked as out-of-distribution; files that
-    cannot be read are listed and skipped."""
+    """Predict the class of pictures. Files that cannot be read are listed and skipped.
+
+    Probabilities compare the classes of the model with each other, so they sum to 100 % for any picture. One that is
+    far from all training frames is marked as out-of-distribution: it may belong to none of the classes.
+    """
     if as_json and as_csv:
         raise typer.BadParameter("expected --json or --csv, got both")
-    if bool(paths) == (random_from is not None):
-        raise typer.BadParameter(f"expected PATH or --random-from FOLDER, got {'both' if paths else 'neither'}")
+    if paths and random_from is not None:
+        raise typer.BadParameter("expected PATH or --random-from FOLDER, got both")
+    if not paths and random_from is None:
+        raise typer.BadParameter(
+            f"expected MODEL and PATH, or MODEL and --random-from FOLDER, got only {str(model)!r}, taken as MODEL"
+        )
     if show and random_from is None:
         raise typer.BadParameter("expected --random-from FOLDER with --show, got --show alone")
     classifier = load_classifier(model)
@@ -61,7 +72,7 @@ def predict(
     else:
         _print(rows)
     if not any("label" in row for row in rows):
-        raise DataError(f"predict: expected a picture that can be read, got none of {len(rows)} files; check the paths")
+        raise DataError(_none_readable(len(rows)))
     if random_from is not None and not (as_json or as_csv):
         _print_probabilities(rows[0])
     if show:
@@ -77,7 +88,12 @@ def _random_picture(folder: Path) -> Path:
         with suppress(SkippedFrame):
             decode(files[number], SMALL)
             return files[number]
-    raise DataError(f"predict: expected a picture that can be read, got none of {len(files)} files in {str(folder)!r}")
+    raise DataError(_none_readable(len(files)))
+
+
+def _none_readable(n_files: int) -> str:
+    found = f"got {counted(n_files, 'file')} that cannot be read" if n_files else "got folders without a file"
+    return f"predict: expected at least one picture, {found}; check the paths"
 
 
 def _print_probabilities(row: Mapping[str, Any]) -> None:
@@ -87,14 +103,38 @@ def _print_probabilities(row: Mapping[str, Any]) -> None:
 
 
 def _show(row: Mapping[str, Any]) -> None:
-    """Draw the picture and its probabilities into a new file, and open that in the system's viewer."""
+    """Draw the picture and its probabilities into a temporary file, and open that in the system's viewer.
+
+    The drawings of earlier calls are removed.
+    """
     from framecnn.report import draw_prediction
 
-    path = Path(tempfile.mkdtemp(prefix="framecnn-"), "prediction.png")
-    title = f"{row['label']}, {100 * row['probability']:.1f} %: {os.path.basename(row['path'])}"
+    for earlier in Path(tempfile.gettempdir()).glob(f"{DRAWING}*/prediction.png"):
+        with suppress(OSError):  # it belongs to another user, or is open
+            earlier.unlink()
+            earlier.parent.rmdir()
+    path = Path(tempfile.mkdtemp(prefix=DRAWING), "prediction.png")
+    far = ", out-of-distribution" if row["out_of_distribution"] else ""
+    title = f"{row['label']}, {100 * row['probability']:.1f} %{far}: {os.path.basename(row['path'])}"
     draw_prediction(row["path"], console.clean(title), row["probabilities"]).save(path)
     typer.echo(f"drew {path}", err=True)
-    typer.launch(str(path))
+    if not _open(str(path)):
+        console.warn("no program to show it was found; open the file yourself")
+
+
+def _open(path: str) -> bool:
+    """Return whether a file could be opened in the system's viewer."""
+    if sys.platform == "win32":
+        os.startfile(path)
+        return True
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    try:
+        viewer = subprocess.Popen([opener, path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return viewer.wait(VIEWER_SECONDS) == 0
+    except subprocess.TimeoutExpired:
+        return True  # it ends with the viewer
+    except OSError:
+        return False
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -162,7 +202,7 @@ def _label(classifier: Any, batch: Sequence[tuple[Path, Any]]) -> Iterator[dict[
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a CSV table in UTF-8 that no spreadsheet runs; on a terminal also without control characters."""
+    """Return a CSV table in UTF-8 without formulas; on a terminal also without control characters."""
     text = console.clean if sys.stdout.isatty() else str
     cells = ([spreadsheet_cell(text(row.get(column, ""))) for column in COLUMNS] for row in rows)
     return format_table([COLUMNS, *cells])

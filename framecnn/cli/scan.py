@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.options import Folder, Groups
+from framecnn.cli.options import Folder, Groups, Size
 from framecnn.cli.outputs import MANIFEST_MARK, check_outputs, check_replaced
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.data import DEFAULT_SIZE
@@ -18,14 +18,18 @@ __all__ = ["scan"]
 def scan(
     folder: Folder,
     groups: Groups = None,
+    size: Size = None,
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
     ] = None,
 ) -> None:
-    """List the classes, groups and unusable files of a folder. Every file is decoded; none is changed."""
+    """List the classes, groups and unusable files of a folder. Every file is decoded; none is changed.
+
+    Without a table of groups, the groups depend on --size: use that of the training.
+    """
     (manifest,) = check_outputs([manifest], [folder, groups])
     check_replaced({manifest: MANIFEST_MARK})
-    frames = scan_folder(Stages(), folder, groups, DEFAULT_SIZE, max_bad=100)
+    frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad=100)
     for warning in frames.warnings[len(frames.scan_warnings) :]:
         console.warn(warning)
     owns = [frames.targets == number for number in range(len(frames.classes))]

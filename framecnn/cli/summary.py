@@ -21,9 +21,11 @@ def summary(model: Model) -> None:
     if not isinstance(loaded, Sequential):
         console.table(list(_facts(loaded)))
         networks = loaded.features_.networks_
-    for number, network in enumerate(networks):
-        if number or not isinstance(loaded, Sequential):
+    for network in networks:
+        if network is not loaded:
+            height, width, _ = network.input_shape
             console.say()
+            console.say(f"network for frames of {height}x{width} pixels")
         for line in str(network.summary()).splitlines():
             console.say(line)
 

@@ -27,19 +27,23 @@ def train(
     json: Figures = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html beside the model"),
+        typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html or NAME-report.html"),
     ] = None,
     max_bad: MaxBad = 5.0,
 ) -> None:
-    """Train a classifier on a folder of frames; write the model, a report about it, and the list of all files."""
+    """Train a classifier on a folder of frames; write the model, a report about it, and a manifest of all files.
+
+    report.html and manifest.csv are written beside model.safetensors; beside another model, such as orion.safetensors,
+    they are orion-report.html and orion-manifest.csv.
+    """
     if split not in ("group", "random"):
-        raise typer.BadParameter(f"expected --split group or random, got {split!r}")
+        raise typer.BadParameter(f"expected group or random, got {split!r}", param_hint="'--split'")
     train_folder(
         Job(
             folder=folder,
             out=out,
-            report=report or out.parent / "report.html",
-            manifest=out.parent / "manifest.csv",
+            report=report or _beside(out, "report.html"),
+            manifest=_beside(out, "manifest.csv"),
             json=json,
             groups=groups,
             size=size or DEFAULT_SIZE,
@@ -48,3 +52,8 @@ def train(
             max_bad=max_bad,
         )
     )
+
+
+def _beside(model: Path, name: str) -> Path:
+    """Return the path of a file that belongs to a model, so that no model replaces a file of another."""
+    return model.parent / (name if model.stem == "model" else f"{model.stem}-{name}")

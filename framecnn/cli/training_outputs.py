@@ -1,4 +1,4 @@
-"""What a training writes: the model, the report, the list of files and the figures."""
+"""What a training writes: the model, the report, the manifest and the figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from framecnn.cli import console
-from framecnn.cli.outputs import JSON_MARK, MANIFEST_MARK, REPORT_MARK, check_outputs, versions, write_json
+from framecnn.cli.environment import versions
+from framecnn.cli.outputs import MANIFEST_MARK, check_outputs, json_mark, report_mark, write_json
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.errors import MissingExtraError
 from framecnn.evaluation import EvaluationResult
@@ -18,6 +19,10 @@ from framecnn.typing import Array
 __all__ = ["PARTS", "Job", "Run", "describe_choice", "write_everything"]
 
 PARTS = ("training", "validation", "test")
+RANDOM_SPLIT = (
+    "The frames were split at random, not by group: near-duplicates of training frames are among the other frames, so "
+    "the accuracies are too high."
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Job:
     folder : Path
         The frames.
     out, report, manifest : Path
-        Where the model, the report and the list of all files of the folder are written.
+        Where the model, the report and the manifest, which lists all files of the folder, are written.
     json : Path, optional
         Where all figures are written.
     groups : Path, optional
@@ -59,18 +64,23 @@ class Job:
     caution: str = ""
 
     @property
+    def warnings(self) -> list[str]:
+        """What to know about these settings."""
+        return [RANDOM_SPLIT] if self.by == "random" else []
+
+    @property
     def outputs(self) -> list[Path | None]:
         """The files to write."""
         return [self.out, self.report, self.manifest, self.json]
 
     @property
     def marks(self) -> dict[Path | None, bytes]:
-        """The bytes in the beginning of each output if an earlier run wrote it."""
+        """Bytes at the beginning of each output if an earlier run wrote it."""
         return {
             self.out: b'"framecnn"',
-            self.report: REPORT_MARK,
+            self.report: report_mark("training"),
             self.manifest: MANIFEST_MARK,
-            self.json: JSON_MARK,
+            self.json: json_mark("train"),
         }
 
     def checked(self) -> "Job":
@@ -96,27 +106,27 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before trusting the figures, the most serious first, each once."""
-        own = [self.job.caution] if self.job.caution else []
-        own += [self.parts[0].split_note] if self.job.by == "random" else []
-        return list(dict.fromkeys([*own, *self.folder.warnings, *self.parts[0].warnings]))
+        caution = [self.job.caution] if self.job.caution else []
+        found = [*caution, *self.job.warnings, *self.folder.warnings, *self.parts[0].warnings]
+        return list(dict.fromkeys(found))
 
 
 def write_everything(run: Run) -> dict[Path, str]:
     """Write all outputs of the job, or none; return the description of each file.
 
-    The model is renamed last: when a new model is there, its report and its list of files are too.
+    The model is renamed last, so a new model never lies beside old files.
     """
     job = run.job
     with write_together(job.out) as stage:
         run.folder.write_manifest(stage(job.manifest))
         has_report = _write_report(run, stage(job.report))
         if job.json is not None:
-            write_json(stage(job.json), _figures(run))
+            write_json(stage(job.json), "train", _figures(run))
         run.classifier.save(stage(job.out))
     written: dict[Path | None, str] = {job.out: "the model"}
     if has_report:
         written[job.report] = "the report; open it in a browser"
-    written |= {job.manifest: "all files, used or skipped", job.json: "all figures"}
+    written |= {job.manifest: "the manifest: all files, used or skipped", job.json: "all figures"}
     return {path: what for path, what in written.items() if path is not None}
 
 
@@ -126,11 +136,10 @@ def describe_choice(classifier: Any) -> dict[str, str]:
     found = {}
     if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
         found["pooling grid"] = _grid(chosen["grid"])
-    if chosen["accuracies"]:
-        tried = ", ".join(f"{_grid(grid)} {100 * accuracy:.1f} %" for grid, accuracy in chosen["accuracies"].items())
-        found["accuracy over held-out groups, by grid"] = tried
+    for grid, accuracy in chosen["accuracies"].items():
+        found[f"accuracy in cross-validation, {_grid(grid)}"] = f"{100 * accuracy:.1f} %"
     if chosen["alpha"] is not None:
-        found["alpha"] = f"{chosen['alpha']:g}"
+        found["ridge penalty (alpha)"] = f"{chosen['alpha']:g}"
     return found
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from framecnn.typing import Array
 
 __all__ = ["ReportingFrames", "Stages", "listed", "scan_folder", "train_folder", "without_lost"]
 
-NO_FRAMES = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that are not meant as frames
+NO_FRAMES = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that need not be usable
 SHOWN_CLASSES = 20  # on the terminal
 
 
@@ -42,7 +42,7 @@ class Stages:
 
 
 class ReportingFrames:
-    """Frames that report, at each read, how many of them have been read before."""
+    """Frames that report progress when they are read."""
 
     def __init__(self, frames: Any, update: console.Update, total: int):
         self._frames, self._update, self._total, self._done = frames, update, total, 0
@@ -66,7 +66,7 @@ def scan_folder(
     """Scan a folder and print what was found; raise DataError if more than `max_bad` percent of it is unusable."""
     with stages("scan", f"scanning {os.path.basename(os.path.realpath(folder))}") as update:
         frames = FrameFolder(folder, groups=groups, size=size, progress=update, min_classes=min_classes)
-    reasons = _reasons(frames)
+    reasons = _counts(skip.reason for skip in frames.skipped)
     n_groups = len(np.unique(frames.groups))
     console.table(
         [
@@ -87,23 +87,23 @@ def listed(names: Sequence[Any], limit: int = SHOWN_CLASSES) -> str:
     return ", ".join(map(str, names[:limit])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _reasons(frames: FrameFolder) -> str:
-    counts = Counter(skip.reason for skip in frames.skipped)
-    return ", ".join(f"{number:,} {reason}" for reason, number in sorted(counts.items()))
+def _counts(reasons: Iterable[str]) -> str:
+    """Return the number of each reason, as text."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in sorted(Counter(reasons).items()))
 
 
 def _check_bad(frames: FrameFolder, max_bad: float) -> None:
-    bad = sum(skip.reason not in NO_FRAMES for skip in frames.skipped)
-    percent = 100 * bad / (bad + len(frames))
+    bad = [skip.reason for skip in frames.skipped if skip.reason not in NO_FRAMES]
+    percent = 100 * len(bad) / (len(bad) + len(frames))
     if percent > max_bad:
         raise DataError(
             f"{frames.root.name}: expected at most {max_bad:g} % of the files to be unusable, got {percent:.1f} % "
-            f"({_reasons(frames)}); repair or remove them (framecnn scan lists them), or raise --max-bad"
+            f"({_counts(bad)}); repair or remove them (framecnn scan lists them), or raise --max-bad"
         )
 
 
 def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameFolder:
-    """Warn that frames were lost during the run, and return the folder without them and others that are gone."""
+    """Return the folder without the frames that were lost during the run, and warn of them."""
     gone = {path for path, _ in frames.samples if not (frames.root / path).exists()}
     paths = sorted(gone.union(lost.paths))
     number = counted(len(paths), "frame")
@@ -133,7 +133,7 @@ def _train_folder(job: Job) -> list[EvaluationResult]:
         try:
             parts = folder.split(0.7, 0.2, 0.1, seed=job.seed, by=job.by)
             _print_split(parts)
-            for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
+            for warning in dict.fromkeys([*folder.warnings, *job.warnings, *parts[0].warnings]):
                 if warning not in folder.scan_warnings:
                     console.warn(warning)
             classifier, distances = _fit(stages, parts[0], job.seed)

@@ -1,4 +1,4 @@
-"""A comparison: every model on every fold of a folder, as data from which a later run resumes."""
+"""A comparison: every model on every fold of a folder, as data that can be saved and resumed."""
 
 import hashlib
 import json
@@ -10,14 +10,16 @@ import numpy as np
 from framecnn.comparison.model_process import Outcome, run_in_process
 from framecnn.comparison.models import MODELS
 from framecnn.data import FrameFolder, FrameSubset
-from framecnn.errors import DataError
+from framecnn.errors import DataError, ShapeError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.evaluation import EvaluationResult
-from framecnn.networks.reference import reference_network
+from framecnn.networks.reference import FILTERS
 from framecnn.typing import Array
 
 __all__ = ["Comparison"]
 
+MIN_NETWORK_SIDE = 2 ** len(FILTERS)
+"""The smallest side of the frames for the networks, in pixels: each convolution is followed by a halving."""
 MEASURES = ("train_seconds", "frames_per_second", "peak_megabytes", "model_bytes")
 
 
@@ -41,7 +43,7 @@ class Comparison:
     settings : dict
         What defines the comparison: frames, classes, folds, sizes, seed.
     folds : list of dict
-        One a fold, ready for JSON: ``fold`` (from 1), ``n_train``, ``n_test``, ``shown`` (the path of a random test
+        One per fold, ready for JSON: ``fold`` (from 1), ``n_train``, ``n_test``, ``shown`` (the path of a random test
         frame), and ``outcomes``, those of the models that have been run.
 
     Raises
@@ -60,7 +62,11 @@ class Comparison:
         seed: int = 0,
         run: Callable[[Mapping[str, Any]], Outcome] = run_in_process,
     ):
-        reference_network((*network_size, 3), len(folder.classes)).summary()
+        if min(network_size) < MIN_NETWORK_SIDE:
+            raise ShapeError(
+                f"Comparison: expected network_size of at least {MIN_NETWORK_SIDE}x{MIN_NETWORK_SIDE}, "
+                f"got {network_size[0]}x{network_size[1]}"
+            )
         self.folder, self.network_size, self.seed, self._run = folder, network_size, seed, run
         self.parts = folder.folds(folds, seed)
         self.folds = [self._fold(number, train, test) for number, (train, test) in enumerate(self.parts)]
@@ -88,16 +94,17 @@ class Comparison:
         Parameters
         ----------
         data : dict
-            What :meth:`to_dict` returned then.
+            What :meth:`to_dict` returned in that run.
 
         Raises
         ------
         DataError
-            If these are figures of other frames or settings.
+            If these are not figures of a comparison, or those of other frames or settings.
         """
         before = data.get("settings") if isinstance(data, Mapping) else None
+        if not isinstance(before, Mapping) or "folds" not in data:
+            raise DataError("compare: expected figures of framecnn compare to resume from, got others; name their file")
         if before != self.settings:
-            before = before if isinstance(before, Mapping) else {}
             other = [name for name, value in self.settings.items() if before.get(name) != value]
             raise DataError(
                 f"compare: expected figures of the same frames and settings to resume from, got other "
@@ -163,16 +170,22 @@ class Comparison:
 
     @property
     def failed(self) -> dict[str, str]:
-        """The fold in which a model failed last, and the reason, by the name of the model."""
+        """The last fold in which a model failed, and the reason, by the name of the model."""
         found = ((number, name, outcome.get("failed")) for number, name, outcome in self._outcomes())
         return {name: f"fold {number}: {reason}" for number, name, reason in found if reason is not None}
+
+    @property
+    def absences(self) -> list[str]:
+        """Why models have no figures, one line per model."""
+        missing = [f"{MODELS[name].title} was not run: {why}" for name, why in self.missing.items()]
+        return missing + [f"{MODELS[name].title} failed in {why}" for name, why in self.failed.items()]
 
     def _outcomes(self) -> list[tuple[int, str, Outcome]]:
         return [(fold["fold"], name, outcome) for fold in self.folds for name, outcome in fold["outcomes"].items()]
 
     @property
     def outcomes(self) -> dict[str, list[Outcome]]:
-        """The outcomes of each model, one a complete fold; without models that failed or are missing."""
+        """The outcomes of each model, one per complete fold; without models that failed or are missing."""
         absent = self.missing | self.failed
         folds = [self.folds[number] for number in self._complete]
         return {name: [fold["outcomes"][name] for fold in folds] for name in MODELS if folds and name not in absent}
@@ -227,8 +240,8 @@ class Comparison:
         Returns
         -------
         dict
-            By name: ``title``, ``accuracies`` (one a fold), ``mean`` (over the folds), ``interval`` (95 % cluster
-            bootstrap over the groups of all test frames), ``confusion``, the means of ``train_seconds``,
+            By name: ``title``, ``accuracies`` (one per fold), ``accuracy`` (over the test frames of all folds) and its
+            ``interval`` (95 % cluster bootstrap over their groups), ``confusion``, the means of ``train_seconds``,
             ``frames_per_second``, ``peak_megabytes`` and ``model_bytes``, ``final_training_seconds`` (of the last
             training of a network, without its trials; None for other models), and ``device``.
         """
@@ -240,7 +253,7 @@ class Comparison:
             found[name] = {
                 "title": MODELS[name].title,
                 "accuracies": accuracies,
-                "mean": float(np.mean(accuracies)),
+                "accuracy": results[name].accuracy,
                 "interval": list(results[name].interval),
                 "confusion": results[name].confusion.tolist(),
                 **{measure: float(np.mean([outcome[measure] for outcome in outcomes])) for measure in MEASURES},

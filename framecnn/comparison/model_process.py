@@ -1,4 +1,4 @@
-"""One model on one fold in a process of its own, so that its peak memory and its threads are its own.
+"""One model on one fold in a process of its own, to measure its memory alone.
 
 The job is the first line of standard input and the outcome the last line of standard output, both JSON. The input stays
 open as long as the parent process lives: a child ends when its input ends.
@@ -139,7 +139,7 @@ def run(job: Mapping[str, Any]) -> Outcome:
 def peak_megabytes(status: Path = Path("/proc/self/status")) -> float:
     """Return the largest memory that this process has held so far, in MB (1e6 bytes).
 
-    On Linux it is VmHWM of `status`: ``resource.getrusage`` begins with the peak of the process that called exec.
+    On Linux it is VmHWM of `status`: ``resource.getrusage`` starts from the peak of the parent.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def peak_megabytes(status: Path = Path("/proc/self/status")) -> float:
     True
     """
     text = status.read_text(encoding="ascii", errors="replace") if status.exists() else ""
-    if match := re.search(r"VmHWM:\s+(\d+) kB", text):  # which are KiB
+    if match := re.search(r"VmHWM:\s+(\d+) kB", text):  # kB means KiB there
         return 1024 * int(match[1]) / 1e6
     try:
         import resource

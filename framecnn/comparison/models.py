@@ -51,7 +51,7 @@ class ComparedModel(ABC):
     about : str
         A description of it in one sentence.
     at_network_size : bool
-        Whether its frames have the size for the networks, or that for the k-means system.
+        Whether its frames have the size for the networks instead of the size for the k-means system.
     device : str
         The device that computes.
     """
@@ -78,7 +78,7 @@ class ComparedModel(ABC):
 
 
 class KMeansSystem(ComparedModel):
-    """framecnn's default classifier."""
+    """The default classifier of framecnn."""
 
     title = "k-means system"
     about = "framecnn's default: filters learned without labels, a discriminant projection and the k-means head"
@@ -102,10 +102,10 @@ class KMeansSystem(ComparedModel):
 
 
 class PlainHead(KMeansSystem):
-    """The same features with the head of the original system."""
+    """The same features without projection, and the plain k-means head."""
 
     title = "plain k-means head"
-    about = "the original head: k-means on the learned features; each cluster has the class of most of its frames"
+    about = "k-means on the learned features, without a projection; each cluster has the class of most of its frames"
     settings: ClassVar[Mapping[str, Any]] = {"projection": None}
 
 

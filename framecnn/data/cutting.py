@@ -64,7 +64,7 @@ class MovieReport:
     Examples
     --------
     >>> print(MovieReport("orion", "orion", 4, 2, 4.5, 10.0, 1, 0, 3, (0, 0, 0, 0)).describe())
-    orion: 4 frames of 2 shots; read 4.5 s of 10.0 s; 3 damaged packets or frames; skipped: 1 black
+    orion: 4 frames; 2 shots found; read 4.5 s of 10.0 s; 3 damaged packets or frames; skipped: 1 black
     """
 
     movie: str
@@ -88,7 +88,7 @@ class MovieReport:
         """Return the result in one line."""
         read = f"read {self.seconds:.1f} s of {self.duration:.1f} s" if self.is_short else f"{self.seconds:.1f} s"
         shots = "shot" if self.n_shots == 1 else "shots"
-        parts = [f"{self.movie}: {self.n_frames} frames of {self.n_shots} {shots}", read]
+        parts = [f"{self.movie}: {self.n_frames} frames", f"{self.n_shots} {shots} found", read]
         if self.n_damaged:
             parts.append(f"{self.n_damaged} damaged packets or frames")
         skipped = ((self.n_black, "black"), (self.n_repeated, "repeated"))

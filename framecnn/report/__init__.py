@@ -1,11 +1,12 @@
 """Reports about trained classifiers, as HTML files that need no other file."""
 
-from framecnn.report.comparison_report import ComparisonData, ShownFrame, write_comparison
+from framecnn.report.comparison_report import Choice, ComparisonData, ShownFrame, write_comparison
 from framecnn.report.data import Prototype, ReportData
 from framecnn.report.prediction import draw_prediction
 from framecnn.report.training_report import write_report
 
 __all__ = [
+    "Choice",
     "ComparisonData",
     "Prototype",
     "ReportData",

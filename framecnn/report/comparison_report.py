@@ -10,7 +10,7 @@ from framecnn.report.layout import Part, wanted_pictures
 from framecnn.report.pictures import PICTURE_BUDGET, thumbnails
 from framecnn.report.templates import write_html
 
-__all__ = ["ComparisonData", "ShownFrame", "write_comparison"]
+__all__ = ["Choice", "ComparisonData", "ShownFrame", "write_comparison"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,24 @@ class ShownFrame:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a model chose on the training frames of a fold.
+
+    Parameters
+    ----------
+    model : str
+        The title of the model.
+    fold : int
+    text : str
+        The settings.
+    """
+
+    model: str
+    fold: int
+    text: str
+
+
+@dataclass(frozen=True)
 class ComparisonData:
     """What the report of a comparison shows.
 
@@ -47,15 +65,14 @@ class ComparisonData:
     about : mapping of str to str
         The description of each model, by its title, in the order of the tables.
     figures : mapping of str to mapping
-        By title: ``accuracies``, ``mean``, ``train_seconds``, ``final_training_seconds`` (or None),
+        By title: ``accuracies``, ``accuracy``, ``train_seconds``, ``final_training_seconds`` (or None),
         ``frames_per_second``, ``peak_megabytes``, ``model_bytes``, ``device``.
     results : sequence of EvaluationResult
         The predictions for the test frames of all folds; the part of each is the title of its model.
     paths : sequence of str
         The file of every frame of a result.
     shown : sequence of ShownFrame
-    choices : sequence of (str, str)
-        The model and the fold, and what was chosen there on the training frames.
+    choices : sequence of Choice
     facts : mapping of str to str
         Folds, sizes, seed, machine.
     versions : mapping of str to str
@@ -71,7 +88,7 @@ class ComparisonData:
     results: Sequence[EvaluationResult]
     paths: Sequence[str]
     shown: Sequence[ShownFrame] = ()
-    choices: Sequence[tuple[str, str]] = ()
+    choices: Sequence[Choice] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -103,4 +120,4 @@ def write_comparison(path: str | os.PathLike[str], data: ComparisonData) -> None
     parts = [Part(f"part{number}", result, data.paths) for number, result in enumerate(data.results)]
     wanted = dict.fromkeys([*(frame.path for frame in data.shown), *wanted_pictures(parts)])
     pictures = thumbnails(list(wanted), PICTURE_BUDGET)
-    write_html(path, "comparison_report.html.j2", pictures, data=data, parts=parts)
+    write_html(path, "comparison", pictures, data=data, parts=parts)

@@ -34,7 +34,6 @@ class Frame:
     truth: str
     predicted: str
     confidence: float
-    group: str
     more: int = 0
 
     @property
@@ -159,7 +158,6 @@ class Part:
             truth=result.classes[result.targets[row]],
             predicted=result.classes[result.predictions[row]],
             confidence=float(result.confidences[row]),
-            group=str(result.groups[row]),
             more=more,
         )
 
@@ -186,7 +184,7 @@ def arrange(data: ReportData) -> Layout:
     data : ReportData
         What the report shows.
 
-    Reranks
+    Returns
     -------
     Layout
         Matrices, lists, and the files whose thumbnails are wanted, the most important first.
@@ -223,7 +221,7 @@ def one_of_each_group_first(rows: Array, groups: Array) -> Array:
     groups : array of str
         The group of every frame that `rows` indexes.
 
-    Reranks
+    Returns
     -------
     array of int, shape (n,)
 
@@ -241,7 +239,7 @@ def one_of_each_group_first(rows: Array, groups: Array) -> Array:
 
 
 def wanted_pictures(parts: list[Part], prototypes: Sequence[tuple[str, list[Prototype]]] = ()) -> Iterator[str]:
-    """Yield the files of mistakes, then the first file of every other list, then the second of each, and so on."""
+    """Yield the files of mistakes, then the first file of each remaining list, then the second, and so on."""
     if parts:
         yield from (frame.path for frame in parts[0].mistakes)
     lists = [list(prototype.paths[:PROTOTYPE_FRAMES]) for _, some in prototypes for prototype in some]

@@ -19,13 +19,13 @@ __all__ = ["MAX_FILTERS", "PICTURE_BUDGET", "Missing", "Picture", "filter_tiles"
 
 BOX = (126, 224)  # the largest height and width of a thumbnail
 JPEG_QUALITY = 70
-TILE = 24  # the side of a drawn filter in pixels, at least half of it
+TILE = 24  # smaller filters are enlarged by a whole factor, up to this side in pixels
 GAP = 3
 COLUMNS = 20
 MAX_FILTERS = 400
-"""How many filters are drawn."""
+"""The largest number of filters that are drawn."""
 PICTURE_BUDGET = 3_600_000
-"""Characters that all thumbnails of a report take at most; with text and filters it stays under 5 MB."""
+"""The largest number of characters of all thumbnails in a report; with text and filters it stays under 5 MB."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def filter_tiles(filters: Array) -> Picture:
     Returns
     -------
     Picture
-        A PNG, transparent between the tiles, 20 filters a row and at most 400 of them.
+        A PNG, transparent between the tiles, with 20 filters per row, from grey to coloured. Of more than 400 filters,
+        400 are drawn, evenly chosen in that order.
 
     Raises
     ------
@@ -118,9 +119,10 @@ def filter_tiles(filters: Array) -> Picture:
     """
     if filters.ndim != 4 or filters.size == 0:
         raise ShapeError(f"filter_tiles: expected filters (n, height, width, channels), got shape {filters.shape}")
-    tiles = _stretched(np.nan_to_num(np.asarray(filters[:MAX_FILTERS], np.float64)))
+    tiles = _stretched(np.nan_to_num(np.asarray(filters, np.float64)))
     colourfulness = np.ptp(tiles.astype(int), axis=3).mean(axis=(1, 2))
-    tiles = tiles[np.argsort(colourfulness, kind="stable")]
+    grey_first = np.argsort(colourfulness, kind="stable")
+    tiles = tiles[grey_first[np.linspace(0, len(tiles) - 1, min(len(tiles), MAX_FILTERS)).round().astype(int)]]
     zoom = max(1, TILE // max(tiles.shape[1:3]))
     tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
     n_filters, height, width, _ = tiles.shape

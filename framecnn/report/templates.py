@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framecnn.data.decode import DEFAULT_SIZE
 from framecnn.data.reasons import REASONS
 from framecnn.errors import MissingExtraError
 from framecnn.evaluation import counted
@@ -21,16 +23,16 @@ CONTROL_CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def write_html(
-    path: str | os.PathLike[str], template: str, pictures: Mapping[str, Picture | Missing], **values: Any
+    path: str | os.PathLike[str], kind: str, pictures: Mapping[str, Picture | Missing], **values: Any
 ) -> None:
-    """Write the HTML file that a template makes.
+    """Write a report as an HTML file.
 
     Parameters
     ----------
     path : path
         The file to create or replace.
-    template : str
-        The name of a template in the folder of this module.
+    kind : {"training", "comparison"}
+        Which template is used.
     pictures : mapping of str to Picture or Missing
         The thumbnail of each frame's file; each is stored once, however often it is shown.
     values : any
@@ -42,7 +44,10 @@ def write_html(
         If jinja2 is not installed.
     """
     numbers = {name: number for number, name in enumerate(pictures)}
-    html = _environment().get_template(template).render(pictures=pictures, numbers=numbers, reasons=REASONS, **values)
+    sizes = Counter((shown.width, shown.height) for shown in pictures.values() if isinstance(shown, Picture))
+    width, height = sizes.most_common(1)[0][0] if sizes else DEFAULT_SIZE[::-1]
+    values |= {"kind": kind, "pictures": pictures, "numbers": numbers, "reasons": REASONS}
+    html = _environment().get_template(f"{kind}_report.html.j2").render(tile_ratio=f"{width} / {height}", **values)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
 

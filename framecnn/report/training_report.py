@@ -51,7 +51,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
     layout = arrange(data)
     write_html(
         path,
-        "training_report.html.j2",
+        "training",
         thumbnails(layout.wanted, picture_budget),
         data=data,
         layout=layout,

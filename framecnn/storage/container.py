@@ -158,7 +158,8 @@ def _read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     length = int.from_bytes(start[:8], "little")
     if size < 8 or length > min(LARGEST_HEADER, size - 8):
         raise FormatError(
-            f"expected a framecnn model (.safetensors), got {size} bytes without a complete header; copy it again"
+            f"expected a framecnn model (.safetensors), got {size} bytes without a complete header: "
+            "another kind of file, or one that was cut off"
         )
     file.seek(8)
     return _parsed(str(file.read(length), "utf-8", "replace"))

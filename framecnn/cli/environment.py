@@ -1,0 +1,32 @@
+"""The processor and the versions of packages, as in reports and JSON files."""
+
+import platform
+import re
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["cpu_name", "installed_version", "versions"]
+
+
+def cpu_name(information: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name of the processor: on Linux the model name in `information`."""
+    if information.exists():
+        text = information.read_text(encoding="utf-8", errors="replace")
+        if match := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
+            return match[1]
+    return platform.processor() or platform.machine()
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, or None if it is not installed."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def versions(*extras: str) -> dict[str, str]:
+    """Return the versions of Python, of framecnn and its dependencies, and of those `extras` that are installed."""
+    packages = ("framecnn", "numpy", "numba", "scikit-learn", "pillow", *extras)
+    found = {"Python": platform.python_version()} | {name: installed_version(name) for name in packages}
+    return {name: version for name, version in found.items() if version is not None}

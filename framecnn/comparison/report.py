@@ -1,0 +1,71 @@
+"""The contents of the report of a comparison."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from framecnn.comparison.folds import Comparison
+from framecnn.comparison.models import MODELS
+from framecnn.report import Choice, ComparisonData, ShownFrame
+
+__all__ = ["report_data"]
+
+
+def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str]) -> ComparisonData:
+    """Return what the report of a comparison shows.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        One that has been run.
+    machine : str
+        A description of the machine.
+    versions : mapping of str to str
+        The software.
+
+    Returns
+    -------
+    ComparisonData
+    """
+    settings = comparison.settings
+    return ComparisonData(
+        title=f"Comparison of {len(comparison.outcomes)} models: {settings['folder']}",
+        classes=settings["classes"],
+        about={model.title: model.about for model in MODELS.values()},
+        figures={own["title"]: own for own in comparison.figures().values()},
+        results=list(comparison.results.values()),
+        paths=comparison.paths,
+        shown=list(_shown(comparison)),
+        choices=[
+            Choice(MODELS[name].title, fold, _in_words(outcome["chosen"]))
+            for name, outcomes in comparison.outcomes.items()
+            for fold, outcome in enumerate(outcomes, start=1)
+        ],
+        facts={
+            "frames": f"{settings['frames']:,} of {len(settings['classes'])} classes",
+            "folds": f"{settings['folds']} by group ({settings['groups']}), stratified by class",
+            "frame size": "x".join(map(str, settings["size"])),
+            "frame size for the networks": "x".join(map(str, settings["network_size"])),
+            "seed": str(settings["seed"]),
+            "machine": machine,
+        },
+        versions=versions,
+        warnings=[*comparison.absences, *comparison.warnings],
+    )
+
+
+def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
+    for fold, (_, test) in zip(comparison.folds, comparison.parts, strict=True):
+        probabilities = {MODELS[name].title: fold["outcomes"][name]["shown"] for name in comparison.outcomes}
+        truth = test.classes[dict(test.samples)[fold["shown"]]]
+        yield ShownFrame(str(comparison.folder.root / fold["shown"]), truth, fold["fold"], probabilities)
+
+
+def _in_words(chosen: Mapping[str, Any]) -> str:
+    """Return the settings that were chosen; for a network, also its validation accuracy."""
+    if "learning_rate" not in chosen:
+        grid = "pooling grid: " + chosen["grid"].replace("1x1", "whole frame")
+        return grid if chosen["alpha"] is None else f"{grid}; ridge penalty (alpha): {chosen['alpha']:g}"
+    augmented = "augmented" if chosen["augmented"] else "not augmented"
+    accuracy, epoch = chosen["val_accuracy"], chosen["best_epoch"]
+    result = "" if accuracy is None else f"; validation accuracy {100 * accuracy:.1f} % after epoch {epoch}"
+    return f"learning rate {chosen['learning_rate']:g}, {augmented}{result}"
