@@ -280,7 +280,7 @@ def test_a_command_writes_it(tmp_path):
     classifier.save(tmp_path / "model.safetensors")
     ended = framecnn("export", tmp_path / "model.safetensors", tmp_path / "model.onnx", "--opset", "18")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == f"wrote {tmp_path}/model.onnx: opset 18, from x to label, probabilities, distances\n"
+    assert ended.out == f"wrote {tmp_path}/model.onnx: opset 18; input x; outputs label, probabilities, distances\n"
     labels = run(onnx.load(tmp_path / "model.onnx"), x)["label"]
     assert (classifier.classes_[labels] == classifier.predict(x)).all()
 

@@ -203,7 +203,7 @@ def test_no_command_writes_over_a_file_that_framecnn_did_not_write(tmp_path):
         ("compare", films, "--json", notes),
         ("compare", films, "--report", notes),
     ):
-        own = "one that is read" if command[1] == command[-1] else "no file or one that framecnn wrote"
+        own = "the command reads this file" if command[1] == command[-1] else "was not written by this command"
         assert own in refused(*command)
     assert fingerprint(root) == before
 
@@ -237,15 +237,18 @@ with write_together(paths[0]) as stage:
     ],
 )
 def test_the_next_run_first_finishes_the_files_of_a_killed_one_even_if_it_fails_itself(tmp_path, command, options):
-    paths = [tmp_path / name for name in options.values()]
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    out.mkdir()
+    paths = [out / name for name in options.values()]
     for path in paths:
         path.write_text("old")
     killed = subprocess.run([sys.executable, "-c", KILLED_AFTER_THE_FIRST_RENAME, *paths], check=False)
     assert killed.returncode == 9
     assert sorted(path.read_text() for path in paths) == ["new", *["old"] * (len(paths) - 1)]
     arguments = [word for option, path in zip(options, paths, strict=True) for word in (option, path)]
-    assert framecnn(command, tmp_path / "gone", *arguments).code == 2
-    assert {path: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(paths, "new")
+    assert framecnn(command, films, *arguments).code == 2
+    assert {path: path.read_text() for path in out.iterdir()} == dict.fromkeys(paths, "new")
 
 
 def test_a_model_for_which_there_is_no_memory_is_an_error_like_any_other(tmp_path, monkeypatch):

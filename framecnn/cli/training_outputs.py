@@ -64,11 +64,6 @@ class Job:
     caution: str = ""
 
     @property
-    def warnings(self) -> list[str]:
-        """What to know about these settings."""
-        return [RANDOM_SPLIT] if self.by == "random" else []
-
-    @property
     def outputs(self) -> list[Path | None]:
         """The files to write."""
         return [self.out, self.report, self.manifest, self.json]
@@ -106,9 +101,9 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before trusting the figures, the most serious first, each once."""
-        caution = [self.job.caution] if self.job.caution else []
-        found = [*caution, *self.job.warnings, *self.folder.warnings, *self.parts[0].warnings]
-        return list(dict.fromkeys(found))
+        own = [self.job.caution] if self.job.caution else []
+        own += [RANDOM_SPLIT] if self.job.by == "random" else []
+        return list(dict.fromkeys([*own, *self.folder.warnings, *self.parts[0].warnings]))
 
 
 def write_everything(run: Run) -> dict[Path, str]:

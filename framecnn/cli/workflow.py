@@ -133,7 +133,7 @@ def _train_folder(job: Job) -> list[EvaluationResult]:
         try:
             parts = folder.split(0.7, 0.2, 0.1, seed=job.seed, by=job.by)
             _print_split(parts)
-            for warning in dict.fromkeys([*folder.warnings, *job.warnings, *parts[0].warnings]):
+            for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
                 if warning not in folder.scan_warnings:
                     console.warn(warning)
             classifier, distances = _fit(stages, parts[0], job.seed)
