@@ -17,7 +17,7 @@ from framecnn.estimators import features
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -49,7 +49,7 @@ def quick(monkeypatch):
 
 
 def write_frames(root, n_groups=5, names=("across", "blobs", "down"), with_groups=True):
-    """Return a folder with JPEG files of three textures, one folder a class, and the table of their groups."""
+    """Return a folder with JPEG files of three textures, one folder per class, and the table of their groups."""
     frames, labels, groups = textures(n_groups)
     rows = []
     for number, (frame, label, group) in enumerate(zip(frames, labels, groups, strict=True)):

@@ -78,7 +78,7 @@ def test_a_picture_has_the_same_label_alone_and_in_a_batch(model, films):
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
-    """The files that would have been opened."""
+    """Return the list of the files that would have been opened."""
     files = []
     monkeypatch.setattr(predict, "_open", lambda path: not files.append(path))
     monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
@@ -273,11 +273,11 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
         ),
         (
             ["float", "empty"],
-            "float: expected a classifier of 8-bit colour frames, got a classifier of frames in another range",
+            "float: expected a classifier of 8-bit colour frames, got a classifier of frames whose values are not 0 to 255",
         ),
         (
             ["deep", "empty"],
-            "deep: expected a classifier of 8-bit colour frames, got a classifier of frames in another range",
+            "deep: expected a classifier of 8-bit colour frames, got a classifier of frames whose values are not 0 to 255",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -133,7 +133,7 @@ def test_groups_may_come_from_another_file_or_from_the_frames_themselves(films, 
     assert "(clusters of near-duplicates;" in framecnn("train", films, "-o", out, *SIZE).out
 
 
-def test_a_class_of_one_group_is_trained_and_warned_of(tmp_path, out):
+def test_a_class_of_one_group_is_used_for_training_with_a_warning(tmp_path, out):
     films = write_frames(tmp_path / "films")
     text = (films / "frames.csv").read_text()
     (films / "frames.csv").write_text(re.sub(r"across \d", "across 0", text))
@@ -191,7 +191,7 @@ def test_without_jinja2_the_model_is_written_and_a_warning_names_the_package(fil
     assert load(out).classes_.tolist() == ["across", "blobs", "down"]
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(films, out, monkeypatch):
+def test_progress_is_plain_lines_without_a_terminal(films, out, monkeypatch):
     monkeypatch.setattr(console, "progress", partial(console.progress, show_after=0.0))
     err = framecnn("train", films, "-o", out, *SIZE).err
     assert re.search(r"^learning filters and features( \.\.\.|: \d+ %)$", err, re.MULTILINE)
@@ -291,10 +291,13 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
         (["loop"], "expected a folder of frames, got 'loop', which is not a folder"),
         (["films", "--out", "pipe"], "pipe: expected a file to write, got a folder or a device"),
         (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
-        (["films", "--json", "model.safetensors"], "model.safetensors: expected a file of its own for each output"),
+        (
+            ["films", "--json", "model.safetensors"],
+            "model.safetensors: two outputs would be written to this file; choose",
+        ),
         (
             ["films", "--report", "manifest.csv"],
-            "manifest.csv: expected a file of its own for each output, got",
+            "manifest.csv: two outputs would be written to this file; choose another name for one",
         ),
         (["films", "--groups", "gone.csv"], "groups: cannot read 'gone.csv' (No such file or directory)"),
         (["films", "--groups", "films/across"], "groups: cannot read 'films/across' (Is a directory)"),
@@ -364,7 +367,7 @@ def test_a_file_that_another_program_holds_open_is_refused_before_the_scan(films
         ),
     ],
 )
-def test_the_error_for_a_folder_of_another_structure_shows_the_expected_one(tmp_path, out, make, message):
+def test_the_error_for_a_folder_of_a_wrong_structure_shows_the_expected_one(tmp_path, out, make, message):
     make(tmp_path / "films")
     ended = framecnn("train", tmp_path / "films", "-o", out)
     assert (ended.code, ended.out) == (2, "")
@@ -407,7 +410,7 @@ def test_the_smallest_frames_can_be_trained_on(films, out):
 
 
 def test_a_third_of_the_films_is_classified_correctly(shared_data, tmp_path, out, monkeypatch):
-    """Real frames, default filters: every third shot of each of the six films."""
+    """Use real frames and default filters: every third shot of each of the six films."""
     monkeypatch.undo()
     with open(shared_data / "films" / "frames.csv", newline="") as file:
         frames = list(csv.DictReader(file))

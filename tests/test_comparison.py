@@ -179,16 +179,16 @@ def test_the_outcomes_of_a_fold_survive_an_error_in_it(folder, script):
         ({"seed": 1}, "seed"),
     ],
 )
-def test_figures_of_another_comparison_are_refused(folder, settings, named):
+def test_figures_with_other_settings_are_refused(folder, settings, named):
     before = Comparison(folder, **{"folds": 3, "network_size": (16, 16), **settings}).to_dict()
-    with pytest.raises(DataError, match=f"got other {named}; name another file"):
+    with pytest.raises(DataError, match=f"got different values of {named}; name another file"):
         Comparison(folder, folds=3, network_size=(16, 16)).resume(before)
 
 
-def test_other_frames_are_another_comparison(folder):
+def test_figures_of_other_frames_are_refused(folder):
     before = Comparison(folder, folds=3, network_size=(16, 16)).to_dict()
     fewer = folder.without([folder.samples[0][0]])
-    with pytest.raises(DataError, match="got other frames, digest; name another file"):
+    with pytest.raises(DataError, match="got different values of frames, digest; name another file"):
         Comparison(fewer, folds=3, network_size=(16, 16)).resume(before)
 
 

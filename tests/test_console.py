@@ -150,7 +150,7 @@ def test_closed_output_exits_with_141_and_prints_nothing():
     assert process.returncode == 141
 
 
-def test_a_closed_standard_error_is_no_error():
+def test_a_closed_standard_error_is_not_an_error():
     reading, writing = os.pipe()
     os.close(reading)
     process = python("from framecnn.cli import main; main(['nonsense'])", stderr=writing)

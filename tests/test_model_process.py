@@ -213,7 +213,7 @@ def test_nothing_that_a_comparison_started_survives_it(tmp_path, name, code):
 
 
 def wait_for(condition):
-    """Wait until a condition holds; give its value."""
+    """Wait until a condition holds and return its value."""
     end = time.monotonic() + 30
     while not (value := condition()):
         assert time.monotonic() < end

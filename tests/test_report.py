@@ -1,4 +1,4 @@
-"""The report is a file of its own, shows the figures, and holds any name."""
+"""The report needs no other file, shows the figures, and holds any name."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""The report of a comparison is a file of its own with the figures of every model."""
+"""The report of a comparison needs no other file and has the figures of every model."""
 
 from dataclasses import replace
 

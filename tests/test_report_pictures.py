@@ -1,4 +1,4 @@
-"""Pictures inside a report: thumbnails in their proportions, filters over their own range."""
+"""Pictures inside a report: thumbnails in their proportions, filters scaled to their own range."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ def test_an_error_of_the_machine_loses_a_thumbnail_and_not_the_report(tmp_path, 
     assert thumbnails(["a.jpg"], budget=1000) == {"a.jpg": Missing("unreadable")}
 
 
-def test_a_thumbnail_opens_its_file_once_and_by_the_one_decoder(tmp_path, monkeypatch):
+def test_a_thumbnail_opens_its_file_once_and_by_the_decoder_of_frames(tmp_path, monkeypatch):
     path = str(tmp_path / "a.jpg")
     Image.new("RGB", (64, 36), "teal").save(path)
     opened, fdopen = [], os.fdopen
@@ -59,7 +59,7 @@ def test_thumbnails_are_made_by_as_many_threads_as_were_asked_for(monkeypatch):
     assert asked == [3]
 
 
-def test_a_file_that_is_no_picture_gives_its_reason(tmp_path):
+def test_a_file_that_is_not_a_picture_gives_its_reason(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"not a picture")
     assert thumbnails([str(tmp_path / "a.jpg")], budget=1000) == {str(tmp_path / "a.jpg"): Missing("not-an-image")}
 

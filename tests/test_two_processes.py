@@ -92,7 +92,7 @@ class TwoProcesses(RuleBasedStateMachine):
             assert worker.wait(30) == 9
             worker.communicate()
             self.holder = None
-            self.allowed = {text} if dies_at else self.allowed  # the first rename is that of the journal
+            self.allowed = {text} if dies_at else self.allowed  # the first rename is the journal's
         else:
             assert said == "written\n"
             self.holder = who if keep else None

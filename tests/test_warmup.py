@@ -16,12 +16,12 @@ def python(*arguments, **environment):
     return done.stdout, done.stderr
 
 
-def test_warmup_says_how_many_kernels_are_ready():
+def test_warmup_prints_how_many_kernels_are_ready():
     said, _ = python("-m", "framecnn", "warmup")
     assert 12 < int(said.split(" kernels ready; ")[0]) <= n_compiled()
 
 
-def test_warmup_without_a_folder_says_what_to_do(tmp_path):
+def test_warmup_without_a_folder_names_the_remedy(tmp_path):
     file = tmp_path / "file"
     file.write_text("no folder")
     script = (  # compiling takes a minute

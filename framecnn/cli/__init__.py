@@ -18,8 +18,11 @@ _COMMANDS = {
     "frames": ("framecnn.cli.frames", "Cut movies into a folder of frames per class."),
     "scan": ("framecnn.cli.scan", "List classes, groups and unusable files of a folder of frames."),
     "train": ("framecnn.cli.train", "Train on a folder of frames; write a model and a report."),
-    "evaluate": ("framecnn.cli.evaluate", "Measure the accuracy of a model on another folder of frames."),
-    "compare": ("framecnn.cli.compare", "Compare the k-means system with networks trained here and in Keras."),
+    "evaluate": ("framecnn.cli.evaluate", "Measure the accuracy of a model on frames that it was not trained on."),
+    "compare": (
+        "framecnn.cli.compare",
+        "Compare framecnn's classifier with networks trained by framecnn and by Keras.",
+    ),
     "predict": ("framecnn.cli.predict", "Predict the class of pictures."),
     "export": ("framecnn.cli.export", "Write a model as an ONNX file."),
     "summary": ("framecnn.cli.summary", "Print the contents of a model file."),
@@ -71,7 +74,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Parameters
     ----------
     arguments : list of str, optional
-        The arguments after ``framecnn``. If None, those of this process.
+        The arguments after ``framecnn``. If None, those with which this process was started.
 
     Raises
     ------

@@ -57,7 +57,7 @@ def _machine() -> Iterator[tuple[str, str]]:
 def extras(
     names: Sequence[str], requirements: Sequence[str], system: Mapping[str, str] | None = None
 ) -> dict[str, list[str]]:
-    """Return the packages of each extra for users, including those of the extras that it names.
+    """Return the packages of each extra for users, including the packages of the extras that it names.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def extras(
     requirements : sequence of str
         Its requirements, as in its metadata.
     system : mapping of str to str, optional
-        Values of environment markers, such as ``sys_platform``, that replace those of this system.
+        Values of environment markers, such as ``sys_platform``, that replace the values of this system.
 
     Returns
     -------

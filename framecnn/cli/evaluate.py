@@ -1,4 +1,4 @@
-"""``framecnn evaluate``: measure the accuracy of a model on another folder of frames."""
+"""``framecnn evaluate``: measure the accuracy of a model on frames that it was not trained on."""
 
 from typing import Any
 

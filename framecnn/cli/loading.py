@@ -30,7 +30,7 @@ def load_classifier(path: Path) -> Any:
     elif model.features_.frame_shape_[2] != 3:
         kind = f"a classifier of frames with {model.features_.frame_shape_[2]} channels"
     elif model.features_.dtype_kind_ != "integer" or model.features_.input_scale_ != 1:
-        kind = "a classifier of frames in another range of values"
+        kind = "a classifier of frames whose values are not 0 to 255"
     else:
         return model
     raise DataError(f"{path}: expected a classifier of 8-bit colour frames, got {kind}; framecnn train writes one")

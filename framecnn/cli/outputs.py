@@ -45,7 +45,7 @@ def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -
         if path is None or file is None:
             continue
         if times[file] > 1:
-            raise DataError(f"{path}: expected a file of its own for each output, got this one twice; rename one")
+            raise DataError(f"{path}: two outputs would be written to this file; choose another name for one")
         if file.exists() and not file.is_file():
             raise DataError(f"{path}: expected a file to write, got a folder or a device; name a file")
         if not file.parent.is_dir():
@@ -80,7 +80,7 @@ def _check_replaceable(path: Path) -> None:
     except OSError as error:
         raise DataError(
             f"{path}: expected a file that can be replaced, but it cannot be opened for writing ({error.strerror}); "
-            "close it in other programs, or choose another file"
+            "close it in other programs, or choose another name"
         ) from None
 
 

@@ -25,7 +25,7 @@ def scan(
 ) -> None:
     """List the classes, groups and unusable files of a folder. Every file is decoded; none is changed.
 
-    Without a table of groups, the groups depend on --size: use that of the training.
+    Without a table of groups, the groups depend on --size: use the size of the training.
     """
     (manifest,) = check_outputs([manifest], [folder, groups])
     check_replaced({manifest: MANIFEST_MARK})

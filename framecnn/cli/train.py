@@ -34,7 +34,7 @@ def train(
     """Train a classifier on a folder of frames; write the model, a report about it, and a manifest of all files.
 
     report.html and manifest.csv are written beside model.safetensors; beside another model, such as orion.safetensors,
-    they are orion-report.html and orion-manifest.csv.
+    their names are orion-report.html and orion-manifest.csv.
     """
     if split not in ("group", "random"):
         raise typer.BadParameter(f"expected group or random, got {split!r}", param_hint="'--split'")
@@ -55,5 +55,5 @@ def train(
 
 
 def _beside(model: Path, name: str) -> Path:
-    """Return the path of a file that belongs to a model, so that no model replaces a file of another."""
+    """Return the path of a file that belongs to a model, so that two models in a folder share no file."""
     return model.parent / (name if model.stem == "model" else f"{model.stem}-{name}")

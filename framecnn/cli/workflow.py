@@ -131,7 +131,7 @@ def _train_folder(job: Job) -> list[EvaluationResult]:
         console.say("first run on this machine: compiling the kernels takes a few seconds, once")
     while True:
         try:
-            parts = folder.split(0.7, 0.2, 0.1, seed=job.seed, by=job.by)
+            parts = folder.split(seed=job.seed, by=job.by)
             _print_split(parts)
             for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
                 if warning not in folder.scan_warnings:
@@ -168,7 +168,7 @@ def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
 def _evaluate(
     stages: Stages, classifier: Any, distances: Array, parts: Sequence[FrameSubset]
 ) -> list[EvaluationResult]:
-    """Return the result of every part; that of the training frames follows from `distances`."""
+    """Return the result of every part; the training frames are classified by their `distances`."""
     train, probabilities = parts[0], classifier.head_.probabilities(distances)
     best, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
     results = [EvaluationResult(PARTS[0], train.classes, train.targets, best, confidences, train.groups)]

@@ -29,7 +29,7 @@ class Comparison:
     Parameters
     ----------
     folder : FrameFolder
-        Its size is that of the frames for the k-means system.
+        Its size is used for the k-means system.
     folds : int, default 4
     network_size : (int, int), default (96, 144)
         Height and width of the frames for the networks.
@@ -44,7 +44,7 @@ class Comparison:
         What defines the comparison: frames, classes, folds, sizes, seed.
     folds : list of dict
         One per fold, ready for JSON: ``fold`` (from 1), ``n_train``, ``n_test``, ``shown`` (the path of a random test
-        frame), and ``outcomes``, those of the models that have been run.
+        frame), and ``outcomes``, by the name of each model that has been run.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class Comparison:
         Raises
         ------
         DataError
-            If these are not figures of a comparison, or those of other frames or settings.
+            If these are not figures of a comparison, or the frames or settings differ.
         """
         before = data.get("settings") if isinstance(data, Mapping) else None
         if not isinstance(before, Mapping) or "folds" not in data:
@@ -107,7 +107,7 @@ class Comparison:
         if before != self.settings:
             other = [name for name, value in self.settings.items() if before.get(name) != value]
             raise DataError(
-                f"compare: expected figures of the same frames and settings to resume from, got other "
+                "compare: expected figures of the same frames and settings to resume from, got different values of "
                 f"{', '.join(other)}; name another file, or start again without --resume"
             )
         for fold, earlier in zip(self.folds, data["folds"], strict=True):
@@ -158,7 +158,7 @@ class Comparison:
 
     @property
     def warnings(self) -> list[str]:
-        """What to know about the frames and the folds."""
+        """Warnings about the frames and the folds."""
         folder, folds = self.folder.warnings, enumerate(self.parts, start=1)
         own = [f"fold {number}: {text}" for number, (_, test) in folds for text in test.warnings if text not in folder]
         return [*folder, *own]

@@ -39,7 +39,7 @@ sys.modules["framecnn"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["framecnn"])
 from {__name__} import main
 main()
-"""  # the framecnn of the parent, wherever it lies
+"""  # imports the framecnn of the parent, wherever it is installed
 
 Outcome = dict[str, Any]
 """What a model did on a fold, ready for JSON; or the reason why it is ``missing`` or has ``failed``."""

@@ -156,7 +156,7 @@ class Network(ComparedModel):
     n_classes : int
     seed : int
     epochs : int, default 25
-        The largest number of epochs with and without augmentation, and that of the final training.
+        The largest number of epochs with and without augmentation, and the number of the final training.
     trial_epochs : int, default 4
         The number of epochs in which each learning rate is tried.
     learning_rates : sequence of float, default (0.0003, 0.001, 0.003)

@@ -63,8 +63,9 @@ def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
 def _in_words(chosen: Mapping[str, Any]) -> str:
     """Return the settings that were chosen; for a network, also its validation accuracy."""
     if "learning_rate" not in chosen:
-        grid = "pooling grid: " + chosen["grid"].replace("1x1", "whole frame")
-        return grid if chosen["alpha"] is None else f"{grid}; ridge penalty (alpha): {chosen['alpha']:g}"
+        grid = "whole frame" if chosen["grid"] == "1x1" else chosen["grid"]
+        alpha = "" if chosen["alpha"] is None else f"; ridge penalty (alpha): {chosen['alpha']:g}"
+        return f"pooling grid: {grid}{alpha}"
     augmented = "augmented" if chosen["augmented"] else "not augmented"
     accuracy, epoch = chosen["val_accuracy"], chosen["best_epoch"]
     result = "" if accuracy is None else f"; validation accuracy {100 * accuracy:.1f} % after epoch {epoch}"

@@ -21,7 +21,7 @@ __all__ = ["PROTOTYPE_FRAMES", "Layout", "Part", "arrange", "one_of_each_group_f
 CELL_FRAMES = 24
 MISTAKES = 24
 PROTOTYPE_FRAMES = 6
-"""Frames that are shown of each cluster."""
+"""The number of frames that are shown of each cluster."""
 SKIPS_LISTED = 20
 MATRIX_CLASSES = 100
 
