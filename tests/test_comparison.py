@@ -24,7 +24,7 @@ def folder(films):
 
 
 def outcome_of(name, test, right):
-    """An outcome whose first `right` predictions are correct."""
+    """Return an outcome whose first `right` predictions are correct."""
     predictions = test.targets.copy()
     predictions[right:] = (predictions[right:] + 1) % 3
     return {
@@ -41,7 +41,7 @@ def outcome_of(name, test, right):
 
 
 class Script:
-    """Instead of processes: predictions that are correct but for one, two, ... frames, and the jobs that were run."""
+    """Stands for the processes: returns predictions of which one, two, ... are wrong, and records the jobs."""
 
     def __init__(self):
         self.jobs, self.instead = [], {}

@@ -14,7 +14,7 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 @pytest.fixture
 def declared(monkeypatch):
-    """The extras of pyproject.toml, as an installed framecnn gives them."""
+    """Return the extras of pyproject.toml, which the metadata of framecnn list from now on."""
     extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
     lines = ["numpy>=2.0", *(_requirement(line, extra) for extra, lines in extras.items() for line in lines)]
     monkeypatch.setattr(metadata, "requires", lambda package: lines)
@@ -35,7 +35,7 @@ def run(capsys):
 
 
 def without(monkeypatch, *missing):
-    """Hide packages."""
+    """Hide packages from importlib.metadata."""
     version = metadata.version
 
     def seen(package):

@@ -20,7 +20,7 @@ from framecnn.report import Prototype, ReportData, write_report
 
 @pytest.fixture
 def frames(tmp_path):
-    """Twelve small pictures, all different."""
+    """Return the paths of twelve small pictures, all different."""
     rng = np.random.default_rng(0)
     paths = []
     for number in range(12):
@@ -31,7 +31,7 @@ def frames(tmp_path):
 
 @pytest.fixture
 def data(frames):
-    """Four test frames of two groups, one of them wrong, and eight training frames."""
+    """Return the data of four test frames of two groups, one of them wrong, and eight training frames."""
     classes = ("day", "night")
     test = EvaluationResult("test", classes, [0, 0, 1, 1], [0, 0, 1, 0], [0.9, 0.8, 0.95, 0.7], ["a", "a", "b", "b"])
     training = EvaluationResult("training", classes, [0, 1] * 4, [0, 1] * 4, [1] * 8, [f"t{i}" for i in range(8)])
@@ -54,7 +54,7 @@ def data(frames):
 
 @pytest.fixture
 def read(tmp_path):
-    """Write the report of some data and read it again."""
+    """Return a function that writes the report of some data and reads it again."""
 
     def read(data):
         write_report(tmp_path / "report.html", data)

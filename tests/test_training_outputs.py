@@ -17,7 +17,7 @@ LONG = "FRAMECNN_LONG_TESTS" in os.environ
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """Return a function that writes the outputs of a second run over the first, the folder, and both sets of outputs."""
+    """Return what writes the outputs of a second run over the first, their folder, and both sets of outputs."""
     quick(monkeypatch)
     films, out = write_frames(tmp_path / "films"), tmp_path / "out"
     out.mkdir()
