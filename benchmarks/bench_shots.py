@@ -132,7 +132,7 @@ def figures(right, missed, false, at_flash, sure, unsure, leaks):
 
 
 def speed(path):
-    """Return the seconds that decoding and shrinking a movie take, and those of the detector, on one clock."""
+    """Return the seconds that decoding and shrinking a movie take, and those of the detector, on one elapsed."""
     start = time.perf_counter()
     with Movie(path) as movie:
         frames = [(when, movie.small(frame)) for when, frame in movie.frames()]
@@ -188,21 +188,21 @@ def blend_examples(movie):
     step = np.clip(np.diff(movie.times, prepend=movie.times[0]), 1 / 60, 0.2)
     step[0] = 0
     described = evidence.describe(np.cumsum(step), movie.pictures)
-    clock, is_clear = described.clock, np.ones(len(step), bool)
+    elapsed, is_clear = described.elapsed, np.ones(len(step), bool)
     for start, end in movie.flashes:
-        is_clear &= (clock < start - 1e-6) | (clock >= end - 1e-6)
+        is_clear &= (elapsed < start - 1e-6) | (elapsed >= end - 1e-6)
     blends, stops = [], [0.0]
     for kind, start, end in ((t.kind, t.start, t.end) for t in movie.transitions):
         if kind in ("dissolve", "wipe"):
             blends.append((start, end))
         else:
-            is_clear &= (clock < start - 1e-6) | (clock >= end - 1e-6)
+            is_clear &= (elapsed < start - 1e-6) | (elapsed >= end - 1e-6)
             stops.append(end)
     features, labels, widths = [], [], []
     for first, last in zip(stops, [*stops[1:], np.inf], strict=True):
-        part = described.take(is_clear & (clock >= first - 1e-6) & (clock < last - 1e-6))
-        for width in evidence.WIDTHS if len(part.clock) > 4 else ():
-            times = np.arange(part.clock[0] + width, part.clock[-1] - width, 1 / 12)
+        part = described.take(is_clear & (elapsed >= first - 1e-6) & (elapsed < last - 1e-6))
+        for width in evidence.WIDTHS if len(part.elapsed) > 4 else ():
+            times = np.arange(part.elapsed[0] + width, part.elapsed[-1] - width, 1 / 12)
             label = np.zeros(len(times))
             for start, end in blends:
                 length, off = end - start, np.abs(times - (start + end) / 2)

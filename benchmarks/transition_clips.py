@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.data.movie import Movie
-from framecnn.data.shots import SMALL_SIZE
+from framecnn.data.small_pictures import SMALL_SIZE
 
 __all__ = ["KINDS", "Composed", "Shot", "Transition", "compose", "filmed_shots", "rendered_shot"]
 

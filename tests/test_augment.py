@@ -166,5 +166,5 @@ def test_frames_that_are_no_pictures_are_refused(frames):
 
 
 def test_every_frame_needs_its_row():
-    with pytest.raises(ShapeError, match=r"^Augmentation: expected one row a frame, got 48 frames, 3 rows"):
+    with pytest.raises(ShapeError, match=r"^Augmentation: expected one row per frame, got 48 frames, 3 rows"):
         changed(rows=[0, 1, 2])

@@ -285,7 +285,7 @@ def test_progress_is_plain_lines_without_a_terminal(model, films, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL", "gone"], "FrameFolder: expected a folder, got 'gone'; check the path"),
+        (["MODEL", "gone"], "expected an existing folder of frames, got 'gone'; check the path"),
         (["gone", "FILMS"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["text", "FILMS"], "text: expected a framecnn model"),
         (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),

@@ -118,7 +118,7 @@ def test_black_and_repeated_frames_are_dropped_and_counted(tmp_path, out):
     (report,) = cut_frames([write_movie(tmp_path / "m.mp4", pictures)], out)
     assert times(out) == [0, 3, 6]
     assert (report.n_black, report.n_repeated, report.n_shots) == (2, 2, 3)
-    assert report.describe() == "m: 3 frames of 3 shots; 7.0 s; skipped: 2 black, 2 repeated"
+    assert report.describe() == "m: 3 frames; 3 shots found; 7.0 s; skipped: 2 black, 2 repeated"
 
 
 def test_a_later_frame_takes_the_place_of_a_black_one(tmp_path, out):
@@ -203,7 +203,7 @@ def test_invalid_arguments_are_refused(movie, out, arguments, message):
 def test_two_movies_of_one_name_are_refused(movie, out, tmp_path):
     (tmp_path / "other").mkdir()
     other = write_movie(tmp_path / "other/orion.mkv", moving(5, 4))
-    with pytest.raises(DataError, match=r"two movies are called 'orion', the second is .*; give one file another name"):
+    with pytest.raises(DataError, match=r"two movies are called 'orion', the second is .*; rename one of the files"):
         cut_frames([movie, other], out)
     assert not out.exists()
 
@@ -305,6 +305,8 @@ def test_replacing_resumes_after_the_same_call_only(two, out):
 def test_another_version_of_framecnn_does_not_resume(two, out, monkeypatch):
     cut_names(two, out, "b")
     monkeypatch.setattr("framecnn.data.cutting.__version__", "99.0")
-    with pytest.raises(DataError, match=r"cut 'a' with other settings \(with framecnn \d.*\); run it again as it was"):
+    with pytest.raises(
+        DataError, match=r"cut 'a' with different settings \(with framecnn \d.*\); repeat it with its settings"
+    ):
         cut_names(two, out)
     assert cut_names(two, out, replace=True) == ["a", "b"]

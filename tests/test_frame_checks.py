@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from movies import still
 
-from framecnn.data.frame_checks import SMALL_SIZE, LetterboxDetector, RepeatDetector, is_blank
+from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector
+from framecnn.data.small_pictures import SMALL_SIZE, is_blank
 
 HEIGHT, WIDTH = SMALL_SIZE
 BLACK = np.zeros((HEIGHT, WIDTH, 3), np.uint8)

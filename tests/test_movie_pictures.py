@@ -74,9 +74,9 @@ def test_other_angles_are_read_at_the_nearest_right_angle(tmp_path, degrees, nea
 @pytest.mark.parametrize(
     ("aspect", "shape", "said"),
     [
-        (Fraction(64, 45), (72, 128), "display aspect 16:9 from 90x72"),
-        (Fraction(16, 15), (72, 96), "display aspect 4:3 from 90x72"),
-        (Fraction(8, 9), (81, 90), "display aspect 10:9 from 90x72"),
+        (Fraction(64, 45), (72, 128), "stretched from 90x72 to 128x72"),
+        (Fraction(16, 15), (72, 96), "stretched from 90x72 to 96x72"),
+        (Fraction(8, 9), (81, 90), "stretched from 90x72 to 90x81"),
         (Fraction(101, 100), (72, 90), ""),
         (Fraction(1, 1), (72, 90), None),
         (Fraction(100, 1), (72, 90), None),
@@ -293,7 +293,7 @@ def test_rotation_aspect_interlacing_and_hdr_together_are_handled(tmp_path):
         codec_options={"flags": "+ildct+ilme", "bf": "3"},
     )
     (report,) = cut_frames([path], tmp_path / "frames", every=0.5)
-    done = ("deinterlaced", "display aspect 16:9 from 128x96", "tone-mapped from PQ")
+    done = ("deinterlaced", "stretched from 128x96 to 171x96", "tone-mapped from PQ")
     assert report.processing == done
-    assert report.describe() == "m: 2 frames of 1 shot; 1.0 s; " + "; ".join(done)
+    assert report.describe() == "m: 2 frames; 1 shot found; 1.0 s; " + "; ".join(done)
     assert Image.open(tmp_path / "frames/m/m_0000.500s.jpg").size == (96, 171)

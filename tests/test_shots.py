@@ -12,7 +12,8 @@ from movies import moving, still
 
 from framecnn.data.boundaries import Boundary
 from framecnn.data.movie import Movie
-from framecnn.data.shots import SMALL_SIZE, ShotDetector, group_names
+from framecnn.data.shots import ShotDetector, group_names
+from framecnn.data.small_pictures import SMALL_SIZE
 from framecnn.errors import DataError, ShapeError
 
 HEIGHT, WIDTH = SMALL_SIZE

@@ -14,13 +14,10 @@ from framecnn import __version__
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 
-__all__ = ["JSON_MARK", "MANIFEST_MARK", "REPORT_MARK", "check_outputs", "check_replaced", "versions", "write_json"]
+__all__ = ["JSON_MARK", "REPORT_MARK", "check_outputs", "check_replaced", "versions", "write_json"]
 
 JSON_MARK = b'"written_by": "framecnn'
 """Bytes in the beginning of every JSON file that framecnn writes."""
-
-MANIFEST_MARK = b"path,label,group,status,"
-"""Bytes in the beginning of every list of files that framecnn writes."""
 
 REPORT_MARK = b"framecnn</title>"
 """Bytes in the beginning of every report that framecnn writes."""

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from framecnn.cli import console
-from framecnn.cli.outputs import JSON_MARK, MANIFEST_MARK, REPORT_MARK, check_outputs, versions, write_json
+from framecnn.cli.outputs import JSON_MARK, REPORT_MARK, check_outputs, versions, write_json
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
+from framecnn.data.manifest import MANIFEST_MARK
 from framecnn.errors import MissingExtraError
 from framecnn.evaluation import EvaluationResult
 from framecnn.storage.output_set import write_together
