@@ -160,7 +160,7 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
 
 
 @pytest.mark.parametrize("frames", [FRAMES / 255, FRAMES[0], FRAMES.astype(np.int16)], ids=["float", "one", "int16"])
-def test_frames_that_are_no_pictures_are_refused(frames):
+def test_frames_that_are_not_pictures_are_refused(frames):
     with pytest.raises(ShapeError, match=r"^Augmentation: expected uint8 frames \(n, height, width, channels\), got"):
         changed(frames)
 

@@ -36,7 +36,7 @@ def _no_waiting(monkeypatch):
 
 
 def peer(name, change):
-    """A peer that gives framecnn's output, changed."""
+    """Return a peer whose output is framecnn's, changed."""
     return Peer(name, lambda model, x: lambda: change(model.predict(x)))
 
 
@@ -174,7 +174,7 @@ def test_kernels_print_a_row_for_each_block_with_its_share_of_the_peak():
 
 
 def trained_badly(model, x, labels):
-    """Somebody who never updates."""
+    """Return the training of a peer that never updates."""
     step = peers.start_framecnn_training(model, x, labels)
     loss = step()
     return lambda: loss

@@ -38,7 +38,7 @@ def films(trained):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """New frames, some that cannot be read, and names that want to be obeyed."""
+    """Return new frames, some of them unreadable, and names with markup and control characters."""
     folder = write_frames(tmp_path / "new", n_groups=1, with_groups=False)
     (folder / "across" / "empty.jpg").touch()
     (folder / "down" / "text.jpg").write_text("no picture")

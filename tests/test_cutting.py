@@ -29,7 +29,7 @@ def times(out):
 
 @pytest.fixture
 def movie(tmp_path):
-    """Three shots: 2, 1 and 4 seconds."""
+    """Return a movie of three shots: 2, 1 and 4 seconds."""
     return write_movie(tmp_path / "orion.mp4", shots(48, 24, 96))
 
 
@@ -275,7 +275,7 @@ def two(tmp_path):
 
 
 def cut_names(movies, out, stop=None, **options):
-    """Cut movies, interrupted at the one called `stop`; give the names of those that were decoded for it."""
+    """Cut movies, interrupted at the one called `stop`, and return the names of those that were decoded."""
     seen = []
 
     def progress(done, total, name):

@@ -24,7 +24,7 @@ def skips(folder):
 
 
 def tree(root):
-    """What every file and folder is: kind, content, time of change."""
+    """Return the type, content and time of modification of every file and folder."""
     state = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()

@@ -25,7 +25,7 @@ def table(path, *rows, header="path,label,group,time_s"):
     return path
 
 
-def test_frames_csv_in_the_folder_is_found_and_is_no_frame(root):
+def test_frames_csv_in_the_folder_is_found_and_is_not_a_frame(root):
     table(root / "frames.csv", *ROWS)
     folder = FrameFolder(root, size=SIZE)
     assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
@@ -160,7 +160,7 @@ def test_one_frame_in_two_groups_is_an_error(tmp_path):
         read_groups(two)
 
 
-def test_what_is_no_csv_file_is_an_error(tmp_path):
+def test_a_file_that_is_not_csv_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"groups: cannot read .*none.csv' \(No such file or directory\)"):
         read_groups(tmp_path / "none.csv")
     broken = tmp_path / "broken.csv"

@@ -24,7 +24,7 @@ DOTTED = [".AppleDouble", "._x.png", ".Trashes", ".Spotlight-V100", ".fseventsd"
 
 
 @pytest.mark.parametrize("place", ["", "a/", "a/reel 1/"])
-def test_what_a_nas_or_an_operating_system_keeps_is_no_frame_and_no_class(tmp_path, place):
+def test_system_files_of_a_nas_or_an_operating_system_are_neither_frames_nor_classes(tmp_path, place):
     root = film_folder(tmp_path / "films", {"a": 1, "a/reel 1": 1, "b": 1})
     for name in [*SYSTEM, *DOTTED]:
         (root / place / name / "x.jpg").mkdir(parents=True)

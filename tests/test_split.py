@@ -24,7 +24,7 @@ shares = st.sampled_from([(0.7, 0.2, 0.1), (0.34, 0.33, 0.33), (0.98, 0.01, 0.01
 
 
 def frames_of(classes):
-    """Targets and groups of classes that are given as the sizes of their groups."""
+    """Return the targets and groups of classes that are given as the sizes of their groups."""
     targets = np.concatenate([np.full(sum(sizes), i) for i, sizes in enumerate(classes)])
     groups = np.concatenate([np.repeat([f"{i}_{g}" for g in range(len(s))], s) for i, s in enumerate(classes)])
     return targets, groups
@@ -179,7 +179,7 @@ def test_folds_of_one_part_are_refused():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two classes of ten shots, each of two near-duplicates, and one class of one shot."""
+    """Return two classes of ten shots, each of two near-duplicates, and one class of one shot."""
     root = film_folder(tmp_path_factory.mktemp("films"), {"a": 10, "b": 10, "c": 1})
     for path in list(root.rglob("*.png")):
         Image.open(path).resize((60, 50)).save(path.with_name(f"{path.stem}_later.png"))

@@ -18,7 +18,7 @@ from framecnn.storage.atomic import hidden_path
 
 
 def add(root, movie, label, times, replace=False):
-    """Add a movie whose frames are files that hold its name."""
+    """Add a movie whose frames are files that contain its name."""
     store = FrameStore(root)
     with store.run({movie: {"label": label}}, replace), store.staging() as staging:
         for time in times:
@@ -28,7 +28,7 @@ def add(root, movie, label, times, replace=False):
 
 
 def check(root, label="orion", movie="orion"):
-    """Begin to add a movie and leave it at that."""
+    """Begin to add a movie, and stop before a frame is written."""
     with FrameStore(root).run({movie: {"label": label}}, replace=False):
         pass
 
@@ -236,13 +236,13 @@ def test_a_movie_is_added_completely_or_not_at_all_whatever_fails(tmp_path):
 
 
 def interrupted(root, jobs, left):
-    """A run that ends before the last `left` movies, as after Ctrl-C."""
+    """Cut movies, interrupted before the last `left` ones, as by Ctrl-C."""
     with pytest.raises(KeyboardInterrupt):
         fill(root, jobs, left, replace=False)
 
 
 def fill(root, jobs, left=0, replace=False):
-    """Add movies of one frame each; give the names of those that were added, not resumed."""
+    """Add movies of one frame each, and return the names of those that were added, not resumed."""
     cut, store = [], FrameStore(root)
     with store.run(jobs, replace) as done:
         for movie, job in list(jobs.items())[: len(jobs) - left]:
