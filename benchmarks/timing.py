@@ -153,7 +153,7 @@ def interleave(runs, rounds, pause=PAUSE):
 
 
 def wait_until_idle():
-    """Wait until the threads of the last peer stop spinning: those of OpenBLAS take 100 ms, of ONNX Runtime 60 ms."""
+    """Wait until the threads of the last peer stop spinning: after 100 ms in OpenBLAS, 60 ms in ONNX Runtime."""
     deadline = time.perf_counter() + LONGEST_WAIT
     while time.perf_counter() < deadline:
         before = time.process_time()

@@ -124,7 +124,7 @@ def test_a_table_without_a_path_of_the_folder_is_an_error_with_an_example(root, 
     with pytest.raises(DataError) as error:
         FrameFolder(root, size=SIZE)
     assert str(error.value) == (
-        "groups: no path of the table is that of a file of the folder: expected paths such as 'a/000.png', "
+        "groups: no path of the table leads to a file of the folder: expected paths such as 'a/000.png', "
         f"got {start + 'a/000.png'!r}; correct them, or name another table"
     )
 

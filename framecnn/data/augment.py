@@ -12,7 +12,7 @@ from framecnn.typing import Array
 
 __all__ = ["Augmentation"]
 
-LARGEST = {"rotation": 180, "crop": 0.99}  # of other settings, 1
+LARGEST = {"rotation": 180, "crop": 0.99}  # the largest value of a setting, if it is not 1
 
 
 class _Draws(NamedTuple):

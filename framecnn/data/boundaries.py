@@ -166,7 +166,7 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
 
 
 def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each flash: two cuts with another brightness between them and one picture around them."""
+    """Yield start and end of each flash: two cuts with the same picture around them, and brighter or darker between."""
     elapsed, luma = frames.elapsed, frames.luma
     for i, start in enumerate(cuts):
         for stop in cuts[i + 1 :]:

@@ -181,7 +181,7 @@ def cutting(
     replace: bool,
     progress: Progress | None,
 ) -> Iterator[list[MovieReport]]:
-    """Cut as :func:`cut_frames` does, and yield its reports; the run is unfinished until the with statement ends."""
+    """Yield what :func:`cut_frames` returns, after cutting; the run is unfinished until the with statement ends."""
     if not movies:
         raise DataError("frames: expected at least one movie, got none")
     if not 0.01 <= every < math.inf:
@@ -200,8 +200,8 @@ def cutting(
         **{"framecnn": __version__, "replace": sorted(labels) if replace else []},
     }
     jobs = {
-        name: {"label": own, "movie": _state(path), **settings}
-        for path, (name, own) in zip(movies, labels.items(), strict=True)
+        name: {"label": movie_label, "movie": _state(path), **settings}
+        for path, (name, movie_label) in zip(movies, labels.items(), strict=True)
     }
     store = FrameStore(Path(out))
     with store.run(jobs, replace) as done:

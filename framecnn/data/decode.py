@@ -50,7 +50,7 @@ FileState = tuple[int, int]
 """The size of a file in bytes and its time of modification in nanoseconds, by which changes are noticed."""
 
 Fit = Callable[[int, int], tuple[int, int]]
-"""A function from the height and width of an upright picture to those of the result."""
+"""A function that returns the height and width of the result for the height and width of an upright picture."""
 
 _LARGEST_PIXEL = 8  # bytes: four channels of 16 bits, uncompressed
 _SMALL_FILE = 16_000_000  # bytes; a smaller file is read into memory whatever it contains

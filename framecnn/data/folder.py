@@ -33,8 +33,8 @@ class FrameFolder:
 
     A group is a set of frames, such as a shot, that must stay on one side of a split. Groups come from a CSV file
     (columns ``path``, ``group`` and, optionally, ``label``); a file that it does not name is skipped, because its group
-    is unknown, and rows that name no file are counted in ``warnings``. Without a CSV the groups are clusters of
-    near-duplicates, in which flat frames (black, white) resemble no other frame.
+    is unknown, and rows without a file are counted in ``warnings``. Without a CSV the groups are clusters of
+    near-duplicates, in which flat frames (black, white) are alone.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class FrameFolder:
     Raises
     ------
     DataError
-        If the folder has another structure: too few class folders, a class without a usable frame, pictures beside
+        If the structure of the folder is wrong: too few class folders, a class without a usable frame, pictures beside
         the class folders; or if the CSV of groups cannot be used.
     ValueError
         If `size` is not two positive integers.
@@ -250,7 +250,7 @@ class FrameFolder:
         Raises
         ------
         ValueError
-            If the shares do not sum to 1, or `by` is another word.
+            If the shares do not sum to 1, or `by` is neither ``"group"`` nor ``"random"``.
         """
         if by not in ("group", "random"):
             raise ValueError(f"FrameFolder.split: expected by='group' or by='random', got by={by!r}")
@@ -347,7 +347,7 @@ class FrameFolder:
         Raises
         ------
         DataError
-            If a path is not that of a used frame, or a class has no frame left.
+            If a path does not belong to a used frame, or a class has no frame left.
         """
         lost = set(paths)
         unknown = lost - {path for path, _ in self.samples}

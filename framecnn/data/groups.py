@@ -90,12 +90,12 @@ def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict
     Returns
     -------
     dict of str to (str, str)
-        The same entries; a path that is not that of a file is kept.
+        The same entries; a path without a file is kept.
 
     Raises
     ------
     DataError
-        If no path of the table is that of a file, or two spellings of a path have different groups.
+        If no path of the table leads to a file, or two spellings of a path have different groups.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict
             )
     if found and not any(path in matched for path in found):
         raise DataError(
-            f"groups: no path of the table is that of a file of the folder: expected paths such as {min(found)!r}, "
+            f"groups: no path of the table leads to a file of the folder: expected paths such as {min(found)!r}, "
             f"got {min(table)!r}; correct them, or name another table"
         )
     return matched

@@ -21,7 +21,7 @@ from framecnn.typing import Array
 
 __all__ = ["Movie", "movie_name"]
 
-# The containers that are opened; those of sound, so that the error is "no video stream". Text, playlists and pictures,
+# The containers that are opened; sound files are, so that the error is "no video stream". Text, playlists and pictures,
 # which libav would also open, are refused. Only files are opened, never a network address.
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,mxf,gif,yuv4mpegpipe,nut,rm,dv,mp3,wav,flac,aac,"

@@ -47,7 +47,7 @@ def format_table(rows: Iterable[Sequence[str]]) -> bytes:
 def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header and the rows of a CSV file.
 
-    The separator is a comma, a semicolon or a tab, or that of a first line such as ``sep=;``, which Excel knows. The
+    The separator is a comma, a semicolon or a tab, or is given in a first line such as ``sep=;``, as for Excel. The
     encoding is UTF-8 or UTF-16, with or without a byte order mark.
 
     Parameters

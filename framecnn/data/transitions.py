@@ -67,7 +67,7 @@ class Described(NamedTuple):
         return Described(*(field[index] for field in self))
 
     def followed_by(self, other: "Described") -> "Described":
-        """Return the descriptors of these frames, then those of `other`."""
+        """Return the descriptors of these frames, followed by `other`."""
         return Described(*(np.concatenate(fields) for fields in zip(self, other, strict=True)))
 
 
