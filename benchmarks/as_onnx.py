@@ -13,7 +13,7 @@ __all__ = ["onnx_bytes", "start_mnn", "start_onnxruntime", "start_openvino_defau
 
 
 def onnx_bytes(model, n):
-    """Serialise a built Sequential for `n` frames "x" (n, c, h, w); its output is "y"."""
+    """Return a built Sequential as an ONNX file, with the input "x" (n, c, h, w) and the output "y"."""
     file = to_onnx(model)
     for port in (*file.graph.input, *file.graph.output):
         port.type.tensor_type.shape.dim[0].dim_value = n
@@ -56,7 +56,7 @@ def _start_openvino(model, x, settings):
 
 
 def convert_to_mnn(source, target):
-    """Write an ONNX file as an MNN file, in a process of its own: the converter's protobuf ends one with TensorFlow."""
+    """Write an ONNX file as an MNN file, in a new process: the converter's protobuf crashes one with TensorFlow."""
     program = "import sys; from MNN.tools import mnnconvert; mnnconvert.convert(['', *sys.argv[1:]])"
     arguments = ["-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "framecnn"]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)

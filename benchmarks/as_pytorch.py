@@ -64,9 +64,9 @@ def _scale(torch, step):
 
 
 def _bank(torch, step, grid):
-    """The filter bank as two small average pools and one convolution with kernels whose own mean is taken away.
+    """Return the filter bank as two small average pools and one convolution with kernels of mean zero.
 
-    A filter without mean does not see the mean of a window, so only the deviation is left to divide by. Each threshold
+    A filter of mean zero ignores the mean of a window, so only the deviation is left to divide by. Each threshold
     is pooled before the next, which saves a map.
     """
     functional = torch.nn.functional
@@ -107,10 +107,11 @@ def start_compiled(model, x):
 
 
 def start_training(model, x, labels, compile=False):
-    """Return what updates once by Adam, channels last, and returns the loss before."""
+    """Return a function that updates once by Adam, channels last, and returns the loss before the update."""
     torch = _torch()
     net = network(model).to(memory_format=torch.channels_last).train().requires_grad_(True)
-    epsilon = 1e-7 / math.sqrt(1 - 0.999)  # what Keras's 1e-7 is at the first update: PyTorch corrects before it adds
+    # PyTorch adds epsilon after the bias correction, Keras before: this gives the same first update.
+    epsilon = 1e-7 / math.sqrt(1 - 0.999)
     optimizer = torch.optim.Adam(net.parameters(), eps=epsilon)
     frames, targets = _channels_first(torch, x), torch.from_numpy(labels)
     forward = _compile(torch, net, freezing=False) if compile else net
@@ -149,13 +150,13 @@ def _torch():
 
 
 def _channels_first(torch, x):
-    """(n, h, w, c) -> (n, c, h, w), a view: what PyTorch calls channels-last memory."""
+    """Return a view (n, c, h, w) of frames (n, h, w, c): what PyTorch calls channels-last memory."""
     return torch.from_numpy(x).permute(0, 3, 1, 2)
 
 
 def _runner(torch, net, frames):
     def run():
-        with torch.no_grad():  # freezing knows no inference_mode
+        with torch.no_grad():  # freezing fails in inference_mode
             y = net(frames)
         return (y.permute(0, 2, 3, 1) if y.ndim == 4 else y).numpy()
 

@@ -35,7 +35,7 @@ def same_bits(case, n_frames):
 
 
 def in_batches(model, x, size):
-    """Return the bytes of the predictions, `size` frames a call."""
+    """Return the bytes of the predictions, with `size` frames per call."""
     return b"".join(model.predict(x[i : i + size], batch_size=size).tobytes() for i in range(0, len(x), size))
 
 

@@ -1,7 +1,7 @@
-"""JPEG files to predictions, in frames a second: framecnn, tf.data with Keras, PIL and DataLoader with PyTorch.
+"""JPEG files to predictions, in frames per second: framecnn, tf.data with Keras, PIL and DataLoader with PyTorch.
 
 Every library reads the same files in its usual way and runs the same network. Decoders and filters for shrinking
-differ, so do the predictions a little; the differences are reported.
+differ, so the predictions differ a little; the differences are reported.
 """
 
 import math
@@ -26,15 +26,15 @@ FILES = {(640, 360): 64, (1920, 1080): 32}  # (width, height) in pixels: number 
 
 
 def measure(rounds, files=FILES, size=SIZE, peers=None):
-    """Return the comparisons for every size of file as JSON, with frames a second."""
+    """Return the comparisons for every size of file as JSON, with frames per second."""
     model = Case("", BATCH, (*size, 3), reference_layers).model(scale=1 / 255)
     compared = []
     for (width, height), n in files.items():
         with tempfile.TemporaryDirectory() as folder:
             write_pictures(Path(folder), width, height, n)
             name = f"{n} files of {width}x{height}"
-            everybody = peers or (FROM_FILES, *PEERS)
-            result = compare(name, everybody, model, folder, rounds, tolerance=math.inf).as_json()
+            all_peers = peers or (FROM_FILES, *PEERS)
+            result = compare(name, all_peers, model, folder, rounds, tolerance=math.inf).as_json()
         for timing in result["peers"].values():
             timing["frames_per_second"] = 1e3 * n / timing["median_ms"]
         compared.append(result)
@@ -56,7 +56,7 @@ def write_pictures(folder, width, height, n, seed=0):
 
 
 def paths_of(folder):
-    """The files in the order of FrameFolder."""
+    """Return the files in the order of FrameFolder."""
     return sorted(map(str, Path(folder).rglob("*.jpg")))
 
 
@@ -66,7 +66,7 @@ def start_framecnn(model, folder):
 
 
 def start_framecnn_with_scan(model, folder):
-    """The scan, too: every file decoded once to see what can be used."""
+    """Return a function that also scans: every file is decoded once to find out whether it can be used."""
     return lambda: predictions(model, FrameFolder(folder, size=model.input_shape[:2]).frames)
 
 
@@ -133,9 +133,9 @@ def _torch():
     return torch
 
 
-FROM_FILES = Peer("framecnn", start_framecnn, league="own")
+FROM_FILES = Peer("framecnn", start_framecnn, kind="own")
 PEERS = (
-    Peer("framecnn with the scan of FrameFolder", start_framecnn_with_scan, league="own"),
+    Peer("framecnn with the scan of FrameFolder", start_framecnn_with_scan, kind="own"),
     Peer("tf.data + Keras", start_keras, ("keras", "tensorflow")),
     Peer("PIL, DataLoader + PyTorch channels-last", start_pytorch, ("torch",)),
     Peer("PIL, DataLoader + PyTorch compiled", start_pytorch_compiled, ("torch",)),

@@ -45,7 +45,7 @@ def measure(rounds, devices=DEVICES, batch=BATCH, single=SINGLE, small=SMALL, wi
         compare(f"training step {case.name}", trained, case.model(), case.batch(), rounds, TOLERANCE)
         for case in (batch, small)
     ]
-    names = [name for name, timing in steps[0].timings.items() if timing.league != "gpu"]
+    names = [name for name, timing in steps[0].timings.items() if timing.kind != "gpu"]
     return {
         "devices": {"cpu": machine.describe()["cpu"], "gpu": gpu},
         "asked": list(devices),

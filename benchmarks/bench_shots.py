@@ -46,7 +46,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, help="folder of cosmos_laundromat.mp4 and tears_of_steel.webm")
     parser.add_argument("--part", choices=PARTS, default="held-out")
-    parser.add_argument("--movies", type=int, default=1, help="movies of every kind, rate and source (default 1)")
+    parser.add_argument("--movies", type=int, default=1, help="movies per kind, rate and source (default 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fit", action="store_true", help="print coefficients fitted on these movies instead")
     parser.add_argument("--json", type=Path, help="the file for the figures")
@@ -65,7 +65,7 @@ def main(arguments=None):
 
 
 def movies(films, part, n, seed, kinds=KINDS, rates=RATES):
-    """Yield (source, kind, movie): n of each kind and rate of the films' shots, 8 a movie, and as many of 6 scenes."""
+    """Yield (source, kind, movie): per kind and rate n movies of 8 shots of the films, and n of 6 rendered scenes."""
     shots = [shot for path in films for shot in filmed_shots(path, CUTS[path.stem])]
     first = list(PARTS).index(part) * 10_000
     for number, kind in enumerate(kinds):
@@ -80,7 +80,7 @@ def movies(films, part, n, seed, kinds=KINDS, rates=RATES):
 
 
 def measure(made):
-    """Return the counts of each kind and source, and of each rate, and the detector's milliseconds a frame."""
+    """Return the counts of each kind and source, and of each rate, and the detector's milliseconds per frame."""
     counts, seconds, n_frames, length = defaultdict(lambda: np.zeros(7, int)), 0.0, 0, 0.0
     for source, kind, movie in made:
         start = time.process_time()
@@ -102,7 +102,7 @@ def measure(made):
 
 
 def score(movie, found):
-    """Return how many boundaries are right, missed, false, and how many of the false ones lie at a flash.
+    """Return the numbers of boundaries that are right, missed and false, and of false ones at a flash.
 
     A boundary is right within two frames of a cut, or of any frame of a gradual transition (at least 0.2 s).
     """
@@ -118,7 +118,7 @@ def score(movie, found):
 
 
 def figures(right, missed, false, at_flash, sure, unsure, leaks):
-    """Return recall and precision, and for groups recall and how many boundaries separate frames of one shot."""
+    """Return recall and precision of shots and of groups."""
     return {
         "transitions": right + missed,
         "recall": round(right / max(right + missed, 1), 3),
@@ -132,7 +132,7 @@ def figures(right, missed, false, at_flash, sure, unsure, leaks):
 
 
 def speed(path):
-    """Return the seconds that decoding and shrinking a movie take, and those of the detector, on one clock."""
+    """Return the wall-clock seconds of decoding and shrinking a movie, and of detecting its shots."""
     start = time.perf_counter()
     with Movie(path) as movie:
         frames = [(when, movie.small(frame)) for when, frame in movie.frames()]
@@ -180,29 +180,29 @@ def fit(made):
 
 
 def blend_examples(movie):
-    """Return the features of all intervals that could hold a gradual transition, whether they do, and widths.
+    """Return the features of all intervals that could hold a gradual transition, whether they hold one, and widths.
 
-    An interval does if its middle is within 15 % of the transition's length of that of the transition, and it is 0.7 to
-    1.9 times as long. Other intervals near a transition are skipped, as are flashes and frames of fades.
+    An interval holds one if the middles of both are at most 15 % of the transition's length apart, and the interval is
+    0.7 to 1.9 times as long. Other intervals near a transition are skipped, as are flashes and frames of fades.
     """
     step = np.clip(np.diff(movie.times, prepend=movie.times[0]), 1 / 60, 0.2)
     step[0] = 0
     described = evidence.describe(np.cumsum(step), movie.pictures)
-    clock, is_clear = described.clock, np.ones(len(step), bool)
+    elapsed, is_clear = described.elapsed, np.ones(len(step), bool)
     for start, end in movie.flashes:
-        is_clear &= (clock < start - 1e-6) | (clock >= end - 1e-6)
+        is_clear &= (elapsed < start - 1e-6) | (elapsed >= end - 1e-6)
     blends, stops = [], [0.0]
     for kind, start, end in ((t.kind, t.start, t.end) for t in movie.transitions):
         if kind in ("dissolve", "wipe"):
             blends.append((start, end))
         else:
-            is_clear &= (clock < start - 1e-6) | (clock >= end - 1e-6)
+            is_clear &= (elapsed < start - 1e-6) | (elapsed >= end - 1e-6)
             stops.append(end)
     features, labels, widths = [], [], []
     for first, last in zip(stops, [*stops[1:], np.inf], strict=True):
-        part = described.take(is_clear & (clock >= first - 1e-6) & (clock < last - 1e-6))
-        for width in evidence.WIDTHS if len(part.clock) > 4 else ():
-            times = np.arange(part.clock[0] + width, part.clock[-1] - width, 1 / 12)
+        part = described.take(is_clear & (elapsed >= first - 1e-6) & (elapsed < last - 1e-6))
+        for width in evidence.WIDTHS if len(part.elapsed) > 4 else ():
+            times = np.arange(part.elapsed[0] + width, part.elapsed[-1] - width, 1 / 12)
             label = np.zeros(len(times))
             for start, end in blends:
                 length, off = end - start, np.abs(times - (start + end) / 2)

@@ -1,4 +1,4 @@
-"""How long one waits at the start: the import, the first prediction, and compiling everything; in fresh processes."""
+"""Waiting times at the start: the import, the first prediction, and compiling everything; in fresh processes."""
 
 import os
 import statistics
@@ -29,7 +29,7 @@ EVERY_CASE = PREDICT.format(cases="[NETWORKS[1], FILTER_BANK, *BLOCKS]")
 
 
 def measure(rounds=REPEATS, first=ONE_NETWORK, everything=EVERY_CASE):
-    """Return seconds by line as JSON; the caches are temporary folders."""
+    """Return the seconds of each kind of start as JSON; the caches are temporary folders."""
     with tempfile.TemporaryDirectory() as cache:
         seconds_of(first, cache)
         lines = {
@@ -49,7 +49,7 @@ def with_empty_cache(program):
 
 
 def seconds_of(program, cache):
-    """Run a program that prints seconds last, with its compiled kernels in `cache`."""
+    """Return the seconds that a program prints last; its compiled kernels are in the folder `cache`."""
     environment = {**os.environ, "XDG_CACHE_HOME": cache}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, encoding="utf-8")

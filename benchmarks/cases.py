@@ -1,4 +1,4 @@
-"""What is measured: one table of networks and sizes, for the timings and for their tests."""
+"""The networks and sizes that are measured and tested, in one table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Case:
     frame : (int, int, int)
         Height, width, channels.
     layers : callable
-        Gives new layers, for after the InputLayer.
+        Returns the layers behind the InputLayer, new ones in each call.
     largest : float, default 1.0
         Values of the frames are drawn from 0 to this.
     """
@@ -43,7 +43,7 @@ class Case:
     largest: float = 1.0
 
     def model(self, seed=0, scale=1.0):
-        """Build the network; biases are drawn too, so that a peer that lost one is found out."""
+        """Return the built network; biases are drawn too, so that a lost bias is noticed."""
         model = self.network(scale).build(seed)
         rng = np.random.default_rng(seed)
         drawn = {
@@ -57,7 +57,7 @@ class Case:
         return Sequential([InputLayer(self.frame, scale=scale), *self.layers()])
 
     def batch(self, seed=0):
-        """Draw the frames: float32 of shape (n, height, width, channels)."""
+        """Return drawn frames: float32 of shape (n, height, width, channels)."""
         return np.random.default_rng(seed).random((self.n, *self.frame), np.float32) * np.float32(self.largest)
 
     @property
@@ -67,12 +67,12 @@ class Case:
 
 
 def reference_layers():
-    """The layers of the reference network for eight classes, up to its logits."""
+    """Return the layers of the reference network for eight classes, up to its logits."""
     return list(reference_network((240, 360, 3), 8, output=None).layers[1:])
 
 
 def block_layers(filters, kernel_size, **settings):
-    """Conv with bias, ReLU and 2x2 max-pool: what runs in one pass."""
+    """Return convolution with bias, ReLU and 2x2 max-pool, which run in one pass."""
     conv = ConvLayer(filters=filters, kernel_size=kernel_size, **{"padding": "same", **settings})
     return [conv, ActivationLayer("relu"), PoolingLayer(pool_size=2)]
 

@@ -1,7 +1,7 @@
 """A framecnn network in the form that other libraries need: channels first, borders in pixels, weights transposed.
 
-Their flattened maps come channel by channel, ours pixel by pixel, so the dense layer behind a flattening gets its rows
-in another order.
+Other libraries flatten maps channel by channel, framecnn pixel by pixel, so the rows of a dense layer behind a
+flattening are reordered.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 
 
 class Unsupported(Exception):
-    """A layer that a peer has no equivalent for."""
+    """A layer without an equivalent in a peer."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class AdaptiveAverage:
 
 
 def steps(model):
-    """Yield the steps of a built Sequential; Unsupported where a layer is none of them."""
+    """Yield the steps of a built Sequential; raise Unsupported for any other layer."""
     flattened = None
     for layer in model.layers:
         weight, bias = (layer.params.get(name) for name in ("kernel", "bias"))
@@ -123,12 +123,12 @@ def steps(model):
 
 
 def _filters_first(kernel):
-    """(kh, kw, c, filters) -> (filters, c, kh, kw)."""
+    """Return a kernel (kh, kw, c, filters) as (filters, c, kh, kw)."""
     return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
 
 
 def _rows_by_channel(kernel, flattened):
-    """Reorder the rows of a dense kernel (h w c, units) from pixel by pixel to channel by channel."""
+    """Return a dense kernel (h w c, units) with its rows channel by channel instead of pixel by pixel."""
     if flattened is None:
         return kernel
     order = np.arange(kernel.shape[0]).reshape(flattened).transpose(2, 0, 1)

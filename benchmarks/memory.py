@@ -1,4 +1,4 @@
-"""Peak memory in a process of its own: ``python -m benchmarks.memory WHAT PEER`` prints JSON."""
+"""Peak memory of a case in a fresh process: ``python -m benchmarks.memory WHAT PEER`` prints JSON."""
 
 import json
 import subprocess

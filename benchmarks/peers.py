@@ -48,20 +48,20 @@ class Peer:
         ``start(model, x) -> run`` and ``run() -> y``, x and y channels last.
     packages : tuple of str
         The packages that it imports.
-    league : str
-        Its class of algorithms; the fastest of each is reported: ``direct`` (computes every product), ``winograd``
-        (saves products), ``bfloat16`` (may compute in less than float32, so differences are reported and not
-        limited), ``gpu`` or ``own`` (framecnn).
+    kind : str
+        The kind of its algorithms; the fastest peer of each kind is reported: ``direct`` (computes every product),
+        ``winograd`` (saves products), ``bfloat16`` (may compute in less than float32, so differences are reported and
+        not limited), ``gpu`` or ``own`` (framecnn).
     """
 
     name: str
     start: Callable[[Sequential, Any], Callable[[], Any]]
     packages: tuple[str, ...] = ()
-    league: str = "direct"
+    kind: str = "direct"
 
     @property
     def may_differ(self):
-        return self.league == "bfloat16"
+        return self.kind == "bfloat16"
 
     def prepare(self, model, x):
         """Return a function that runs `model` on `x` (n, h, w, c), and its first output; raise Missing on failure."""
@@ -98,7 +98,7 @@ def start_framecnn_training(model, x, labels):
 
 
 def training(start):
-    """Return the start of a peer that trains on the batch repeatedly; its output is the loss before an update.
+    """Return the start function of a peer that trains on the batch repeatedly, and outputs the loss before an update.
 
     The first call makes more updates, so that losses agree only if gradients and updates do.
     """
@@ -143,8 +143,8 @@ def keras_on(device, start, wrap=lambda start: start):
     )
 
 
-FRAMECNN = Peer("framecnn", start_framecnn, league="own")
-FRAMECNN_DIRECT = Peer("framecnn, direct", start_framecnn_direct, league="own")
+FRAMECNN = Peer("framecnn", start_framecnn, kind="own")
+FRAMECNN_DIRECT = Peer("framecnn, direct", start_framecnn_direct, kind="own")
 
 KERAS = (
     Peer("Keras predict_on_batch", as_keras.start_predict_on_batch, ("keras", "tensorflow")),
@@ -167,7 +167,7 @@ NETWORK_PEERS = (*KERAS, *PYTORCH, *ENGINES)
 BLOCK_PEERS = (FRAMECNN_DIRECT, *KERAS, *PYTORCH)
 FILTER_BANK_PEERS = PYTORCH
 
-TRAINING = Peer("framecnn", training(start_framecnn_training), league="own")
+TRAINING = Peer("framecnn", training(start_framecnn_training), kind="own")
 TRAINING_PEERS = (
     *keras_on("CPU", as_keras.start_training, training),
     Peer("PyTorch channels-last", training(as_pytorch.start_training), ("torch",)),

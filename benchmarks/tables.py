@@ -28,10 +28,10 @@ def missing(comparisons):
 
 
 def fastest(comparison):
-    """Return the fastest peer of each league, as text."""
+    """Return the fastest peer of each kind, as text."""
     return "; ".join(
-        f"{best['name']} ({league}) takes {best['ratio']:.2f} times as long"
-        for league, best in comparison["fastest"].items()
+        f"{best['name']} ({kind}) takes {best['ratio']:.2f} times as long"
+        for kind, best in comparison["fastest"].items()
     )
 
 

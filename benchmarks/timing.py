@@ -35,11 +35,11 @@ YARDSTICK, YARDSTICK_SIZE = "a @ b", 1536
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call in every round, the largest relative difference from framecnn, and the league of the peer."""
+    """Seconds per call in every round, the largest relative difference from framecnn, and the kind of peer."""
 
     seconds: list[float]
     difference: float = 0.0
-    league: str = "own"
+    kind: str = "own"
 
     @property
     def median(self):
@@ -51,22 +51,22 @@ class Timing:
             "median_ms": 1e3 * self.median,
             "quartiles_ms": [1e3 * first, 1e3 * third],
             "difference": self.difference,
-            "league": self.league,
+            "kind": self.kind,
         }
 
 
 @dataclass
 class Comparison:
-    """The timings of one case by peer, and the reasons why others are missing."""
+    """The timings of one case by peer, and the reasons why peers are missing."""
 
     case: str
     flops: int = 0
     timings: dict[str, Timing] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
-    def fastest(self, league):
-        """Return name and ratio to framecnn of the fastest peer of a league; None if no peer of it was timed."""
-        timed = {name: timing.median for name, timing in self.timings.items() if timing.league == league}
+    def fastest(self, kind):
+        """Return name and ratio to framecnn of the fastest peer of a kind; None if none was timed."""
+        timed = {name: timing.median for name, timing in self.timings.items() if timing.kind == kind}
         if not timed:
             return None
         name = min(timed, key=timed.__getitem__)
@@ -81,8 +81,8 @@ class Comparison:
             own = {} if name == YARDSTICK else {"ratio": timing.median / ours}
             speeds = {"gflops": speed / 1e9, "share_of_yardstick": speed / peak} if peak > 0 else {}
             peers[name] = {**timing.as_json(), **own, **speeds}
-        leagues = {timing.league for timing in self.timings.values()} - {"own"}
-        fastest = {league: self.fastest(league) for league in sorted(leagues)}
+        kinds = {timing.kind for timing in self.timings.values()} - {"own"}
+        fastest = {kind: self.fastest(kind) for kind in sorted(kinds)}
         return {"case": self.case, "peers": peers, "fastest": fastest, "missing": self.missing}
 
 
@@ -92,16 +92,16 @@ def compare(name, peers, model, x, rounds, tolerance=TOLERANCE, flops=0):
     Parameters
     ----------
     name : str
-        What is measured.
+        The name of the case.
     peers : sequence of Peer
-        The first is framecnn, whose output the others must give.
+        The first is framecnn, whose output is the reference for the others.
     model, x
-        What every peer prepares itself for.
+        The inputs of every peer's start function.
     rounds : int
     tolerance : float
-        Who differs by more, relative to the largest value, is refused.
+        A peer whose output differs by more, relative to the largest value, is not timed.
     flops : int
-        Operations of one call. Where known, the yardstick is timed too.
+        Operations of one call; if they are known, the yardstick is timed too.
     """
     own, *peers = peers
     run, expected = own.prepare(model, x)
@@ -115,9 +115,9 @@ def compare(name, peers, model, x, rounds, tolerance=TOLERANCE, flops=0):
             comparison.missing[peer.name] = str(missing)
     if flops:
         runs[YARDSTICK] = yardstick()
-    leagues = {peer.name: peer.league for peer in peers}
+    kinds = {peer.name: peer.kind for peer in peers}
     for name, seconds in interleave(runs, rounds).items():
-        comparison.timings[name] = Timing(seconds, differences.get(name, 0.0), leagues.get(name, "own"))
+        comparison.timings[name] = Timing(seconds, differences.get(name, 0.0), kinds.get(name, "own"))
     return comparison
 
 
@@ -125,7 +125,7 @@ def accepted_difference(y, expected, tolerance):
     """Return the relative difference of an output; raise Missing if it is larger than allowed, or not finite."""
     difference = relative_difference(y, expected)
     if difference > tolerance or math.isinf(difference):
-        raise Missing(f"refused: differs by {difference:.1e}, allowed is {tolerance:.0e}")
+        raise Missing(f"not timed: differs by {difference:.1e}, allowed is {tolerance:.0e}")
     return difference
 
 
@@ -138,7 +138,7 @@ def relative_difference(y, expected):
 
 
 def interleave(runs, rounds, pause=PAUSE):
-    """Return the seconds per call in every round, by name; each round begins with another peer."""
+    """Return the seconds per call in every round, by name; each round begins with the next peer."""
     for run in runs.values():
         run()
     seconds = {name: [] for name in runs}
@@ -147,15 +147,15 @@ def interleave(runs, rounds, pause=PAUSE):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(pause)
-            wait_for_silence()
+            wait_until_idle()
             seconds[name].append(turn(runs[name]))
     return seconds
 
 
-def wait_for_silence():
-    """Wait until the threads of the last peer stop spinning: those of OpenBLAS take 100 ms, of ONNX Runtime 60 ms."""
-    patience = time.perf_counter() + LONGEST_WAIT
-    while time.perf_counter() < patience:
+def wait_until_idle():
+    """Wait until the threads of the last peer stop spinning: after 100 ms in OpenBLAS, 60 ms in ONNX Runtime."""
+    deadline = time.perf_counter() + LONGEST_WAIT
+    while time.perf_counter() < deadline:
         before = time.process_time()
         time.sleep(QUIET)
         if time.process_time() - before < QUIET / 10:

@@ -1,7 +1,7 @@
-"""Movies of small pictures with transitions whose places are known: shots of films and rendered scenes, joined.
+"""Movies of small pictures with transitions at known times: shots of films and rendered scenes, joined.
 
-Everything is drawn from generators, so a seed gives the same movie again. The pictures are small, as the detector gets
-them: a mix of frames, shrunk, is the mix of the shrunk frames.
+Everything is drawn from generators, so equal seeds give equal movies. The pictures are as small as the detector gets
+them: the mix of shrunk frames is the shrunk mix of the frames.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.data.movie import Movie
-from framecnn.data.shots import SMALL_SIZE
+from framecnn.data.small_pictures import SMALL_SIZE
 
 __all__ = ["KINDS", "Composed", "Shot", "Transition", "compose", "filmed_shots", "rendered_shot"]
 
@@ -31,7 +31,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Transition:
-    """Where one shot gives way to the next: from its first mixed frame to the first frame of the next shot alone."""
+    """The change from one shot to the next, from the first mixed frame to the first unmixed frame of the next shot."""
 
     kind: str
     start: float
@@ -65,7 +65,7 @@ def filmed(pictures, rate, times):
 
 
 def rendered_shot(seed, seconds=6.0):
-    """Return a shot of a random scene: textures, things that move, a camera that pans, zooms and shakes, light."""
+    """Return a shot of a random scene: textures, moving objects, changing light, a camera that pans, zooms, shakes."""
     rng = np.random.default_rng([seed, 7])
     ground = texture(rng, 160, 240, rng.uniform(1.2, 2.4))
     things = [(texture(rng, 40, 40, 1.5), *rng.uniform(0, 1, 7)) for _ in range(rng.integers(0, 5))]
@@ -80,13 +80,13 @@ def rendered_shot(seed, seconds=6.0):
         row, column = start * (160, 240) + move * (time - seconds / 2) + wobble
         rows, columns = (ROWS - HEIGHT / 2) * scale + row, (COLUMNS - WIDTH / 2) * scale + column
         seen = sample(ground, rows, columns)
-        for skin, y, x, size, vy, vx, turn, depth in things:
+        for surface, y, x, size, vy, vx, turn, depth in things:
             top = (y + 0.25 * (vy - 0.5) * time + 0.05 * np.sin(6 * turn * time)) * HEIGHT * 1.4 - 0.2 * HEIGHT
             left = (x + 0.6 * (vx - 0.5) * time) * WIDTH * 1.4 - 0.2 * WIDTH
             radius = 3 + 9 * size
             dy, dx = (ROWS - top + depth * (row - 80) * 0.1) / radius, (COLUMNS - left) / radius / (0.5 + turn)
             cover = np.clip((1 - np.hypot(dy, dx)) * radius + 0.5, 0, 1)[..., None]
-            seen = seen * (1 - cover) + cover * sample(skin, 20 + 18 * dy, 20 + 18 * dx)
+            seen = seen * (1 - cover) + cover * sample(surface, 20 + 18 * dy, 20 + 18 * dx)
         noise = grain * np.random.default_rng([seed, round(time * 1e4)]).standard_normal((HEIGHT, WIDTH, 1))
         return np.clip(seen * exposure * light(time) + noise, 0, 255)
 
@@ -149,7 +149,7 @@ def compose(kind, shots, rate, rng):
         One of `KINDS`.
     shots : sequence of Shot
     rate : float
-        Frames a second.
+        Frames per second.
     rng : Generator
 
     Returns
@@ -189,18 +189,18 @@ def compose(kind, shots, rate, rng):
 
 
 def mix(kind, old, new, rng):
-    """Return n frames from one shot to the other: everywhere at once, or behind an edge that travels."""
+    """Return n frames from one shot to the other: everywhere at once, or behind a moving edge."""
     progress = ((np.arange(len(old)) + 0.5) / max(len(old), 1)).astype(np.float32)[:, None, None]
     if kind == "wipe":
         y, x = ROWS / (HEIGHT - 1), COLUMNS / (WIDTH - 1)
-        way = [x, 1 - x, y, 1 - y, (x + y) / 2, np.hypot(x - 0.5, y - 0.5) * np.sqrt(2)][rng.integers(6)]
+        edge = [x, 1 - x, y, 1 - y, (x + y) / 2, np.hypot(x - 0.5, y - 0.5) * np.sqrt(2)][rng.integers(6)]
         soft = rng.choice([0.02, 0.1, 0.3])
-        progress = np.clip((progress * (1 + soft) - way) / soft, 0, 1)
+        progress = np.clip((progress * (1 + soft) - edge) / soft, 0, 1)
     return old + (new - old) * progress[..., None]
 
 
 def faded(old, new, n, hold, value):
-    """Return the end of one shot going to a flat colour, so many frames of it, and the next shot coming."""
+    """Return the end of a shot fading to a flat colour, `hold` frames of it, and the next shot fading in."""
     out, back = old[len(old) - n // 2 :], new[: n // 2]
     light = ((np.arange(n // 2) + 0.5) / max(n // 2, 1)).astype(np.float32)[:, None, None, None]
     flat = np.full((hold, HEIGHT, WIDTH, 3), value, np.float32)

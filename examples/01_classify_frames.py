@@ -9,7 +9,7 @@ rng = np.random.default_rng(0)
 
 
 def film(stripes, n_shots=6, per_shot=5):
-    """Make frames (n, 48, 72, 3) of shots: noise over stripes along one axis; and the shot of every frame."""
+    """Return frames (n, 48, 72, 3) of shots, noise over stripes along one axis, and the shot of every frame."""
     ramp = 60 * np.sin(np.arange(48)[:, None] if stripes == "across" else np.arange(72)[None, :])
     shots = rng.uniform(80, 170, n_shots).repeat(per_shot)
     frames = shots[:, None, None, None] + ramp[None, :, :, None] + rng.normal(0, 25, (len(shots), 48, 72, 3))

@@ -1,4 +1,4 @@
-"""Write a layer of your own and test it: settings, shapes, a forward and a backward pass. The checks are framecnn's.
+"""Write a layer of your own and test it: settings, shapes, a forward and a backward pass.
 
 In a test file, with pytest and Hypothesis::
 

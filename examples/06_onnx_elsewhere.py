@@ -14,7 +14,7 @@ from framecnn.interop.onnx_export import to_onnx
 
 
 def read_picture(path, height, width):
-    """Read an 8-bit picture file as `framecnn predict` does; (1, 3, height, width) float32, RGB from 0 to 255."""
+    """Return an 8-bit picture as `framecnn predict` reads it: (1, 3, height, width) float32, RGB from 0 to 255."""
     with Image.open(path) as image:
         rotated = image.getexif().get(0x0112) in (5, 6, 7, 8)  # by 90 degrees
         size = (height, width) if rotated else (width, height)
@@ -27,7 +27,7 @@ def read_picture(path, height, width):
     return np.asarray(image, np.float32).transpose(2, 0, 1)[None]
 
 
-# Made here, with framecnn: six pictures, a classifier of them, and its export.
+# Make six pictures, a classifier of them, and its export, with framecnn.
 folder, rng = Path(tempfile.mkdtemp()), np.random.default_rng(0)
 for number in range(6):
     colours = rng.integers(0, 256, (1, 8, 3) if number % 2 else (6, 1, 3), dtype=np.uint8)
@@ -37,7 +37,7 @@ frames = np.stack([decode(path, (48, 64)).pixels for path in paths])
 classifier = FrameClassifier(n_filters=20, random_state=0).fit(frames, ["down", "across"] * 3)
 to_onnx(classifier, folder / "model.onnx")
 
-# Used elsewhere, without framecnn.
+# Use the export elsewhere, without framecnn.
 session = onnxruntime.InferenceSession(folder / "model.onnx")
 about = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
 for path in paths:

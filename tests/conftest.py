@@ -1,4 +1,4 @@
-"""What all tests share: where the films are, when they are here; and that nobody asks the network for anything."""
+"""Fixtures of all tests: where the films are, and a network that no test may reach."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ def _listen(event, arguments):
 
 @pytest.fixture(autouse=True)
 def reached():
-    """What the test asked the network for: nothing, or it fails."""
+    """Fail the test if it asks the network for anything."""
     _reached.clear()
     yield _reached
     assert _reached == [], "no test and no part of framecnn needs the network"
@@ -28,7 +28,7 @@ def reached():
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of films, clips and hostile images; absent on other machines."""
+    """Return the folder of films, clips and hostile images; skip the test on machines without it."""
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the films of ../shared/data")
     return SHARED_DATA
@@ -36,7 +36,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def without_tracing():
-    """Let TensorFlow run functions line by line: tracing takes a second each, more than tests compute."""
+    """Make TensorFlow run functions line by line: tracing takes a second for each, more than its computations."""
     tf = pytest.importorskip("tensorflow")
     tf.config.run_functions_eagerly(True)
     yield

@@ -1,4 +1,4 @@
-"""Movies of many kinds whose frames show their own number, written by the program ffmpeg if it is installed."""
+"""Movies of many kinds whose frames show their number, written by the program ffmpeg if it is installed."""
 
 import shutil
 import subprocess
@@ -40,13 +40,13 @@ QUICK = [
 
 
 def ffmpeg(*arguments: object) -> bool:
-    """Run ffmpeg; tell whether it could do it."""
+    """Run ffmpeg, and return whether it succeeded."""
     command = [FFMPEG, "-v", "error", "-y", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
 
 
 def true_times(kind: str) -> list[float]:
-    """When each frame is shown, in seconds since the first."""
+    """Return when each frame is shown, in seconds since the first."""
     if kind == "variable":
         steps = np.tile([1, 1, 1, 5, 2, 12, 1], N_FRAMES)[: N_FRAMES - 1]
         return [0.0, *(np.cumsum(steps) / 24).tolist()]
@@ -54,7 +54,7 @@ def true_times(kind: str) -> list[float]:
 
 
 def write(path: Path, codec: str, kind: str) -> bool:
-    """Write a movie of a kind; tell whether ffmpeg puts this codec into this container."""
+    """Write a movie of a kind, and return whether ffmpeg puts this codec into this container."""
     pictures: list[Picture] = [numbered(i) for i in range(N_FRAMES)]
     height, width = pictures[0].shape[:2]
     times = true_times(kind)
@@ -79,7 +79,7 @@ def write(path: Path, codec: str, kind: str) -> bool:
 
 
 def cases() -> Iterator[tuple[str, str, str]]:
-    """Yield codec, container, kind; only streams of broadcast can be joined, and AVI holds HEVC for nobody to read."""
+    """Yield codec, container, kind: only broadcast streams can be joined, and no program reads HEVC in AVI."""
     for codec, container, kind in product(CODECS, CONTAINERS, KINDS):
         joins = kind != "joined" or container in ("ts", "mpg", "m2ts")
         if joins and (codec, container) != ("hevc with B-frames", "avi"):
@@ -87,13 +87,13 @@ def cases() -> Iterator[tuple[str, str, str]]:
 
 
 def probed(path: Path, *entries: str) -> list[str]:
-    """What ffprobe says of the first video stream, one value a line."""
+    """Return what ffprobe says about the first video stream, a value per line."""
     command = [FFPROBE, "-v", "error", "-select_streams", "v:0", *entries, "-of", "default=nw=1:nk=1", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def holds(path: Path, times: list[float]) -> bool:
-    """Whether the stamps of a file's packets, put in order, are these times: not every container can hold any."""
+    """Return whether the sorted stamps of a file's packets are these times: not every container can hold all."""
     for kind in ("pts_time", "dts_time"):
         stamps = sorted(float(stamp) for stamp in probed(path, "-show_entries", f"packet={kind}") if stamp != "N/A")
         if len(stamps) == len(times) and np.allclose(np.subtract(stamps, stamps[0]), times, atol=0.0031):
@@ -102,6 +102,6 @@ def holds(path: Path, times: list[float]) -> bool:
 
 
 def probed_duration(path: Path) -> float:
-    """How long ffprobe says that the video stream or the container is, whichever is longer."""
+    """Return the longer of the durations of video stream and container, by ffprobe."""
     numbers = probed(path, "-show_entries", "stream=duration:format=duration")
     return max(float(number) for number in numbers if number != "N/A")

@@ -1,4 +1,4 @@
-"""Small movies that the tests of framecnn.data.cutting write."""
+"""Small movies for the tests of framecnn.data.movie, shots and cutting."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -15,28 +15,28 @@ Picture = NDArray[np.uint8]
 
 
 def still(seed: int, height: int = 48, width: int = 64) -> Picture:
-    """A picture with large soft shapes: another seed gives one that looks different."""
+    """Return a picture with large soft shapes, which look different for each seed."""
     return np.asarray(scene(seed, height, width))
 
 
 def moving(seed: int, n_frames: int, height: int = 48, width: int = 64) -> list[Picture]:
-    """A shot: the camera glides over a wide picture, one pixel a frame."""
+    """Return the frames of a shot: the camera glides over a wide picture, one pixel per frame."""
     wide = np.asarray(scene(seed, height, width + n_frames))
     return [wide[:, i : i + width] for i in range(n_frames)]
 
 
 def shots(*lengths: int) -> list[Picture]:
-    """Several shots, so many frames each, one cut after the other."""
+    """Return the frames of several shots of these lengths, with a cut after each."""
     return [picture for seed, length in enumerate(lengths) for picture in moving(seed, length)]
 
 
 def black(n_frames: int) -> list[Picture]:
-    """Frames of nothing."""
+    """Return black frames."""
     return [np.zeros((48, 64, 3), np.uint8)] * n_frames
 
 
 def numbered(number: int, height: int = 96, width: int = 128) -> Picture:
-    """A picture that carries a number from 0 to 1023 as two rows of five black or white blocks."""
+    """Return a picture that carries a number from 0 to 1023 as two rows of five black or white blocks."""
     bits = (number >> np.arange(10).reshape(2, 5)) & 1
     return (
         np.kron(bits, np.ones((height // 2, width // 5 + 1)))[:, :width, None].repeat(3, 2).astype(np.uint8) * 200 + 28
@@ -44,7 +44,7 @@ def numbered(number: int, height: int = 96, width: int = 128) -> Picture:
 
 
 def number_of(picture: Picture) -> int:
-    """The number that a picture carries."""
+    """Return the number that a picture carries."""
     height, width = picture.shape[:2]
     block = width // 5 + 1
     rows, columns = height // 4 + height // 2 * np.arange(2), np.minimum(block * np.arange(5) + block // 3, width - 2)
@@ -66,7 +66,7 @@ def write_movie(
     cover: bool = False,
     **container_options: str,
 ) -> Path:
-    """Write a movie; times are those of the frames in seconds, else `rate` a second.
+    """Write a movie; `times` are those of its frames in seconds, by default `rate` frames per second.
 
     The matrix is the display matrix; settings are attributes of the codec context, such as ``sample_aspect_ratio``.
     """
@@ -116,7 +116,7 @@ def write_movie(
 
 
 def cut_off(path: Path, share: float) -> Path:
-    """A copy of a file that ends early."""
+    """Write and return a copy of a file that ends early."""
     data = path.read_bytes()
     copy = path.with_name(f"cut_{path.name}")
     copy.write_bytes(data[: int(share * len(data))])
@@ -124,7 +124,7 @@ def cut_off(path: Path, share: float) -> Path:
 
 
 def flip_bits(path: Path, n_bits: int, first: float = 0.2, last: float = 0.9) -> Path:
-    """A copy of a file with wrong bits between two places, given as shares of its length."""
+    """Write and return a copy of a file with wrong bits between two places, given as shares of its length."""
     data = bytearray(path.read_bytes())
     rng = np.random.default_rng(0)
     for place in rng.integers(int(first * len(data)), int(last * len(data)), n_bits):

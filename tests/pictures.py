@@ -1,4 +1,4 @@
-"""Small pictures that the tests of framecnn.data write."""
+"""Small pictures for the tests of framecnn.data."""
 
 import io
 import struct
@@ -10,13 +10,13 @@ from PIL import Image
 
 
 def scene(seed: int, height: int = 48, width: int = 64) -> Image.Image:
-    """A picture with large soft shapes: another seed gives one that looks different."""
+    """Return a picture with large soft shapes, which look different for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def film_folder(root: Path, frames: dict[str, int], first_seed: int = 0) -> Path:
-    """A folder of class folders, each with so many frames, all showing something else."""
+    """Write and return a folder with class folders of these numbers of frames, which all look different."""
     seed = first_seed
     for name, n_frames in frames.items():
         (root / name).mkdir(parents=True)
@@ -27,14 +27,14 @@ def film_folder(root: Path, frames: dict[str, int], first_seed: int = 0) -> Path
 
 
 def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
-    """The bytes of a picture file."""
+    """Return the bytes of a picture file."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def png_claiming(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims a size."""
+    """Return a PNG of a few bytes whose header claims a size."""
     data = bytearray(encoded(Image.new("L", (8, 8)), "PNG"))
     data[16:24] = struct.pack(">II", width, height)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -42,7 +42,7 @@ def png_claiming(width: int, height: int) -> bytes:
 
 
 def jpeg_claiming(width: int, height: int) -> bytes:
-    """A JPEG of a few bytes whose header claims a size."""
+    """Return a JPEG of a few bytes whose header claims a size."""
     data = bytearray(encoded(Image.new("L", (8, 8)), "JPEG"))
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = struct.pack(">HH", height, width)
@@ -50,21 +50,21 @@ def jpeg_claiming(width: int, height: int) -> bytes:
 
 
 def bmp_claiming(width: int, height: int) -> bytes:
-    """A BMP of a few bytes whose header claims a size."""
+    """Return a BMP of a few bytes whose header claims a size."""
     data = bytearray(encoded(Image.new("RGB", (8, 8)), "BMP"))
     data[18:26] = struct.pack("<ii", width, height)
     return bytes(data)
 
 
 def gif_claiming(width: int, height: int) -> bytes:
-    """A GIF of a few bytes whose header claims a size."""
+    """Return a GIF of a few bytes whose header claims a size."""
     data = bytearray(encoded(Image.new("L", (8, 8)), "GIF"))
     data[6:10] = struct.pack("<HH", width, height)
     return bytes(data)
 
 
 def webp_claiming(width: int, height: int) -> bytes:
-    """A WebP of a few bytes whose header claims a size."""
+    """Return a WebP of a few bytes whose header claims a size."""
     data = bytearray(encoded(Image.new("RGB", (8, 8)), "WEBP"))
     data[26:30] = struct.pack("<HH", width, height)
     return bytes(data)
@@ -79,7 +79,7 @@ def tiff(
     sample_format: int = 1,
     n_bytes: int | None = None,
 ) -> bytes:
-    """An uncompressed grey little-endian TIFF, with any depth; `n_bytes` of pixels, if more than are given."""
+    """Return an uncompressed grey little-endian TIFF of any depth, with `n_bytes` of pixels if more than given."""
     tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric)]
     tags += [(277, 3, 1), (278, 4, height), (279, 4, n_bytes or len(data)), (339, 3, sample_format)]
     offset = 8 + 2 + 12 * (len(tags) + 1) + 4
@@ -91,7 +91,7 @@ def tiff(
 
 
 def lossless_jpeg(grey: np.ndarray) -> bytes:
-    """A JPEG of the lossless kind (SOF3): each pixel less its left neighbour, the first of a row less the one above."""
+    """Return a lossless JPEG (SOF3): each pixel less its left neighbour, the first of a row less the one above."""
     before = np.concatenate([np.r_[128, grey[:-1, 0].astype(int)][:, None], grey[:, :-1]], axis=1)
     bits = []
     for step in (grey.astype(int) - before).ravel().tolist():

@@ -31,17 +31,17 @@ ALLOWED = {"float32": 2e-5, "float64": 1e-12}
 
 
 def first(x):
-    """Channels first, as PyTorch has them."""
+    """Return maps with channels first, as PyTorch has them."""
     return x.permute(0, 3, 1, 2)
 
 
 def last(x):
-    """Channels last."""
+    """Return maps with channels last."""
     return x.permute(0, 2, 3, 1)
 
 
 def padded(layer, x, value=0.0):
-    """Frames, channels first, with the border of a layer."""
+    """Return frames, channels first, with the border of a layer."""
     window = layer.kernel_size if isinstance(layer, ConvLayer) else layer.pool_size
     sliding = layer.input_shape[:2], window, layer.strides, layer.dilation_rate, layer.padding
     (top, bottom), (left, right) = geometry.sliding_window(*sliding, "test").border
@@ -49,7 +49,7 @@ def padded(layer, x, value=0.0):
 
 
 def unfolded(x, window, strides, dilation=(1, 1)):
-    """The windows of frames, channels first: (n, c, kh * kw, positions)."""
+    """Return the windows of frames, channels first: (n, c, kh * kw, positions)."""
     columns = F.unfold(x, window, dilation, stride=strides)
     return columns.reshape(*x.shape[:2], window[0] * window[1], -1)
 
@@ -119,7 +119,7 @@ def normalised(layer, x, gamma, beta, moving_mean, moving_variance, training):
 
 
 def in_pytorch(layer, x, params, training):
-    """The output of a layer as PyTorch computes it."""
+    """Return the output of a layer as PyTorch computes it."""
     match layer:
         case ConvLayer():
             return convolved(layer, x, **params)
@@ -148,7 +148,7 @@ def relative_error(ours, theirs, scale=1e-30):
 
 
 def scale_before_cancellation(layer, x, dy):
-    """The largest value of dy / std: batch normalisation subtracts means from it, and little of it may remain."""
+    """Return the largest value of dy / std, of which little may remain after batch normalisation subtracts means."""
     if not isinstance(layer, BatchNormLayer):
         return 1e-30
     std = np.sqrt(x.reshape(-1, x.shape[-1]).var(axis=0) + layer.epsilon)

@@ -289,7 +289,7 @@ few = settings(deadline=None, max_examples=25)
 
 @few
 @given(st.data(), labelled_features())
-def test_the_head_does_not_mind_the_order_of_its_rows(data, drawn):
+def test_the_order_of_rows_changes_no_prediction_of_the_head(data, drawn):
     X, y = drawn
     groups, order = in_pairs(y), np.array(data.draw(st.permutations(range(len(X)))))
     head = KMeansClassifier(random_state=0)
@@ -301,7 +301,7 @@ def test_the_head_does_not_mind_the_order_of_its_rows(data, drawn):
 
 @few
 @given(st.data(), labelled_features())
-def test_new_names_of_classes_are_new_names_of_predictions(data, drawn):
+def test_renaming_the_classes_renames_the_predictions(data, drawn):
     X, y = drawn
     classes = np.unique(y)
     names = dict(zip(classes, data.draw(st.permutations(list("uvwxyz")[: len(classes)])), strict=True))

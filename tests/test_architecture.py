@@ -60,7 +60,7 @@ SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "
 
 
 def module_name(path):
-    """The dotted name of a file of the package."""
+    """Return the dotted name of a file of the package."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -79,12 +79,12 @@ def imports(path):
 
 
 def is_for_mypy(node):
-    """Whether a statement is ``if TYPE_CHECKING:``, which never runs."""
+    """Return whether a statement is ``if TYPE_CHECKING:``, which never runs."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def part(name):
-    """The part of the package that a dotted name belongs to: framecnn.kernels.pool -> kernels."""
+    """Return the part of the package to which a dotted name belongs: framecnn.kernels.pool -> kernels."""
     name = name.split(".")[1]
     return getattr(framecnn, name).__module__.split(".")[1] if name in framecnn.__all__ else name
 
@@ -116,7 +116,7 @@ def test_a_module_imports_from_below_only(path):
 
 
 def imported_modules(path):
-    """The modules of the package that a file imports anywhere: in functions and for mypy too."""
+    """Return the modules of the package that a file imports anywhere, also in functions and for mypy."""
     names = {module_name(other) for other in PACKAGE}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("framecnn"):
@@ -186,13 +186,13 @@ def test_no_file_is_longer_than_400_lines(path):
 
 
 def modules():
-    """All modules of the package by name, except the one that runs the command line when imported."""
+    """Return all modules of the package by name, except the one that runs the command line when imported."""
     names = ["framecnn", *(module.name for module in pkgutil.walk_packages(framecnn.__path__, "framecnn."))]
     return [name for name in names if name != "framecnn.__main__"]
 
 
 def isort_order(name):
-    """Constants, then classes, then functions."""
+    """Return the sort key of a name in isort's order: constants, then classes, then functions."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 

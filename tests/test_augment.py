@@ -160,11 +160,11 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
 
 
 @pytest.mark.parametrize("frames", [FRAMES / 255, FRAMES[0], FRAMES.astype(np.int16)], ids=["float", "one", "int16"])
-def test_frames_that_are_no_pictures_are_refused(frames):
+def test_frames_that_are_not_pictures_are_refused(frames):
     with pytest.raises(ShapeError, match=r"^Augmentation: expected uint8 frames \(n, height, width, channels\), got"):
         changed(frames)
 
 
 def test_every_frame_needs_its_row():
-    with pytest.raises(ShapeError, match=r"^Augmentation: expected one row a frame, got 48 frames, 3 rows"):
+    with pytest.raises(ShapeError, match=r"^Augmentation: expected one row per frame, got 48 frames, 3 rows"):
         changed(rows=[0, 1, 2])

@@ -36,7 +36,7 @@ def _no_waiting(monkeypatch):
 
 
 def peer(name, change):
-    """A peer that gives framecnn's output, changed."""
+    """Return a peer whose output is framecnn's, changed."""
     return Peer(name, lambda model, x: lambda: change(model.predict(x)))
 
 
@@ -85,12 +85,12 @@ def test_a_peer_whose_output_differs_is_refused_before_timing(change):
     wrong = peer("Wrong", lambda y: calls.append(1) or change(y))
     result = network(wrong)
     assert "Wrong" not in result["peers"]
-    assert result["missing"]["Wrong"].startswith("refused: differs by ")
+    assert result["missing"]["Wrong"].startswith("not timed: differs by ")
     assert len(calls) == 1
 
 
 def test_the_difference_of_a_bfloat16_peer_is_reported_and_not_limited():
-    coarse = Peer("Coarse", lambda model, x: lambda: model.predict(x) * np.float32(1.01), league="bfloat16")
+    coarse = Peer("Coarse", lambda model, x: lambda: model.predict(x) * np.float32(1.01), kind="bfloat16")
     assert network(coarse)["peers"]["Coarse"]["difference"] == pytest.approx(0.01, rel=0.01)
 
 
@@ -104,8 +104,8 @@ def test_a_comparison_gives_medians_ratios_and_the_share_of_the_yardstick():
     comparison = timing.Comparison("case", flops=10**9)
     comparison.timings = {
         "framecnn": timing.Timing([0.1, 0.2, 0.3]),
-        "slow": timing.Timing([0.4, 0.9, 0.5], league="direct"),
-        "slower": timing.Timing([2.0, 2.0, 2.0], league="direct"),
+        "slow": timing.Timing([0.4, 0.9, 0.5], kind="direct"),
+        "slower": timing.Timing([2.0, 2.0, 2.0], kind="direct"),
         "a @ b": timing.Timing([0.1, 0.1, 0.1]),
     }
     result = comparison.as_json()
@@ -174,7 +174,7 @@ def test_kernels_print_a_row_for_each_block_with_its_share_of_the_peak():
 
 
 def trained_badly(model, x, labels):
-    """Somebody who never updates."""
+    """Return the training of a peer that never updates."""
     step = peers.start_framecnn_training(model, x, labels)
     loss = step()
     return lambda: loss
@@ -192,7 +192,7 @@ def test_a_peer_that_trains_differently_is_refused(monkeypatch):
     lazy = Peer("Lazy", peers.training(trained_badly))
     step = reference(twin, lazy, monkeypatch=monkeypatch)["comparisons"][-1]
     assert step["peers"]["Twin"]["difference"] == 0
-    assert step["missing"]["Lazy"].startswith("refused: differs by ")
+    assert step["missing"]["Lazy"].startswith("not timed: differs by ")
 
 
 def test_keras_trains_as_framecnn_does():
@@ -209,8 +209,8 @@ def test_one_line_reports_that_there_is_no_gpu(monkeypatch):
     assert "GPU" not in bench_reference.markdown({**result, "asked": ["cpu"]})
 
 
-def test_a_gpu_is_named_and_has_a_league_of_its_own(monkeypatch):
-    on_gpu = Peer("Keras on the GPU", peers.start_framecnn, league="gpu")
+def test_a_gpu_is_named_and_its_peers_are_ranked_separately(monkeypatch):
+    on_gpu = Peer("Keras on the GPU", peers.start_framecnn, kind="gpu")
     monkeypatch.setattr(bench_reference, "PREDICTING_ON_GPU", (on_gpu,))
     monkeypatch.setattr(bench_reference, "TRAINING_ON_GPU", ())
     result = reference(gpu="card", devices=("gpu",), monkeypatch=monkeypatch)
@@ -251,8 +251,8 @@ def test_bits_are_equal_and_a_difference_would_be_reported():
 
 
 def test_files_become_predictions_in_frames_a_second():
-    everybody = (bench_pipeline.FROM_FILES, *bench_pipeline.PEERS[:1])
-    result = bench_pipeline.measure(2, {(64, 48): 4}, (32, 48), everybody)
+    all_peers = (bench_pipeline.FROM_FILES, *bench_pipeline.PEERS[:1])
+    result = bench_pipeline.measure(2, {(64, 48): 4}, (32, 48), all_peers)
     assert len(result[0]["peers"]) == 2
     assert all(timed["frames_per_second"] > 0 for timed in result[0]["peers"].values())
     assert "4 files of 64x48" in bench_pipeline.markdown(result)

@@ -32,7 +32,7 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
     lines = ended.out.splitlines()
     assert lines[:3] == [
         "frames   36 of 3 classes: across, blobs, down",
-        "groups   18 (the groups in frames.csv)",
+        "groups   18 (from frames.csv)",
         "skipped  0 of 36 files",
     ]
     assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])

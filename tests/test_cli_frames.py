@@ -143,7 +143,9 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
     monkeypatch.setattr(cutting, "_cut", lambda path, *arguments: cut.append(path) or real(path, *arguments))
     capsys.readouterr()
     assert run(*movies, "-o", tmp_path / "frames", "--every", "2s") == 2
-    assert "cut 'orion' with other settings (differs: every); run it again as it was" in capsys.readouterr().err
+    assert (
+        "cut 'orion' with different settings (differs: every); repeat it with its settings" in capsys.readouterr().err
+    )
     assert run(*movies, "-o", tmp_path / "frames") == 0
     assert cut == movies
     assert capsys.readouterr().out == said
@@ -160,7 +162,7 @@ def test_a_movie_that_changed_since_is_reported(tmp_path, monkeypatch, capsys):
     write_movie(movies[0], shots(24, 24))
     assert run(*movies, "-o", tmp_path / "frames") == 2
     assert (
-        "cut 'orion' with other settings (the movie file has changed since); run it again as it was"
+        "cut 'orion' with different settings (the movie file has changed since); repeat it with its settings"
         in capsys.readouterr().err
     )
 

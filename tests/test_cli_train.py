@@ -68,11 +68,11 @@ def test_every_step_is_printed(films, out):
     said = framecnn("train", films, "-o", out, *SIZE).out
     assert said.startswith(
         "frames   29 of 3 classes: across, blobs, down\n"
-        "groups   15 (the groups in frames.csv)\n"
+        "groups   15 (from frames.csv)\n"
         "skipped  1 of 30 files (1 empty)\n"
         "\n"
-        "split by group (the groups in frames.csv), each class as close as whole groups allow to 70% training, "
-        "20% validation, 10% test, seed 0\n"
+        "split by group (from frames.csv), seed 0: 70 % training, 20 % validation, 10 % test of each class, as nearly "
+        "as whole groups allow\n"
         "\n"
         "frames       training  validation  test\n"
         "across              "
@@ -120,7 +120,7 @@ def test_names_of_any_kind_are_in_the_model_the_manifest_and_the_report(tmp_path
 
 def test_a_random_split_comes_with_a_warning(films, out):
     ended = framecnn("train", films, "-o", out, *SIZE, "--split", "random", "--json", out.with_name("figures.json"))
-    assert "split at random, frame by frame: near-duplicates are on both sides, so accuracies are too high" in ended.out
+    assert "split at random, not by group, seed 0: 70 % training" in ended.out
     warning = "The frames were split at random, not by group: near-duplicates of training frames are among the other"
     assert json.loads(out.with_name("figures.json").read_text())["warnings"][0].startswith(warning)
     assert warning in out.with_name("report.html").read_text()
@@ -129,7 +129,7 @@ def test_a_random_split_comes_with_a_warning(films, out):
 def test_groups_may_come_from_another_file_or_from_the_frames_themselves(films, out):
     table = films.rename(films.with_name("elsewhere")) / "frames.csv"
     films = write_frames(films, with_groups=False)
-    assert "groups   15 (the groups in frames.csv)" in framecnn("train", films, "-o", out, *SIZE, "--groups", table).out
+    assert "groups   15 (from frames.csv)" in framecnn("train", films, "-o", out, *SIZE, "--groups", table).out
     assert "(clusters of near-duplicates;" in framecnn("train", films, "-o", out, *SIZE).out
 
 
@@ -139,7 +139,7 @@ def test_a_class_of_one_group_is_used_for_training_with_a_warning(tmp_path, out)
     (films / "frames.csv").write_text(re.sub(r"across \d", "across 0", text))
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0
-    said = "warning: class 'across' has only one group, which is used for training: it has no test frames\n"
+    said = "warning: class 'across' has one group only: all its frames are used for training, none for the test\n"
     assert ended.err == said
 
 
@@ -363,7 +363,7 @@ def test_a_file_that_another_program_holds_open_is_refused_before_the_scan(films
         (lambda root: (root / "across").mkdir(parents=True), "only one class folder ('across')"),
         (
             lambda root: write_frames(root).joinpath("left").mkdir(),
-            "the class folder 'left' gives no frame",
+            "the class folder 'left' holds no usable frame",
         ),
     ],
 )
@@ -373,7 +373,7 @@ def test_the_error_for_a_folder_of_a_wrong_structure_shows_the_expected_one(tmp_
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
     assert (
-        ". Expected one folder a class with its frames:\n    films/\n        sintel/\n            001.jpg\n"
+        ". Expected one folder per class, with its frames:\n    films/\n        sintel/\n            001.jpg\n"
         in ended.err
     )
 

@@ -29,7 +29,7 @@ def times(out):
 
 @pytest.fixture
 def movie(tmp_path):
-    """Three shots: 2, 1 and 4 seconds."""
+    """Return a movie of three shots: 2, 1 and 4 seconds."""
     return write_movie(tmp_path / "orion.mp4", shots(48, 24, 96))
 
 
@@ -203,7 +203,7 @@ def test_invalid_arguments_are_refused(movie, out, arguments, message):
 def test_two_movies_of_one_name_are_refused(movie, out, tmp_path):
     (tmp_path / "other").mkdir()
     other = write_movie(tmp_path / "other/orion.mkv", moving(5, 4))
-    with pytest.raises(DataError, match=r"two movies are called 'orion', the second is .*; give one file another name"):
+    with pytest.raises(DataError, match=r"two movies are called 'orion', the second is .*; rename one of the files"):
         cut_frames([movie, other], out)
     assert not out.exists()
 
@@ -275,7 +275,7 @@ def two(tmp_path):
 
 
 def cut_names(movies, out, stop=None, **options):
-    """Cut movies, interrupted at the one called `stop`; give the names of those that were decoded for it."""
+    """Cut movies, interrupted at the one called `stop`, and return the names of those that were decoded."""
     seen = []
 
     def progress(done, total, name):
@@ -305,6 +305,8 @@ def test_replacing_resumes_after_the_same_call_only(two, out):
 def test_another_version_of_framecnn_does_not_resume(two, out, monkeypatch):
     cut_names(two, out, "b")
     monkeypatch.setattr("framecnn.data.cutting.__version__", "99.0")
-    with pytest.raises(DataError, match=r"cut 'a' with other settings \(with framecnn \d.*\); run it again as it was"):
+    with pytest.raises(
+        DataError, match=r"cut 'a' with different settings \(with framecnn \d.*\); repeat it with its settings"
+    ):
         cut_names(two, out)
     assert cut_names(two, out, replace=True) == ["a", "b"]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -28,8 +29,9 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from framecnn.data import decode as public_decode
-from framecnn.data.decode import BACKGROUND, MAX_PIXELS, SkippedFrame, decode, decode_signed
+from framecnn.data.decode import BACKGROUND, MAX_PIXELS, SkippedFrame, decode, decode_with_state
 from framecnn.data.headers import claimed_size
+from framecnn.data.reasons import REASONS, Reason
 
 SIZE = (48, 64)
 
@@ -295,13 +297,19 @@ def test_broken_links_and_unreadable_files_are_skipped(tmp_path, monkeypatch):
     assert reason_of(path) == "unreadable"
 
 
+def test_reasons_describe_every_file_to_which_they_apply():
+    assert set(REASONS) == set(get_args(Reason))
+    assert REASONS["unreadable"] == "the system could not read it"  # also a link loop or too long a name
+    assert REASONS["too-large"] == "too many pixels or bytes"
+
+
 def test_a_file_that_is_not_the_one_that_was_scanned_has_changed(tmp_path):
     path = written(tmp_path, "x.png", encoded(scene(0), "PNG"))
-    decoded, signature = decode_signed(path, SIZE)
-    assert (decode_signed(path, SIZE, signature)[0].pixels == decoded.pixels).all()
+    decoded, state = decode_with_state(path, SIZE)
+    assert (decode_with_state(path, SIZE, state)[0].pixels == decoded.pixels).all()
     os.utime(path, ns=(0, 0))
     with pytest.raises(SkippedFrame, match="changed: the file is not the one that was scanned"):
-        decode_signed(path, SIZE, signature)
+        decode_with_state(path, SIZE, state)
 
 
 def test_a_file_that_changes_while_it_is_read_has_changed(tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_the_colour_of_invisible_pixels_does_not_show(tmp_path, file_format):
 
 
 def bmp_with_alpha(alpha):
-    """A BMP of 32 bits a pixel that says where its opacity lies."""
+    """Return a BMP of 32 bits per pixel that says where its opacity lies."""
     pixels = np.dstack([np.asarray(scene(6))[..., ::-1], np.full(SIZE, alpha)]).astype(np.uint8)[::-1].tobytes()
     header = struct.pack("<IiiHHIIiiII", 108, SIZE[1], SIZE[0], 1, 32, 3, len(pixels), 0, 0, 0, 0)
     header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)

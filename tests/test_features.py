@@ -23,7 +23,7 @@ def fitted(frames):
 
 
 def test_features_of_the_training_frames_have_mean_zero_and_variance_one(frames, fitted):
-    """But for the rounding of mean, scale, difference and quotient to float32."""
+    """The bound is the rounding of mean, scale, difference and quotient to float32."""
     features = small().fit_transform(frames)
     assert features.dtype == np.float32
     assert features.shape == (30, 2 * 20 * 4)

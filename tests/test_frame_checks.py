@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from movies import still
 
-from framecnn.data.frame_checks import SMALL_SIZE, LetterboxDetector, RepeatDetector, is_blank
+from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector
+from framecnn.data.small_pictures import SMALL_SIZE, is_blank
 
 HEIGHT, WIDTH = SMALL_SIZE
 BLACK = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -20,7 +21,7 @@ def test_black_and_flat_pictures_are_blank_and_dark_scenes_are_not():
     assert not is_blank(still(1, HEIGHT, WIDTH))
 
 
-def test_noise_does_not_hide_a_repeat_and_a_small_movement_is_none():
+def test_noise_does_not_hide_a_repeat_and_a_small_movement_is_not_a_repeat():
     picture = np.array(still(1, HEIGHT, WIDTH))
     noisy = np.clip(picture + np.random.default_rng(0).integers(-6, 7, picture.shape), 0, 255).astype(np.uint8)
     moved = picture.copy()
@@ -60,7 +61,7 @@ def test_bars_are_found(bars):
 
 
 @pytest.mark.parametrize("bars", [(12, 0, 0, 0), (0, 0, 10, 30), (40, 40, 0, 0)])
-def test_darkness_on_one_side_or_almost_everywhere_is_no_bar(bars):
+def test_darkness_on_one_side_or_almost_everywhere_is_not_a_bar(bars):
     assert bars_of(framed(*bars)) == (0, 0, 0, 0)
 
 

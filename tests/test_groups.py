@@ -25,11 +25,11 @@ def table(path, *rows, header="path,label,group,time_s"):
     return path
 
 
-def test_frames_csv_in_the_folder_is_found_and_is_no_frame(root):
+def test_frames_csv_in_the_folder_is_found_and_is_not_a_frame(root):
     table(root / "frames.csv", *ROWS)
     folder = FrameFolder(root, size=SIZE)
     assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
-    assert folder.group_source == "the groups in frames.csv"
+    assert folder.group_source == "from frames.csv"
     assert (folder.skipped, folder.warnings) == ([], [])
     train, _, test = folder.split(0.5, 0, 0.5)
     assert sorted(np.unique(train.groups).tolist() + np.unique(test.groups).tolist()) == sorted(set(folder.groups))
@@ -40,7 +40,7 @@ def test_a_given_table_goes_before_the_one_in_the_folder(root, tmp_path):
     given = table(tmp_path / "mine.csv", *(row.replace("shot", "scene") for row in ROWS))
     folder = FrameFolder(root, groups=given, size=SIZE)
     assert folder.groups[0] == "a_scene0"
-    assert folder.group_source == "the groups in mine.csv"
+    assert folder.group_source == "from mine.csv"
     assert [skip.path for skip in folder.skipped] == ["frames.csv"]
 
 
@@ -75,17 +75,19 @@ def test_files_that_the_table_does_not_name_are_skipped(root):
 
 def test_a_class_that_the_table_does_not_name_at_all_is_an_error(root):
     table(root / "frames.csv", *ROWS[:4])
-    with pytest.raises(DataError, match=re.escape("folder 'b' gives no frame: 4 not-in-csv (add rows for its files)")):
+    with pytest.raises(
+        DataError, match=re.escape("folder 'b' holds no usable frame: 4 not-in-csv (add rows for its files)")
+    ):
         FrameFolder(root, size=SIZE)
 
 
-def test_the_folder_is_the_class_of_a_frame_with_another_label_in_the_table(root):
+def test_the_folder_of_a_frame_is_its_class_if_the_table_has_a_different_label(root):
     table(root / "frames.csv", *ROWS[:7], ROWS[7].replace(",b,", ",a,"))
     folder = FrameFolder(root, size=SIZE)
     assert folder.samples[7] == ("b/003.png", 1)
     assert folder.warnings == [
-        "frames whose label in the table of groups differs from their folder, which is used: 1 "
-        "(first: 'b/003.png', labelled 'a')"
+        "frames whose label in the table of groups differs from their folder: 1 "
+        "(first: 'b/003.png', labelled 'a'); the folder counts"
     ]
 
 
@@ -106,7 +108,7 @@ def test_a_file_with_exactly_the_path_of_a_row_has_priority(tmp_path):
         **dict(list(rows.items())[:2]),
         "a/2.png": ("other", ""),
     }
-    assert match_table(rows, ["a/1.png", "a/3.png"]) == rows, "a row that names no file stays as it is"
+    assert match_table(rows, ["a/1.png", "a/3.png"]) == rows, "a row without a file stays as it is"
 
 
 def test_one_frame_written_in_two_ways_has_one_group():
@@ -117,14 +119,22 @@ def test_one_frame_written_in_two_ways_has_one_group():
 
 
 @pytest.mark.parametrize("start", ["C:\\films\\", "/home/me/films/", "films/"])
-def test_a_table_that_names_no_file_of_the_folder_is_an_error_with_an_example(root, start):
+def test_a_table_without_a_path_of_the_folder_is_an_error_with_an_example(root, start):
     table(root / "frames.csv", *(start + row for row in ROWS))
     with pytest.raises(DataError) as error:
         FrameFolder(root, size=SIZE)
     assert str(error.value) == (
-        f"groups: expected paths as 'a/000.png', relative to the folder of frames, got {start + 'a/000.png'!r}, "
-        "and no path names a file of the folder; correct them, or name another table"
+        "groups: no path of the table leads to a file of the folder: expected paths such as 'a/000.png', "
+        f"got {start + 'a/000.png'!r}; correct them, or name another table"
     )
+
+
+def test_a_table_without_rows_is_an_error(root):
+    path = table(root / "frames.csv")
+    with pytest.raises(DataError, match=r"frames\.csv' has no rows; add a row for each frame, or remove the file"):
+        FrameFolder(root, size=SIZE)
+    path.unlink()
+    assert len(FrameFolder(root, size=SIZE)) == 8
 
 
 @pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path|label|group", "path;label", ""])
@@ -150,7 +160,7 @@ def test_one_frame_in_two_groups_is_an_error(tmp_path):
         read_groups(two)
 
 
-def test_what_is_no_csv_file_is_an_error(tmp_path):
+def test_a_file_that_is_not_csv_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"groups: cannot read .*none.csv' \(No such file or directory\)"):
         read_groups(tmp_path / "none.csv")
     broken = tmp_path / "broken.csv"

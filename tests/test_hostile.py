@@ -30,7 +30,7 @@ def watch(event, arguments):
 
 @pytest.fixture
 def processes():
-    """The events that start another process, seen during the test."""
+    """Return the audit events of the test that start a process."""
     global started
     started = []
     yield started
@@ -39,7 +39,7 @@ def processes():
 
 @pytest.fixture(scope="module")
 def hostile_folder(shared_data, tmp_path_factory):
-    """Good frames of two classes, one of them mixed with every hostile image."""
+    """Return good frames of two classes, one of them mixed with every hostile image."""
     root = film_folder(tmp_path_factory.mktemp("mixed"), {"good": 5, "mixed": 5})
     shutil.copytree(shared_data / "images_hostile", root / "mixed" / "hostile")
     return root
@@ -98,7 +98,7 @@ def test_pictures_agree_with_the_references_of_their_authors(shared_data):
 
 
 def damaged(data, rng):
-    """A copy with a few wrong bytes, and in one case of three without its end."""
+    """Return a copy with a few wrong bytes and, in one case of three, without its end."""
     copy = bytearray(data)
     for place in rng.integers(4, len(copy), 6):
         copy[place] = rng.integers(256)

@@ -143,7 +143,7 @@ def test_a_forged_model_whose_answers_overflow_is_refused_when_it_answers(tmp_pa
         assert given.dtype.kind not in "f" or np.isfinite(given).all()
 
 
-def test_so_is_one_whose_features_overflow(tmp_path):
+def test_a_classifier_whose_features_overflow_is_refused_when_it_predicts(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (8, 12, 14, 3), dtype=np.uint8)
     classifier = FrameClassifier(n_filters=6, random_state=0, alpha=1.0).fit(x, [0, 1] * 4)
     bank = classifier.features_.backbones_[0]

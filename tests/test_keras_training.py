@@ -155,5 +155,5 @@ def test_the_device_is_a_gpu_where_keras_sees_one(monkeypatch):
 
 
 def test_momentum_is_what_keras_makes_of_it():
-    """Why the shares above are sums of powers of two: others agree to seven digits, as float32 has them."""
+    """Keras keeps momentum in float32, so the tests of optimizers use shares that float32 holds exactly."""
     assert all(math.isclose(float(np.float32(share)), share, rel_tol=0) for share in SHARES.values())

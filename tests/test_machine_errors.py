@@ -75,7 +75,7 @@ def test_no_memory_for_exif_is_not_taken_for_missing_exif(tmp_path, monkeypatch)
         decode(tmp_path / "x.png")
 
 
-def test_damage_that_a_decoder_reports_is_no_memory_if_none_is_free(monkeypatch):
+def test_damage_that_a_decoder_reports_is_a_lack_of_memory_if_none_is_free(monkeypatch):
     broken = OSError("broken data stream when reading image file")
     assert machine_error(broken, "x.png") is None
     monkeypatch.setattr("framecnn.data.machine_errors.np.empty", failing(MemoryError()))

@@ -135,7 +135,7 @@ def test_training_frames_of_one_class_and_group_are_a_failed_model(tmp_path, mod
     rows = [row for row, target in enumerate(asked["targets"]) if target == asked["targets"][0]]
     for name in ("targets", "groups"):
         asked[name] = [asked[name][row] for row in rows]
-    for name in ("paths", "signatures"):
+    for name in ("paths", "file_states"):
         asked["train"][name] = [asked["train"][name][row] for row in rows]
     assert reason in model_process.run_in_process(asked)["failed"]
 

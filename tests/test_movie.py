@@ -15,7 +15,7 @@ from framecnn.errors import DataError, MissingExtraError
 
 
 def read(path, **options):
-    """Times and pictures of a movie, and the movie."""
+    """Return times and pictures of a movie, and the movie."""
     with Movie(path) as movie:
         frames = [(time, movie.upright(frame)) for time, frame in movie.frames(**options)]
     return [time for time, _ in frames], [picture for _, picture in frames], movie
@@ -92,7 +92,7 @@ def test_the_picture_is_the_movie_and_not_its_cover(tmp_path):
 
 
 @pytest.mark.parametrize("cover", [False, True])
-def test_a_sound_file_is_no_movie_with_or_without_cover(tmp_path, cover):
+def test_a_sound_file_is_not_a_movie_with_or_without_cover(tmp_path, cover):
     path = write_movie(tmp_path / "m.mp4", [], sound=True, cover=cover)
     with pytest.raises(DataError, match=r"m\.mp4': no video stream; expected a movie with pictures"):
         Movie(path)
@@ -101,9 +101,7 @@ def test_a_sound_file_is_no_movie_with_or_without_cover(tmp_path, cover):
 def test_an_unknown_codec_is_reported_as_the_cause(tmp_path):
     path = write_movie(tmp_path / "m.mp4", moving(0, 4))
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1").replace(b"avcC", b"zzzC"))
-    with pytest.raises(
-        DataError, match=r"expected a codec that FFmpeg knows, got another; convert the movie to H\.264"
-    ):
+    with pytest.raises(DataError, match=r"FFmpeg does not know the codec; convert the movie to H\.264"):
         Movie(path)
 
 
@@ -113,7 +111,7 @@ def test_a_stream_that_begins_midway_does_no_harm(tmp_path, is_emptied):
         container = movie._container
 
         class Gaining:
-            """What PyAV does at the end of a file whose damage looks like another stream."""
+            """Raise as PyAV does at the end of a file whose damage looks like another stream."""
 
             def demux(self, stream):
                 yield from (packet for packet in container.demux(stream) if packet.size or is_emptied)
@@ -178,7 +176,7 @@ def test_errors_of_the_container_end_the_movie_and_are_counted(tmp_path, monkeyp
         ("d.m3u8", b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:10,\nhttp://localhost/a.ts\n#EXT-X-ENDLIST\n"),
     ],
 )
-def test_files_of_other_kinds_are_no_movies(tmp_path, capfd, name, content):
+def test_files_of_other_kinds_are_not_movies(tmp_path, capfd, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"movie '.*{name}': the movie cannot be read .* expected MP4"):
@@ -186,7 +184,7 @@ def test_files_of_other_kinds_are_no_movies(tmp_path, capfd, name, content):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_picture_is_no_movie(tmp_path):
+def test_a_picture_is_not_a_movie(tmp_path):
     Image.fromarray(still(0)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="the movie cannot be read"):
         Movie(tmp_path / "a.png")
@@ -201,13 +199,13 @@ def test_anything_but_a_regular_file_is_refused_at_once(tmp_path):
         Movie("http://localhost/movie.mp4")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.mp4")
-        with pytest.raises(DataError, match="expected a regular file; copy the movie to one"):
+        with pytest.raises(DataError, match="expected a regular file; copy the movie to a regular file"):
             Movie(tmp_path / "pipe.mp4")
 
 
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
     path = write_movie(tmp_path / "m.mp4", moving(0, 2))
-    with pytest.raises(DataError, match="expected at most 3,071 pixels a frame, got 64 x 48; scale the movie down"):
+    with pytest.raises(DataError, match="expected at most 3,071 pixels per frame, got 64 x 48; scale the movie down"):
         Movie(path, max_pixels=3071)
 
 

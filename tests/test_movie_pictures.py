@@ -18,7 +18,7 @@ BT709, BT601, BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)  # wei
 
 
 def read(path, **settings):
-    """Pictures of a movie, and the movie."""
+    """Return the pictures of a movie, and the movie."""
     with Movie(path, **settings) as movie:
         return [movie.upright(frame) for _, frame in movie.frames()], movie
 
@@ -28,7 +28,7 @@ def distance(a, b):
 
 
 def moved(picture, a, b, c, d):
-    """Move each pixel to where a display matrix puts it: (x, y) to (a x + c y, b x + d y)."""
+    """Return a picture with each pixel where a display matrix puts it: (x, y) at (a x + c y, b x + d y)."""
     height, width = picture.shape[:2]
     y, x = np.mgrid[:height, :width]
     columns, rows = a * x + c * y, b * x + d * y
@@ -74,9 +74,9 @@ def test_other_angles_are_read_at_the_nearest_right_angle(tmp_path, degrees, nea
 @pytest.mark.parametrize(
     ("aspect", "shape", "said"),
     [
-        (Fraction(64, 45), (72, 128), "display aspect 16:9 from 90x72"),
-        (Fraction(16, 15), (72, 96), "display aspect 4:3 from 90x72"),
-        (Fraction(8, 9), (81, 90), "display aspect 10:9 from 90x72"),
+        (Fraction(64, 45), (72, 128), "stretched from 90x72 to 128x72"),
+        (Fraction(16, 15), (72, 96), "stretched from 90x72 to 96x72"),
+        (Fraction(8, 9), (81, 90), "stretched from 90x72 to 90x81"),
         (Fraction(101, 100), (72, 90), ""),
         (Fraction(1, 1), (72, 90), None),
         (Fraction(100, 1), (72, 90), None),
@@ -115,14 +115,14 @@ def line_difference(pictures):
 
 
 def striped(n_frames, height=96, width=128):
-    """A gliding picture with fine upright lines, which interlacing tears."""
+    """Return frames of a gliding picture with fine upright lines, which interlacing tears."""
     pictures = moving(0, n_frames, height, width)
     stripes = 60 * (np.arange(width + n_frames) // 3 % 2).astype(np.uint8)
     return [np.minimum(picture, 190) + stripes[i : i + width, None] for i, picture in enumerate(pictures)]
 
 
 def woven(pictures, order):
-    """Interlace: every second picture fills the lines that are shown later; top (even lines) or bottom field first."""
+    """Return interlaced frames: every second picture fills the field that is shown later, the top or bottom one."""
     graph = av.filter.Graph()
     height, width = pictures[0].shape[:2]
     source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, 24))
@@ -186,7 +186,7 @@ def test_key_frames_alone_are_not_deinterlaced(tmp_path):
 
 
 def flat(colour, weights, full_range=False, bits=8, height=48, width=64):
-    """A frame of one colour (red, green, blue from 0 to 1, as a signal) in YUV by these weights of red and blue."""
+    """Return a frame of one colour (RGB signal from 0 to 1) in YUV by these weights of red and blue."""
     red, green, blue = colour
     luma = weights[0] * red + (1 - sum(weights)) * green + weights[1] * blue
     chroma = (blue - luma) / (2 - 2 * weights[1]), (red - luma) / (2 - 2 * weights[0])
@@ -207,7 +207,7 @@ COLOURS = [(0.8, 0.25, 0.1), (0.1, 0.7, 0.3), (0.2, 0.2, 0.9), (0.5, 0.5, 0.5)]
 
 
 def read_colour(path, colour, weights, matrix, full_range=False, size=(48, 64)):
-    """The colour in the middle of a movie of one colour, from 0 to 255."""
+    """Return the colour in the middle of a movie of one colour, from 0 to 255."""
     frame = flat(colour, weights, full_range, 8, *size)
     frame.colorspace = matrix
     settings = {"colorspace": matrix, "color_range": 2 if full_range else 1}
@@ -293,7 +293,7 @@ def test_rotation_aspect_interlacing_and_hdr_together_are_handled(tmp_path):
         codec_options={"flags": "+ildct+ilme", "bf": "3"},
     )
     (report,) = cut_frames([path], tmp_path / "frames", every=0.5)
-    done = ("deinterlaced", "display aspect 16:9 from 128x96", "tone-mapped from PQ")
+    done = ("deinterlaced", "stretched from 128x96 to 171x96", "tone-mapped from PQ")
     assert report.processing == done
     assert report.describe() == "m: 2 frames; 1 shot found; 1.0 s; " + "; ".join(done)
     assert Image.open(tmp_path / "frames/m/m_0000.500s.jpg").size == (96, 171)

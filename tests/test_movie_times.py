@@ -19,14 +19,14 @@ VARIABLE = [0, 0.04, 0.08, 0.3, 0.5, 0.54, 0.58, 1.6, 1.64, 1.68, 1.9, 2.5, 2.54
 
 
 def read(path):
-    """Times and numbers of a movie's frames, and the movie."""
+    """Return times and numbers of a movie's frames, and the movie."""
     with Movie(path) as movie:
         frames = [(time, number_of(movie.upright(frame))) for time, frame in movie.frames()]
     return [time for time, _ in frames], [number for _, number in frames], movie
 
 
 def join(path, *parts):
-    """Put files end to end."""
+    """Write and return the files joined end to end."""
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
 
@@ -107,7 +107,7 @@ def test_recordings_joined_end_to_end_follow_one_another(tmp_path, name, codec, 
 
 
 @pytest.mark.parametrize("rate", [Fraction(1, 20), 1, 120])
-def test_slow_and_fast_broadcasts_are_no_joined_recordings(tmp_path, rate):
+def test_slow_and_fast_broadcasts_are_not_joined_recordings(tmp_path, rate):
     times, numbers, movie = read(write_movie(tmp_path / "m.ts", map(numbered, range(8)), rate=rate))
     assert numbers == list(range(8))
     assert times == pytest.approx([i / rate for i in range(8)], abs=0.001)
@@ -144,7 +144,7 @@ def packet(pts, dts, duration=2):
 
 
 def clock_times(packets, shown, is_reordered=True, **options):
-    """Times of frames that are shown in an order of packets, all of which are read before."""
+    """Return the times of frames that are shown in this order of packets, all of which are read before."""
     clock = FrameClock(Fraction(1, 10), interval=0.2, leap=10.0, **options)
     for each in packets:
         clock.correct(each)
@@ -191,7 +191,7 @@ def test_packets_that_never_give_a_frame_are_forgotten():
     assert len(clock._pending) == 64
 
 
-def test_a_lost_frame_leaves_the_clock_right_from_the_next_frame_that_is_no_b_frame():
+def test_after_a_lost_frame_the_clock_is_right_from_the_next_frame_that_is_not_a_b_frame():
     clock = FrameClock(Fraction(1, 10), interval=0.2, leap=10.0)
     packets = [packet(None, 2 * i) for i in range(6)]
     for each in packets:

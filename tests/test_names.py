@@ -22,7 +22,7 @@ DEVICES = [
 
 
 @pytest.mark.parametrize("name", DEVICES)
-def test_names_of_devices_are_no_names_of_folders(name):
+def test_names_of_devices_are_not_names_of_folders(name):
     assert "for a device" in portable_problem(name)
     assert portable_problem(movie_name(f"{name}.mp4")) is None
     assert portable_problem(f"{name}s" if "." not in name else f"x{name}") is None

@@ -32,7 +32,7 @@ def test_the_next_frame_of_a_shot_is_a_near_duplicate():
     assert clusters(frame, scene(1, 240, 360), compressed, brighter, moved) == [0, 1, 0, 0, 0]
 
 
-def test_different_scenes_are_no_near_duplicates():
+def test_different_scenes_are_not_near_duplicates():
     assert clusters(*(scene(seed) for seed in range(100))) == list(range(100))
 
 

@@ -182,7 +182,7 @@ def test_an_excluded_node_is_refused_by_name(name):
         Backend.run_model(case.model, list(map(array, case.data_sets[0][0])))
 
 
-def test_so_many_nodes_run():
+def test_the_number_of_onnx_nodes_that_run_is_known():
     names = NODES.keys() - EXCLUDED.keys()
     counted = {kind: sum(operator(NODES[name]) == kind for name in names) for kind in RUN}
     assert counted == RUN

@@ -285,7 +285,7 @@ def test_a_command_writes_it(tmp_path):
     assert (classifier.classes_[labels] == classifier.predict(x)).all()
 
 
-def test_a_command_that_cannot_says_so_in_one_line(tmp_path):
+def test_a_failed_export_command_gives_one_line(tmp_path):
     model = tmp_path / "model.safetensors"
     save(network(InputLayer((7,)), DenseLayer(3)), model)
     assert refused("export", model, tmp_path / "x.onnx", "--opset", "12").startswith("to_onnx: expected opset from 13 ")
@@ -304,7 +304,7 @@ def test_a_command_replaces_its_own_files_only(tmp_path):
 
 
 @pytest.mark.parametrize("opset", [12, 999, True, 17.0, "17"])
-def test_an_opset_that_is_none_is_refused(opset):
+def test_an_invalid_opset_is_refused(opset):
     with pytest.raises(FormatError, match=r"to_onnx: expected opset from 13 to \d+, got"):
         to_onnx(network(InputLayer((7,)), DenseLayer(3)), opset=opset)
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_taken_is_named(nodes, reason):
     assert "\n" not in str(error.value)
 
 
-def test_what_the_graph_around_them_must_be():
+def test_graphs_of_other_inputs_opsets_and_axes_are_refused():
     for shape, number, reason in (
         (["h", 9, 9], np.float32, r"expected input 'x' of fixed sizes behind the batch, got \[0, 9, 9\]"),
         (FRAME, np.int32, "expected float32 or float64 as input 'x', got numbers of type 6"),

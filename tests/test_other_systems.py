@@ -27,7 +27,7 @@ def named(path):
 
 
 def is_text(call):
-    """Whether a call opens a text file or a pipe of text; and whether it says how text is encoded."""
+    """Return whether a call opens a text file or a pipe of text, and whether it states the encoding."""
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if name in ("read_text", "write_text", "NamedTemporaryFile", "TextIOWrapper"):
@@ -63,7 +63,7 @@ def test_what_some_systems_lack_stands_behind_a_question(path):
 
 
 def is_question(node):
-    """hasattr(os, "name") or getattr(os, "name", default)."""
+    """Return whether a call is hasattr(os, "name") or getattr(os, "name", default)."""
     name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
     return (name == "hasattr" or (name == "getattr" and len(node.args) == 3)) and isinstance(node.args[1], ast.Constant)
 

@@ -139,7 +139,7 @@ def test_after_a_kill_between_the_renames_the_next_run_finishes(folder):
 
 
 def pending(folder):
-    """Leave the files of a switch that was killed after its first rename; return the journal's entries."""
+    """Write the files of a switch that was killed after its first rename, and return the journal's entries."""
     staged = {name: temporary_path(folder / name) for name in NAMES}
     for name, path in staged.items():
         path.write_text(NEW[name])

@@ -42,7 +42,7 @@ def test_nothing_that_controls_or_reorders_text_is_printed_as_it_is():
         ("nonsense", "full stderr", 2, b""),
     ],
 )
-def test_what_a_closed_or_full_stream_still_holds_is_no_further_error_at_the_end(command, stream, code, said):
+def test_what_a_closed_or_full_stream_still_holds_is_not_a_second_error_at_the_end(command, stream, code, said):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     program = [sys.executable, "-c", f"from framecnn.cli import main; main([{command!r}])"]
     reading, writing = os.pipe()
@@ -132,7 +132,7 @@ def test_a_child_that_is_forked_while_another_thread_holds_the_pool_is_not_kept_
 
 @pytest.fixture
 def two_threads():
-    """Two threads for framecnn, and for BLAS and OpenMP as on any machine with two cores."""
+    """Give framecnn, BLAS and OpenMP two threads, as on a machine with two cores."""
     before = get_num_threads()
     set_num_threads(2)
     with threadpool_limits(2):

@@ -263,7 +263,7 @@ def test_a_model_for_which_there_is_no_memory_is_an_error_like_any_other(tmp_pat
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of its own, and how to make it read-only."""
+    """Yield a new disk, and a function that makes it read-only."""
     where = tmp_path / "disk"
     where.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", where]

@@ -51,7 +51,7 @@ def expected(classifier, frames):
 
 
 def train_and_predict(films, out, n_threads):
-    """Train and predict in a process of its own; give the bytes of the model and what it says of its own frames."""
+    """Train and predict in a new process, and return the bytes of the model and its output for the training frames."""
     out.parent.mkdir()
     command = [sys.executable, "-c", RUN, films, out]
     environment = os.environ | {"FRAMECNN_NUM_THREADS": str(n_threads)}

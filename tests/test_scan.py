@@ -24,7 +24,7 @@ DOTTED = [".AppleDouble", "._x.png", ".Trashes", ".Spotlight-V100", ".fseventsd"
 
 
 @pytest.mark.parametrize("place", ["", "a/", "a/reel 1/"])
-def test_what_a_nas_or_an_operating_system_keeps_is_no_frame_and_no_class(tmp_path, place):
+def test_system_files_of_a_nas_or_an_operating_system_are_neither_frames_nor_classes(tmp_path, place):
     root = film_folder(tmp_path / "films", {"a": 1, "a/reel 1": 1, "b": 1})
     for name in [*SYSTEM, *DOTTED]:
         (root / place / name / "x.jpg").mkdir(parents=True)
@@ -47,17 +47,17 @@ def test_names_that_only_start_like_system_names_are_frames_and_classes(tmp_path
 def test_a_scan_enlarges_no_picture_and_shrinks_as_training_does(tmp_path, monkeypatch):
     root = film_folder(tmp_path, {"a": 1, "b": 1})
     scene(5, 40, 200).save(root / "b" / "wide.png")
-    shapes = {}
-    monkeypatch.setattr(
-        scanning, "fingerprint", lambda pixels: [shapes.setdefault(pixels.shape, pixels), fingerprint(pixels)][1]
-    )
+    decoded = []
+    monkeypatch.setattr(scanning, "fingerprint", lambda pixels: [decoded.append(pixels), fingerprint(pixels)][1])
     for size, expected in (((240, 360), {(48, 64), (40, 200)}), ((44, 100), {(44, 64), (40, 100)})):
-        shapes.clear()
+        decoded.clear()
         folder = FrameFolder(root, size=size)
-        assert {shape[:2] for shape in shapes} == expected
+        assert {pixels.shape[:2] for pixels in decoded} == expected
         assert folder.frames.shape == (3, *size, 3)
+    decoded.clear()
     FrameFolder(root, size=(24, 32))
-    assert (shapes[24, 32, 3] == decode(root / "a" / "000.png", (24, 32)).pixels).all()
+    shown = decode(root / "a" / "000.png", (24, 32)).pixels
+    assert any((pixels == shown).all() for pixels in decoded)
 
 
 @pytest.mark.parametrize("n_frames", [1, 15, 16, 17, 150])

@@ -12,7 +12,8 @@ from movies import moving, still
 
 from framecnn.data.boundaries import Boundary
 from framecnn.data.movie import Movie
-from framecnn.data.shots import SMALL_SIZE, ShotDetector, group_names
+from framecnn.data.shots import ShotDetector, group_names
+from framecnn.data.small_pictures import SMALL_SIZE
 from framecnn.errors import DataError, ShapeError
 
 HEIGHT, WIDTH = SMALL_SIZE
@@ -31,7 +32,7 @@ def detect(pictures, rate=24):
 
 
 def starts(pictures, rate=24):
-    """The first frames of the shots."""
+    """Return the index of the first frame of each shot."""
     return [round(time * rate) for time in detect(pictures, rate).starts]
 
 
@@ -62,17 +63,17 @@ def test_cuts_are_found_between_black_bars(bar):
     assert starts(pictures) == [0, 30]
 
 
-def test_a_gliding_camera_is_no_cut():
+def test_a_gliding_camera_is_not_a_cut():
     assert starts(shot(1, 120)) == [0]
 
 
-def test_growing_light_is_no_cut():
+def test_growing_light_is_not_a_cut():
     pictures = [(picture * (0.4 + 0.6 * i / 60)).astype(np.uint8) for i, picture in enumerate(shot(1, 60))]
     assert starts(pictures) == [0]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_flash_is_no_cut(length):
+def test_a_flash_is_not_a_cut(length):
     pictures = shot(1, 60)
     for i in range(30, 30 + length):
         pictures[i] = 255 - (255 - pictures[i]) // 4
@@ -86,14 +87,14 @@ def test_a_flash_lasts_as_long_at_twice_the_frame_rate():
     assert starts(pictures, rate=48) == [0]
 
 
-def test_something_that_fills_a_quarter_of_the_picture_at_once_is_no_cut():
+def test_something_that_fills_a_quarter_of_the_picture_at_once_is_not_a_cut():
     pictures = shot(1, 60)
     for i in range(30, 60):
         pictures[i][:, : WIDTH // 4] = (250, 60, 10)
     assert starts(pictures) == [0]
 
 
-def test_something_that_moves_in_the_dark_is_no_cut():
+def test_something_that_moves_in_the_dark_is_not_a_cut():
     pictures = [BLACK.copy() for _ in range(60)]
     for i, picture in enumerate(pictures):
         picture[20:30, 10:22] = 200
@@ -103,7 +104,7 @@ def test_something_that_moves_in_the_dark_is_no_cut():
 
 
 @pytest.mark.parametrize("length", [12, 240])
-def test_black_between_two_views_of_the_same_is_no_boundary(length):
+def test_black_between_two_views_of_the_same_scene_is_not_a_boundary(length):
     a = [still(1, HEIGHT, WIDTH)] * 30
     assert starts([*a, *[BLACK] * length, *a]) == [0]
 
@@ -123,7 +124,7 @@ def test_fading_out_and_in_gives_two_shots(length):
     assert len(starts([*a, *[BLACK] * 6, *b])) == 2
 
 
-def test_a_single_black_frame_is_no_cut_but_hides_none():
+def test_a_single_black_frame_is_not_a_cut_and_hides_none():
     a, b = shot(1, 60), shot(2, 30)
     assert starts([*a[:30], BLACK, *a[31:]]) == [0]
     assert starts([*a[:30], BLACK, *b]) == [0, 31]
@@ -192,12 +193,12 @@ def test_the_cuts_a_person_sees_in_the_clips_are_found_and_no_others(shared_data
 
 
 def blend(old, new, share):
-    """A picture between two, at which the new one has this share, everywhere or by pixel."""
+    """Return a mix of two pictures in which the new one has this share, everywhere or by pixel."""
     return np.rint(old + (new.astype(float) - old) * share).astype(np.uint8)
 
 
 def joined(old, new, n, share):
-    """Two shots of which the last and first n frames are mixed: share(progress from 0 to 1) is the second's."""
+    """Return two shots whose last and first n frames are mixed; the second has the share(progress from 0 to 1)."""
     mixed = [
         blend(a, b, share((i + 0.5) / n)) for i, (a, b) in enumerate(zip(old[len(old) - n :], new[:n], strict=True))
     ]
@@ -241,7 +242,7 @@ def test_a_fade_through_black_or_white_is_one_boundary_between_scenes_and_none_w
 @pytest.mark.parametrize("rate", [10, 24, 60])
 @pytest.mark.parametrize("length", [1, 4, 6])
 @pytest.mark.parametrize("strength", [0.6, 1.0])
-def test_white_frames_are_no_cut_and_hide_none(rate, length, strength):
+def test_white_frames_are_not_a_cut_and_hide_none(rate, length, strength):
     a, b = shot(1, 60 + length), shot(2, 60)
     for i in range(30, 30 + length):
         a[i] = blend(a[i], np.uint8(255), strength)
@@ -260,7 +261,7 @@ def test_a_strobe_is_one_shot():
     assert starts(pictures) == [0]
 
 
-def test_black_bars_and_subtitles_that_come_are_no_cut():
+def test_appearing_black_bars_and_subtitles_are_not_a_cut():
     pictures = shot(1, 96)
     for picture in pictures[24:72]:
         picture[30:33, 16:48:2] = 255

@@ -24,7 +24,7 @@ shares = st.sampled_from([(0.7, 0.2, 0.1), (0.34, 0.33, 0.33), (0.98, 0.01, 0.01
 
 
 def frames_of(classes):
-    """Targets and groups of classes that are given as the sizes of their groups."""
+    """Return the targets and groups of classes that are given as the sizes of their groups."""
     targets = np.concatenate([np.full(sum(sizes), i) for i, sizes in enumerate(classes)])
     groups = np.concatenate([np.repeat([f"{i}_{g}" for g in range(len(s))], s) for i, s in enumerate(classes)])
     return targets, groups
@@ -158,7 +158,9 @@ def test_no_two_near_duplicates_are_in_different_parts(frames, seed):
 def test_folds_hold_every_group_out_once_and_none_is_empty(classes, k, seed):
     targets, groups = frames_of(classes)
     if len(set(groups)) < k or np.bincount(targets).max() < k:
-        with pytest.raises(DataError, match=f"folds: expected at least {k} groups and a class of {k} frames for k={k}"):
+        with pytest.raises(
+            DataError, match=f"folds: expected at least {k} groups and a class of {k} frames for {k} folds"
+        ):
             assign_folds(targets, groups, k, seed)
         return
     with warnings.catch_warnings(record=True) as seen:
@@ -177,7 +179,7 @@ def test_folds_of_one_part_are_refused():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two classes of ten shots, each of two near-duplicates, and one class of one shot."""
+    """Return two classes of ten shots, each of two near-duplicates, and one class of one shot."""
     root = film_folder(tmp_path_factory.mktemp("films"), {"a": 10, "b": 10, "c": 1})
     for path in list(root.rglob("*.png")):
         Image.open(path).resize((60, 50)).save(path.with_name(f"{path.stem}_later.png"))
@@ -202,10 +204,10 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
 def test_a_split_describes_itself_and_its_gaps(folder):
     train, val, test = folder.split(seed=5)
     assert train.split_note == (
-        "by group (clusters of near-duplicates; a frames.csv would keep whole shots together), "
-        "each class as close as whole groups allow to 70% training, 20% validation, 10% test, seed 5"
+        "by group (clusters of near-duplicates; a frames.csv would keep whole shots together), seed 5: "
+        "70 % training, 20 % validation, 10 % test of each class, as nearly as whole groups allow"
     )
-    alone = "class 'c' has only one group, which is used for training: it has no test frames"
+    alone = "class 'c' has one group only: all its frames are used for training, none for the test"
     assert train.warnings == (alone,)
     assert alone in folder.warnings
     assert (train.split_note, train.warnings) == (val.split_note, val.warnings) == (test.split_note, test.warnings)
@@ -215,16 +217,15 @@ def test_a_split_describes_itself_and_its_gaps(folder):
 def test_a_random_split_warns_of_near_duplicates_on_both_sides(folder):
     for some in (folder, folder.without(path for path, _ in folder.samples[:12:3])):
         train, val, test = some.split(seed=1, by="random")
-        assert train.split_note.startswith(
-            "at random, frame by frame: near-duplicates are on both sides, so accuracies are"
+        assert train.split_note == (
+            "at random, not by group, seed 1: 70 % training, 20 % validation, 10 % test of each class; near-duplicates "
+            "on both sides make the accuracies too high"
         )
         shared = set(train.groups)
         n_similar = sum(group in shared for part in (val, test) for group in part.groups)
         assert n_similar > 0
-        assert (
-            f"frames outside training that are near-duplicates of a training frame: {n_similar} (first: "
-            in train.warnings[-1]
-        )
+        counts = f"{n_similar} of {len(val) + len(test)} validation and test frames (first: "
+        assert f"near-duplicates of training frames: {counts}" in train.warnings[-1]
     assert [len(part) for part in folder.split(by="random")] == [29, 8, 5]
     with pytest.raises(ValueError, match="expected by='group' or by='random', got by='class'"):
         folder.split(by="class")
@@ -235,7 +236,9 @@ def test_near_duplicates_in_two_groups_of_a_table_are_reported(tmp_path):
     scene(0).resize((60, 50)).save(root / "a" / "001.png")
     (root / "frames.csv").write_text("path,group\na/000.png,1\na/001.png,2\nb/000.png,3\nb/001.png,4\n")
     train, _, _ = FrameFolder(root, size=SIZE).split(0.5, 0, 0.5)
-    assert any("near-duplicates of a training frame: 1 (first: 'a/00" in warning for warning in train.warnings)
+    assert any(
+        "near-duplicates of training frames: 1 of 2 test frames (first: 'a/00" in warning for warning in train.warnings
+    )
 
 
 def test_folds_warn_of_classes_that_they_lack(folder):
@@ -245,7 +248,7 @@ def test_folds_warn_of_classes_that_they_lack(folder):
     for number, (train, test) in enumerate(pairs, 1):
         assert not set(train.groups) & set(test.groups)
         assert train.split_note.startswith(f"fold {number} of 4 by group (clusters")
-        tested = "class 'c' has only one group, which is used for training: it has no test frames"
+        tested = "class 'c' has one group only: all its frames are used for training, none for the test"
         assert (
             train.warnings == test.warnings == (tested if 2 in train.targets else "no training frames for class 'c'",)
         )

@@ -18,7 +18,7 @@ from framecnn.storage.atomic import hidden_path
 
 
 def add(root, movie, label, times, replace=False):
-    """Add a movie whose frames are files that hold its name."""
+    """Add a movie whose frames are files that contain its name."""
     store = FrameStore(root)
     with store.run({movie: {"label": label}}, replace), store.staging() as staging:
         for time in times:
@@ -28,7 +28,7 @@ def add(root, movie, label, times, replace=False):
 
 
 def check(root, label="orion", movie="orion"):
-    """Begin to add a movie and leave it at that."""
+    """Begin to add a movie, and stop before a frame is written."""
     with FrameStore(root).run({movie: {"label": label}}, replace=False):
         pass
 
@@ -236,13 +236,13 @@ def test_a_movie_is_added_completely_or_not_at_all_whatever_fails(tmp_path):
 
 
 def interrupted(root, jobs, left):
-    """A run that ends before the last `left` movies, as after Ctrl-C."""
+    """Cut movies, interrupted before the last `left` ones, as by Ctrl-C."""
     with pytest.raises(KeyboardInterrupt):
         fill(root, jobs, left, replace=False)
 
 
 def fill(root, jobs, left=0, replace=False):
-    """Add movies of one frame each; give the names of those that were added, not resumed."""
+    """Add movies of one frame each, and return the names of those that were added, not resumed."""
     cut, store = [], FrameStore(root)
     with store.run(jobs, replace) as done:
         for movie, job in list(jobs.items())[: len(jobs) - left]:
@@ -275,7 +275,7 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same_bytes(tmp_path):
 def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
     interrupted(tmp_path, JOBS, 1)
     other = {movie: job | {"every": 2.0} for movie, job in JOBS.items()}
-    message = r"was interrupted cut 'orion' with other settings \(differs: every\); run it again .* or use --replace"
+    message = r"cut 'orion' with different settings \(differs: every\); repeat it with its settings .* or use --replace"
     with pytest.raises(DataError, match=message):
         fill(tmp_path, other)
     assert fill(tmp_path, other, replace=True) == list(JOBS)
@@ -294,7 +294,9 @@ def test_an_interrupted_run_is_not_resumed_with_other_settings(tmp_path):
 def test_differences_from_an_interrupted_run_are_named(tmp_path, change, words):
     before = JOBS["orion"] | {"movie": [1, 2], "framecnn": "0.1.0", "replace": ["orion"]}
     interrupted(tmp_path, {"orion": before, "sintel": before}, 1)
-    with pytest.raises(DataError, match=rf"cut 'orion' with other settings \({words}\); run it again as it was"):
+    with pytest.raises(
+        DataError, match=rf"cut 'orion' with different settings \({words}\); repeat it with its settings"
+    ):
         fill(tmp_path, {"orion": before | change})
 
 
@@ -328,7 +330,7 @@ def test_an_invalid_record_is_refused(tmp_path, text):
     interrupted(tmp_path, JOBS, 1)
     (name,) = hidden(tmp_path)
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=r"to be the record of an interrupted run, got something else; delete it"):
+    with pytest.raises(DataError, match=r"to be the record of an interrupted run, but it is damaged; delete it"):
         fill(tmp_path, JOBS)
 
 

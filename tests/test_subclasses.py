@@ -154,7 +154,7 @@ def test_a_forward_without_a_vjp_of_its_own_is_not_trained(kind):
             train()
 
 
-def test_nor_is_one_whose_forward_comes_from_a_second_base_class():
+def test_a_forward_from_a_second_base_class_is_not_trained():
     class Doubled:
         def forward(self, x):
             return 2 * x

@@ -52,7 +52,7 @@ def test_the_csv_module_and_pandas_read_the_same(rows):
 
 
 @given(cells)
-def test_a_cell_for_a_spreadsheet_is_no_formula_and_keeps_its_text(cell):
+def test_a_cell_for_a_spreadsheet_is_not_a_formula_and_keeps_its_text(cell):
     harmless = spreadsheet_cell(cell)
     assert not harmless.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert harmless in (cell, f"'{cell}")

@@ -52,7 +52,7 @@ def test_every_arrangement_gives_its_pixels_or_is_unsupported(tmp_path, kind, n_
 
 @pytest.mark.parametrize(("deflate", "order"), list(itertools.product((False, True), ORDERS)))
 @pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
-def test_a_tiff_that_counts_from_white_is_no_negative(tmp_path, kind, deflate, order):
+def test_a_tiff_that_counts_from_white_is_not_a_negative(tmp_path, kind, deflate, order):
     grey = COLOUR[..., :1]
     pixels = outcome(tmp_path, tiff_of(stored(1 - grey, kind), order, deflate=deflate, photometric=0))
     assert isinstance(pixels, str) == ((kind, order) == ("u2", ">") or (kind, order, deflate) == ("f4", ">", True))

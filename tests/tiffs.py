@@ -1,4 +1,4 @@
-"""TIFF files of every arrangement, written from their definition: Pillow writes few of them."""
+"""TIFF files of every arrangement, made by their definition: Pillow writes few of them."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ SAMPLE_FORMAT = {"u": 1, "i": 2, "f": 3}
 def tiff_of(
     values, order="<", planar=False, tiled=False, deflate=False, predictor=1, photometric=None, extra=2, compression=8
 ):
-    """A TIFF of an array (height, width, samples); samples beyond grey or RGB are opacity (`extra`: its kind)."""
+    """Return a TIFF of an array (height, width, samples); samples beyond grey or RGB are opacity of type `extra`."""
     height, width, n_samples = values.shape
     planes = np.split(values, n_samples, axis=2) if planar else [values]
     blocks = [
@@ -59,7 +59,7 @@ def packed(order, kind, numbers):
 
 
 def block(values, order, tiled, predictor):
-    """The bytes of a strip or a tile, before compression."""
+    """Return the bytes of a strip or a tile before compression."""
     if tiled:
         values = np.pad(values, [(0, ROWS - side) for side in values.shape[:2]] + [(0, 0)])
     if predictor == 2:

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from framecnn.data import DEFAULT_SIZE
+from framecnn.data.decode import MIN_SIDE
 
 __all__ = ["Figures", "Folder", "Groups", "MaxBad", "Model", "Seed", "Size", "frame_size"]
 
 
-def frame_size(text: str, smallest: int = 8) -> tuple[int, int]:
+def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
     """Return a size in pixels.
 
     Parameters

@@ -11,10 +11,7 @@ from framecnn import __version__
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 
-__all__ = ["MANIFEST_MARK", "check_outputs", "check_replaced", "json_mark", "report_mark", "write_json"]
-
-MANIFEST_MARK = b"path,label,group,status,"
-"""Bytes at the beginning of every manifest: the first columns of :meth:`framecnn.data.FrameFolder.write_manifest`."""
+__all__ = ["check_outputs", "check_replaced", "json_mark", "report_mark", "write_json"]
 
 
 def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -> list[Path | None]:

@@ -8,9 +8,10 @@ import typer
 
 from framecnn.cli import console
 from framecnn.cli.options import Folder, Groups, Size
-from framecnn.cli.outputs import MANIFEST_MARK, check_outputs, check_replaced
+from framecnn.cli.outputs import check_outputs, check_replaced
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.data import DEFAULT_SIZE
+from framecnn.data.manifest import MANIFEST_MARK
 
 __all__ = ["scan"]
 

@@ -9,16 +9,17 @@ import numpy as np
 
 from framecnn.cli import console
 from framecnn.cli.environment import versions
-from framecnn.cli.outputs import MANIFEST_MARK, check_outputs, json_mark, report_mark, write_json
+from framecnn.cli.outputs import check_outputs, json_mark, report_mark, write_json
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
+from framecnn.data.manifest import MANIFEST_MARK
+from framecnn.data.split import PARTS
 from framecnn.errors import MissingExtraError
 from framecnn.evaluation import EvaluationResult
 from framecnn.storage.output_set import write_together
 from framecnn.typing import Array
 
-__all__ = ["PARTS", "Job", "Run", "describe_choice", "write_everything"]
+__all__ = ["Job", "Run", "describe_choice", "write_everything"]
 
-PARTS = ("training", "validation", "test")
 RANDOM_SPLIT = (
     "The frames were split at random, not by group: near-duplicates of training frames are among the other frames, so "
     "the accuracies are too high."

@@ -13,8 +13,9 @@ import numpy as np
 
 from framecnn.cli import console
 from framecnn.cli.outputs import check_replaced
-from framecnn.cli.training_outputs import PARTS, Job, Run, describe_choice, write_everything
+from framecnn.cli.training_outputs import Job, Run, describe_choice, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
+from framecnn.data.split import PARTS
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult, counted, evaluate
 from framecnn.storage.output_lock import lock_outputs

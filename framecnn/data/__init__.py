@@ -4,7 +4,7 @@ from framecnn.data.augment import Augmentation
 from framecnn.data.decode import BACKGROUND, DEFAULT_SIZE, MAX_PIXELS, Decoded, SkippedFrame, decode
 from framecnn.data.folder import FrameFolder
 from framecnn.data.loader import BatchLoader, FrameLost, LazyFrames
-from framecnn.data.scan import Skip
+from framecnn.data.reasons import Skip
 from framecnn.data.subset import FrameSubset
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Augmentation: random changes of frames, each drawn from a generator of its own."""
+"""Augmentation: random changes of frames, drawn from a separate generator for each frame."""
 
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import NamedTuple
@@ -12,11 +12,14 @@ from framecnn.typing import Array
 
 __all__ = ["Augmentation"]
 
-LARGEST = {"rotation": 180, "crop": 0.99}  # 1 for any other setting
+LARGEST = {"rotation": 180, "crop": 0.99}  # the largest value of a setting, if it is not 1
 
 
 class _Draws(NamedTuple):
-    """One number in [0, 1) for every choice; all are drawn, so that no setting changes the draws of another."""
+    """A random number in [0, 1) for each choice.
+
+    All are always drawn: changing one setting leaves the random numbers of the others as they are.
+    """
 
     flip: float
     shift_down: float
@@ -39,11 +42,11 @@ class _Draws(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random change of every frame, another one in every epoch.
+    """Random changes of frames, different in every epoch.
 
     The steps are, in this order: crop, scale, rotation and shift as one bilinear resampling, which mirrors the frame at
     its edges; flip; contrast; brightness; cutout. A setting of 0 turns its step off, and a frame that no step changes
-    keeps its bits.
+    is returned unchanged.
 
     Parameters
     ----------
@@ -118,7 +121,7 @@ class Augmentation:
         ----------
         frames : (n, h, w, c) uint8 array
         rows : (n,) array of int
-            The row of each frame among all frames.
+            The row of each frame among all training frames.
         seed : int
         epoch : int
 
@@ -136,7 +139,7 @@ class Augmentation:
                 f"Augmentation: expected uint8 frames (n, height, width, channels), got {frames.dtype} {frames.shape}"
             )
         if len(rows) != len(frames):
-            raise ShapeError(f"Augmentation: expected one row a frame, got {len(frames)} frames, {len(rows)} rows")
+            raise ShapeError(f"Augmentation: expected one row per frame, got {len(frames)} frames, {len(rows)} rows")
         changed = np.empty_like(frames)
         for place, row in enumerate(rows):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, int(row))))
@@ -153,7 +156,7 @@ class Augmentation:
         return self._cover(frame, draws) if self.cutout else frame
 
     def _place(self, height: int, width: int, draws: _Draws) -> tuple[Array, Array]:
-        """Return matrix (2, 2) and offset (2,) that map (right, down) in the new frame to the same in the old one."""
+        """Return the matrix (2, 2) and offset (2,) that map (x, y) in the new frame to (x, y) in the old frame."""
         factor = (1 + self.scale) ** draws.around("scale", 1)
         angle = np.deg2rad(draws.around("rotation", self.rotation))
         kept = 1 - self.crop * np.array([draws.crop_width, draws.crop_height])
@@ -180,7 +183,7 @@ class Augmentation:
 
 
 def _resampled(frame: Array, matrix: Array, offset: Array) -> Array:
-    """Return the frame whose pixel at (right, down) is that of `frame` at ``matrix @ (right, down) + offset``."""
+    """Return the frame whose pixel at (x, y) is that of `frame` at ``matrix @ (x, y) + offset``."""
     height, width, channels = frame.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ matrix.T + offset
     before = np.maximum(np.ceil(1 - corners.min(axis=0)), 0).astype(int)

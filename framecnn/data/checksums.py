@@ -6,12 +6,12 @@ from typing import BinaryIO
 
 __all__ = ["DamagedFile", "check_png"]
 
-_SIGNATURE = 8  # bytes before the first chunk
+_N_BYTES_BEFORE_CHUNKS = 8
 _BLOCK = 1 << 16  # bytes read at once, however long a chunk claims to be
 
 
 class DamagedFile(ValueError):
-    """A file whose bytes are not those that were written."""
+    """A file whose bytes differ from those that were written."""
 
 
 def check_png(file: BinaryIO) -> None:
@@ -35,7 +35,7 @@ def check_png(file: BinaryIO) -> None:
     >>> end = b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
     >>> check_png(io.BytesIO(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(4) + end))
     """
-    file.seek(_SIGNATURE)
+    file.seek(_N_BYTES_BEFORE_CHUNKS)
     kind, has_pixels = b"", False
     while kind != b"IEND" and not (kind == b"fcTL" and has_pixels):
         start = _exactly(file, 8)

@@ -15,10 +15,10 @@ class FrameClock:
     """A clock that gives each decoded frame its time in seconds since the first frame, always increasing.
 
     A packet has up to two time stamps: when to decode it, and when to show its frame. Decoding stamps never decrease
-    within a recording. If they go back by more than 0.1 s, or jump ahead too far, another recording begins there; its
-    first frame gets the time one frame after the last.
+    within a recording. If they go back by more than 0.1 s, or jump ahead too far, a new recording begins there; its
+    first frame follows the last frame of the one before.
 
-    If frames are shown in another order than they are decoded (B-frames), but the difference of the two stamps never
+    If frames are shown in an order other than that of decoding (B-frames), but the difference of the two stamps never
     changes, the file holds decoding stamps only: the n-th frame shown then gets the n-th of them.
 
     Parameters
@@ -30,12 +30,12 @@ class FrameClock:
     leap : float
         Longest time in seconds between two frames of one recording.
     decoding_only : bool, default=False
-        Whether the container holds decoding stamps only, as AVI and ASF do; FFmpeg guesses the others.
+        Whether the container holds decoding stamps only, as AVI and ASF do; FFmpeg then guesses the display stamps.
 
     Attributes
     ----------
     n_joins : int
-        How often another recording began, as far as the stamps show.
+        The number of joins between recordings, as far as the stamps show.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class FrameClock:
         self._jitter, self._leap = _JITTER / self._tick, leap / self._tick
         self._decoding_only = decoding_only
         self._shift = 0
-        self._decoded: tuple[int, int] | None = None  # stamps of the last packet and, probably, the next
+        self._decoded: tuple[int, int] | None = None  # stamp of the last packet, expected stamp of the next
         self._distance: int | None = None
         self._is_shown_known = False
         self._pending: list[int] = []  # stamps of packets whose frames are pending, ascending
@@ -101,7 +101,7 @@ class FrameClock:
         frame : av.VideoFrame
             The next frame in the order in which they are shown.
         is_reordered : bool
-            Whether the codec decodes frames in another order than they are shown.
+            Whether the codec decodes frames in an order other than that of showing.
 
         Returns
         -------
@@ -121,9 +121,9 @@ class FrameClock:
             self._late = 0.0
         if time + self._late > self._time:
             self._time = time + self._late
-        elif stamp == self._stamp:  # less than an interval, so that the clock soon catches up
+        elif stamp == self._stamp:  # advance by less than an interval, so that the clock soon catches up
             self._time += 0.9 * self._interval
-        else:  # FFmpeg guesses most stamps of program streams, some too early, until the file has the next one
+        else:  # FFmpeg guesses stamps of program streams, some too early, until the next stamp in the file
             self._time, self._late = expected, expected - time
         self._stamp = stamp
         return self._time
@@ -138,7 +138,7 @@ class FrameClock:
         self._decoded = decoded + self._shift, decoded + self._shift + step
 
     def _first_pending(self, frame: Any) -> int:
-        """Return and remove the first pending stamp, without the stamps of packets that gave no frame.
+        """Return and remove the first pending stamp, after dropping the stamps of packets without a frame.
 
         A frame other than a B-frame is never shown before the decoding time of its packet.
         """

@@ -14,10 +14,11 @@ from typing import Any
 from PIL import Image
 
 from framecnn import __version__
-from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector, is_blank
+from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector
 from framecnn.data.movie import Movie
 from framecnn.data.names import portable_problem
 from framecnn.data.shots import ShotDetector, group_names
+from framecnn.data.small_pictures import is_blank
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
@@ -27,11 +28,14 @@ from framecnn.typing import Array
 __all__ = ["MovieReport", "cut_frames", "cutting"]
 
 Progress = Callable[[float, float | None, str], None]
-Slot = tuple[float, float]  # the interval, in seconds, in which one frame is taken
-Cropping = tuple[tuple[int, int], tuple[int, int, int, int]]  # (height, width) to crop; top, bottom, left, right
+Interval = tuple[float, float]  # start and end in seconds
+Cropping = tuple[
+    tuple[int, int], tuple[int, int, int, int]
+]  # (height, width) of frames to crop; bars, as `MovieReport.bars`
 
 _BETWEEN_LETTERBOX_FRAMES = 1.0  # seconds
 _MOST_PER_SHOT = 10_000
+_JPEG_QUALITY = 90
 _NO_BARS: Cropping = ((0, 0), (0, 0, 0, 0))
 
 
@@ -59,7 +63,7 @@ class MovieReport:
     bars : tuple of int
         The pixels cropped from the top, bottom, left and right.
     processing : tuple of str
-        The conversions of the frames, as a player does them.
+        The conversions applied, as in a player.
 
     Examples
     --------
@@ -87,8 +91,8 @@ class MovieReport:
     def describe(self) -> str:
         """Return the result in one line."""
         read = f"read {self.seconds:.1f} s of {self.duration:.1f} s" if self.is_short else f"{self.seconds:.1f} s"
-        shots = "shot" if self.n_shots == 1 else "shots"
-        parts = [f"{self.movie}: {self.n_frames} frames", f"{self.n_shots} {shots} found", read]
+        frames, shots = "frame" if self.n_frames == 1 else "frames", "shot" if self.n_shots == 1 else "shots"
+        parts = [f"{self.movie}: {self.n_frames} {frames}; {self.n_shots} {shots} found", read]
         if self.n_damaged:
             parts.append(f"{self.n_damaged} damaged packets or frames")
         skipped = ((self.n_black, "black"), (self.n_repeated, "repeated"))
@@ -138,20 +142,20 @@ def cut_frames(
         The number of frames of each shot, evenly spaced, at most 10,000; used instead of `every`. The movie is read
         twice.
     block : float, default=10.0
-        The longest part of a shot that is one group, in seconds.
+        Longer shots are divided into groups of at most this length, in seconds.
     crop_letterbox : bool, default=False
         Whether to crop black bars. The key frames of the movie are read beforehand.
     replace : bool, default=False
         Whether to replace the frames of a movie that `out` already holds, instead of an error. All movies are cut
-        again, including those that an interrupted run finished, unless that run was the same call: the same movies and
-        settings, with `replace`.
+        again, including those that an interrupted run finished. Only an interrupted run with the same movies and
+        settings, and `replace`, is resumed.
     progress : callable, optional
         Called as ``progress(seconds_done, seconds_in_all, movie)``; the second is None if it is unknown.
 
     Returns
     -------
     list of MovieReport
-        One for each movie.
+        One report per movie.
 
     Raises
     ------
@@ -177,7 +181,7 @@ def cutting(
     replace: bool,
     progress: Progress | None,
 ) -> Iterator[list[MovieReport]]:
-    """Do what :func:`cut_frames` does, and yield its reports; the run counts as unfinished until the block ends."""
+    """Yield what :func:`cut_frames` returns, after cutting; the run is unfinished until the with statement ends."""
     if not movies:
         raise DataError("frames: expected at least one movie, got none")
     if not 0.01 <= every < math.inf:
@@ -196,8 +200,8 @@ def cutting(
         **{"framecnn": __version__, "replace": sorted(labels) if replace else []},
     }
     jobs = {
-        name: {"label": own, "movie": _state(path), **settings}
-        for path, (name, own) in zip(movies, labels.items(), strict=True)
+        name: {"label": movie_label, "movie": _state(path), **settings}
+        for path, (name, movie_label) in zip(movies, labels.items(), strict=True)
     }
     store = FrameStore(Path(out))
     with store.run(jobs, replace) as done:
@@ -245,27 +249,27 @@ def _cut(
 
 
 def _report(entry: Mapping[str, Any]) -> MovieReport:
-    """Return the report in a JSON entry, which has lists for tuples."""
+    """Return the report in a JSON entry, in which lists stand for tuples."""
     fields: dict[str, Any] = {name: tuple(value) if type(value) is list else value for name, value in entry.items()}
     return MovieReport(**fields)
 
 
 def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -> dict[str, str]:
-    """Open every movie once, and return the label of each by its name."""
+    """Open every movie once, and return the label of each movie, by its name."""
     labels: dict[str, str] = {}
     for path in movies:
         with Movie(path) as movie:
             if same_name_key(movie.name) in map(same_name_key, labels):
                 raise DataError(
                     f"frames: two movies are called {movie.name!r}, the second is {str(path)!r}; "
-                    "give one file another name"
+                    "rename one of the files"
                 )
             labels[movie.name] = movie.name if label is None else label
     return labels
 
 
 def _take(
-    movie: Movie, slots: Iterator[Slot], staging: Path, cropping: Cropping, progress: Progress | None
+    movie: Movie, slots: Iterator[Interval], staging: Path, cropping: Cropping, progress: Progress | None
 ) -> tuple[list[float], ShotDetector, Counter[str]]:
     """Write the first informative frame of each slot; return their times, the shots, and the outcomes of the slots."""
     times: list[float] = []
@@ -283,7 +287,7 @@ def _take(
                     seen.remember(small)
                     times.append(time)
                     encoded = io.BytesIO()  # Pillow's own writing does not report a full disk
-                    Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=90)
+                    Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=_JPEG_QUALITY)
                     with atomic_write(staging / file_name(movie.name, time)) as temporary:
                         temporary.write_bytes(encoded.getvalue())
             if last < slot[1]:
@@ -295,10 +299,11 @@ def _take(
     return times, detector, outcomes
 
 
-def _shown(movie: Movie) -> Iterator[tuple[float, Any, Slot]]:
-    """Yield the time of each frame, the frame, and its span: one instant, or longer if the frame stays on.
+def _shown(movie: Movie) -> Iterator[tuple[float, Any, Interval]]:
+    """Yield the time of each frame, the frame, and the interval for which it can be taken.
 
-    The instant is the middle of the frame's interval, so that the frame nearest to the start of a slot is in the slot.
+    The interval lacks half the usual duration of a frame at both ends, so that the frame nearest to the start of a slot
+    is in the slot; only a frame that stays on has an interval longer than an instant.
     """
     held: tuple[float, Any] | None = None
     for time, frame in movie.frames():
@@ -309,17 +314,17 @@ def _shown(movie: Movie) -> Iterator[tuple[float, Any, Slot]]:
         yield *held, _span(held[0], movie.seconds, movie.rate)
 
 
-def _span(time: float, end: float, rate: float) -> Slot:
+def _span(time: float, end: float, rate: float) -> Interval:
     half = 0.5 * min(1 / rate, end - time)
     return time + half, end - half
 
 
-def _regular_slots(every: float) -> Iterator[Slot]:
+def _regular_slots(every: float) -> Iterator[Interval]:
     return ((i * every, (i + 1) * every) for i in count())
 
 
-def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progress | None) -> Iterator[Slot]:
-    """Yield equal slots of each shot, each from its middle frame on."""
+def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progress | None) -> Iterator[Interval]:
+    """Yield the second half of each of `per_shot` equal parts of every shot."""
     with Movie(path) as movie:
         detector = ShotDetector()
         for time, frame in movie.frames():

@@ -1,7 +1,7 @@
 """The decoder of image files for training, prediction and benchmarks: the same file gives the same pixels everywhere.
 
 A file is opened for reading only, decoded by one of six decoders according to its first bytes, turned upright and
-stretched to the requested size. Every problem of a file is one exception with a reason code.
+stretched to the requested size. A file that cannot be used raises SkippedFrame, with the code of the reason.
 """
 
 import contextlib
@@ -32,28 +32,28 @@ from framecnn.data.pixels import UnsupportedDepth, check_tiff, plain_image
 from framecnn.data.reasons import Reason
 from framecnn.typing import Array
 
-__all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "Decoded", "SkippedFrame", "decode", "decode_within"]
+__all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "MIN_SIDE", "Decoded", "SkippedFrame", "decode", "decode_within"]
 
 DEFAULT_SIZE = (240, 360)
 """The default size to which frames are stretched: (height, width) in pixels."""
 
 MAX_PIXELS = 64_000_000
-"""A picture whose header claims more pixels than this (8,000 x 8,000) is not decoded."""
+"""The largest number of pixels (8,000 x 8,000): a picture whose header claims more is not decoded."""
 
 MIN_SIDE = 8
-"""A picture with fewer rows or columns than this is not decoded: it is too small to show a scene."""
+"""The shortest side in pixels: a picture with a shorter one is too small to show a scene, and is not decoded."""
 
 BACKGROUND = (128, 128, 128)
 """The colour behind transparent pixels: mid-grey, on which white and black drawings are both visible."""
 
-Signature = tuple[int, int]
-"""The state of a file: its size in bytes and its time of modification in nanoseconds."""
+FileState = tuple[int, int]
+"""The size of a file in bytes and its time of modification in nanoseconds, by which changes are noticed."""
 
 Fit = Callable[[int, int], tuple[int, int]]
-"""A function from the height and width of an upright picture to those of the result."""
+"""A function that returns the height and width of the result for the height and width of an upright picture."""
 
-_BYTES_A_PIXEL = 8  # four channels of 16 bits, uncompressed
-_SMALL_FILE = 16_000_000  # bytes; a smaller file is read into memory whatever it holds
+_LARGEST_PIXEL = 8  # bytes: four channels of 16 bits, uncompressed
+_SMALL_FILE = 16_000_000  # bytes; a smaller file is read into memory whatever it contains
 _ORIENTATION = 0x0112
 
 _DECODERS: dict[type[ImageFile], tuple[re.Pattern[bytes], tuple[str, ...]]] = {
@@ -84,9 +84,8 @@ class SkippedFrame(Exception):
 
     Parameters
     ----------
-    reason : Reason
-        A code: ``empty``, ``not-a-file``, ``not-an-image``, ``truncated``, ``too-large``, ``too-small``,
-        ``unsupported-depth``, ``decoder-error``, ``unreadable``, ``vanished`` or ``changed``.
+    reason : str
+        The code of the reason, such as ``truncated``; ``framecnn.data.reasons.REASONS`` describes each.
     detail : str
         A description in one line.
     """
@@ -166,7 +165,7 @@ def decode(path: str | os.PathLike[str], size: tuple[int, int] = DEFAULT_SIZE) -
     >>> decoded.pixels.shape, int(decoded.pixels.max()), decoded.notes
     ((24, 32, 3), 200, ())
     """
-    return decode_signed(path, check_size("decode", size))[0]
+    return decode_with_state(path, check_size("decode", size))[0]
 
 
 def check_size(who: str, size: tuple[int, int]) -> tuple[int, int]:
@@ -207,31 +206,29 @@ def decode_within(path: str | os.PathLike[str], box: tuple[int, int]) -> Decoded
     return _decode_once(path, fit)[0]
 
 
-def decode_signed(
-    path: str | os.PathLike[str], size: tuple[int, int], signature: Signature | None = None, enlarge: bool = True
-) -> tuple[Decoded, Signature]:
-    """Return the decoded file and its signature; raise SkippedFrame if that is not the given `signature`.
+def decode_with_state(
+    path: str | os.PathLike[str], size: tuple[int, int], state: FileState | None = None, enlarge: bool = True
+) -> tuple[Decoded, FileState]:
+    """Return the decoded file and its state; raise SkippedFrame if the file no longer has the given `state`.
 
-    Without `enlarge`, a picture with fewer rows or columns than `size` keeps their number.
+    Without `enlarge`, a side that is shorter than in `size` keeps its length.
     """
 
     def fit(height: int, width: int) -> tuple[int, int]:
         return size if enlarge else (min(size[0], height), min(size[1], width))
 
-    return _decode_once(path, fit, signature)
+    return _decode_once(path, fit, state)
 
 
-def _decode_once(
-    path: str | os.PathLike[str], fit: Fit, signature: Signature | None = None
-) -> tuple[Decoded, Signature]:
+def _decode_once(path: str | os.PathLike[str], fit: Fit, state: FileState | None = None) -> tuple[Decoded, FileState]:
     with _open_regular(path) as file:
-        before = _signature(file)
-        if signature not in (None, before):
+        before = _state(file)
+        if state not in (None, before):
             raise SkippedFrame("changed", "the file is not the one that was scanned")
         try:
             decoded = _decode(file, before[0], path, fit)
         finally:
-            if _signature(file) != before:
+            if _state(file) != before:
                 raise SkippedFrame("changed", "the file changed while it was read")
     return decoded, before
 
@@ -254,7 +251,7 @@ def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     raise SkippedFrame("not-a-file", "a folder, pipe, socket or device")
 
 
-def _signature(file: BinaryIO) -> Signature:
+def _state(file: BinaryIO) -> FileState:
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
 
@@ -271,10 +268,10 @@ def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit
         file.seek(0)
         if decoder is TiffImageFile:
             silence_libtiff()
-            # libtiff would map the file into memory; if it was truncated meanwhile, that would kill the process
+            # libtiff would map the file into memory; if it was truncated meanwhile, that would kill the process.
             file = io.BytesIO(file.read())
         notes = [] if os.path.splitext(path)[1].lower() in _DECODERS[decoder][1] else ["extension-mismatch"]
-        # the class itself, because Image.open hides why a header is bad and limits sizes by a global variable
+        # Call the class itself: Image.open hides why a header is bad, and limits sizes by a global variable.
         with strict_and_quiet(), decoder(file) as image:
             _check_claim(*image.size)
             n_pixels = image.width * image.height
@@ -311,27 +308,28 @@ def _check_header(file: BinaryIO, n_bytes: int) -> None:
 
 
 def _check_bytes(n_bytes: int, n_pixels: int) -> None:
-    largest = _SMALL_FILE + _BYTES_A_PIXEL * n_pixels
+    largest = _SMALL_FILE + _LARGEST_PIXEL * n_pixels
     if n_bytes > largest:
-        raise SkippedFrame("too-large", f"{n_bytes:,} bytes, at most {largest:,} are read of {n_pixels:,} pixels")
+        raise SkippedFrame("too-large", f"{n_bytes:,} bytes; at most {largest:,} are read for {n_pixels:,} pixels")
 
 
 def _check_claim(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise SkippedFrame("too-large", f"{width:,} x {height:,} pixels, at most {MAX_PIXELS:,} are decoded")
+        raise SkippedFrame("too-large", f"{width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are decoded")
     if min(width, height) < MIN_SIDE:
-        raise SkippedFrame("too-small", f"{width} x {height} pixels, at least {MIN_SIDE} x {MIN_SIDE} are needed")
+        raise SkippedFrame("too-small", f"{width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
 
 
 def _stretched(image: ImageFile, fit: Fit, is_scalable: bool) -> Image.Image:
     if isinstance(image, TiffImageFile):
         check_tiff(image)
     if not isinstance(image, JpegImageFile):
-        image.load()  # first: reading EXIF of a PNG loads its pixels too, and a second load after an error succeeds
+        # Load before EXIF is read: that loads a PNG too, and after an error a second load succeeds silently.
+        image.load()
     orientation = _orientation(image)
     width, height = fit(*image.size[::-1])[::-1] if orientation < 5 else fit(*image.size)
     drafted = image.draft(None, (width, height)) if is_scalable else None
-    # an eighth of 643 columns are 80.4 of the 81 that are decoded
+    # Decoding at 1/8 rounds 643 columns up to 81, of which 80.4 are the picture.
     box = drafted[1] if drafted and drafted[1] != (0, 0, *image.size) else None
     image.load()
     plain = plain_image(image)

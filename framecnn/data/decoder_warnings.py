@@ -1,6 +1,6 @@
 """Settings of Pillow and libtiff while files are decoded: no warnings on the terminal, no truncated files.
 
-What they would warn of or print is also in their exceptions.
+Their exceptions say the same.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ _PILLOW: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 @contextlib.contextmanager
 def strict_and_quiet() -> Iterator[None]:
-    """Drop Pillow's warnings while any thread decodes, and make it refuse truncated files, whatever others have set.
+    """Drop Pillow's warnings while any thread decodes, and make it refuse truncated files, whatever other code set.
 
-    Both are settings of the process; warnings.catch_warnings() is not thread-safe.
+    Both settings belong to the whole process; warnings.catch_warnings() is not thread-safe.
     """
     global _n_decoding, _takes_truncated
     filters: Any = warnings.filters

@@ -1,4 +1,4 @@
-"""A folder of frames with one folder a class: its frames, their groups, and how it is split."""
+"""A folder of frames with one folder per class: its frames, their groups, and how it is split."""
 
 import copy
 import os
@@ -8,26 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
+from framecnn.data.class_folders import class_folder, list_classes, structure_error
 from framecnn.data.decode import DEFAULT_SIZE, check_size
 from framecnn.data.groups import GROUPS_FILE, check_table, match_table, read_groups
 from framecnn.data.loader import LazyFrames
+from framecnn.data.manifest import write_manifest
 from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
-from framecnn.data.scan import Scanned, Skip, class_of, list_classes, scan, shape_error
-from framecnn.data.split import assign_folds, assign_parts
+from framecnn.data.reasons import Skip
+from framecnn.data.scan import Scanned, scan
+from framecnn.data.split import PARTS, assign_folds, assign_parts
 from framecnn.data.subset import FrameSubset
-from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
-from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
 __all__ = ["FrameFolder"]
 
-_PARTS = ("training", "validation", "test")
-_MANIFEST = ("path", "label", "group", "status", "reason", "detail", "notes")
-
 
 class FrameFolder:
-    """The frames of a folder that holds one folder a class; every file is used, or skipped with a reason.
+    """The frames of a folder that holds one folder per class; every file is used, or skipped with a reason.
 
     Creating one decodes every file once, in threads, to find out whether it can be used. Files are only read. Folders
     inside a class folder belong to that class. Names that start with a dot, and files of a NAS or an operating system
@@ -35,8 +33,8 @@ class FrameFolder:
 
     A group is a set of frames, such as a shot, that must stay on one side of a split. Groups come from a CSV file
     (columns ``path``, ``group`` and, optionally, ``label``); a file that it does not name is skipped, because its group
-    is unknown, and rows that name no file are counted in ``warnings``. Without a CSV the groups are clusters of
-    near-duplicates, in which flat frames (black, white) resemble no other frame.
+    is unknown, and rows without a file are counted in ``warnings``. Without a CSV the groups are clusters of
+    near-duplicates, in which flat frames (black, white) are alone.
 
     Parameters
     ----------
@@ -54,7 +52,7 @@ class FrameFolder:
     Attributes
     ----------
     root : Path
-        The folder, without links.
+        The folder; no part of its path is a link.
     size : (int, int)
         Height and width.
     classes : list of str
@@ -68,16 +66,16 @@ class FrameFolder:
     groups : array of str, shape (n,)
         The group of each used frame.
     group_source : str
-        A description of where the groups come from.
+        Where the groups come from.
     skipped : list of Skip
         The files that are not used, sorted by path.
     scan_warnings : list of str
-        Problems of the files: label conflicts, a table that does not fit.
+        Problems of the files: label conflicts, a table of groups that does not fit.
 
     Raises
     ------
     DataError
-        If the folder has another structure: too few class folders, a class without a usable frame, pictures beside
+        If the structure of the folder is wrong: too few class folders, a class without a usable frame, pictures beside
         the class folders; or if the CSV of groups cannot be used.
     ValueError
         If `size` is not two positive integers.
@@ -110,7 +108,7 @@ class FrameFolder:
         self.size = check_size("FrameFolder", size)
         self.root = Path(os.path.realpath(root))
         if not self.root.is_dir():
-            raise DataError(f"FrameFolder: expected a folder, got {os.fspath(root)!r}; check the path")
+            raise DataError(f"expected an existing folder of frames, got {os.fspath(root)!r}; check the path")
         table_path = Path(groups or self.root / GROUPS_FILE)
         table = read_groups(table_path) if groups or table_path.is_file() else None
         files, self.skipped = list_classes(self.root, table_path.resolve(), min_classes)
@@ -129,7 +127,7 @@ class FrameFolder:
             if isinstance(seen, Skip):
                 self.skipped.append(seen)
             else:
-                self.samples.append((path, self.class_to_idx[class_of(path)]))
+                self.samples.append((path, self.class_to_idx[class_folder(path)]))
                 self._scanned.append(seen)
         self.skipped.sort(key=lambda skip: skip.path)
         self.targets = np.array([target for _, target in self.samples], np.int64)
@@ -140,7 +138,7 @@ class FrameFolder:
             self.group_source = "clusters of near-duplicates; a frames.csv would keep whole shots together"
             self.groups = np.array([f"near-duplicates-{cluster:06d}" for cluster in self._clusters])
         else:
-            self.group_source = f"the groups in {table_path.name}"
+            self.group_source = f"from {table_path.name}"
             self.groups = np.array([table[path][0] for path, _ in self.samples])
         self.scan_warnings = [*check_table(table, found)] if table is not None else []
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
@@ -152,10 +150,10 @@ class FrameFolder:
     def _check_every_class_has_frames(self) -> None:
         for target, name in enumerate(self.classes):
             if target not in self.targets:
-                reasons = Counter(skip.reason for skip in self.skipped if class_of(skip.path) == name)
+                reasons = Counter(skip.reason for skip in self.skipped if class_folder(skip.path) == name)
                 listed = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "it is empty"
                 hint = " (add rows for its files)" if "not-in-csv" in reasons else ""
-                raise shape_error(self.root, f"the class folder {name!r} gives no frame: {listed}{hint}")
+                raise structure_error(self.root, f"the class folder {name!r} holds no usable frame: {listed}{hint}")
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -185,14 +183,14 @@ class FrameFolder:
 
     @property
     def warnings(self) -> list[str]:
-        """`scan_warnings`, and classes of one group."""
+        """`scan_warnings`, and a warning for each class that has one group only."""
         return [*self.scan_warnings, *self._one_group_warnings.values()]
 
     @property
     def _one_group_warnings(self) -> dict[str, str]:
-        """The warning of each class of one group, by its name."""
+        """The warnings of classes that have one group only, by class."""
         return {
-            name: f"class {name!r} has only one group, which is used for training: it has no test frames"
+            name: f"class {name!r} has one group only: all its frames are used for training, none for the test"
             for target, name in enumerate(self.classes)
             if len(np.unique(self.groups[self.targets == target])) == 1
         }
@@ -207,7 +205,7 @@ class FrameFolder:
         split_note : str, default ""
             How they were chosen.
         warnings : tuple of str, default ()
-            What to know about the choice.
+            Warnings about the choice.
 
         Returns
         -------
@@ -221,7 +219,7 @@ class FrameFolder:
             paths=[self.samples[row][0] for row in rows],
             targets=self.targets[rows],
             groups=self.groups[rows],
-            signatures=[self._scanned[row].signature for row in rows],
+            file_states=[self._scanned[row].state for row in rows],
             split_note=split_note,
             warnings=warnings,
         )
@@ -252,21 +250,26 @@ class FrameFolder:
         Raises
         ------
         ValueError
-            If the shares do not sum to 1, or `by` is another word.
+            If the shares do not sum to 1, or `by` is neither ``"group"`` nor ``"random"``.
         """
         if by not in ("group", "random"):
             raise ValueError(f"FrameFolder.split: expected by='group' or by='random', got by={by!r}")
-        shares = f"{train:.0%} training, {val:.0%} validation, {test:.0%} test, seed {seed}"
+        shares = ", ".join(f"{100 * share:.0f} % {part}" for part, share in zip(PARTS, (train, val, test), strict=True))
         if by == "group":
             keep = self.groups
-            note = f"by group ({self.group_source}), each class as close as whole groups allow to {shares}"
+            note = (
+                f"by group ({self.group_source}), seed {seed}: {shares} of each class, as nearly as whole groups allow"
+            )
         else:
             keep = np.arange(len(self))
-            note = f"at random, frame by frame: near-duplicates are on both sides, so accuracies are too high; {shares}"
+            note = (
+                f"at random, not by group, seed {seed}: {shares} of each class; near-duplicates on both sides make the "
+                "accuracies too high"
+            )
         parts = assign_parts(self.targets, keep, (train, val, test), seed)
         indices = [np.flatnonzero(parts == part) for part in range(3)]
-        expected = [name for name, share in zip(_PARTS, (train, val, test), strict=True) if share]
-        found = self._split_warnings(dict(zip(_PARTS, indices, strict=True)), expected)
+        expected = [name for name, share in zip(PARTS, (train, val, test), strict=True) if share]
+        found = self._split_warnings(dict(zip(PARTS, indices, strict=True)), expected)
         first, second, third = (self.select(rows, note, found) for rows in indices)
         return first, second, third
 
@@ -321,29 +324,30 @@ class FrameFolder:
         similar = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
         if len(similar):
             first = self.samples[similar.min()][0]
+            parts = " and ".join(part for part in expected if part != "training")
             found.append(
-                f"frames outside training that are near-duplicates of a training frame: {len(similar)} "
-                f"(first: {first!r})"
+                f"near-duplicates of training frames: {len(similar):,} of {len(others):,} {parts} frames "
+                f"(first: {first!r}); their accuracy may be too high"
             )
         return tuple(dict.fromkeys(found))
 
     def without(self, paths: Iterable[str]) -> "FrameFolder":
-        """Return the folder with some frames skipped, such as those of a FrameLost, as ``vanished`` or ``changed``.
+        """Return the folder without some frames, which are then listed as skipped: ``vanished`` or ``changed``.
 
         Parameters
         ----------
         paths : iterable of str
-            Paths as in ``samples``.
+            Paths as in `samples`, such as those of a FrameLost.
 
         Returns
         -------
         FrameFolder
-            A new one with the same classes and groups.
+            A new folder with the same classes and groups.
 
         Raises
         ------
         DataError
-            If a path is no used frame, or a class has no frame left.
+            If a path does not belong to a used frame, or a class has no frame left.
         """
         lost = set(paths)
         unknown = lost - {path for path, _ in self.samples}
@@ -365,30 +369,28 @@ class FrameFolder:
         return rest
 
     def write_manifest(self, path: str | os.PathLike[str]) -> None:
-        """Write all files as a CSV file: path, label, group, status (used or skipped), reason, detail, notes.
+        """Write the manifest: a CSV file with path, label, group, status, reason, detail and notes of every file.
 
         Parameters
         ----------
         path : path
-            The file to write, outside the scanned folder, in UTF-8; bytes of file names that are not UTF-8 are kept.
+            The file to write, in UTF-8, outside the folder of frames; bytes of file names that are not UTF-8 are kept.
             A cell that a spreadsheet would run as a formula gets a leading apostrophe.
 
         Raises
         ------
         DataError
-            If the file would lie in the scanned folder.
+            If the file would lie in the folder of frames.
         """
         if Path(os.path.realpath(path)).is_relative_to(self.root):
             raise DataError(
-                f"FrameFolder.write_manifest: expected a file outside the scanned folder, got {os.fspath(path)!r}"
+                f"{os.fspath(path)!r}: expected a file outside {str(self.root)!r}, which is only read; choose another"
             )
         rows = [
             (frame, self.classes[target], group, "used", "", "", " ".join(seen.notes))
             for (frame, target), group, seen in zip(self.samples, self.groups, self._scanned, strict=True)
         ]
         for skip in self.skipped:
-            label = class_of(skip.path) if class_of(skip.path) in self.class_to_idx else ""
+            label = class_folder(skip.path) if class_folder(skip.path) in self.class_to_idx else ""
             rows.append((skip.path, label, "", "skipped", skip.reason, skip.detail, ""))
-        table = [_MANIFEST, *([spreadsheet_cell(text) for text in row] for row in sorted(rows))]
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(format_table(table))
+        write_manifest(Path(path), rows)

@@ -1,50 +1,18 @@
-"""Checks on small pictures of frames: blank frames, near-repeats, and black bars."""
+"""Detectors of near-repeats among frames, and of black bars around them."""
 
 import numpy as np
 
+from framecnn.data.small_pictures import is_blank, luma
 from framecnn.typing import Array
 
-__all__ = ["SMALL_SIZE", "LetterboxDetector", "RepeatDetector", "is_blank"]
-
-SMALL_SIZE = (36, 64)
-"""(height, width) of the small pictures."""
-
-_RED, _GREEN, _BLUE = np.array([77, 150, 29], np.uint16)
-
-
-def is_blank(picture: Array) -> bool:
-    """Return whether a picture is black or of one flat colour.
-
-    Parameters
-    ----------
-    picture : array (h, w, 3) of uint8
-
-    Returns
-    -------
-    bool
-        Whether all but 2 % of the luma values (0 to 255) are below 24, or all but 4 % lie within 8 of each other.
-
-    Examples
-    --------
-    >>> is_blank(np.full((36, 64, 3), 5, np.uint8))
-    True
-    """
-    luma = _luma(picture).ravel()
-    few = luma.size // 50
-    low, high = np.partition(luma, (few, luma.size - 1 - few))[[few, luma.size - 1 - few]]
-    return bool(high < 24 or high - low < 8)
-
-
-def _luma(picture: Array) -> Array:
-    """Return the luma (h, w) of uint16, 0 to 255, of a picture (h, w, 3) of uint8."""
-    return (picture[..., 0] * _RED + picture[..., 1] * _GREEN + picture[..., 2] * _BLUE) >> 8
+__all__ = ["LetterboxDetector", "RepeatDetector"]
 
 
 class RepeatDetector:
     """A memory of frames that recognises their near-repeats.
 
-    A frame repeats another when none of its 9 x 16 blocks differs by 4 or more (of 255) in any channel. A remembered
-    frame takes 432 bytes.
+    A frame repeats a remembered one if none of its 9 x 16 blocks differs by 4 or more (of 255) in any channel. Each
+    remembered frame takes 432 bytes.
 
     Examples
     --------
@@ -99,12 +67,12 @@ class LetterboxDetector:
         self._profiles: tuple[Array, Array] | None = None
 
     def push(self, picture: Array) -> None:
-        """Add a frame (h, w, 3) of uint8; a frame of another size starts again."""
+        """Add a frame (h, w, 3) of uint8; a frame of a new size resets the detector."""
         if is_blank(picture):
             return
-        luma = _luma(picture)
-        profiles = np.quantile(luma, 0.98, axis=1), np.quantile(luma, 0.98, axis=0)
-        if self._profiles is not None and self._profiles[0].shape + self._profiles[1].shape == luma.shape:
+        values = luma(picture)
+        profiles = np.quantile(values, 0.98, axis=1), np.quantile(values, 0.98, axis=0)
+        if self._profiles is not None and self._profiles[0].shape + self._profiles[1].shape == values.shape:
             profiles = np.maximum(profiles[0], self._profiles[0]), np.maximum(profiles[1], self._profiles[1])
         self._profiles = profiles
 
@@ -114,7 +82,7 @@ class LetterboxDetector:
         Returns
         -------
         tuple of int
-            Top, bottom, left, right; zeros when there are none.
+            Top, bottom, left, right; zeros if there are none.
         """
         if self._profiles is None:
             return 0, 0, 0, 0

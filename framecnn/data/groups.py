@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from framecnn.data.class_folders import class_folder
 from framecnn.data.names import portable_path
-from framecnn.data.scan import class_of
 from framecnn.data.tables import read_table
 from framecnn.errors import DataError
 
@@ -32,7 +32,8 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
     Raises
     ------
     DataError
-        If the file cannot be read, lacks a column, has a row without path or group, or gives one path two groups.
+        If the file cannot be read, lacks a column, has no rows or a row without path or group, or puts a frame into two
+        groups.
 
     Examples
     --------
@@ -45,7 +46,9 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
     try:
         columns, rows = read_table(path, ("path", "group"))
     except OSError as error:
-        raise DataError(f"groups: cannot read {str(path)!r} ({error.strerror}); name a CSV file, or none") from None
+        raise DataError(
+            f"groups: cannot read {str(path)!r} ({error.strerror}); name a CSV file, or leave out groups (--groups)"
+        ) from None
     except csv.Error as error:
         raise DataError(
             f"groups: {str(path)!r} is not a CSV file ({error}); save it as comma-separated UTF-8"
@@ -55,6 +58,8 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
             f"groups: expected the columns path and group (and label, time_s) in {str(path)!r}, "
             f"got {columns}; add a header line with these names"
         )
+    if not rows:
+        raise DataError(f"groups: {str(path)!r} has no rows; add a row for each frame, or remove the file")
     table: dict[str, tuple[str, str]] = {}
     for line, cells in rows:
         row = dict(zip(columns, cells, strict=False))
@@ -73,7 +78,7 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict[str, tuple[str, str]]:
-    r"""Return a table with its paths replaced by those of the files: ``/`` for backslashes, accents as in the files.
+    r"""Return the table with paths spelled as the files are: ``/``, and the same form of accents.
 
     Parameters
     ----------
@@ -85,12 +90,12 @@ def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict
     Returns
     -------
     dict of str to (str, str)
-        The same entries; a path that names no file is kept.
+        The same entries; a path without a file is kept.
 
     Raises
     ------
     DataError
-        If no path of the table names a file, or two paths of one file have different groups.
+        If no path of the table leads to a file, or two spellings of a path have different groups.
 
     Examples
     --------
@@ -107,10 +112,10 @@ def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict
                 f"groups: the table puts {name!r} into the groups {matched[name][0]!r} and {table[path][0]!r}, "
                 "in two spellings; a frame has one group"
             )
-    if table and found and not any(path in matched for path in found):
+    if found and not any(path in matched for path in found):
         raise DataError(
-            f"groups: expected paths as {min(found)!r}, relative to the folder of frames, "
-            f"got {min(table)!r}, and no path names a file of the folder; correct them, or name another table"
+            f"groups: no path of the table leads to a file of the folder: expected paths such as {min(found)!r}, "
+            f"got {min(table)!r}; correct them, or name another table"
         )
     return matched
 
@@ -128,7 +133,7 @@ def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iter
     Yields
     ------
     str
-        One sentence each for rows that name no file, files without a row, and labels that differ from the folder.
+        Up to three: rows without a file, files without a row, and labels that differ from the class folder.
     """
     gone = sorted(set(table) - set(found))
     if gone:
@@ -139,9 +144,9 @@ def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iter
             f"files skipped because the table of groups has no row for them: {len(unnamed)} (first: {unnamed[0]!r}); "
             "add rows for them to use them"
         )
-    moved = [path for path in found if path in table and table[path][1] not in ("", class_of(path))]
+    moved = [path for path in found if path in table and table[path][1] not in ("", class_folder(path))]
     if moved:
         yield (
-            f"frames whose label in the table of groups differs from their folder, which is used: {len(moved)} "
-            f"(first: {moved[0]!r}, labelled {table[moved[0]][1]!r})"
+            f"frames whose label in the table of groups differs from their folder: {len(moved)} "
+            f"(first: {moved[0]!r}, labelled {table[moved[0]][1]!r}); the folder counts"
         )

@@ -101,8 +101,8 @@ def _webp(start: bytes) -> tuple[int, int]:
 def _tiff(file: BinaryIO, start: bytes) -> tuple[int, int]:
     order = "<" if start.startswith(b"II") else ">"
     is_big = b"+" in start[2:4]
-    place, number, entry = ("8xQ", "Q", "HHQ8s") if is_big else ("4xI", "H", "HHI4s")
-    (first,) = struct.unpack_from(order + place, start)
+    first_offset, number, entry = ("8xQ", "Q", "HHQ8s") if is_big else ("4xI", "H", "HHI4s")
+    (first,) = struct.unpack_from(order + first_offset, start)
     if first > file.seek(0, 2):
         raise EOFError("the header is truncated")
     file.seek(first)
@@ -114,5 +114,5 @@ def _tiff(file: BinaryIO, start: bytes) -> tuple[int, int]:
         if tag in (_WIDTH, _HEIGHT) and kind in _NUMBERS and len(value) >= struct.calcsize(_NUMBERS[kind]):
             (found[tag],) = struct.unpack_from(order + _NUMBERS[kind], value)
     if len(found) < 2:
-        raise ValueError("headers: expected a TIFF picture with width and height, got one without; save it again")
+        raise ValueError("headers: expected a TIFF picture with width and height, got one without them; save it again")
     return found[_WIDTH], found[_HEIGHT]

@@ -1,4 +1,4 @@
-"""Frames that are decoded when they are indexed, and batches of them, of which the next is decoded in advance."""
+"""Frames that are decoded when they are indexed, and batches, of which the next one is decoded in advance."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from framecnn.data.decode import Signature, SkippedFrame, decode_signed
+from framecnn.data.decode import FileState, SkippedFrame, decode_with_state
 from framecnn.errors import DataError, ShapeError
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
@@ -54,7 +54,7 @@ class LazyFrames:
         The folder to which the paths are relative.
     paths : sequence of str, length n
         The files, relative to `root`.
-    signatures : sequence of (int, int), length n
+    file_states : sequence of (int, int), length n
         Size in bytes and time of modification in nanoseconds of each file when it was scanned.
     size : (int, int)
         Height and width in pixels.
@@ -75,19 +75,19 @@ class LazyFrames:
     ndim = 4
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, root: Path | str, paths: Sequence[str], signatures: Sequence[Signature], size: tuple[int, int]):
+    def __init__(self, root: Path | str, paths: Sequence[str], file_states: Sequence[FileState], size: tuple[int, int]):
         self._root = Path(root)
         self._paths = paths
-        self._signatures = [(n_bytes, changed) for n_bytes, changed in signatures]
+        self._file_states = [(n_bytes, changed) for n_bytes, changed in file_states]
         self._size = (size[0], size[1])
 
     def config(self, size: tuple[int, int] | None = None) -> dict[str, Any]:
-        """Return the arguments that make the same frames in another process, ``LazyFrames(**config)``, ready for JSON.
+        """Return the arguments of the same frames, ready for JSON: ``LazyFrames(**config)`` makes them in any process.
 
         Parameters
         ----------
         size : (int, int), optional
-            Another height and width in pixels.
+            Height and width in pixels, instead of those of these frames.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class LazyFrames:
         return {
             "root": str(self._root),
             "paths": list(self._paths),
-            "signatures": [list(signature) for signature in self._signatures],
+            "file_states": [list(state) for state in self._file_states],
             "size": list(size or self._size),
         }
 
@@ -120,7 +120,7 @@ class LazyFrames:
         def fill(place: int) -> tuple[str, str] | None:
             path = self._paths[wanted[place]]
             try:
-                decoded, _ = decode_signed(self._root / path, self._size, self._signatures[wanted[place]])
+                decoded, _ = decode_with_state(self._root / path, self._size, self._file_states[wanted[place]])
             except SkippedFrame as skipped:
                 return path, skipped.reason
             frames[place] = decoded.pixels
@@ -145,7 +145,7 @@ class BatchLoader:
     Parameters
     ----------
     frames : LazyFrames or array, shape (n, ...)
-        Anything that can be indexed by an array of rows.
+        An array, or any object that can be indexed by an array of rows.
     targets : array, shape (n,)
         The target of each row.
     batch_size : int, default 32
@@ -193,11 +193,11 @@ class BatchLoader:
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Generator[Result]:
-    """Yield ``function(item)`` in the order of the items, computed in threads, with at most `ahead` results waiting.
+    """Yield ``function(item)`` in the order of the items, computed in threads, at most `ahead` of them in advance.
 
     The threads end with the last item, or when the generator is closed: close it if the loop over it may fail. They are
-    not those of :mod:`framecnn.kernels.threads`, because they wait for disks and for the consumer of the results, and
-    would make computations wait with them.
+    not the threads of :mod:`framecnn.kernels.threads`: computations must not wait for disks or for the consumer of the
+    results.
     """
     pending: deque[Any] = deque()
     with ThreadPoolExecutor(threads) as pool:

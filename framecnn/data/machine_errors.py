@@ -13,7 +13,7 @@ __all__ = ["machine_error"]
 
 _OF_THE_MACHINE = {"ENOMEM", "EMFILE", "ENFILE", "ETIMEDOUT", "ENOTCONN", "EHOSTDOWN"}
 _HEADROOM = 64_000_000  # bytes; more than any decoder needs beside the pixels
-_BYTES_A_PIXEL = 16  # a picture, and copies of it while it is converted
+_BYTES_WHILE_DECODED = 16  # per pixel: a picture, and copies of it while it is converted
 
 
 def machine_error(
@@ -34,7 +34,7 @@ def machine_error(
     n_pixels : int, default 0
         The number of pixels of its picture, if known.
     allocate : callable, optional
-        Called as ``allocate(n_bytes)``; raises MemoryError if there is not so much memory.
+        Called as ``allocate(n_bytes)``; raises MemoryError if there is less memory.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def machine_error(
     if not (isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _OF_THE_MACHINE):
         if not isinstance(error, MemoryError):
             with suppress(MemoryError):
-                allocate(_HEADROOM + _BYTES_A_PIXEL * n_pixels)
+                allocate(_HEADROOM + _BYTES_WHILE_DECODED * n_pixels)
                 return None
         error = OSError(errno.ENOMEM, "no memory left")
     return MachineError(f"decode: cannot read {os.fspath(path)!r} ({error.strerror}); {remedy(error)}")

@@ -14,15 +14,15 @@ import numpy as np
 from framecnn.data.clock import FrameClock
 from framecnn.data.decode import MAX_PIXELS
 from framecnn.data.names import portable_problem
-from framecnn.data.shots import SMALL_SIZE
+from framecnn.data.small_pictures import SMALL_SIZE
 from framecnn.data.tone_mapping import to_sdr
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.typing import Array
 
 __all__ = ["Movie", "movie_name"]
 
-# Containers of movies, and of sound, for which the message says that there is no video stream. Text, playlists and
-# pictures, which libav would also open, are refused. Only files are opened, never a network address.
+# The containers that are opened; sound files are, so that the error is "no video stream". Text, playlists and pictures,
+# which libav would also open, are refused. Only files are opened, never a network address.
 _FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,mxf,gif,yuv4mpegpipe,nut,rm,dv,mp3,wav,flac,aac,"
     "h264,hevc,mpegvideo,m4v,ivf,obu"
@@ -33,11 +33,11 @@ _MAX_DEMUX_ERRORS = 10
 _MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is ignored
 _NEARLY_SQUARE = Fraction(1, 100)  # ratios are rounded in files; no movie is resampled for a pixel or two
 
-_TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, the codec's sample aspect ratio then
+_TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, its sample aspect ratio in the codec
 
 
 class MovieFrame(NamedTuple):
-    """A decoded frame, and the aspect ratio in its codec at that time."""
+    """A decoded frame, and the aspect ratio of its pixels in the codec."""
 
     video: Any
     """av.VideoFrame"""
@@ -88,7 +88,7 @@ class Movie:
     name : str
         `movie_name` of the file.
     duration : float or None
-        The duration in seconds that the file declares; None if it declares none, or joins several recordings.
+        The duration in seconds that the file declares; None if it declares none, or consists of several recordings.
     rate : float
         The mean number of frames per second.
     seconds : float
@@ -96,12 +96,13 @@ class Movie:
     damaged : int
         The number of damaged packets and frames so far.
     processing : dict
-        The keys are the conversions of frames so far, as a player does them, such as ``"deinterlaced"``.
+        The keys are the conversions applied so far, as in a player, such as ``"deinterlaced"``.
 
     Raises
     ------
     DataError
-        If the file does not exist, is no regular file or no movie, has no video stream, or has too many pixels a frame.
+        If the file does not exist, is not a regular file or not a movie, has no video stream, or has frames of too many
+        pixels.
     MissingExtraError
         If PyAV is not installed.
     """
@@ -192,9 +193,7 @@ class Movie:
         if video.colorspace == _UNSPECIFIED and (video.width >= 1280 or video.height > 576):
             video.colorspace = _BT709  # as in players; FFmpeg assumes BT.601
         if (width, height) != (video.width, video.height):
-            shown = (video.width * aspect / video.height).limit_denominator(100)
-            change = f"display aspect {shown.numerator}:{shown.denominator} from {video.width}x{video.height}"
-            self.processing[change] = None
+            self.processing[f"stretched from {video.width}x{video.height} to {width}x{height}"] = None
             video = video.reformat(width, height, pixels, interpolation="BICUBIC")
         picture = video.to_ndarray(format=pixels)
         if transfer:
@@ -209,7 +208,7 @@ class Movie:
         if not self.path.exists():
             raise DataError(f"movie {str(self.path)!r}: the file does not exist; check the name")
         if not self.path.is_file():
-            raise DataError(f"movie {str(self.path)!r}: expected a regular file; copy the movie to one")
+            raise DataError(f"movie {str(self.path)!r}: expected a regular file; copy the movie to a regular file")
         try:
             options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
             return self._av.open(f"file:{self.path}", options=options, metadata_errors="replace")
@@ -226,13 +225,11 @@ class Movie:
             raise DataError(f"movie {str(self.path)!r}: no video stream; expected a movie with pictures")
         streams = [stream for stream in streams if stream.codec_context]
         if not streams:
-            raise DataError(
-                f"movie {str(self.path)!r}: expected a codec that FFmpeg knows, got another; convert the movie to H.264"
-            )
+            raise DataError(f"movie {str(self.path)!r}: FFmpeg does not know the codec; convert the movie to H.264")
         stream = max(streams, key=lambda stream: stream.width * stream.height)
         if stream.width * stream.height > self._max_pixels:
             raise DataError(
-                f"movie {str(self.path)!r}: expected at most {self._max_pixels:,} pixels a frame, "
+                f"movie {str(self.path)!r}: expected at most {self._max_pixels:,} pixels per frame, "
                 f"got {stream.width} x {stream.height}; scale the movie down"
             )
         stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
@@ -330,7 +327,7 @@ class Movie:
     def _frames_of(self, packet: Any) -> list[Any]:
         try:
             return self._stream.decode(packet)
-        except self._av.error.EOFError:  # the decoder was emptied before
+        except self._av.error.EOFError:  # the decoder has been flushed
             return []
         except self._av.FFmpegError:
             self.damaged += 1

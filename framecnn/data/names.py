@@ -46,7 +46,7 @@ def portable_problem(name: str) -> str | None:
 
 
 def portable_path(path: str) -> str:
-    r"""Return a path with ``/`` for backslashes and composed accents, in which systems write the same path differently.
+    r"""Return a path with ``/`` for backslashes and composed accents, so that the spellings of all systems are equal.
 
     Examples
     --------

@@ -13,12 +13,12 @@ __all__ = ["Fingerprint", "fingerprint", "near_duplicate_clusters", "same_pixels
 
 _GRID = 8  # the frame is averaged on a grid of 9 x 9 cells: 8 x 8 differences to the right and as many downwards
 _RISE = 2  # grey levels; smaller steps are noise of the camera or of JPEG
-_NEAR = 12  # differing bits of 128: on six films, 1 linked pair in 130 then shows two scenes, with 16 bits 1 in 55
+_NEAR = 12  # differing bits of 128; on six films 1 linked pair in 130 shows two scenes, with 16 bits 1 in 55
 _BITS = 2 * _GRID * _GRID
-_WORDS = _NEAR // 2 + 1  # two differing bits in each would be more than _NEAR
-_AT_ONCE = 100_000  # pairs that are compared at a time
-_PLAIN = 16  # frames with fewer rises than this would all be linked to one another
-_FLAT = 16  # grey levels between the darkest and the brightest pixel
+_WORDS = _NEAR // 2 + 1  # so many that _NEAR differing bits leave a word with at most one
+_PAIRS_AT_ONCE = 100_000
+_FEWEST_RISES = 16  # frames with fewer rises would all be linked to one another
+_LEAST_RANGE = 16  # grey levels between the darkest and the brightest pixel; frames with less are flat
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Fingerprint:
         on the right or below. Empty if the frame has too little structure to be compared like this.
     digest : bytes
         A hash of all pixels, equal for frames with the same pixels. Empty for a flat frame (black, white, one colour),
-        which is no duplicate of any frame.
+        which is not a duplicate of any frame.
     """
 
     bits: bytes
@@ -63,13 +63,13 @@ def fingerprint(pixels: Array) -> Fingerprint:
     """
     grey = Image.fromarray(pixels).convert("L")
     darkest, brightest = np.asarray(grey.getextrema(), int)
-    if brightest - darkest < _FLAT:
+    if brightest - darkest < _LEAST_RANGE:
         return Fingerprint(b"", b"")
     averages = grey.resize((_GRID + 1, _GRID + 1), Image.Resampling.BOX).tobytes()
     cells = np.frombuffer(averages, np.uint8).astype(np.int16).reshape(_GRID + 1, _GRID + 1)
     origin = cells[:-1, :-1]
     rises = np.stack([cells[:-1, 1:], cells[1:, :-1]]) > origin + _RISE
-    bits = np.packbits(rises).tobytes() if rises.sum() >= _PLAIN else b""
+    bits = np.packbits(rises).tobytes() if rises.sum() >= _FEWEST_RISES else b""
     digest = hashlib.sha256(repr(pixels.shape).encode())  # faster than blake2b on CPUs with SHA instructions
     digest.update(np.ascontiguousarray(pixels).data)
     return Fingerprint(bits, digest.digest()[:16])
@@ -84,7 +84,7 @@ def near_duplicate_clusters(fingerprints: Sequence[Fingerprint]) -> Array:
     Parameters
     ----------
     fingerprints : sequence of Fingerprint, length n
-        One for each frame.
+        One per frame.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def _components(hashes: Array) -> Array:
 
 
 def _pairs(key: Array, components: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield, in portions, the pairs of hashes of different components of which one word differs in at most one bit."""
+    """Yield, in batches, the pairs of hashes of different components in which one word is equal up to one bit."""
     n = len(key)
     order = np.argsort(key * n + components).astype(np.int32)
     places = (key * n + components)[order]
@@ -140,7 +140,7 @@ def _pairs(key: Array, components: Array) -> Iterator[tuple[Array, Array]]:
     stop = np.searchsorted(places, wanted + components[order]).ravel()
     counts = stop - np.searchsorted(places, wanted).ravel()
     some = np.flatnonzero(counts)
-    for rows in np.split(some, np.flatnonzero(np.diff(np.cumsum(counts[some]) // _AT_ONCE)) + 1):
+    for rows in np.split(some, np.flatnonzero(np.diff(np.cumsum(counts[some]) // _PAIRS_AT_ONCE)) + 1):
         others = np.repeat(stop[rows] - np.cumsum(counts[rows]), counts[rows])
         others += np.arange(len(others))
         yield np.repeat(order[rows % n], counts[rows]), order.take(others)
@@ -172,7 +172,7 @@ def same_pixels_in_two_classes(
     samples : sequence of (str, int), length n
         Path and class of each frame.
     fingerprints : sequence of Fingerprint, length n
-        One a frame.
+        One per frame.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The conversion of decoded pixels of any kind to 8-bit grey, colour, or colour with opacity."""
+"""The conversion of decoded pixels of any type to 8-bit grey, colour, or colour with opacity."""
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,7 @@ _SIGNED = 2
 
 
 class UnsupportedDepth(ValueError):
-    """Pixels of a kind that is not supported."""
+    """Pixels of an unsupported type."""
 
 
 def check_tiff(image: TiffImageFile) -> None:
@@ -55,7 +55,7 @@ def plain_image(image: ImageFile) -> Image.Image:
     Raises
     ------
     UnsupportedDepth
-        If its pixels are of a kind that is not supported.
+        If the type of its pixels is unsupported.
     """
     if image.mode.startswith("I;16"):
         return _from_uint16(image)
@@ -86,7 +86,7 @@ def _from_float(image: ImageFile) -> Image.Image:
     values = np.array(image)
     finite = values[np.isfinite(values)]
     if not finite.size:
-        raise UnsupportedDepth("not one finite pixel")
+        raise UnsupportedDepth("no pixel is finite")
     low, high = float(finite.min()), float(finite.max())
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0

@@ -1,9 +1,10 @@
-"""The reasons for which a file is not used."""
+"""The files that are not used, and the reasons."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["REASONS", "Reason"]
+__all__ = ["REASONS", "Reason", "Skip"]
 
 Reason = Literal[
     "changed",
@@ -35,12 +36,32 @@ REASONS: Mapping[Reason, str] = {
     "not-in-class": "beside the class folders",
     "not-in-csv": "not in the table of groups",
     "outside-root": "a link that leads out of the folder",
-    "system": "kept by a NAS or an operating system for itself",
-    "too-large": "too many pixels",
+    "system": "a system file of a NAS or an operating system",
+    "too-large": "too many pixels or bytes",
     "too-small": "too few pixels",
     "truncated": "the file is cut off",
-    "unreadable": "no permission to read it",
+    "unreadable": "the system could not read it",
     "unsupported-depth": "an unsupported kind of pixel",
     "vanished": "vanished while framecnn was running",
 }
 """The description of each reason."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A file that is not used, and the reason.
+
+    Parameters
+    ----------
+    path : str
+        Its path relative to the folder of frames, with ``/``. A hidden folder, or a link to a folder, counts as one
+        file.
+    reason : str
+        The code of the reason; `REASONS` describes each.
+    detail : str
+        A description in one line.
+    """
+
+    path: str
+    reason: Reason
+    detail: str

@@ -1,14 +1,14 @@
 """The shots and groups of a movie, found in one pass over small pictures (36 x 64) of its frames.
 
 A shot is the sequence of frames between two cuts or gradual transitions. A group is a set of frames that must stay on
-one side of a split. Two groups of one shot would leak information from training to test frames; one group of two shots
-does not. So there are two lists of boundaries. `ShotDetector.starts` holds every probable boundary: shots are counted
-by it, and `cut_frames` takes its `per_shot` frames between them. `ShotDetector.group_starts` holds the certain ones
-among them: if a cut, fade, dissolve or wipe is doubtful, both shots are one group. Flashes, strobes or black between
-frames of the same picture do not divide a shot.
+one side of a split. A shot split over two groups leaks information from training to test frames, two shots in one group
+do not; so groups begin at certain boundaries only. `ShotDetector.starts` holds every probable boundary: shots are
+counted by it, and `cut_frames` takes its `per_shot` frames between them. `ShotDetector.group_starts` holds the certain
+ones among them: if a cut, fade, dissolve or wipe is doubtful, both shots are one group. Flashes, strobes or black
+between frames of the same picture do not divide a shot.
 
-Durations are measured by a clock on which a frame counts for 1/60 to 0.2 s, so that neither the frame rate nor a
-picture that stays for minutes matters; consecutive blank frames count for half a second at most.
+Each frame adds 1/60 to 0.2 s to the elapsed time, in which durations are measured, so that neither the frame rate nor a
+picture that stays for minutes matters; consecutive blank frames add half a second at most.
 """
 
 import math
@@ -17,28 +17,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from framecnn.data.boundaries import find_boundaries
-from framecnn.data.frame_checks import SMALL_SIZE, is_blank
+from framecnn.data.small_pictures import SMALL_SIZE, is_blank
 from framecnn.data.transitions import describe, neighbour_differences
 from framecnn.errors import DataError, ShapeError
 from framecnn.typing import Array
 
-__all__ = ["SMALL_SIZE", "ShotDetector", "group_names"]
+__all__ = ["ShotDetector", "group_names"]
 
 _CONTEXT = 3.0  # seconds on either side of a decision
-_SHORTEST, _LONGEST = 1 / 60, 0.2  # seconds for which a frame counts
+_SHORTEST, _LONGEST = 1 / 60, 0.2  # seconds that a frame adds to the elapsed time
 _LONGEST_BLANK = 0.5  # seconds
 _CHUNK = 16  # frames
 
 
 class ShotDetector:
-    """A detector of the beginnings of shots, frame by frame; it decides up to 9 seconds of frames later.
+    """A detector of the beginnings of shots, frame by frame; it decides with a delay of up to 9 s.
 
     Attributes
     ----------
     starts : list of float
         Time of the first frame of each shot found so far, in seconds; in a gradual transition, of its middle.
     group_starts : list of float
-        Those of `starts` at which a new group begins: the certain ones.
+        The certain ones among `starts`, at which a new group begins.
 
     Notes
     -----
@@ -59,11 +59,11 @@ class ShotDetector:
     def __init__(self) -> None:
         self.starts: list[float] = []
         self.group_starts: list[float] = []
-        self._waiting: list[tuple[float, float, Array]] = []  # clock, time, picture
+        self._waiting: list[tuple[float, float, Array]] = []  # elapsed, time, picture
         self._times = np.empty(0)
         self._frames = describe(self._times, np.empty((0, *SMALL_SIZE, 3), np.uint8))
         self._differences = neighbour_differences(self._frames, 0)
-        self._clock = self._blank = self._decided = 0.0
+        self._elapsed = self._blank = self._decided = 0.0
         self._last = -math.inf
 
     def push(self, time: float, picture: Array) -> None:
@@ -74,12 +74,12 @@ class ShotDetector:
         time : float
             Its time in seconds.
         picture : array (36, 64, 3) of uint8
-            The frame at that size.
+            The frame, resized.
 
         Raises
         ------
         ShapeError
-            If the picture has another shape.
+            If the picture has a different shape.
         """
         if picture.shape != (*SMALL_SIZE, 3):
             raise ShapeError(f"ShotDetector: expected a picture of shape (36, 64, 3), got {picture.shape}")
@@ -94,12 +94,12 @@ class ShotDetector:
             if not self.starts:
                 self.starts.append(time)
                 self.group_starts.append(time)
-        self._clock += step
-        self._waiting.append((self._clock, time, picture))
+        self._elapsed += step
+        self._waiting.append((self._elapsed, time, picture))
         if len(self._waiting) == _CHUNK:
             self._describe()
-            if self._clock - self._decided > 3 * _CONTEXT:
-                self._decide(self._clock - _CONTEXT)
+            if self._elapsed - self._decided > 3 * _CONTEXT:
+                self._decide(self._elapsed - _CONTEXT)
 
     def finish(self) -> list[float]:
         """Decide on the last frames and return `starts`.
@@ -116,23 +116,23 @@ class ShotDetector:
         return self.starts
 
     def _describe(self) -> None:
-        clock, times, pictures = (np.array(column) for column in zip(*self._waiting, strict=True))
+        elapsed, times, pictures = (np.array(column) for column in zip(*self._waiting, strict=True))
         self._waiting = []
         first = len(self._times)
-        self._frames = self._frames.followed_by(describe(clock, pictures))
+        self._frames = self._frames.followed_by(describe(elapsed, pictures))
         self._times = np.concatenate([self._times, times])
         self._differences = np.concatenate([self._differences, neighbour_differences(self._frames, first)])
 
     def _decide(self, until: float) -> None:
-        """Decide on the frames up to a time of the clock, and drop those that no later decision needs."""
-        clock = self._frames.clock
+        """Decide on the frames up to an elapsed time, and drop the frames that no later decision needs."""
+        elapsed = self._frames.elapsed
         for index, is_sure in find_boundaries(self._frames, self._differences):
-            if self._decided < clock[index] <= until:
+            if self._decided < elapsed[index] <= until:
                 self.starts.append(float(self._times[index]))
                 if is_sure:
                     self.group_starts.append(float(self._times[index]))
         self._decided = until
-        kept = clock > until - _CONTEXT
+        kept = elapsed > until - _CONTEXT
         self._frames, self._times, self._differences = (
             self._frames.take(kept),
             self._times[kept],
@@ -159,7 +159,7 @@ def group_names(movie: str, times: Sequence[float], starts: Sequence[float], end
     Returns
     -------
     list of str
-        One name a frame.
+        One name per frame.
 
     Raises
     ------

@@ -8,15 +8,18 @@ import numpy as np
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
-__all__ = ["assign_folds", "assign_parts"]
+__all__ = ["PARTS", "assign_folds", "assign_parts"]
 
-_UNITS = 2**24  # shares of a class are counted in integer units, so that ties are ties on every machine
+PARTS = ("training", "validation", "test")
+"""The names of the parts of a split, by their number."""
+
+_UNITS = 2**24  # shares of a class are counted in integer units, so that equal shares are equal on every machine
 
 
 def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed: int = 0) -> Array:
     """Return the part of each frame: whole groups are divided into training, validation and test frames.
 
-    These rules come first, the most important first: every class has training frames; no part is empty; every class has
+    The rules, the most important first: every class has training frames; no part is empty; every class has
     test frames; every class has validation frames. Then every class is divided as close to `fractions` as its groups
     allow.
 
@@ -34,7 +37,7 @@ def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed
     Returns
     -------
     array of int64, shape (n,)
-        0 (training), 1 (validation) or 2 (test) for each frame.
+        The number in `PARTS` for each frame.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed
 def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
     """Return the part of each group, drawn with a probability that grows with what the part still lacks.
 
-    Large groups are drawn first, and go only to parts that lack at least as much as they have, if there are any.
+    Large groups are drawn first, and go to parts that lack at least a whole group of that size, if there are any.
     """
     order = rng.permutation(len(shares))
     magnitude = np.frexp(shares.max(axis=1))[1]
@@ -86,7 +89,7 @@ def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
 
 
 def _improve(parts: Array, shares: Array, goal: Array, class_weights: Array, part_weight: int) -> None:
-    """Move single groups, in place, while that satisfies more rules or, if as many, comes closer to the goal."""
+    """Move single groups, in place, while a move satisfies more rules, or as many and comes closer to the goal."""
     rows = np.arange(len(shares))
     squares = (shares**2).sum(axis=1)
     present = (shares > 0).astype(np.int64)
@@ -145,8 +148,8 @@ def assign_folds(targets: Array, groups: Array, k: int, seed: int = 0) -> Array:
     n_groups, largest = len(np.unique(groups)), np.bincount(targets).max()
     if min(n_groups, largest) < k:
         raise DataError(
-            f"folds: expected at least {k} groups and a class of {k} frames for k={k}, "
-            f"got {n_groups} groups and at most {largest} frames a class; ask for fewer folds or cut more frames"
+            f"folds: expected at least {k} groups and a class of {k} frames for {k} folds, "
+            f"got {n_groups} groups and at most {largest} frames per class; ask for fewer folds or cut more frames"
         )
     from sklearn.model_selection import StratifiedGroupKFold
 

@@ -65,7 +65,7 @@ class FrameStore:
         """Lock the folder, clean up after killed runs, and find the movies that an earlier run finished.
 
         An unfinished run leaves a hidden record of its finished movies, from which the next run of the same jobs
-        resumes. The record of these movies is removed when the block ends without an error.
+        resumes. The record of these movies is removed when the with statement ends without an error.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class FrameStore:
         ------
         DataError
             If another run adds to the folder; if the folder, or a folder above or in it, is a file; if it cannot be
-            written to; if its table cannot be read; if it already holds one of the movies from another job.
+            written to; if its table cannot be read; if it already holds one of the movies, cut by another job.
         """
         self._make([job["label"] for job in jobs.values()])
         with lock_outputs([self._table]):
@@ -123,9 +123,9 @@ class FrameStore:
             other = sorted(name for name in job.keys() | entry["job"].keys() if job.get(name) != entry["job"].get(name))
             if other and not replace:
                 raise DataError(
-                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} with other settings "
-                    f"({'; '.join(_difference(name, entry['job'].get(name)) for name in other)}); run it again as it "
-                    "was to finish it, or use --replace (replace=True) to cut the movie again"
+                    f"frames: a run into {str(self.root)!r} that was interrupted cut {movie!r} with different settings "
+                    f"({'; '.join(_difference(name, entry['job'].get(name)) for name in other)}); repeat it with its "
+                    "settings to finish it, or use --replace (replace=True) to cut the movie again"
                 )
             paths = [row["path"] for row in rows if _movie_of(row) == movie]
             if not other and all((self.root / path).is_file() for path in paths) and len(paths) == entry["n_frames"]:
@@ -142,11 +142,11 @@ class FrameStore:
             if not replace and movie not in record and (movie in known or self._files_of(movie, label)):
                 raise DataError(
                     f"frames: {str(self.root)!r} already holds frames of a movie {movie!r}; to put new ones in their "
-                    "place use --replace (replace=True); another movie needs another file name, or another folder"
+                    "place use --replace (replace=True); a different movie needs a different file name or folder"
                 )
 
     def _check_case(self, name: str, others: Iterable[str]) -> None:
-        """Raise DataError if macOS or Windows take the name for another one, so that frames would be lost."""
+        """Raise DataError if macOS or Windows treat the name as one of the others, so that frames would be lost."""
         for other in sorted(others):
             if other != name and same_name_key(other) == same_name_key(name):
                 raise DataError(
@@ -163,7 +163,7 @@ class FrameStore:
                 folder.mkdir()
                 yield folder
         finally:
-            if not hidden_path(self._table, ".journal").exists():  # which the next run finishes
+            if not hidden_path(self._table, ".journal").exists():  # the next run finishes its work
                 shutil.rmtree(folder, ignore_errors=True)
 
     def add(
@@ -176,7 +176,7 @@ class FrameStore:
     ) -> None:
         """Add a movie as a whole: its frames, their rows in the table, and its record; its old frames are removed.
 
-        A folder without files is removed too: there are no classes without frames.
+        A folder that is left without files is removed too, because a class needs frames.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ class FrameStore:
         staging : Path
             The folder with the new frames, under their `file_name`, flushed to disk.
         frames : iterable of (float, str)
-            Time in seconds and group of each.
+            Time in seconds and group of each frame.
         report : mapping
             The report of the movie for a run that resumes, ready for JSON.
         """
@@ -217,7 +217,7 @@ class FrameStore:
             self._drop_empty(changes)
 
     def _drop_empty(self, paths: Iterable[Path]) -> None:
-        """Remove the folders of these files that are empty."""
+        """Remove the parent folders of these paths if they are empty."""
         for folder in {path.parent for path in paths} - {self.root}:
             with suppress(OSError):  # other files are in it
                 folder.rmdir()
@@ -228,7 +228,7 @@ class FrameStore:
 
     @property
     def _record(self) -> Path:
-        """The file with the movies that unfinished runs finished."""
+        """The file that records the movies that unfinished runs finished."""
         return hidden_path(self._table, ".json")
 
     def _read_record(self) -> dict[str, dict[str, Any]]:
@@ -239,7 +239,7 @@ class FrameStore:
             if isinstance(record, dict) and all(map(_is_entry, record.values())):
                 return record
         raise DataError(
-            f"frames: expected {str(self._record)!r} to be the record of an interrupted run, got something else; "
+            f"frames: expected {str(self._record)!r} to be the record of an interrupted run, but it is damaged; "
             "delete it, and use --replace (replace=True) for the movies to cut again"
         )
 
@@ -260,7 +260,7 @@ class FrameStore:
         return [path for path in (self.root / label).glob("*.jpg") if name.fullmatch(path.name)]
 
     def _is_picture(self, path: Path) -> bool:
-        """Return whether a real path can be that of a frame of the store."""
+        """Return whether a resolved path can be that of a frame of the store."""
         in_class = path.parent.parent == Path(os.path.realpath(self.root))
         return in_class and re.fullmatch(r".+" + _TIME_AND_SUFFIX, path.name, re.DOTALL) is not None
 

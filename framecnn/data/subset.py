@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framecnn.data.decode import Signature
+from framecnn.data.decode import FileState
 from framecnn.data.loader import LazyFrames
 from framecnn.typing import Array
 
@@ -22,7 +22,7 @@ class FrameSubset:
     size : (int, int)
         Height and width in pixels to which every frame is stretched.
     classes : list of str
-        The classes of the folder, whether they occur here or not.
+        The classes of the folder, also those without a frame here.
     indices : array of int64, shape (n,)
         The rows of these frames among all frames of the folder, ascending.
     paths : list of str, length n
@@ -31,12 +31,12 @@ class FrameSubset:
         The class number of each frame.
     groups : array of str, shape (n,)
         The group of each frame.
-    signatures : sequence of (int, int), length n
-        The state of each file when the folder was scanned.
+    file_states : sequence of (int, int), length n
+        Size in bytes and time of modification in nanoseconds of each file when the folder was scanned.
     split_note : str
         How the folder was split.
     warnings : tuple of str
-        What to know about the split as a whole: classes without test frames, near-duplicates on both sides.
+        Warnings about the split as a whole: classes without test frames, near-duplicates on both sides.
     """
 
     root: Path
@@ -46,7 +46,7 @@ class FrameSubset:
     paths: list[str]
     targets: Array
     groups: Array
-    signatures: Sequence[Signature]
+    file_states: Sequence[FileState]
     split_note: str
     warnings: tuple[str, ...]
 
@@ -66,4 +66,4 @@ class FrameSubset:
     @property
     def frames(self) -> LazyFrames:
         """The frames, decoded when they are indexed."""
-        return LazyFrames(self.root, self.paths, self.signatures, self.size)
+        return LazyFrames(self.root, self.paths, self.file_states, self.size)

@@ -47,7 +47,7 @@ def format_table(rows: Iterable[Sequence[str]]) -> bytes:
 def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header and the rows of a CSV file.
 
-    The separator is a comma, a semicolon or a tab, or that of a first line such as ``sep=;``, which Excel knows. The
+    The separator is a comma, a semicolon or a tab, or is given in a first line such as ``sep=;``, as for Excel. The
     encoding is UTF-8 or UTF-16, with or without a byte order mark.
 
     Parameters
@@ -55,12 +55,12 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[li
     path : path
         The file.
     columns : iterable of str
-        Names in the header: the separator is the one with which they are found.
+        Expected names; the separator with which the header has them is used.
 
     Returns
     -------
     list of str
-        The header, read with commas if no separator finds the columns; empty if the file is.
+        The header, read with commas if it has the columns with no separator; [] for an empty file.
     list of (int, list of str)
         The number of the line on which each row ends, and its cells. Empty lines are skipped.
 
@@ -69,7 +69,7 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[li
     OSError
         If the file cannot be read.
     csv.Error
-        If it is no CSV file.
+        If it is not a CSV file.
 
     Examples
     --------

@@ -11,7 +11,7 @@ _HDR_PEAK = 1000.0  # cd/m2; HDR10 and HLG are graded for it; brighter light is 
 _SDR_PEAK = 100.0  # cd/m2, BT.2035
 _DISPLAY_GAMMA = 2.4  # BT.1886
 _SYSTEM_GAMMA = 1.2  # BT.2100 table 5, HLG at a peak of 1000 cd/m2
-_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)  # of BT.2020, BT.2020-2 table 4
+_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)  # BT.2020-2 table 4
 _BT2020_TO_BT709 = np.array(  # BT.2087 (the inverse of its table of matrices), linear light
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
@@ -56,7 +56,7 @@ def _compressed(light: Array) -> Array:
 
 
 _CODES = np.arange(65536) / 65535
-_LIGHT = {  # of a 16-bit code: cd/m2; for HLG of the scene, 0 to 1
+_LIGHT = {  # light of each 16-bit code in cd/m2; for HLG scene light, 0 to 1
     "PQ": _pq_light(_CODES).astype(np.float32),
     "HLG": _hlg_scene_light(_CODES).astype(np.float32),
     "BT.2020": (_SDR_PEAK * _CODES**_DISPLAY_GAMMA).astype(np.float32),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from framecnn.data.small_pictures import LUMA_WEIGHTS, has_blank_luma, luma
 from framecnn.typing import Array
 
 __all__ = [
@@ -17,13 +18,13 @@ __all__ = [
     "Described",
     "blend_features",
     "blend_scores",
+    "colour_correlation",
     "could_blend",
     "cut_scores",
     "describe",
     "difference",
     "expanded",
     "neighbour_differences",
-    "relit_correlation",
 ]
 
 CUT_WINDOW = 1 / 6
@@ -47,12 +48,12 @@ _EPSILON = 1e-3  # seconds
 class Described(NamedTuple):
     """Descriptors of n frames.
 
-    `clock` (n,) counts seconds; `histograms` (n, 16, 400) pixels of each colour in each cell; `structure` (n, 18, 32)
+    `elapsed` (n,) is in seconds; `histograms` (n, 16, 400) pixels of each colour in each cell; `structure` (n, 18, 32)
     has length 1, or is 0 in the dark; `colours` (n, 16, 24) are means of blocks in each cell; `contrast` (n,) is in
     units of luma, as is `luma` (n,); `is_blank` and `is_grey` (n,) are bool.
     """
 
-    clock: Array
+    elapsed: Array
     histograms: Array
     structure: Array
     colours: Array
@@ -66,16 +67,16 @@ class Described(NamedTuple):
         return Described(*(field[index] for field in self))
 
     def followed_by(self, other: "Described") -> "Described":
-        """Return the descriptors of these frames and then of others."""
+        """Return the descriptors of these frames, followed by `other`."""
         return Described(*(np.concatenate(fields) for fields in zip(self, other, strict=True)))
 
 
-def describe(clock: Array, pictures: Array) -> Described:
+def describe(elapsed: Array, pictures: Array) -> Described:
     """Return the descriptors of frames.
 
     Parameters
     ----------
-    clock : array (n,)
+    elapsed : array (n,)
         Seconds.
     pictures : array (n, 36, 64, 3) of uint8
 
@@ -89,15 +90,13 @@ def describe(clock: Array, pictures: Array) -> Described:
     array([ True])
     """
     n = len(pictures)
-    red, green, blue = np.moveaxis(_CURVE[pictures], -1, 0)
-    luma = (77 * red + 150 * green + 29 * blue) >> 8
-    bins = (luma * _LUMA // 256 * _CHROMA + _CHROMA_BIN[blue - luma + 255]) * _CHROMA + _CHROMA_BIN[red - luma + 255]
+    curved = _CURVE[pictures]
+    red, blue, grey = curved[..., 0], curved[..., 2], luma(curved)
+    bins = (grey * _LUMA // 256 * _CHROMA + _CHROMA_BIN[blue - grey + 255]) * _CHROMA + _CHROMA_BIN[red - grey + 255]
     bins += _CELL + _CELLS**2 * _N_BINS * np.arange(n, dtype=np.int32)[:, None, None]
     histograms = np.bincount(bins.ravel(), minlength=n * _CELLS**2 * _N_BINS).astype(np.uint8)
     histograms = histograms.reshape(n, _CELLS**2, _N_BINS)
-    light = pictures @ np.array([77 / 256, 150 / 256, 29 / 256], np.float32)
-    few = _PIXELS // 50
-    low, high = np.partition(light.reshape(n, _PIXELS), (few, _PIXELS - 1 - few))[:, [few, _PIXELS - 1 - few]].T
+    light = pictures @ (LUMA_WEIGHTS / np.float32(256))
     blocks = light.reshape(n, 18, 2, 32, 2).mean((2, 4)).reshape(n, 6, 3, 8, 4)
     detail = blocks - blocks.mean((2, 4), keepdims=True)
     contrast = np.sqrt((detail**2).mean((1, 2, 3, 4)))
@@ -106,13 +105,13 @@ def describe(clock: Array, pictures: Array) -> Described:
     structure = np.where(strength < 1, 0, detail / (24 * np.maximum(strength, 1))).reshape(n, 18, 32)
     colours = pictures[:, 2:34].reshape(n, 4, 2, 4, 4, 4, 4, 3).mean((3, 6), dtype=np.float32)
     return Described(
-        clock,
+        elapsed,
         histograms,
         structure,
         colours.transpose(0, 1, 3, 2, 4, 5).reshape(n, 16, 24),
         contrast,
         light.mean((1, 2)),
-        (high < 24) | (high - low < 8),
+        has_blank_luma(light.reshape(n, _PIXELS)),
         histograms[:, :, _CHROMA**2 // 2 :: _CHROMA**2].sum((1, 2), dtype=np.int32) > 0.95 * _PIXELS,
     )
 
@@ -124,7 +123,7 @@ def difference(frames: Described, one: Array, other: Array) -> Array:
     return distances * (1 - np.clip((correlation - 0.35) / 0.4, 0, 1))
 
 
-def relit_correlation(frames: Described, one: Array, other: Array) -> Array:
+def colour_correlation(frames: Described, one: Array, other: Array) -> Array:
     """Return the correlation of the colours of frames `one` and `other`, which does not depend on the light."""
     first, second = frames.colours[one], frames.colours[other]
     lit = (first > 6) | (second > 6)
@@ -145,34 +144,32 @@ def _distances(one: Array, other: Array) -> Array:
     distances[lit < 29] = np.inf  # a fifth of the cell
     counted = -(-3 * np.isfinite(distances).sum(-1) // 4)
     ordered = np.where(np.arange(_CELLS**2) < counted[:, None], np.sort(distances, -1), 0.0)
-    return ordered.sum(-1) / np.maximum(
-        counted, _CELLS**2 // 3
-    )  # a lit window in the dark does not stand for the whole picture
+    return ordered.sum(-1) / np.maximum(counted, _CELLS**2 // 3)  # a few lit cells must not decide
 
 
 def neighbour_differences(frames: Described, first: int) -> Array:
     """Return the differences (n - first, 19) of each frame from `first` on to the 1, 2, ... 19 frames before it.
 
-    Those beyond twice `CUT_WINDOW` are infinite, except to the 3 frames before.
+    Differences over more than twice `CUT_WINDOW` are infinite, but for the 3 frames before.
     """
-    rows = np.arange(first, len(frames.clock))
+    rows = np.arange(first, len(frames.elapsed))
     result = np.full((len(rows), 2 * _MAX_CUT_FRAMES - 1), np.inf, np.float32)
     for lag in range(1, result.shape[1] + 1):
         now = rows[rows >= lag]
         if lag > 3:
-            now = now[frames.clock[now] - frames.clock[now - lag] < 2 * CUT_WINDOW + _EPSILON]
+            now = now[frames.elapsed[now] - frames.elapsed[now - lag] < 2 * CUT_WINDOW + _EPSILON]
         if not len(now):
             break
         result[now - first, lag - 1] = difference(frames, now, now - lag)
     return result
 
 
-def cut_scores(clock: Array, differences: Array) -> Array:
-    """Return the least difference (n,) between any of the frames just before each frame and any from it on.
+def cut_scores(elapsed: Array, differences: Array) -> Array:
+    """Return, for each frame (n,), the smallest difference between a frame just before it and one from it on.
 
     Parameters
     ----------
-    clock : array (n,)
+    elapsed : array (n,)
         Seconds. The frames within `CUT_WINDOW` on each side are compared, at least two.
     differences : array (n, 19)
         See `neighbour_differences`.
@@ -182,10 +179,10 @@ def cut_scores(clock: Array, differences: Array) -> Array:
     array (n,)
         0 to 1; 0 for the first frame.
     """
-    n = len(clock)
+    n = len(elapsed)
     rows = np.arange(n)
-    before = np.clip(rows - np.searchsorted(clock, clock - CUT_WINDOW - _EPSILON), 2, _MAX_CUT_FRAMES)
-    after = np.clip(np.searchsorted(clock, clock + CUT_WINDOW - _EPSILON) - rows, 2, _MAX_CUT_FRAMES)
+    before = np.clip(rows - np.searchsorted(elapsed, elapsed - CUT_WINDOW - _EPSILON), 2, _MAX_CUT_FRAMES)
+    after = np.clip(np.searchsorted(elapsed, elapsed + CUT_WINDOW - _EPSILON) - rows, 2, _MAX_CUT_FRAMES)
     scores = np.ones(n, np.float32)
     for a in range(1, _MAX_CUT_FRAMES + 1):
         for b in range(_MAX_CUT_FRAMES):
@@ -206,7 +203,7 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
     ----------
     frames : Described
     times : array (m,)
-        Times on the clock.
+        Elapsed seconds.
     width : float
         Half the length of the interval in seconds.
 
@@ -217,11 +214,11 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
         the best shift; 3: without shift; 4: the part of the frames at the quarters that no mix of A and B explains, in
         any ratio by cell; 5: the same of the frame in the middle; 6: the same in one ratio; 7: contrast between the
         ends divided by that at the ends; 8: distance of colours beyond the ends; 9: logarithm of the root mean square
-        of B - A; 10: largest share of the change in a quarter; 11: `relit_correlation` of A and B.
+        of B - A; 10: largest share of the change in a quarter; 11: `colour_correlation` of A and B.
     """
-    clock = frames.clock
+    elapsed = frames.elapsed
     earlier, start, first, middle, third, end, later = (
-        np.clip(np.searchsorted(clock, times + share * width + _EPSILON) - 1, 0, len(clock) - 1)
+        np.clip(np.searchsorted(elapsed, times + share * width + _EPSILON) - 1, 0, len(elapsed) - 1)
         for share in (-2, -1, -0.5, 0, 0.5, 1, 2)
     )
     inner = (first, middle, third)
@@ -236,7 +233,7 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
     steps = np.diff([np.zeros(len(times)), *((s * size).sum(-1) / total for s in shares), np.ones(len(times))], axis=0)
     spectra = [np.fft.rfft2(frames.structure[index]) for index in (start, end)]
     before, after = _distances(histograms[earlier], histograms[start]), _distances(histograms[end], histograms[later])
-    before[times < clock[0] + 2 * width] = after[times > clock[-1] - 2 * width] = 0
+    before[times < elapsed[0] + 2 * width] = after[times > elapsed[-1] - 2 * width] = 0
     ends = np.maximum((contrast[start] + contrast[end]) / 2, 0.5)
     return np.column_stack(
         [
@@ -251,7 +248,7 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
             np.maximum(before, after),
             np.log1p(np.sqrt(total / (16 * 24))),
             steps.max(0),
-            relit_correlation(frames, start, end),
+            colour_correlation(frames, start, end),
         ]
     )
 
@@ -261,14 +258,14 @@ def _unexplained(moved: Array, share: Array, change: Array, total: Array) -> Arr
 
 
 def could_blend(features: Array) -> Array:
-    """Return whether (m,) the inner frames are near to mixes and the change is no step, by `blend_features` (m, 12)."""
+    """Return which intervals (m,) look like a gradual mix of their ends, by `blend_features` (m, 12)."""
     return (features[:, 4] < 0.3) & (features[:, 5] < 0.4) & (features[:, 10] < 0.85)
 
 
 def expanded(features: Array) -> Array:
     """Return the terms of `blend_scores`: `blend_features` (m, 12), squares, some products, some logarithms."""
     features = features.copy()
-    features[:, 1] = features[:, 1].clip(max=0.6)  # larger distances are no stronger evidence
+    features[:, 1] = features[:, 1].clip(max=0.6)  # larger distances are not stronger evidence
     products = [features[:, i] * features[:, j] for i, j in ((0, 5), (0, 7), (0, 2), (8, 5))]
     return np.column_stack([features, features**2, *products, np.log(features[:, 4:7] + 0.02)])
 
@@ -277,7 +274,7 @@ def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
     """Return the probability (m,) of a gradual change around each time, and half its length in seconds (m,)."""
     scores, widths = np.zeros((2, len(times)))
     for width in WIDTHS:
-        inside = np.flatnonzero((times >= frames.clock[0] + width) & (times <= frames.clock[-1] - width))
+        inside = np.flatnonzero((times >= frames.elapsed[0] + width) & (times <= frames.elapsed[-1] - width))
         if len(inside):
             features = blend_features(frames, times[inside], width)
             odds = np.exp(-(expanded(features) @ _COEFFICIENTS + _INTERCEPT))
@@ -287,7 +284,7 @@ def blend_scores(frames: Described, times: Array) -> tuple[Array, Array]:
     return scores, widths
 
 
-# Fitted by benchmarks/bench_shots.py (--part tuning --fit), with panned stills as one more source.
+# Fitted by benchmarks/bench_shots.py (--part tuning --fit), with pans over still pictures as one more source.
 _COEFFICIENTS = np.array(
     [
         *(-2.01, 8.4, -1.18, 4.41, -5.25, -15, -1.7, -3.05, 8.18, 3.26, 22.1, -1.48),

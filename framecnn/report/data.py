@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from framecnn.data.scan import Skip
+from framecnn.data.reasons import Skip
 from framecnn.evaluation import EvaluationResult
 from framecnn.typing import Array
 

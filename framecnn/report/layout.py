@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.data.scan import Skip
+from framecnn.data.reasons import Skip
 from framecnn.evaluation import EvaluationResult
 from framecnn.report.data import Prototype, ReportData
 from framecnn.report.pictures import Picture, filter_tiles
