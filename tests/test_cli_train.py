@@ -9,12 +9,10 @@ import sys
 from functools import partial
 
 import pytest
-import typer
 from commands import fingerprint, framecnn, quick, refused, write_frames
 
 from framecnn import FrameFolder, load
 from framecnn.cli import console, workflow
-from framecnn.cli.options import frame_size
 from framecnn.kernels import jit
 
 SIZE = ("--size", "24x32")
@@ -244,14 +242,6 @@ def test_the_error_for_too_many_bad_files_counts_only_these(films, out):
     assert "expected at most 5 % of the files to be unusable, got 6.7 % (2 empty); repair" in ended.err
 
 
-def test_a_file_in_place_of_the_folder_is_named_before_the_outputs_are_checked(films, out, monkeypatch):
-    monkeypatch.chdir(films.parent)
-    (films.parent / "model.safetensors").write_text("a model")
-    assert "expected a folder of frames, got 'model.safetensors', which is not a folder" in (
-        refused("train", "model.safetensors")
-    )
-
-
 def test_a_second_model_in_a_folder_leaves_the_report_and_the_manifest_of_the_first(films, out):
     assert framecnn("train", films, "-o", out, *SIZE).code == 0
     before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
@@ -273,52 +263,6 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
     )
     assert list(out.parent.iterdir()) == []
     assert framecnn("train", films, "-o", out, *SIZE, "--max-bad", "10").code == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["gone"], "Invalid value for 'FOLDER': expected a folder of frames, got 'gone', which does not exist"),
-        (["films/frames.csv"], "expected a folder of frames, got 'films/frames.csv', which is not a folder"),
-        (["films", "--out", "films/m.safetensors"], "films/m.safetensors: expected a file outside "),
-        (["films", "--out", "link/m.safetensors"], "link/m.safetensors: expected a file outside "),
-        (["films", "--json", "films/across/f.json"], "films/across/f.json: expected a file outside "),
-        (["films", "--out", "gone/m.safetensors"], "gone'; create it"),
-        (["films", "--out", "out"], "out: expected a file to write, got a folder or a device; name a file"),
-        (["films", "--out", "."], ".: expected a file to write, got a folder or a device; name a file"),
-        (["films", "--out", "/"], "/: expected a file to write, got a folder or a device; name a file"),
-        (["films", "--out", "loop/m.safetensors"], "loop'; create it"),
-        (["loop"], "expected a folder of frames, got 'loop', which is not a folder"),
-        (["films", "--out", "pipe"], "pipe: expected a file to write, got a folder or a device"),
-        (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
-        (
-            ["films", "--json", "model.safetensors"],
-            "model.safetensors: two outputs would be written to this file; choose",
-        ),
-        (
-            ["films", "--report", "manifest.csv"],
-            "manifest.csv: two outputs would be written to this file; choose another name for one",
-        ),
-        (["films", "--groups", "gone.csv"], "groups: cannot read 'gone.csv' (No such file or directory)"),
-        (["films", "--groups", "films/across"], "groups: cannot read 'films/across' (Is a directory)"),
-        (["films", "--size", "240"], "Invalid value for '--size': expected HEIGHTxWIDTH such as 240x360"),
-        (["films", "--split", "even"], "Invalid value for '--split': expected group or random, got 'even'"),
-        (["films", "--seed", "-1"], "Invalid value for '--seed'"),
-        (["films", "--seed", "4294967296"], "Invalid value for '--seed'"),
-        (["films", "--max-bad", "101"], "Invalid value for '--max-bad'"),
-        (["films", "--seed", "one"], "Invalid value for '--seed'"),
-        ([], "Missing argument 'FOLDER'"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_arguments_are_one_line_before_work_starts(films, out, monkeypatch, arguments, message):
-    monkeypatch.chdir(films.parent)
-    (films.parent / "link").symlink_to(films)
-    (films.parent / "loop").symlink_to("loop")
-    os.mkfifo(films.parent / "pipe")
-    before = fingerprint(films.parent)
-    assert message in refused("train", *arguments)
-    assert fingerprint(films.parent) == before
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "report.html", "manifest.csv", "figures.json"])
@@ -376,19 +320,6 @@ def test_the_error_for_a_folder_of_a_wrong_structure_shows_the_expected_one(tmp_
         ". Expected one folder per class, with its frames:\n    films/\n        sintel/\n            001.jpg\n"
         in ended.err
     )
-
-
-@pytest.mark.parametrize(("text", "size"), [("8x8", (8, 8)), ("240X360", (240, 360)), (" 4096x4096 ", (4096, 4096))])
-def test_a_size_is_height_and_width(text, size):
-    assert frame_size(text) == size
-
-
-@pytest.mark.parametrize(
-    "text", ["", "240", "240x", "x360", "7x360", "240x4097", "-240x360", "2.5x3", "240x360x3", "a x b"]
-)
-def test_invalid_sizes_are_refused(text):
-    with pytest.raises(typer.BadParameter, match="expected HEIGHTxWIDTH such as 240x360, each 8 to 4096 pixels, got"):
-        frame_size(text)
 
 
 @pytest.mark.parametrize(
