@@ -67,7 +67,7 @@ def test_a_loaded_classifier_predicts_the_same_bits_and_saves_the_same_bytes(fit
         np.testing.assert_array_equal(getattr(loaded, method)(FRAMES), getattr(fitted, method)(FRAMES))
     assert loaded.get_params() == fitted.get_params()
     assert loaded.chosen_ == fitted.chosen_ == {"grid": None, "alpha": fitted.head_.alpha_, "accuracies": {}}
-    assert list(describe_choice(loaded)) == ["alpha"]
+    assert list(describe_choice(loaded)) == ["ridge penalty (alpha)"]
 
 
 def two_networks(description, tensors):
