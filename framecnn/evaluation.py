@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from framecnn.errors import DataError, ShapeError
+from framecnn.text import counted
 from framecnn.typing import Array
 
-__all__ = ["EvaluationResult", "counted", "evaluate"]
+__all__ = ["EvaluationResult", "evaluate"]
 
 RESAMPLES = 2000
 SEED = 0
@@ -276,29 +277,6 @@ def evaluate(
         confidences=probabilities.max(axis=1),
         groups=groups,
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Parameters
-    ----------
-    number : int
-        The number.
-    noun : str
-        The noun in singular.
-
-    Returns
-    -------
-    str
-        The number with thousands separated, and the noun in singular or plural.
-
-    Examples
-    --------
-    >>> counted(1136, "frame"), counted(1, "group")
-    ('1,136 frames', '1 group')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(value: float) -> float | None:

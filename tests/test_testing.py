@@ -25,14 +25,14 @@ from framecnn.kernels import threads
 from framecnn.layers import Case, Layer, Param
 from framecnn.testing import (
     check_layer,
-    conv_configs,
+    conv_cases,
     frames,
     labelled_features,
     layer_checks,
     layers,
     models,
     parametrize_with_layer_checks,
-    pool_configs,
+    pool_cases,
     shapes,
 )
 from framecnn.testing.contract import CONTRACT
@@ -355,8 +355,8 @@ def test_pytest_gets_a_test_for_each_check():
     [
         ("hypothesis", shapes),
         ("hypothesis", frames),
-        ("hypothesis", conv_configs),
-        ("hypothesis", pool_configs),
+        ("hypothesis", conv_cases),
+        ("hypothesis", pool_cases),
         ("hypothesis", layers),
         ("hypothesis", models),
         ("hypothesis", labelled_features),

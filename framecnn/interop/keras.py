@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from framecnn.errors import FormatError, MissingExtraError
-from framecnn.interop.keras_layers import KERAS_FORMS, Step, layers_of, no_layer_like
+from framecnn.interop.keras_layers import KERAS_CONVERTERS, Step, layers_of, no_layer_like
 from framecnn.layers import InputLayer
 from framecnn.networks.sequential import Sequential
 from framecnn.thread_count import get_num_threads
@@ -46,7 +46,7 @@ def to_keras(model: Sequential) -> Any:
     FormatError
         If Keras has no layer that computes the same: filter banks, the square root, pooling with explicit padding or
         dilation, downsampling without a mean, convolution with both strides and dilation, and layers without an entry
-        in :data:`framecnn.interop.keras_layers.KERAS_FORMS`, such as subclasses of framecnn's.
+        in :data:`framecnn.interop.keras_layers.KERAS_CONVERTERS`, such as subclasses of framecnn's.
     MissingExtraError
         If Keras, or the library that it runs on, is not installed.
 
@@ -63,7 +63,7 @@ def to_keras(model: Sequential) -> Any:
     (['conv_1', 'flattening_1', 'dense_1'], (None, 2))
     """
     named = [(name, layer.built()) for name, layer in zip(model.names, model.layers, strict=True)]
-    steps = [(name, step) for name, layer in named for step in KERAS_FORMS.of(layer)(layer)]
+    steps = [(name, step) for name, layer in named for step in KERAS_CONVERTERS.of(layer)(layer)]
     dtype = model.layers[0].dtype.name
     keras = load_keras("to_keras")
     net = keras.Sequential([keras.Input(model.input_shape, dtype=dtype)])

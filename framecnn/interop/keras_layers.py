@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from framecnn.errors import FormatError
-from framecnn.interop.layer_forms import LayerForms
+from framecnn.interop.layer_converters import LayerConverters
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -19,13 +19,13 @@ from framecnn.layers import (
     initializers,
 )
 
-__all__ = ["KERAS_FORMS", "Step", "layers_of", "no_layer_like"]
+__all__ = ["KERAS_CONVERTERS", "Step", "layers_of", "no_layer_like"]
 
 Step = tuple[str, dict[str, Any]]
 """A layer of Keras: the name of its class, and its settings."""
 
-KERAS_FORMS: LayerForms[Callable[[Any], list[Step]]] = LayerForms(
-    "Keras", "to_keras", "framecnn.interop.keras_layers.KERAS_FORMS"
+KERAS_CONVERTERS: LayerConverters[Callable[[Any], list[Step]]] = LayerConverters(
+    "Keras", "to_keras", "framecnn.interop.keras_layers.KERAS_CONVERTERS"
 )
 """Functions that return the layers of Keras that compute what a built layer computes, with weights like its own."""
 
@@ -36,63 +36,63 @@ FUNCTIONS = ("relu", "sigmoid", "softmax", "tanh")
 KERAS_SLOPE = 0.2  # of keras.activations.leaky_relu; the layer LeakyReLU has its slope among its settings
 
 
-@KERAS_FORMS.register(InputLayer)
+@KERAS_CONVERTERS.register(InputLayer)
 def _input(layer: InputLayer) -> list[Step]:
     return [("Rescaling", {"scale": layer.scale})] if layer.scale != 1 else []
 
 
-@KERAS_FORMS.register(ConvLayer)
+@KERAS_CONVERTERS.register(ConvLayer)
 def _convolution(layer: ConvLayer) -> list[Step]:
     if max(layer.strides) > 1 and max(layer.dilation_rate) > 1:
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     settings = _settings(layer, (*CONV, "kernel_initializer"))
     if isinstance(layer.padding, str):
         return [("Conv2D", settings)]
     return [("ZeroPadding2D", {"padding": layer.padding}), ("Conv2D", settings | {"padding": "valid"})]
 
 
-@KERAS_FORMS.register(PoolingLayer)
+@KERAS_CONVERTERS.register(PoolingLayer)
 def _pooling(layer: PoolingLayer) -> list[Step]:
     reduction = layer.reduction.capitalize()
     if layer.mode.startswith("adaptive"):
         return [(f"Adaptive{reduction}Pooling2D", {"output_size": layer.pool_size})]
     if not isinstance(layer.padding, str) or max(layer.dilation_rate) > 1:
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     return [(f"{reduction}Pooling2D", _settings(layer, POOL))]
 
 
-@KERAS_FORMS.register(DownsamplingLayer)
+@KERAS_CONVERTERS.register(DownsamplingLayer)
 def _downsampling(layer: DownsamplingLayer) -> list[Step]:
     if layer.mode != "mean":
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     return [("AveragePooling2D", {"pool_size": layer.factor})]
 
 
-@KERAS_FORMS.register(FlatteningLayer)
+@KERAS_CONVERTERS.register(FlatteningLayer)
 def _flattening(layer: FlatteningLayer) -> list[Step]:
     return [("Flatten", {})]
 
 
-@KERAS_FORMS.register(DenseLayer)
+@KERAS_CONVERTERS.register(DenseLayer)
 def _dense(layer: DenseLayer) -> list[Step]:
     return [("Dense", _settings(layer, ("units", "use_bias", "kernel_initializer")))]
 
 
-@KERAS_FORMS.register(ActivationLayer)
+@KERAS_CONVERTERS.register(ActivationLayer)
 def _function(layer: ActivationLayer) -> list[Step]:
     if layer.function == "leaky_relu":
         return [("LeakyReLU", {"negative_slope": layer.negative_slope})]
     if layer.function not in FUNCTIONS:
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     return [("Activation", {"activation": layer.function})]
 
 
-@KERAS_FORMS.register(BatchNormLayer)
+@KERAS_CONVERTERS.register(BatchNormLayer)
 def _batch_norm(layer: BatchNormLayer) -> list[Step]:
     return [("BatchNormalization", _settings(layer, NORM))]
 
 
-@KERAS_FORMS.register(DropoutLayer)
+@KERAS_CONVERTERS.register(DropoutLayer)
 def _dropout(layer: DropoutLayer) -> list[Step]:
     return [("Dropout", {"rate": layer.rate})]
 

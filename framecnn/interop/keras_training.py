@@ -1,4 +1,4 @@
-"""The reference network in Keras, trained as `framecnn.training.loop` trains: same batches, same early stopping."""
+"""Training of Keras networks with the batches and the early stopping of :func:`framecnn.training.loop.fit`."""
 
 import math
 import time
@@ -6,45 +6,13 @@ from contextlib import closing
 from typing import Any
 
 from framecnn.data.augment import Augmentation
-from framecnn.interop.keras import load_keras, to_keras
-from framecnn.networks.reference import reference_network
+from framecnn.interop.keras import load_keras
 from framecnn.training.batches import epoch_batches
 from framecnn.training.history import History
 from framecnn.training.schedules import LearningRate, rate_at
-from framecnn.typing import Array, Shape
+from framecnn.typing import Array
 
-__all__ = ["fit_keras", "keras_device", "reference_model"]
-
-
-def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **settings: Any) -> Any:
-    """Return the reference network in Keras, made from framecnn's, so that both stay the same.
-
-    Parameters
-    ----------
-    input_shape : (int, int, int)
-    n_classes : int
-    seed : int, default 0
-        Of the first weights: those of ``reference_network(...).build(seed)``.
-    **settings
-        Of :func:`framecnn.networks.reference.reference_network`: ``output="relu"``, say.
-
-    Returns
-    -------
-    keras.Sequential
-
-    Raises
-    ------
-    ShapeError
-        If a setting or the shape does not fit.
-    MissingExtraError
-        If Keras, or the library that it runs on, is not installed.
-
-    Examples
-    --------
-    >>> reference_model((48, 64, 3), 5, output="sigmoid").output_shape
-    (None, 5)
-    """
-    return to_keras(reference_network(input_shape, n_classes, **settings).build(seed))
+__all__ = ["fit_keras", "keras_device"]
 
 
 def keras_device() -> str:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from framecnn.data.decode import BACKGROUND
-from framecnn.errors import FormatError, MissingExtraError
+from framecnn.errors import FormatError, SettingError
+from framecnn.interop.onnx_export_layers import Graph, add_network
 from framecnn.interop.onnx_layout import onnx_shape
-from framecnn.interop.onnx_nodes import DOUBLE, FLOAT, Graph, add_network
+from framecnn.interop.onnx_library import DOUBLE, FLOAT, INT64, load_onnx
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Shape
+from framecnn.version import __version__
 
 if TYPE_CHECKING:
     from framecnn.estimators import FrameClassifier, KMeansClassifier
@@ -22,7 +24,6 @@ __all__ = ["OPSET", "to_onnx"]
 
 OPSET = 17
 OLDEST_OPSET = 13  # the first whose softmax works along one axis
-INT64 = 7
 
 PICTURES = {
     "channels": "RGB",
@@ -67,9 +68,11 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
         If a network is not built.
     ValueError
         If a classifier is not fitted.
+    SettingError
+        If `opset` is not from 13 to the newest that onnx has.
     FormatError
         If a layer, or a setting of it, has no equivalent in ONNX or in this opset; layers of your own need an entry in
-        :data:`framecnn.interop.onnx_nodes.ONNX_FORMS`.
+        :data:`framecnn.interop.onnx_export_layers.ONNX_CONVERTERS`.
     MissingExtraError
         If onnx is not installed.
 
@@ -86,10 +89,10 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     >>> [node.op_type for node in file.graph.node]
     ['Mul', 'Gemm']
     """
-    onnx = _import_onnx()
+    onnx = load_onnx("to_onnx")
     newest = onnx.defs.onnx_opset_version()
     if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST_OPSET <= opset <= newest:
-        raise FormatError(f"to_onnx: expected opset from {OLDEST_OPSET} to {newest}, got {opset!r}")
+        raise SettingError(f"to_onnx: expected opset from {OLDEST_OPSET} to {newest}, got {opset!r}")
     graph = Graph(opset)
     if isinstance(model, Sequential):
         inputs, outputs, about = _add_sequential(graph, model)
@@ -107,14 +110,6 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
         with atomic_write(path) as temporary:
             temporary.write_bytes(file.SerializeToString())
     return file
-
-
-def _import_onnx() -> Any:
-    try:
-        import onnx
-    except ImportError:
-        raise MissingExtraError("framecnn export", "onnx", "onnx") from None
-    return onnx
 
 
 def _add_sequential(graph: Graph, model: Sequential) -> tuple[list[Port], list[Port], dict[str, Any]]:
@@ -204,8 +199,6 @@ def _add_probabilities(graph: Graph, head: "KMeansClassifier", squares: str) -> 
 
 
 def _assembled(onnx: Any, graph: Graph, inputs: list[Port], outputs: list[Port], about: dict[str, Any]) -> Any:
-    from framecnn import __version__
-
     ends = [
         [onnx.helper.make_tensor_value_info(name, number, ["n", *shape]) for name, number, shape in ports]
         for ports in (inputs, outputs)

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.errors import FormatError, MissingExtraError
-from framecnn.interop.onnx_operators import OPERATORS, VALUE_BY_VALUE, Chain, Operator
+from framecnn.errors import FormatError
+from framecnn.interop.onnx_import_operators import OPERATORS, VALUE_BY_VALUE, Chain, Operator
+from framecnn.interop.onnx_library import FLOATS, load_onnx
 from framecnn.networks.sequential import Sequential
+from framecnn.text import shortened
 from framecnn.typing import Array, Shape
 
 __all__ = ["from_onnx", "read_network"]
 
 DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
 OLDEST_OPSET = 6  # the first with broadcasting and shapes much as today
-FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}  # by ONNX's numbers
 
 
 def from_onnx(model: Any) -> Sequential:
@@ -61,7 +62,7 @@ def from_onnx(model: Any) -> Sequential:
     >>> from_onnx(to_onnx(Sequential([InputLayer((2,)), DenseLayer(1)]).build())).names
     ('input_1', 'dense_1')
     """
-    onnx = _import_onnx()
+    onnx = load_onnx("from_onnx")
     who = "from_onnx"
     if not isinstance(model, onnx.ModelProto):
         path = Path(model)
@@ -89,24 +90,16 @@ def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
     FormatError
         As :func:`from_onnx`.
     """
-    onnx = _import_onnx()
+    onnx = load_onnx("from_onnx")
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # of many classes, raised in C++
-        raise FormatError(f"{who}: expected a valid ONNX model, got one that is not ({_shortened(error)})") from error
+        raise FormatError(f"{who}: expected a valid ONNX model, got one that is not ({shortened(error)})") from error
     try:
         chain, dtype = _walk(onnx, model)
         return chain.model(dtype), chain.flattened
     except ValueError as error:
-        raise FormatError(f"{who}: {_shortened(error)}") from error
-
-
-def _import_onnx() -> Any:
-    try:
-        import onnx
-    except ImportError:
-        raise MissingExtraError("from_onnx", "onnx", "onnx") from None
-    return onnx
+        raise FormatError(f"{who}: {shortened(error)}") from error
 
 
 def _parsed(onnx: Any, path: Path) -> Any:
@@ -116,11 +109,6 @@ def _parsed(onnx: Any, path: Path) -> Any:
         return onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's own
         raise FormatError(f"{path.name}: expected an ONNX file, got another or a damaged one") from error
-
-
-def _shortened(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def _walk(onnx: Any, model: Any) -> tuple[Chain, np.dtype]:

@@ -1,7 +1,7 @@
 """The container of models and checkpoints: a .safetensors file with a JSON description and tensors.
 
 Reading checks what all kinds of content share: first the header (sizes, order, overlap, duplicate keys), then that
-every number is finite, then a digest of description and tensors. `FORMAT` counts the versions of the format.
+every number is finite, then a digest of description and tensors.
 """
 
 import hashlib
@@ -21,9 +21,14 @@ from framecnn.errors import FormatError
 from framecnn.storage.atomic import atomic_write, sweep
 from framecnn.typing import Array, Shape
 
-__all__ = ["FORMAT", "canonical", "read", "write"]
+__all__ = ["CHECKPOINT", "FORMAT", "canonical", "read", "write"]
+
+CHECKPOINT = "training"
+"""The kind of a checkpoint. The kind of a model is the name of its class."""
 
 FORMAT = 2
+"""The version of the format."""
+
 KEY = "framecnn"
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 LARGEST_HEADER = 16 * 2**20  # bytes

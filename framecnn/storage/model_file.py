@@ -15,6 +15,7 @@ import numpy as np
 from framecnn.errors import FormatError
 from framecnn.storage.container import canonical, write
 from framecnn.typing import Array
+from framecnn.version import __version__
 
 __all__ = ["Description", "State", "StatefulModel", "expect", "nested", "prefixed", "restore", "write_model"]
 
@@ -54,8 +55,6 @@ def write_model(
     ValueError
         If a number is not finite, or the model could not be loaded again.
     """
-    from framecnn import __version__
-
     versions = {"framecnn": __version__} | {name: version(name) for name in ("numpy", "numba", "scikit-learn")}
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     restore(model_class, json.loads(canonical(description)), contiguous)

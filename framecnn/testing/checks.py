@@ -9,7 +9,7 @@ import numpy as np
 
 from framecnn.errors import MissingExtraError
 from framecnn.layers import Layer
-from framecnn.testing.configs import cases_of
+from framecnn.testing.cases import declared_cases
 from framecnn.testing.contract import CONTRACT, Check
 from framecnn.testing.draws import draw_params
 from framecnn.testing.gradients import GRADIENTS, has_gradients
@@ -170,5 +170,5 @@ def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
 def _examples(layer: Layer | type[Layer], input_shape: Shape | None) -> list[tuple[Layer, Shape]]:
     """Return layers that are not built, and the shapes that they are checked with."""
     if isinstance(layer, type):
-        return [(layer(**case.settings), input_shape or case.input_shape) for case in cases_of(layer)]
+        return [(layer(**case.settings), input_shape or case.input_shape) for case in declared_cases(layer)]
     return [(layer, input_shape or layer.input_shape)]

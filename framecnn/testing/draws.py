@@ -5,7 +5,7 @@ import numpy as np
 from framecnn.layers import Layer
 from framecnn.typing import Array, Shape
 
-__all__ = ["apart", "difference", "draw_frames", "draw_params", "same_bits"]
+__all__ = ["difference", "draw_distinct", "draw_frames", "draw_params", "same_bits"]
 
 
 def draw_frames(layer: Layer, n: int, integers: bool = False) -> Array:
@@ -43,12 +43,12 @@ def draw_params(layer: Layer, integers: bool = False) -> Layer:
     return layer
 
 
-def apart(shape: Shape, rng: np.random.Generator) -> Array:
+def draw_distinct(shape: Shape, rng: np.random.Generator) -> Array:
     """Return floats from -2.5 to 2.5, none close to another or to zero, where maxima and relu have kinks.
 
     Examples
     --------
-    >>> np.sort(apart((4,), np.random.default_rng(0)))
+    >>> np.sort(draw_distinct((4,), np.random.default_rng(0)))
     array([-2.25, -1.25,  0.75,  1.75])
     """
     size = int(np.prod(shape))

@@ -15,14 +15,14 @@ from framecnn.testing.contract import (
     n_roundings,
     repeats_for_chunks,
 )
-from framecnn.testing.draws import apart, draw_frames
+from framecnn.testing.draws import draw_distinct, draw_frames
 from framecnn.thread_count import num_threads
 from framecnn.typing import Array, Shape
 
 __all__ = ["GRADIENTS", "has_gradients", "linear_arguments"]
 
 EPS = float(np.finfo(np.float64).eps)
-STEP = 1e-5  # below the distances of values that `apart` draws, so that no kink lies within two steps
+STEP = 1e-5  # below the distances of values that `draw_distinct` draws, so that no kink lies within two steps
 DIRECTIONS = 3
 X = "x"  # the name of the input among the arguments of a layer
 Gradients = tuple[Array, dict[str, Array]]
@@ -177,7 +177,7 @@ def _differentiate(make: Make, training: bool) -> None:
     orders, and by the roundings of the two outputs.
     """
     layer, rng = make(np.float64), np.random.default_rng(5)
-    values = _arguments(layer, lambda shape: apart(shape, rng))
+    values = _arguments(layer, lambda shape: draw_distinct(shape, rng))
     y, backward = _run(layer, values, training)
     dy = rng.normal(size=y.shape)
     gradients = backward(dy)

@@ -12,8 +12,8 @@ import numpy as np
 from framecnn.layers import InputLayer, Layer
 from framecnn.layers.base import DTYPES
 from framecnn.networks.sequential import Sequential
+from framecnn.testing.cases import accepts_shape, cases_for, shapes
 from framecnn.testing.composite import Draw, composite, strategies
-from framecnn.testing.configs import configs, shapes, takes
 from framecnn.testing.draws import draw_params
 from framecnn.typing import Array, Shape
 
@@ -89,8 +89,8 @@ def layers(
     DenseLayer(units=2, use_bias=True, kernel_initializer='glorot_uniform')
     """
     st = strategies()
-    kind = draw(st.sampled_from([kind for kind in (_ours() if kinds is None else kinds) if takes(kind, shape)]))
-    case = draw(configs(kind, shape))
+    kind = draw(st.sampled_from([kind for kind in (_ours() if kinds is None else kinds) if accepts_shape(kind, shape)]))
+    case = draw(cases_for(kind, shape))
     built = kind(**case.settings).build(case.input_shape, dtype=dtype or draw(st.sampled_from(DTYPES)))
     return draw_params(built, integers)
 
@@ -126,7 +126,7 @@ def models(
     own, shape = dtype or draw(st.sampled_from(DTYPES)), draw(shapes())
     chain: list[Layer] = [InputLayer(shape, scale=draw(st.sampled_from([1.0, 0.5]))).build(shape, dtype=own)]
     for _ in range(draw(st.integers(0, max_layers))):
-        if any(takes(kind, chain[-1].output_shape) for kind in kinds):
+        if any(accepts_shape(kind, chain[-1].output_shape) for kind in kinds):
             chain.append(draw(layers(kinds, chain[-1].output_shape, dtype=own)))
     return Sequential(chain)
 

@@ -21,8 +21,6 @@ from framecnn.typing import Array
 
 __all__ = ["read", "write"]
 
-KIND = "training"
-
 
 def write(
     path: str | os.PathLike[str],
@@ -51,7 +49,9 @@ def write(
     tensors = prefixed("weights", weights) | prefixed("optimizer", optimizer.state_dict())
     if history.best_epoch != len(history):
         tensors |= prefixed("best", best)
-    container.write(path, {"kind": KIND, **description, **settings, "history": _columns(history)}, tensors)
+    container.write(
+        path, {"kind": container.CHECKPOINT, **description, **settings, "history": _columns(history)}, tensors
+    )
 
 
 def read(
@@ -84,7 +84,7 @@ def read(
     try:
         received, tensors = container.read(path)
         columns = received.pop("history", None)
-        _check_same({"kind": KIND, **model.fitted_state()[0], **settings}, received)
+        _check_same({"kind": container.CHECKPOINT, **model.fitted_state()[0], **settings}, received)
         history = _history(columns)
         weights, best, state = (nested(prefix, tensors) for prefix in ("weights", "best", "optimizer"))
         best = best or weights
@@ -98,7 +98,7 @@ def read(
 
 def _check_same(expected: Mapping[str, Any], received: Mapping[str, Any]) -> None:
     """Raise FormatError, which shows the first difference, unless two descriptions of a run are equal."""
-    if received.get("kind") != KIND:
+    if received.get("kind") != container.CHECKPOINT:
         raise FormatError(f"expected a checkpoint of training, got a file of {received.get('kind')!r}; name another")
     for name in sorted(expected.keys() | received.keys()):
         ours, theirs = (container.canonical({name: side.get(name)}) for side in (expected, received))

@@ -21,15 +21,13 @@ from framecnn.layers.base import check_batch_shape
 from framecnn.training import checkpoint as checkpoints
 from framecnn.training.batches import Batch, epoch_batches, ordered_batches
 from framecnn.training.history import History
-from framecnn.training.losses import Loss, softmax_cross_entropy
+from framecnn.training.losses import QUIET, Loss, softmax_cross_entropy
 from framecnn.training.model import TrainableModel
 from framecnn.training.optimizers import Adam, Optimizer
 from framecnn.training.progress import Figures, Progress, Watch, print_progress
 from framecnn.typing import Array
 
 __all__ = ["fit", "train_step"]
-
-QUIET = np.errstate(over="ignore", invalid="ignore")  # every loss and weight is checked instead
 
 
 def train_step(
@@ -191,7 +189,7 @@ def _step(
     if math.isfinite(value):
         specs = model.param_specs()
         _, changes = backward(doutputs)
-        trained = optimizer.updated(model, {name: change for name, change in changes.items() if specs[name].trainable})
+        trained = optimizer.advance(model, {name: change for name, change in changes.items() if specs[name].trainable})
         model.update(trained | {name: change for name, change in changes.items() if not specs[name].trainable})
     return value, outputs
 

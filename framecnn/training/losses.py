@@ -11,9 +11,9 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.typing import Array
 
-__all__ = ["Loss", "mean_squared_error", "sigmoid_cross_entropy", "softmax_cross_entropy"]
+__all__ = ["QUIET", "Loss", "mean_squared_error", "sigmoid_cross_entropy", "softmax_cross_entropy"]
 
-QUIET = np.errstate(over="ignore", invalid="ignore")  # the value shows it
+QUIET = np.errstate(over="ignore", invalid="ignore")  # the loss is then NaN or infinite, which training checks
 
 Loss = Callable[[Array, Any], tuple[float, Array]]
 """From outputs and targets to the loss and its gradient with respect to the outputs."""

@@ -70,9 +70,9 @@ class Optimizer:
             If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer has moments
             of another model.
         """
-        model.update(self.updated(model, grads))
+        model.update(self.advance(model, grads))
 
-    def updated(self, model: TrainableModel, grads: Mapping[str, Array]) -> dict[str, Array]:
+    def advance(self, model: TrainableModel, grads: Mapping[str, Array]) -> dict[str, Array]:
         """Return the parameters that :meth:`update` would set, and update the moments.
 
         Parameters

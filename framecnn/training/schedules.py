@@ -1,17 +1,12 @@
 """Schedules of the learning rate: functions from the number of an update, from 0, to its rate."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from framecnn.arguments import check_count, check_number
 from framecnn.errors import SettingError
 
-__all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "rate_at"]
-
-Schedule = Callable[[int], float]
-LearningRate = float | Schedule
-"""A number, or one of the schedules of this module."""
+__all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "check_rate", "rate_at"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class StepDecay:
     Raises
     ------
     SettingError
-        If a setting is not a number, or not one that it can be.
+        If a setting has an invalid value.
 
     Notes
     -----
@@ -76,7 +71,7 @@ class CosineDecay:
     Raises
     ------
     SettingError
-        If a setting is not a number, or not one that it can be.
+        If a setting has an invalid value.
 
     Notes
     -----
@@ -123,7 +118,7 @@ class WarmUp:
     Raises
     ------
     SettingError
-        If a setting is not a number, or not one that it can be.
+        If a setting has an invalid value.
 
     Notes
     -----
@@ -140,7 +135,7 @@ class WarmUp:
     (0.0, 0.2, 0.4, 0.2)
     """
 
-    learning_rate: LearningRate
+    learning_rate: "LearningRate"
     warmup_steps: int
     start: float = 0.0
 
@@ -153,6 +148,10 @@ class WarmUp:
         if step < self.warmup_steps:
             return (rate_at(self.learning_rate, 0) - self.start) * step / self.warmup_steps + self.start
         return rate_at(self.learning_rate, step - self.warmup_steps)
+
+
+LearningRate = float | StepDecay | CosineDecay | WarmUp
+"""A number or a schedule. Other functions are refused: a checkpoint stores the settings of a schedule as text."""
 
 
 def rate_at(learning_rate: LearningRate, step: int) -> float:
@@ -181,4 +180,4 @@ def check_rate(who: str, learning_rate: LearningRate) -> None:
     if isinstance(learning_rate, StepDecay | CosineDecay | WarmUp):
         return
     if check_number(who, "learning_rate", learning_rate) < 0:
-        raise SettingError(f"{who}: expected learning_rate as a number of at least 0, got {learning_rate!r}")
+        raise SettingError(f"{who}: expected learning_rate of at least 0, got {learning_rate!r}")

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framecnn import geometry
-from framecnn.interop.layer_forms import LayerForms
+from framecnn.interop.layer_converters import LayerConverters
 from framecnn.interop.onnx_layout import channel_order
+from framecnn.interop.onnx_library import DOUBLE, FLOAT
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -24,9 +25,8 @@ from framecnn.layers import (
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 
-__all__ = ["DOUBLE", "FLOAT", "ONNX_FORMS", "Graph", "Node", "Value", "add_network"]
+__all__ = ["ONNX_CONVERTERS", "Graph", "Node", "Value", "add_network"]
 
-FLOAT, DOUBLE = 1, 11  # ONNX's numbers for float32 and float64
 POOLS = {"max": "MaxPool", "average": "AveragePool"}
 ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 
@@ -106,8 +106,8 @@ class Value(NamedTuple):
     flattened: Shape | None = None
 
 
-ONNX_FORMS: LayerForms[Callable[[Graph, Any, Value], Value]] = LayerForms(
-    "ONNX", "to_onnx", "framecnn.interop.onnx_nodes.ONNX_FORMS"
+ONNX_CONVERTERS: LayerConverters[Callable[[Graph, Any, Value], Value]] = LayerConverters(
+    "ONNX", "to_onnx", "framecnn.interop.onnx_export_layers.ONNX_CONVERTERS"
 )
 """Functions that add the nodes of a built layer to a graph, for a value, and return the value of its output."""
 
@@ -132,36 +132,36 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     Raises
     ------
     FormatError
-        If the class of a layer is not in :data:`ONNX_FORMS`.
+        If the class of a layer is not in :data:`ONNX_CONVERTERS`.
     """
     value = Value(x)
     for name, layer in zip(model.names, model.layers, strict=True):
         graph.scope = scope + name
-        value = ONNX_FORMS.of(layer)(graph, layer.built(), value)
+        value = ONNX_CONVERTERS.of(layer)(graph, layer.built(), value)
     if value.flattened is None:
         return value.name
     places = np.argsort(channel_order(value.flattened))
     return graph.add("Gather", value.name, graph.constant(places), axis=1)
 
 
-@ONNX_FORMS.register(DropoutLayer)
+@ONNX_CONVERTERS.register(DropoutLayer)
 def _dropout(graph: Graph, layer: DropoutLayer, value: Value) -> Value:
     return value
 
 
-@ONNX_FORMS.register(FlatteningLayer)
+@ONNX_CONVERTERS.register(FlatteningLayer)
 def _flattening(graph: Graph, layer: FlatteningLayer, value: Value) -> Value:
     return Value(graph.add("Flatten", value.name), layer.input_shape if _has_maps(layer) else value.flattened)
 
 
-@ONNX_FORMS.register(InputLayer)
+@ONNX_CONVERTERS.register(InputLayer)
 def _input(graph: Graph, layer: InputLayer, value: Value) -> Value:
     if layer.scale == 1:
         return value
     return value._replace(name=graph.add("Mul", value.name, graph.constant(np.float32(layer.scale))))
 
 
-@ONNX_FORMS.register(ActivationLayer)
+@ONNX_CONVERTERS.register(ActivationLayer)
 def _activation(graph: Graph, layer: ActivationLayer, value: Value) -> Value:
     x = value.name
     match layer.function:
@@ -176,13 +176,13 @@ def _activation(graph: Graph, layer: ActivationLayer, value: Value) -> Value:
     return value._replace(name=y)
 
 
-@ONNX_FORMS.register(BatchNormLayer)
+@ONNX_CONVERTERS.register(BatchNormLayer)
 def _batch_norm(graph: Graph, layer: BatchNormLayer, value: Value) -> Value:
     weights = (_weight(graph, parameter, value.flattened) for parameter in layer.params.values())
     return value._replace(name=graph.add("BatchNormalization", value.name, *weights, epsilon=layer.epsilon))
 
 
-@ONNX_FORMS.register(DenseLayer)
+@ONNX_CONVERTERS.register(DenseLayer)
 def _dense(graph: Graph, layer: DenseLayer, value: Value) -> Value:
     kernel = _weight(graph, layer.params["kernel"], value.flattened, transposed=True)
     return Value(graph.add("Gemm", value.name, kernel, *_bias(graph, layer), transB=1))
@@ -208,7 +208,7 @@ def _filters_first(graph: Graph, kernel: Array) -> str:
     return graph.constant(np.asarray(kernel, np.float32).transpose(3, 2, 0, 1))
 
 
-@ONNX_FORMS.register(ConvLayer)
+@ONNX_CONVERTERS.register(ConvLayer)
 def _convolution(graph: Graph, layer: ConvLayer, value: Value) -> Value:
     y = graph.add(
         "Conv",
@@ -231,7 +231,7 @@ def _pads(layer: ConvLayer | PoolingLayer, size: geometry.Pair) -> tuple[int, in
     return top, left, bottom, right
 
 
-@ONNX_FORMS.register(PoolingLayer)
+@ONNX_CONVERTERS.register(PoolingLayer)
 def _pooling(graph: Graph, layer: PoolingLayer, value: Value) -> Value:
     if layer.mode.startswith("adaptive"):
         return Value(_adaptive_pooling(graph, layer, value.name))
@@ -270,7 +270,7 @@ def _even_cells(cells: geometry.Ranges) -> geometry.Pair | None:
     return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 and 0 not in steps else None
 
 
-@ONNX_FORMS.register(DownsamplingLayer)
+@ONNX_CONVERTERS.register(DownsamplingLayer)
 def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value:
     if layer.mode == "mean":
         return Value(graph.add("AveragePool", value.name, kernel_shape=layer.factor, strides=layer.factor))
@@ -279,7 +279,7 @@ def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value
     return Value(graph.add("Slice", value.name, *limits))
 
 
-@ONNX_FORMS.register(FilterBankLayer)
+@ONNX_CONVERTERS.register(FilterBankLayer)
 def _filter_bank(graph: Graph, layer: FilterBankLayer, value: Value) -> Value:
     """Add a convolution by centred filters, divided by the standard deviation of every window."""
     x, kernel = value.name, layer.params["kernel"].astype(np.float64)

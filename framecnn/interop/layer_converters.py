@@ -6,12 +6,12 @@ from typing import Any, Generic, TypeVar
 from framecnn.errors import FormatError
 from framecnn.layers import Layer
 
-__all__ = ["LayerForms"]
+__all__ = ["LayerConverters"]
 
 Form = TypeVar("Form", bound=Callable[..., Any])
 
 
-class LayerForms(Generic[Form]):
+class LayerConverters(Generic[Form]):
     """The functions that express layers in a back-end.
 
     A form belongs to one class and not to its subclasses, which may compute something else.
