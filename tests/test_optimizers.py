@@ -222,7 +222,7 @@ def test_settings_that_do_not_fit_are_refused(make, message):
 
 
 def test_an_optimizer_without_a_step_says_what_is_missing():
-    with pytest.raises(NotImplementedError, match="Optimizer: expected a method step, got none; write it"):
+    with pytest.raises(NotImplementedError, match="Optimizer: expected a method step, got none; define it"):
         Optimizer().step((), np.zeros(1), np.zeros(1))
 
 

@@ -1,4 +1,4 @@
-"""What Keras has in the place of each layer, and framecnn in the place of each layer of Keras, as plain data."""
+"""Keras equivalents of layers (export), and layer equivalents of Keras layers (import), as plain data."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,18 +22,18 @@ from framecnn.layers import (
 __all__ = ["KERAS_CONVERTERS", "Step", "layers_of", "no_layer_like"]
 
 Step = tuple[str, dict[str, Any]]
-"""A layer of Keras: the name of its class, and its settings."""
+"""A Keras layer: the name of its class, and its settings."""
 
 KERAS_CONVERTERS: LayerConverters[Callable[[Any], list[Step]]] = LayerConverters(
     "Keras", "to_keras", "framecnn.interop.keras_layers.KERAS_CONVERTERS"
 )
-"""Functions that return the layers of Keras that compute what a built layer computes, with weights like its own."""
+"""Functions that return the Keras layers equivalent to a built layer, with weights in the same order and shape."""
 
 CONV = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
 NORM = ("momentum", "epsilon")
 POOL = ("pool_size", "strides", "padding")
 FUNCTIONS = ("relu", "sigmoid", "softmax", "tanh")
-KERAS_SLOPE = 0.2  # of keras.activations.leaky_relu; the layer LeakyReLU has its slope among its settings
+KERAS_SLOPE = 0.2  # of keras.activations.leaky_relu; the layer LeakyReLU has a setting instead
 
 
 @KERAS_CONVERTERS.register(InputLayer)
@@ -102,12 +102,12 @@ def _settings(layer: Layer, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def layers_of(steps: list[Step]) -> Iterator[Layer]:
-    """Yield the layers that compute what a chain of Keras layers computes.
+    """Yield the layers equivalent to a chain of Keras layers.
 
     Raises
     ------
     FormatError
-        If framecnn has no layer like one of them.
+        If framecnn has no equivalent of a layer.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def layers_of(steps: list[Step]) -> Iterator[Layer]:
 
 
 def _one(kind: str, config: Mapping[str, Any]) -> Iterator[Layer]:
-    """Yield the layers that compute what one layer of Keras computes."""
+    """Yield the layers equivalent to one Keras layer."""
     reduction = "max" if "Max" in kind else "average"
     match kind:
         case "Conv2D":
@@ -158,7 +158,7 @@ def _one(kind: str, config: Mapping[str, Any]) -> Iterator[Layer]:
 
 
 def _activation(config: Mapping[str, Any], slope: float | None = None) -> Iterator[Layer]:
-    """Yield the layer of an activation, or none for the linear one."""
+    """Yield the layer of an activation; nothing for the linear one."""
     function = config["activation"]
     if function == "leaky_relu":
         yield ActivationLayer(function, negative_slope=config["negative_slope"] if slope is None else slope)
@@ -169,12 +169,12 @@ def _activation(config: Mapping[str, Any], slope: float | None = None) -> Iterat
 
 
 def _initializer(config: Mapping[str, Any]) -> str:
-    """Return the name of the kernel's initializer; the default of framecnn if it has none like it."""
+    """Return the name of the kernel's initializer; framecnn's default if there is no equivalent."""
     names = {name.replace("_", ""): name for name in initializers.NAMES}
     kind = (config["kernel_initializer"] or {}).get("class_name", "").lower()
     return names.get(kind, "glorot_uniform")
 
 
 def no_layer_like(kind: str, name: str) -> FormatError:
-    """Return the error for a layer of Keras that framecnn does not have."""
-    return FormatError(f"from_keras: expected layers that framecnn has, got {kind} {name!r}; take it out")
+    """Return the error for a Keras layer without an equivalent."""
+    return FormatError(f"from_keras: expected layers that framecnn has, got {kind} {name!r}; remove it")

@@ -16,7 +16,7 @@ __all__ = ["fit_keras", "keras_device"]
 
 
 def keras_device() -> str:
-    """Return the device that Keras computes on: its first GPU, or the CPU if it finds none.
+    """Return the device on which Keras computes: its first GPU, or the CPU if there is none.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def fit_keras(
 ) -> History:
     """Train a Keras network of logits by Adam, set the weights of its best epoch, and return the history.
 
-    Batches, their order and their augmentation are those of :func:`framecnn.training.loop.fit`.
+    Batches, their order and augmentation equal those of :func:`framecnn.training.loop.fit`.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def fit_keras(
     Raises
     ------
     FloatingPointError
-        If a loss is not finite. The network then has the weights of its best epoch so far.
+        If a loss is not finite. The network then has the weights of the best epoch so far.
     """
     keras = load_keras("fit_keras")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -108,13 +108,13 @@ def _train_epoch(
     seed: int,
     epoch: int,
 ) -> dict[str, float]:
-    """Update once a batch; return loss and accuracy over the epoch."""
+    """Update once per batch; return loss and accuracy over the epoch."""
     means = {"loss": 0.0, "accuracy": 0.0}
     _, batches = epoch_batches(x, y, batch_size, seed, epoch, augment)
     with closing(batches):
         for frames, labels in batches:
             net.optimizer.learning_rate = rate_at(learning_rate, int(net.optimizer.iterations))
-            net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
+            net.reset_metrics()  # else Keras returns a running mean that includes earlier batches
             figures = net.train_on_batch(frames, labels, return_dict=True)
             means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
     return means

@@ -1,4 +1,4 @@
-"""What a back-end has in the place of each layer: functions by exact layer class."""
+"""Tables of functions that convert layers to another library, by exact layer class."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -8,42 +8,42 @@ from framecnn.layers import Layer
 
 __all__ = ["LayerConverters"]
 
-Form = TypeVar("Form", bound=Callable[..., Any])
+Converter = TypeVar("Converter", bound=Callable[..., Any])
 
 
-class LayerConverters(Generic[Form]):
-    """The functions that express layers in a back-end.
+class LayerConverters(Generic[Converter]):
+    """The functions that convert layers to another library.
 
-    A form belongs to one class and not to its subclasses, which may compute something else.
+    A converter belongs to one class and not to its subclasses, which may compute something else.
 
     Parameters
     ----------
-    backend, who, table : str
-        For errors: the back-end, the function that exports, and the dotted name of this table.
+    library, who, table : str
+        For errors: the library, the function that exports, and the dotted name of this table.
     """
 
-    def __init__(self, backend: str, who: str, table: str):
-        self._backend, self._who, self._table = backend, who, table
-        self._forms: dict[type[Layer], Form] = {}
+    def __init__(self, library: str, who: str, table: str):
+        self._library, self._who, self._table = library, who, table
+        self._converters: dict[type[Layer], Converter] = {}
 
-    def register(self, kind: type[Layer]) -> Callable[[Form], Form]:
-        """Return a decorator that makes a function the form of a layer class."""
+    def register(self, kind: type[Layer]) -> Callable[[Converter], Converter]:
+        """Return a decorator that registers a function as the converter of a layer class."""
 
-        def registered(form: Form) -> Form:
-            self._forms[kind] = form
-            return form
+        def registered(converter: Converter) -> Converter:
+            self._converters[kind] = converter
+            return converter
 
         return registered
 
-    def of(self, layer: Layer) -> Form:
-        """Return the form of a layer; raise FormatError if its class has none."""
-        if type(layer) not in self._forms:
+    def of(self, layer: Layer) -> Converter:
+        """Return the converter of a layer; raise FormatError if its class has none."""
+        if type(layer) not in self._converters:
             raise self.unsupported(layer)
-        return self._forms[type(layer)]
+        return self._converters[type(layer)]
 
     def unsupported(self, layer: Layer) -> FormatError:
-        """Return the error for a layer that cannot be expressed, or not with its settings."""
+        """Return the error for a layer or setting without an equivalent."""
         return FormatError(
-            f"{self._who}: expected layers that {self._backend} has, got {layer}; use another, or register a function "
-            f"that expresses a layer class of your own with {self._table}.register"
+            f"{self._who}: expected layers that {self._library} has, got {layer}; replace it, or register a function "
+            f"that converts a layer class of your own with {self._table}.register"
         )

@@ -1,4 +1,4 @@
-"""framecnn as a backend of ONNX, for ONNX's own test runner and other users of its backend interface."""
+"""framecnn as a backend of ONNX, for ONNX's test runner and other users of its backend interface."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ class Prepared:
     Parameters
     ----------
     model : onnx.ModelProto
-        Its first input holds the frames; further inputs are weights, given with every run.
+        Its first input holds the frames; further inputs are weights, which every run receives.
     """
 
     def __init__(self, model: Any):
@@ -108,7 +108,7 @@ class Backend:
     def run_node(
         cls, node: Any, inputs: Sequence[Array], device: str = "CPU", outputs_info: Any = None, **options: Any
     ) -> tuple[Array, ...]:
-        """Return the outputs of one operator, whose first input holds the frames and whose others are weights."""
+        """Return the outputs of one operator; its first input holds the frames, the others are weights."""
         from onnx import helper, shape_inference
 
         given = [

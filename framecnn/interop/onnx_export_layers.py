@@ -1,4 +1,4 @@
-"""What ONNX has in the place of each layer: operators, attributes and weights, as plain data."""
+"""ONNX equivalents of layers: operators, attributes and weights, as plain data."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -93,8 +93,8 @@ class Graph:
         return self._names[key]
 
     def reduce(self, operator: str, value: str, axis: int, keepdims: bool = False) -> str:
-        """Add ``"ReduceSum"`` or ``"ReduceMin"`` of the values along an axis and return the name of its output."""
-        if operator == "ReduceSum" or self.opset >= 18:  # from which on axes are an input
+        """Add ``"ReduceSum"`` or ``"ReduceMin"`` along an axis and return the name of its output."""
+        if operator == "ReduceSum" or self.opset >= 18:  # since opset 18 axes are an input
             return self.add(operator, value, self.constant([axis]), keepdims=int(keepdims))
         return self.add(operator, value, axes=[axis], keepdims=int(keepdims))
 
@@ -109,7 +109,7 @@ class Value(NamedTuple):
 ONNX_CONVERTERS: LayerConverters[Callable[[Graph, Any, Value], Value]] = LayerConverters(
     "ONNX", "to_onnx", "framecnn.interop.onnx_export_layers.ONNX_CONVERTERS"
 )
-"""Functions that add the nodes of a built layer to a graph, for a value, and return the value of its output."""
+"""Functions ``(graph, layer, input) -> output`` that add the nodes of a built layer to a graph."""
 
 
 def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str:
@@ -140,8 +140,8 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
         value = ONNX_CONVERTERS.of(layer)(graph, layer.built(), value)
     if value.flattened is None:
         return value.name
-    places = np.argsort(channel_order(value.flattened))
-    return graph.add("Gather", value.name, graph.constant(places), axis=1)
+    indices = np.argsort(channel_order(value.flattened))
+    return graph.add("Gather", value.name, graph.constant(indices), axis=1)
 
 
 @ONNX_CONVERTERS.register(DropoutLayer)
@@ -193,7 +193,7 @@ def _has_maps(layer: Layer) -> bool:
 
 
 def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
-    """Add a parameter whose first axis is that of the features, in ONNX's order, and return its name."""
+    """Add a parameter, with its first axis (features) in ONNX's order, and return its name."""
     array = np.asarray(array, np.float32)
     array = array if flattened is None else array[channel_order(flattened)]
     return graph.constant(array.T if transposed else array)
@@ -243,7 +243,7 @@ def _pooling(graph: Graph, layer: PoolingLayer, value: Value) -> Value:
 
 
 def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
-    """Add one pooling if all cells have the same size and distance, else products for means or slices for maxima."""
+    """Add one pooling if cells have equal sizes and steps, else matrix products for means or slices for maxima."""
     height, width, _ = layer.input_shape
     axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
     down, across = map(_even_cells, axes)
@@ -264,7 +264,7 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
 
 
 def _even_cells(cells: geometry.Ranges) -> geometry.Pair | None:
-    """Return size and distance of cells, or None where they differ; a single cell may have any distance."""
+    """Return size and step of cells, or None if they differ; a single cell has step 1."""
     starts, stops, _ = cells
     sizes, steps = set((stops - starts).tolist()), set(np.diff(starts).tolist()) or {1}
     return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 and 0 not in steps else None
@@ -281,7 +281,7 @@ def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value
 
 @ONNX_CONVERTERS.register(FilterBankLayer)
 def _filter_bank(graph: Graph, layer: FilterBankLayer, value: Value) -> Value:
-    """Add a convolution by centred filters, divided by the standard deviation of every window."""
+    """Add a convolution by centred filters, divided by the standard deviation of each window."""
     x, kernel = value.name, layer.params["kernel"].astype(np.float64)
     centred = _filters_first(graph, kernel - kernel.mean(axis=(0, 1, 2)))
     response = graph.add("Conv", x, centred, strides=layer.strides)
@@ -298,8 +298,8 @@ def _filter_bank(graph: Graph, layer: FilterBankLayer, value: Value) -> Value:
 def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     """Add sqrt(variance + contrast) of the windows, (n, 1, oh, ow).
 
-    It is computed in float64, as the variance is a difference of squares. Means are matrix products, because few
-    engines pool float64.
+    It is computed in float64, as the variance is a difference of squares. Means are matrix products, since few engines
+    pool float64.
     """
     height, width, channels = layer.input_shape
     axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
@@ -316,13 +316,13 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
 
 
 def _averaging(length: int, windows: geometry.Ranges) -> Array:
-    """Return the matrix (windows, length) that averages the pixels of every window along an axis."""
+    """Return the matrix (windows, length) that averages the pixels of each window along an axis."""
     starts, stops, _ = windows
-    place = np.arange(length)
-    inside = (place >= starts[:, None]) & (place < stops[:, None])
+    pixels = np.arange(length)
+    inside = (pixels >= starts[:, None]) & (pixels < stops[:, None])
     return inside / inside.sum(axis=1, keepdims=True)
 
 
 def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
-    """Add ``rows @ x @ columns.T`` of every channel and return the name of its output."""
+    """Add ``rows @ x @ columns.T`` for each channel and return the name of its output."""
     return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))

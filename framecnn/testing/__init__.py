@@ -1,4 +1,4 @@
-"""Checks for layers, framecnn's and your own, and Hypothesis strategies. The extra ``test`` installs what they need."""
+"""Checks of layers, framecnn's and your own, and Hypothesis strategies. They need the extra ``test``."""
 
 from framecnn.testing.cases import conv_cases, pool_cases, shapes
 from framecnn.testing.checks import LayerCheck, check_layer, layer_checks, parametrize_with_layer_checks

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for shapes of frames, and for settings of layers that fit them."""
+"""Hypothesis strategies for shapes of frames, and for cases: settings of a layer with an input shape that fits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +18,10 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: in
     Parameters
     ----------
     max_side : int, default 12
-        Most rows and columns, in pixels.
+        The largest number of rows and columns, in pixels.
     max_channels : int, default 4
     max_length : int, default 48
-        Most pixels along the one long axis that most frames have: several register blocks of a kernel.
+        The largest length, in pixels, of the one long axis that most frames have: several register blocks of a kernel.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: in
 
 @composite
 def conv_cases(draw: Draw, shape: Shape | None = None) -> Case:
-    """Draw settings of a ConvLayer, with all kinds of padding, steps and algorithms, and an input shape that fits.
+    """Draw cases of a ConvLayer, with all kinds of padding, steps and algorithms.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def conv_cases(draw: Draw, shape: Shape | None = None) -> Case:
 
 @composite
 def pool_cases(draw: Draw, shape: Shape | None = None) -> Case:
-    """Draw settings of a PoolingLayer, with all modes, paddings and steps, and an input shape that fits.
+    """Draw cases of a PoolingLayer, with all modes, paddings and steps.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def pool_cases(draw: Draw, shape: Shape | None = None) -> Case:
 
 
 def cases_for(kind: type[Layer], shape: Shape | None = None) -> Any:
-    """Return a strategy of cases of a layer class: with all settings, or from its own ``cases``.
+    """Return a strategy of cases of a layer class: with any settings, or else from its attribute ``cases``.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def _pairs(draw: Draw, largest: int, other: int | None = None) -> tuple[int, int
 
 @composite
 def _windows(draw: Draw, frame: Shape, border: int, plain: bool = False) -> tuple[Shape, dict[str, Any]]:
-    """Draw a window, and its steps and padding, that fit a frame; `plain` is 3 x 3 without strides and dilation.
+    """Draw the size, steps and padding of a window that fit a frame; `plain` is 3 x 3 without strides and dilation.
 
     Padding may extend `border` pixels beyond the last window that meets the frame.
     """
@@ -159,7 +159,7 @@ def _windows(draw: Draw, frame: Shape, border: int, plain: bool = False) -> tupl
 
 @composite
 def _sides(draw: Draw, most: int, least: int) -> tuple[int, int]:
-    """Draw pixels before and after an axis: at most `most` each, and at least `least` together."""
+    """Draw the padding before and after an axis: at most `most` each, at least `least` together."""
     st = strategies()
     before = draw(st.integers(0, most))
     return before, draw(st.integers(max(0, least - before), most))
@@ -205,7 +205,7 @@ def declared_cases(kind: type[Layer]) -> tuple[Case, ...]:
     """
     if not kind.cases:
         raise SettingError(
-            f"{kind.__name__}: expected cases, examples that tests run over, got none; add to the class: "
+            f"{kind.__name__}: expected cases, the examples for tests, got none; add to the class: "
             "cases = (Case({'setting': value}, input_shape),)"
         )
     return kind.cases

@@ -1,4 +1,4 @@
-"""Frames and parameters drawn for a test, always the same ones, and the comparison of arrays."""
+"""Frames and parameters for tests, drawn with fixed seeds, and the comparison of arrays."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def draw_frames(layer: Layer, n: int, integers: bool = False) -> Array:
 def draw_params(layer: Layer, integers: bool = False) -> Layer:
     """Set all parameters of a built layer to integers below 16, or to floats around zero, and return the layer.
 
-    Parameters whose initializer is "ones", scales and variances, stay positive.
+    Parameters initialised to ones, such as scales and variances, stay positive.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def draw_params(layer: Layer, integers: bool = False) -> Layer:
 
 
 def draw_distinct(shape: Shape, rng: np.random.Generator) -> Array:
-    """Return floats from -2.5 to 2.5, none close to another or to zero, where maxima and relu have kinks.
+    """Return floats from -2.5 to 2.5, none close to another one or to zero, so that maxima and relu are smooth there.
 
     Examples
     --------
@@ -79,8 +79,9 @@ def difference(a: Array, b: Array) -> str:
         return f"{a.dtype} of {a.shape} instead of {b.dtype} of {b.shape}"
     a, b = np.atleast_1d(a), np.atleast_1d(b)
     bits = np.dtype(f"u{a.itemsize}")
-    places = np.argwhere(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits))
-    if not len(places):
+    positions = np.argwhere(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits))
+    if not len(positions):
         return "the same bits"
-    first = tuple(places[0].tolist())
-    return f"{len(places)} of {a.size} values that differ, the first at {first}: {a[first]!s} instead of {b[first]!s}"
+    first = tuple(positions[0].tolist())
+    count = len(positions)
+    return f"{count} of {a.size} values that differ, the first at {first}: {a[first]!s} instead of {b[first]!s}"

@@ -11,7 +11,7 @@ __all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "check_rate", "
 
 @dataclass(frozen=True)
 class StepDecay:
-    r"""A rate that is multiplied by the same number at regular intervals.
+    r"""A rate that is multiplied by the same factor at regular intervals.
 
     .. math:: rate \cdot decay\_rate^{\lfloor step / decay\_steps \rfloor}
 
@@ -22,7 +22,7 @@ class StepDecay:
     decay_steps : int
         Updates between two changes.
     decay_rate : float
-        The rate is multiplied by it at each change.
+        The factor of each change.
 
     Raises
     ------
@@ -104,7 +104,7 @@ class CosineDecay:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A rate that rises linearly to the first rate of another schedule, which follows.
+    """A rate that rises linearly to the first rate of the schedule that follows.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class WarmUp:
 
     Notes
     -----
-    Keras: ``CosineDecay(start, ..., warmup_target=rate, warmup_steps=...)`` where a CosineDecay follows.
+    Keras: ``CosineDecay(start, ..., warmup_target=rate, warmup_steps=...)`` if a CosineDecay follows.
 
     References
     ----------
@@ -176,7 +176,7 @@ def rate_at(learning_rate: LearningRate, step: int) -> float:
 
 
 def check_rate(who: str, learning_rate: LearningRate) -> None:
-    """Raise SettingError unless `learning_rate` is a finite number of at least 0, or a schedule."""
+    """Raise SettingError unless `learning_rate` is a schedule or a finite number of at least 0."""
     if isinstance(learning_rate, StepDecay | CosineDecay | WarmUp):
         return
     if check_number(who, "learning_rate", learning_rate) < 0:
