@@ -97,7 +97,10 @@ def columns(**values):
     ("change", "message"),
     [
         (lambda description, _: description.pop("history"), "expected a history of training, got a damaged one"),
-        (lambda description, _: description["history"].pop("loss"), "expected a history of training, got one"),
+        (
+            lambda description, _: description["history"].pop("loss"),
+            "expected a history of training, got a damaged one",
+        ),
         (columns(loss=[1.0, 2.0]), "expected a history of training, got a damaged one"),
         (columns(loss=1.0), "expected a history of training, got a damaged one"),
         (columns(loss=[None]), "expected a history of numbers, got something else"),

@@ -176,7 +176,7 @@ def settings(model):
 def test_forgotten_cases_are_asked_for(package):
     kind = package("bare", OTHER.format(name="BareLayer")).BareLayer
     message = (
-        r"^BareLayer: expected cases, examples that tests run over, got none; add to the class: "
+        r"^BareLayer: expected cases, the examples for tests, got none; add to the class: "
         r"cases = \(Case\(\{'setting': value\}, input_shape\),\)"
     )
     for use in (lambda: check_layer(kind), lambda: find(layers([kind]), lambda layer: True)):

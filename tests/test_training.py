@@ -273,7 +273,7 @@ def test_in_float64_weights_and_moments_are_float64(tmp_path):
         (
             {"validation_data": (VALIDATION[0], [])},
             ShapeError,
-            "expected at least one frame .* in validation_data, 12 and 0",
+            "expected at least one frame .* in validation_data, got 12 and 0",
         ),
     ],
 )

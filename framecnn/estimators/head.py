@@ -128,10 +128,8 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         ------
         SettingError
             If a parameter has an invalid value.
-        ShapeError
-            If X, y or groups does not fit, or y holds fewer than two classes.
-        ValueError
-            If X holds NaN or infinity, or scikit-learn refuses X or labels.
+        ShapeError, ValueError
+            If X, y or groups does not fit, X holds NaN or infinity, or y holds fewer than two classes.
 
         Warns
         -----
@@ -367,10 +365,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """Return the temperature with the highest likelihood, for squared distances (n, n_clusters)."""
         by_class = self._nearest_by_class(squares)
         scale = np.median(by_class.min(axis=1)) or np.median(by_class[np.isfinite(by_class)]) or 1.0
-        true_class = np.arange(len(codes)), codes
 
         def negative_log_likelihood(log_temperature: float) -> float:
-            likelihood = softmax(-by_class / (scale * np.exp(log_temperature)), axis=1)[true_class]
+            likelihood = softmax(-by_class / (scale * np.exp(log_temperature)), axis=1)[np.arange(len(codes)), codes]
             return -float(np.log(likelihood + TINY).mean())
 
         return float(scale * np.exp(minimize_scalar(negative_log_likelihood, bounds=(-8, 8), method="bounded").x))

@@ -99,7 +99,7 @@ def read(
 def _check_same(expected: Mapping[str, Any], received: Mapping[str, Any]) -> None:
     """Raise FormatError with the first difference unless two descriptions of a run are equal."""
     if received.get("kind") != container.CHECKPOINT:
-        raise FormatError(f"expected a checkpoint of training, got {received.get('kind')!r}; name a checkpoint")
+        raise FormatError(f"expected a checkpoint of training, got a file of {received.get('kind')!r}; name one")
     for name in sorted(expected.keys() | received.keys()):
         ours, theirs = (container.canonical({name: run.get(name)}) for run in (expected, received))
         if ours != theirs:
