@@ -118,7 +118,7 @@ FLOATS = np.ones(3, np.float32)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"parameters__grid": [3, 4]}, "expected the same grid in all parts"),
+        ({"parameters__grid": [3, 4]}, "expected the same pooling grid in all parts"),
         ({"parameters__random_state": -1}, "expected random_state as None or an integer"),
         ({"parameters__random_state": "0"}, "expected random_state as None or an integer"),
         ({"parameters__frame_shape": [16, 16, 3]}, "expected the same frame shape in all parts"),
@@ -161,7 +161,7 @@ FLOATS = np.ones(3, np.float32)
         ({"features__parameters__grid": [4, 4]}, "expected grid as (rows, columns) that divide 6 and 4"),
         ({"features__averages_flips": 1}, "expected averages_flips as true or false"),
         ({"features__n_features_in": 961}, "expected n_features_in as the number of values of a frame"),
-        ({"features__backbones": []}, "expected no tensors beside those of features and head"),
+        ({"features__backbones": []}, "expected no tensors beside those of backbones"),
         ({"features__backbones__0__layers__2__pool_size": [3, 4]}, "expected no strides, padding or dilation_rate"),
         ({"head__temperature": 0}, "expected a positive temperature"),
         ({"head__temperature": -1.5}, "expected a positive temperature"),

@@ -279,9 +279,8 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         features = type(expected).from_fitted_state(description["features"], parts["features"])
         head = KMeansClassifier.from_fitted_state(description["head"], parts["head"])
         expect(classifier.frame_shape in (None, features.frame_shape_), "the same frame shape in all parts")
-        expect(
-            features.grid is None or classifier.grid in ("auto", features.grid), "the same pooling grid in all parts"
-        )
+        same_grid = features.grid is None or classifier.grid in ("auto", features.grid)
+        expect(same_grid, "the same pooling grid in all parts")
         expect(classifier.projection == head.projection, "the same projection in all parts")
         expect(head.n_features_in_ == len(features.mean_), "a head for as many features as are computed")
         expect(head.cluster_centers_.dtype == features.mean_.dtype, "features and head of the same float dtype")

@@ -160,7 +160,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             features.backbones_.append(Sequential.from_fitted_state(backbone, own))
             rest = {name: tensor for name, tensor in rest.items() if not name.startswith(f"backbone_{number}/")}
         features.mean_, features.scale_ = rest.pop("mean"), rest.pop("scale")
-        expect(not rest, "no further tensors")
+        expect(not rest, "no tensors beside those of backbones, mean and scale")
         features.n_features_in_, features._n_features_out = description["n_features_in"], len(features.mean_)
         features._set_frames(description["frames"])
         features._check_state()
