@@ -125,7 +125,7 @@ MUTANTS = [
         "columns - left - 1",
     ),
     Mutant(
-        "of equal values the last is the largest", "kernels/pool.py", "pool2d_argmax",
+        "the last of equal maxima counts", "kernels/pool.py", "pool2d_argmax",
         GRADIENTS, "integers and float32 and PoolingLayer",
         "value > maximum[k]",
         "value >= maximum[k]",
@@ -149,7 +149,7 @@ MUTANTS = [
         "dy[n, i, j, k]",
     ),
     Mutant(
-        "a pooled gradient goes to the transposed place", "kernels/pool.py", "pool2d_max_backward",
+        "a pooled gradient goes to the transposed position", "kernels/pool.py", "pool2d_max_backward",
         GRADIENTS, "integers and float32 and PoolingLayer-0",
         "u, v = (argmax",
         "v, u = (argmax",

@@ -2,7 +2,7 @@
 
 Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``, ``filter_bank``, ``pool`` and
 ``pointwise`` are algorithms, with their gradients beside them; ``conv2d`` chooses among them; ``codegen`` writes the
-vector instructions of the inner loops; ``reference`` defines the operations in plain NumPy.
+vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
 from framecnn.kernels.conv2d import ALGORITHMS, PackedConv, algorithms_for, choose_algorithm, conv2d

@@ -27,11 +27,9 @@ STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shar
 def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
     """Return the name of the fastest algorithm, from shapes and dtype alone.
 
-    A frame therefore has the same bits in any batch.
-
-    Costs are multiply-adds per channel and filter. The transform of the input costs about as much as 10 more filters,
-    that of the output as 12 more channels (measured), so shallow and narrow layers stay direct. So does float64, which
-    is chosen for its exactness.
+    A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. The transform of
+    the input costs about as much as 10 more filters, the transform of the output as much as 12 more channels
+    (measured), so shallow and narrow layers stay direct. So does float64, which users choose for its accuracy.
 
     Shapes: kernel (kh, kw, c / groups, f).
     """
@@ -90,13 +88,12 @@ def conv2d(
 ) -> Array:
     """Return frames convolved, activated and pooled; the bits equal those of three separate steps.
 
-    :func:`framecnn.kernels.reference.conv2d` is the definition. Error of a direct convolution at most
-    ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; of Winograd's as :mod:`framecnn.kernels.winograd`
-    states it.
+    :func:`framecnn.kernels.reference.conv2d` is the definition. The error of a direct convolution is at most
+    ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; for Winograd's see :mod:`framecnn.kernels.winograd`.
 
     Shapes: x (n, h, w, c); `windows` are the pooling windows along rows and columns of the map, as
-    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, shaped as the
-    result, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
+    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result,
+    receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
 
     Raises
     ------
@@ -111,9 +108,8 @@ def conv2d(
             f"got mode {mode!r} after {activation} of slope {negative_slope}; leave argmax out"
         )
     if windows is None or in_registers:
-        return _convolve(
-            x, packed, window, Epilogue.of(activation, negative_slope, mode if in_registers else "none"), argmax
-        )
+        epilogue = Epilogue.of(activation, negative_slope, mode if in_registers else "none")
+        return _convolve(x, packed, window, epilogue, argmax)
     (starts, stops, step), columns = windows
     y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
     aligned = max(packed.algorithm, 1)

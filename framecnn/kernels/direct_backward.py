@@ -69,7 +69,7 @@ def _runs(packed: PackedConv, window: Window, channels: int) -> Pair:
 def load_gradients(packed, gradients, width, n, first, rows, at, n_valid):
     """packed (pixels, block) = `rows` rows of `width` gradients of frame n, from row first on.
 
-    Only the first `n_valid` filters from `at` on exist.
+    From Gradients (n, oh, ow, f); only the first `n_valid` filters from `at` on exist.
     """
     dy, y, argmax, negative_slope = gradients
     height, columns, filters = dy.shape[1], dy.shape[2], dy.shape[3]

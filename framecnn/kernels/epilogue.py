@@ -30,7 +30,7 @@ POOLINGS = {"none": NO_POOLING, "max": MAX_POOLING, "average": AVERAGE_POOLING}
 
 
 class Epilogue(NamedTuple):
-    """Operations after the sums: codes of activation and pooling, and the side of a pooled square in pixels."""
+    """The operations after the sums: codes of activation and pooling, and the side of a pooled square in pixels."""
 
     activation: int = NO_ACTIVATION
     negative_slope: float = 0.0

@@ -6,7 +6,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["blocked_product", "lower_gram", "squared_distances"]
+__all__ = ["BLOCK_ROWS", "blocked_product", "lower_gram", "squared_distances"]
 
 BLOCK_ROWS = 512
 BLOCK_TERMS = 2048  # products summed in the dtype of the matrix

@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["ordered_map", "read_only", "run", "single_threaded_blas"]
+__all__ = ["CHUNK_WORK", "ordered_map", "read_only", "run", "single_threaded_blas"]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, while starting a chunk costs about 0.01 ms
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end

@@ -16,7 +16,20 @@ from framecnn.layers import initializers
 from framecnn.layers.params import REAL, SWAPPING, Param, Params
 from framecnn.typing import Array, Shape
 
-__all__ = ["Backward", "Case", "Layer", "Param", "Params"]
+__all__ = [
+    "DTYPES",
+    "Backward",
+    "Case",
+    "Layer",
+    "Param",
+    "Params",
+    "check_batch",
+    "check_batch_shape",
+    "check_fits",
+    "check_frame",
+    "check_real",
+    "set_attributes",
+]
 
 Backward = Callable[[Array], tuple[Array, dict[str, Array]]]
 """``backward(dy) -> dx, {"kernel": dkernel, ...}``: the function that :meth:`Layer.vjp` returns with the output."""

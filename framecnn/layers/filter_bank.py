@@ -25,7 +25,7 @@ class FilterBankLayer(Layer):
             0,\; kernel_f \cdot \frac{window - mean}{\sqrt{variance + contrast}} + bias_f - threshold_t
         \right)
 
-    Mean and variance are those of the kh kw c values of the window. The whitening of learned filters is folded into
+    Mean and variance are taken over the kh kw c values of the window. The whitening of learned filters is folded into
     kernel and bias (:mod:`framecnn.estimators.filter_learning`).
 
     Parameters

@@ -8,13 +8,14 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import Layer
+from framecnn.layers.base import DTYPES
 from framecnn.storage.model_file import Description, expect
 from framecnn.typing import Array, Shape
 
 __all__ = ["check_description", "check_map_size"]
 
 LARGEST_MAP = 2**28  # values: 1 GiB of float32
-FLOATS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+FLOATS = {dtype.name: dtype for dtype in DTYPES}
 
 
 def check_description(description: Description, layers: Sequence[Layer], tensors: Mapping[str, Array]) -> np.dtype[Any]:
