@@ -29,6 +29,7 @@ FORBIDDEN = (
     *("exec", "compile", "import", "code.", "marshal.", "pickle.", "ctypes.", "subprocess.", "socket.", "shutil."),
     *("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.startfile", "tempfile.", "urllib."),
     *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod"),
+    *("os.chown", "os.utime", "os.setxattr", "os.removexattr"),
 )
 MEMORY = 256 * 2**20  # bytes that loading may allocate
 

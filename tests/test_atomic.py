@@ -120,3 +120,21 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as gone:
         read()
     assert gone.value.filename == str(tmp_path / "source.txt")
+
+
+def test_who_has_the_old_file_open_keeps_reading_the_old_one(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with open(tmp_path / "a.txt") as reader:
+        with atomic_write(tmp_path / "a.txt") as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_what_takes_the_place_of_a_file_is_on_the_disk_before(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(os.fstat(file).st_size) or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda *paths: done.append("in its place") or replace(*paths))
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+    assert done == [3, "in its place"]

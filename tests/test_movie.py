@@ -242,3 +242,76 @@ def test_without_pyav_the_extra_is_named(monkeypatch):
         MissingExtraError, match=r"the package av is not installed; run: pip install 'framecnn\[video\]'"
     ):
         Movie("m.mp4")
+
+
+def test_unequal_times_that_begin_before_zero_keep_their_distances(tmp_path):
+    stamps = [-0.5, -0.4, 0.1, 0.15, 1.0]
+    path = write_movie(tmp_path / "m.ts", moving(0, 5), times=stamps, avoid_negative_ts="disabled")
+    assert read(path)[0] == pytest.approx([0, 0.1, 0.6, 0.65, 1.5], abs=0.001)
+
+
+def test_a_movie_is_as_long_as_its_pictures_and_not_as_its_sound(tmp_path):
+    movie = read(write_movie(tmp_path / "m.mkv", moving(0, 12), sound=True))[2]
+    assert movie.duration == pytest.approx(12 / RATE, abs=0.05)
+
+
+def test_every_packet_that_the_decoder_refuses_is_counted(tmp_path):
+    with Movie(write_movie(tmp_path / "m.mkv", moving(0, 12))) as movie:
+        stream, container = movie._stream, movie._container
+
+        class Refusing:
+            def __getattr__(self, name):
+                return getattr(stream, name)
+
+            def decode(self, packet):
+                raise movie._av.error.InvalidDataError(1, "broken")
+
+        class Container:
+            def demux(self, _):
+                yield from container.demux(stream)
+
+            def close(self):
+                container.close()
+
+        movie._stream, movie._container = Refusing(), Container()
+        assert list(movie.frames()) == []
+        assert movie.damaged >= 12
+
+
+def test_frames_that_the_decoder_marks_as_damaged_are_counted_and_left_out(tmp_path):
+    with Movie(write_movie(tmp_path / "m.mkv", moving(0, 12))) as movie:
+        decode = movie._frames_of
+
+        class Marked:
+            def __init__(self, frame):
+                self._frame, self.is_corrupt = frame, frame.pts < 200  # thousandths of a second: five of twelve
+
+            def __getattr__(self, name):
+                return getattr(self._frame, name)
+
+        movie._frames_of = lambda packet: [Marked(frame) for frame in decode(packet)]
+        times = [time for time, _ in movie.frames()]
+        assert times == pytest.approx([i / RATE for i in range(5, 12)], abs=0.002)
+        assert movie.damaged == 5
+
+
+def test_pictures_that_grow_too_large_midway_are_not_decoded(tmp_path):
+    small, large = (write_movie(tmp_path / f"{n}.ts", moving(0, 12, n, n)) for n in (64, 128))
+    (tmp_path / "m.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    with Movie(tmp_path / "m.ts", max_pixels=5000) as movie:
+        assert {movie.upright(frame).shape for _, frame in movie.frames()} == {(64, 64, 3)}
+        assert movie.damaged > 0
+
+
+@pytest.mark.parametrize("name", ["http:film.mkv", "concat:film.mkv"])
+def test_a_name_that_looks_like_an_address_is_that_of_a_file(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_movie(tmp_path / "film.mkv", moving(0, 4)).rename(name)
+    assert len(read(name)[0]) == 4
+
+
+def test_nothing_but_files_is_opened_whatever_a_movie_refers_to(tmp_path, monkeypatch):
+    path, asked, real = write_movie(tmp_path / "m.mkv", moving(0, 4)), [], av.open
+    monkeypatch.setattr(av, "open", lambda *arguments, **options: asked.append(options) or real(*arguments, **options))
+    read(path)
+    assert [options["options"]["protocol_whitelist"] for options in asked] == ["file"]

@@ -291,14 +291,14 @@ def test_a_command_that_cannot_says_so_in_one_line(tmp_path):
     assert refused("export", model, tmp_path / "x.onnx", "--opset", "12").startswith("to_onnx: expected opset from 13 ")
     assert "no such file" in refused("export", tmp_path / "none", tmp_path / "x.onnx").lower()
     assert not (tmp_path / "x.onnx").exists()
-    assert "expected a folder to write to" in refused("export", model, tmp_path / "none" / "x.onnx")
+    assert "expected an existing folder to write to" in refused("export", model, tmp_path / "none" / "x.onnx")
 
 
 def test_a_command_replaces_its_own_files_only(tmp_path):
     model, target = tmp_path / "model.safetensors", tmp_path / "model.onnx"
     save(network(InputLayer((7,)), DenseLayer(3)), model)
     before = model.read_bytes()
-    assert "expected no file or one that framecnn wrote" in refused("export", model, model)
+    assert "expected a file of its own to write, got one that is read" in refused("export", model, model)
     assert model.read_bytes() == before
     assert [framecnn("export", model, target).code for _ in range(2)] == [0, 0]
 

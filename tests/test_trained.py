@@ -9,7 +9,7 @@ from textures import CLASSES, Lazy, textures
 
 from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, num_threads
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.outputs import describe_choice
+from framecnn.cli.training_outputs import describe_choice
 from framecnn.estimators import TrainedFeatures, trained_features
 from framecnn.layers import ConvLayer, PoolingLayer
 from framecnn.storage import container
