@@ -15,6 +15,8 @@ from framecnn import (
     InputLayer,
     PoolingLayer,
     Sequential,
+    SettingError,
+    ShapeError,
 )
 from framecnn.layers import Layer
 from framecnn.networks.fusion import training_passes
@@ -201,3 +203,10 @@ def test_it_is_not_exported_to_keras(kind):
     message = rf"to_keras: expected layers that Keras has, got .*Own{kind.__name__}\(.*KERAS_FORMS.register"
     with pytest.raises(FormatError, match=message):
         to_keras(model_of(layers_around(layer, shape)))
+
+
+def test_errors_of_a_subclass_name_it():
+    with pytest.raises(SettingError, match=r"^OwnConvLayer: expected filters as a positive integer, got 0"):
+        subclass(ConvLayer)(0, kernel_size=1)
+    with pytest.raises(ShapeError, match=r"^OwnPoolingLayer: expected frames of at least 2x2"):
+        subclass(PoolingLayer)(2).build((1, 1, 3))
