@@ -28,6 +28,7 @@ class PredictionPlan:
 
     Examples
     --------
+    >>> from framecnn import ConvLayer, PoolingLayer
     >>> plan = PredictionPlan.of([ConvLayer(4, kernel_size=3), PoolingLayer(2)], (8, 8, 3))
     >>> len(plan.on_frames), len(plan.on_rows), plan.activation_bytes(batch_size=1, itemsize=4)
     (1, 0, 912)

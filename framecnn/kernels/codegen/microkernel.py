@@ -42,7 +42,7 @@ def filter_block(dtype: Any) -> int:
 
     Examples
     --------
-    >>> filter_block(np.float32) == 2 * filter_block(np.float64)
+    >>> filter_block("float32") == 2 * filter_block("float64")
     True
     """
     return VECTORS * lanes(dtype)
