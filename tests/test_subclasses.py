@@ -189,7 +189,7 @@ def test_it_is_not_exported_to_onnx(kind):
     from framecnn.interop.onnx_export import to_onnx
 
     layer, shape = first_case(kind, forward=forward_plus_one)
-    message = rf"to_onnx: expected layers that ONNX has, got .*Own{kind.__name__}\(.*ONNX_FORMS.register"
+    message = rf"to_onnx: expected layers that ONNX has, got .*Own{kind.__name__}\(.*ONNX_CONVERTERS.register"
     with pytest.raises(FormatError, match=message):
         to_onnx(model_of(layers_around(layer, shape)))
 
@@ -200,7 +200,7 @@ def test_it_is_not_exported_to_keras(kind):
     from framecnn.interop.keras import to_keras
 
     layer, shape = first_case(kind, forward=forward_plus_one)
-    message = rf"to_keras: expected layers that Keras has, got .*Own{kind.__name__}\(.*KERAS_FORMS.register"
+    message = rf"to_keras: expected layers that Keras has, got .*Own{kind.__name__}\(.*KERAS_CONVERTERS.register"
     with pytest.raises(FormatError, match=message):
         to_keras(model_of(layers_around(layer, shape)))
 
