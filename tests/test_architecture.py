@@ -23,8 +23,8 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LEVELS = [
     {"errors", "text", "typing", "version"},
-    {"arguments", "storage", "thread_count"},
-    {"geometry"},
+    {"arguments", "storage"},
+    {"geometry", "thread_count"},
     {"kernels"},
     {"data", "evaluation", "layers"},
     {"training"},

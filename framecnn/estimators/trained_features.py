@@ -11,7 +11,7 @@ from framecnn.estimators.checks import as_random_state, encode_groups, encode_la
 from framecnn.estimators.snapshot import sets_atomically
 from framecnn.estimators.transformer import FrameTransformer
 from framecnn.layers import InputLayer, Layer, PoolingLayer
-from framecnn.networks.reference import FILTERS, reference_network
+from framecnn.networks.reference import REFERENCE_FILTERS, reference_network
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import expect
 from framecnn.training.history import History
@@ -123,7 +123,7 @@ class TrainedFeatures(FrameTransformer):
         small = self._shrunk(frames)
         parts = assign_parts(codes, np.arange(len(codes)) if groups is None else groups, SHARES, seed)
         train, validation = ((small[parts == part], codes[parts == part]) for part in (0, 1))
-        filters = FILTERS[: n_blocks(small.shape[1:3])]
+        filters = REFERENCE_FILTERS[: n_blocks(small.shape[1:3])]
         network = reference_network(small.shape[1:], codes.max() + 1, filters=filters, output=None, scale=scale)
         validates = len(validation[1]) > 0
         self.history_ = fit(
@@ -187,7 +187,7 @@ def n_blocks(size: tuple[int, int]) -> int:
     >>> n_blocks((96, 144)), n_blocks((8, 8)), n_blocks((3, 40))
     (4, 2, 0)
     """
-    return sum(min(size) // 2**block >= SMALLEST_MAP for block in range(len(FILTERS)))
+    return sum(min(size) // 2**block >= SMALLEST_MAP for block in range(len(REFERENCE_FILTERS)))
 
 
 def _shrinking(frame_shape: Shape) -> list[Layer]:

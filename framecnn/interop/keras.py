@@ -62,7 +62,7 @@ def to_keras(model: Sequential) -> Any:
     >>> [layer.name for layer in net.layers], net.output_shape
     (['conv_1', 'flattening_1', 'dense_1'], (None, 2))
     """
-    named = [(name, layer.built()) for name, layer in zip(model.names, model.layers, strict=True)]
+    named = [(name, layer.require_built()) for name, layer in zip(model.names, model.layers, strict=True)]
     steps = [(name, step) for name, layer in named for step in KERAS_CONVERTERS.of(layer)(layer)]
     dtype = model.layers[0].dtype.name
     keras = load_keras("to_keras")

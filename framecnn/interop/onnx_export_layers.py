@@ -137,7 +137,7 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     value = Value(x)
     for name, layer in zip(model.names, model.layers, strict=True):
         graph.scope = scope + name
-        value = ONNX_CONVERTERS.of(layer)(graph, layer.built(), value)
+        value = ONNX_CONVERTERS.of(layer)(graph, layer.require_built(), value)
     if value.flattened is None:
         return value.name
     indices = np.argsort(channel_order(value.flattened))
