@@ -142,7 +142,7 @@ def test_a_graph_that_is_no_chain_is_refused():
     places.graph.node[0].output.append("places")
     assert from_onnx(places).names == ("input_1", "pooling_1")
     places.graph.node.append(onnx.helper.make_node("Identity", ["places"], ["end"]))
-    with pytest.raises(FormatError, match=r"cannot take MaxPool .*expected one output, got more that are used"):
+    with pytest.raises(FormatError, match=r"cannot take MaxPool .*expected one used output, got several"):
         from_onnx(places)
 
 
