@@ -11,7 +11,8 @@ from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write
 from framecnn.cli.workflow import ReportingFrames, Stages, listed, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
 from framecnn.errors import DataError
-from framecnn.evaluation import EvaluationResult, counted
+from framecnn.evaluation import EvaluationResult
+from framecnn.text import counted
 
 __all__ = ["evaluate"]
 

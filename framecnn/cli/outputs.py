@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framecnn import __version__
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
+from framecnn.version import __version__
 
 __all__ = ["check_outputs", "check_replaced", "json_mark", "report_mark", "write_json"]
 

@@ -21,7 +21,7 @@ from framecnn.data.class_folders import skip_by_name
 from framecnn.data.groups import GROUPS_FILE
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
-from framecnn.evaluation import counted
+from framecnn.text import counted
 
 __all__ = ["predict"]
 

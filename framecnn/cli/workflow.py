@@ -17,9 +17,10 @@ from framecnn.cli.training_outputs import Job, Run, describe_choice, write_every
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
-from framecnn.evaluation import EvaluationResult, counted, evaluate
+from framecnn.evaluation import EvaluationResult, evaluate
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle
+from framecnn.text import counted
 from framecnn.typing import Array
 
 __all__ = ["ReportingFrames", "Stages", "listed", "scan_folder", "train_folder", "without_lost"]

@@ -13,12 +13,12 @@ from framecnn.data import FrameFolder, FrameSubset
 from framecnn.errors import DataError, ShapeError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.evaluation import EvaluationResult
-from framecnn.networks.reference import FILTERS
+from framecnn.networks.reference import REFERENCE_FILTERS
 from framecnn.typing import Array
 
 __all__ = ["Comparison"]
 
-MIN_NETWORK_SIDE = 2 ** len(FILTERS)
+MIN_NETWORK_SIDE = 2 ** len(REFERENCE_FILTERS)
 """The smallest side of the frames for the networks, in pixels: each convolution is followed by a halving."""
 MEASURES = ("train_seconds", "frames_per_second", "peak_megabytes", "model_bytes")
 
