@@ -23,13 +23,14 @@ QUICK = "from framecnn.estimators import features\nfeatures.FILTERS, features.PA
 SCRIPTED = (
     "import time\n"
     "from framecnn.cli import compare\n"
-    "from framecnn.comparison import folds\n"
+    "from functools import partial\n"
     "import test_cli_compare\n"
     "script = test_cli_compare.Script()\n"
     "def slowly(job):\n"
     "    time.sleep(0.02)\n"
     "    return script(job)\n"
-    "folds.run_apart, compare.compile_kernels = slowly, lambda size: None\n"
+    "compare.Comparison = partial(compare.Comparison, run=slowly)\n"
+    "compare.compile_kernels = lambda size: None\n"
 )
 MAIN = "import sys\nfrom framecnn.cli import main\nmain(sys.argv[1:])\n"
 COMPLETE = 5  # one run in so many is not killed
