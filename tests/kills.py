@@ -19,6 +19,8 @@ import training_run
 from commands import write_frames
 from movies import shots, write_movie
 
+from framecnn.comparison import MODELS
+
 QUICK = "from framecnn.estimators import features\nfeatures.FILTERS, features.PATCHES = 12, 2000\n"
 SCRIPTED = (
     "import time\n"
@@ -142,7 +144,7 @@ class Fit:
 class Compare:
     """``framecnn compare`` with models that are replaced by a script, so that a run is short."""
 
-    last_words = b"the page; open it"
+    last_words = b"the report; open it"
 
     def __init__(self, root):
         self.out = root / "out"
@@ -159,20 +161,21 @@ class Compare:
 
     def start(self):
         arguments = ["--folds", "3", "--size", "24x32", "--network-size", "16x16", "--resume"]
-        files = ["--json", self.out / "figures.json", "--report", self.out / "page.html"]
+        files = ["--json", self.out / "figures.json", "--report", self.out / "report.html"]
         return start(SCRIPTED + MAIN, "compare", self.films, *arguments, *files)
 
     def state(self):
         before, path = self.kept, self.out / "figures.json"
-        self.kept = len(json.loads(path.read_text())["folds"]) if path.exists() else 0
+        folds = json.loads(path.read_text())["folds"] if path.exists() else []
+        self.kept = sum(len(fold["outcomes"]) for fold in folds)
         if self.kept < before:
             return "lost"
-        return "mixed" if (self.out / "page.html").exists() != (self.kept == 3) else ""
+        return "mixed" if (self.out / "report.html").exists() != (self.kept == 3 * len(MODELS)) else ""
 
     def check_complete(self):
         left, wrong = digests(self.out), self.state()
         self.renew()
-        return wrong or ("" if set(left) == {"figures.json", "page.html"} else "lost")
+        return wrong or ("" if set(left) == {"figures.json", "report.html"} else "lost")
 
 
 def start(code, *arguments):
