@@ -81,7 +81,7 @@ class Frames:
 class Train:
     """``framecnn train`` that replaces the outputs of one folder of frames and seed by those of another, in turn."""
 
-    last_words = b"every file, used or skipped"
+    last_words = b"all files, used or skipped"
 
     def __init__(self, root):
         self.out = root / "out"
