@@ -31,10 +31,10 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.thread_count import get_num_threads as get_num_threads
     from framecnn.thread_count import num_threads as num_threads
     from framecnn.thread_count import set_num_threads as set_num_threads
-
-__version__ = "0.1.0"
+    from framecnn.version import __version__ as __version__
 
 _HOMES = {
+    "__version__": "version",
     "ActivationLayer": "layers",
     "BatchLoader": "data",
     "BatchNormLayer": "layers",
@@ -64,7 +64,7 @@ _HOMES = {
     "set_num_threads": "thread_count",
 }
 
-__all__ = sorted(["__version__", *_HOMES])
+__all__ = sorted(_HOMES)
 
 
 if not TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Checks of arguments. Each error says who was called, what was expected and what was given."""
+"""Checks of arguments. Each error names the function or class, what was expected and what was given."""
 
 import sys
 from typing import Any
@@ -8,7 +8,15 @@ import numpy as np
 from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Shape
 
-__all__ = ["LARGEST_SIZE", "check_choice", "check_count", "check_number", "check_shape", "check_size"]
+__all__ = [
+    "LARGEST_SIZE",
+    "check_choice",
+    "check_count",
+    "check_number",
+    "check_shape",
+    "check_size",
+    "is_integer",
+]
 
 LARGEST_SIZE = 2**31 - 1
 """The largest number of pixels, channels, filters or units along an axis."""
@@ -17,7 +25,7 @@ LARGEST_SIZE = 2**31 - 1
 def check_shape(who: str, name: str, value: Any) -> Shape:
     """Return a shape as a tuple; raise ShapeError unless it is a sequence of positive integers below 2**31."""
     sizes = tuple(value) if np.iterable(value) else ()
-    if not sizes or not all(_is_integer(size) and 1 <= size <= LARGEST_SIZE for size in sizes):
+    if not sizes or not all(is_integer(size, 1, LARGEST_SIZE) for size in sizes):
         raise ShapeError(f"{who}: expected {name} as positive integers up to {LARGEST_SIZE:,}, got {value!r}")
     return tuple(map(int, sizes))
 
@@ -26,20 +34,20 @@ def check_size(who: str, name: str, value: Any) -> int:
     """Return a positive integer below 2**31; raise SettingError for anything else."""
     size = check_count(who, name, value)
     if size > LARGEST_SIZE:
-        raise SettingError(f"{who}: expected {name} as at most {LARGEST_SIZE:,}, got {value!r}")
+        raise SettingError(f"{who}: expected {name} of at most {LARGEST_SIZE:,}, got {value!r}")
     return size
 
 
 def check_count(who: str, name: str, value: Any) -> int:
     """Return a positive integer; raise SettingError for anything else."""
-    if not _is_integer(value) or value < 1:
+    if not is_integer(value, 1):
         raise SettingError(f"{who}: expected {name} as a positive integer, got {value!r}")
     return int(value)
 
 
 def check_number(who: str, name: str, value: Any) -> float:
     """Return a finite number as a float; raise SettingError for anything else."""
-    if not (_is_integer(value) or isinstance(value, float | np.floating)) or not abs(value) <= sys.float_info.max:
+    if not (is_integer(value) or isinstance(value, float | np.floating)) or not abs(value) <= sys.float_info.max:
         raise SettingError(f"{who}: expected {name} as a finite number, got {value!r}")
     return float(value)
 
@@ -50,5 +58,14 @@ def check_choice(who: str, name: str, value: Any, choices: tuple[Any, ...]) -> N
         raise SettingError(f"{who}: expected {name} as one of {', '.join(map(str, choices))}, got {value!r}")
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def is_integer(value: Any, smallest: int | None = None, largest: int | None = None) -> bool:
+    """Return whether a value is an integer, of Python or NumPy but no bool, and within the bounds, if any.
+
+    Examples
+    --------
+    >>> is_integer(3, 1), is_integer(0, 1), is_integer(True), is_integer(2.0)
+    (True, False, False, False)
+    """
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        return False
+    return (smallest is None or smallest <= int(value)) and (largest is None or int(value) <= largest)

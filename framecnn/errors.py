@@ -1,4 +1,7 @@
-"""The errors of framecnn. Each message says who raises it, what was expected, what was given and what to do."""
+"""The errors of framecnn.
+
+Each message names the function or class, what was expected, what was given and, if not obvious, what to do.
+"""
 
 import errno
 
@@ -24,7 +27,7 @@ _REMEDIES = {
 
 
 class ShapeError(ValueError):
-    """An array, or the shape of a frame, does not fit the layer or function that is given it."""
+    """An array, or the shape of a frame, does not fit the layer or function that receives it."""
 
 
 class FormatError(ValueError):
@@ -36,7 +39,7 @@ class DataError(ValueError):
 
 
 class MachineError(OSError):
-    """The machine has failed, not a file: no memory is left, too many files are open, a disk does not answer."""
+    """The machine has failed, not a file: no memory is left, too many files are open, or a disk does not respond."""
 
 
 class SettingError(ValueError):
@@ -66,7 +69,7 @@ class MissingExtraError(ImportError):
 
 
 def remedy(error: OSError) -> str | None:
-    """Return what a user can do about an error of the system, None if that is not known.
+    """Return what a user can do about a system error, or None if that is unknown.
 
     Examples
     --------

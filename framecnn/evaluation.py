@@ -1,4 +1,4 @@
-"""Evaluation: accuracy with its cluster bootstrap confidence interval.
+"""Evaluation of classifiers: accuracy with its cluster bootstrap confidence interval.
 
 Frames of one group, such as a shot, resemble each other; so the bootstrap resamples groups, not frames.
 """
@@ -10,12 +10,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from framecnn.errors import DataError, ShapeError
+from framecnn.errors import ShapeError
+from framecnn.text import counted
 from framecnn.typing import Array
 
-__all__ = ["EvaluationResult", "counted", "evaluate"]
+__all__ = ["EvaluationResult", "evaluate"]
 
 RESAMPLES = 2000
+"""Resamples of the bootstrap."""
+
 SEED = 0
 ROUNDING = 1e-6  # float32 probabilities may exceed 1 by rounding
 
@@ -50,9 +53,8 @@ class EvaluationResult:
     Raises
     ------
     ShapeError
-        If the four arrays do not have one entry for every frame.
-    DataError
-        If a label is not an index of `classes`, or a confidence is not a probability.
+        If the four arrays do not have one entry per frame, a label is not an index of `classes`, or a confidence is not
+        a probability.
 
     Examples
     --------
@@ -90,12 +92,12 @@ class EvaluationResult:
         for name in ("targets", "predictions"):
             labels = getattr(self, name)
             if self.n_frames and not 0 <= labels.min() <= labels.max() < len(self.classes):
-                raise DataError(
+                raise ShapeError(
                     f"EvaluationResult: expected {name} to be indices of the {len(self.classes)} classes, "
                     f"got values from {labels.min()} to {labels.max()}"
                 )
         if not np.all((self.confidences >= 0) & (self.confidences <= 1 + ROUNDING)):
-            raise DataError("EvaluationResult: expected confidences between 0 and 1, got others; give probabilities")
+            raise ShapeError("EvaluationResult: expected confidences between 0 and 1, got others; pass probabilities")
 
     @property
     def n_frames(self) -> int:
@@ -121,8 +123,8 @@ class EvaluationResult:
     def interval(self) -> tuple[float, float]:
         """The 95 % cluster bootstrap confidence interval of the accuracy, ``(low, high)``; NaN without frames.
 
-        Groups are resampled with replacement, 2,000 times, with a fixed seed. Two pseudo-groups of average size are
-        added, one all correct and one all wrong, each with half the probability of a real group (after Jeffreys'
+        Groups are resampled with replacement, ``RESAMPLES`` times, with a fixed seed. Two pseudo-groups of average size
+        are added, one all correct and one all wrong, each with half the probability of a real group (after Jeffreys'
         prior), because few groups may not show every kind of error. Without them twenty groups without an error would
         have the interval "100 to 100". In a simulation with 20 groups and a true accuracy of 95 %, such intervals
         contained the true accuracy in only 70 to 85 % of the cases, those with pseudo-groups in 98 %; with 60 groups
@@ -166,7 +168,7 @@ class EvaluationResult:
         Returns
         -------
         array of int, shape (at most k,)
-            Row numbers in this part. Equal confidences keep the order of the rows.
+            Row numbers in this part; rows of equal confidence keep their order.
 
         Examples
         --------
@@ -182,7 +184,7 @@ class EvaluationResult:
         Returns
         -------
         dict
-            ``part, n_frames, n_groups, accuracy, interval, classes, confusion, recall``; None where there
+            ``part, n_frames, n_groups, accuracy, interval, classes, confusion, recall``; None if there
             are no frames.
 
         Examples
@@ -249,9 +251,8 @@ def evaluate(
     Raises
     ------
     ShapeError
-        If the probabilities do not have one row a frame and one column a class.
-    DataError
-        If a target is not an index of `classes`, or a probability is not in 0..1.
+        If the probabilities do not have one row per frame and one column per class, a target is not an index of
+        `classes`, or a probability is not in 0..1.
 
     Examples
     --------
@@ -276,29 +277,6 @@ def evaluate(
         confidences=probabilities.max(axis=1),
         groups=groups,
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Parameters
-    ----------
-    number : int
-        The number.
-    noun : str
-        The noun in singular.
-
-    Returns
-    -------
-    str
-        The number with thousands separated, and the noun in singular or plural.
-
-    Examples
-    --------
-    >>> counted(1136, "frame"), counted(1, "group")
-    ('1,136 frames', '1 group')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(value: float) -> float | None:

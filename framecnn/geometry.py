@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from framecnn.arguments import LARGEST_SIZE, is_integer
 from framecnn.errors import SettingError, ShapeError
 from framecnn.typing import Array
 
@@ -41,9 +42,9 @@ class Window:
     Attributes
     ----------
     frame, kernel, strides, dilation : (int, int)
-        Sizes of the frame and of the kernel, steps between windows and inside a window.
+        Sizes of the frame and of the kernel, step from window to window, step between the pixels of a window.
     border : ((int, int), (int, int))
-        ``((top, bottom), (left, right))``; negative where windows leave out pixels of the frame.
+        ``((top, bottom), (left, right))``; negative if the windows leave out pixels of the frame.
 
     Examples
     --------
@@ -60,7 +61,7 @@ class Window:
 
     @cached_property
     def extent(self) -> Pair:
-        """Pixels from the first to the last of a window, gaps included."""
+        """Pixels from the first to the last pixel of a window, gaps included."""
         rows, columns = (d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
         return rows, columns
 
@@ -78,19 +79,19 @@ class Window:
 
     @cached_property
     def pixels(self) -> tuple[Ranges, Ranges]:
-        """The pixels of the windows along the rows and the columns, without those of the border."""
+        """The pixels of the windows along the rows and the columns, without pixels of the border."""
         axes = zip(self.frame, self.output, self.kernel, self.strides, self.dilation, self.top_left, strict=True)
         rows, columns = (window_pixels(*axis) for axis in axes)
         return rows, columns
 
     def rows(self, start: int, stop: int) -> "Window":
-        """Return the windows of some rows of the output."""
+        """Return the window that yields output rows `start` to `stop` only."""
         top = self.border[0][0] - start * self.strides[0]
         bottom = (stop - start - 1) * self.strides[0] + self.extent[0] - self.frame[0] - top
         return replace(self, border=((top, bottom), self.border[1]))
 
     def transposed(self) -> "Window":
-        """Return the window by which the gradient of the input is a convolution of the gradient of the output.
+        """Return the window of the convolution that maps the output gradient to the input gradient.
 
         It slides over the output with ``stride - 1`` zeros between its pixels.
         """
@@ -102,7 +103,7 @@ class Window:
         return Window((sizes[0], sizes[1]), self.kernel, (1, 1), self.dilation, (border[0], border[1]))
 
     def cropped(self) -> "Window":
-        """Return the same windows over a frame without the first rows and columns that a negative border leaves out."""
+        """Return the same windows on a frame cropped by the leading rows and columns of a negative border."""
         sizes, border = [], []
         for length, (before, after) in zip(self.frame, self.border, strict=True):
             sizes.append(max(length + min(before, 0), 0))
@@ -127,7 +128,7 @@ def pair(value: int | Sequence[int] | None, who: str, name: str) -> Pair:
     Raises
     ------
     SettingError
-        If `value` is anything but one or two positive integers below 2**31.
+        If `value` is not one or two positive integers below 2**31.
 
     Examples
     --------
@@ -135,7 +136,7 @@ def pair(value: int | Sequence[int] | None, who: str, name: str) -> Pair:
     (3, 3)
     """
     values = (value, value) if isinstance(value, int | np.integer) else tuple(value) if np.iterable(value) else ()
-    if len(values) != 2 or not all(_is_integer(v, 1) for v in values):
+    if len(values) != 2 or not all(is_integer(v, 1, LARGEST_SIZE) for v in values):
         raise SettingError(f"{who}: expected {name} as one positive integer or two, got {value!r}")
     return int(values[0]), int(values[1])
 
@@ -171,20 +172,16 @@ def as_padding(value: Any, who: str) -> Padding:
         sides = [top, bottom, left, right]
     except (TypeError, ValueError):
         sides = []
-    if not sides or not all(_is_integer(side, 0) for side in sides):
+    if not sides or not all(is_integer(side, 0, LARGEST_SIZE) for side in sides):
         raise SettingError(
             f"{who}: expected padding 'valid', 'same' or ((top, bottom), (left, right)) in pixels, got {value!r}"
         )
     return (int(top), int(bottom)), (int(left), int(right))
 
 
-def _is_integer(value: Any, smallest: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and smallest <= int(value) < 2**31
-
-
-@lru_cache  # layers ask for the same window at every call: of a small frame it would take a tenth of the time
+@lru_cache  # layers compute the same window at every call, a tenth of the time of a small frame
 def sliding_window(frame: Pair, kernel: Pair, strides: Pair, dilation: Pair, padding: Padding, who: str) -> Window:
-    r"""Return the window that a layer's settings mean for a frame.
+    r"""Return the sliding window of a layer's settings on a frame.
 
     .. math:: out = \lfloor (in + before + after - dilation (kernel - 1) - 1) / stride \rfloor + 1
 
@@ -235,14 +232,14 @@ def _same_border(length: int, extent: int, stride: int) -> Pair:
 
 
 def window_pixels(length: int, output: int, kernel: int, stride: int, dilation: int, before: int) -> Ranges:
-    """Return the pixels of each sliding window along an axis, without those of the border.
+    """Return the pixels of each sliding window along an axis, without pixels of the border.
 
     Parameters
     ----------
     length, output : int
         Pixels of the frame, number of windows.
     kernel, stride, dilation, before : int
-        Pixels of a kernel, step between windows, step inside a window, border before the frame.
+        Pixels of a kernel, step from window to window, step between the pixels of a window, border before the frame.
 
     Returns
     -------
@@ -262,8 +259,8 @@ def window_pixels(length: int, output: int, kernel: int, stride: int, dilation: 
 def adaptive_cells(length: int, cells: int) -> Ranges:
     """Return `cells` windows that cover an axis: cell ``i`` is ``floor(i n / m)`` to ``ceil((i + 1) n / m)``.
 
-    This is the rule of PyTorch's adaptive pooling. Where `length` is not a multiple of `cells`, neighbours overlap by a
-    pixel.
+    This is the rule of PyTorch's adaptive pooling. If `length` is not a multiple of `cells`, neighbours may
+    overlap by a pixel.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Saving and loading of models: a file is data, its kind names a class of the registry, and code from it never runs.
+"""Saving and loading of models: a file holds data only, and its kind selects a class of the table.
 
 :mod:`framecnn.storage.container` reads and checks the file; the class rebuilds the model from its state.
 """
@@ -11,17 +11,16 @@ from typing import Any
 from framecnn.errors import FormatError
 from framecnn.storage import container
 from framecnn.storage.model_file import restore
+from framecnn.text import shortened
 
 __all__ = ["load", "save"]
 
 KINDS = {"Sequential": "framecnn.networks", "FrameClassifier": "framecnn.estimators"}
 """Names of the classes that a file may hold, and the module of each; it is imported when a file needs it."""
 
-LONGEST_REASON = 400  # characters
-
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write a built Sequential or a fitted FrameClassifier; the file is complete or absent.
+    """Write a built Sequential or a fitted FrameClassifier atomically: after an error an older file is unchanged.
 
     The same model gives the same bytes: no clock, path, host or number of threads is stored.
 
@@ -62,8 +61,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     Sequential or FrameClassifier
-        A classifier predicts the same bits as before. What describes its training only (``head_.labels_``, the history
-        of trained features) and a `random_state` that is not an integer are not stored.
+        A classifier predicts the same bits as before. Data about training only (``head_.labels_``, the history of
+        trained features) and a `random_state` that is not an integer are not stored.
 
     Raises
     ------
@@ -76,23 +75,18 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         description, tensors = container.read(path)
         kind = description.pop("kind")
-        if kind == "training":
+        if kind == container.CHECKPOINT:
             raise FormatError("expected a model, got a checkpoint; resume its training (resume=True), then save it")
         if kind not in KINDS:
             raise FormatError(f"expected a model of {' or '.join(KINDS)}, got {kind!r}; save it again")
         del description["versions"]
         return restore(_model_class(kind), description, tensors)
     except FormatError as error:
-        raise FormatError(f"{path.name}: {_shortened(error)}") from error
+        raise FormatError(f"{path.name}: {shortened(error)}") from error
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
-        reason = _shortened(f"{type(error).__name__}: {error}")
+        reason = shortened(f"{type(error).__name__}: {error}")
         raise FormatError(f"{path.name}: expected a framecnn model, got one that cannot be built ({reason})") from error
 
 
 def _model_class(kind: str) -> Any:
     return getattr(import_module(KINDS[kind]), kind)
-
-
-def _shortened(message: object) -> str:
-    text = str(message)
-    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."

@@ -1,9 +1,10 @@
-"""The number of threads that kernels and decoders use: one for the whole process."""
+"""The number of threads that kernels and decoders use, one setting for the whole process."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from framecnn.arguments import check_count
 from framecnn.errors import SettingError
 
 __all__ = ["get_num_threads", "num_threads", "set_num_threads"]
@@ -22,8 +23,8 @@ _num_threads = _from_environment()
 def get_num_threads() -> int:
     """Return the number of threads that kernels and decoders use.
 
-    It is that of the last :func:`set_num_threads`, else of the environment variable ``FRAMECNN_NUM_THREADS``, else the
-    number of CPUs that this process may use, container quotas included.
+    It is the number of the last :func:`set_num_threads`, else of the environment variable ``FRAMECNN_NUM_THREADS``,
+    else the number of CPUs that this process may use, container quotas included.
 
     Examples
     --------
@@ -32,14 +33,14 @@ def get_num_threads() -> int:
     """
     global _num_threads
     if _num_threads is None:
-        import joblib  # here, since it takes ten times as long to import as framecnn
+        import joblib  # imported late, since it takes ten times as long to import as framecnn
 
         _num_threads = int(joblib.cpu_count())
     return _num_threads
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads that kernels and decoders use; ``FRAMECNN_NUM_THREADS`` sets it from outside.
+    """Set the number of threads that kernels and decoders use; ``FRAMECNN_NUM_THREADS`` sets the default.
 
     Parameters
     ----------
@@ -48,13 +49,11 @@ def set_num_threads(n: int) -> None:
 
     Raises
     ------
-    ValueError
+    SettingError
         If `n` is not a positive integer.
     """
     global _num_threads
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"set_num_threads: expected a positive integer, got {n!r}")
-    _num_threads = n
+    _num_threads = check_count("set_num_threads", "n", n)
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def num_threads(n: int) -> Iterator[None]:
 
     Raises
     ------
-    ValueError
+    SettingError
         If `n` is not a positive integer.
 
     Examples

@@ -4,7 +4,7 @@ import numpy as np
 
 from framecnn import geometry
 from framecnn.kernels import ALGORITHMS, choose_algorithm, reference
-from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_number
+from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_index
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -112,7 +112,7 @@ def winograd_side(layer):
 def winograd_rounding(layer, x, side, eps):
     """Return the bound of Winograd: the transforms of absolute values, times the number of roundings of a value."""
     kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
-    transform = TRANSFORMS[transform_number(side, len(kernel))]
+    transform = TRANSFORMS[transform_index(side, len(kernel))]
     extent = transform.extent
     matrices = transform.kernel, transform.input, transform.output
     G, B, A = (np.abs(np.array(matrix, np.float64)) for matrix in matrices)

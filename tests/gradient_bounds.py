@@ -5,7 +5,7 @@ from agreement import border, pooled_pixels, rounding, window, winograd_side
 
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, PoolingLayer
 from framecnn.kernels import reference
-from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_number
+from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_index
 from framecnn.layers import DownsamplingLayer
 
 
@@ -91,7 +91,7 @@ def winograd_rounding_backward(layer, x, dy, side):
     the last transform and 2 for products.
     """
     size = layer.kernel_size[0]
-    transform = TRANSFORMS[transform_number(side, size)]
+    transform = TRANSFORMS[transform_index(side, size)]
     B, G, A = (np.abs(np.array(m, np.float64)) for m in (transform.input, transform.kernel, transform.output))
     tiles = [-(-length // side) for length in layer.output_shape[:2]]
     (top, _), (left, _) = border(layer)

@@ -73,7 +73,7 @@ MUTANTS = [
     Mutant(
         "every group sees the first channels", "kernels/direct.py", "RowPlan.of",
         LAYERS, "integers and float32 and ConvLayer-3",
-        "tap + group * own for",
+        "tap + group * group_channels for",
         "tap for",
     ),
     Mutant(
@@ -125,10 +125,10 @@ MUTANTS = [
         "columns - left - 1",
     ),
     Mutant(
-        "of equal values the last is the largest", "kernels/pool.py", "pool2d_max_where",
+        "the last of equal maxima counts", "kernels/pool.py", "pool2d_argmax",
         GRADIENTS, "integers and float32 and PoolingLayer",
-        "value > largest[k]",
-        "value >= largest[k]",
+        "value > maximum[k]",
+        "value >= maximum[k]",
     ),
     Mutant(
         "a maximum loses NaN", "kernels/pool.py", "pool2d_max_forward",
@@ -149,10 +149,10 @@ MUTANTS = [
         "dy[n, i, j, k]",
     ),
     Mutant(
-        "a pooled gradient goes to the transposed place", "kernels/pool.py", "pool2d_max_backward",
+        "a pooled gradient goes to the transposed position", "kernels/pool.py", "pool2d_max_backward",
         GRADIENTS, "integers and float32 and PoolingLayer-0",
-        "u, v = (where",
-        "v, u = (where",
+        "u, v = (argmax",
+        "v, u = (argmax",
     ),
     Mutant(
         "relu turns NaN into zero", "kernels/pointwise.py", "relu_forward",
@@ -277,7 +277,7 @@ MUTANTS = [
     Mutant(
         "all gradients of a network bear the first layer's name", "networks/sequential.py", "Sequential",
         GRADIENTS, "trained_together",
-        "self.names[number]",
+        "self.names[index]",
         "self.names[0]",
     ),
     Mutant(
@@ -313,8 +313,8 @@ MUTANTS = [
     Mutant(
         "a lone tile after the last register block is not multiplied", "kernels/winograd.py", "multiply_tiles",
         SIZES, "activated_and_pooled and winograd4",
-        "range(0, present, PIXELS)",
-        "range(0, max(present - 1, 1), PIXELS)",
+        "range(0, n_tiles, PIXELS)",
+        "range(0, max(n_tiles - 1, 1), PIXELS)",
     ),
     Mutant(
         "the last channel gets no gradient of a pooled map", "kernels/pool.py", "unpool2d_forward",

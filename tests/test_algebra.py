@@ -21,7 +21,7 @@ from framecnn import (
     PoolingLayer,
     Sequential,
 )
-from framecnn.testing import conv_configs, frames, labelled_features, layers, models, shapes
+from framecnn.testing import conv_cases, frames, labelled_features, layers, models, shapes
 from framecnn.testing.draws import draw_params, same_bits
 
 SUMS = [ConvLayer, DenseLayer, FlatteningLayer, DropoutLayer]  # exact on integers, except by Winograd
@@ -111,7 +111,7 @@ def most_windows_of_a_pixel(layer):
 
 
 @identity
-@given(st.data(), conv_configs())
+@given(st.data(), conv_cases())
 def test_a_delta_kernel_crops(data, case):
     given_settings = {name: case.settings[name] for name in ("strides", "dilation_rate")}
     (rows, columns), channels = case.settings["kernel_size"], case.input_shape[2]
@@ -135,7 +135,7 @@ def test_a_convolution_of_1_x_1_is_a_matrix_product(data, x, filters):
 
 
 @identity
-@given(st.data(), conv_configs(), st.integers(1, 20))
+@given(st.data(), conv_cases(), st.integers(1, 20))
 def test_a_dilated_kernel_is_one_stuffed_with_zeros(data, case, filters):
     (rows, columns), channels = case.settings["kernel_size"], case.input_shape[2]
     down, across = case.settings["dilation_rate"]

@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 from textures import CLASSES, Lazy, textures
 from threadpoolctl import threadpool_limits
 
-from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, num_threads
+from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, SettingError, ShapeError, num_threads
 
 
 def small(**parameters):
@@ -74,7 +74,7 @@ def test_the_choice_is_made_on_a_part_of_many_frames():
     frames, labels, groups = textures(n_groups=10)
     lazy = Lazy(frames)
     classifier = small()
-    classifier.selection_frames = 30
+    classifier.max_selection_frames = 30
     distances = classifier.fit_transform(lazy, labels, groups)
     np.testing.assert_array_equal(distances, classifier.transform(lazy))
     assert classifier.score(lazy, labels) > 0.9
@@ -156,7 +156,7 @@ def test_a_failed_fit_leaves_the_classifier_as_it_was():
     frames, labels, groups = textures()
     classifier = small().fit(frames, labels, groups)
     before = classifier.predict_proba(frames)
-    with pytest.raises(ValueError, match="at least two classes"):
+    with pytest.raises(ShapeError, match="at least two classes"):
         classifier.fit(frames[:, :12], np.zeros(len(frames)))
     np.testing.assert_array_equal(classifier.predict_proba(frames), before)
 
@@ -167,15 +167,15 @@ REFUSED = [
     ({"grid": "finest"}, {}, "FrameFeatures: expected grid .* got 'finest'"),
     ({"alpha": -1}, {}, "KMeansClassifier: expected alpha 'auto' or a positive number, got -1"),
     ({"filters": "ica"}, {}, "FrameFeatures: expected filters as one of kmeans, random, pca, got 'ica'"),
-    ({}, {"y": None}, "FrameClassifier: expected a label a sample .*y is None"),
+    ({}, {"y": None}, "FrameClassifier: expected one label per sample .*y is None"),
     ({}, {"y": [1, 1, 1, 1]}, r"FrameClassifier: expected at least two classes in y, got 1 class \(1\)$"),
     ({}, {"y": ["a"] * 4}, r"got 1 class \('a'\)$"),
-    ({}, {"y": [None] * 4}, "FrameClassifier: expected a label a sample, got None for all 4 samples"),
+    ({}, {"y": [None] * 4}, "FrameClassifier: expected one label per sample, got None for all 4 samples"),
     ({}, {"y": [0, 0, 1, np.nan]}, "FrameClassifier: expected finite labels, got NaN"),
     ({}, {"y": ["a", "a", "b", None]}, "FrameClassifier: expected labels of one type, got NoneType, str"),
-    ({}, {"y": Y[:3]}, "FrameClassifier: expected a label a sample, got 4 samples and 3 labels"),
+    ({}, {"y": Y[:3]}, "FrameClassifier: expected one label per sample, got 4 samples and 3 labels"),
     ({}, {"y": np.eye(4)}, "1d array"),
-    ({}, {"groups": Y[:3]}, r"FrameClassifier: expected a group a sample, shape \(4,\), got shape \(3,\)"),
+    ({}, {"groups": Y[:3]}, r"FrameClassifier: expected one group per sample, shape \(4,\), got shape \(3,\)"),
     ({}, {"groups": ["s", None, "s", "t"]}, "FrameClassifier: expected groups of one type, got NoneType, str; make"),
     ({"filters": np.array(["pca", "ica"])}, {}, "FrameFeatures: expected filters as one of kmeans, .* got array"),
     ({"projection": np.array(["a", "b"])}, {}, "KMeansClassifier: expected projection 'discriminant' or None, got arr"),
@@ -189,7 +189,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("parameters", "data", "message"), REFUSED)
 def test_what_does_not_fit_is_refused(parameters, data, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError if parameters else ValueError, match=message):
         small(**parameters).fit(**{"X": X, "y": Y} | data)
 
 
@@ -204,16 +204,16 @@ def test_what_does_not_fit_is_refused(parameters, data, message):
 )
 def test_a_label_that_was_not_seen_at_fit_cannot_be_scored(fitted, y, got):
     frames = textures()[0][:4]
-    message = rf"expected labels seen at fit \('across', 'blobs', 'down'\), got {got}; leave them out"
-    with pytest.raises(ValueError, match=f"FrameClassifier: {message}"):
+    message = rf"expected labels seen at fit \('across', 'blobs', 'down'\), got {got}; drop their samples"
+    with pytest.raises(ShapeError, match=f"FrameClassifier: {message}"):
         fitted.score(frames, y)
-    with pytest.raises(ValueError, match=f"KMeansClassifier: {message}"):
+    with pytest.raises(ShapeError, match=f"KMeansClassifier: {message}"):
         fitted.head_.score(fitted.features_.transform(frames), y)
 
 
 def test_scoring_needs_labels_and_uses_sample_weights(fitted):
     frames, labels, _ = textures()
-    with pytest.raises(ValueError, match="FrameClassifier: expected a label a sample, got y=None; give the true"):
+    with pytest.raises(ShapeError, match="FrameClassifier: expected one label per sample, got y=None; pass the true"):
         fitted.score(frames, None)
     wrong = np.where(np.arange(len(labels)) < 10, "down", labels)
     weights = np.arange(len(labels)) >= 10
@@ -223,14 +223,14 @@ def test_scoring_needs_labels_and_uses_sample_weights(fitted):
 def test_a_message_names_the_first_of_many_labels():
     X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 30
     head = KMeansClassifier(random_state=0).fit(X, y)
-    with pytest.raises(ValueError, match=r"seen at fit \(0, 1, .* 9 and 20 more\), got 100, .* 109 and 50 more; leave"):
+    with pytest.raises(ShapeError, match=r"seen at fit \(0, 1, .* 9 and 20 more\), got 100, .* 109 and 50 more; drop"):
         head.score(X, np.arange(100, 160))
 
 
 def test_a_wrong_parameter_is_refused_before_any_frame_is_read():
     lazy = Lazy(textures()[0])
     for parameters in ({"alpha": 0}, {"grid": (4, 4)}, {"clusters_per_class": 0}):
-        with pytest.raises(ValueError, match="expected"):
+        with pytest.raises(SettingError, match="expected"):
             small(**parameters).fit(lazy, textures()[1])
     assert lazy.largest_read == 0
 
@@ -247,5 +247,5 @@ def test_frames_unlike_those_of_fit_are_refused(fitted, method):
         frames[0],
         frames[:0],
     ):
-        with pytest.raises(ValueError, match=r"FrameFeatures: expected .*, got"):
+        with pytest.raises(ShapeError, match=r"FrameFeatures: expected .*, got"):
             predict(other)

@@ -15,6 +15,7 @@ from textures import Lazy, textures
 
 from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, estimators
 from framecnn.estimators import TrainedFeatures
+from framecnn.estimators.checks import as_random_state
 
 BARE = [
     FrameClassifier(),
@@ -36,6 +37,20 @@ def test_an_estimator_passes_a_check_of_scikit_learn(estimator, check, monkeypat
         check(estimator)
     except SkipTest as reason:
         pytest.fail(f"a check was skipped: {reason}")
+
+
+@pytest.mark.parametrize("estimator", BARE, ids=lambda estimator: type(estimator).__name__)
+def test_without_a_random_state_the_global_generator_is_neither_read_nor_changed(estimator):
+    """The seed of a fit is then that of no other fit."""
+    X, y = np.random.default_rng(0).integers(0, 256, (12, 16, 20, 3), np.uint8), np.arange(12) % 2
+    X = X.reshape(len(X), -1) if isinstance(estimator, KMeansClassifier) else X
+    before = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    clone(estimator).fit(X, y)
+    after = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    assert after["pos"] == before["pos"]
+    np.testing.assert_array_equal(after["key"], before["key"])
+    seeds = {as_random_state("", None).randint(2**31) for _ in range(3)}
+    assert len(seeds) == 3
 
 
 @pytest.mark.parametrize("estimator", BARE, ids=lambda estimator: type(estimator).__name__)

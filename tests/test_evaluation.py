@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from framecnn.errors import DataError, ShapeError
+from framecnn.errors import ShapeError
 from framecnn.evaluation import EvaluationResult, evaluate
 
 
@@ -124,13 +124,13 @@ def test_every_frame_needs_one_entry_in_each_array(name):
 @pytest.mark.parametrize("name", ["targets", "predictions"])
 def test_labels_are_indices_of_the_classes(name, labels):
     values = {"targets": [0, 1], "predictions": [0, 1], "confidences": [1, 1], "groups": ["a", "b"]}
-    with pytest.raises(DataError, match=f"{name} to be indices of the 2 classes"):
+    with pytest.raises(ShapeError, match=f"{name} to be indices of the 2 classes"):
         EvaluationResult("test", "ab", **values | {name: labels})
 
 
 @pytest.mark.parametrize("confidence", [-0.1, 1.1, np.nan])
 def test_confidences_are_probabilities(confidence):
-    with pytest.raises(DataError, match="between 0 and 1"):
+    with pytest.raises(ShapeError, match="between 0 and 1"):
         EvaluationResult("test", "ab", [0], [0], [confidence], ["a"])
 
 

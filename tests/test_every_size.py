@@ -24,7 +24,8 @@ from framecnn import (
     FilterBankLayer,
     PoolingLayer,
 )
-from framecnn.networks.fusion import plan, training_plan
+from framecnn.networks.fusion import training_passes
+from framecnn.networks.prediction import PredictionPlan
 from framecnn.testing.draws import difference, draw_frames, draw_params, same_bits
 
 LONG = os.environ.get("FRAMECNN_LONG_TESTS") == "1"
@@ -57,7 +58,7 @@ def layer_by_layer(chain, x):
 
 def assert_bits(chain, x, where):
     """Fail unless the plan of a chain is one pass with the bits of its layers."""
-    planned = plan(chain, chain[0].input_shape)
+    planned = PredictionPlan.of(chain, chain[0].input_shape)
     (step,) = (*planned.on_frames, *planned.on_rows)
     y, wanted = step.run(x), layer_by_layer(chain, x)
     assert same_bits(y, wanted), f"{where}: {difference(y, wanted)}"
@@ -85,7 +86,7 @@ def test_a_filter_bank_averaged_in_one_pass_at_every_size(axis):
             grids = GRIDS if LONG else [sides(cells, 1 + length % 3, axis) for cells in range(1, 7)]
             for grid in grids:
                 pooling = make(PoolingLayer(grid, mode="adaptive_average"), bank.output_shape)
-                (step,) = plan([bank, pooling], shape).on_frames
+                (step,) = PredictionPlan.of([bank, pooling], shape).on_frames
                 y, wanted = step.run(x), pooling(responses)
                 assert same_bits(y, wanted), f"{shape}, {setting}, grid {grid}: {difference(y, wanted)}"
 
@@ -97,7 +98,9 @@ def test_a_constant_frame_averages_to_its_one_response_at_every_size(axis):
         shape = (*sides(length, 2, axis), 1)
         bank = FilterBankLayer(3, kernel_size=1, thresholds=(0.0, 1.0)).build(shape)
         bank.params["bias"] = np.array([2, 3, 4], np.float32)
-        (step,) = plan([bank, PoolingLayer(sides(cells, 2, axis), mode="adaptive_average")], shape).on_frames
+        (step,) = PredictionPlan.of(
+            [bank, PoolingLayer(sides(cells, 2, axis), mode="adaptive_average")], shape
+        ).on_frames
         y = step.run(np.full((1, *shape), 7, np.float32))
         rounded = 2 * np.finfo(np.float32).eps
         np.testing.assert_allclose(y, np.broadcast_to([2, 3, 4, 1, 2, 3], y.shape), rounded, 0, err_msg=f"{shape}")
@@ -141,7 +144,7 @@ def test_a_normalised_convolution_in_one_pass_at_every_size(algorithm, axis):
         for layer in (BatchNormLayer(), RELU, PoolingLayer(**POOLINGS[2 + length % 4])):
             chain.append(make(layer, chain[-1].output_shape))
             x = draw_frames(chain[0], 2)
-            (step,) = plan(chain, shape).on_frames
+            (step,) = PredictionPlan.of(chain, shape).on_frames
             exact, spread = exact_and_spread(chain, x)
             assert (np.abs(step.run(x) - exact) <= 2 * spread).all(), f"{shape}, {layer!r}"
 
@@ -223,7 +226,7 @@ def test_a_training_pass_gives_the_bits_of_its_layers_at_every_size(axis, algori
             shape = (*sides(length, 4 + length % 3, axis), channels)
             chain = [make(ConvLayer(3 + length % 15, kernel_size=3, padding="same", algorithm=algorithm), shape)]
             chain += [make(RELU, chain[-1].output_shape), make(PoolingLayer(2), chain[-1].output_shape)]
-            (step,) = training_plan(chain, shape)
+            (step,) = training_passes(chain, shape)
             x = draw_frames(chain[0], 2)
             y, backward = step.vjp(x, None)
             dx, gradients = backward(dy := gradients_for(y))
@@ -251,7 +254,7 @@ def test_a_frame_has_the_same_bits_in_a_batch_of_every_size():
     shape = (9, 11, 3)
     chain = [make(ConvLayer(5, kernel_size=3, padding="same"), shape), make(RELU, (9, 11, 5))]
     chain += [make(PoolingLayer(2), (9, 11, 5)), make(ConvLayer(4, kernel_size=3, algorithm="winograd2"), (4, 5, 5))]
-    planned = plan(chain, shape)
+    planned = PredictionPlan.of(chain, shape)
     frames = draw_frames(chain[0], 200)
     together = planned.run(frames, np.dtype(np.float32))
     for n in range(1, 200):

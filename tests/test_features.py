@@ -108,7 +108,7 @@ def test_lists_of_frames_are_frames(frames, fitted):
 
 def test_lazily_loaded_frames_are_read_in_batches_and_give_the_same_features(frames):
     features, lazy = small(), Lazy(frames)
-    features.batch_values, features.source_frames = 5 * 24 * 32 * 3, 4
+    features.batch_values, features.max_source_frames = 5 * 24 * 32 * 3, 4
     np.testing.assert_array_equal(features.fit_transform(lazy), features.fit_transform(frames))
     assert lazy.largest_read <= 5
 

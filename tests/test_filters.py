@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from framecnn import FilterBankLayer, ShapeError, num_threads
+from framecnn import FilterBankLayer, SettingError, ShapeError, num_threads
 from framecnn.estimators.filter_learning import (
     METHODS,
     learn_filters,
@@ -140,7 +140,7 @@ def test_filters_have_the_same_bits_on_one_and_two_threads(method):
 
 def test_an_unknown_method_and_patches_that_do_not_fit_the_window_are_refused():
     rng = np.random.default_rng(0)
-    with pytest.raises(ShapeError, match="expected method as one of kmeans, random, pca, got 'ica'"):
+    with pytest.raises(SettingError, match="expected method as one of kmeans, random, pca, got 'ica'"):
         learn_filters(np.zeros((5, 27)), 2, (3, 3), 10.0, "ica", rng)
     with pytest.raises(ShapeError, match="expected patches of 3x3 pixels, got 28 values"):
         learn_filters(np.zeros((5, 28)), 2, (3, 3), 10.0, "kmeans", rng)

@@ -23,7 +23,8 @@ from framecnn import (
     num_threads,
 )
 from framecnn.layers import Layer
-from framecnn.networks.fusion import plan, training_plan
+from framecnn.networks.fusion import training_passes
+from framecnn.networks.prediction import PredictionPlan
 from framecnn.testing import frames, layers
 from framecnn.testing.draws import draw_frames, same_bits
 
@@ -107,7 +108,7 @@ def layer_by_layer(model, x, dy, rng):
 @pytest.mark.parametrize("n", [0, 1, 9])
 def test_layers_trained_together_give_the_bits_of_layers_one_by_one(n):
     model = a_network()
-    assert len(training_plan(model.layers, model.input_shape)) < len(model.layers)
+    assert len(training_passes(model.layers, model.input_shape)) < len(model.layers)
     x = np.random.default_rng(1).normal(size=(n, 21, 26, 3)).astype(np.float32)
     y, backward = model.vjp(x, np.random.default_rng(5))
     dy = gradients_for(y)
@@ -176,7 +177,7 @@ def test_the_gradient_of_a_network_agrees_with_central_differences():
 
 def test_layers_that_lose_signs_or_pool_otherwise_are_trained_apart():
     def numbers(*layers):
-        return [step.number for step in training_plan(layers, (9, 9, 2))]
+        return [step.first for step in training_passes(layers, (9, 9, 2))]
 
     conv, relu = ConvLayer(3, kernel_size=2), ActivationLayer("relu")
     assert numbers(conv, relu, PoolingLayer(2)) == [0]
@@ -193,7 +194,7 @@ def test_a_batch_normalisation_is_folded_into_the_layer_before_it(summing):
     norm, relu = BatchNormLayer(), ActivationLayer("relu")
     layers = [InputLayer(shape), summing, norm, DropoutLayer(0.5), relu]
     model = Sequential(layers).build(0)
-    passes = plan(layers, shape)
+    passes = PredictionPlan.of(layers, shape)
     assert len(passes.on_frames + passes.on_rows) == 1
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, *shape)).astype(np.float32)

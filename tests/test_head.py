@@ -259,7 +259,7 @@ def test_a_sample_alone_and_in_any_batch_has_the_same_bits(head):
 def test_the_ridge_penalty_is_chosen_on_a_part_of_many_samples():
     X, y, groups = clouds(n_samples=300)
     head = KMeansClassifier(random_state=0)
-    head.selection_rows = 30
+    head.max_selection_rows = 30
     assert head.fit(X, y, groups).score(X, y) > 0.95
     assert head.fit(X, y).score(X, y) > 0.95
 
@@ -280,16 +280,16 @@ MISFITS = [
     ({"alpha": np.nan}, {}, "expected alpha 'auto' or a positive number, got nan"),
     ({"alpha": "automatic"}, {}, "expected alpha 'auto' or a positive number, got 'automatic'"),
     ({"alpha": np.array([1.0, 2.0])}, {}, "expected alpha 'auto' or a positive number, got array"),
-    ({}, {"y": None}, "expected a label a sample .*y is None"),
-    ({}, {"y": Y[:5]}, "expected a label a sample, got 6 samples and 5 labels"),
+    ({}, {"y": None}, "expected one label per sample .*y is None"),
+    ({}, {"y": Y[:5]}, "expected one label per sample, got 6 samples and 5 labels"),
     ({}, {"y": np.zeros(6)}, r"expected at least two classes in y, got 1 class \(0.0\)"),
     ({}, {"y": ["a", "a", "b", "b", "b", None]}, "expected labels of one type, got NoneType, str"),
     ({}, {"y": np.array(["a", "a", "b", "b", "b", np.nan], object)}, "expected labels of one type, got float, str"),
     ({}, {"y": [0, 0, 0, 1, 1, np.nan]}, "expected finite labels, got NaN or infinity"),
     ({}, {"y": [0, 0, 0, 1, 1, np.inf]}, "expected finite labels, got NaN or infinity"),
     ({}, {"y": Y + 0.5}, "Unknown label type: continuous"),
-    ({}, {"groups": [0, 1]}, r"expected a group a sample, shape \(6,\), got shape \(2,\)"),
-    ({}, {"groups": 3}, r"expected a group a sample, shape \(6,\), got shape \(\)"),
+    ({}, {"groups": [0, 1]}, r"expected one group per sample, shape \(6,\), got shape \(2,\)"),
+    ({}, {"groups": 3}, r"expected one group per sample, shape \(6,\), got shape \(\)"),
     ({}, {"X": np.where(X == 3, np.nan, X)}, "contains NaN"),
     ({}, {"X": np.where(X == 3, np.inf, X)}, "contains infinity"),
     ({}, {"X": X[:, :, None]}, "dim 3"),

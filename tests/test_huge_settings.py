@@ -82,7 +82,7 @@ def test_a_huge_setting_of_a_layer_is_refused_or_harmless(kind, smaller_limit):
 def test_the_message_says_what_is_too_large(huge):
     with pytest.raises(
         (SettingError, ShapeError),
-        match=r"^ConvLayer: expected filters as at most 2,147,483,647, got|at most 1,073,741",
+        match=r"^ConvLayer: expected filters of at most 2,147,483,647, got|at most 1,073,741",
     ):
         Layer.registry["ConvLayer"](huge, kernel_size=3).build((8, 8, 3))
     with pytest.raises(ShapeError, match=r"^InputLayer: expected "):

@@ -18,7 +18,7 @@ from framecnn import (
 )
 from framecnn.data.augment import Augmentation
 from framecnn.interop.keras import copy_from_keras, load_keras, to_keras
-from framecnn.interop.keras_training import fit_keras, keras_device, reference_model
+from framecnn.interop.keras_training import fit_keras, keras_device
 from framecnn.networks.reference import reference_network
 from framecnn.training.loop import fit, train_step
 from framecnn.training.losses import softmax_cross_entropy
@@ -134,7 +134,7 @@ def test_a_loss_in_keras_that_is_not_finite_stops_with_finite_weights(frames, wi
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid", "relu", None])
 def test_the_reference_in_keras_is_our_network(output):
-    net = reference_model((32, 48, 3), 5, seed=4, output=output, scale=1 / 255)
+    net = to_keras(reference_network((32, 48, 3), 5, output=output, scale=1 / 255).build(seed=4))
     ours = reference_network((32, 48, 3), 5, output=output, scale=1 / 255).build(4)
     x = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), np.uint8)
     np.testing.assert_allclose(net(x, training=False).numpy(), ours.predict(x), rtol=1e-4, atol=1e-5)

@@ -21,7 +21,7 @@ from framecnn.geometry import Window
 from framecnn.kernels import PackedConv, PackedDense, activate, conv2d, dense, pool2d
 from framecnn.kernels.codegen.microkernel import filter_block, multiply_block
 from framecnn.kernels.codegen.pooling import pool_window
-from framecnn.networks.fusion import plan
+from framecnn.networks.prediction import PredictionPlan
 from framecnn.testing import layers, shapes
 from framecnn.testing.draws import draw_frames, draw_params, same_bits
 
@@ -82,7 +82,7 @@ def test_a_filter_bank_pooled_in_one_pass_gives_the_bits_of_the_two_layers(data,
     cells = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     pooling = PoolingLayer(cells, mode="adaptive_average").build(bank.output_shape, dtype=bank.dtype)
     x = draw_frames(bank, n)
-    steps = plan([bank, pooling], bank.input_shape).on_frames
+    steps = PredictionPlan.of([bank, pooling], bank.input_shape).on_frames
     assert len(steps) == 1
     assert same_bits(steps[0].run(x), pooling(bank(x)))
 
@@ -133,7 +133,7 @@ def test_layers_fused_into_one_pass_give_the_bits_of_the_layers(data, shape, act
     x = draw_frames(chain[0], n)
     strips = importlib.import_module("framecnn.kernels.conv2d")  # the attribute of the package is the function
     with mock.patch.multiple(strips, STRIP_BYTES=1 if thin else 2**19, STRIP_OVERLAPS=0 if thin else 8):
-        (step,) = plan(chain, shape).on_frames
+        (step,) = PredictionPlan.of(chain, shape).on_frames
         y = step.run(x)
     for layer in chain:
         x = layer(x)
@@ -165,7 +165,7 @@ def test_nothing_is_read_beyond_a_block_that_is_not_pooled():
 def test_a_dense_layer_and_its_activation_in_one_pass_give_the_bits_of_the_layers(summing, activation, n):
     activation = activation.build(summing.output_shape, dtype=summing.dtype)
     x = draw_frames(summing, n)
-    (step,) = plan([summing, activation], summing.input_shape).on_rows
+    (step,) = PredictionPlan.of([summing, activation], summing.input_shape).on_rows
     assert same_bits(step.run(x), activation(summing(x)))
 
 
@@ -195,10 +195,10 @@ def test_a_convolution_refuses_to_locate_maxima_that_it_does_not_pool_in_registe
     size, step = windows or (1, 1)
     starts = np.arange(0, 5 - size, step)
     pooled = None if windows is None else ((starts, starts + size, 1),) * 2
-    where = np.empty((1, len(starts), len(starts), 1), np.uint8)
-    message = f"conv2d: expected where only for the maximum over 2 x 2 pixels .*, got mode '{mode}' after {function}"
+    argmax = np.empty((1, len(starts), len(starts), 1), np.uint8)
+    message = f"conv2d: expected argmax only with 2 x 2 max pooling .*, got mode '{mode}' after {function}"
     with pytest.raises(ShapeError, match=message):
-        conv2d(np.ones((1, 4, 4, 1), np.float32), packed, Window((4, 4), (1, 1)), function, slope, pooled, mode, where)
+        conv2d(np.ones((1, 4, 4, 1), np.float32), packed, Window((4, 4), (1, 1)), function, slope, pooled, mode, argmax)
 
 
 def test_kernels_take_arrays_of_any_layout():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from framecnn import ShapeError
+from framecnn import SettingError, ShapeError
 from framecnn.training.losses import mean_squared_error, sigmoid_cross_entropy, softmax_cross_entropy
 
 RNG = np.random.default_rng(0)
@@ -124,16 +124,46 @@ LOGITS = np.zeros((2, 3))
 REFUSED = [
     (softmax_cross_entropy, (np.zeros((0, 3)), []), {}, ShapeError, r"logits of shape \(n, classes\).*got \(0, 3\)"),
     (softmax_cross_entropy, (np.zeros(3), [0]), {}, ShapeError, r"expected logits of shape .*got \(3,\)"),
-    (softmax_cross_entropy, (LOGITS, [0]), {}, ShapeError, r"expected a label a row, shape \(2,\), got shape \(1,\)"),
-    (softmax_cross_entropy, (LOGITS, [0, 3]), {}, ValueError, "integers from 0 to 2, got 0 to 3"),
-    (softmax_cross_entropy, (LOGITS, [-1, 0]), {}, ValueError, "integers from 0 to 2, got -1 to 0"),
-    (softmax_cross_entropy, (LOGITS, [0.0, 1.0]), {}, ValueError, "integers from 0 to 2, got dtype float64"),
-    (softmax_cross_entropy, (LOGITS, [0, 1]), {"label_smoothing": 1}, ValueError, r"label_smoothing in \[0, 1\), got"),
-    (softmax_cross_entropy, (LOGITS, [0, 1]), {"class_weights": [1]}, ShapeError, r"a weight a class, shape \(3,\)"),
-    (softmax_cross_entropy, (LOGITS, [0, 1]), {"class_weights": [1, -1, 1]}, ValueError, "not negative, got"),
-    (softmax_cross_entropy, (LOGITS, [0, 1]), {"class_weights": [1, np.inf, 1]}, ValueError, "that are finite"),
+    (
+        softmax_cross_entropy,
+        (LOGITS, [0]),
+        {},
+        ShapeError,
+        r"one label per row, shape \(2,\), got shape \(1,\)",
+    ),
+    (softmax_cross_entropy, (LOGITS, [0, 3]), {}, ShapeError, "integers from 0 to 2, got 0 to 3"),
+    (softmax_cross_entropy, (LOGITS, [-1, 0]), {}, ShapeError, "integers from 0 to 2, got -1 to 0"),
+    (softmax_cross_entropy, (LOGITS, [0.0, 1.0]), {}, ShapeError, "integers from 0 to 2, got dtype float64"),
+    (
+        softmax_cross_entropy,
+        (LOGITS, [0, 1]),
+        {"label_smoothing": 1},
+        SettingError,
+        r"label_smoothing in \[0, 1\), got",
+    ),
+    (
+        softmax_cross_entropy,
+        (LOGITS, [0, 1]),
+        {"class_weights": [1]},
+        ShapeError,
+        r"per class, shape \(3,\)",
+    ),
+    (
+        softmax_cross_entropy,
+        (LOGITS, [0, 1]),
+        {"class_weights": [1, -1, 1]},
+        SettingError,
+        "class_weights of at least 0, got",
+    ),
+    (
+        softmax_cross_entropy,
+        (LOGITS, [0, 1]),
+        {"class_weights": [1, np.inf, 1]},
+        SettingError,
+        "expected finite class_weights",
+    ),
     (sigmoid_cross_entropy, (LOGITS, np.zeros(2)), {}, ShapeError, r"the outputs' shape \(2, 3\), got \(2,\)"),
-    (sigmoid_cross_entropy, (LOGITS, LOGITS + 2), {}, ValueError, "expected targets from 0 to 1, got 2.0 to 2.0"),
+    (sigmoid_cross_entropy, (LOGITS, LOGITS + 2), {}, ShapeError, "expected targets from 0 to 1, got 2.0 to 2.0"),
     (sigmoid_cross_entropy, (LOGITS[:0], LOGITS[:0]), {}, ShapeError, r"expected logits .* got \(0, 3\)"),
     (mean_squared_error, (LOGITS, LOGITS[:1]), {}, ShapeError, r"the outputs' shape \(2, 3\), got \(1, 3\)"),
     (mean_squared_error, (np.float64(1), 1), {}, ShapeError, r"expected outputs of shape \(n, ...\).* got \(\)"),

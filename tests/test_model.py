@@ -23,7 +23,7 @@ from framecnn import (
     ShapeError,
     num_threads,
 )
-from framecnn.networks.fusion import PART_BYTES, plan
+from framecnn.networks.prediction import PART_BYTES, PredictionPlan
 from framecnn.testing.draws import same_bits
 
 SHAPE = (20, 24, 3)
@@ -113,7 +113,7 @@ def test_what_is_derived_from_parameters_is_neither_pickled_nor_stale():
 def test_parts_of_a_large_batch_are_bounded(threads):
     layers = [InputLayer((240, 360, 3)), DownsamplingLayer(8), ConvLayer(8, kernel_size=3)]
     with num_threads(threads):
-        assert plan(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
+        assert PredictionPlan.of(layers, (240, 360, 3)).activation_bytes(10_000, 4) <= threads * PART_BYTES
 
 
 def test_a_prediction_takes_the_memory_that_the_summary_states():
@@ -278,7 +278,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, messag
         ([InputLayer((4,)), "relu", ActivationLayer], "Sequential: expected layers, got str, type"),
         (
             [InputLayer((4,)), *[ActivationLayer("relu")] * 2],
-            "Sequential: expected every layer once, got one twice; make",
+            "Sequential: expected distinct layers, got one twice; create",
         ),
     ],
 )
@@ -322,7 +322,7 @@ def test_layers_that_were_built_for_another_chain_are_refused():
     other = Sequential([InputLayer((8, 8, 1)), shared]).build()
     assert other.predict(np.zeros((1, 8, 8, 1))).shape == (1, 6, 6, 2)
     message = (
-        "Sequential.predict: expected conv_1 built for (8, 8, 3) of float32, got it built for (8, 8, 1) of float32; "
+        "Sequential: expected conv_1 built for (8, 8, 3) of float32, got it built for (8, 8, 1) of float32; "
         "build the model again"
     )
     with pytest.raises(ShapeError, match=re.escape(message)):
@@ -349,7 +349,7 @@ def test_threads_that_share_passes_and_threads_that_take_parts_give_the_same_bit
     model = network().build()
     x = some_frames(13)
     expected_bits = model.predict(x)
-    by_parts = dataclasses.replace(plan(model.layers, SHAPE), part_work=1000)
+    by_parts = dataclasses.replace(PredictionPlan.of(model.layers, SHAPE), part_work=1000)
     for threads in (1, 2, 5):
         with num_threads(threads):
             assert same_bits(by_parts.run(x, np.dtype(np.float32)), expected_bits)

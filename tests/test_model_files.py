@@ -60,25 +60,25 @@ def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path, network, length):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("", "expected a header in JSON, got one that is damaged (Expecting value"),
-        ("\x00\x01\x02 garbage", "got one that is damaged"),
-        ("{'a': 1}", "got one that is damaged"),
-        ("[" * 100_000, "got one that is damaged (maximum recursion depth"),
-        ('{"a":' * 100_000, "got one that is damaged (maximum recursion depth"),
+        ("", "expected a header in JSON, got a damaged one (Expecting value"),
+        ("\x00\x01\x02 garbage", "got a damaged one"),
+        ("{'a': 1}", "got a damaged one"),
+        ("[" * 100_000, "got a damaged one (maximum recursion depth"),
+        ('{"a":' * 100_000, "got a damaged one (maximum recursion depth"),
         ("[]", "expected a JSON object as header, got list"),
         ("null", "expected a JSON object as header, got NoneType"),
-        ('{"a": 1, "a": 1}', "got one that is damaged (a key is there twice)"),
-        ('{"a": NaN}', "got one that is damaged (NaN is not a finite number)"),
+        ('{"a": 1, "a": 1}', "got a damaged one (duplicate key)"),
+        ('{"a": NaN}', "got a damaged one (NaN is not a finite number)"),
         ('{"a": -Infinity}', "(-Infinity is not a finite number)"),
         ('{"a": 1e999}', "(1e999 is not a finite number)"),
-        ('{"a": ' + "9" * 5000 + "}", "got one that is damaged (Exceeds the limit"),
+        ('{"a": ' + "9" * 5000 + "}", "got a damaged one (Exceeds the limit"),
         ("{}", "got a .safetensors file of another program; make one: framecnn train"),
         ('{"__metadata__": null}', "of another program"),
         ('{"__metadata__": [1]}', "of another program"),
         ('{"__metadata__": {"framecnn": 3}}', "of another program"),
-        ('{"__metadata__": {"framecnn": "{"}}', "got one that is damaged"),
+        ('{"__metadata__": {"framecnn": "{"}}', "got a damaged one"),
         ('{"__metadata__": {"framecnn": "[]"}}', "expected a JSON object as header, got list"),
-        ('{"__metadata__": {"framecnn": "{\\"kind\\": 1, \\"kind\\": 2}"}}', "(a key is there twice)"),
+        ('{"__metadata__": {"framecnn": "{\\"kind\\": 1, \\"kind\\": 2}"}}', "(duplicate key)"),
         ('{"__metadata__": {"framecnn": "{\\"format\\": NaN}"}}', "(NaN is not a finite number)"),
         ('{"__metadata__": {"framecnn": "{}"}}', "expected format 2, got None; save the model again"),
         ('{"__metadata__": {"framecnn": "{\\"format\\": true}"}}', "expected format 2, got True"),
@@ -101,34 +101,34 @@ def test_a_header_in_another_encoding_is_refused(tmp_path, network):
     header, body = unpack(network)
     for encoding in ("utf-16", "utf-32"):
         text = json.dumps(header).encode(encoding)
-        assert "got one that is damaged" in refusal(tmp_path / "m", len(text).to_bytes(8, "little") + text + body)
+        assert "got a damaged one" in refusal(tmp_path / "m", len(text).to_bytes(8, "little") + text + body)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data_offsets": [0, 16]}, "expected tensor 'dense_1/kernel' of F32, F64, I64 to fill its place"),
-        ({"data_offsets": [24, 0]}, "to fill its place"),
-        ({"data_offsets": [-24, 0]}, "to fill its place"),
-        ({"data_offsets": [0.0, 24.0]}, "to fill its place"),
-        ({"data_offsets": [0]}, "to fill its place"),
+        ({"data_offsets": [0, 16]}, "expected tensor 'dense_1/kernel' of F32, F64, I64, with the bytes of its shape"),
+        ({"data_offsets": [24, 0]}, "with the bytes of its shape"),
+        ({"data_offsets": [-24, 0]}, "with the bytes of its shape"),
+        ({"data_offsets": [0.0, 24.0]}, "with the bytes of its shape"),
+        ({"data_offsets": [0]}, "with the bytes of its shape"),
         ({"data_offsets": [4, 28]}, "got gaps, overlaps or a wrong length"),
         ({"data_offsets": [8, 32]}, "got gaps, overlaps or a wrong length"),
         ({"data_offsets": [2**62, 2**62 + 24]}, "got gaps, overlaps or a wrong length"),
-        ({"shape": [3, 3]}, "to fill its place"),
-        ({"shape": [2**32, 2**32]}, "to fill its place"),
-        ({"shape": [2**62, 2**62, 16]}, "to fill its place"),
-        ({"shape": [0, 2]}, "to fill its place"),
-        ({"shape": [-3, -2]}, "to fill its place"),
-        ({"shape": [3, 2, *[1] * 7]}, "to fill its place"),
-        ({"shape": [3, True, 2]}, "to fill its place"),
-        ({"shape": "32"}, "to fill its place"),
-        ({"shape": [6]}, "got a file that was damaged or edited"),
-        ({"shape": [2, 3]}, "got a file that was damaged or edited"),
-        ({"dtype": "F16"}, "to fill its place"),
-        ({"dtype": "BOOL"}, "to fill its place"),
-        ({"dtype": ["F32"]}, "to fill its place"),
-        ({"dtype": "F64", "shape": [3]}, "got a file that was damaged or edited"),
+        ({"shape": [3, 3]}, "with the bytes of its shape"),
+        ({"shape": [2**32, 2**32]}, "with the bytes of its shape"),
+        ({"shape": [2**62, 2**62, 16]}, "with the bytes of its shape"),
+        ({"shape": [0, 2]}, "with the bytes of its shape"),
+        ({"shape": [-3, -2]}, "with the bytes of its shape"),
+        ({"shape": [3, 2, *[1] * 7]}, "with the bytes of its shape"),
+        ({"shape": [3, True, 2]}, "with the bytes of its shape"),
+        ({"shape": "32"}, "with the bytes of its shape"),
+        ({"shape": [6]}, "got one that was damaged or edited"),
+        ({"shape": [2, 3]}, "got one that was damaged or edited"),
+        ({"dtype": "F16"}, "with the bytes of its shape"),
+        ({"dtype": "BOOL"}, "with the bytes of its shape"),
+        ({"dtype": ["F32"]}, "with the bytes of its shape"),
+        ({"dtype": "F64", "shape": [3]}, "got one that was damaged or edited"),
     ],
 )
 def test_a_tensor_whose_entry_does_not_match_its_bytes_is_refused(tmp_path, network, change, message):
@@ -143,14 +143,14 @@ def test_a_tensor_whose_entry_does_not_match_its_bytes_is_refused(tmp_path, netw
 @pytest.mark.parametrize("entry", [None, [], "F32", {}, {"dtype": "F32"}])
 def test_a_tensor_without_a_complete_entry_is_refused(tmp_path, network, entry):
     header, body = unpack(network)
-    assert "to fill its place" in refusal(tmp_path / "m", pack(header | {"x": entry}, body))
+    assert "with the bytes of its shape" in refusal(tmp_path / "m", pack(header | {"x": entry}, body))
 
 
 def test_a_tensor_whose_name_is_there_twice_is_refused(tmp_path, network):
     header, body = unpack(network)
     text = json.dumps(header)
     twice = f'{text[:-1]}, "dense_1/kernel": {json.dumps(header["dense_1/kernel"])}}}'
-    assert "a key is there twice" in refusal(tmp_path / "m", pack(twice, body))
+    assert "duplicate key" in refusal(tmp_path / "m", pack(twice, body))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -261,6 +261,6 @@ def test_nan_and_infinity_are_not_written(tmp_path, value):
 
 def test_a_description_of_other_types_is_not_written(tmp_path):
     assert container.canonical({"a": np.float32(0.5), "b": np.arange(2)}) == '{"a": 0.5, "b": [0, 1]}'
-    with pytest.raises(TypeError, match="expected what JSON holds, got set"):
+    with pytest.raises(TypeError, match="expected a value of JSON's types, got set"):
         container.write(tmp_path / "m", {"a": {1}}, {})
     assert list(tmp_path.iterdir()) == []

@@ -18,9 +18,9 @@ SCALE = '''
 
 from dataclasses import dataclass
 
-from framecnn.interop.keras_layers import KERAS_FORMS
+from framecnn.interop.keras_layers import KERAS_CONVERTERS
 from framecnn.interop.onnx_layout import channel_order
-from framecnn.interop.onnx_nodes import ONNX_FORMS
+from framecnn.interop.onnx_export_layers import ONNX_CONVERTERS
 from framecnn.layers import Case, Layer, Param
 
 
@@ -44,7 +44,7 @@ class ScaleLayer(Layer):
         return x * scale, lambda dy: (dy * scale, {"scale": (dy * x).reshape(-1, x.shape[-1]).sum(axis=0)})
 
 
-@ONNX_FORMS.register(ScaleLayer)
+@ONNX_CONVERTERS.register(ScaleLayer)
 def in_onnx(graph, layer, value):
     scale = layer.params["scale"].astype("float32")
     if len(layer.input_shape) == 3:
@@ -54,7 +54,7 @@ def in_onnx(graph, layer, value):
     return value._replace(name=graph.add("Mul", value.name, graph.constant(scale)))
 
 
-@KERAS_FORMS.register(ScaleLayer)
+@KERAS_CONVERTERS.register(ScaleLayer)
 def in_keras(layer):
     axes = "abc"[: len(layer.input_shape) - 1]
     return [("EinsumDense", {"equation": f"n{axes}k,k->n{axes}k", "output_shape": layer.output_shape})]
@@ -176,7 +176,7 @@ def settings(model):
 def test_forgotten_cases_are_asked_for(package):
     kind = package("bare", OTHER.format(name="BareLayer")).BareLayer
     message = (
-        r"^BareLayer: expected cases, examples that tests run over, got none; add to the class: "
+        r"^BareLayer: expected cases, the examples for tests, got none; add to the class: "
         r"cases = \(Case\(\{'setting': value\}, input_shape\),\)"
     )
     for use in (lambda: check_layer(kind), lambda: find(layers([kind]), lambda layer: True)):

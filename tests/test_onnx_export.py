@@ -27,6 +27,7 @@ from framecnn import (
     MissingExtraError,
     PoolingLayer,
     Sequential,
+    SettingError,
     ShapeError,
     save,
 )
@@ -305,7 +306,7 @@ def test_a_command_replaces_its_own_files_only(tmp_path):
 
 @pytest.mark.parametrize("opset", [12, 999, True, 17.0, "17"])
 def test_an_invalid_opset_is_refused(opset):
-    with pytest.raises(FormatError, match=r"to_onnx: expected opset from 13 to \d+, got"):
+    with pytest.raises(SettingError, match=r"to_onnx: expected opset from 13 to \d+, got"):
         to_onnx(network(InputLayer((7,)), DenseLayer(3)), opset=opset)
 
 
@@ -339,5 +340,5 @@ def test_what_is_no_finished_model_is_refused():
 
 def test_without_onnx_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingExtraError, match=r"framecnn export: .* pip install 'framecnn\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match=r"to_onnx: .* pip install 'framecnn\[onnx\]'"):
         to_onnx(network(InputLayer((7,)), DenseLayer(3)))

@@ -16,6 +16,7 @@ from framecnn import (
     InputLayer,
     PoolingLayer,
     Sequential,
+    SettingError,
 )
 from framecnn.interop.onnx_backend import Backend
 from framecnn.interop.onnx_export import to_onnx
@@ -202,3 +203,5 @@ def test_one_node_runs_alone():
     assert not Backend.supports_device("CUDA")
     assert Backend.is_compatible(chain(node("Relu")))
     assert not Backend.is_compatible(chain(node("Relu")), "CUDA")
+    with pytest.raises(SettingError, match="Backend: expected the device CPU, got 'CUDA'"):
+        Backend.prepare(chain(node("Relu")), "CUDA")

@@ -1,11 +1,13 @@
 """Pictures read as `to_onnx` says, without framecnn, are the frames of framecnn and get its labels."""
 
+import inspect
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from framecnn import FrameClassifier
 from framecnn.data.decode import decode
@@ -92,4 +94,28 @@ def test_what_the_metadata_say_is_what_decode_does(read_picture, tmp_path):
     with Image.open(tmp_path / "photo.jpg") as image:
         crude = np.asarray(image.resize(SIZE[::-1], Image.Resampling.NEAREST), int)
     assert np.abs(frame - crude).max() > 20, "the filter matters"
-    assert (PICTURES["filter"], PICTURES["antialiased"], PICTURES["reducing_gap"]) == ("bilinear", True, 2.0)
+
+
+def test_the_metadata_name_the_calls_by_which_decode_reads_a_picture(monkeypatch, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo(0, 640, 480).save(tmp_path / "photo.jpg", exif=exif)
+    called = {}
+
+    def record(owner, name):
+        real = getattr(owner, name)
+
+        def recorded(self, *args, **kwargs):
+            called[name] = inspect.signature(real).bind(self, *args, **kwargs).arguments
+            return real(self, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, recorded)
+
+    record(Image.Image, "resize")
+    record(JpegImageFile, "draft")
+    record(Image.Image, "transpose")
+    assert decode(tmp_path / "photo.jpg", SIZE).pixels.shape[2] == len(PICTURES["channels"])
+    assert called["resize"]["resample"].name.lower() == PICTURES["filter"]  # whose filters Pillow antialiases
+    assert called["resize"]["reducing_gap"] == PICTURES["reducing_gap"]
+    assert called["draft"]["size"] == SIZE
+    assert called["transpose"]["method"] == Image.Transpose.ROTATE_270

@@ -16,17 +16,20 @@ onnx = pytest.importorskip("onnx")
 
 
 UNTAKEN = {
-    "Elu": ([node("Elu")], "cannot take Elu 'Elu_0': framecnn has no layer like it"),
+    "Elu": ([node("Elu")], "cannot take Elu 'Elu_0': framecnn has no equivalent layer"),
     "auto_pad": ([node("Conv", drawn(1, 3, 2, 2), auto_pad="SAME")], "expected auto_pad NOTSET, VALID, SAME_UPPER or "),
-    "kernel_shape": ([node("Conv", drawn(1, 3, 2, 2), kernel_shape=[3, 3])], "kernel_shape as the kernel's own"),
-    "maps": ([node("Flatten"), node("Mul", np.float32(2))], "expected a product with one number, right after the inp"),
-    "gain": ([node("Mul", drawn(3, 1, 1))], "expected a product with one number, right after the input"),
+    "kernel_shape": ([node("Conv", drawn(1, 3, 2, 2), kernel_shape=[3, 3])], "kernel_shape equal to the kernel's"),
+    "maps": (
+        [node("Flatten"), node("Mul", np.float32(2))],
+        "multiplication by one number, right after the inp",
+    ),
+    "gain": ([node("Mul", drawn(3, 1, 1))], "multiplication by one number, right after the input"),
     "root": ([node("Sqrt")], "expected Relu before it, as negative values have no root"),
     "softmax": (
         [node("Softmax", axis=3)],
         r"expected softmax along the channels of maps or along rows, got axis 3 of 4",
     ),
-    "axis": ([node("Flatten", axis=2)], "expected all axes behind the batch flattened, axis 1, got 2 of 4 axes"),
+    "axis": ([node("Flatten", axis=2)], "all axes after the batch flattened, axis 1, got 2 of 4 axes"),
     "reshape": ([node("Reshape", np.array([-1, 9, 33]))], r"expected a reshape to rows, \(n, 297\), got \[-1, 9, 33\]"),
     "reshape to nothing": ([node("Reshape", np.array([0, 297]), allowzero=1)], r"expected a reshape to rows, .* \[0, "),
     "mean of rows": (
@@ -37,11 +40,17 @@ UNTAKEN = {
     "mean of frames": ([node("ReduceMean", axes=[0, 2, 3])], r"axes 2 and 3, got axes \[0, 2, 3\]"),
     "mean of numbers": ([node("Flatten"), node("ReduceMean", axes=[1])], r"expected maps \(n, c, h, w\), got 2 axes"),
     "division by zero": ([node("Div", np.float32(0))], "expected a divisor other than 0"),
-    "division by many": ([node("Div", drawn(3, 1, 1))], "expected a product with one number, right after the input"),
-    "order": ([node("Flatten"), node("Gather", np.arange(297), axis=1)], "expected what puts flattened maps in framec"),
+    "division by many": (
+        [node("Div", drawn(3, 1, 1))],
+        "multiplication by one number, right after the input",
+    ),
+    "order": (
+        [node("Flatten"), node("Gather", np.arange(297), axis=1)],
+        "indices that reorder flattened maps",
+    ),
     "bias": (
         [node("Add", drawn(3, 1, 1))],
-        "expected a bias right after a convolution or a product, got it elsewhere",
+        "expected a bias right after a convolution or a matrix product",
     ),
     "rows": ([node("MatMul", drawn(11, 2))], r"expected rows \(n, d\), got 4 axes; flatten them first"),
     "products": (
@@ -54,7 +63,7 @@ UNTAKEN = {
     ),
     "map of biases": (
         [node("Conv", drawn(1, 3, 1, 1)), node("Add", drawn(1, 9, 11))],
-        r"expected a bias of one number a channel, \(1, 1, 1, 1\), got \(1, 9, 11\)",
+        r"expected a bias of one number per channel, \(1, 1, 1, 1\), got \(1, 9, 11\)",
     ),
     "normalisation": (
         [node("BatchNormalization", *[np.ones(3, np.float32)] * 4, training_mode=0, epsilon=0.0)],
@@ -70,7 +79,7 @@ UNTAKEN = {
     ),
     "dropout": (
         [node("Dropout", np.float32(0.5), np.array(True))],
-        "expected dropout at inference, got it in training mode",
+        "expected dropout at inference, got training mode",
     ),
 }
 
@@ -86,7 +95,7 @@ def test_what_cannot_be_taken_is_named(nodes, reason):
 
 def test_graphs_of_other_inputs_opsets_and_axes_are_refused():
     for shape, number, reason in (
-        (["h", 9, 9], np.float32, r"expected input 'x' of fixed sizes behind the batch, got \[0, 9, 9\]"),
+        (["h", 9, 9], np.float32, r"expected input 'x' of fixed sizes after the batch, got \[0, 9, 9\]"),
         (FRAME, np.int32, "expected float32 or float64 as input 'x', got numbers of type 6"),
     ):
         with pytest.raises(FormatError, match=reason):
@@ -115,12 +124,12 @@ def test_a_graph_that_is_no_chain_is_refused():
     two = chain(node("Relu"), node("Relu"))
     two.graph.node[1].input[0] = "x"
     with pytest.raises(
-        FormatError, match="expected a chain, where the input of every operator is the output of the one b"
+        FormatError, match="expected a chain, in which the input of every operator is the output of the prev"
     ):
         from_onnx(two)
     both = chain(node("Relu"), node("Add", drawn(3, 1, 1)))
     both.graph.node[1].input[1] = "x"
-    with pytest.raises(FormatError, match="expected weights that the file holds, got 'x', which is computed"):
+    with pytest.raises(FormatError, match="expected weights that the file holds, got the computed value 'x'"):
         from_onnx(both)
     early = chain(node("Relu"), node("Relu"))
     early.graph.output[0].name = "v0"
@@ -133,7 +142,7 @@ def test_a_graph_that_is_no_chain_is_refused():
     places.graph.node[0].output.append("places")
     assert from_onnx(places).names == ("input_1", "pooling_1")
     places.graph.node.append(onnx.helper.make_node("Identity", ["places"], ["end"]))
-    with pytest.raises(FormatError, match=r"cannot take MaxPool .*expected one output, got more that are used"):
+    with pytest.raises(FormatError, match=r"cannot take MaxPool .*expected one used output, got several"):
         from_onnx(places)
 
 
@@ -178,9 +187,7 @@ def test_no_other_file_is_read(tmp_path, monkeypatch):
 def test_a_constant_that_is_no_number_is_refused():
     model = chain(node("Relu"))
     model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["text"], value_string="text"))
-    with pytest.raises(
-        FormatError, match="cannot take Constant: expected constants that are numbers, got value_string"
-    ):
+    with pytest.raises(FormatError, match="cannot take Constant: expected numeric constants, got value_string"):
         from_onnx(model)
 
 

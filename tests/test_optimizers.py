@@ -193,7 +193,7 @@ def test_an_optimizer_with_moments_of_another_model_is_refused():
         ({}, r"Adam.load_state_dict: expected iterations, and momentum and velocity of the same .* got \[\]"),
         ({"iterations": [1], "momentum/a/b": [0.0]}, "of the same parameters, got"),
         ({"iterations": [1], "speed/a/b": [0.0]}, "expected iterations and momentum and velocity .* got 'speed/a/b'"),
-        ({"iterations": [1], "momentum": [0.0]}, "got 'momentum'; give the state of one"),
+        ({"iterations": [1], "momentum": [0.0]}, "got 'momentum'; pass a state_dict"),
     ],
 )
 def test_the_state_of_another_optimizer_is_refused(state, message):
@@ -206,7 +206,7 @@ def test_the_state_of_another_optimizer_is_refused(state, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Adam(-1), "Adam: expected learning_rate as a number of at least 0, got -1"),
+        (lambda: Adam(-1), "Adam: expected learning_rate of at least 0, got -1"),
         (lambda: SGD("fast"), "SGD: expected learning_rate as a finite number, got 'fast'"),
         (lambda: Adam(lambda step: 0.1), "Adam: expected learning_rate as a finite number, got <function"),
         (lambda: SGD(momentum=1), "SGD: expected momentum of at least 0 and below 1, got 1"),
@@ -222,7 +222,7 @@ def test_settings_that_do_not_fit_are_refused(make, message):
 
 
 def test_an_optimizer_without_a_step_says_what_is_missing():
-    with pytest.raises(NotImplementedError, match="Optimizer: expected a method step, got none; write it"):
+    with pytest.raises(NotImplementedError, match="Optimizer: expected a method step, got none; define it"):
         Optimizer().step((), np.zeros(1), np.zeros(1))
 
 
@@ -230,9 +230,9 @@ def test_an_optimizer_without_a_step_says_what_is_missing():
 def test_an_update_allocates_the_new_parameters_only(optimizer):
     model = Sequential([InputLayer((500,)), DenseLayer(500, use_bias=False)]).build()
     grads = {name: np.ones_like(value) for name, value in model.parameters().items()}
-    optimizer.updated(model, grads)
+    optimizer.advance(model, grads)
     tracemalloc.start()
-    optimizer.updated(model, grads)
+    optimizer.advance(model, grads)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1.5 * 4 * 500 * 500

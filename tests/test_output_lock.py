@@ -39,7 +39,7 @@ def holder(tmp_path):
 
 def test_a_second_run_is_refused_with_the_owner_of_the_lock(holder, tmp_path):
     owner = f"process {holder.pid} on host {platform.node()!r} does; wait until it has ended, end it, or choose"
-    with pytest.raises(DataError, match="m.safetensors: expected that no other run writes here, but " + owner):
+    with pytest.raises(DataError, match="m.safetensors: expected no other run to write here, but " + owner):
         lock_outputs([tmp_path / "m.safetensors"]).__enter__()
     with lock_outputs([tmp_path / "other.safetensors"]):
         pass
@@ -69,7 +69,7 @@ def test_a_link_and_its_target_have_one_lock(tmp_path):
     (tmp_path / "m").touch()
     (tmp_path / "link").symlink_to("m")
     with lock_outputs([tmp_path / "m", tmp_path / "m", None]):
-        with pytest.raises(DataError, match="expected that no other run writes here"):
+        with pytest.raises(DataError, match="expected no other run to write here"):
             lock_outputs([tmp_path / "link"]).__enter__()
         assert len(list(tmp_path.glob(".*"))) == 1
 

@@ -229,7 +229,7 @@ def test_a_journal_cannot_delete_files_that_this_run_does_not_write(folder, path
         (folder / mine).parent.mkdir(exist_ok=True)
         (folder / mine).write_text("years")
     hidden_path(folder / "c.txt", ".journal").write_text(entry(path))
-    with pytest.raises(DataError, match=r"an interrupted run was writing .*, which this one does not"):
+    with pytest.raises(DataError, match=r"an interrupted run was writing .*, which this run does not write"):
         settle_all(folder)
     assert {name for path in folder.rglob("*.*") if (name := path.name)[0] != "."} >= {"thesis.txt", "me_0001.000s.jpg"}
 
@@ -269,7 +269,7 @@ def test_a_journal_cannot_change_files_elsewhere(folder, path, staged):
     mine.write_text("mine")
     hidden_path(folder / "c.txt", ".journal").write_text(entry(path.format(folder.parent), staged))
     (folder / "evil.txt").write_text("evil")
-    with pytest.raises(DataError, match=r"an interrupted run was writing .*, which this one does not; run again what"):
+    with pytest.raises(DataError, match=r"an interrupted run was writing .*, which this run does not write; repeat"):
         settle_all(folder)
     assert mine.read_text() == "mine"
 

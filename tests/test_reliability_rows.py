@@ -175,7 +175,7 @@ def test_a_header_of_more_than_16_megabytes_is_not_read_however_large_the_file(t
     ids=["a large map", "a large border"],
 )
 def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path, layers):
-    with pytest.raises(ShapeError, match="expected at most 268,435,456 values a frame"):
+    with pytest.raises(ShapeError, match="expected at most 268,435,456 values per frame"):
         save(Sequential(layers).build(), tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framecnn.errors import SettingError
 from framecnn.estimators.ridge import (
     ALPHAS,
     BLOCK_VALUES,
@@ -144,7 +145,7 @@ def test_features_that_never_vary_give_zero_scores():
 def test_a_penalty_below_rounding_is_refused():
     features, targets, _, _ = problem(30, 90, np.float32)
     twins = np.concatenate([features, features])
-    with pytest.raises(ValueError, match="alpha: expected enough to outweigh rounding, got 1e-30"):
+    with pytest.raises(SettingError, match="alpha: expected enough to outweigh rounding, got 1e-30"):
         ridge(twins, np.concatenate([targets, targets]), 1e-30, [])
 
 

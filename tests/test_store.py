@@ -368,7 +368,7 @@ def test_a_forged_journal_deletes_no_file_but_frames(tmp_path, path):
 def test_two_runs_do_not_fill_one_folder(tmp_path):
     with (
         FrameStore(tmp_path).run(JOBS, replace=False),
-        pytest.raises(DataError, match=r"frames.csv: expected that no other run writes here, but process \d+"),
+        pytest.raises(DataError, match=r"frames.csv: expected no other run to write here, but process \d+"),
     ):
         fill(tmp_path, JOBS)
 

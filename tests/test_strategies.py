@@ -11,7 +11,7 @@ from hypothesis.vendor.pretty import pretty
 from framecnn import ConvLayer, DenseLayer, InputLayer, PoolingLayer
 from framecnn.kernels.codegen.microkernel import PIXELS
 from framecnn.layers import Case, Layer
-from framecnn.testing import conv_configs, frames, labelled_features, layers, models, pool_configs, shapes
+from framecnn.testing import conv_cases, frames, labelled_features, layers, models, pool_cases, shapes
 
 quick = settings(deadline=None, max_examples=100)
 
@@ -19,24 +19,24 @@ quick = settings(deadline=None, max_examples=100)
 @quick
 @given(st.data(), shapes(max_side=5, max_length=20))
 def test_settings_fit_the_frames_that_they_are_drawn_for(data, shape):
-    for kind, configs in ((ConvLayer, conv_configs), (PoolingLayer, pool_configs)):
-        case = data.draw(configs(shape))
+    for kind, cases in ((ConvLayer, conv_cases), (PoolingLayer, pool_cases)):
+        case = data.draw(cases(shape))
         assert case.input_shape == shape
         assert min(kind(**case.settings).infer_shape(shape)) >= 1
 
 
 @pytest.mark.parametrize(
-    ("configs", "name", "values"),
+    ("cases", "name", "values"),
     [
-        (conv_configs, "padding", {"valid", "same", "explicit"}),
-        (conv_configs, "algorithm", {"auto", "direct", "winograd2", "winograd4"}),
-        (conv_configs, "groups", {1, 2, 3}),
-        (conv_configs, "use_bias", {True, False}),
-        (pool_configs, "padding", {"valid", "same", "explicit"}),
-        (pool_configs, "mode", {"max", "average", "adaptive_max", "adaptive_average"}),
+        (conv_cases, "padding", {"valid", "same", "explicit"}),
+        (conv_cases, "algorithm", {"auto", "direct", "winograd2", "winograd4"}),
+        (conv_cases, "groups", {1, 2, 3}),
+        (conv_cases, "use_bias", {True, False}),
+        (pool_cases, "padding", {"valid", "same", "explicit"}),
+        (pool_cases, "mode", {"max", "average", "adaptive_max", "adaptive_average"}),
     ],
 )
-def test_every_value_of_a_setting_is_drawn(configs, name, values):
+def test_every_value_of_a_setting_is_drawn(cases, name, values):
     search = settings(phases=[Phase.generate], max_examples=5000, database=None, derandomize=True)
     for value in values:
 
@@ -44,7 +44,7 @@ def test_every_value_of_a_setting_is_drawn(configs, name, values):
             drawn = case.settings.get(name)
             return drawn == value or (value == "explicit" and isinstance(drawn, tuple))
 
-        find(configs(), has, settings=search)
+        find(cases(), has, settings=search)
 
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])

@@ -15,9 +15,12 @@ from framecnn import (
     InputLayer,
     PoolingLayer,
     Sequential,
+    SettingError,
+    ShapeError,
 )
 from framecnn.layers import Layer
-from framecnn.networks.fusion import plan, training_plan
+from framecnn.networks.fusion import training_passes
+from framecnn.networks.prediction import PredictionPlan
 from framecnn.testing.draws import draw_frames, draw_params, same_bits
 from framecnn.training.losses import mean_squared_error
 from framecnn.training.optimizers import SGD
@@ -82,10 +85,10 @@ def test_a_prediction_runs_its_forward(kind, dtype):
 def test_it_is_alone_in_its_passes(kind):
     layer, shape = first_case(kind, forward=forward_plus_one, vjp=vjp_plus_one)
     layers = [layer, *layers_around(layer, shape)[1:]]
-    passes = plan(layers, shape)
+    passes = PredictionPlan.of(layers, shape)
     assert next(iter(passes.on_frames + passes.on_rows)).run == layer.forward
-    assert training_plan(layers, shape)[0].vjp == layer.vjp
-    assert not training_plan(layers, shape)[0].skips_dx
+    assert training_passes(layers, shape)[0].vjp == layer.vjp
+    assert not training_passes(layers, shape)[0].skips_dx
 
 
 @pytest.mark.parametrize("kind", [ActivationLayer, BatchNormLayer, PoolingLayer])
@@ -167,7 +170,7 @@ def test_a_forward_from_a_second_base_class_is_not_trained():
 @kinds
 def test_a_vjp_alone_is_the_one_that_trains(kind):
     layer, shape = first_case(kind, vjp=lambda self, x, rng=None: (x, lambda dy: "its own"))
-    step = training_plan([layer.build(shape)], shape)[0]
+    step = training_passes([layer.build(shape)], shape)[0]
     assert step.vjp(np.zeros((1, *shape), np.float32))[1](0) == "its own"
 
 
@@ -186,7 +189,7 @@ def test_it_is_not_exported_to_onnx(kind):
     from framecnn.interop.onnx_export import to_onnx
 
     layer, shape = first_case(kind, forward=forward_plus_one)
-    message = rf"to_onnx: expected layers that ONNX has, got .*Own{kind.__name__}\(.*ONNX_FORMS.register"
+    message = rf"to_onnx: expected layers that ONNX has, got .*Own{kind.__name__}\(.*ONNX_CONVERTERS.register"
     with pytest.raises(FormatError, match=message):
         to_onnx(model_of(layers_around(layer, shape)))
 
@@ -197,6 +200,13 @@ def test_it_is_not_exported_to_keras(kind):
     from framecnn.interop.keras import to_keras
 
     layer, shape = first_case(kind, forward=forward_plus_one)
-    message = rf"to_keras: expected layers that Keras has, got .*Own{kind.__name__}\(.*KERAS_FORMS.register"
+    message = rf"to_keras: expected layers that Keras has, got .*Own{kind.__name__}\(.*KERAS_CONVERTERS.register"
     with pytest.raises(FormatError, match=message):
         to_keras(model_of(layers_around(layer, shape)))
+
+
+def test_errors_of_a_subclass_name_it():
+    with pytest.raises(SettingError, match=r"^OwnConvLayer: expected filters as a positive integer, got 0"):
+        subclass(ConvLayer)(0, kernel_size=1)
+    with pytest.raises(ShapeError, match=r"^OwnPoolingLayer: expected frames of at least 2x2"):
+        subclass(PoolingLayer)(2).build((1, 1, 3))

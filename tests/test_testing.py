@@ -25,14 +25,14 @@ from framecnn.kernels import threads
 from framecnn.layers import Case, Layer, Param
 from framecnn.testing import (
     check_layer,
-    conv_configs,
+    conv_cases,
     frames,
     labelled_features,
     layer_checks,
     layers,
     models,
     parametrize_with_layer_checks,
-    pool_configs,
+    pool_cases,
     shapes,
 )
 from framecnn.testing.contract import CONTRACT
@@ -139,7 +139,7 @@ MUTANTS = [
     (
         "build_once",
         {"build": lambda self, shape, seed=0, dtype=np.float32: Layer.build(self, shape, 0, dtype)},
-        "expected another scale from another seed, got the same",
+        "expected a different scale from a different seed, got the same",
     ),
     (
         "output_shape",
@@ -336,7 +336,7 @@ def test_a_built_layer_is_checked_with_its_own_input_shape_and_not_changed():
 
 
 def test_what_cannot_be_checked_is_refused():
-    message = "ScaleLayer: expected cases, examples that tests run over, got none; add to the class: cases = (Case("
+    message = "ScaleLayer: expected cases, the examples for tests, got none; add to the class: cases = (Case("
     with pytest.raises(SettingError, match=re.escape(message)):
         list(layer_checks(scale_layer(cases=())))
     with pytest.raises(ShapeError, match=r"DenseLayer: expected a built layer, got one without .* call build\(input_s"):
@@ -355,8 +355,8 @@ def test_pytest_gets_a_test_for_each_check():
     [
         ("hypothesis", shapes),
         ("hypothesis", frames),
-        ("hypothesis", conv_configs),
-        ("hypothesis", pool_configs),
+        ("hypothesis", conv_cases),
+        ("hypothesis", pool_cases),
         ("hypothesis", layers),
         ("hypothesis", models),
         ("hypothesis", labelled_features),

@@ -176,7 +176,7 @@ def test_the_number_of_threads_may_change_while_calls_are_running(restored):
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "2", None])
 def test_a_number_of_threads_is_a_positive_integer(number):
     before = get_num_threads()
-    message = f"set_num_threads: expected a positive integer, got {number!r}"
+    message = f"set_num_threads: expected n as a positive integer, got {number!r}"
     with pytest.raises(ValueError, match=re.escape(message)):
         set_num_threads(number)
     with pytest.raises(ValueError, match=re.escape(message)), num_threads(number):

@@ -7,7 +7,7 @@ import pytest
 from refusals import refusal
 from textures import CLASSES, Lazy, textures
 
-from framecnn import FrameClassifier, KMeansClassifier, get_num_threads, num_threads
+from framecnn import FrameClassifier, KMeansClassifier, SettingError, get_num_threads, num_threads
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.training_outputs import describe_choice
 from framecnn.estimators import TrainedFeatures, trained_features
@@ -86,10 +86,10 @@ def without_its_dense_layer(description, tensors):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (two_networks, "expected one network"),
-        (without_its_dense_layer, "expected networks of the frames"),
-        (lambda description, _: description["features"].update(averages_flips=True), "a description of every setting"),
-        (lambda description, _: description["features"].update(grid=[1, 1]), "a description of every setting"),
+        (two_networks, "expected at most one network"),
+        (without_its_dense_layer, "expected a network that maps frames to features"),
+        (lambda description, _: description["features"].update(averages_flips=True), "a description of all settings"),
+        (lambda description, _: description["features"].update(grid=[1, 1]), "a description of all settings"),
     ],
 )
 def test_a_forged_classifier_is_refused(fitted, tmp_path, change, message):
@@ -184,11 +184,11 @@ def test_what_does_not_fit_is_refused(parameters, data, message):
 
 @pytest.mark.parametrize("features", ["trianed", None, np.array(["learned", "trained"])], ids=str)
 def test_features_are_learned_or_trained(features):
-    with pytest.raises(ValueError, match="FrameClassifier: expected features 'learned' or 'trained', got"):
+    with pytest.raises(SettingError, match="FrameClassifier: expected features 'learned' or 'trained', got"):
         FrameClassifier(features=features).fit(FRAMES, LABELS)
 
 
 @pytest.mark.parametrize("epochs", [0, 1.5, None])
 def test_the_number_of_epochs_is_a_positive_integer(epochs):
-    with pytest.raises(ValueError, match="TrainedFeatures: expected epochs as a positive integer, got"):
+    with pytest.raises(SettingError, match="TrainedFeatures: expected epochs as a positive integer, got"):
         TrainedFeatures(epochs=epochs).fit(FRAMES, LABELS)

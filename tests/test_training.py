@@ -268,12 +268,12 @@ def test_in_float64_weights_and_moments_are_float64(tmp_path):
         ({"optimizer": "adam"}, SettingError, r"expected optimizer as an Optimizer such as Adam\(\), got 'adam'"),
         ({"augment": True}, SettingError, "expected augment as an Augmentation or None, got True"),
         ({"train": (TRAIN[0][:, :6], TRAIN[1])}, ShapeError, r"expected x of shape \(n, 12, 16, 3\), got"),
-        ({"train": (TRAIN[0], TRAIN[1][:5])}, ShapeError, "expected x and y of at least one frame and as many targets"),
-        ({"train": (TRAIN[0][:0], TRAIN[1][:0])}, ShapeError, "expected x and y of at least one .* got 0 and 0"),
+        ({"train": (TRAIN[0], TRAIN[1][:5])}, ShapeError, "expected at least one frame and as many targets in x and y"),
+        ({"train": (TRAIN[0][:0], TRAIN[1][:0])}, ShapeError, "expected at least one frame .* in x and y, got 0 and 0"),
         (
             {"validation_data": (VALIDATION[0], [])},
             ShapeError,
-            "expected validation_data of at least one frame .* 12 and 0",
+            "expected at least one frame .* in validation_data, got 12 and 0",
         ),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from framecnn import __version__
 from framecnn.cli import console
+from framecnn.version import __version__
 
 __all__ = ["app", "main"]
 

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from framecnn import __version__
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
+from framecnn.version import __version__
 
 __all__ = ["JSON_MARK", "REPORT_MARK", "check_outputs", "check_replaced", "versions", "write_json"]
 

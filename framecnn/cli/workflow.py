@@ -16,9 +16,10 @@ from framecnn.cli.outputs import check_replaced
 from framecnn.cli.training_outputs import PARTS, Job, Run, describe_choice, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.errors import DataError
-from framecnn.evaluation import EvaluationResult, counted, evaluate
+from framecnn.evaluation import EvaluationResult, evaluate
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle
+from framecnn.text import counted
 from framecnn.typing import Array
 
 __all__ = ["ReportingFrames", "Stages", "listed", "scan_folder", "train_folder", "without_lost"]

@@ -13,7 +13,6 @@ from typing import Any
 
 from PIL import Image
 
-from framecnn import __version__
 from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector
 from framecnn.data.movie import Movie
 from framecnn.data.names import portable_problem
@@ -24,6 +23,7 @@ from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 from framecnn.storage.file_names import same_name_key
 from framecnn.typing import Array
+from framecnn.version import __version__
 
 __all__ = ["MovieReport", "cut_frames", "cutting"]
 

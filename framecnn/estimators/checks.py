@@ -1,4 +1,4 @@
-"""Checks of labels, groups and seeds that all estimators share."""
+"""Checks of seeds, labels and groups that all estimators share."""
 
 from typing import Any
 
@@ -7,57 +7,72 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from framecnn.errors import FormatError
+from framecnn.errors import FormatError, SettingError, ShapeError
 from framecnn.typing import Array
 
-__all__ = ["as_random_state", "check_known", "check_overflow", "encode_groups", "encode_labels"]
+__all__ = ["FLOATS", "as_random_state", "check_known", "check_overflow", "encode_groups", "encode_labels"]
+
+FLOATS = (np.float64, np.float32)
+"""The dtypes of feature vectors; scikit-learn converts others to the first."""
 
 SHOWN_LABELS = 10
 
 
 def as_random_state(who: str, value: Any) -> np.random.RandomState:
-    """Return the generator of `random_state`, or raise a ValueError that names the estimator."""
+    """Return the generator of `random_state`; for None a new one that the operating system seeds.
+
+    scikit-learn's own function would return NumPy's global generator for None, which other code of the user shares.
+
+    Raises
+    ------
+    SettingError
+        If `value` is neither None nor an integer in 0..2**32 - 1 nor a generator.
+    """
+    if value is None:
+        return np.random.RandomState()
     try:
         return check_random_state(value)
     except ValueError as error:
-        raise ValueError(
+        raise SettingError(
             f"{who}: expected random_state as None, a RandomState or an integer from 0 to {2**32 - 1:,}, got {value!r}"
         ) from error
 
 
 def check_overflow(who: str, what: str, found: Any) -> None:
-    """Raise FormatError where finite input gave NaN or infinity: the input is huge, or the weights are forged."""
+    """Raise FormatError unless `found`, computed from finite input, is finite: input too large, or a forged file."""
     if not np.isfinite(found).all():
         raise FormatError(
-            f"{who}: expected finite {what} of finite input, got NaN or infinity: the input or the weights of the "
-            "model are too large; give other input, or train again"
+            f"{who}: expected finite {what} for finite input, got NaN or infinity: the input or the weights of the "
+            "model are too large; scale the input down, or train again"
         )
 
 
 def encode_labels(who: str, y: Any, n_samples: int) -> tuple[Array, Array]:
-    """Return the classes in order, (n_classes,), and the class number of every sample, (n_samples,).
+    """Return the sorted classes, (n_classes,), and the class number of each sample, (n_samples,).
 
     Raises
     ------
+    ShapeError
+        If y is None, does not have one label per sample, holds None or NaN, mixes types, or has fewer than two classes.
     ValueError
-        If y is None, has another length, holds None, NaN or fractional numbers, or has fewer than two classes.
+        If y holds fractional numbers or has several columns.
     """
     if y is None:
-        raise ValueError(f"{who}: expected a label a sample (requires y to be passed, but the target y is None)")
+        raise ShapeError(f"{who}: expected one label per sample (requires y to be passed, but the target y is None)")
     y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
-        raise ValueError(f"{who}: expected a label a sample, got {n_samples} samples and {len(y)} labels")
+        raise ShapeError(f"{who}: expected one label per sample, got {n_samples} samples and {len(y)} labels")
     if y.dtype == object and all(label is None for label in y):
-        raise ValueError(f"{who}: expected a label a sample, got None for all {len(y)} samples")
+        raise ShapeError(f"{who}: expected one label per sample, got None for all {len(y)} samples")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError(f"{who}: expected finite labels, got NaN or infinity")
+        raise ShapeError(f"{who}: expected finite labels, got NaN or infinity")
     try:
         check_classification_targets(y)
     except TypeError as error:
         raise _mixed(who, "labels", y) from error
     classes, codes = _numbered(who, "labels", y)
     if len(classes) < 2:
-        raise ValueError(f"{who}: expected at least two classes in y, got 1 class ({classes.tolist()[0]!r})")
+        raise ShapeError(f"{who}: expected at least two classes in y, got 1 class ({classes.tolist()[0]!r})")
     return classes, codes
 
 
@@ -66,36 +81,36 @@ def encode_groups(who: str, groups: Any, n_samples: int) -> Array | None:
 
     Raises
     ------
-    ValueError
-        If the number of groups is not that of samples, or they are of several types.
+    ShapeError
+        If there is not one group per sample, or groups are of several types.
     """
     if groups is None:
         return None
     if np.shape(groups) != (n_samples,):
-        raise ValueError(f"{who}: expected a group a sample, shape ({n_samples},), got shape {np.shape(groups)}")
+        raise ShapeError(f"{who}: expected one group per sample, shape ({n_samples},), got shape {np.shape(groups)}")
     return _numbered(who, "groups", np.asarray(groups))[1]
 
 
 def check_known(who: str, y: Any, classes: Array) -> None:
-    """Raise ValueError unless the accuracy of a model can be measured with these labels.
+    """Check labels with which the accuracy of a model is to be measured.
 
     Raises
     ------
-    ValueError
+    ShapeError
         If y is None, or holds a label that is not one of `classes`.
     """
     if y is None:
-        raise ValueError(f"{who}: expected a label a sample, got y=None; give the true labels")
+        raise ShapeError(f"{who}: expected one label per sample, got y=None; pass the true labels")
     known = dict.fromkeys(classes.tolist())
     unseen = dict.fromkeys(label for label in np.ravel(y).tolist() if label not in known)
     if unseen:
-        raise ValueError(
-            f"{who}: expected labels seen at fit ({_listed([*known])}), got {_listed([*unseen])}; leave them out"
+        raise ShapeError(
+            f"{who}: expected labels seen at fit ({_listed([*known])}), got {_listed([*unseen])}; drop their samples"
         )
 
 
 def _numbered(who: str, what: str, values: Array) -> tuple[Array, Array]:
-    """Return the distinct values in order, and for each value its number among them."""
+    """Return the sorted distinct values, and for each value its index among them."""
     try:
         distinct, numbers = np.unique(values, return_inverse=True)
     except TypeError as error:
@@ -103,9 +118,9 @@ def _numbered(who: str, what: str, values: Array) -> tuple[Array, Array]:
     return distinct, numbers
 
 
-def _mixed(who: str, what: str, values: Array) -> ValueError:
+def _mixed(who: str, what: str, values: Array) -> ShapeError:
     kinds = ", ".join(sorted({type(value).__name__ for value in values}))
-    return ValueError(f"{who}: expected {what} of one type, got {kinds}; make them all text, or all numbers")
+    return ShapeError(f"{who}: expected {what} of one type, got {kinds}; make them all text, or all numbers")
 
 
 def _listed(labels: list[Any]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from framecnn.errors import SettingError
 from framecnn.estimators.checks import as_random_state, check_known, encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
@@ -33,7 +34,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     Parameters
     ----------
     frame_shape : (int, int, int) or None, default None
-        ``(h, w, c)`` of flat rows. 2-D input without it is taken as feature vectors.
+        ``(h, w, c)`` of flat rows. Without it, 2-D input is treated as feature vectors.
     features : "learned" (default) or "trained"
         Trained features do not use grid, filters, n_filters and depth.
     grid : "auto" (default) or (int, int)
@@ -47,7 +48,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     n_filters : int or None, default None
         None is 1,200.
     depth : 1 (default) or 2
-        The number of filter banks, one applied to the responses of the other.
+        The number of filter banks; a second one is applied to the responses of the first.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -56,9 +57,9 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     features_ : FrameFeatures or TrainedFeatures
     head_ : KMeansClassifier
     chosen_ : dict
-        ``grid`` (None for trained features), ``alpha``, and ``accuracies``: of each grid, on held-out groups.
+        ``grid`` (None for trained features), ``alpha``, and ``accuracies`` on held-out groups, by grid.
     prototypes_ : (n_clusters,) int array
-        The row of the training frame, among the cluster's members, nearest to each centre.
+        For each cluster, the row of the member frame nearest to its centre.
     n_features_in_ : int
         Values of a frame.
 
@@ -75,8 +76,8 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     """
 
     chosen_: dict[str, Any]
-    selection_frames = 2000
-    """The number of frames, at most, on which the grid is chosen."""
+    max_selection_frames = 2000
+    """The largest number of frames on which the grid is chosen."""
 
     def __init__(
         self,
@@ -123,8 +124,12 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
         Raises
         ------
+        SettingError
+            If a parameter has an invalid value.
+        ShapeError
+            If X, y or groups does not fit, or y holds fewer than two classes.
         ValueError
-            If a parameter, X, y or groups does not fit, or y holds fewer than two classes.
+            If X holds NaN or infinity, or scikit-learn refuses feature vectors or labels.
         """
         self._fit(X, y, groups)
         return self
@@ -222,7 +227,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
         Raises
         ------
-        ValueError
+        ShapeError
             If y is None, or holds a label that was not seen at fit, which no prediction can equal.
         """
         check_is_fitted(self)
@@ -231,7 +236,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 
     @property
     def prototypes_(self) -> Array:
-        """The row of the training frame, among the cluster's members, nearest to each centre, (n_clusters,) int."""
+        """For each cluster, the row of the member frame nearest to its centre, (n_clusters,) int."""
         return self.head_.prototypes_
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -244,7 +249,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         write_model(path, FrameClassifier, *self.fitted_state())
 
     def fitted_state(self) -> State:
-        """Return parameters, the accuracies of the grids that were tried, and the states of features and head."""
+        """Return parameters, the accuracy of each grid that was tried, and the states of features and head."""
         check_is_fitted(self, "head_")
         description: dict[str, Any] = {
             "parameters": describe_parameters(self),
@@ -252,13 +257,13 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         }
         tensors: dict[str, Array] = {}
         for name, part in (("features", self.features_), ("head", self.head_)):
-            description[name], own = part.fitted_state()
-            tensors |= prefixed(name, own)
+            description[name], part_tensors = part.fitted_state()
+            tensors |= prefixed(name, part_tensors)
         return description, tensors
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
-        """Return a classifier of the state that :meth:`fitted_state` gave.
+        """Rebuild a classifier from the state that :meth:`fitted_state` returned.
 
         Raises
         ------
@@ -267,20 +272,21 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         """
         classifier = cls(**as_parameters(description["parameters"]))
         seed = classifier.random_state
-        expect(seed is None or (type(seed) is int and seed >= 0), "a seed as random_state")
+        expect(seed is None or (type(seed) is int and seed >= 0), "random_state as None or an integer of at least 0")
         expected, _ = classifier._new_parts(seed=0)
         parts = {name: nested(name, tensors) for name in ("features", "head")}
-        expect(sum(map(len, parts.values())) == len(tensors), "no further tensors")
+        expect(sum(map(len, parts.values())) == len(tensors), "no tensors beside those of features and head")
         features = type(expected).from_fitted_state(description["features"], parts["features"])
         head = KMeansClassifier.from_fitted_state(description["head"], parts["head"])
-        expect(classifier.frame_shape in (None, features.frame_shape_), "one shape of frames")
-        expect(features.grid is None or classifier.grid in ("auto", features.grid), "one pooling grid")
-        expect(classifier.projection == head.projection, "one projection")
-        expect(head.n_features_in_ == len(features.mean_), "a head for these features")
-        expect(head.cluster_centers_.dtype == features.mean_.dtype, "floats of one dtype")
+        expect(classifier.frame_shape in (None, features.frame_shape_), "the same frame shape in all parts")
+        same_grid = features.grid is None or classifier.grid in ("auto", features.grid)
+        expect(same_grid, "the same pooling grid in all parts")
+        expect(classifier.projection == head.projection, "the same projection in all parts")
+        expect(head.n_features_in_ == len(features.mean_), "a head for as many features as are computed")
+        expect(head.cluster_centers_.dtype == features.mean_.dtype, "features and head of the same float dtype")
         accuracies = {}
         for (rows, columns), accuracy in description["accuracies"]:
-            expect(type(rows) is type(columns) is int, "accuracies by grid")
+            expect(type(rows) is type(columns) is int, "a pooling grid of integers for each accuracy")
             accuracies[rows, columns] = as_number(accuracy)
         classifier._set_parts(features, head, accuracies)
         return classifier
@@ -297,16 +303,16 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         """Fit; return the features of the training frames."""
         seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
         features, head = self._new_parts(seed)
-        frames = features.accept(X)
+        frames = features.validate(X)
         classes, codes = encode_labels("FrameClassifier", y, len(frames))
         groups = encode_groups("FrameClassifier", groups, len(frames))
         features.learn(frames, codes, groups)
         tried: dict[Grid, Choice] = {}
         if isinstance(features, FrameFeatures) and self._chooses_grid and features.frame_shape_ is not None:
-            rows = selection_rows(len(frames), groups, self.selection_frames, seed)
+            rows = selection_rows(len(frames), groups, self.max_selection_frames, seed)
             raw, tried = _choose_features(features, frames, rows, codes, groups, seed)
         else:
-            raw = features.describe(frames)
+            raw = features.compute(frames)
         found = features.standardise(raw)
         head.fit(found, classes[codes], groups)
         self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()})
@@ -317,9 +323,9 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         return isinstance(self.grid, str) and self.grid == "auto" and self.projection is not None
 
     def _new_parts(self, seed: int) -> tuple[FrameFeatures | TrainedFeatures, KMeansClassifier]:
-        """Return features and head that are not fitted; a ValueError where a parameter does not fit."""
+        """Return unfitted features and head; raise SettingError if a parameter has an invalid value."""
         if not isinstance(self.features, str) or self.features not in ("learned", "trained"):
-            raise ValueError(f"FrameClassifier: expected features 'learned' or 'trained', got {self.features!r}")
+            raise SettingError(f"FrameClassifier: expected features 'learned' or 'trained', got {self.features!r}")
         features: FrameFeatures | TrainedFeatures
         if self.features == "trained":
             features = TrainedFeatures(self.frame_shape, random_state=seed)
@@ -350,7 +356,7 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
 def _choose_features(
     features: FrameFeatures, frames: Any, rows: Array, codes: Array, groups: Array | None, seed: int
 ) -> tuple[Array, dict[Grid, Choice]]:
-    """Choose the grid on some rows and set it; return the features of all frames, and each grid's choice."""
+    """Choose the grid on some rows and set it; return the features of all frames, and the choice of each grid."""
     by_grid = features.extract(frames, GRIDS, rows)
     standardised = {grid: features.standardise(raw) for grid, raw in by_grid.items()}
     features.grid, tried = choose_grid(standardised, codes[rows], None if groups is None else groups[rows], seed)

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from framecnn.errors import SettingError
 from framecnn.estimators.checks import as_random_state
 from framecnn.estimators.filter_learning import METHODS, learn_filters, sample_patches
 from framecnn.estimators.selection import Grid
@@ -29,7 +30,7 @@ __all__ = ["GRIDS", "FrameFeatures", "scales"]
 
 GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (3, 4))
 FINE_GRID = (6, 4)  # cells of the first pooling; a coarser grid averages adjacent cells
-LARGEST_SIDE, SMALLEST_SIDE, PIXELS_A_STRIDE = 240, 48, 70
+LARGEST_SIDE, SMALLEST_SIDE, PIXELS_PER_STRIDE = 240, 48, 70
 FILTERS, KERNEL, CONTRAST = 1200, 6, 10.0
 FIRST_FILTERS, SECOND_KERNEL, SECOND_CONTRAST = 64, 3, 0.01  # second layer: 3 x 3 x 128 values, relative contrast
 PATCHES, SOURCE_BLOCK = 60_000, 20
@@ -49,9 +50,8 @@ class FrameFeatures(FrameTransformer):
     * 1,200 filters, divided evenly among the scales;
     * small frames, which have one scale: features are the mean over the frame and its horizontally flipped copy.
 
-    uint8 frames are taken as 0..255; frames of another dtype are multiplied by ``input_scale_``, which maps the largest
-    value at fit to 255.
-    Feature vectors (2-D input without `frame_shape`) are only standardised.
+    uint8 frames are taken as 0..255; frames of other dtypes are multiplied by ``input_scale_``, which maps the largest
+    value at fit to 255. Feature vectors (2-D input without `frame_shape`) are only standardised.
 
     Parameters
     ----------
@@ -69,15 +69,15 @@ class FrameFeatures(FrameTransformer):
     Attributes
     ----------
     backbones_, networks_ : list of Sequential
-        One a scale: `backbones_` from frames (n, h, w, c) to the fine grid of 6 x 4 cells, `networks_` from frames to
+        One per scale: `backbones_` from frames (n, h, w, c) to the fine grid of 6 x 4 cells, `networks_` from frames to
         features. Empty for feature vectors.
     frame_shape_ : (int, int, int) or None
     averages_flips_ : bool
         Whether features are the mean over a frame and its horizontally flipped copy.
     input_scale_ : float
-        Factor that brings frames to 0..255; 1 for uint8.
+        The factor that scales frames to 0..255; 1 for uint8.
     mean_, scale_ : (n_features_out,) float arrays
-        Features are standardised by them.
+        Mean and scale of each feature, by which features are standardised.
     n_features_in_ : int
         Values of a frame, or features of a vector.
 
@@ -92,8 +92,8 @@ class FrameFeatures(FrameTransformer):
     (12, 40)
     """
 
-    source_frames = 400
-    """The number of frames, at most, from which filters are learned."""
+    max_source_frames = 400
+    """The largest number of frames from which filters are learned."""
 
     def __init__(
         self,
@@ -127,8 +127,12 @@ class FrameFeatures(FrameTransformer):
 
         Raises
         ------
+        SettingError
+            If a parameter has an invalid value.
+        ShapeError
+            If the shape or dtype of X does not fit, or X is empty.
         ValueError
-            If a parameter does not fit, or the rank or dtype of X; or if X is empty or holds NaN or infinity.
+            If X holds NaN or infinity, or scikit-learn refuses feature vectors.
         """
         self.fit_transform(X)
         return self
@@ -146,25 +150,25 @@ class FrameFeatures(FrameTransformer):
         -------
         (n, n_features_out) array
         """
-        frames = self.accept(X)
+        frames = self.validate(X)
         self.learn(frames)
-        return self.standardise(self.describe(frames))
+        return self.standardise(self.compute(frames))
 
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
-        """Learn the filters of every scale from frames of :meth:`accept`; classes and groups are not used."""
+        """Learn the filters of every scale from frames that :meth:`validate` returned, without classes and groups."""
         self.backbones_ = []
         self.averages_flips_ = False
         if self.frame_shape_ is None:
             return
         rng = np.random.default_rng(as_random_state(self._who, self.random_state).randint(2**31))
         input_scale = self._measure_input_scale(frames)  # the contrast of a filter bank is in units of 0..255
-        source = self._read(frames, np.sort(rng.permutation(len(frames))[: self.source_frames]))
+        source = self._read(frames, np.sort(rng.permutation(len(frames))[: self.max_source_frames]))
         levels = scales(self.frame_shape_)
         self.averages_flips_ = len(levels) == 1
         n_filters = max(1, (self.n_filters or FILTERS) // len(levels))
         self.backbones_ = [self._learn_backbone(source, input_scale, *level, n_filters, rng) for level in levels]
 
-    def describe(self, frames: Any) -> Array:
+    def compute(self, frames: Any) -> Array:
         """Return features (n, d) of checked frames over the grid, before standardisation."""
         return self.extract(frames, [self.grid])[tuple(self.grid)]
 
@@ -180,24 +184,25 @@ class FrameFeatures(FrameTransformer):
             for grid, parts in tails.items()
         }
         map_shapes = tuple(backbone.output_shape for backbone in self.backbones_)
-        for place, batch in self._batches(frames, rows, map_shapes):
-            sides = [batch, batch[:, :, ::-1]] if self.averages_flips_ else [batch]
-            maps = [[backbone.predict(side, len(side)) for backbone in self.backbones_] for side in sides]
+        for batch_rows, batch in self._batches(frames, rows, map_shapes):
+            copies = [batch, batch[:, :, ::-1]] if self.averages_flips_ else [batch]
+            maps = [[backbone.predict(copy, len(copy)) for backbone in self.backbones_] for copy in copies]
             for grid, parts in tails.items():
-                copies = [
-                    np.hstack([tail.predict(m, len(m)) for tail, m in zip(parts, side, strict=True)]) for side in maps
+                values = [
+                    np.hstack([tail.predict(m, len(m)) for tail, m in zip(parts, scales, strict=True)])
+                    for scales in maps
                 ]
-                found[grid][place] = copies[0] if len(copies) == 1 else (copies[0] + copies[1]) / 2
+                found[grid][batch_rows] = values[0] if len(values) == 1 else (values[0] + values[1]) / 2
         return found
 
     def fitted_state(self) -> State:
-        """Return the state of all transformers, and whether features are averaged over flips."""
+        """Return the state of the base class, and whether features are averaged over flips."""
         description, tensors = super().fitted_state()
         return description | {"averages_flips": self.averages_flips_}, tensors
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
-        """Return features of the state that :meth:`fitted_state` gave; raises as that of all transformers does."""
+        """Rebuild features from the state that :meth:`fitted_state` returned; errors are those of the base class."""
         features = super().from_fitted_state(description, tensors)
         features.averages_flips_ = description["averages_flips"]
         expect(type(features.averages_flips_) is bool, "averages_flips as true or false")
@@ -205,14 +210,14 @@ class FrameFeatures(FrameTransformer):
 
     def _check_state(self) -> None:
         shapes = [backbone.output_shape for backbone in self.backbones_]
-        expect(all(len(shape) == 3 for shape in shapes), "networks of the frames")
-        cells = f"every scale to make {FINE_GRID[0]} x {FINE_GRID[1]} cells of the frames"
+        expect(all(len(shape) == 3 for shape in shapes), "networks that map these frames to maps")
+        cells = f"{FINE_GRID[0]} x {FINE_GRID[1]} cells at every scale"
         expect(all(shape[:2] == FINE_GRID for shape in shapes), cells)
         super()._check_state()
 
     @property
     def networks_(self) -> list[Sequential]:
-        """One Sequential a scale, from frames (n, h, w, c) to features (n, d) before averaging and standardisation."""
+        """One network per scale, from frames (n, h, w, c) to features (n, d) before averaging and standardisation."""
         check_is_fitted(self)
         chains = []
         for backbone in self.backbones_:
@@ -247,28 +252,28 @@ class FrameFeatures(FrameTransformer):
 
     @property
     def input_scale_(self) -> float:
-        """Factor that brings frames to 0..255; 1 for uint8."""
+        """The factor that scales frames to 0..255; 1 for uint8."""
         return self.backbones_[0].layers[0].scale  # type: ignore[attr-defined]
 
     def check_parameters(self) -> None:
-        """Raise ValueError unless every parameter has a value that it can have."""
+        """Raise SettingError unless every parameter has a valid value."""
         super().check_parameters()
         grid = tuple(self.grid) if np.iterable(self.grid) else ()
         sizes = len(grid) == len(FINE_GRID) and all(map(is_count, grid))
         if not sizes or any(fine % coarse for fine, coarse in zip(FINE_GRID, grid, strict=True)):
-            raise ValueError(
+            raise SettingError(
                 f"FrameFeatures: expected grid as (rows, columns) that divide {FINE_GRID[0]} and {FINE_GRID[1]}, "
                 f"got {self.grid!r}"
             )
         if not isinstance(self.filters, str) or self.filters not in METHODS:
-            raise ValueError(f"FrameFeatures: expected filters as one of {', '.join(METHODS)}, got {self.filters!r}")
+            raise SettingError(f"FrameFeatures: expected filters as one of {', '.join(METHODS)}, got {self.filters!r}")
         if not is_count(self.depth) or self.depth > 2:
-            raise ValueError(f"FrameFeatures: expected depth 1 or 2, got {self.depth!r}")
+            raise SettingError(f"FrameFeatures: expected depth 1 or 2, got {self.depth!r}")
         count = self.n_filters
         if count is not None and not is_count(count):
-            raise ValueError(f"FrameFeatures: expected n_filters as None or a positive integer, got {count!r}")
+            raise SettingError(f"FrameFeatures: expected n_filters as None or a positive integer, got {count!r}")
         if count is not None and count > PATCHES:
-            raise ValueError(f"FrameFeatures: expected n_filters of at most {PATCHES:,}, got {count!r}")
+            raise SettingError(f"FrameFeatures: expected n_filters of at most {PATCHES:,}, got {count!r}")
 
 
 def scales(frame_shape: Shape) -> list[tuple[int, int]]:
@@ -282,7 +287,7 @@ def scales(frame_shape: Shape) -> list[tuple[int, int]]:
     side = min(frame_shape[:2])
     finest = max(1, round(side / LARGEST_SIDE))
     factors = [finest, *(finest * m for m in (2, 4) if side / (finest * m) >= SMALLEST_SIDE)]
-    return [(factor, max(1, round(side // factor / PIXELS_A_STRIDE))) for factor in factors]
+    return [(factor, max(1, round(side // factor / PIXELS_PER_STRIDE))) for factor in factors]
 
 
 def _tail(fine_shape: Shape, grid: Grid) -> Sequential:
@@ -294,7 +299,7 @@ def _tail(fine_shape: Shape, grid: Grid) -> Sequential:
 
 
 def _patches(source: Array, backbone: Sequential, kernel_size: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Return windows of the maps that `backbone` computes, sampled evenly from the source frames."""
+    """Return random windows of the maps that `backbone` computes, equally many from each source frame."""
     height, width = backbone.output_shape[:2]
     windows = len(source) * (height - kernel_size[0] + 1) * (width - kernel_size[1] + 1)
     edges = np.linspace(0, min(PATCHES, windows), len(source) + 1).astype(int)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from framecnn.errors import ShapeError
+from framecnn.errors import SettingError, ShapeError
 from framecnn.kernels.linalg import BLOCK_ROWS, blocked_product, lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
@@ -19,7 +19,7 @@ __all__ = ["METHODS", "learn_filters", "normalise_patches", "sample_patches", "s
 
 METHODS = ("kmeans", "random", "pca")
 ITERATIONS = 10  # the dictionary converges in about ten (Coates & Ng 2012, section 3)
-WHITENING_FLOOR = 0.1  # added to the eigenvalues; weaker components are noise (same source, section 3.1)
+WHITENING_FLOOR = 0.1  # added to the eigenvalues; weaker components are noise (ibid., section 3.1)
 
 
 def sample_patches(x: Array, n_patches: int, kernel_size: tuple[int, int], rng: np.random.Generator) -> Array:
@@ -44,12 +44,12 @@ def sample_patches(x: Array, n_patches: int, kernel_size: tuple[int, int], rng: 
     (5, 108)
     """
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel_size, axis=(1, 2))  # (n, oh, ow, c, kh, kw)
-    places = tuple(rng.integers(size, size=n_patches) for size in windows.shape[:3])
-    return windows[places].transpose(0, 2, 3, 1).reshape(n_patches, -1)
+    positions = tuple(rng.integers(size, size=n_patches) for size in windows.shape[:3])
+    return windows[positions].transpose(0, 2, 3, 1).reshape(n_patches, -1)
 
 
 def normalise_patches(patches: Array, contrast: float) -> Array:
-    """Return patches minus their mean, divided by ``sqrt(variance + contrast)``, as a FilterBankLayer does it.
+    """Return patches minus their mean, divided by ``sqrt(variance + contrast)``, as a FilterBankLayer computes them.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def normalise_patches(patches: Array, contrast: float) -> Array:
 
 @single_threaded_blas()
 def whitening(patches: Array) -> tuple[Array, Array]:
-    """Return mean and matrix of ZCA whitening: the covariance of ``(patches - mean) @ matrix`` is close to unity.
+    """Return mean and matrix of ZCA whitening: ``(patches - mean) @ matrix`` has a covariance close to the identity.
 
     .. math:: matrix = V (\\Lambda + 0.1)^{-1/2} V^T
 
@@ -93,10 +93,10 @@ def whitening(patches: Array) -> tuple[Array, Array]:
 
 @single_threaded_blas()
 def spherical_kmeans(points: Array, n_directions: int, rng: np.random.Generator) -> Array:
-    """Return the unit vectors of spherical k-means: each is a centre of the points at the smallest angle to it.
+    """Return the unit vectors of spherical k-means, each the centre of the points closest to it in angle.
 
-    Every iteration adds to a direction its points, weighted by their projection onto it, and scales it to length 1; a
-    direction without points does not change.
+    In every iteration the points closest to a direction, weighted by their projections onto it, are added to it, and
+    the sum is scaled to length 1. A direction without points does not change.
 
     Parameters
     ----------
@@ -120,14 +120,14 @@ def spherical_kmeans(points: Array, n_directions: int, rng: np.random.Generator)
         nearest, lengths = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(nearest, kind="stable")
         weighted = points[order] * lengths[order, None]
-        present, starts = np.unique(nearest[order], return_index=True)
-        directions[present] += np.add.reduceat(weighted, starts, axis=0)
+        chosen, starts = np.unique(nearest[order], return_index=True)
+        directions[chosen] += np.add.reduceat(weighted, starts, axis=0)
         directions = _unit_rows(directions)
     return directions
 
 
 def _longest(directions: Array, points: Array) -> tuple[Array, Array]:
-    """Return for each of the points (n, d) the direction of (d, k) with the longest projection, and its length."""
+    """Return for each point (n, d) the index of the direction (d, k) with the longest projection, and that length."""
     lengths = points @ directions
     nearest = lengths.argmax(axis=1)
     return nearest, lengths[np.arange(len(points)), nearest]
@@ -165,8 +165,10 @@ def learn_filters(
 
     Raises
     ------
+    SettingError
+        If `method` is not one of these.
     ShapeError
-        If `method` is not one of these, or the patches do not fit the window.
+        If the patches do not fit the window.
 
     Examples
     --------
@@ -189,7 +191,7 @@ def learn_filters(
     elif method == "pca":
         directions = _principal_directions(normalised, n_filters)
     else:
-        raise ShapeError(f"learn_filters: expected method as one of {', '.join(METHODS)}, got {method!r}")
+        raise SettingError(f"learn_filters: expected method as one of {', '.join(METHODS)}, got {method!r}")
     kernel = matrix @ directions.T.astype(np.float64)
     bias = -mean @ kernel
     return kernel.reshape(*kernel_size, channels, -1).astype(np.float32), bias.astype(np.float32)

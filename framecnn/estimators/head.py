@@ -15,7 +15,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
-from framecnn.estimators.checks import as_random_state, check_known, check_overflow, encode_groups, encode_labels
+from framecnn.arguments import check_count
+from framecnn.errors import SettingError
+from framecnn.estimators.checks import (
+    FLOATS,
+    as_random_state,
+    check_known,
+    check_overflow,
+    encode_groups,
+    encode_labels,
+)
 from framecnn.estimators.ridge import choose_alpha, folds_by_group, ridge
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
@@ -32,17 +41,15 @@ WITHIN_RADIUS = 0.99
 TINY = 1e-12  # keeps the logarithm of a likelihood of zero finite
 CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes", "radius")
 PROJECTION_ARRAYS = ("mean", "weights", "offset")
-FLOATS = (np.float64, np.float32)
 
 
 class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """A classifier by the nearest cluster, whose label is that of its training samples.
 
-    Samples are projected to a discriminant space, one score a class. They are clustered by their held-out scores, those
-    of a projection that was fitted without their group: unseen samples will have such scores. Each class is clustered
-    on its own (constrained k-means; a single cluster is the class mean). With ``projection=None`` k-means clusters the
-    features themselves, without labels, and each cluster is then labelled by the majority of its members: the plain
-    head.
+    Samples are projected to a discriminant space with one score per class. Training samples are clustered by held-out
+    scores, for which the projection is fitted without their group, as new samples are scored. Each class is clustered
+    separately (constrained k-means; a single cluster is the class mean). With ``projection=None``, the plain head,
+    k-means clusters the features themselves without labels, and each cluster gets the label of most of its members.
 
     Parameters
     ----------
@@ -64,9 +71,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     labels_ : (n_samples,) int array
         The cluster of each training sample.
     prototypes_ : (n_clusters,) int array
-        The row of the training sample, among the cluster's members, nearest to each centre.
+        For each cluster, the row of the member sample nearest to its centre.
     radius_ : (n_clusters,) array
-        Of the training samples nearest to this centre, 99 % are within this distance.
+        The distance from the centre within which 99 % of the training samples nearest to it lie.
     alpha_ : float
     mean_, weights_, offset_ : arrays
         ``scores = (X - mean_) @ weights_ + offset_``.
@@ -86,8 +93,8 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     ['a', 'b']
     """
 
-    selection_rows = 2000
-    """The number of samples, at most, on which the ridge penalty is chosen."""
+    max_selection_rows = 2000
+    """The largest number of samples on which the ridge penalty is chosen."""
 
     def __init__(
         self,
@@ -119,23 +126,23 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
         Raises
         ------
-        ValueError
-            If a parameter, X, y or groups does not fit, or y holds fewer than two classes.
+        SettingError
+            If a parameter has an invalid value.
+        ShapeError, ValueError
+            If X, y or groups does not fit, X holds NaN or infinity, or y holds fewer than two classes.
 
         Warns
         -----
         ConvergenceWarning
-            If too few samples differ for the requested number of clusters; there are fewer clusters then.
+            If there are fewer distinct samples than clusters; fewer clusters are made then.
         """
         self.check_parameters()
         X = validate_data(self, X, dtype=FLOATS)
         self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
         groups = encode_groups("KMeansClassifier", groups, len(X))
         seed = int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
-        with (
-            single_threaded_blas(),
-            threadpool_limits(1, user_api="openmp"),
-        ):  # OpenMP's limit belongs to the calling thread
+        # OpenMP's limit belongs to the calling thread
+        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):
             points = X if self.projection is None else self._fit_projection(X, codes, groups, seed)
             self._cluster(points, codes, seed)
         return self
@@ -178,7 +185,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class: the softmax of ``-distance**2 / temperature_``.
 
-        The distance is that to the nearest cluster of the class. :meth:`predict` gives the most probable class.
+        The distance of a class is that to its nearest cluster. :meth:`predict` returns the most probable class.
 
         Parameters
         ----------
@@ -235,7 +242,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
         Raises
         ------
-        ValueError
+        ShapeError
             If y is None, or holds a label that was not seen at fit, which no prediction can equal.
         """
         check_is_fitted(self)
@@ -255,7 +262,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
-        """Return a classifier of the state that :meth:`fitted_state` gave; ``labels_`` is not part of it.
+        """Rebuild a classifier from the state that :meth:`fitted_state` returned, which is without ``labels_``.
 
         Raises
         ------
@@ -264,7 +271,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """
         head = cls(**as_parameters(description["parameters"]))
         head.check_parameters()
-        expect(tensors.keys() <= set(head._array_names), "no further tensors")
+        expect(tensors.keys() <= set(head._array_names), "no tensors beside those of clusters and projection")
         for name in head._array_names:
             setattr(head, f"{name}_", tensors[name])
         head.classes_ = classes_of(description["classes"])
@@ -291,24 +298,25 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         for name, shape in shapes.items():
             expect(getattr(self, f"{name}_").shape == shape, f"head/{name} of shape {shape}")
         labels, prototypes, centers = self.cluster_labels_, self.prototypes_, self.cluster_centers_
-        expect(labels.dtype == prototypes.dtype == np.int64, "integers as labels and prototypes of clusters")
-        expect(min(labels.min(), prototypes.min()) >= 0 and labels.max() < n_classes, "clusters with a label each")
-        expect(self.radius_.dtype.kind == "f" and self.radius_.min() >= 0, "clusters with a radius each")
+        expect(labels.dtype == prototypes.dtype == np.int64, "int64 labels and prototypes of clusters")
+        expect(
+            min(labels.min(), prototypes.min()) >= 0 and labels.max() < n_classes,
+            "labels and prototypes in range",
+        )
+        expect(self.radius_.dtype.kind == "f" and self.radius_.min() >= 0, "radii as floats of at least 0")
         projection = [getattr(self, f"{name}_") for name in PROJECTION_ARRAYS if self.projection]
         same = all(array.dtype == centers.dtype for array in projection)
-        expect(same and centers.dtype.kind == "f", "floats of one dtype")
+        expect(same and centers.dtype.kind == "f", "arrays of the same float dtype")
 
     def check_parameters(self) -> None:
-        """Raise ValueError unless every parameter has a value that it can have."""
-        m = self.clusters_per_class
-        if isinstance(m, bool) or not isinstance(m, int | np.integer) or m < 1:
-            raise ValueError(f"KMeansClassifier: expected clusters_per_class as a positive integer, got {m!r}")
+        """Raise SettingError unless every parameter has a valid value."""
+        check_count("KMeansClassifier", "clusters_per_class", self.clusters_per_class)
         if not (self.projection is None or (isinstance(self.projection, str) and self.projection == "discriminant")):
-            raise ValueError(f"KMeansClassifier: expected projection 'discriminant' or None, got {self.projection!r}")
+            raise SettingError(f"KMeansClassifier: expected projection 'discriminant' or None, got {self.projection!r}")
         alpha = self.alpha
         positive = isinstance(alpha, Real) and not isinstance(alpha, bool) and 0 < float(alpha) < np.inf
         if not positive and not (isinstance(alpha, str) and alpha == "auto"):
-            raise ValueError(f"KMeansClassifier: expected alpha 'auto' or a positive number, got {alpha!r}")
+            raise SettingError(f"KMeansClassifier: expected alpha 'auto' or a positive number, got {alpha!r}")
 
     def _fit_projection(self, X: Array, codes: Array, groups: Array | None, seed: int) -> Array:
         """Fit the projection; return the held-out scores of the training samples (n, n_classes)."""
@@ -318,9 +326,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         prior = indicators.mean(axis=0)
         targets = indicators - prior
         if self.alpha == "auto":
-            rows = selection_rows(len(X), groups, self.selection_rows, seed)
-            own = None if groups is None else groups[rows]
-            self.alpha_ = choose_alpha(features[rows], targets[rows], codes[rows], own, seed).alpha
+            rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
+            row_groups = None if groups is None else groups[rows]
+            self.alpha_ = choose_alpha(features[rows], targets[rows], codes[rows], row_groups, seed).alpha
         else:
             self.alpha_ = float(self.alpha)
         weights, scores = ridge(features, targets, self.alpha_, folds_by_group(codes, groups, seed))
@@ -345,8 +353,8 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
             for code, (_, assigned) in enumerate(parts):
                 self.labels_[codes == code] = assigned + sum(sizes[:code])
         squares = squared_distances(points, self.cluster_centers_)
-        own = np.where(self.labels_[:, None] == np.arange(len(self.cluster_centers_)), squares, np.inf)
-        self.prototypes_ = own.argmin(axis=0)
+        to_members = np.where(self.labels_[:, None] == np.arange(len(self.cluster_centers_)), squares, np.inf)
+        self.prototypes_ = to_members.argmin(axis=0)
         distances, nearest = np.sqrt(squares.min(axis=1)), squares.argmin(axis=1)
         around = [distances[nearest == k] for k in range(len(self.cluster_centers_))]
         self.radius_ = np.array([np.quantile(d if len(d) else distances, WITHIN_RADIUS) for d in around])
@@ -354,19 +362,18 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         self._n_features_out = len(self.cluster_centers_)
 
     def _fit_temperature(self, squares: Array, codes: Array) -> float:
-        """Return the temperature of the highest likelihood for squared distances (n, n_clusters)."""
+        """Return the temperature with the highest likelihood, for squared distances (n, n_clusters)."""
         by_class = self._nearest_by_class(squares)
         scale = np.median(by_class.min(axis=1)) or np.median(by_class[np.isfinite(by_class)]) or 1.0
-        own = np.arange(len(codes)), codes
 
         def negative_log_likelihood(log_temperature: float) -> float:
-            likelihood = softmax(-by_class / (scale * np.exp(log_temperature)), axis=1)[own]
+            likelihood = softmax(-by_class / (scale * np.exp(log_temperature)), axis=1)[np.arange(len(codes)), codes]
             return -float(np.log(likelihood + TINY).mean())
 
         return float(scale * np.exp(minimize_scalar(negative_log_likelihood, bounds=(-8, 8), method="bounded").x))
 
     def _nearest_by_class(self, squares: Array) -> Array:
-        """Return squared distances to the nearest cluster of each class (n, n_classes); infinite where it has none."""
+        """Return squared distances to the nearest cluster of each class (n, n_classes), infinite if it has none."""
         by_class = np.full((len(squares), len(self.classes_)), np.inf)
         for cluster, label in enumerate(self.cluster_labels_):
             by_class[:, label] = np.minimum(by_class[:, label], squares[:, cluster])
@@ -379,7 +386,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
 
 
 def _k_means(points: Array, wanted: int, seed: int) -> tuple[Array, Array]:
-    """Return k-means centres (k, d) and the cluster of each point; fewer centres where fewer points differ."""
+    """Return k-means centres (k, d) and the cluster of each point; fewer than `wanted` if fewer points differ."""
     distinct: set[bytes] = set()
     for row in points:
         distinct.add((row + 0).tobytes())  # + 0 turns -0 into 0

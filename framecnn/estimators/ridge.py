@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from framecnn.errors import SettingError
 from framecnn.kernels.linalg import blocked_product, lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
@@ -22,7 +23,7 @@ __all__ = ["ALPHAS", "Choice", "centre_accuracy", "choose_alpha", "folds_by_grou
 
 ALPHAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates: the penalty in units of the summed variance of the features (their number, when standardised)."""
-FALLBACK = 0.03  # where no group can be held out
+FALLBACK = 0.03  # if no group can be held out
 N_FOLDS = 4
 N_SPLITS = 3
 BLOCK_VALUES = 2**22  # differences of scores and centres at a time: 32 MiB
@@ -33,7 +34,7 @@ Folds = list[Array]
 class Choice:
     """A ridge penalty, its accuracy over held-out folds, and the standard error of that accuracy.
 
-    Both are NaN where nothing could be held out.
+    Both are NaN if nothing could be held out.
     """
 
     alpha: float
@@ -44,8 +45,8 @@ class Choice:
 def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     """Return the rows of up to four folds that share no group and are stratified by class as far as groups allow.
 
-    Shapes: codes (n,) class numbers, groups (n,), or None where each row is its own group. The list is empty
-    where there are not two folds.
+    Shapes: codes (n,) class numbers, groups (n,), or None if each row is its own group. The list is empty if
+    there are fewer than two folds.
     """
     codes = _by_first_group(codes, groups)
     n_groups = len(codes) if groups is None else len(np.unique(groups))
@@ -53,7 +54,7 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     n_folds = min(N_FOLDS, n_groups, sizes.max())
     if n_folds < 2:
         return []
-    strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns of rarer classes
+    strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns about rarer classes
     if n_groups == len(codes):
         splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata)
     else:
@@ -77,11 +78,11 @@ def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[
     ``A = L^{-1} features_b^T``; in the dual, with dual coefficients ``c``, they are ``(A^T A)^{-1} c_b`` where
     ``A = L^{-1} e_b``. So one factorisation serves all folds.
 
-    Shapes: weights (d, classes), scores (n, classes), of rows in no fold those of the fit.
+    Shapes: weights (d, classes), scores (n, classes); rows outside all folds have their fitted scores.
 
     Raises
     ------
-    ValueError
+    SettingError
         If the penalty is so small that rounding makes the system of dependent features singular.
     """
     n_samples, n_features = features.shape
@@ -96,7 +97,7 @@ def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[
     try:
         factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
     except linalg.LinAlgError as error:
-        raise ValueError(f"alpha: expected enough to outweigh rounding, got {alpha}; raise it") from error
+        raise SettingError(f"alpha: expected enough to outweigh rounding, got {alpha}; raise it") from error
     solution = linalg.cho_solve((factor, True), moments, check_finite=False)
     weights = blocked_product(features.T, solution) if dual else solution
     scores = blocked_product(features, weights)
@@ -110,8 +111,8 @@ def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[
         residuals = targets[rows] - scores[rows]
         return targets[rows] - linalg.solve(np.eye(size) - a.T @ a, residuals, assume_a="pos")
 
-    places = [slice(int(end) - len(rows), int(end)) for rows, end in zip(folds, ends, strict=True)]
-    for rows, found in zip(places, ordered_map(held_out, places), strict=True):
+    slices = [slice(int(end) - len(rows), int(end)) for rows, end in zip(folds, ends, strict=True)]
+    for rows, found in zip(slices, ordered_map(held_out, slices), strict=True):
         scores[rows] = found
     return weights, scores[np.argsort(order)]
 
@@ -121,8 +122,8 @@ def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | 
     """Return the ridge penalty with the best accuracy over held-out folds, averaged over several splits by group.
 
     One eigendecomposition serves all alphas and splits: with ``H`` the matrix that maps targets to fitted scores,
-    the residuals of a held-out fold ``b`` are ``(I - H_bb)^{-1} (targets - H targets)_b``. Of equal accuracies, the
-    larger penalty wins.
+    the residuals of a held-out fold ``b`` are ``(I - H_bb)^{-1} (targets - H targets)_b``. Among equal
+    accuracies the larger penalty is chosen.
     """
     splits = [folds for number in range(N_SPLITS) if (folds := folds_by_group(codes, groups, seed + number))]
     if not splits:
@@ -138,8 +139,8 @@ def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | 
         for folds in splits:
             scores = np.empty_like(residuals)
             for rows in folds:
-                own = damped[rows]
-                missing = linalg.solve(np.eye(len(rows)) - own @ own.T, residuals[rows], assume_a="pos")
+                fold = damped[rows]
+                missing = linalg.solve(np.eye(len(rows)) - fold @ fold.T, residuals[rows], assume_a="pos")
                 scores[rows] = targets[rows] - missing
             found += [centre_accuracy(scores, codes, rows) for rows in folds]
         return found
@@ -152,12 +153,12 @@ def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | 
 
 def centre_accuracy(scores: Array, codes: Array, rows: Array) -> float:
     """Return the share of `rows` that are nearest to the centre of their own class; centres are means of all rows."""
-    present = np.unique(codes)
-    centres = np.stack([scores[codes == code].mean(axis=0) for code in present])
+    classes = np.unique(codes)
+    centres = np.stack([scores[codes == code].mean(axis=0) for code in classes])
     size = max(1, BLOCK_VALUES // centres.size)
     blocks = np.split(scores[rows], range(size, len(rows), size))
     nearest = [((block[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1) for block in blocks]
-    return float((present[np.concatenate(nearest)] == codes[rows]).mean())
+    return float((classes[np.concatenate(nearest)] == codes[rows]).mean())
 
 
 def _penalty(summed_squares: float, n_samples: int, alpha: float) -> float:

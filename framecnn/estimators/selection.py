@@ -17,8 +17,9 @@ def choose_grid(
 ) -> tuple[Grid, dict[Grid, Choice]]:
     """Return the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
 
-    The best of many configurations on few groups is often the best by chance. Hence the simplest one that is within a
-    standard error (the one-standard-error rule of Breiman et al., "Classification and Regression Trees", 1984).
+    The best of many configurations on few groups is often the best by chance. Hence the simplest one within one
+    standard error of the best is chosen (the one-standard-error rule of Breiman et al., "Classification and Regression
+    Trees", 1984).
 
     Parameters
     ----------
@@ -33,8 +34,8 @@ def choose_grid(
     -------
     grid : (int, int)
     tried : {(rows, columns): Choice}
-        The best ridge penalty of every grid. It is empty where no group can be held out; the coarsest grid is returned
-        then.
+        The best ridge penalty of every grid. If no group can be held out, it is empty, and the coarsest grid is
+        returned.
     """
     if not folds_by_group(codes, groups, seed):
         return next(iter(features)), {}
@@ -47,7 +48,7 @@ def choose_grid(
 
 
 def selection_rows(n_samples: int, groups: Array | None, limit: int, seed: int) -> Array:
-    """Return sorted row numbers to choose on: all of them, or `limit` at random, from all groups alike.
+    """Return the sorted rows to use in a selection: all, or `limit` random ones, spread evenly over the groups.
 
     Rows are taken from the groups in turn, one at a time: rows of several groups hold more evidence than rows of one.
 

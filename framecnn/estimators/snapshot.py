@@ -1,4 +1,4 @@
-"""Decorators for estimators that a thread fits while others predict: each call sees one set of attributes."""
+"""Decorators for estimators that one thread fits while others predict: each call uses consistent attributes."""
 
 import copy
 from collections.abc import Callable
@@ -14,20 +14,20 @@ def reads_snapshot(method: Method) -> Method:
     """Return a method that reads a copy of the estimator, made when the call begins."""
 
     @wraps(method)
-    def on_a_copy(self: Any, *arguments: Any, **settings: Any) -> Any:
+    def on_copy_to_read(self: Any, *arguments: Any, **settings: Any) -> Any:
         return method(copy.copy(self), *arguments, **settings)
 
-    return on_a_copy  # type: ignore[return-value]
+    return on_copy_to_read  # type: ignore[return-value]
 
 
 def sets_atomically(method: Method) -> Method:
-    """Return a fitting method that sets all attributes at once when it ends; after an error none has changed."""
+    """Return a fitting method that sets all attributes at once when it ends, and none if it raises an error."""
 
     @wraps(method)
-    def on_a_copy(self: Any, *arguments: Any, **settings: Any) -> Any:
+    def on_copy_to_fit(self: Any, *arguments: Any, **settings: Any) -> Any:
         fitted = copy.copy(self)
         result = method(fitted, *arguments, **settings)
         self.__dict__ = vars(fitted)
         return self if result is fitted else result
 
-    return on_a_copy  # type: ignore[return-value]
+    return on_copy_to_fit  # type: ignore[return-value]

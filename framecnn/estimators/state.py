@@ -1,4 +1,4 @@
-"""Parts of the fitted state of estimators: parameters, numbers and class labels, as JSON holds them."""
+"""Conversion of estimators' parameters, numbers and class labels to JSON's types and back."""
 
 import re
 from typing import Any
@@ -12,11 +12,11 @@ from framecnn.typing import Array
 __all__ = ["as_number", "as_parameters", "classes_of", "describe_classes", "describe_parameters"]
 
 LARGEST_LABELS = 2**26  # bytes of all class labels
-LABEL_DTYPES = re.compile(r"\|b1|[<>|][iuf][1248]|[<>]U\d{1,7}|\|O")  # what JSON can give back
+LABEL_DTYPES = re.compile(r"\|b1|[<>|][iuf][1248]|[<>]U\d{1,7}|\|O")  # those that JSON can represent
 
 
 def as_parameters(described: Description) -> dict[str, Any]:
-    """Return the parameters of an estimator from what JSON made of them: lists were tuples.
+    """Return the parameters of an estimator from JSON, lists as tuples.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def as_parameters(described: Description) -> dict[str, Any]:
 
 
 def describe_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters of an estimator as JSON holds them; `random_state` is None where it is not an integer."""
+    """Return the parameters of an estimator for JSON; a `random_state` that is not an integer becomes None."""
     parameters = estimator.get_params()
     if not isinstance(parameters["random_state"], int | np.integer):
         parameters["random_state"] = None
@@ -35,13 +35,13 @@ def describe_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def as_number(value: Any) -> float:
-    """Return a number as float; a FormatError for anything else."""
+    """Return a number as float; raise FormatError for anything else."""
     expect(type(value) in (int, float), "a number")
     return float(value)
 
 
 def describe_classes(classes: Array) -> dict[str, Any]:
-    """Return class labels, (n_classes,), as JSON holds them, from which :func:`classes_of` makes the same array.
+    """Return class labels, (n_classes,), for JSON; :func:`classes_of` is the inverse.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def describe_classes(classes: Array) -> dict[str, Any]:
 
 
 def classes_of(described: Description) -> Array:
-    """Return the class labels, (n_classes,), that :func:`describe_classes` described; a FormatError for others."""
+    """Return the class labels, (n_classes,), that :func:`describe_classes` described; raise FormatError for others."""
     values = described["values"]
     expect(bool(LABEL_DTYPES.fullmatch(described["dtype"])), "labels that are numbers, bools or strings")
     dtype = np.dtype(described["dtype"])
@@ -63,7 +63,9 @@ def classes_of(described: Description) -> Array:
     classes = np.array(values, dtype)
     exact = canonical({"": classes.tolist()}) == canonical({"": values})
     expect(classes.ndim == 1 and exact, f"labels of dtype {dtype}")
-    expect(len(classes) > 1 and bool((classes[1:] > classes[:-1]).all()), "two labels or more, each once, in order")
+    expect(
+        len(classes) > 1 and bool((classes[1:] > classes[:-1]).all()), "at least two labels, sorted, without duplicates"
+    )
     return classes
 
 

@@ -4,13 +4,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from framecnn.arguments import check_count
 from framecnn.data.augment import Augmentation
 from framecnn.data.split import assign_parts
 from framecnn.estimators.checks import as_random_state, encode_groups, encode_labels
 from framecnn.estimators.snapshot import sets_atomically
-from framecnn.estimators.transformer import FrameTransformer, is_count
+from framecnn.estimators.transformer import FrameTransformer
 from framecnn.layers import InputLayer, Layer, PoolingLayer
-from framecnn.networks.reference import FILTERS, reference_network
+from framecnn.networks.reference import REFERENCE_FILTERS, reference_network
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import expect
 from framecnn.training.history import History
@@ -25,7 +26,7 @@ NETWORK_SIZE = (96, 144)
 AUGMENTATION = Augmentation(flip=True, shift=0.1, scale=0.1, brightness=0.1, contrast=0.1)
 """Changes of uint8 frames in training; accuracy on a held-out fold of six films: 88 %, without augmentation 71 %."""
 
-SMALLEST_MAP = 4  # pixels of the shorter side that another block needs
+SMALLEST_MAP = 4  # pixels: the smallest side for which a block is added
 PATIENCE, BATCH_SIZE = 5, 32
 SHARES = (0.8, 0.2, 0.0)  # of groups: training, validation, none for test
 
@@ -33,10 +34,10 @@ SHARES = (0.8, 0.2, 0.0)  # of groups: training, validation, none for test
 class TrainedFeatures(FrameTransformer):
     """Features by the last hidden layer of a convolutional network that is trained to classify the frames.
 
-    Frames are averaged down to at most 96 x 144 pixels, and enter :func:`framecnn.networks.reference_network` with as
-    many of its four blocks as have input maps of at least four pixels a side. Adam minimises the cross-entropy in
-    batches of 32 frames. A fifth of the groups is held out for validation: it decides when to
-    stop, and which epoch was the best. Frames of uint8 are augmented.
+    Frames are averaged down to at most 96 x 144 pixels. The network is :func:`framecnn.networks.reference_network` with
+    those of its four blocks whose input has at least 4 x 4 pixels. Adam minimises the cross-entropy in batches of 32
+    frames. A fifth of the groups is held out for validation, by which training stops and the best epoch is chosen.
+    uint8 frames are augmented.
 
     Training holds all frames in memory at the network's size: 41 kB each. Feature vectors (2-D input without
     `frame_shape`) are only standardised.
@@ -54,10 +55,10 @@ class TrainedFeatures(FrameTransformer):
     backbones_, networks_ : list of Sequential
         One, from frames (n, h, w, c) to features (n, 128). Empty for feature vectors.
     history_ : History or None
-        None for feature vectors, and for features that were loaded from a file.
+        None for feature vectors, and for features loaded from a file.
     frame_shape_ : (int, int, int) or None
     mean_, scale_ : (n_features_out,) float arrays
-        Features are standardised by them.
+        Mean and scale of each feature, by which features are standardised.
     n_features_in_ : int
         Values of a frame, or features of a vector.
 
@@ -85,7 +86,7 @@ class TrainedFeatures(FrameTransformer):
             Or a lazily loaded array: it has ``shape``, ``dtype`` and ``len()``, and is indexed by an array of rows.
         y : (n,) array of labels
         groups : (n,) array, optional
-            Frames of one group resemble each other: all of them are for training, or all for validation. By default
+            Frames of one group resemble each other and are all used for training, or all for validation. By default
             each frame is its own group.
 
         Returns
@@ -94,13 +95,17 @@ class TrainedFeatures(FrameTransformer):
 
         Raises
         ------
-        ValueError
+        SettingError
+            If a parameter has an invalid value.
+        ShapeError
             If X, y or groups does not fit, or y holds fewer than two classes.
+        ValueError
+            If X holds NaN or infinity, or scikit-learn refuses feature vectors or labels.
         """
-        frames = self.accept(X)
+        frames = self.validate(X)
         _, codes = encode_labels(self._who, y, len(frames))
         self.learn(frames, codes, encode_groups(self._who, groups, len(frames)))
-        self.standardise(self.describe(frames))
+        self.standardise(self.compute(frames))
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -109,7 +114,7 @@ class TrainedFeatures(FrameTransformer):
         return tags
 
     def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
-        """Train the network on frames that :meth:`accept` returned, their class numbers (n,) and groups (n,)."""
+        """Train the network on frames that :meth:`validate` returned, their class numbers (n,) and groups (n,)."""
         self.backbones_, self.history_ = [], None
         if self.frame_shape_ is None:
             return
@@ -118,7 +123,7 @@ class TrainedFeatures(FrameTransformer):
         small = self._shrunk(frames)
         parts = assign_parts(codes, np.arange(len(codes)) if groups is None else groups, SHARES, seed)
         train, validation = ((small[parts == part], codes[parts == part]) for part in (0, 1))
-        filters = FILTERS[: n_blocks(small.shape[1:3])]
+        filters = REFERENCE_FILTERS[: n_blocks(small.shape[1:3])]
         network = reference_network(small.shape[1:], codes.max() + 1, filters=filters, output=None, scale=scale)
         validates = len(validation[1]) > 0
         self.history_ = fit(
@@ -137,31 +142,30 @@ class TrainedFeatures(FrameTransformer):
         state = network.parameters()
         self.backbones_ = [chain.load_state_dict({name: state[name] for name in chain.param_specs()})]
 
-    def describe(self, frames: Any) -> Array:
+    def compute(self, frames: Any) -> Array:
         """Return features (n, 128) of checked frames, before standardisation."""
         if self.frame_shape_ is None:
             return frames
         network = self.backbones_[0]
         found = np.empty((len(frames), *network.output_shape), np.float32)
-        for place, batch in self._batches(frames, np.arange(len(frames))):
-            found[place] = network.predict(batch, len(batch))
+        for rows, batch in self._batches(frames, np.arange(len(frames))):
+            found[rows] = network.predict(batch, len(batch))
         return found
 
     def check_parameters(self) -> None:
-        """Raise ValueError unless every parameter has a value that it can have."""
+        """Raise SettingError unless every parameter has a valid value."""
         super().check_parameters()
-        if not is_count(self.epochs):
-            raise ValueError(f"TrainedFeatures: expected epochs as a positive integer, got {self.epochs!r}")
+        check_count("TrainedFeatures", "epochs", self.epochs)
 
     def _check_state(self) -> None:
         shapes = [backbone.output_shape for backbone in self.backbones_]
-        expect(len(shapes) < 2, "one network")
-        expect(all(len(shape) == 1 for shape in shapes), "networks of the frames")
+        expect(len(shapes) < 2, "at most one network")
+        expect(all(len(shape) == 1 for shape in shapes), "a network that maps frames to features")
         super()._check_state()
 
     @property
     def input_scale_(self) -> float:
-        """Factor that brings frames to 0..255; 1 for uint8."""
+        """The factor that scales frames to 0..255; 1 for uint8."""
         return self.backbones_[0].layers[0].scale * 255  # type: ignore[attr-defined]
 
     def _shrunk(self, frames: Any) -> Array:
@@ -169,21 +173,21 @@ class TrainedFeatures(FrameTransformer):
         shrink = Sequential([InputLayer(self.frame_shape_), *_shrinking(self.frame_shape_)]).build()
         is_uint8 = frames.dtype == np.uint8
         small = np.empty((len(frames), *shrink.output_shape), np.uint8 if is_uint8 else np.float32)
-        for place, batch in self._batches(frames, np.arange(len(frames))):
+        for rows, batch in self._batches(frames, np.arange(len(frames))):
             shrunk = shrink.predict(batch, len(batch))
-            small[place] = np.rint(shrunk) if is_uint8 else shrunk
+            small[rows] = np.rint(shrunk) if is_uint8 else shrunk
         return small
 
 
 def n_blocks(size: tuple[int, int]) -> int:
-    """Return how many blocks of convolution and pooling fit into frames of (height, width).
+    """Return the number of blocks of convolution and pooling for frames of (height, width).
 
     Examples
     --------
     >>> n_blocks((96, 144)), n_blocks((8, 8)), n_blocks((3, 40))
     (4, 2, 0)
     """
-    return sum(min(size) // 2**block >= SMALLEST_MAP for block in range(len(FILTERS)))
+    return sum(min(size) // 2**block >= SMALLEST_MAP for block in range(len(REFERENCE_FILTERS)))
 
 
 def _shrinking(frame_shape: Shape) -> list[Layer]:

@@ -10,7 +10,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.data.loader import map_ahead
-from framecnn.estimators.checks import check_overflow
+from framecnn.errors import SettingError, ShapeError
+from framecnn.estimators.checks import FLOATS, check_overflow
 from framecnn.estimators.snapshot import reads_snapshot
 from framecnn.estimators.state import as_parameters, describe_parameters
 from framecnn.kernels.threads import ordered_map
@@ -20,7 +21,7 @@ from framecnn.typing import Array, Shape
 
 __all__ = ["FrameTransformer", "is_count"]
 
-DARKEST = 1e-30  # a largest value below it counts as black
+DARKEST = 1e-30  # frames whose largest value is below it are black
 BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a time
 KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
@@ -29,7 +30,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     """A transformer of frames, or feature vectors, to standardised features.
 
     A subclass has a parameter ``frame_shape`` and implements :meth:`learn`, which sets ``backbones_``, and
-    :meth:`describe`.
+    :meth:`compute`.
     """
 
     frame_shape: Any
@@ -39,20 +40,20 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     grid: Any = None
     averages_flips_ = False
     batch_values = 8_000_000
-    """Values of the frames, or of a map, that a batch may have: 30 colour frames of 240 x 360."""
+    """The largest number of values in the frames, or in a layer's maps, of a batch: 30 colour frames of 240 x 360."""
 
-    def accept(self, X: Any) -> Any:
-        """Check parameters and X at the start of fitting; return X as :meth:`learn` and :meth:`describe` take it."""
+    def validate(self, X: Any) -> Any:
+        """Check parameters and X before fitting; return X in the form that :meth:`learn` and :meth:`compute` expect."""
         self.check_parameters()
         return self._check(X, reset=True)
 
     def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
-        """Learn from frames that :meth:`accept` returned, their classes and groups, what :meth:`describe` needs."""
-        raise NotImplementedError(f"{type(self).__name__}: expected a method learn, got none; write it")
+        """Learn what :meth:`compute` needs from frames that :meth:`validate` returned, their classes and groups."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method learn, got none; define it")
 
-    def describe(self, frames: Any) -> Array:
+    def compute(self, frames: Any) -> Array:
         """Return features (n, d) of checked frames, before standardisation."""
-        raise NotImplementedError(f"{type(self).__name__}: expected a method describe, got none; write it")
+        raise NotImplementedError(f"{type(self).__name__}: expected a method compute, got none; define it")
 
     @property
     def networks_(self) -> list[Sequential]:
@@ -67,7 +68,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Parameters
         ----------
         X : as in :meth:`fit`
-            Of the same shape, and integers or floats as at fit.
+            Frames of the same shape, integers or floats, as at fit.
 
         Returns
         -------
@@ -76,23 +77,25 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         Raises
         ------
+        ShapeError
+            If shape or dtype of X differ from those at fit.
         ValueError
-            If shape or dtype of X differ from those at fit, or X holds NaN or infinity.
+            If X holds NaN or infinity, or scikit-learn refuses feature vectors.
         FormatError
-            If the features of X are not finite: the weights are too large, which only a forged file can cause.
+            If the features of X are not finite: X is too large, or the weights are, as only in a forged file.
         """
         check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self._scaled(self.describe(self._check(X, reset=False)))
+            found = self._scaled(self.compute(self._check(X, reset=False)))
         check_overflow(self._who, "features", found)
         return found
 
     def standardise(self, raw: Array) -> Array:
-        """Set mean and scale from features (n, d); return the features standardised."""
+        """Set mean and scale from features (n, d); return the standardised features."""
         blocks = [raw[:, start : start + BLOCK_COLUMNS] for start in range(0, raw.shape[1], BLOCK_COLUMNS)]
         mean, deviation = (np.concatenate(parts) for parts in zip(*ordered_map(_moments, blocks), strict=True))
         self.mean_ = mean.astype(raw.dtype)
-        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # features that never vary become zero
+        flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # constant features become zero
         self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
         self._n_features_out = raw.shape[1]
         return self._scaled(raw)
@@ -102,7 +105,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return np.divide(centred, self.scale_, out=centred)
 
     def _measure_input_scale(self, frames: Any) -> float:
-        """Return the factor that brings frames to 0..255; 1 for uint8."""
+        """Return the factor that scales frames to 0..255; 1 for uint8."""
         if frames.dtype == np.uint8:
             return 1.0
         batches = self._batches(frames, np.arange(len(frames)))
@@ -110,7 +113,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return 255 / largest if largest > DARKEST else 1.0
 
     def _read(self, frames: Any, rows: Array) -> Array:
-        """Return some frames, (n, h, w, c), or raise ValueError where they are not finite."""
+        """Return some frames, (n, h, w, c); raise ValueError if they are not finite."""
         batch = np.asarray(frames[rows]).reshape(len(rows), *self.frame_shape_)
         if self.dtype_kind_ == "float":
             with np.errstate(over="ignore"):
@@ -120,13 +123,13 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return batch
 
     def _batches(self, frames: Any, rows: Array, maps: tuple[Shape, ...] = ()) -> Iterator[tuple[slice, Array]]:
-        """Yield (places, frames of rows[places]), read ahead; the larger the `maps`, the smaller the batches."""
+        """Yield (part, frames of rows[part]), read ahead; batches are smaller if shapes of `maps` are larger."""
         size = max(1, self.batch_values // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
-        places = [slice(start, start + size) for start in range(0, len(rows), size)]
-        yield from zip(places, map_ahead(lambda place: self._read(frames, rows[place]), places, 1, 1), strict=True)
+        parts = [slice(start, start + size) for start in range(0, len(rows), size)]
+        yield from zip(parts, map_ahead(lambda part: self._read(frames, rows[part]), parts, 1, 1), strict=True)
 
     def fitted_state(self) -> State:
-        """Return parameters, the frames that were seen at fit, and the tensors of backbones, means and scales."""
+        """Return parameters, shape and type of the frames at fit, and the tensors of backbones, means and scales."""
         check_is_fitted(self, "mean_")
         frames = None
         if self.frame_shape_ is not None:
@@ -134,15 +137,15 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         tensors = {"mean": self.mean_, "scale": self.scale_}
         backbones = []
         for number, backbone in enumerate(self.backbones_, start=1):
-            description, own = backbone.fitted_state()
+            description, backbone_tensors = backbone.fitted_state()
             backbones.append(description)
-            tensors |= prefixed(f"backbone_{number}", own)
+            tensors |= prefixed(f"backbone_{number}", backbone_tensors)
         facts = {"frames": frames, "n_features_in": self.n_features_in_, "backbones": backbones}
         return {"parameters": describe_parameters(self)} | facts, tensors
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
-        """Return a transformer of the state that :meth:`fitted_state` gave.
+        """Rebuild a transformer from the state that :meth:`fitted_state` returned.
 
         Raises
         ------
@@ -157,7 +160,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             features.backbones_.append(Sequential.from_fitted_state(backbone, own))
             rest = {name: tensor for name, tensor in rest.items() if not name.startswith(f"backbone_{number}/")}
         features.mean_, features.scale_ = rest.pop("mean"), rest.pop("scale")
-        expect(not rest, "no further tensors")
+        expect(not rest, "no tensors beside those of backbones, mean and scale")
         features.n_features_in_, features._n_features_out = description["n_features_in"], len(features.mean_)
         features._set_frames(description["frames"])
         features._check_state()
@@ -165,23 +168,29 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _set_frames(self, frames: Description | None) -> None:
         self.frame_shape_ = self.backbones_[0].input_shape if self.backbones_ else None
-        expect((frames is None) == (self.frame_shape_ is None), "backbones for frames, none for vectors")
-        expect(self.frame_shape in (None, self.frame_shape_), "one shape of frames")
+        expect((frames is None) == (self.frame_shape_ is None), "backbones for frames, and none for feature vectors")
+        expect(self.frame_shape in (None, self.frame_shape_), "the same frame shape in all parts")
         if frames is not None:
-            expect(frames["shape"] == list(self.frame_shape_), "one shape of frames")
+            expect(frames["shape"] == list(self.frame_shape_), "the same frame shape in all parts")
             known = frames["resize"] == "stretched" and frames["values"] in KINDS.values()
-            expect(known, "stretched frames of integers or floats")
+            expect(known, "resize 'stretched' and values 'integer' or 'float'")
             self.dtype_kind_ = frames["values"]
 
     def _check_state(self) -> None:
-        """Raise FormatError unless backbones and arrays fit the frames and each other; a subclass checks its own."""
-        expect(all(backbone.input_shape == self.frame_shape_ for backbone in self.backbones_), "networks of the frames")
+        """Raise FormatError unless backbones and arrays fit the frames and each other; subclasses check more."""
+        expect(
+            all(backbone.input_shape == self.frame_shape_ for backbone in self.backbones_),
+            "networks that take these frames",
+        )
         shape, count = self.frame_shape_, self.n_features_in_
-        expect(type(count) is int and (shape is None or count == math.prod(shape)), "a number of features")
+        expect(
+            type(count) is int and (shape is None or count == math.prod(shape)),
+            "n_features_in as the number of values of a frame",
+        )
         n_features = sum(network.output_shape[0] for network in self.networks_) if self.backbones_ else count
-        expect(self.mean_.shape == self.scale_.shape == (n_features,), "a mean and a scale for every feature")
+        expect(self.mean_.shape == self.scale_.shape == (n_features,), "one mean and one scale per feature")
         floats = self.mean_.dtype == self.scale_.dtype and self.mean_.dtype.kind == "f"
-        expect(floats, "floats of one dtype")
+        expect(floats, "mean and scale of the same float dtype")
         expect(bool((self.scale_ > 0).all()), "positive scales")
 
     @property
@@ -189,11 +198,11 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return type(self).__name__
 
     def check_parameters(self) -> None:
-        """Raise ValueError unless every parameter has a value that it can have."""
+        """Raise SettingError unless every parameter has a valid value."""
         shape = self.frame_shape
         sizes = tuple(shape) if np.iterable(shape) else ()
         if shape is not None and not (len(sizes) == 3 and all(map(is_count, sizes))):
-            raise ValueError(f"{self._who}: expected frame_shape as (height, width, channels), got {shape!r}")
+            raise SettingError(f"{self._who}: expected frame_shape as (height, width, channels), got {shape!r}")
 
     def _check(self, X: Any, reset: bool) -> Any:
         """Return frames unchanged, as an array or lazily loaded, or feature vectors (n, d), once they are checked."""
@@ -202,22 +211,22 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None
         if vectors and len(received) > 2:
             expected = "frames (n, height, width, channels) or vectors (n, d)" if reset else "vectors (n, d)"
-            raise ValueError(f"{self._who}: expected {expected}, got shape {received}; grey frames have 1 channel")
+            raise ShapeError(f"{self._who}: expected {expected}, got shape {received}; grey frames have 1 channel")
         if vectors or issparse(frames):
             if reset:
                 self.frame_shape_ = None
-            return validate_data(self, X, dtype=(np.float64, np.float32), reset=reset)
+            return validate_data(self, X, dtype=FLOATS, reset=reset)
         shape = tuple(map(int, self.frame_shape or received[1:])) if reset else self.frame_shape_
         flat = self.frame_shape is not None and received[1:] == (np.prod(shape),)
         if not flat and received[1:] != shape:
             expected = ", ".join(map(str, shape))
-            raise ValueError(f"{self._who}: expected frames of shape (n, {expected}), got {received}")
+            raise ShapeError(f"{self._who}: expected frames of shape (n, {expected}), got {received}")
         kind = KINDS.get(frames.dtype.kind)
         if kind is None or (not reset and kind != self.dtype_kind_):
             expected = "integers or floats" if reset else f"{self.dtype_kind_}s"
-            raise ValueError(f"{self._who}: expected frames of {expected}, got dtype {frames.dtype}")
+            raise ShapeError(f"{self._who}: expected frames of {expected}, got dtype {frames.dtype}")
         if not all(received):
-            raise ValueError(f"{self._who}: expected at least one frame and pixel, got shape {received}")
+            raise ShapeError(f"{self._who}: expected at least one frame and pixel, got shape {received}")
         if reset:
             self.frame_shape_, self.dtype_kind_ = shape, kind
             self.n_features_in_ = int(np.prod(shape))

@@ -1,3 +1,3 @@
-"""Conversion from and to other libraries, which are imported when a function that needs them is called."""
+"""Conversion to and from other libraries, which are imported only when a function needs them."""
 
 __all__: list[str] = []

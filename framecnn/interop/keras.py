@@ -9,21 +9,21 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from framecnn.errors import FormatError, MissingExtraError
-from framecnn.interop.keras_layers import KERAS_FORMS, Step, layers_of, no_layer_like
+from framecnn.interop.keras_layers import KERAS_CONVERTERS, Step, layers_of, no_layer_like
 from framecnn.layers import InputLayer
 from framecnn.networks.sequential import Sequential
 from framecnn.thread_count import get_num_threads
 
 __all__ = ["copy_from_keras", "copy_to_keras", "from_keras", "load_keras", "to_keras"]
 
-ONE_FORM: Mapping[str, Mapping[str, Any]] = {
+FIXED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "BatchNormalization": {"axis": -1, "center": True, "scale": True, "renorm": False},
     "Dropout": {"noise_shape": None},
     "ReLU": {"max_value": None, "threshold": 0},
     "Rescaling": {"offset": 0},
     "Softmax": {"axis": -1},
 }
-"""Settings that framecnn does not have, by layer of Keras, and the only value that is accepted."""
+"""Settings without an equivalent in framecnn, by Keras class, and the only value that is accepted."""
 
 
 def to_keras(model: Sequential) -> Any:
@@ -32,27 +32,27 @@ def to_keras(model: Sequential) -> Any:
     Parameters
     ----------
     model : Sequential
-        A built one.
+        A built model.
 
     Returns
     -------
     keras.Sequential
-        Its layers have the names of the model's. Training changes its weights as it changes the model's.
+        Its layers have the names of the model's. Training updates it as it would update the model.
 
     Raises
     ------
     ShapeError
         If the model is not built.
     FormatError
-        If Keras has no layer that computes the same: filter banks, the square root, pooling with explicit padding or
+        If Keras has no equivalent layer: for filter banks, the square root, pooling with explicit padding or
         dilation, downsampling without a mean, convolution with both strides and dilation, and layers without an entry
-        in :data:`framecnn.interop.keras_layers.KERAS_FORMS`, such as subclasses of framecnn's.
+        in :data:`framecnn.interop.keras_layers.KERAS_CONVERTERS`, such as subclasses of framecnn's.
     MissingExtraError
-        If Keras, or the library that it runs on, is not installed.
+        If Keras, or the library on which it runs, is not installed.
 
     Notes
     -----
-    ``ConvLayer.algorithm`` is not kept: Keras chooses its own. Explicit padding becomes a ZeroPadding2D.
+    ``ConvLayer.algorithm`` is lost: Keras chooses its own algorithm. Explicit padding becomes a ZeroPadding2D layer.
 
     Examples
     --------
@@ -62,14 +62,14 @@ def to_keras(model: Sequential) -> Any:
     >>> [layer.name for layer in net.layers], net.output_shape
     (['conv_1', 'flattening_1', 'dense_1'], (None, 2))
     """
-    named = [(name, layer.built()) for name, layer in zip(model.names, model.layers, strict=True)]
-    steps = [(name, step) for name, layer in named for step in KERAS_FORMS.of(layer)(layer)]
+    named = [(name, layer.require_built()) for name, layer in zip(model.names, model.layers, strict=True)]
+    steps = [(name, step) for name, layer in named for step in KERAS_CONVERTERS.of(layer)(layer)]
     dtype = model.layers[0].dtype.name
     keras = load_keras("to_keras")
     net = keras.Sequential([keras.Input(model.input_shape, dtype=dtype)])
     for name, (kind, settings) in steps:
-        own = f"{name}_border" if kind == "ZeroPadding2D" else name
-        net.add(getattr(keras.layers, kind)(**settings, name=own, dtype=dtype))
+        keras_name = f"{name}_border" if kind == "ZeroPadding2D" else name
+        net.add(getattr(keras.layers, kind)(**settings, name=keras_name, dtype=dtype))
     copy_to_keras(model, net)
     return net
 
@@ -89,14 +89,13 @@ def from_keras(net: Any) -> Sequential:
     Raises
     ------
     FormatError
-        If it is not a built chain, its dtypes differ, or framecnn has no layer or setting that computes the same.
+        If it is not a built chain, its dtypes differ, or framecnn has no equivalent layer or setting.
     MissingExtraError
-        If Keras, or the library that it runs on, is not installed.
+        If Keras, or the library on which it runs, is not installed.
 
     Notes
     -----
-    The optimizer, losses and regularizers are not converted. Where framecnn does not have an initializer, the layer
-    gets the default.
+    The optimizer, losses and regularizers are not converted. An initializer without an equivalent becomes the default.
 
     Examples
     --------
@@ -142,7 +141,7 @@ def copy_from_keras(net: Any, model: Sequential) -> Sequential:
     net : keras.Model
         The source of the weights.
     model : Sequential
-        The model that the Keras model was made from, or that :func:`from_keras` made of it.
+        The model that was converted to the Keras model, or to which :func:`from_keras` converted it.
 
     Returns
     -------
@@ -171,11 +170,11 @@ def load_keras(who: str) -> Any:
     Raises
     ------
     MissingExtraError
-        If Keras, or the library that it runs on, is not installed.
+        If Keras, or the library on which it runs, is not installed.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its warnings advise users on our loops
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its warnings concern framecnn's loops, not the user's
     try:
         with _hidden_stderr("keras" not in sys.modules):
             import keras
@@ -207,7 +206,7 @@ def _hidden_stderr(hide: bool) -> Iterator[None]:
 
 
 def _chain(keras: Any, net: Any) -> list[Any]:
-    """Return the layers of a Keras model but its InputLayer; raise FormatError unless they form a chain."""
+    """Return the layers of a Keras model except its InputLayer; raise FormatError unless they form a chain."""
     if not isinstance(net, keras.Sequential | keras.Model) or not getattr(net, "inputs", None):
         raise FormatError(
             f"from_keras: expected a built keras.Sequential or functional model, got {type(net).__name__}; "
@@ -215,7 +214,7 @@ def _chain(keras: Any, net: Any) -> list[Any]:
         )
     shapes = [tuple(tensor.shape[1:]) for tensor in net.inputs]
     if len(shapes) != 1 or None in shapes[0]:
-        raise FormatError(f"from_keras: expected one input of a known shape, got {shapes}; give all its sizes")
+        raise FormatError(f"from_keras: expected one input of a known shape, got {shapes}; specify all its sizes")
     layers = [layer for layer in net.layers if not isinstance(layer, keras.layers.InputLayer)]
     if not isinstance(net, keras.Sequential):
         ends = [net.inputs[0], *(layer.output for layer in layers)]
@@ -229,18 +228,18 @@ def _chain(keras: Any, net: Any) -> list[Any]:
             )
         if not all(follows) or [*map(id, net.outputs)] != [id(ends[-1])]:
             names = ", ".join(layer.name for layer in layers)
-            raise FormatError(f"from_keras: expected a chain of layers, got a graph of {names}; cut a chain out of it")
+            raise FormatError(f"from_keras: expected a chain of layers, got a graph of {names}; convert part of it")
     return layers
 
 
 def _step(keras: Any, layer: Any) -> Step:
-    """Return class name and settings of a layer of Keras; raise FormatError if framecnn has no such setting."""
+    """Return class name and settings of a Keras layer; raise FormatError if a setting has no equivalent."""
     kind, config = type(layer).__name__, layer.get_config()
     if getattr(keras.layers, kind, None) is not type(layer):
         raise no_layer_like(kind, layer.name)
     if config.get("axis") == len(layer.output.shape) - 1:
         config["axis"] = -1
-    for name, value in {"data_format": "channels_last", **ONE_FORM.get(kind, {})}.items():
+    for name, value in {"data_format": "channels_last", **FIXED_SETTINGS.get(kind, {})}.items():
         if config.get(name, value) != value:
             raise FormatError(
                 f"from_keras: expected {kind} {layer.name!r} with {name}={value!r}, got {config[name]!r}, "

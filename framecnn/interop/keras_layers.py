@@ -1,10 +1,10 @@
-"""What Keras has in the place of each layer, and framecnn in the place of each layer of Keras, as plain data."""
+"""Keras equivalents of layers (export), and layer equivalents of Keras layers (import), as plain data."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from framecnn.errors import FormatError
-from framecnn.interop.layer_forms import LayerForms
+from framecnn.interop.layer_converters import LayerConverters
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -19,80 +19,80 @@ from framecnn.layers import (
     initializers,
 )
 
-__all__ = ["KERAS_FORMS", "Step", "layers_of", "no_layer_like"]
+__all__ = ["KERAS_CONVERTERS", "Step", "layers_of", "no_layer_like"]
 
 Step = tuple[str, dict[str, Any]]
-"""A layer of Keras: the name of its class, and its settings."""
+"""A Keras layer: the name of its class, and its settings."""
 
-KERAS_FORMS: LayerForms[Callable[[Any], list[Step]]] = LayerForms(
-    "Keras", "to_keras", "framecnn.interop.keras_layers.KERAS_FORMS"
+KERAS_CONVERTERS: LayerConverters[Callable[[Any], list[Step]]] = LayerConverters(
+    "Keras", "to_keras", "framecnn.interop.keras_layers.KERAS_CONVERTERS"
 )
-"""Functions that return the layers of Keras that compute what a built layer computes, with weights like its own."""
+"""Functions that return the Keras layers equivalent to a built layer, with weights in the same order and shape."""
 
 CONV = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
 NORM = ("momentum", "epsilon")
 POOL = ("pool_size", "strides", "padding")
 FUNCTIONS = ("relu", "sigmoid", "softmax", "tanh")
-KERAS_SLOPE = 0.2  # of keras.activations.leaky_relu; the layer LeakyReLU has its slope among its settings
+KERAS_SLOPE = 0.2  # of keras.activations.leaky_relu; the layer LeakyReLU has a setting instead
 
 
-@KERAS_FORMS.register(InputLayer)
+@KERAS_CONVERTERS.register(InputLayer)
 def _input(layer: InputLayer) -> list[Step]:
     return [("Rescaling", {"scale": layer.scale})] if layer.scale != 1 else []
 
 
-@KERAS_FORMS.register(ConvLayer)
+@KERAS_CONVERTERS.register(ConvLayer)
 def _convolution(layer: ConvLayer) -> list[Step]:
     if max(layer.strides) > 1 and max(layer.dilation_rate) > 1:
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     settings = _settings(layer, (*CONV, "kernel_initializer"))
     if isinstance(layer.padding, str):
         return [("Conv2D", settings)]
     return [("ZeroPadding2D", {"padding": layer.padding}), ("Conv2D", settings | {"padding": "valid"})]
 
 
-@KERAS_FORMS.register(PoolingLayer)
+@KERAS_CONVERTERS.register(PoolingLayer)
 def _pooling(layer: PoolingLayer) -> list[Step]:
     reduction = layer.reduction.capitalize()
     if layer.mode.startswith("adaptive"):
         return [(f"Adaptive{reduction}Pooling2D", {"output_size": layer.pool_size})]
     if not isinstance(layer.padding, str) or max(layer.dilation_rate) > 1:
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     return [(f"{reduction}Pooling2D", _settings(layer, POOL))]
 
 
-@KERAS_FORMS.register(DownsamplingLayer)
+@KERAS_CONVERTERS.register(DownsamplingLayer)
 def _downsampling(layer: DownsamplingLayer) -> list[Step]:
     if layer.mode != "mean":
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     return [("AveragePooling2D", {"pool_size": layer.factor})]
 
 
-@KERAS_FORMS.register(FlatteningLayer)
+@KERAS_CONVERTERS.register(FlatteningLayer)
 def _flattening(layer: FlatteningLayer) -> list[Step]:
     return [("Flatten", {})]
 
 
-@KERAS_FORMS.register(DenseLayer)
+@KERAS_CONVERTERS.register(DenseLayer)
 def _dense(layer: DenseLayer) -> list[Step]:
     return [("Dense", _settings(layer, ("units", "use_bias", "kernel_initializer")))]
 
 
-@KERAS_FORMS.register(ActivationLayer)
+@KERAS_CONVERTERS.register(ActivationLayer)
 def _function(layer: ActivationLayer) -> list[Step]:
     if layer.function == "leaky_relu":
         return [("LeakyReLU", {"negative_slope": layer.negative_slope})]
     if layer.function not in FUNCTIONS:
-        raise KERAS_FORMS.unsupported(layer)
+        raise KERAS_CONVERTERS.unsupported(layer)
     return [("Activation", {"activation": layer.function})]
 
 
-@KERAS_FORMS.register(BatchNormLayer)
+@KERAS_CONVERTERS.register(BatchNormLayer)
 def _batch_norm(layer: BatchNormLayer) -> list[Step]:
     return [("BatchNormalization", _settings(layer, NORM))]
 
 
-@KERAS_FORMS.register(DropoutLayer)
+@KERAS_CONVERTERS.register(DropoutLayer)
 def _dropout(layer: DropoutLayer) -> list[Step]:
     return [("Dropout", {"rate": layer.rate})]
 
@@ -102,12 +102,12 @@ def _settings(layer: Layer, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def layers_of(steps: list[Step]) -> Iterator[Layer]:
-    """Yield the layers that compute what a chain of Keras layers computes.
+    """Yield the layers equivalent to a chain of Keras layers.
 
     Raises
     ------
     FormatError
-        If framecnn has no layer like one of them.
+        If framecnn has no equivalent of a layer.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def layers_of(steps: list[Step]) -> Iterator[Layer]:
 
 
 def _one(kind: str, config: Mapping[str, Any]) -> Iterator[Layer]:
-    """Yield the layers that compute what one layer of Keras computes."""
+    """Yield the layers equivalent to one Keras layer."""
     reduction = "max" if "Max" in kind else "average"
     match kind:
         case "Conv2D":
@@ -158,7 +158,7 @@ def _one(kind: str, config: Mapping[str, Any]) -> Iterator[Layer]:
 
 
 def _activation(config: Mapping[str, Any], slope: float | None = None) -> Iterator[Layer]:
-    """Yield the layer of an activation, or none for the linear one."""
+    """Yield the layer of an activation; nothing for the linear one."""
     function = config["activation"]
     if function == "leaky_relu":
         yield ActivationLayer(function, negative_slope=config["negative_slope"] if slope is None else slope)
@@ -169,12 +169,12 @@ def _activation(config: Mapping[str, Any], slope: float | None = None) -> Iterat
 
 
 def _initializer(config: Mapping[str, Any]) -> str:
-    """Return the name of the kernel's initializer; the default of framecnn if it has none like it."""
+    """Return the name of the kernel's initializer; framecnn's default if there is no equivalent."""
     names = {name.replace("_", ""): name for name in initializers.NAMES}
     kind = (config["kernel_initializer"] or {}).get("class_name", "").lower()
     return names.get(kind, "glorot_uniform")
 
 
 def no_layer_like(kind: str, name: str) -> FormatError:
-    """Return the error for a layer of Keras that framecnn does not have."""
-    return FormatError(f"from_keras: expected layers that framecnn has, got {kind} {name!r}; take it out")
+    """Return the error for a Keras layer without an equivalent."""
+    return FormatError(f"from_keras: expected layers that framecnn has, got {kind} {name!r}; remove it")

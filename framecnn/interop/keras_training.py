@@ -1,4 +1,4 @@
-"""The reference network in Keras, trained as `framecnn.training.loop` trains: same batches, same early stopping."""
+"""Training of Keras networks with the batches and the early stopping of :func:`framecnn.training.loop.fit`."""
 
 import math
 import time
@@ -6,49 +6,17 @@ from contextlib import closing
 from typing import Any
 
 from framecnn.data.augment import Augmentation
-from framecnn.interop.keras import load_keras, to_keras
-from framecnn.networks.reference import reference_network
+from framecnn.interop.keras import load_keras
 from framecnn.training.batches import epoch_batches
 from framecnn.training.history import History
 from framecnn.training.schedules import LearningRate, rate_at
-from framecnn.typing import Array, Shape
+from framecnn.typing import Array
 
-__all__ = ["fit_keras", "keras_device", "reference_model"]
-
-
-def reference_model(input_shape: Shape, n_classes: int, *, seed: int = 0, **settings: Any) -> Any:
-    """Return the reference network in Keras, made from framecnn's, so that both stay the same.
-
-    Parameters
-    ----------
-    input_shape : (int, int, int)
-    n_classes : int
-    seed : int, default 0
-        Of the first weights: those of ``reference_network(...).build(seed)``.
-    **settings
-        Of :func:`framecnn.networks.reference.reference_network`: ``output="relu"``, say.
-
-    Returns
-    -------
-    keras.Sequential
-
-    Raises
-    ------
-    ShapeError
-        If a setting or the shape does not fit.
-    MissingExtraError
-        If Keras, or the library that it runs on, is not installed.
-
-    Examples
-    --------
-    >>> reference_model((48, 64, 3), 5, output="sigmoid").output_shape
-    (None, 5)
-    """
-    return to_keras(reference_network(input_shape, n_classes, **settings).build(seed))
+__all__ = ["fit_keras", "keras_device"]
 
 
 def keras_device() -> str:
-    """Return the device that Keras computes on: its first GPU, or the CPU if it finds none.
+    """Return the device on which Keras computes: its first GPU, or the CPU if there is none.
 
     Examples
     --------
@@ -82,7 +50,7 @@ def fit_keras(
 ) -> History:
     """Train a Keras network of logits by Adam, set the weights of its best epoch, and return the history.
 
-    Batches, their order and their augmentation are those of :func:`framecnn.training.loop.fit`.
+    Batches, their order and augmentation equal those of :func:`framecnn.training.loop.fit`.
 
     Parameters
     ----------
@@ -107,7 +75,7 @@ def fit_keras(
     Raises
     ------
     FloatingPointError
-        If a loss is not finite. The network then has the weights of its best epoch so far.
+        If a loss is not finite. The network then has the weights of the best epoch so far.
     """
     keras = load_keras("fit_keras")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -140,13 +108,13 @@ def _train_epoch(
     seed: int,
     epoch: int,
 ) -> dict[str, float]:
-    """Update once a batch; return loss and accuracy over the epoch."""
+    """Update once per batch; return loss and accuracy over the epoch."""
     means = {"loss": 0.0, "accuracy": 0.0}
     _, batches = epoch_batches(x, y, batch_size, seed, epoch, augment)
     with closing(batches):
         for frames, labels in batches:
             net.optimizer.learning_rate = rate_at(learning_rate, int(net.optimizer.iterations))
-            net.reset_metrics()  # else what comes is a mean, over too many frames in the first epoch
+            net.reset_metrics()  # else Keras returns a running mean that includes earlier batches
             figures = net.train_on_batch(frames, labels, return_dict=True)
             means = {name: mean + float(figures[name]) * len(labels) / len(y) for name, mean in means.items()}
     return means

@@ -1,11 +1,11 @@
-"""framecnn as a backend of ONNX, for ONNX's own test runner and other users of its backend interface."""
+"""framecnn as a backend of ONNX, for ONNX's test runner and other users of its backend interface."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from framecnn.errors import FormatError
+from framecnn.errors import FormatError, SettingError
 from framecnn.interop.onnx_import import read_network
 from framecnn.interop.onnx_layout import channel_order, channels_first, channels_last
 from framecnn.typing import Array
@@ -19,7 +19,7 @@ class Prepared:
     Parameters
     ----------
     model : onnx.ModelProto
-        Its first input holds the frames; further inputs are weights, given with every run.
+        Its first input holds the frames; further inputs are weights, which every run receives.
     """
 
     def __init__(self, model: Any):
@@ -72,21 +72,31 @@ class Backend:
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Return whether it runs on a device, which it does on the CPU only."""
+        """Return whether `device` is the CPU."""
         return device == "CPU"
 
     @classmethod
     def is_compatible(cls, model: Any, device: str = "CPU", **options: Any) -> bool:
-        """Return whether a model can be read, as far as that depends on nothing but the file."""
+        """Return whether framecnn can run a model on a device; weights among its inputs are not considered."""
         try:
             cls.prepare(model, device)
-        except FormatError:
+        except (FormatError, SettingError):
             return False
-        return cls.supports_device(device)
+        return True
 
     @classmethod
     def prepare(cls, model: Any, device: str = "CPU", **options: Any) -> Prepared:
-        """Return a model that is ready to run; raise FormatError if framecnn does not have an operator."""
+        """Return a model that is ready to run.
+
+        Raises
+        ------
+        SettingError
+            If `device` is not the CPU.
+        FormatError
+            If framecnn does not have an operator of the model.
+        """
+        if not cls.supports_device(device):
+            raise SettingError(f"Backend: expected the device CPU, got {device!r}")
         return Prepared(model)
 
     @classmethod
@@ -98,7 +108,7 @@ class Backend:
     def run_node(
         cls, node: Any, inputs: Sequence[Array], device: str = "CPU", outputs_info: Any = None, **options: Any
     ) -> tuple[Array, ...]:
-        """Return the outputs of one operator, whose first input holds the frames and whose others are weights."""
+        """Return the outputs of one operator; its first input holds the frames, the others are weights."""
         from onnx import helper, shape_inference
 
         given = [

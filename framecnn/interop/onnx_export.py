@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from framecnn.data.decode import BACKGROUND
-from framecnn.errors import FormatError, MissingExtraError
+from framecnn.errors import FormatError, SettingError
+from framecnn.interop.onnx_export_layers import Graph, add_network
 from framecnn.interop.onnx_layout import onnx_shape
-from framecnn.interop.onnx_nodes import DOUBLE, FLOAT, Graph, add_network
+from framecnn.interop.onnx_library import DOUBLE, FLOAT, INT64, load_onnx
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Shape
+from framecnn.version import __version__
 
 if TYPE_CHECKING:
     from framecnn.estimators import FrameClassifier, KMeansClassifier
@@ -22,7 +24,6 @@ __all__ = ["OPSET", "to_onnx"]
 
 OPSET = 17
 OLDEST_OPSET = 13  # the first whose softmax works along one axis
-INT64 = 7
 
 PICTURES = {
     "channels": "RGB",
@@ -36,13 +37,13 @@ PICTURES = {
 """How :func:`framecnn.data.decode.decode` reads picture files, in Pillow's terms."""
 
 Port = tuple[str, int, Shape]
-"""Name, number of the dtype, and shape without the batch, of an input or an output."""
+"""An input or output: its name, ONNX's number of its dtype, and its shape without the batch."""
 
 
 def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int = OPSET) -> Any:
     """Return a model as a checked ONNX model, and write it to a file if `path` is given.
 
-    A network maps ``x`` to ``y``. A classifier maps ``x`` to ``label`` (n,), the number of the class,
+    A network maps ``x`` to ``y``. A classifier maps ``x`` to ``label`` (n,), the index of the class,
     ``probabilities`` (n, n_classes) and ``distances`` (n, n_clusters). The names of the classes and the requirements
     on frames are in the file's metadata, as JSON. Frames and maps are (n, c, h, w) float32, for any n.
 
@@ -62,14 +63,16 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     Raises
     ------
     TypeError
-        If `model` is another object.
+        If `model` is neither.
     ShapeError
         If a network is not built.
     ValueError
         If a classifier is not fitted.
+    SettingError
+        If `opset` is not from 13 to the newest that onnx has.
     FormatError
-        If a layer, or a setting of it, has no equivalent in ONNX or in this opset; layers of your own need an entry in
-        :data:`framecnn.interop.onnx_nodes.ONNX_FORMS`.
+        If a layer or setting has no equivalent in ONNX or in this opset; layers of your own need an entry in
+        :data:`framecnn.interop.onnx_export_layers.ONNX_CONVERTERS`.
     MissingExtraError
         If onnx is not installed.
 
@@ -86,10 +89,10 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     >>> [node.op_type for node in file.graph.node]
     ['Mul', 'Gemm']
     """
-    onnx = _import_onnx()
+    onnx = load_onnx("to_onnx")
     newest = onnx.defs.onnx_opset_version()
     if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST_OPSET <= opset <= newest:
-        raise FormatError(f"to_onnx: expected opset from {OLDEST_OPSET} to {newest}, got {opset!r}")
+        raise SettingError(f"to_onnx: expected opset from {OLDEST_OPSET} to {newest}, got {opset!r}")
     graph = Graph(opset)
     if isinstance(model, Sequential):
         inputs, outputs, about = _add_sequential(graph, model)
@@ -109,14 +112,6 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, opset: int =
     return file
 
 
-def _import_onnx() -> Any:
-    try:
-        import onnx
-    except ImportError:
-        raise MissingExtraError("framecnn export", "onnx", "onnx") from None
-    return onnx
-
-
 def _add_sequential(graph: Graph, model: Sequential) -> tuple[list[Port], list[Port], dict[str, Any]]:
     if add_network(graph, model, "x") == "x":
         graph.add("Identity", "x")
@@ -130,7 +125,7 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
     if not isinstance(classifier, FrameClassifier):
         raise TypeError(f"to_onnx: expected a Sequential or a FrameClassifier, got {type(classifier).__name__}")
     if not hasattr(classifier, "head_"):
-        raise ValueError("to_onnx: expected a fitted FrameClassifier, got one that is not; call fit(X, y) first")
+        raise ValueError("to_onnx: expected a fitted FrameClassifier, got an unfitted one; call fit(X, y) first")
     features, head = classifier.features_, classifier.head_
     number = FLOAT if features.mean_.dtype == np.float32 else DOUBLE
     row = _add_features(graph, features)
@@ -159,7 +154,7 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
 
 
 def _add_features(graph: Graph, features: "FrameTransformer") -> str:
-    """Add the nodes from frames or vectors to standardised features (n, d) and return the name of these."""
+    """Add the nodes from frames or vectors to standardised features (n, d); return the name of the features."""
     row = _add_raw_features(graph, features) if features.backbones_ else "x"
     graph.scope = "standardise"
     centred = graph.add("Sub", row, graph.constant(features.mean_))
@@ -167,15 +162,15 @@ def _add_features(graph: Graph, features: "FrameTransformer") -> str:
 
 
 def _add_raw_features(graph: Graph, features: "FrameTransformer") -> str:
-    sides = ["x"]
+    copies = ["x"]
     if features.averages_flips_:
         graph.scope = "mirror"
         start, end, axis, step = (graph.constant([n]) for n in (-1, -features.frame_shape_[1] - 1, 3, -1))
-        sides.append(graph.add("Slice", "x", start, end, axis, step))
+        copies.append(graph.add("Slice", "x", start, end, axis, step))
     rows = []
-    for side in sides:
+    for copy in copies:
         scales = [
-            add_network(graph, network, side, f"scale_{number}/")
+            add_network(graph, network, copy, f"scale_{number}/")
             for number, network in enumerate(features.networks_, start=1)
         ]
         rows.append(graph.add("Concat", *scales, axis=1))
@@ -185,7 +180,7 @@ def _add_raw_features(graph: Graph, features: "FrameTransformer") -> str:
 
 
 def _add_squared_distances(graph: Graph, head: "KMeansClassifier", row: str) -> str:
-    """Add the nodes from features to squared distances (n, n_clusters) in float64 and return the name of these."""
+    """Add the nodes from features to squared distances (n, n_clusters) in float64; return the name of the distances."""
     if head.projection is not None:
         centred = graph.add("Sub", row, graph.constant(head.mean_))
         row = graph.add("Gemm", centred, graph.constant(head.weights_), graph.constant(head.offset_))
@@ -195,17 +190,16 @@ def _add_squared_distances(graph: Graph, head: "KMeansClassifier", row: str) -> 
 
 
 def _add_probabilities(graph: Graph, head: "KMeansClassifier", squares: str) -> str:
-    """Add the nodes from squared distances to probabilities, with clusters of other classes infinitely far."""
-    own = head.cluster_labels_ == np.arange(len(head.classes_))[:, None]
+    """Add the nodes from squared distances to probabilities; return the name of the probabilities."""
+    # clusters of other classes are infinitely far
+    of_class = head.cluster_labels_ == np.arange(len(head.classes_))[:, None]
     by_cluster = graph.add("Unsqueeze", squares, graph.constant([1]))
-    by_class = graph.add("Add", by_cluster, graph.constant(np.where(own, 0, np.inf)))
+    by_class = graph.add("Add", by_cluster, graph.constant(np.where(of_class, 0, np.inf)))
     nearest = graph.reduce("ReduceMin", by_class, 2)
     return graph.add("Softmax", graph.add("Div", nearest, graph.constant(np.float64(-head.temperature_))), axis=1)
 
 
 def _assembled(onnx: Any, graph: Graph, inputs: list[Port], outputs: list[Port], about: dict[str, Any]) -> Any:
-    from framecnn import __version__
-
     ends = [
         [onnx.helper.make_tensor_value_info(name, number, ["n", *shape]) for name, number, shape in ports]
         for ports in (inputs, outputs)

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.errors import FormatError, MissingExtraError
-from framecnn.interop.onnx_operators import OPERATORS, VALUE_BY_VALUE, Chain, Operator
+from framecnn.errors import FormatError
+from framecnn.interop.onnx_import_operators import OPERATORS, VALUE_BY_VALUE, Chain, Operator
+from framecnn.interop.onnx_library import FLOATS, load_onnx
 from framecnn.networks.sequential import Sequential
+from framecnn.text import shortened
 from framecnn.typing import Array, Shape
 
 __all__ = ["from_onnx", "read_network"]
 
 DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
-OLDEST_OPSET = 6  # the first with broadcasting and shapes much as today
-FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}  # by ONNX's numbers
+OLDEST_OPSET = 6  # the first with broadcasting and shapes much like today's
 
 
 def from_onnx(model: Any) -> Sequential:
@@ -23,9 +24,9 @@ def from_onnx(model: Any) -> Sequential:
 
     The graph must be a chain of operators that framecnn has: Conv, BatchNormalization, Relu, LeakyRelu, Sigmoid, Tanh,
     Softmax, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, ReduceMax and ReduceMean over all pixels, Flatten,
-    Reshape to rows, Gemm, MatMul, Add of a bias, Identity, Dropout (which is dropped), a product with one number or a
-    division by one right after the input, and whatever :func:`framecnn.interop.onnx_export.to_onnx` writes. Frames
-    must have fixed sizes. PyTorch writes such files, with and without ``dynamo=True``.
+    Reshape to rows, Gemm, MatMul, Add of a bias, Identity, Dropout (which is dropped), a multiplication or division by
+    one number right after the input, and all that :func:`framecnn.interop.onnx_export.to_onnx` writes. Frames must have
+    fixed sizes. PyTorch writes such files, with and without ``dynamo=True``.
 
     Frames and maps become channels last: if the file takes (n, c, h, w), the network takes (n, h, w, c), and weights
     after a flattening are reordered to match. The output of a network that ends flattened is in framecnn's order.
@@ -42,8 +43,8 @@ def from_onnx(model: Any) -> Sequential:
     Raises
     ------
     FormatError
-        If the file is damaged or is not an ONNX model, or has an operator or setting that framecnn does not have, which
-        the message names.
+        If the file is damaged or not an ONNX model, or has an operator or setting without an equivalent, which the
+        message names.
     OSError
         If it cannot be read.
     MissingExtraError
@@ -61,7 +62,7 @@ def from_onnx(model: Any) -> Sequential:
     >>> from_onnx(to_onnx(Sequential([InputLayer((2,)), DenseLayer(1)]).build())).names
     ('input_1', 'dense_1')
     """
-    onnx = _import_onnx()
+    onnx = load_onnx("from_onnx")
     who = "from_onnx"
     if not isinstance(model, onnx.ModelProto):
         path = Path(model)
@@ -87,26 +88,18 @@ def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
     Raises
     ------
     FormatError
-        As :func:`from_onnx`.
+        As in :func:`from_onnx`.
     """
-    onnx = _import_onnx()
+    onnx = load_onnx("from_onnx")
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # of many classes, raised in C++
-        raise FormatError(f"{who}: expected a valid ONNX model, got one that is not ({_shortened(error)})") from error
+        raise FormatError(f"{who}: expected a valid ONNX model, got an invalid one ({shortened(error)})") from error
     try:
         chain, dtype = _walk(onnx, model)
         return chain.model(dtype), chain.flattened
     except ValueError as error:
-        raise FormatError(f"{who}: {_shortened(error)}") from error
-
-
-def _import_onnx() -> Any:
-    try:
-        import onnx
-    except ImportError:
-        raise MissingExtraError("from_onnx", "onnx", "onnx") from None
-    return onnx
+        raise FormatError(f"{who}: {shortened(error)}") from error
 
 
 def _parsed(onnx: Any, path: Path) -> Any:
@@ -115,12 +108,7 @@ def _parsed(onnx: Any, path: Path) -> Any:
     try:
         return onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's own
-        raise FormatError(f"{path.name}: expected an ONNX file, got another or a damaged one") from error
-
-
-def _shortened(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:297]}..."
+        raise FormatError(f"{path.name}: expected an ONNX file, got another file or a damaged one") from error
 
 
 def _walk(onnx: Any, model: Any) -> tuple[Chain, np.dtype]:
@@ -143,7 +131,7 @@ def _walk(onnx: Any, model: Any) -> tuple[Chain, np.dtype]:
                 weights[node.output[0]] = _constant(onnx, settings)
             else:
                 _check_operator(node, shape, used)
-                OPERATORS[node.op_type](chain, Operator(settings, _beside(node, name, weights), opset, batch))
+                OPERATORS[node.op_type](chain, Operator(settings, _weights(node, name, weights), opset, batch))
                 name = node.output[0]
         except ValueError as error:
             called = f"{node.op_type} {node.name!r}" if node.name else node.op_type
@@ -155,22 +143,22 @@ def _walk(onnx: Any, model: Any) -> tuple[Chain, np.dtype]:
 
 def _check_operator(node: Any, shape: Shape, used: set[str]) -> None:
     if node.domain not in DOMAINS or node.op_type not in OPERATORS:
-        raise ValueError("framecnn has no layer like it")
+        raise ValueError("framecnn has no equivalent layer")
     if not shape and node.op_type not in VALUE_BY_VALUE:
         raise ValueError("expected frames (n, c, h, w) or rows (n, d) as input, got a list of numbers")
     if used.intersection(node.output[1:]):
-        raise ValueError("expected one output, got more that are used")
+        raise ValueError("expected one used output, got several")
 
 
-def _beside(node: Any, name: str, weights: dict[str, Array]) -> list[Array | None]:
-    """Return the weights of a node whose input is the value called `name`."""
+def _weights(node: Any, name: str, weights: dict[str, Array]) -> list[Array | None]:
+    """Return the inputs of a node other than the value called `name`, which must be weights."""
     inputs = list(node.input)
     if name not in (inputs if node.op_type in ("Add", "Mul") else inputs[:1]):
-        raise ValueError("expected a chain, where the input of every operator is the output of the one before it")
+        raise ValueError("expected a chain, in which the input of every operator is the output of the previous one")
     inputs.remove(name)
     computed = [other for other in inputs if other and other not in weights]
     if computed:
-        raise ValueError(f"expected weights that the file holds, got {computed[0]!r}, which is computed")
+        raise ValueError(f"expected weights that the file holds, got the computed value {computed[0]!r}")
     return [weights.get(other) for other in inputs]
 
 
@@ -181,7 +169,7 @@ def _port(value: Any) -> tuple[np.dtype, Shape, int | None]:
         raise ValueError(f"expected float32 or float64 as input {value.name!r}, got numbers of type {kind.elem_type}")
     batch, *sizes = [dimension.dim_value for dimension in kind.shape.dim] or [0]
     if not all(size > 0 for size in sizes) or not kind.shape.dim:
-        raise ValueError(f"expected input {value.name!r} of fixed sizes behind the batch, got {sizes}")
+        raise ValueError(f"expected input {value.name!r} of fixed sizes after the batch, got {sizes}")
     shape = (*sizes[1:], sizes[0]) if len(sizes) == 3 else tuple(sizes)
     return FLOATS[kind.elem_type], shape, batch or None
 
@@ -206,4 +194,4 @@ def _constant(onnx: Any, settings: dict[str, Any]) -> Array:
             return np.asarray(number, np.float32)
         case {"value_int": number} | {"value_ints": number}:
             return np.asarray(number, np.int64)
-    raise ValueError(f"expected constants that are numbers, got {', '.join(settings)}")
+    raise ValueError(f"expected numeric constants, got {', '.join(settings)}")

@@ -41,7 +41,7 @@ def onnx_shape(shape: Shape) -> Shape:
 
 
 def channel_order(shape: Shape) -> Array:
-    """Return the index in framecnn's flattened values of each of ONNX's, which are flattened channel by channel.
+    """Return for each value in ONNX's flattened order (channel by channel) its index in framecnn's.
 
     Parameters
     ----------

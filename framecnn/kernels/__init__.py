@@ -1,23 +1,23 @@
-"""Numerical code: functions from arrays to arrays that use all threads and return the same bits for any number of them.
+"""Numerical functions on arrays: multithreaded, with the same bits for any number of threads.
 
 Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``, ``filter_bank``, ``pool`` and
 ``pointwise`` are algorithms, with their gradients beside them; ``conv2d`` chooses among them; ``codegen`` writes the
-vector instructions of the inner loops; ``reference`` defines every result in plain NumPy.
+vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
 from framecnn.kernels.conv2d import ALGORITHMS, PackedConv, algorithms_for, choose_algorithm, conv2d
 from framecnn.kernels.conv2d_backward import conv2d_backward, pack_flipped
 from framecnn.kernels.dense import PackedDense, dense, dense_backward
-from framecnn.kernels.epilogue import ACTIVATIONS, is_square
+from framecnn.kernels.epilogue import FUSED_ACTIVATIONS, are_pairs
 from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_average, filter_bank_backward
 from framecnn.kernels.gradients import Gradients
 from framecnn.kernels.pointwise import FUNCTIONS, activate, activate_backward
 from framecnn.kernels.pool import pool2d, pool2d_backward
 
 __all__ = [
-    "ACTIVATIONS",
     "ALGORITHMS",
     "FUNCTIONS",
+    "FUSED_ACTIVATIONS",
     "Gradients",
     "PackedBank",
     "PackedConv",
@@ -25,6 +25,7 @@ __all__ = [
     "activate",
     "activate_backward",
     "algorithms_for",
+    "are_pairs",
     "choose_algorithm",
     "conv2d",
     "conv2d_backward",
@@ -33,7 +34,6 @@ __all__ = [
     "filter_bank",
     "filter_bank_average",
     "filter_bank_backward",
-    "is_square",
     "pack_flipped",
     "pool2d",
     "pool2d_backward",

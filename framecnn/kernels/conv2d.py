@@ -1,4 +1,4 @@
-"""Convolution, activation and pooling: the choice of an algorithm, and passes that never hold a whole map to pool."""
+"""Convolution, activation and pooling: choice of an algorithm, and passes that pool strip by strip."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from framecnn.errors import ShapeError
 from framecnn.geometry import Pair, Ranges, Window
 from framecnn.kernels.codegen.transforms import TRANSFORMS
 from framecnn.kernels.direct import conv2d_direct
-from framecnn.kernels.epilogue import Epilogue, is_square
+from framecnn.kernels.epilogue import Epilogue, are_pairs
 from framecnn.kernels.packing import pack_bias, pack_conv2d
 from framecnn.kernels.pool import pool2d
 from framecnn.kernels.threads import ordered_map
@@ -18,18 +18,18 @@ from framecnn.typing import Array
 __all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d"]
 
 ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}
-"""Names, and the pixels of Winograd's output tile along an axis."""
+"""By name, the side of Winograd's output tile in pixels, or 0."""
 
-STRIP_BYTES = 512 * 1024  # of a map that is pooled strip by strip
-STRIP_OVERLAPS = 8  # a strip has at least so many times the rows that it shares with the next
+STRIP_BYTES = 512 * 1024  # in a strip of a map
+STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shares with the next
 
 
 def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
-    """Return the name of the fastest algorithm, from shapes and dtype alone: a frame has the same bits in any batch.
+    """Return the name of the fastest algorithm, from shapes and dtype alone.
 
-    Costs are multiply-adds per channel and filter. The transform of the input costs about as much as 10 more filters,
-    that of the output as 12 more channels (measured), so shallow and narrow layers stay direct. So does float64, which
-    is chosen for its exactness.
+    A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. The transform of
+    the input costs about as much as 10 more filters, the transform of the output as much as 12 more channels
+    (measured), so shallow and narrow layers stay direct. So does float64, which users choose for its accuracy.
 
     Shapes: kernel (kh, kw, c / groups, f).
     """
@@ -56,7 +56,10 @@ def algorithms_for(kernel_size: Pair, strides: Pair, dilation: Pair, groups: int
 
 
 class PackedConv(NamedTuple):
-    """The parameters of a convolution in the order in which its algorithm reads them; 0 or Winograd's tile names it."""
+    """The parameters of a convolution in the order in which its algorithm reads them.
+
+    `algorithm` is 0 (direct) or the side of Winograd's output tile.
+    """
 
     algorithm: int
     weights: Array
@@ -78,42 +81,42 @@ def conv2d(
     packed: PackedConv,
     window: Window,
     activation: str = "linear",
-    slope: float = 0.0,
+    negative_slope: float = 0.0,
     windows: tuple[Ranges, Ranges] | None = None,
     mode: str = "none",
-    where: Array | None = None,
+    argmax: Array | None = None,
 ) -> Array:
-    """Return frames convolved, activated and pooled, with the bits of one step after the other.
+    """Return frames convolved, activated and pooled; the bits equal those of three separate steps.
 
-    :func:`framecnn.kernels.reference.conv2d` is the definition. Error of a direct convolution at most
-    ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; of Winograd's as :mod:`framecnn.kernels.winograd`
-    states it.
+    :func:`framecnn.kernels.reference.conv2d` is the definition. The error of a direct convolution is at most
+    ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; for Winograd's see :mod:`framecnn.kernels.winograd`.
 
-    Shapes: x (n, h, w, c); `windows` are those of the pooling along rows and columns of the map, as
-    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). Where 2 x 2 pixels are pooled, the bytes of `where`,
-    shaped as the result, become the numbers of the largest: 2 u + v.
+    Shapes: x (n, h, w, c); `windows` are the pooling windows along rows and columns of the map, as
+    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result,
+    receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
 
     Raises
     ------
     ShapeError
-        If `where` is given, and not the maximum over 2 x 2 pixels is taken in registers.
+        If `argmax` is given but the 2 x 2 maximum is not computed in registers.
     """
-    square = windows is not None and all(map(is_square, windows, window.output))
-    in_registers = square and (mode == "average" or activation != "leaky_relu" or slope >= 0)
-    if where is not None and not (in_registers and mode == "max"):
+    are_2x2 = windows is not None and all(map(are_pairs, windows, window.output))
+    in_registers = are_2x2 and (mode == "average" or activation != "leaky_relu" or negative_slope >= 0)
+    if argmax is not None and not (in_registers and mode == "max"):
         raise ShapeError(
-            f"conv2d: expected where only for the maximum over 2 x 2 pixels after an activation that never falls, "
-            f"got mode {mode!r} after {activation} of slope {slope}; leave where out"
+            f"conv2d: expected argmax only with 2 x 2 max pooling after a non-decreasing activation, "
+            f"got mode {mode!r} after {activation} of slope {negative_slope}; leave argmax out"
         )
     if windows is None or in_registers:
-        return _convolve(x, packed, window, Epilogue.of(activation, slope, mode if in_registers else "none"), where)
+        epilogue = Epilogue.of(activation, negative_slope, mode if in_registers else "none")
+        return _convolve(x, packed, window, epilogue, argmax)
     (starts, stops, step), columns = windows
     y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
     aligned = max(packed.algorithm, 1)
     shared = int((stops - starts).max()) + aligned  # rows that strips may have to compute twice
     fitting = STRIP_BYTES // (window.output[1] * packed.filters * x.itemsize)
     height = max(1, max(fitting, STRIP_OVERLAPS * shared) * len(starts) // window.output[0])
-    epilogue = Epilogue.of(activation, slope)
+    epilogue = Epilogue.of(activation, negative_slope)
 
     def pool_strip(strip: tuple[int, int]) -> None:
         n, first = strip
@@ -126,12 +129,12 @@ def conv2d(
     return y
 
 
-def _convolve(x: Array, packed: PackedConv, window: Window, epilogue: Epilogue, where: Array | None = None) -> Array:
+def _convolve(x: Array, packed: PackedConv, window: Window, epilogue: Epilogue, argmax: Array | None = None) -> Array:
     y = np.empty((len(x), *(length // epilogue.side for length in window.output), packed.filters), x.dtype)
     algorithm, weights, bias = packed[:3]
-    where = None if where is None else where.reshape(-1)
+    argmax = None if argmax is None else argmax.reshape(-1)
     if algorithm:
-        conv2d_winograd(x, weights, bias[0], algorithm, window, y, epilogue, where)
+        conv2d_winograd(x, weights, bias[0], algorithm, window, y, epilogue, argmax)
     else:
-        conv2d_direct(x, weights, bias, window, y, epilogue, where)
+        conv2d_direct(x, weights, bias, window, y, epilogue, argmax)
     return y

@@ -1,4 +1,4 @@
-"""Gradients of convolutions: with respect to the input a convolution, with respect to the kernel outer products."""
+"""Gradients of convolutions: a convolution with respect to the input, outer products with respect to the kernel."""
 
 from typing import Any
 
@@ -14,13 +14,14 @@ from framecnn.typing import Array
 
 __all__ = ["conv2d_backward", "conv2d_backward_wrt_input", "pack_flipped"]
 
-PART_WORK = 40_000_000  # multiply-adds whose sums of products are worth a part of their own
-FEWEST_PARTS, MOST_PARTS = 4, 8  # of frames and of their sums, which are kept apart and added up in order
-PART_BYTES = 4 * 1024 * 1024  # of gradients that are computed, used and dropped: they stay in the last-level cache
+PART_WORK = 40_000_000  # multiply-adds for which a separate part pays off
+FEWEST_PARTS, MOST_PARTS = 4, 8  # limits of the number of parts; their sums are added in a fixed order
+PART_BYTES = 4 * 1024 * 1024  # of gradients held at a time, so that they stay in the last-level cache
 
 
 def pack_flipped(algorithm: str, kernel: Array, groups: int) -> PackedConv:
-    """Return a kernel (kh, kw, c / groups, f) packed as it acts on gradients: flipped, its channels the filters."""
+    """Return a kernel (kh, kw, c / groups, f) packed for the input gradient: flipped, with channels and filters
+    swapped."""
     parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
     return PackedConv.of(algorithm, np.ascontiguousarray(np.concatenate(parts, axis=3)), None, groups)
 
@@ -28,11 +29,11 @@ def pack_flipped(algorithm: str, kernel: Array, groups: int) -> PackedConv:
 def conv2d_backward(
     x: Array, gradients: Gradients, packed: PackedConv, flipped: PackedConv | None, window: Window
 ) -> tuple[Any, Array, Array]:
-    """Return the gradients with respect to x, kernel and bias; None for x where there is no flipped kernel.
+    """Return the gradients with respect to x, kernel and bias; the first is None if `flipped` is None.
 
-    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Frames are taken in parts, so that the map of
-    gradients before pooling is never held whole. Parts and sums follow from shapes alone, so the bits do not depend on
-    the number of threads.
+    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Frames are processed in parts, so that
+    the map of gradients before pooling is never in memory as a whole. Parts and sums follow from shapes alone, so the
+    bits do not depend on the number of threads.
 
     Shapes: x (n, h, w, c), gradients of (n, oh, ow, f), results as x, (kh, kw, c / groups, f) and (f,).
     """
@@ -49,24 +50,24 @@ def conv2d_backward(
     sums = np.zeros(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
     dx: Any = None if flipped is None else np.empty_like(x)
 
-    def backward(number: int) -> None:
-        frames, own = slices[number], sums[number * parts : (number + 1) * parts]
-        here = gradients.of(frames)
+    def backward(index: int) -> None:
+        frames, slice_sums = slices[index], sums[index * parts : (index + 1) * parts]
+        selected = gradients.select(frames)
         if flipped is not None or packed.algorithm:
-            here = Gradients(here.unpooled(window.output))
+            selected = Gradients(selected.unpooled(window.output))
         if flipped is not None:
-            dx[frames] = conv2d_backward_wrt_input(here.dy, flipped, window)
+            dx[frames] = conv2d_backward_wrt_input(selected.dy, flipped, window)
         if packed.algorithm:
-            winograd_sums(x[frames], here.dy, packed, window, own)
+            winograd_sums(x[frames], selected.dy, packed, window, slice_sums)
         else:
-            direct_sums(x[frames], here, packed, window, own)
+            direct_sums(x[frames], selected, packed, window, slice_sums)
 
     ordered_map(backward, range(len(slices)))
     return dx, *finish(sums, packed, window, channels)
 
 
 def conv2d_backward_wrt_input(dy: Array, flipped: PackedConv, window: Window) -> Array:
-    """Return the gradient with respect to the input: dy, spread by the strides, convolved with the flipped kernel.
+    """Return the gradient with respect to the input: dy, spread by the strides and convolved with the flipped kernel.
 
     Shapes: dy (n, oh, ow, f), result (n, h, w, c).
     """

@@ -1,4 +1,4 @@
-"""Matrix products without BLAS: the same bits for a sample alone and in any batch, on any number of threads."""
+"""Matrix products without BLAS; a sample has the same bits alone, in any batch and on any number of threads."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from framecnn.typing import Array
 
 __all__ = ["PackedDense", "dense", "dense_backward"]
 
-ROWS = 960  # samples of an item: a multiple of every instruction set's register block; weights are read once for all
+ROWS = 960  # per item; a multiple of every register block, so that weights are read once per item
 
 
 class PackedDense(NamedTuple):
@@ -31,7 +31,7 @@ class PackedDense(NamedTuple):
         return cls(pack_filters(weights), pack_filters(bias[None])[:, 0], units)
 
 
-def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: float = 0.0) -> Array:
+def dense(x: Array, packed: PackedDense, activation: str = "linear", negative_slope: float = 0.0) -> Array:
     """Return ``activation(x weights + bias)``; the sum of each value runs upwards over the features.
 
     Error of each value at most ``(d + 2) eps |x| |weights|``.
@@ -42,7 +42,7 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", slope: floa
     y = np.empty((len(x), bias.size), x.dtype)
     items = -(-len(x) // ROWS) * len(weights)
     work = min(len(x), ROWS) * weights.shape[1] * weights.shape[2]
-    runs, epilogue = np.zeros(1, np.int64), Epilogue.of(activation, slope)
+    runs, epilogue = np.zeros(1, np.int64), Epilogue.of(activation, negative_slope)
     run(dense_forward, items, work, y, np.ascontiguousarray(x), weights, bias, runs, epilogue)
     return np.ascontiguousarray(y[:, :units])
 
@@ -68,7 +68,7 @@ def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
     """
     blocks, features, block = weights.shape
     width = y.shape[1]
-    slope = x.dtype.type(epilogue.slope)
+    negative_slope = x.dtype.type(epilogue.negative_slope)
     for item in range(start, stop):
         b, first = item % blocks, item // blocks * ROWS
         last = min(first + ROWS, len(x))
@@ -76,10 +76,10 @@ def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
         for n in range(first, aligned, PIXELS):
             activated_block(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
-                weights, b * features * block, bias, b * block, epilogue.activation, slope,
+                weights, b * features * block, bias, b * block, epilogue.activation, negative_slope,
             )  # fmt: skip
         for n in range(aligned, last):
             activated_pixel(
                 y, n * width + b * block, width, x, n * features, features, runs, features,
-                weights, b * features * block, bias, b * block, epilogue.activation, slope,
+                weights, b * features * block, bias, b * block, epilogue.activation, negative_slope,
             )  # fmt: skip

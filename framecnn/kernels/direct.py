@@ -1,4 +1,4 @@
-"""Direct convolution: padded rows in a buffer, register blocks of pixels and filters over it."""
+"""Direct convolution: register blocks of pixels and filters, computed on a buffer of padded rows."""
 
 from typing import NamedTuple
 
@@ -15,14 +15,15 @@ from framecnn.typing import Array
 
 __all__ = ["RowPlan", "conv2d_direct", "load_rows"]
 
-BUFFER_BYTES = 256 * 1024  # rows of a chunk: half of the smallest second-level cache in use
+BUFFER_BYTES = 256 * 1024  # of rows per chunk: half of the smallest L2 cache in use
 
 
 class RowPlan(NamedTuple):
-    """The places of a window in a buffer of padded rows (buffer_rows, row_width, c); follows from shapes alone.
+    """The memory layout of windows in a buffer of padded rows (buffer_rows, row_width, c).
 
-    ``runs`` (groups, n_runs) holds the positions, counted from the window's first value, at which contiguous runs of
-    ``run_length`` values begin. A chunk is `rows` output rows of `width` pixels, at least a register block.
+    It follows from shapes alone. ``runs`` (groups, n_runs) holds the positions, counted from the window's first value,
+    at which contiguous runs of ``run_length`` values begin. A chunk is `rows` output rows of `width` pixels, at least a
+    register block.
     """
 
     runs: Array
@@ -41,44 +42,44 @@ class RowPlan(NamedTuple):
     def of(cls, x: Array, window: Window, groups: int = 1, rows: int = 1, side: int = 1) -> "RowPlan":
         """Return the plan for frames x (n, h, w, c).
 
-        A chunk has about `rows` output rows, fewer where the buffer would not fit the cache, a multiple of `side`. The
-        stride is 1 along an axis with a single position, so that the buffer does not extend to a second.
+        A chunk has about `rows` output rows, fewer if the buffer would not fit the cache, and a multiple of `side`. An
+        axis with one window has stride 1, so that the buffer is not larger than needed.
         """
         channels, output = x.shape[3], window.output
         down, across = (step if size > 1 else 1 for step, size in zip(window.strides, output, strict=True))
         output_width = max(output[1], PIXELS)
         (extent_h, extent_w), (top, left), (dilation_h, dilation_w) = window.extent, window.top_left, window.dilation
         row_width = max(left + x.shape[2], (output_width - 1) * across + extent_w)
-        own = channels // groups
+        group_channels = channels // groups
         rows_are_runs = dilation_w == 1 and groups == 1
         kernel_h, kernel_w = window.kernel
         columns = [0] if rows_are_runs else [v * dilation_w * channels for v in range(kernel_w)]
         taps = [u * dilation_h * row_width * channels + column for u in range(kernel_h) for column in columns]
-        runs = np.array([[tap + group * own for tap in taps] for group in range(groups)], np.int64)
+        runs = np.array([[tap + group * group_channels for tap in taps] for group in range(groups)], np.int64)
         fitting = BUFFER_BYTES // (row_width * channels * x.itemsize)
         rows = max(min(rows, (fitting - extent_h) // down + 1, output[0]) // side * side, side)
-        run_length = kernel_w * channels if rows_are_runs else own
+        run_length = kernel_w * channels if rows_are_runs else group_channels
         buffer_rows = (rows - 1) * down + extent_h
         return cls(runs, run_length, kernel_w, row_width, output_width, rows, buffer_rows, down, across, top, left)
 
 
 def conv2d_direct(
-    x: Array, weights: Array, bias: Array, window: Window, y: Array, epilogue: Epilogue, where: Array | None
+    x: Array, weights: Array, bias: Array, window: Window, y: Array, epilogue: Epilogue, argmax: Array | None
 ) -> None:
     """Write the convolution of frames to y, with all threads.
 
     :func:`framecnn.kernels.reference.conv2d` is the definition. Error of each value at most
     ``(K + 2) eps conv(|x|, |w|)``, K = kh * kw * c / groups products.
 
-    Shapes: y (n, oh, ow, filters), oh and ow those of the window's output, halved where the epilogue pools;
-    x (n, h, w, c), weights (groups, blocks, K, block), bias (groups, blocks, block). `where`, unless it is None, has as
-    many bytes as y values; they become the numbers of the largest values that were pooled.
+    Shapes: y (n, oh, ow, filters), oh and ow as in the window's output, halved if the epilogue pools;
+    x (n, h, w, c), weights (groups, blocks, K, block), bias (groups, blocks, block). `argmax` (size of y,),
+    if not None, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
     """
     side, groups = epilogue.side, len(weights)
     row_work = window.output[1] * weights.size
     plan = RowPlan.of(x, window, groups, round(CHUNK_WORK / row_work), side)
     chunks = -(-y.shape[1] // (plan.rows // side))
-    run(conv2d_forward, len(x) * chunks, plan.rows * row_work, (y, where), x, weights, bias, plan, epilogue)
+    run(conv2d_forward, len(x) * chunks, plan.rows * row_work, (y, argmax), x, weights, bias, plan, epilogue)
 
 
 @kernel
@@ -96,59 +97,61 @@ def load_rows(buffer, x, n, first_row, left):
 
 
 @kernel
-def convolve_row(outputs, place, buffer, row, packed, part, plan, epilogue):
-    """Outputs (y, where), flat, from y[target] on = a row of `width` pixels of a block of filters.
+def convolve_row(outputs, destination, buffer, row, packed, index, plan, epilogue):
+    """Write one output row of `width` pixels of a block of filters to (y, argmax), both flat, from y[first] on.
 
-    place (target, width, filters, own): pixels of y are `filters` apart, and `own` filters of the block are present.
-    The row begins at `row` of buffer (rows, row_width, c); packed is weights (blocks, K, block) and bias
-    (blocks, block), of which the block number `part` is taken.
+    destination (first, width, filters, n_valid): pixels of y are `filters` apart, and only the first `n_valid` filters
+    of the block exist. The row begins at `row` of buffer (rows, row_width, c); packed is (weights, bias) of shapes
+    (blocks, K, block) and (blocks, block), and `index` selects the block.
     """
-    y, where = outputs
-    target, width, filters, own = place
+    y, argmax = outputs
+    first, width, filters, n_valid = destination
     weights, bias = packed
     blocks, products, block = weights.shape
-    runs = plan.runs[part // (blocks // len(plan.runs))]
+    runs = plan.runs[index // (blocks // len(plan.runs))]
     across, down = plan.stride_w * buffer.shape[2], plan.stride_h * plan.row_width * buffer.shape[2]
-    slope = y.dtype.type(epilogue.slope)
+    negative_slope = y.dtype.type(epilogue.negative_slope)
     step = POOLED if epilogue.side == 2 else PIXELS
     for j in range(0, width, step):
         at = min(j, max(width - step, 0))
-        to, start = target + at * filters, row * down + at * epilogue.side * across
+        to, start = first + at * filters, row * down + at * epilogue.side * across
         if epilogue.side == 2:
             pooled_block(
-                y, where, to, filters, width - at, own, buffer, start, across, down, runs, plan.run_length,
-                weights, part * products * block, bias, part * block, epilogue.activation, slope, epilogue.pooling,
+                y, argmax, to, filters, width - at, n_valid, buffer, start, across, down, runs, plan.run_length,
+                weights, index * products * block, bias, index * block,
+                epilogue.activation, negative_slope, epilogue.pooling,
             )  # fmt: skip
         else:
             convolved_block(
-                y, where, to, filters, width - at, own, buffer, start, across, down, runs, plan.run_length,
-                weights, part * products * block, bias, part * block, epilogue.activation, slope, epilogue.pooling,
+                y, argmax, to, filters, width - at, n_valid, buffer, start, across, down, runs, plan.run_length,
+                weights, index * products * block, bias, index * block,
+                epilogue.activation, negative_slope, epilogue.pooling,
             )  # fmt: skip
 
 
 @kernel
 def conv2d_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
-    """Outputs y (n, oh, ow, f) and where (size of y,), or None, from x (n, h, w, c).
+    """Outputs y (n, oh, ow, f) and argmax (size of y,) or None, from x (n, h, w, c).
 
-    weights (groups, blocks, K, block), bias (groups, blocks, block). Items are blocks of plan.rows rows, before
+    weights (groups, blocks, K, block), bias (groups, blocks, block); items are blocks of plan.rows rows, before
     pooling.
     """
-    y, where = outputs
+    y, argmax = outputs
     height, width, filters = y.shape[1], y.shape[2], y.shape[3]
     side = epilogue.side
     groups, blocks, products, block = weights.shape
     rows = plan.rows // side
     row_blocks = (height + rows - 1) // rows
     buffer = np.zeros((plan.buffer_rows, plan.row_width, x.shape[3]), x.dtype)
-    flat = (y.reshape(-1), where)
+    flat = (y.reshape(-1), argmax)
     packed = (weights.reshape(-1, products, block), bias.reshape(-1, block))
-    own = filters // groups
+    group_filters = filters // groups
     for item in range(start, stop):
         n, first = item // row_blocks, item % row_blocks * rows
         load_rows(buffer, x, n, first * side * plan.stride_h - plan.top, plan.left)
         for part in range(groups * blocks):
             g, b = part // blocks, part % blocks
             for i in range(min(rows, height - first)):
-                target = (n * height + first + i) * width * filters + g * own + b * block
-                place = (target, width, filters, own - b * block)
-                convolve_row(flat, place, buffer, i * side, packed, part, plan, epilogue)
+                target = (n * height + first + i) * width * filters + g * group_filters + b * block
+                destination = (target, width, filters, group_filters - b * block)
+                convolve_row(flat, destination, buffer, i * side, packed, part, plan, epilogue)

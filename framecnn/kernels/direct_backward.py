@@ -16,11 +16,11 @@ from framecnn.typing import Array
 
 __all__ = ["direct_gradients", "direct_sums", "direct_sums_shape"]
 
-PACKED_BYTES = 128 * 1024  # of gradients that wait for all products of a block: a quarter of a second-level cache
+PACKED_BYTES = 128 * 1024  # of packed gradients, which stay in cache while a block is computed: a quarter of L2
 
 
 def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, window: Window, sums: Array) -> None:
-    """Add up the products of all pixels and all gradients, with all threads.
+    """Add to `sums` the products of all pixels and all gradients, with all threads.
 
     Error of each value at most ``(K + 2) eps`` times the sum of absolute products, K = n oh ow.
 
@@ -33,14 +33,13 @@ def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, window: Wind
     plan = RowPlan.of(x, window, groups, max(side, PACKED_BYTES // (output[1] * block * x.itemsize)), side)
     step = FEW if (sums.shape[3] - 1) // plan.runs.shape[1] % PIXELS else PIXELS
     work = len(x) * output[0] * output[1] / len(sums) * sums[0].size
-    run(backward_wrt_kernel, len(sums), work, sums, x, gradients.for_kernel(), output, plan, step)
+    run(backward_wrt_kernel, len(sums), work, sums, x, gradients.for_jit(), output, plan, step)
 
 
 def direct_sums_shape(packed: PackedConv, window: Window, channels: int, parts: int) -> tuple[int, ...]:
-    """Return (parts, groups, blocks, n_runs * lines + 1, block), for `channels` channels of a group.
+    """Return (parts, groups, blocks, n_runs * lines + 1, block), for `channels` channels per group.
 
-    There is a line for every value of a window (:class:`framecnn.kernels.direct.RowPlan`), and one for the sum of the
-    gradients.
+    Every value of a window has a line (:class:`framecnn.kernels.direct.RowPlan`), and so has the sum of the gradients.
     """
     n_runs, run_length = _runs(packed, window, channels)
     lines = min(-(-run_length // step) * step for step in (PIXELS, FEW))
@@ -52,53 +51,55 @@ def direct_gradients(sums: Array, packed: PackedConv, window: Window, channels: 
     """Return the gradients with respect to kernel (kh, kw, channels, f) and bias (f,) from :func:`direct_sums`."""
     total = sums.sum(axis=0)
     groups, blocks, _, block = total.shape
-    own = packed.filters // groups
+    group_filters = packed.filters // groups
     n_runs, run_length = _runs(packed, window, channels)
     runs = total[:, :, :-1].reshape(groups, blocks, n_runs, -1, block)[:, :, :, :run_length]
     joined = runs.transpose(2, 3, 0, 1, 4).reshape(n_runs * run_length, groups, blocks * block)
-    kernel = joined[..., :own].reshape(*window.kernel, channels, packed.filters)
-    return kernel, total[:, :, -1].reshape(groups, -1)[:, :own].reshape(-1)
+    kernel = joined[..., :group_filters].reshape(*window.kernel, channels, packed.filters)
+    return kernel, total[:, :, -1].reshape(groups, -1)[:, :group_filters].reshape(-1)
 
 
 def _runs(packed: PackedConv, window: Window, channels: int) -> Pair:
-    """Return the number of contiguous runs of a window, and the number of values of each."""
+    """Return the number of contiguous runs in a window and the number of values in each."""
     height, width = window.kernel
     return (height, width * channels) if window.dilation[1] == 1 == packed.groups else (height * width, channels)
 
 
 @kernel
-def load_gradients(packed, gradients, width, n, first, rows, at, own):
+def load_gradients(packed, gradients, width, n, first, rows, at, n_valid):
     """packed (pixels, block) = `rows` rows of `width` gradients of frame n, from row first on.
 
-    Of the filters from `at` on, `own` are present.
+    From Gradients (n, oh, ow, f); only the first `n_valid` filters from `at` on exist.
     """
-    dy, y, where, slope = gradients
+    dy, y, argmax, negative_slope = gradients
     height, columns, filters = dy.shape[1], dy.shape[2], dy.shape[3]
     block = packed.shape[1]
-    flat, values, pooled, places = packed.reshape(-1), dy.reshape(-1), y.reshape(-1), where.reshape(-1)
-    if where.size or own < block:
+    flat, values, pooled, indices = packed.reshape(-1), dy.reshape(-1), y.reshape(-1), argmax.reshape(-1)
+    if argmax.size or n_valid < block:
         clear(flat, 0, rows * width * block)
-    if where.size:
+    if argmax.size:
         for i in range(first // 2, min((first + rows) // 2, height)):
             for j in range(columns):
                 to = ((2 * i - first) * width + 2 * j) * block
                 source = ((n * height + i) * columns + j) * filters + at
-                unpool_window(flat, to, width * block, block, pooled, values, places, source, slope, min(own, block))
+                unpool_window(
+                    flat, to, width * block, block, pooled, values, indices, source, negative_slope, min(n_valid, block)
+                )
     else:
         base = (n * height + first) * width * filters + at
         for p in range(rows * width):
-            if own < block:
-                copy(flat, p * block, values, base + p * filters, own)
+            if n_valid < block:
+                copy(flat, p * block, values, base + p * filters, n_valid)
             else:
-                pool_window(flat, None, p * block, block, values, base + p * filters, 0, 0, 0, 0, slope)
+                pool_window(flat, None, p * block, block, values, base + p * filters, 0, 0, 0, 0, negative_slope)
 
 
 @kernel
 def accumulate_rows(sums, to, padded, runs, down, weights, width, steps):
-    """sums[to:], flat, runs of lines, += products of padded rows and gradients, rows of `width` each.
+    """sums[to:], flat, runs of lines, += products of padded rows and gradients, in rows of `width` pixels.
 
-    padded (size,), runs (n_runs,), down (rows,) where each row begins, weights (pixels * block,); steps are the lines
-    of a run, how many of them are computed at once, and the values between neighbouring pixels.
+    padded (size,), runs (n_runs,), down (rows,) the starts of the rows, weights (pixels * block,); steps are
+    (lines per run, lines computed at a time, values from a pixel to the next).
     """
     lines, step, x_step = steps
     block = weights.size // (len(down) * width)
@@ -114,7 +115,7 @@ def accumulate_rows(sums, to, padded, runs, down, weights, width, steps):
 @kernel
 def backward_wrt_kernel(sums, x, gradients, output, plan, step, start, stop):
     """sums (parts, groups, blocks, n_runs * lines + 1, block), zeros on entry, += products of x (n, h, w, c) and
-    gradients, in the last line the gradients alone; items are parts.
+    gradients; the last line is the sum of the gradients. Items are parts.
     """
     height, width = output
     parts, groups, blocks, all_lines, block = sums.shape
@@ -128,16 +129,18 @@ def backward_wrt_kernel(sums, x, gradients, output, plan, step, start, stop):
     packed = np.empty((plan.rows * width, block), x.dtype)
     down = np.arange(plan.rows) * (plan.stride_h * row_size)
     flat, weights = sums.reshape(-1), packed.reshape(-1)
-    own = gradients.dy.shape[3] // groups
+    group_filters = gradients.dy.shape[3] // groups
     for part in range(start, stop):
         for item in range(part * items // parts, (part + 1) * items // parts):
             n, first = item // row_blocks, item % row_blocks * plan.rows
             rows = min(plan.rows, height - first)
             load_rows(buffer, x, n, first * plan.stride_h - plan.top, plan.left)
-            for place in range(groups * blocks):
-                g, b = place // blocks, place % blocks
-                to = (part * groups * blocks + place) * all_lines * block
-                load_gradients(packed, gradients, width, n, first, rows, g * own + b * block, own - b * block)
+            for index in range(groups * blocks):
+                g, b = index // blocks, index % blocks
+                to = (part * groups * blocks + index) * all_lines * block
+                load_gradients(
+                    packed, gradients, width, n, first, rows, g * group_filters + b * block, group_filters - b * block
+                )
                 add_blocks(flat, to + (all_lines - 1) * block, weights, 0, rows * width)
-                used = weights[: rows * width * block]
-                accumulate_rows(flat, to, padded, plan.runs[g], down[:rows], used, width, steps)
+                filled = weights[: rows * width * block]
+                accumulate_rows(flat, to, padded, plan.runs[g], down[:rows], filled, width, steps)

@@ -1,4 +1,4 @@
-"""A filter bank on contrast-normalised windows: convolution, window variance and thresholds in one pass.
+"""Filter bank on contrast-normalised windows: convolution, window variance and thresholds in one pass.
 
 The kernel is centred when it is packed: ``sum (x - mean) w = sum x (w - mean(w))``, so the window's mean is never
 needed. With average pooling the map of responses, thousands of channels wide, is never written.
@@ -24,7 +24,7 @@ __all__ = ["PackedBank", "filter_bank", "filter_bank_average", "filter_bank_back
 
 
 class PackedBank(NamedTuple):
-    """A filter bank in the form in which the kernels read it.
+    """The parameters of a filter bank in the order in which the kernels read them.
 
     Shapes: weights (1, blocks, K, block), centred; zeros (1, blocks, block) stand for their bias; shifts
     (t, blocks * block) are bias - threshold. The contrast is added to the variance.
@@ -59,9 +59,9 @@ def filter_bank(x: Array, bank: PackedBank, window: Window) -> Array:
 
 
 def filter_bank_average(x: Array, bank: PackedBank, window: Window, cells: tuple[Ranges, Ranges]) -> Array:
-    """Return the responses averaged over adjoining cells, at a memory cost of one row per thread.
+    """Return the responses averaged over adjoining cells, with one row of memory per thread.
 
-    Shapes: x (n, h, w, c); `cells` are those along rows and columns, as :func:`framecnn.geometry.adaptive_cells`
+    Shapes: x (n, h, w, c); `cells` are the cells along rows and columns, as :func:`framecnn.geometry.adaptive_cells`
     returns them; result (n, cells down, cells across, t * f).
     """
     down, across = (len(starts) for starts, _, _ in cells)
@@ -89,9 +89,9 @@ def filter_bank_backward(
     mean, square = (conv2d(values, means, window) for values in (exact, exact * exact))
     scale = 1 / np.sqrt(np.maximum(square - mean * mean, 0) + contrast)
     response = conv2d(x, filters, window)
-    pull = -(scale**3) / products * (dresponse * response).sum(axis=-1, keepdims=True)
+    dscale_terms = -(scale**3) / products * (dresponse * response).sum(axis=-1, keepdims=True)
     ones = pack_flipped("direct", np.ones((*centred.shape[:2], 1, 1)), groups=1)
-    weight, shift = (conv2d_backward_wrt_input(values, ones, window) for values in (pull, pull * mean))
+    weight, shift = (conv2d_backward_wrt_input(values, ones, window) for values in (dscale_terms, dscale_terms * mean))
     dscaled = (dresponse * scale).astype(x.dtype)
     flipped = pack_flipped("direct", centred, groups=1)
     dx, dcentred, _ = conv2d_backward(x, Gradients(dscaled), filters, flipped, window)
@@ -165,7 +165,7 @@ def filter_bank_forward(y, x, bank, plan, start, stop):
 def add_responses(sums, tile, buffer, scale, bank, plan, columns):
     """sums (gw, t, blocks * block) += responses of a row of windows, cell by cell; tile (PIXELS, block) is scratch.
 
-    From buffer (kh, row_width, c), scale (ow,) and a PackedBank; columns are those of the cells.
+    From buffer (kh, row_width, c), scale (ow,) and a PackedBank; columns are the columns of the cells.
     """
     starts, stops, _ = columns
     weights, zeros, shifts = bank.weights, bank.zeros, bank.shifts
@@ -174,7 +174,7 @@ def add_responses(sums, tile, buffer, scale, bank, plan, columns):
     width, across = len(scale), plan.stride_w * buffer.shape[2]
     zero, runs = sums.dtype.type(0), plan.runs[0]
     for b in range(blocks):
-        first = 0  # of the cells that cover column j or a later one: where cells overlap, several cover one column
+        first = 0  # first cell that ends after column j; overlapping cells may share columns
         for j in range(0, width, PIXELS):
             while stops[first] <= j:
                 first += 1
@@ -190,12 +190,12 @@ def add_responses(sums, tile, buffer, scale, bank, plan, columns):
                 tile, 0, block, buffer, at * across, across, runs, plan.run_length,
                 weights, b * products * block, zeros, b * block,
             )  # fmt: skip
-            for place in range(j, min(at + PIXELS, width)):
+            for column in range(j, min(at + PIXELS, width)):
                 for cell in range(grid):
-                    if starts[cell] <= place < stops[cell]:
+                    if starts[cell] <= column < stops[cell]:
                         for t in range(levels):
                             for f in range(block):
-                                response = tile[place - at, f] * scale[place] + shifts[t, b * block + f]
+                                response = tile[column - at, f] * scale[column] + shifts[t, b * block + f]
                                 sums[cell, t, b * block + f] += zero if response < zero else response
 
 

@@ -40,8 +40,8 @@ ABANDONED_SECONDS = 3600
 def current_isa() -> str:
     """Return the instruction set with the widest vectors of this CPU: "avx512", "avx2", "neon" (ARM) or "plain".
 
-    The environment variable ``FRAMECNN_ISA`` forces another: narrower vectors run on every CPU, the compiler splits
-    wider ones.
+    The environment variable ``FRAMECNN_ISA`` forces another one; the compiler splits vectors that are too wide for
+    the CPU.
 
     Raises
     ------
@@ -71,10 +71,10 @@ VECTOR_BYTES, REGISTER_BLOCK = ISAS[current_isa()]
 
 @cache
 def cache_directory() -> Path | None:
-    """Return the private folder of compiled kernels, or ``None`` where there is no safe one.
+    """Return the private folder of compiled kernels, or ``None`` if there is no safe one.
 
-    A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it; the content
-    of a folder that others could write to is deleted. Its name holds a digest of all kernel sources, code generation
+    A cache of compiled kernels is code, so the folder belongs to this user and nobody else may write to it; a folder
+    that others could write to is emptied first. Its name holds a digest of all kernel sources, code generation
     included: Numba itself does not notice that a helper in another file has changed.
 
     Returns
@@ -118,7 +118,7 @@ def n_compiled() -> int:
 
 
 class _PrivateLocator(InTreeCacheLocator):
-    """The place where Numba keeps compiled code: the private folder."""
+    """The location of Numba's compiled code: the private folder."""
 
     def __init__(self, function: Callable[..., Any], file: str):
         super().__init__(function, file)
@@ -143,9 +143,8 @@ class _Entries(IndexDataCacheFile):
 
     def save(self, key: Any, data: Any) -> None:
         path, pickled = self._path(key), self._dump((self._identity(key), data))
-        for file in path.parent.glob(
-            f"{glob.escape(path.name)}.tmp.*"
-        ):  # of a killed process, or of one that writes now
+        # a temporary file belongs to a killed process or to one that is writing
+        for file in path.parent.glob(f"{glob.escape(path.name)}.tmp.*"):
             if file.stat().st_mtime < time.time() - ABANDONED_SECONDS:
                 file.unlink()
         with self._open_for_write(path) as entry:

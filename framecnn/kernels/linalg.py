@@ -6,14 +6,14 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["blocked_product", "lower_gram", "squared_distances"]
+__all__ = ["BLOCK_ROWS", "blocked_product", "lower_gram", "squared_distances"]
 
 BLOCK_ROWS = 512
-BLOCK_TERMS = 2048  # products that are added up in the precision of the matrix
+BLOCK_TERMS = 2048  # products summed in the dtype of the matrix
 
 
 def blocked_product(a: Array, b: Array) -> Array:
-    """Return ``a @ b`` for large matrices: fixed blocks of rows, each by one BLAS thread, blocks in parallel.
+    """Return ``a @ b`` for large matrices; fixed blocks of rows run in parallel, each on one BLAS thread.
 
     Shapes: a (n, k), b (k, m), result (n, m) in the wider of the two dtypes.
     """
@@ -28,7 +28,7 @@ def blocked_product(a: Array, b: Array) -> Array:
 
 
 def lower_gram(a: Array) -> Array:
-    """Return the lower triangle of ``a @ a.T``, all that a factorisation reads; values above it are undefined.
+    """Return the lower triangle of ``a @ a.T``, which is all that a factorisation reads; values above it are undefined.
 
     Sums over fixed blocks of columns are added up in float64, so that the error does not grow with their number.
 
@@ -50,7 +50,7 @@ def lower_gram(a: Array) -> Array:
 def squared_distances(x: Array, centres: Array) -> Array:
     """Return ``sum_j (x[n, j] - centres[k, j])**2``, summed upwards over j.
 
-    The bits are the same for a row alone and in any batch.
+    A row has the same bits alone and in any batch.
 
     Shapes: x (n, d), centres (k, d), result (n, k) float64.
     """

@@ -11,34 +11,34 @@ from framecnn.typing import Array
 __all__ = ["pack_bias", "pack_conv2d", "pack_filters"]
 
 
-def pack_filters(kernel: Array) -> Array:
-    """Return a kernel with the filters of a register block side by side, the last block filled up with zeros.
+def pack_filters(weights: Array) -> Array:
+    """Return weights with the filters of each register block adjacent; zeros fill up the last block.
 
     Parameters
     ----------
-    kernel : (products, filters) array
+    weights : (products, filters) array
 
     Returns
     -------
     (blocks, products, filter_block) array
     """
-    products, filters = kernel.shape
-    block = filter_block(kernel.dtype)
-    packed = np.zeros((-(-filters // block), products, block), kernel.dtype)
-    run(pack_filters_forward, products, filters, packed, np.ascontiguousarray(kernel))
+    products, filters = weights.shape
+    block = filter_block(weights.dtype)
+    packed = np.zeros((-(-filters // block), products, block), weights.dtype)
+    run(pack_filters_forward, products, filters, packed, np.ascontiguousarray(weights))
     return packed
 
 
 @kernel
-def pack_filters_forward(packed, kernel, start, stop):
-    """packed (blocks, products, block), zeros on entry, from kernel (products, filters); items are products."""
+def pack_filters_forward(packed, weights, start, stop):
+    """packed (blocks, products, block), zeros on entry, from weights (products, filters); items are products."""
     blocks, products, block = packed.shape
-    filters = kernel.shape[1]
-    flat, values = packed.reshape(-1), kernel.reshape(-1)
+    filters = weights.shape[1]
+    flat, values = packed.reshape(-1), weights.reshape(-1)
     for item in range(start, stop):
         for b in range(blocks):
-            own = min(block, filters - b * block)
-            copy(flat, (b * products + item) * block, values, item * filters + b * block, own)
+            n_valid = min(block, filters - b * block)
+            copy(flat, (b * products + item) * block, values, item * filters + b * block, n_valid)
 
 
 def pack_conv2d(weights: Array, groups: int = 1) -> Array:

@@ -12,21 +12,21 @@ __all__ = ["FUNCTIONS", "activate", "activate_backward"]
 
 
 @kernel
-def relu_forward(y, x, slope, start, stop):
-    """y (size,) = max(x, 0) of x (size,); items are values. NaN passes."""
+def relu_forward(y, x, negative_slope, start, stop):
+    """y (size,) = max(x, 0) of x (size,); items are values. NaN stays NaN."""
     for i in range(start, stop):
         y[i] = 0 if x[i] < 0 else x[i]
 
 
 @kernel
-def leaky_relu_forward(y, x, slope, start, stop):
-    """y (size,) = x, or slope x where x < 0, of x (size,); items are values."""
+def leaky_relu_forward(y, x, negative_slope, start, stop):
+    """y (size,) = x, or negative_slope x where x < 0, of x (size,); items are values."""
     for i in range(start, stop):
-        y[i] = slope * x[i] if x[i] < 0 else x[i]
+        y[i] = negative_slope * x[i] if x[i] < 0 else x[i]
 
 
 @kernel
-def sigmoid_forward(y, x, slope, start, stop):
+def sigmoid_forward(y, x, negative_slope, start, stop):
     """y (size,) = 1 / (1 + exp(-x)) of x (size,); items are values."""
     one = x.dtype.type(1)
     for i in range(start, stop):
@@ -34,21 +34,21 @@ def sigmoid_forward(y, x, slope, start, stop):
 
 
 @kernel
-def tanh_forward(y, x, slope, start, stop):
+def tanh_forward(y, x, negative_slope, start, stop):
     """y (size,) = tanh(x) of x (size,); items are values."""
     for i in range(start, stop):
         y[i] = np.tanh(x[i])
 
 
 @kernel
-def sqrt_forward(y, x, slope, start, stop):
+def sqrt_forward(y, x, negative_slope, start, stop):
     """y (size,) = sqrt(max(x, 0)) of x (size,); items are values."""
     for i in range(start, stop):
         y[i] = np.sqrt(x.dtype.type(0) if x[i] < 0 else x[i])
 
 
 @kernel
-def softmax_forward(y, x, slope, start, stop):
+def softmax_forward(y, x, negative_slope, start, stop):
     """y (rows, c) = exp(x - max x) / sum of x (rows, c); items are rows."""
     for i in range(start, stop):
         highest = x[i, 0]
@@ -63,21 +63,21 @@ def softmax_forward(y, x, slope, start, stop):
 
 
 @kernel
-def relu_backward(dx, dy, x, y, slope, start, stop):
+def relu_backward(dx, dy, x, y, negative_slope, start, stop):
     """dx (size,) = dy where x > 0, else 0, of dy, x, y (size,); items are values."""
     for i in range(start, stop):
         dx[i] = dy[i] if x[i] > 0 else 0
 
 
 @kernel
-def leaky_relu_backward(dx, dy, x, y, slope, start, stop):
-    """dx (size,) = dy where x > 0, else slope dy, of dy, x, y (size,); items are values."""
+def leaky_relu_backward(dx, dy, x, y, negative_slope, start, stop):
+    """dx (size,) = dy where x > 0, else negative_slope dy, of dy, x, y (size,); items are values."""
     for i in range(start, stop):
-        dx[i] = dy[i] if x[i] > 0 else slope * dy[i]
+        dx[i] = dy[i] if x[i] > 0 else negative_slope * dy[i]
 
 
 @kernel
-def sigmoid_backward(dx, dy, x, y, slope, start, stop):
+def sigmoid_backward(dx, dy, x, y, negative_slope, start, stop):
     """dx (size,) = dy y (1 - y) of dy, x, y (size,); items are values."""
     one = x.dtype.type(1)
     for i in range(start, stop):
@@ -85,7 +85,7 @@ def sigmoid_backward(dx, dy, x, y, slope, start, stop):
 
 
 @kernel
-def tanh_backward(dx, dy, x, y, slope, start, stop):
+def tanh_backward(dx, dy, x, y, negative_slope, start, stop):
     """dx (size,) = dy (1 - y^2) of dy, x, y (size,); items are values."""
     one = x.dtype.type(1)
     for i in range(start, stop):
@@ -93,7 +93,7 @@ def tanh_backward(dx, dy, x, y, slope, start, stop):
 
 
 @kernel
-def sqrt_backward(dx, dy, x, y, slope, start, stop):
+def sqrt_backward(dx, dy, x, y, negative_slope, start, stop):
     """dx (size,) = dy / (2 y) where x > 0, else 0, of dy, x, y (size,); items are values."""
     half = x.dtype.type(0.5)
     for i in range(start, stop):
@@ -101,7 +101,7 @@ def sqrt_backward(dx, dy, x, y, slope, start, stop):
 
 
 @kernel
-def softmax_backward(dx, dy, x, y, slope, start, stop):
+def softmax_backward(dx, dy, x, y, negative_slope, start, stop):
     """dx (rows, c) = y (dy - sum y dy) of dy, x, y (rows, c); items are rows."""
     for i in range(start, stop):
         total = x.dtype.type(0)
@@ -121,27 +121,27 @@ FUNCTIONS = {
 }
 
 
-def activate(x: Array, function: str, slope: float) -> Array:
+def activate(x: Array, function: str, negative_slope: float) -> Array:
     """Return an activation, computed with all threads; :func:`framecnn.kernels.reference.activation` defines it.
 
     Shapes: x of any shape, result the same; softmax works along the last axis.
     """
-    return _pointwise(FUNCTIONS[function][0], function, slope, x)
+    return _pointwise(FUNCTIONS[function][0], function, negative_slope, x)
 
 
-def activate_backward(dy: Array, x: Array, y: Array, function: str, slope: float) -> Array:
+def activate_backward(dy: Array, x: Array, y: Array, function: str, negative_slope: float) -> Array:
     """Return the gradient with respect to x; :func:`framecnn.kernels.reference.activation_backward` defines it.
 
     Shapes: x, y = activate(x), dy and the result of the same shape.
     """
-    return _pointwise(FUNCTIONS[function][1], function, slope, dy, x, y)
+    return _pointwise(FUNCTIONS[function][1], function, negative_slope, dy, x, y)
 
 
-def _pointwise(function: Callable[..., None], name: str, slope: float, *inputs: Array) -> Array:
+def _pointwise(function: Callable[..., None], name: str, negative_slope: float, *inputs: Array) -> Array:
     """Return the result of a kernel that runs over values or, for softmax, over rows."""
     result = np.empty(inputs[0].shape, inputs[0].dtype)
     row = inputs[0].shape[-1] if name == "softmax" else 1
     shape: Shape = (-1, row) if name == "softmax" else (-1,)
     flat = [np.ascontiguousarray(values).reshape(shape) for values in inputs]
-    run(function, result.size // row, 4 * row, result.reshape(shape), *flat, result.dtype.type(slope))
+    run(function, result.size // row, 4 * row, result.reshape(shape), *flat, result.dtype.type(negative_slope))
     return result

@@ -12,7 +12,9 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["pool2d", "pool2d_backward", "unpool2d"]
+__all__ = ["NO_VALUES", "pool2d", "pool2d_backward", "unpool2d"]
+
+NO_VALUES = np.empty((0, 0, 0, 0), np.uint8)
 
 
 def pool2d(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Array:
@@ -28,24 +30,25 @@ def pool2d(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Array:
 
 
 def pool2d_backward(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Callable[[Array], Array]:
-    """Return a function of dy that computes the gradient with respect to x; it holds the places of the largest, not x.
+    """Return a function of dy that computes the gradient with respect to x.
 
-    :func:`framecnn.kernels.reference.pool2d_backward` is the definition: of equal values the first is the largest.
+    It keeps the positions of the maxima, not x. :func:`framecnn.kernels.reference.pool2d_backward` is the definition:
+    the first of equal maxima counts.
 
     Shapes: x, rows, columns and `mode` as for :func:`pool2d`; dy (n, oh, ow, c), its result as x.
     """
     shape, output = x.shape, (len(x), len(rows[0]), len(columns[0]), x.shape[3])
     work = output[1] * output[2] * output[3] * 4
-    where = np.empty((0, 0, 0, 0), np.uint8)
+    argmax = NO_VALUES
     if mode == "max":
         pixels = math.prod(int(-((starts - stops).min() // step)) for starts, stops, step in (rows, columns))
-        where = np.empty(output, np.uint8 if pixels <= 256 else np.int32)
-        run(pool2d_max_where, len(x) * output[1], shape[1] * shape[2] * shape[3] / output[1], where, x, rows, columns)
+        argmax = np.empty(output, np.uint8 if pixels <= 256 else np.int32)
+        run(pool2d_argmax, len(x) * output[1], shape[1] * shape[2] * shape[3] / output[1], argmax, x, rows, columns)
 
     def backward(dy: Array) -> Array:
         dx = np.zeros(shape, dy.dtype)
         if mode == "max":
-            run(pool2d_max_backward, len(dx), work, dx, dy, where, rows, columns)
+            run(pool2d_max_backward, len(dx), work, dx, dy, argmax, rows, columns)
         else:
             run(pool2d_average_backward, len(dx), work, dx, dy, rows, columns)
         return dx
@@ -53,15 +56,25 @@ def pool2d_backward(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Calla
     return backward
 
 
-def unpool2d(dy: Array, y: Array, where: Array, slope: float, output: tuple[int, int]) -> Array:
-    """Return the gradient with respect to a map that was activated and then pooled, 2 x 2 pixels to their largest.
+def unpool2d(dy: Array, y: Array, argmax: Array, negative_slope: float, output: tuple[int, int]) -> Array:
+    """Return the gradient with respect to a map that was activated and then max-pooled by 2 x 2.
 
-    Shapes: dy, y and where, the numbers 2 u + v of the largest, (n, oh, ow, c); result (n, h, w, c), h and w those of
-    `output`, in pixels. Where y is not positive, the activation multiplied by `slope`.
+    Shapes: dy, y and argmax, as :mod:`framecnn.kernels.epilogue` defines it, (n, oh, ow, c); result
+    (n, *output, c). `negative_slope` is the activation's slope where y <= 0.
     """
     x = np.zeros((len(dy), *output, dy.shape[3]), dy.dtype)
     dy, items = np.ascontiguousarray(dy), len(dy) * dy.shape[1]
-    run(unpool2d_forward, items, 4 * dy.shape[2] * dy.shape[3], x, dy, y, where, dy.dtype.type(slope), lanes(x.dtype))
+    run(
+        unpool2d_forward,
+        items,
+        4 * dy.shape[2] * dy.shape[3],
+        x,
+        dy,
+        y,
+        argmax,
+        dy.dtype.type(negative_slope),
+        lanes(x.dtype),
+    )
     return x
 
 
@@ -114,35 +127,35 @@ def pool2d_average_forward(y, x, rows, columns, start, stop):
 
 
 @kernel
-def pool2d_max_where(where, x, rows, columns, start, stop):
-    """where (n, oh, ow, c) = the number of the largest value of each window of x (n, h, w, c); items are output rows.
+def pool2d_argmax(argmax, x, rows, columns, start, stop):
+    """argmax (n, oh, ow, c) = the index of the maximum of each window of x (n, h, w, c); items are output rows.
 
     Pixels of a window are counted row by row from 0.
     """
-    height, width, channels = where.shape[1], where.shape[2], where.shape[3]
+    height, width, channels = argmax.shape[1], argmax.shape[2], argmax.shape[3]
     row_starts, row_stops, row_step = rows
     column_starts, column_stops, column_step = columns
-    largest = np.empty(channels, x.dtype)
+    maximum = np.empty(channels, x.dtype)
     for item in range(start, stop):
         n, i = item // height, item % height
         for j in range(width):
             for k in range(channels):
-                largest[k] = x[n, row_starts[i], column_starts[j], k]
-                where[n, i, j, k] = 0
-            number = 0
+                maximum[k] = x[n, row_starts[i], column_starts[j], k]
+                argmax[n, i, j, k] = 0
+            index = 0
             for u in range(row_starts[i], row_stops[i], row_step):
                 for v in range(column_starts[j], column_stops[j], column_step):
                     for k in range(channels):
                         value = x[n, u, v, k]
-                        wins = (value > largest[k]) | (value != value)
-                        largest[k] = value if wins else largest[k]
-                        where[n, i, j, k] = number if wins else where[n, i, j, k]
-                    number += 1
+                        wins = (value > maximum[k]) | (value != value)
+                        maximum[k] = value if wins else maximum[k]
+                        argmax[n, i, j, k] = index if wins else argmax[n, i, j, k]
+                    index += 1
 
 
 @kernel
-def pool2d_max_backward(dx, dy, where, rows, columns, start, stop):
-    """dx (n, h, w, c), zeros on entry, += dy (n, oh, ow, c) at the largest of each window; items are frames."""
+def pool2d_max_backward(dx, dy, argmax, rows, columns, start, stop):
+    """dx (n, h, w, c), zeros on entry, += dy (n, oh, ow, c) at the maximum of each window; items are frames."""
     row_starts, _, row_step = rows
     column_starts, column_stops, column_step = columns
     for n in range(start, stop):
@@ -150,7 +163,7 @@ def pool2d_max_backward(dx, dy, where, rows, columns, start, stop):
             for j in range(dy.shape[2]):
                 across = (column_stops[j] - column_starts[j] + column_step - 1) // column_step
                 for k in range(dy.shape[3]):
-                    u, v = where[n, i, j, k] // across, where[n, i, j, k] % across
+                    u, v = argmax[n, i, j, k] // across, argmax[n, i, j, k] % across
                     dx[n, row_starts[i] + u * row_step, column_starts[j] + v * column_step, k] += dy[n, i, j, k]
 
 
@@ -172,24 +185,24 @@ def pool2d_average_backward(dx, dy, rows, columns, start, stop):
 
 
 @kernel
-def unpool2d_forward(x, dy, y, where, slope, width, start, stop):
-    """x (n, h, w, c), zeros on entry, from dy, y, where (n, oh, ow, c); items are rows of dy.
+def unpool2d_forward(x, dy, y, argmax, negative_slope, width, start, stop):
+    """x (n, h, w, c), zeros on entry, from dy, y, argmax (n, oh, ow, c); items are rows of dy.
 
     Vectors have `width` values.
     """
     rows, columns, channels = dy.shape[1], dy.shape[2], dy.shape[3]
     row_step = x.shape[2] * channels
     aligned = channels // width * width
-    flat, gradients, pooled, places = x.reshape(-1), dy.reshape(-1), y.reshape(-1), where.reshape(-1)
+    flat, gradients, pooled, indices = x.reshape(-1), dy.reshape(-1), y.reshape(-1), argmax.reshape(-1)
     for item in range(start, stop):
         for j in range(columns):
             at = (item * columns + j) * channels
             to = ((item // rows * x.shape[1] + 2 * (item % rows)) * x.shape[2] + 2 * j) * channels
-            unpool_window(flat, to, row_step, channels, pooled, gradients, places, at, slope, aligned)
+            unpool_window(flat, to, row_step, channels, pooled, gradients, indices, at, negative_slope, aligned)
             for k in range(aligned, channels):
-                place = to + places[at + k] // 2 * row_step + places[at + k] % 2 * channels + k
+                position = to + indices[at + k] // 2 * row_step + indices[at + k] % 2 * channels + k
                 gradient = gradients[at + k]
-                flat[place] = gradient if pooled[at + k] > 0 else slope * gradient
+                flat[position] = gradient if pooled[at + k] > 0 else negative_slope * gradient
 
 
 _KERNELS = {"max": pool2d_max_forward, "average": pool2d_average_forward}

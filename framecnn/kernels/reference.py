@@ -1,12 +1,14 @@
-"""The definition of every operation in plain NumPy and float64, against which the fast kernels are tested.
+"""Definitions of the operations in plain NumPy and float64, against which the fast kernels are tested.
 
-Slow on purpose: each function is its formula. Geometry comes in resolved, as :mod:`framecnn.geometry` returns it.
+Slow on purpose: each function is its formula. Window geometry is passed in, already computed by
+:mod:`framecnn.geometry`.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from framecnn.geometry import Border, Pair
 from framecnn.typing import Array
 
 __all__ = [
@@ -24,12 +26,8 @@ __all__ = [
     "sgd_update",
 ]
 
-Pair = tuple[int, int]
 
-
-def conv2d(
-    x: Array, kernel: Array, bias: Array, strides: Pair, border: tuple[Pair, Pair], dilation: Pair, groups: int
-) -> Array:
+def conv2d(x: Array, kernel: Array, bias: Array, strides: Pair, border: Border, dilation: Pair, groups: int) -> Array:
     """Return the convolution, in which padding counts as zeros.
 
     ``y[n, i, j, f] = bias[f] + sum_{u, v, k} x[n, i s + u d - top, j s + v d - left, k] kernel[u, v, k, f]``.
@@ -42,15 +40,15 @@ def conv2d(
     channels, filters = kernel.shape[2], kernel.shape[3] // groups
     maps = []
     for group in range(groups):
-        own = x[..., group * channels : (group + 1) * channels]
-        windows = np.stack(list(_taps(own, kernel.shape[:2], strides, dilation)), axis=3)  # (n, oh, ow, kh*kw, c)
+        group_x = x[..., group * channels : (group + 1) * channels]
+        windows = np.stack(list(_taps(group_x, kernel.shape[:2], strides, dilation)), axis=3)  # (n, oh, ow, kh*kw, c)
         weights = kernel[..., group * filters : (group + 1) * filters].reshape(-1, channels, filters)
         maps.append(np.einsum("nijtk,tkf->nijf", windows, weights))
     return np.concatenate(maps, axis=-1) + np.asarray(bias, np.float64)
 
 
 def conv2d_backward(
-    x: Array, kernel: Array, dy: Array, strides: Pair, border: tuple[Pair, Pair], dilation: Pair, groups: int
+    x: Array, kernel: Array, dy: Array, strides: Pair, border: Border, dilation: Pair, groups: int
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of ``sum dy * conv2d(x, kernel, bias)`` with respect to x, kernel and bias.
 
@@ -61,16 +59,16 @@ def conv2d_backward(
     dpadded, dkernel = np.zeros_like(padded), np.zeros_like(kernel)
     channels, filters = kernel.shape[2], kernel.shape[3] // groups
     for group in range(groups):
-        own, mine = slice(group * channels, (group + 1) * channels), slice(group * filters, (group + 1) * filters)
+        inputs, outputs = slice(group * channels, (group + 1) * channels), slice(group * filters, (group + 1) * filters)
         taps = zip(
-            _taps(padded[..., own], kernel.shape[:2], strides, dilation),
-            _taps(dpadded[..., own], kernel.shape[:2], strides, dilation),
+            _taps(padded[..., inputs], kernel.shape[:2], strides, dilation),
+            _taps(dpadded[..., inputs], kernel.shape[:2], strides, dilation),
             np.ndindex(kernel.shape[:2]),
             strict=True,
         )
-        for pixels, dpixels, place in taps:
-            dkernel[(*place, slice(None), mine)] = np.einsum("nijk,nijf->kf", pixels, dy[..., mine])
-            dpixels += dy[..., mine] @ kernel[(*place, slice(None), mine)].T
+        for pixels, dpixels, (u, v) in taps:
+            dkernel[u, v, :, outputs] = np.einsum("nijk,nijf->kf", pixels, dy[..., outputs])
+            dpixels += dy[..., outputs] @ kernel[u, v, :, outputs].T
     (top, _), (left, _) = border
     dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
     return dx, dkernel, dy.sum(axis=(0, 1, 2))
@@ -82,7 +80,7 @@ def filter_bank(
     """Return ``relu(kernel . (window - mean) / sqrt(variance + contrast) + bias - threshold)``, a map per threshold.
 
     Shapes: x (n, h, w, c), kernel (kh, kw, c, f), bias (f,), result (n, oh, ow, thresholds * f), threshold by
-    threshold. Mean and variance are those of the window's kh * kw * c values.
+    threshold. Mean and variance are taken over the window's kh * kw * c values.
     """
     kernel = np.asarray(kernel, np.float64)
     windows = np.stack(list(_taps(np.asarray(x, np.float64), kernel.shape[:2], strides, (1, 1))), axis=3)
@@ -116,7 +114,7 @@ def pool2d(x: Array, rows: list[Array], columns: list[Array], mode: str) -> Arra
 
 
 def pool2d_backward(x: Array, dy: Array, rows: list[Array], columns: list[Array], mode: str) -> Array:
-    """Return the gradient of ``sum dy * pool2d(x)`` with respect to x; of equal values the first is the largest.
+    """Return the gradient of ``sum dy * pool2d(x)`` with respect to x; the first of equal maxima counts.
 
     Shapes: as for :func:`pool2d`, dy as y.
     """
@@ -166,7 +164,7 @@ def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
 
 
 def activation_backward(x: Array, dy: Array, function: str, negative_slope: float = 0.3) -> Array:
-    """Return the gradient of ``sum dy * activation(x)``; where a function has a kink, that from below."""
+    """Return the gradient of ``sum dy * activation(x)``; at a kink, the left derivative."""
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
     y = activation(x, function, negative_slope)
     with np.errstate(divide="ignore"):
@@ -185,7 +183,7 @@ def sgd_update(
 ) -> tuple[Array, Array]:
     """Return new weights and velocity: ``v' = momentum v - rate g`` and ``w' = w + v'``.
 
-    With Nesterov's look-ahead ``w' = w + momentum v' - rate g``. All arrays have one shape.
+    With Nesterov's momentum ``w' = w + momentum v' - rate g``. All arrays have one shape.
     """
     weights, gradient, velocity = (np.asarray(value, np.float64) for value in (weights, gradient, velocity))
     velocity = momentum * velocity - rate * gradient
@@ -198,15 +196,15 @@ def adam_update(
     moments: tuple[Array, Array],
     rate: float,
     epsilon: float,
-    kept: tuple[float, float],
+    betas: tuple[float, float],
     decay: float,
 ) -> tuple[Array, Array, Array]:
-    """Return new weights and moments: ``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, with b1, b2 = kept.
+    """Return new weights and moments: ``m' = b1 m + (1 - b1) g``, ``v' = b2 v + (1 - b2) g^2``, with b1, b2 = betas.
 
-    ``w' = w - decay w - rate m' / (sqrt(v') + epsilon)``. The rate is already corrected for the bias of young moments:
-    ``sqrt(1 - b2^t) / (1 - b1^t)``. All arrays have one shape.
+    ``w' = w - decay w - rate m' / (sqrt(v') + epsilon)``. The rate already includes the correction for the bias of the
+    first updates, ``sqrt(1 - b2^t) / (1 - b1^t)``. All arrays have one shape.
     """
     weights, gradient, first, second = (np.asarray(value, np.float64) for value in (weights, gradient, *moments))
-    first = kept[0] * first + (1 - kept[0]) * gradient
-    second = kept[1] * second + (1 - kept[1]) * gradient**2
+    first = betas[0] * first + (1 - betas[0]) * gradient
+    second = betas[1] * second + (1 - betas[1]) * gradient**2
     return weights - decay * weights - rate * first / (np.sqrt(second) + epsilon), first, second

@@ -1,4 +1,4 @@
-"""The thread pool of all computation: functions that release the GIL run over items, results come in fixed order.
+"""The thread pool of all computation: functions that release the GIL run over items, and results come in a fixed order.
 
 The result of an item does not depend on the chunk it is part of, so its bits do not depend on the number of threads.
 The calling thread works too, so a call from inside a chunk, from many Python threads or from a forked child can never
@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["ordered_map", "read_only", "run", "single_threaded_blas"]
+__all__ = ["CHUNK_WORK", "ordered_map", "read_only", "run", "single_threaded_blas"]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, while starting a chunk costs about 0.01 ms
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end
@@ -28,22 +28,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class _Here(threading.local):
+class _ThreadState(threading.local):
     """State of the current thread.
 
     Attributes
     ----------
     busy : bool
-        Whether it works on one of enough items to keep every thread busy.
+        Whether the thread is inside an :func:`ordered_map` that already uses every thread.
     guards : int
-        How many blocks of :func:`single_threaded_blas` it is inside.
+        Nesting depth of :func:`single_threaded_blas` in this thread.
     """
 
     busy = False
     guards = 0
 
 
-_here = _Here()
+_thread = _ThreadState()
 _pool: "_Pool | None" = None
 _pool_lock = threading.RLock()
 _blas_lock = threading.RLock()
@@ -51,9 +51,9 @@ _blas_users = 0
 _blas_before: list[tuple[Any, int]] = []
 
 
-# Both are read when the process starts: a caller that is later restricted to one CPU must not restrict the helpers.
+# read at import: a caller that is pinned to one CPU later must not restrict the helper threads
 _cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-get_num_threads()
+get_num_threads()  # caches the count now
 
 
 class _Pool:
@@ -61,12 +61,12 @@ class _Pool:
 
     def __init__(self, n_threads: int):
         self.n_threads = n_threads
-        self.executor = ThreadPoolExecutor(n_threads - 1, "framecnn", self._join)
+        self.executor = ThreadPoolExecutor(n_threads - 1, "framecnn", self._reset_affinity)
         self.members: list[int] = []
         self.callers_cpu: int | None = None
 
-    def _join(self) -> None:
-        """Undo what a new thread inherits from the one that starts it: a restriction to some CPUs."""
+    def _reset_affinity(self) -> None:
+        """Reset the CPU affinity that a new thread inherits from its creator."""
         self.members.append(threading.get_native_id())
         self.callers_cpu = None
         _restrict(threading.get_native_id(), _cpus)
@@ -74,15 +74,14 @@ class _Pool:
     def submit(self, work: Callable[[], None], times: int) -> list[Future[None]]:
         if _current_cpu is not None and self.callers_cpu != (cpu := _current_cpu()):
             self.callers_cpu = cpu
-            self._leave(cpu)
+            self._avoid_cpu(cpu)
         return [self.executor.submit(work) for _ in range(times)]
 
-    def _leave(self, cpu: int) -> None:
+    def _avoid_cpu(self, cpu: int) -> None:
         """Keep the members off the caller's CPU.
 
-        Linux wakes a thread on the CPU where it last ran, even if the caller is there now. Where CPUs share no cache,
-        as in some virtual machines, no other CPU takes it for milliseconds and two threads take as long as one
-        (measured).
+        Linux wakes a thread on the CPU where it last ran, even if the caller is running there. If CPUs share no cache,
+        as in some virtual machines, the thread waits for milliseconds and two threads take as long as one (measured).
         """
         for member in self.members:
             if member != threading.get_native_id():
@@ -90,7 +89,7 @@ class _Pool:
 
 
 def _restrict(thread: int, cpus: set[int]) -> None:
-    """Restrict a thread to some CPUs; leave it as it is where the system has none of them."""
+    """Restrict a thread to some CPUs; leave it unchanged if the system has none of them."""
     if cpus:
         with suppress(OSError):
             os.sched_setaffinity(thread, cpus)
@@ -100,9 +99,9 @@ _current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "
 
 
 def _submit(work: Callable[[], None], times: int, n_threads: int) -> list[Future[None]]:
-    """Submit `work` to the pool so many times; a pool for another number of threads ends after its own work."""
+    """Submit `work` `times` times; a pool of another size finishes its work and is replaced."""
     global _pool
-    with _pool_lock:  # no thread ends a pool between another's finding it and submitting to it
+    with _pool_lock:  # else a pool could be shut down between lookup and submit
         if _pool is not None and _pool.n_threads != n_threads:
             _pool.executor.shutdown(wait=False)
             _pool = None
@@ -116,8 +115,8 @@ def _submit(work: Callable[[], None], times: int, n_threads: int) -> list[Future
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Return the results of `function` for all items, in their order, computed by all threads.
 
-    An exception of `function` is raised here, after the items that were begun have ended; no other item is begun. Where
-    the items keep all threads busy, a call from inside `function` stays in its thread.
+    An exception of `function` is raised after running items finish; no new item starts. Nested calls run serially if
+    the outer items already use all threads.
 
     Parameters
     ----------
@@ -136,22 +135,21 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     """
     todo = list(items)
     results: list[Any] = [None] * len(todo)
-    numbers = iter(range(len(todo)))  # next() on it is atomic: every number is handed out once
-
+    indices = iter(range(len(todo)))  # next() is atomic: every index is handed out once
     n_threads = get_num_threads()
 
     def work() -> None:
-        before, _here.busy = _here.busy, _here.busy or len(todo) >= n_threads
+        before, _thread.busy = _thread.busy, _thread.busy or len(todo) >= n_threads
         try:
-            for number in numbers:
-                results[number] = function(todo[number])
+            for index in indices:
+                results[index] = function(todo[index])
         except BaseException:
-            deque(numbers, maxlen=0)  # after an error no thread begins another item
+            deque(indices, maxlen=0)  # after an error no thread starts a new item
             raise
         finally:
-            _here.busy = before
+            _thread.busy = before
 
-    futures = [] if _here.busy else _submit(work, max(min(n_threads, len(todo)) - 1, 0), n_threads)
+    futures = [] if _thread.busy else _submit(work, max(min(n_threads, len(todo)) - 1, 0), n_threads)
     try:
         work()
     finally:
@@ -172,15 +170,15 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
     n_items : int
         Number of items.
     work_per_item : float
-        Multiply-adds of an item; they decide how many items make a chunk.
+        Multiply-adds of an item; the size of a chunk follows from them.
     output : array or tuple of arrays
         Written by the kernel.
     *inputs
-        Further arguments. Arrays, except those in tuples, are passed read-only: else the flags of the caller's arrays
-        would decide which of two compiled kernels runs.
+        Further arguments. Arrays, except those in tuples, are passed read-only, since Numba compiles read-only and
+        writable arrays separately.
     """
     grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
-    if _here.busy:
+    if _thread.busy:
         grain = max(n_items, 1)
     fixed = [read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
     ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
@@ -195,9 +193,9 @@ def read_only(array: Array) -> Array:
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Keep BLAS to one thread inside the ``with`` block, whoever else is inside at the same time.
+    """Keep BLAS to one thread inside the ``with`` block, even if other threads are inside it.
 
-    The bits of a product depend on how many threads share it, so products whose bits are promised are cut into fixed
+    The bits of a product depend on how many threads share it, so products whose bits are guaranteed are cut into fixed
     blocks, each computed by one BLAS thread. The guard is counted: overlapping blocks of two threads do not undo each
     other.
     """
@@ -211,7 +209,7 @@ def single_threaded_blas() -> Iterator[None]:
 def _enter_guard() -> None:
     global _blas_users, _blas_before
     with _blas_lock:
-        _here.guards += 1
+        _thread.guards += 1
         _blas_users += 1
         if _blas_users == 1:
             libraries = ThreadpoolController().select(user_api="blas").lib_controllers
@@ -222,33 +220,33 @@ def _enter_guard() -> None:
 def _leave_guard() -> None:
     global _blas_users
     with _blas_lock:
-        _here.guards -= 1
+        _thread.guards -= 1
         _blas_users -= 1
         if _blas_users == 0:
             _limit_blas(_blas_before)
 
 
 def _limit_blas(limits: list[tuple[Any, int]]) -> None:
-    """Set the numbers of threads of libraries, from any thread.
+    """Set the thread counts of libraries, from any thread.
 
-    Since 3.8 threadpoolctl obeys only the thread that set OpenBLAS's number first and silently ignores all others.
+    Since 3.8 threadpoolctl obeys only the thread that first set OpenBLAS's count and silently ignores all others.
     """
-    for library, number in limits:
+    for library, n_threads in limits:
         release = getattr(library, "clear_controlling_thread", lambda force: None)
         release(force=True)
-        library.set_num_threads(number)
+        library.set_num_threads(n_threads)
         release(force=True)
 
 
 def _after_fork() -> None:
-    """Start a child of fork without the threads, the locks and the guards of threads that it does not inherit."""
+    """Reset, in a forked child, the pool, the locks and the guards of threads that it does not inherit."""
     global _pool, _pool_lock, _blas_users
     _pool, _pool_lock = None, threading.RLock()
-    was_limited, _blas_users = _blas_users > 0, _here.guards
+    was_limited, _blas_users = _blas_users > 0, _thread.guards
     if was_limited and not _blas_users:
         _limit_blas(_blas_before)
     _blas_lock.release()
 
 
-if hasattr(os, "register_at_fork"):  # no thread is in the midst of setting BLAS's threads while another forks
+if hasattr(os, "register_at_fork"):  # hold the lock during fork, so that the BLAS thread count is consistent
     os.register_at_fork(before=_blas_lock.acquire, after_in_parent=_blas_lock.release, after_in_child=_after_fork)

@@ -14,8 +14,8 @@ __all__ = ["adam_update", "sgd_update"]
 WORK = 16  # multiply-adds that take as long as moving a value from memory and back
 
 
-class Adam(NamedTuple):
-    """The rate, epsilon, the shares of new gradients in the moments, and the decay, in the dtype of the weights."""
+class AdamSettings(NamedTuple):
+    """Settings of Adam in the dtype of the weights; `share_1` and `share_2` are 1 - betas."""
 
     rate: float
     epsilon: float
@@ -32,8 +32,8 @@ def sgd_update(
     Shapes: all arrays, outputs (updated, velocity) too, have one shape and are contiguous. The velocity is read and
     written.
     """
-    number = weights.dtype.type
-    _run(sgd_step, outputs, weights, gradient, number(rate), number(momentum), nesterov)
+    scalar = weights.dtype.type
+    _run(sgd_step, outputs, weights, gradient, scalar(rate), scalar(momentum), nesterov)
 
 
 def adam_update(
@@ -42,7 +42,7 @@ def adam_update(
     gradient: Array,
     rate: float,
     epsilon: float,
-    kept: tuple[float, float],
+    betas: tuple[float, float],
     decay: float,
 ) -> None:
     """Write updated weights and moments with all threads; :func:`framecnn.kernels.reference.adam_update` defines them.
@@ -50,7 +50,7 @@ def adam_update(
     Shapes: all arrays, outputs (updated, first moment, second moment) too, have one shape and are contiguous. The
     moments are read and written.
     """
-    settings = Adam(*map(weights.dtype.type, (rate, epsilon, 1 - kept[0], 1 - kept[1], decay)))
+    settings = AdamSettings(*map(weights.dtype.type, (rate, epsilon, 1 - betas[0], 1 - betas[1], decay)))
     _run(adam_step, outputs, weights, gradient, settings)
 
 

@@ -2,13 +2,13 @@
 
 An output tile of ``m x m`` pixels is ``A^T [(G g G^T) * (B^T d B)] A``, summed over channels before A is applied; g is
 the kernel and d the pixels on which the tile depends, ``m + 2`` along an axis or, for a kernel of 5 x 5, ``m + 4``. The
-sums over channels are matrix products. They take a block of tiles at a time, so few that the transformed tiles stay in
-the second-level cache up to about 128 channels.
+sums over channels are matrix products. They process blocks of tiles small enough that transformed tiles stay in the
+L2 cache up to about 128 channels.
 
 Error of each value at most ``(c + 20) eps |A^T| [sum_c (|G| |g| |G^T|) * (|B^T| |d| |B|)] |A|``: a sum over c channels,
 and the roundings of the four transforms and the bias. Measured on random and adversarial frames of 16 to 128 channels,
-relative to the largest value: 8e-7 for F(2x2, 3x3), 1.2e-5 for F(4x4, 3x3), 5e-6 for F(2x2, 5x5), where the direct sum
-has 2e-6. A value that is not finite fills all tiles that depend on it.
+relative to the largest value: 8e-7 for F(2x2, 3x3), 1.2e-5 for F(4x4, 3x3), 5e-6 for F(2x2, 5x5), compared with
+2e-6 for the direct sum. A NaN or infinity spreads to every output tile that reads it.
 
 References
 ----------
@@ -24,7 +24,7 @@ from framecnn.kernels.codegen.memory import clear, copy
 from framecnn.kernels.codegen.microkernel import PIXELS, filter_block, multiply_block
 from framecnn.kernels.codegen.pooling import pool_window
 from framecnn.kernels.codegen.tiles import input_tile, kernel_tile, output_tile
-from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_number
+from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_index
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
@@ -33,15 +33,15 @@ from framecnn.typing import Array
 
 __all__ = ["TilePlan", "conv2d_winograd", "load_patch", "pack_winograd", "transform_tiles"]
 
-TILES = 24  # in a block, where there are enough
-LINE = 16  # values between the rows of scratch: rows a power of two apart would compete for the same cache lines
+TILES = 24  # in a block, if there are enough tiles
+LINE = 16  # values of padding between scratch rows, since power-of-two strides cause cache conflicts
 
 
 class TilePlan(NamedTuple):
     """The tiles of ``side x side`` pixels that cover the output; each depends on ``extent x extent`` input pixels.
 
-    `transform` is the row of the table of transforms, `down` and `across` count the tiles of a frame, a block has
-    `tiles` of them. Scratch holds `tap_step` input values and `block_step` products of a block for each tap.
+    `transform` is the index of the transform; `down` x `across` tiles cover a frame; a block has `tiles` tiles. Scratch
+    holds `tap_step` input values and `block_step` products of a block per tap.
     """
 
     transform: int
@@ -59,7 +59,7 @@ class TilePlan(NamedTuple):
     @classmethod
     def of(cls, x: Array, side: int, window: Window, tiles: int, block: int) -> "TilePlan":
         """Return the plan for frames x (n, h, w, c), blocks of `tiles` tiles and blocks of `block` filters."""
-        transform = transform_number(side, window.kernel[0])
+        transform = transform_index(side, window.kernel[0])
         down, across = (-(-length // side) for length in window.output)
         width = lanes(x.dtype)
         padded = -(-x.shape[3] // width) * width
@@ -69,7 +69,7 @@ class TilePlan(NamedTuple):
 
 def pack_winograd(weights: Array, side: int) -> Array:
     """Return a kernel (k, k, c, f) transformed in float64 and packed as (blocks, extent**2, c, filter_block)."""
-    transform, (channels, filters) = transform_number(side, len(weights)), weights.shape[2:]
+    transform, (channels, filters) = transform_index(side, len(weights)), weights.shape[2:]
     taps, block = (side + len(weights) - 1) ** 2, filter_block(weights.dtype)
     packed = np.zeros((-(-filters // block), taps, channels, block), weights.dtype)
     work = filters * taps * len(weights)
@@ -90,36 +90,36 @@ def pack_winograd_forward(packed, weights, transform, start, stop):
     flat, values = packed.reshape(-1), weights.reshape(-1)
     for k in range(start, stop):
         for b in range(blocks):
-            own = min(block, filters - b * block)
+            n_valid = min(block, filters - b * block)
             g[:] = 0
-            for place in range(window * window):
-                at = (place * channels + k) * filters + b * block
-                for f in range(own):
-                    g[place * block + f] = values[at + f]
+            for tap in range(window * window):
+                at = (tap * channels + k) * filters + b * block
+                for f in range(n_valid):
+                    g[tap * block + f] = values[at + f]
             kernel_tile(transform, transformed, 0, block, True, g, 0, g, window * block, block, 0, block)
             rounded[:] = transformed
             for tap in range(taps):
-                copy(flat, ((b * taps + tap) * channels + k) * block, rounded, tap * block, own)
+                copy(flat, ((b * taps + tap) * channels + k) * block, rounded, tap * block, n_valid)
 
 
 def conv2d_winograd(
-    x: Array, weights: Array, bias: Array, side: int, window: Window, y: Array, epilogue: Epilogue, where: Array | None
+    x: Array, weights: Array, bias: Array, side: int, window: Window, y: Array, epilogue: Epilogue, argmax: Array | None
 ) -> None:
     """Write the convolution of frames to y by tiles of side x side pixels, with all threads.
 
-    Shapes: y (n, oh, ow, filters), oh and ow those of the window's output, halved where the epilogue pools;
-    x (n, h, w, c), weights (blocks, extent**2, c, block), bias (blocks, block). `where`, unless it is None, has as many
-    bytes as y values; they become the numbers of the largest values that were pooled.
+    Shapes: y (n, oh, ow, filters), oh and ow as in the window's output, halved if the epilogue pools;
+    x (n, h, w, c), weights (blocks, extent**2, c, block), bias (blocks, block). `argmax`
+    (size of y,), if not None, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
     """
     n_tiles = len(x) * -(-window.output[0] // side) * -(-window.output[1] // side)
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
     plan = TilePlan.of(x, side, window, tiles, weights.shape[3])
-    run(winograd_forward, -(-n_tiles // tiles), tiles * weights.size, (y, where), x, weights, bias, plan, epilogue)
+    run(winograd_forward, -(-n_tiles // tiles), tiles * weights.size, (y, argmax), x, weights, bias, plan, epilogue)
 
 
 @kernel
 def load_patch(patch, x, n, top, left):
-    """patch (side, side, padded) = the pixels of x (n, h, w, c) from (top, left) on, zeros outside; padded >= c."""
+    """patch (side, side, padded) = pixels of x (n, h, w, c) from (top, left) on, zeros outside; padded >= c."""
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     side, padded = patch.shape[1], patch.shape[2]
     flat, values = patch.reshape(-1), x.reshape(-1)
@@ -133,17 +133,17 @@ def load_patch(patch, x, n, top, left):
 
 
 @kernel
-def transform_tiles(transformed, x, patch, plan, first, present):
-    """transformed (taps, tap_step), flat, = B^T d B of the tiles of x (n, h, w, c) from number first on.
+def transform_tiles(transformed, x, patch, plan, first, n_tiles):
+    """transformed (taps, tap_step), flat, = B^T d B of `n_tiles` tiles of x (n, h, w, c) from index first on.
 
     patch (extent, extent, padded_channels) is scratch, zeros beyond c.
     """
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     side, extent, padded = plan.side, plan.extent, plan.padded_channels
     values = x.reshape(-1)
-    for p in range(present):
-        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
-        top, left = place // plan.across * side - plan.top, place % plan.across * side - plan.left
+    for p in range(n_tiles):
+        n, index = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = index // plan.across * side - plan.top, index % plan.across * side - plan.left
         from_x = 0 <= top <= height - extent and 0 <= left <= width - extent and padded == channels
         row_step = width * channels if from_x else extent * padded
         if not from_x:
@@ -156,15 +156,15 @@ def transform_tiles(transformed, x, patch, plan, first, present):
 
 
 @kernel
-def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, present):
+def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles):
     """products (taps, block_step) = transformed (taps, tap_step), both flat, by block b of weights.
 
-    weights (blocks, taps, c, block); zeros (block,) stand for the bias, runs (1,) is 0.
+    weights (blocks, taps, c, block); zeros (block,) stand for the bias, and runs (1,) holds 0.
     """
     _, taps, channels, block = weights.shape
     padded = plan.padded_channels
     for tap in range(taps):
-        for p in range(0, present, PIXELS):
+        for p in range(0, n_tiles, PIXELS):
             multiply_block(
                 products, tap * plan.block_step + p * block, block, transformed, tap * plan.tap_step + p * padded,
                 padded, runs, channels, weights, (b * taps + tap) * channels * block, zeros, 0,
@@ -175,34 +175,34 @@ def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, present
 def write_tiles(outputs, products, bias, tile, plan, epilogue, b, tiles):
     """Outputs y (n, oh, ow, f) = A^T m A of products (taps, block_step), activated and pooled, for block b of filters.
 
-    The other output, where (size of y,), unless it is None, = the numbers of the largest values that were pooled;
-    tile (side**2 * block,) is scratch; tiles are the number of the first and how many are present.
+    The other output, argmax (size of y,), if not None, = the indices of the maxima; tile (side**2 * block,) is scratch;
+    `tiles` is (first tile, count).
     """
-    y, where = outputs
-    first, present = tiles
+    y, argmax = outputs
+    first, n_tiles = tiles
     rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
     block, side = bias.shape[1], plan.side
     pixels = y.reshape(-1)
-    slope = tile.dtype.type(epilogue.slope)
+    negative_slope = tile.dtype.type(epilogue.negative_slope)
     windows = side // epilogue.side
-    own = filters - b * block
-    for p in range(present):
-        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
-        top, left = place // plan.across * windows, place % plan.across * windows
+    n_valid = filters - b * block
+    for p in range(n_tiles):
+        n, index = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = index // plan.across * windows, index % plan.across * windows
         output_tile(plan.transform, tile, products, p * block, plan.block_step, bias, b * block)
         for i in range(min(windows, rows - top)):
             for j in range(min(windows, columns - left)):
                 to = ((n * rows + top + i) * columns + left + j) * filters + b * block
                 at = (i * side + j) * epilogue.side * block
                 pool_window(
-                    pixels, where, to, own, tile, at, side * block, block,
-                    epilogue.pooling, epilogue.activation, slope,
+                    pixels, argmax, to, n_valid, tile, at, side * block, block,
+                    epilogue.pooling, epilogue.activation, negative_slope,
                 )  # fmt: skip
 
 
 @kernel
 def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
-    """Outputs y (n, oh, ow, f) and where (size of y,), or None, from x (n, h, w, c).
+    """Outputs y (n, oh, ow, f) and argmax (size of y,) or None, from x (n, h, w, c).
 
     weights (blocks, taps, c, block), bias (blocks, block). Items are blocks of plan.tiles tiles, row by row and frame
     by frame.
@@ -215,8 +215,8 @@ def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
     zeros, runs = np.zeros(block, x.dtype), np.zeros(1, np.int64)
     for item in range(start, stop):
         first = item * plan.tiles
-        present = min(plan.tiles, len(x) * plan.down * plan.across - first)
-        transform_tiles(transformed, x, patch, plan, first, present)
+        n_tiles = min(plan.tiles, len(x) * plan.down * plan.across - first)
+        transform_tiles(transformed, x, patch, plan, first, n_tiles)
         for b in range(blocks):
-            multiply_tiles(products, transformed, zeros, runs, weights, plan, b, present)
-            write_tiles(outputs, products, bias, tile, plan, epilogue, b, (first, present))
+            multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles)
+            write_tiles(outputs, products, bias, tile, plan, epilogue, b, (first, n_tiles))

@@ -1,7 +1,7 @@
 """The gradient with respect to the kernel by Winograd: ``G^T [sum over tiles (B^T d B) * (A dy A^T)] G``.
 
-The sums over tiles are outer products, as many times fewer than those over pixels as in the forward pass
-(:mod:`framecnn.kernels.winograd`); the last transform is done once, in float64.
+The sums over tiles are outer products; their number is smaller than over pixels by the factor of the forward pass
+(:mod:`framecnn.kernels.winograd`). The last transform is done once, in float64.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from framecnn.geometry import Window
 from framecnn.kernels.codegen.memory import copy
 from framecnn.kernels.codegen.microkernel import PIXELS, accumulate_block, filter_block
 from framecnn.kernels.codegen.tiles import gradient_tile, kernel_gradient_tile
-from framecnn.kernels.codegen.transforms import transform_number
+from framecnn.kernels.codegen.transforms import transform_index
 from framecnn.kernels.conv2d import PackedConv
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
@@ -19,16 +19,16 @@ from framecnn.typing import Array
 
 __all__ = ["winograd_gradients", "winograd_sums", "winograd_sums_shape"]
 
-TILES = 32  # in a block; measured, 16 to 192 are within a tenth of it
+BACKWARD_TILES = 32  # in a block; 16 to 192 take at most a tenth longer (measured)
 EXACT = filter_block(np.float64)
 
 
 def winograd_sums(x: Array, dy: Array, packed: PackedConv, window: Window, sums: Array) -> None:
-    """Add up outer products over all tiles, with all threads.
+    """Add to `sums` the outer products over all tiles, with all threads.
 
     Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` returns it, zeros on entry.
     """
-    plan = TilePlan.of(x, packed.algorithm, window, TILES, sums.shape[-1])
+    plan = TilePlan.of(x, packed.algorithm, window, BACKWARD_TILES, sums.shape[-1])
     work = len(x) * plan.down * plan.across / len(sums) * sums[0].size
     run(winograd_backward, len(sums), work, sums, x, dy, plan)
 
@@ -44,7 +44,7 @@ def winograd_gradients(sums: Array, packed: PackedConv, window: Window, channels
     """Return the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
     extent = packed.algorithm + window.kernel[0] - 1
     dkernel = np.empty((*window.kernel, channels, packed.filters), sums.dtype)
-    transform = transform_number(packed.algorithm, window.kernel[0])
+    transform = transform_index(packed.algorithm, window.kernel[0])
     run(winograd_gradients_forward, channels, sums[:, :, :, 0].size, dkernel, sums, transform)
     return dkernel, sums[:, extent + 1, :, -1].sum(axis=0).reshape(-1)[: packed.filters]
 
@@ -73,14 +73,14 @@ def winograd_gradients_forward(dkernel, sums, transform, start, stop):
                 kernel_gradient_tile(transform, tile, m, first, block, zeros, 0)
                 rounded[:] = tile
                 at = b * block + first
-                for place in range(window * window):
-                    to = (place * channels + k) * filters + at
-                    copy(flat, to, rounded, place * EXACT, min(EXACT, filters - at))
+                for tap in range(window * window):
+                    to = (tap * channels + k) * filters + at
+                    copy(flat, to, rounded, tap * EXACT, min(EXACT, filters - at))
 
 
 @kernel
-def transform_gradients(transformed, dy, patch, plan, first, present):
-    """transformed (taps, blocks, block_step) = A dy A^T of the tiles of dy (n, oh, ow, f) from number first on.
+def transform_gradients(transformed, dy, patch, plan, first, n_tiles):
+    """transformed (taps, blocks, block_step) = A dy A^T of `n_tiles` tiles of dy (n, oh, ow, f) from index first on.
 
     patch (side, side, blocks * block) is scratch, zeros beyond f.
     """
@@ -88,9 +88,9 @@ def transform_gradients(transformed, dy, patch, plan, first, present):
     side, blocks, padded = plan.side, transformed.shape[1], patch.shape[2]
     block, step = padded // blocks, plan.block_step
     flat, values = transformed.reshape(-1), dy.reshape(-1)
-    for p in range(present):
-        n, place = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
-        top, left = place // plan.across * side, place % plan.across * side
+    for p in range(n_tiles):
+        n, index = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
+        top, left = index // plan.across * side, index % plan.across * side
         from_dy = top <= height - side and left <= width - side and padded == filters
         row_step = width * filters if from_dy else side * padded
         if not from_dy:
@@ -117,23 +117,23 @@ def winograd_backward(sums, x, dy, plan, start, stop):
     gradients = np.zeros((taps, blocks, plan.block_step), x.dtype)
     flat, weights = sums.reshape(-1), gradients.reshape(-1)
     runs = np.zeros(1, np.int64)
-    n_tiles = len(x) * plan.down * plan.across
-    middle = (extent + 1) * blocks  # tap (1, 1): there A dy A^T is the sum of a tile
+    all_tiles = len(x) * plan.down * plan.across
+    middle = (extent + 1) * blocks  # at tap (1, 1), A dy A^T is the sum of a tile
     for part in range(start, stop):
-        end = (part + 1) * n_tiles // parts
-        for first in range(part * n_tiles // parts, end, plan.tiles):
-            present = min(plan.tiles, end - first)
-            transform_tiles(transformed, x, patch, plan, first, present)
-            transform_gradients(gradients, dy, gradient_patch, plan, first, present)
-            for place in range(taps * blocks):
-                to = (part * taps * blocks + place) * all_lines * block
+        end = (part + 1) * all_tiles // parts
+        for first in range(part * all_tiles // parts, end, plan.tiles):
+            n_tiles = min(plan.tiles, end - first)
+            transform_tiles(transformed, x, patch, plan, first, n_tiles)
+            transform_gradients(gradients, dy, gradient_patch, plan, first, n_tiles)
+            for index in range(taps * blocks):
+                to = (part * taps * blocks + index) * all_lines * block
                 for k in range(0, all_lines - 1, PIXELS):
                     accumulate_block(
-                        flat, to + k * block, block, transformed, place // blocks * plan.tap_step + k, padded,
-                        runs, present, weights, place * plan.block_step,
+                        flat, to + k * block, block, transformed, index // blocks * plan.tap_step + k, padded,
+                        runs, n_tiles, weights, index * plan.block_step,
                     )  # fmt: skip
             for b in range(blocks):
                 to = ((part * taps * blocks + middle + b + 1) * all_lines - 1) * block
-                for p in range(present):
+                for p in range(n_tiles):
                     for f in range(block):
                         flat[to + f] += weights[(middle + b) * plan.block_step + p * block + f]

@@ -30,7 +30,7 @@ class ActivationLayer(Layer):
     Raises
     ------
     SettingError
-        If the function is another, or the slope is not a finite number.
+        If the function is unknown, or the slope is not a finite number.
 
     Notes
     -----
@@ -53,8 +53,8 @@ class ActivationLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        check_choice("ActivationLayer", "function", self.function, tuple(kernels.FUNCTIONS))
-        self._set(negative_slope=check_number("ActivationLayer", "negative_slope", self.negative_slope))
+        check_choice(self._who, "function", self.function, tuple(kernels.FUNCTIONS))
+        self._set(negative_slope=check_number(self._who, "negative_slope", self.negative_slope))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)

@@ -1,4 +1,4 @@
-"""The base class of all layers: frozen settings, output shapes, parameters by name, a forward pass."""
+"""The base class of all layers: frozen settings, shapes, parameters by name, forward and backward passes."""
 
 import copy
 import math
@@ -16,7 +16,20 @@ from framecnn.layers import initializers
 from framecnn.layers.params import REAL, SWAPPING, Param, Params
 from framecnn.typing import Array, Shape
 
-__all__ = ["Backward", "Case", "Layer", "Param", "Params"]
+__all__ = [
+    "DTYPES",
+    "Backward",
+    "Case",
+    "Layer",
+    "Param",
+    "Params",
+    "check_batch",
+    "check_batch_shape",
+    "check_fits",
+    "check_frame",
+    "check_real",
+    "set_attributes",
+]
 
 Backward = Callable[[Array], tuple[Array, dict[str, Array]]]
 """``backward(dy) -> dx, {"kernel": dkernel, ...}``: the function that :meth:`Layer.vjp` returns with the output."""
@@ -33,7 +46,7 @@ class NotBuiltError(ShapeError, AttributeError):
 
 
 class _OfInstances:
-    """A method that a class itself does not have: Hypothesis would call that of a class without an instance."""
+    """A method hidden on the class: Hypothesis would call it without an instance."""
 
     def __init__(self, function: Callable[..., None]):
         self._function = function
@@ -60,10 +73,11 @@ class Layer:
     examples that tests run over. Shapes exclude the batch; arrays are batch first, channels last.
 
     Files name a layer by its class, so two classes of one name are refused. A class of the same module and qualified
-    name replaces the earlier one: that is a module reloaded, or a notebook cell run again.
+    name replaces the earlier one, as when a module is reloaded or a notebook cell rerun.
 
     A subclass of another layer that defines ``forward`` inherits no ``vjp``, which would be the gradient of another
-    function. Nor is it fused or exported as its base class: passes, ONNX forms and Keras forms belong to exact classes.
+    function. Nor is it fused or exported as its base class: passes and the forms of ONNX and Keras apply to exact
+    classes only.
 
     Attributes
     ----------
@@ -108,10 +122,10 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none; write it")
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
-        """Return the output of a checked, contiguous batch, and the function that computes its gradients (the
-        vector-Jacobian product).
+        """Return the output of a checked batch and a function that computes the gradients (vector-Jacobian product).
 
-        Nothing is kept on the layer: `backward` itself holds what it needs, and may be called more than once.
+        The batch is contiguous. Nothing is stored on the layer: `backward` holds what it needs and may be called more
+        than once.
 
         Parameters
         ----------
@@ -124,8 +138,8 @@ class Layer:
         -------
         y : (n, *output_shape) array
         backward : callable
-            ``backward(dy) -> dx, {name: gradient}``. For a parameter that is not trainable, the new value stands in
-            the place of the gradient.
+            ``backward(dy) -> dx, {name: gradient}``. For a non-trainable parameter the dict holds its new value, not a
+            gradient.
         """
         raise NotImplementedError(
             f"{type(self).__name__}: expected a method vjp that belongs to its forward, got none; write it to train"
@@ -154,37 +168,37 @@ class Layer:
         ShapeError
             If the shape does not fit.
         SettingError
-            If the dtype is another.
+            If the dtype is neither.
         """
-        self._set(**self.drawn(input_shape, np.random.default_rng(seed), dtype))
+        self._set(**self.drawn_attributes(input_shape, np.random.default_rng(seed), dtype))
         return self
 
-    def drawn(self, input_shape: Shape, rng: np.random.Generator, dtype: Any) -> dict[str, Any]:
+    def drawn_attributes(self, input_shape: Shape, rng: np.random.Generator, dtype: Any) -> dict[str, Any]:
         """Return the attributes that :meth:`build` sets, without setting them."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_shape(self._who, "input_shape", input_shape)
-        specs = self._fitting_specs(input_shape)
+        _, specs = self._checked_specs(input_shape)
         try:
             values = {name: initializers.draw(spec.initializer, spec.shape, rng, dtype) for name, spec in specs.items()}
-            return self.assigned(input_shape, values, dtype)
+            return self.assigned_attributes(input_shape, values, dtype)
         except MemoryError as error:
             shapes = ", ".join(f"{name} {spec.shape}" for name, spec in specs.items())
             raise ShapeError(
                 f"{self._who}: expected parameters that fit into memory, got {shapes}; make the layer smaller"
             ) from error
 
-    def _fitting_specs(self, input_shape: Shape) -> dict[str, Param]:
-        """Return the specs of the parameters; raise ShapeError if a frame or a parameter is too large."""
+    def _checked_specs(self, input_shape: Shape) -> tuple[Shape, dict[str, Param]]:
+        """Return output shape and parameter specs; raise ShapeError if a frame or a parameter is too large."""
         output_shape = self.infer_shape(input_shape)
         check_fits(self._who, "an input", input_shape)
         check_fits(self._who, "an output", output_shape)
         specs = self.param_specs(input_shape)
         for name, spec in specs.items():
             check_fits(self._who, name, spec.shape)
-        return specs
+        return output_shape, specs
 
     def assign(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any = np.float32) -> Self:
-        """Build with given parameters instead of drawn ones; after an error the layer is unchanged.
+        """Build with the given parameters instead of random ones; after an error the layer is unchanged.
 
         Parameters
         ----------
@@ -203,17 +217,17 @@ class Layer:
         ShapeError
             If a shape or a name does not fit.
         SettingError
-            If the dtype is another.
+            If the dtype is neither.
         """
-        self._set(**self.assigned(input_shape, values, dtype))
+        self._set(**self.assigned_attributes(input_shape, values, dtype))
         return self
 
-    def assigned(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
+    def assigned_attributes(self, input_shape: Shape, values: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
         """Return the attributes that :meth:`assign` sets, without setting them."""
         dtype = check_dtype(self._who, dtype)
         input_shape = check_shape(self._who, "input_shape", input_shape)
-        output_shape = self.infer_shape(input_shape)
-        params = Params(self._who, self._fitting_specs(input_shape), dtype, values)
+        output_shape, specs = self._checked_specs(input_shape)
+        params = Params(self._who, specs, dtype, values)
         return {"input_shape": input_shape, "output_shape": output_shape, "dtype": dtype, "params": params}
 
     def __call__(self, x: Array) -> Array:
@@ -232,13 +246,13 @@ class Layer:
         ShapeError
             If the layer is not built, or `x` does not fit it.
         """
-        now = self.snapshot()
-        return now.forward(check_batch(self._who, x, now.input_shape, now.dtype))
+        snapshot = self.snapshot()
+        return snapshot.forward(check_batch(self._who, x, snapshot.input_shape, snapshot.dtype))
 
     @property
     def n_params(self) -> int:
         """The number of values in all parameters."""
-        return sum(value.size for value in self.built().params.values())
+        return sum(value.size for value in self.require_built().params.values())
 
     @property
     def config(self) -> dict[str, Any]:
@@ -274,22 +288,22 @@ class Layer:
     def _who(self) -> str:
         return type(self).__name__
 
-    def built(self) -> Self:
+    def require_built(self) -> Self:
         """Return the layer itself; raise ShapeError if it has not been built."""
         if not hasattr(self, "params"):
             raise ShapeError(f"{self._who}: {NOT_BUILT}")
         return self
 
     def snapshot(self) -> Self:
-        """Return a copy whose parameters never change: the same copy until a parameter of the layer is set."""
+        """Return a copy whose parameters never change; the copy is reused until a parameter of the layer is set."""
         with SWAPPING:
-            values = self.built().params.data
-            of, now = self.__dict__.get("_snapshot", (None, None))
-            if of is not values:
-                now = copy.copy(self)
-                now._set(params=copy.copy(self.params))
-                self._set(_snapshot=(values, now))
-        return now
+            values = self.require_built().params.data
+            source, snapshot = self.__dict__.get("_snapshot", (None, None))
+            if source is not values:
+                snapshot = copy.copy(self)
+                snapshot._set(params=copy.copy(self.params))
+                self._set(_snapshot=(values, snapshot))
+        return snapshot
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_snapshot"}
@@ -303,26 +317,26 @@ class Layer:
             raise AttributeError(f"{self._who} has no attribute {name!r}")
 
     def _set(self, **settings: Any) -> None:
-        """Set attributes of the frozen dataclass: settings that ``__post_init__`` normalises, and what is built."""
+        """Set attributes of the frozen dataclass: normalised settings, and those that :meth:`build` sets."""
         with SWAPPING:
             for name, value in settings.items():
                 object.__setattr__(self, name, value)
 
 
-def set_built(built: Iterable[tuple[Layer, Mapping[str, Any]]]) -> None:
-    """Set what :meth:`Layer.drawn` or :meth:`Layer.assigned` returned for several layers, atomically."""
+def set_attributes(built: Iterable[tuple[Layer, Mapping[str, Any]]]) -> None:
+    """Set the drawn or assigned attributes of several layers atomically."""
     with SWAPPING:
-        for layer, own in built:
-            layer._set(**own)
+        for layer, attributes in built:
+            layer._set(**attributes)
 
 
 def _depth(cls: type, name: str) -> int:
     """Return how many classes of the method resolution order come before the one that defines `name`."""
-    return next(number for number, base in enumerate(cls.__mro__) if name in vars(base))
+    return next(depth for depth, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 def check_fits(who: str, what: str, shape: Shape) -> None:
-    """Raise ShapeError for more values than a layer may have, before any memory is allocated."""
+    """Raise ShapeError if a shape has more than 2**30 values, before any memory is allocated."""
     if math.prod(shape) > LARGEST:
         raise ShapeError(f"{who}: expected {what} of at most {LARGEST:,} values, got {tuple(shape)}; make it smaller")
 
@@ -351,7 +365,7 @@ def check_real(who: str, x: Any) -> Array:
 
 
 def check_batch_shape(who: str, x: Any, shape: Shape) -> None:
-    """Raise ShapeError unless `x` is (n, *shape). Of frames that are decoded lazily, only the shape is read."""
+    """Raise ShapeError unless `x` is (n, *shape); lazily decoded frames are not read, only their shape."""
     received = np.shape(x)
     if len(received) != len(shape) + 1 or received[1:] != shape:
         raise ShapeError(f"{who}: expected x of shape (n, {', '.join(map(str, shape))}), got {received}")

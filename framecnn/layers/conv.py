@@ -9,8 +9,8 @@ from framecnn import geometry, kernels
 from framecnn.arguments import check_choice, check_size
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame
-from framecnn.layers.normalization import BatchNormLayer, folded
-from framecnn.layers.settings import PairSetting, check_initial
+from framecnn.layers.normalization import BatchNormLayer, pack_with_norm
+from framecnn.layers.settings import PairSetting, check_initial, layer_window
 from framecnn.typing import Array, Shape
 
 __all__ = ["ConvLayer"]
@@ -29,13 +29,13 @@ class ConvLayer(Layer):
     kernel_size : int or (int, int)
         Rows and columns of the window, in pixels.
     strides : int or (int, int), default 1
-        Step of the window, in pixels.
+        Step from one window to the next, in pixels.
     padding : "valid" (default), "same" or ((top, bottom), (left, right))
         Zeros around the frame, in pixels; "same" pads as TensorFlow does.
     dilation_rate : int or (int, int), default 1
-        Step inside the window, in pixels.
+        Step between the pixels of a window, in pixels.
     groups : int, default 1
-        Number of groups that channels and filters are split into; a filter sees the channels of its group only.
+        Number of groups into which channels and filters are split; a filter reads the channels of its group only.
     use_bias : bool, default True
     kernel_initializer : str, default "glorot_uniform"
     algorithm : "auto" (default), "direct", "winograd2" or "winograd4"
@@ -90,31 +90,31 @@ class ConvLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        check_initial("ConvLayer", self.use_bias, self.kernel_initializer)
-        check_choice("ConvLayer", "algorithm", self.algorithm, ("auto", *kernels.ALGORITHMS))
+        check_initial(self._who, self.use_bias, self.kernel_initializer)
+        check_choice(self._who, "algorithm", self.algorithm, ("auto", *kernels.ALGORITHMS))
         self._set(
-            filters=check_size("ConvLayer", "filters", self.filters),
-            padding=geometry.as_padding(self.padding, "ConvLayer"),
-            groups=check_size("ConvLayer", "groups", self.groups),
+            filters=check_size(self._who, "filters", self.filters),
+            padding=geometry.as_padding(self.padding, self._who),
+            groups=check_size(self._who, "groups", self.groups),
         )
         names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate, self.groups)
         if self.algorithm not in ("auto", *names):
             raise SettingError(
-                f"ConvLayer: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides, dilation and "
+                f"{self._who}: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides, dilation and "
                 f"groups for {self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
                 f"dilation_rate={self.dilation_rate}, groups={self.groups}; use algorithm='direct'"
             )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        height, width, channels = check_frame("ConvLayer", input_shape)
+        height, width, channels = check_frame(self._who, input_shape)
         if channels % self.groups or self.filters % self.groups:
             raise ShapeError(
-                f"ConvLayer: expected channels and filters as multiples of groups={self.groups}, "
+                f"{self._who}: expected channels and filters as multiples of groups={self.groups}, "
                 f"got {channels} channels and {self.filters} filters"
             )
-        window = self._window((height, width))
+        window = layer_window(self, (height, width), self.kernel_size)
         bordered = height + sum(window.border[0]), width + sum(window.border[1]), channels
-        check_fits("ConvLayer", "an input with its border", bordered)
+        check_fits(self._who, "an input with its border", bordered)
         return (*window.output, self.filters)
 
     def param_specs(self, input_shape: Shape) -> dict[str, Param]:
@@ -126,35 +126,33 @@ class ConvLayer(Layer):
         return self.forward_fused(x)
 
     def forward_fused(self, x: Array, norm: BatchNormLayer | None = None, **after: Any) -> Array:
-        """Return the output after batch normalisation, activation and pooling, which :func:`framecnn.kernels.conv2d`
-        computes in the same pass.
-        """
-        window = self._window(x.shape[1:3])
+        """Return the output after batch normalisation, activation and pooling, all computed in one pass."""
+        window = layer_window(self, x.shape[1:3], self.kernel_size)
         return kernels.conv2d(x, self._packed(window, norm), window, **after)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         return self.vjp_fused(x)
 
-    def vjp_fused(self, x: Array, rng: Any = None, wrt_input: bool = True, **after: Any) -> tuple[Array, Backward]:
-        """Return what :meth:`vjp` does for the layer followed by relu and by a maximum over 2 x 2 pixels.
+    def vjp_fused(self, x: Array, wrt_input: bool = True, **after: Any) -> tuple[Array, Backward]:
+        """Return output and backward of the layer followed by relu and 2 x 2 max pooling, in one pass.
 
         Neither the activations nor their gradients are ever in memory for all frames. If not `wrt_input`, dx is None.
         """
-        window, kernel = self._window(x.shape[1:3]), self.params["kernel"]
-        packed, where = self._packed(window), None
+        window, kernel = layer_window(self, x.shape[1:3], self.kernel_size), self.params["kernel"]
+        packed, argmax = self._packed(window), None
         if "windows" in after:
-            where = np.empty((len(x), *(length // 2 for length in window.output), self.filters), np.uint8)
-        y = kernels.conv2d(x, packed, window, where=where, **after)
+            argmax = np.empty((len(x), *(length // 2 for length in window.output), self.filters), np.uint8)
+        y = kernels.conv2d(x, packed, window, argmax=argmax, **after)
         function = after.get("activation", "linear")
-        slope = 0.0 if function == "relu" else 1.0
+        negative_slope = 0.0 if function == "relu" else 1.0
 
         def backward(dy: Array) -> tuple[Any, dict[str, Array]]:
-            if where is not None:
-                gradients = kernels.Gradients(dy, y, where, slope)
+            if argmax is not None:
+                gradients = kernels.Gradients(dy, y, argmax, negative_slope)
             elif function == "linear":
                 gradients = kernels.Gradients(dy)
             else:
-                gradients = kernels.Gradients(kernels.activate_backward(dy, y, y, function, slope))
+                gradients = kernels.Gradients(kernels.activate_backward(dy, y, y, function, negative_slope))
             flipped = self._flipped(kernel, window) if wrt_input else None
             dx, dkernel, dbias = kernels.conv2d_backward(x, gradients, packed, flipped, window)
             return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})
@@ -165,10 +163,10 @@ class ConvLayer(Layer):
         def pack(kernel: Array, bias: Array | None) -> kernels.PackedConv:
             return kernels.PackedConv.of(self._choose(kernel, window), kernel, bias, self.groups)
 
-        return folded(self.params, norm, pack)
+        return pack_with_norm(self.params, norm, pack)
 
     def _flipped(self, kernel: Array, window: geometry.Window) -> kernels.PackedConv:
-        """Return the kernel of the gradient of the input, which is a convolution where there are no strides."""
+        """Return the packed kernel of the input gradient; without strides any algorithm fits."""
         plain = self.strides == (1, 1)
         algorithm = self._choose(kernel.swapaxes(2, 3), window.transposed()) if plain else "direct"
         return kernels.pack_flipped(algorithm, kernel, self.groups)
@@ -180,8 +178,3 @@ class ConvLayer(Layer):
         rows, columns, _ = self.infer_shape(input_shape)
         window = self.kernel_size[0] * self.kernel_size[1]
         return rows * columns * window * (input_shape[2] // self.groups) * self.filters
-
-    def _window(self, frame: geometry.Pair) -> geometry.Window:
-        return geometry.sliding_window(
-            frame, self.kernel_size, self.strides, self.dilation_rate, self.padding, "ConvLayer"
-        )

@@ -7,7 +7,7 @@ from framecnn import kernels
 from framecnn.arguments import check_size
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param
-from framecnn.layers.normalization import BatchNormLayer, folded
+from framecnn.layers.normalization import BatchNormLayer, pack_with_norm
 from framecnn.layers.settings import check_initial
 from framecnn.typing import Array, Shape
 
@@ -59,13 +59,14 @@ class DenseLayer(Layer):
     cases: ClassVar = (Case({"units": 7}, (13,)), Case({"units": 33, "use_bias": False}, (40,)))
 
     def __post_init__(self) -> None:
-        check_initial("DenseLayer", self.use_bias, self.kernel_initializer)
-        self._set(units=check_size("DenseLayer", "units", self.units))
+        check_initial(self._who, self.use_bias, self.kernel_initializer)
+        self._set(units=check_size(self._who, "units", self.units))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
             raise ShapeError(
-                f"DenseLayer: expected rows of features (d,), got {tuple(input_shape)}; put a FlatteningLayer before it"
+                f"{self._who}: expected rows of features (d,), got {tuple(input_shape)}; "
+                f"put a FlatteningLayer before it"
             )
         return (self.units,)
 
@@ -77,11 +78,11 @@ class DenseLayer(Layer):
         return self.forward_fused(x)
 
     def forward_fused(
-        self, x: Array, norm: BatchNormLayer | None = None, activation: str = "linear", slope: float = 0.0
+        self, x: Array, norm: BatchNormLayer | None = None, activation: str = "linear", negative_slope: float = 0.0
     ) -> Array:
-        """Return the output after batch normalisation and an activation in the same pass."""
-        packed = folded(self.params, norm, kernels.PackedDense.of)
-        return kernels.dense(x, packed, activation, slope)
+        """Return the output after batch normalisation and an activation, all computed in one pass."""
+        packed = pack_with_norm(self.params, norm, kernels.PackedDense.of)
+        return kernels.dense(x, packed, activation, negative_slope)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         kernel = self.params["kernel"]

@@ -14,7 +14,7 @@ __all__ = ["DownsamplingLayer"]
 
 @dataclass(frozen=True)
 class DownsamplingLayer(Layer):
-    r"""Frames made smaller by an integer factor: the mean of each block of pixels, or its first pixel.
+    r"""Reduction of frames by an integer factor: the mean or the first pixel of each block of pixels.
 
     .. math:: y_{ijk} = \frac{1}{f^2} \sum_{u,v < f} x_{i f + u,\; j f + v,\; k}
 
@@ -56,10 +56,10 @@ class DownsamplingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        check_choice("DownsamplingLayer", "mode", self.mode, ("mean", "stride"))
+        check_choice(self._who, "mode", self.mode, ("mean", "stride"))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        height, width, channels = check_frame("DownsamplingLayer", input_shape)
+        height, width, channels = check_frame(self._who, input_shape)
         return (*self._window((height, width)).output, channels)
 
     def forward(self, x: Array) -> Array:
@@ -78,4 +78,4 @@ class DownsamplingLayer(Layer):
         return rows, columns
 
     def _window(self, frame: geometry.Pair) -> geometry.Window:
-        return geometry.sliding_window(frame, self.factor, self.factor, (1, 1), "valid", "DownsamplingLayer")
+        return geometry.sliding_window(frame, self.factor, self.factor, (1, 1), "valid", self._who)

@@ -1,4 +1,4 @@
-"""Dropout: values that are set to zero at random, in training only."""
+"""Dropout: values set to zero at random, in training only."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -57,9 +57,9 @@ class DropoutLayer(Layer):
     cases: ClassVar = (Case({"rate": 0.5}, (4, 3, 5)), Case({"rate": 0.0}, (6,)))
 
     def __post_init__(self) -> None:
-        rate = check_number("DropoutLayer", "rate", self.rate)
+        rate = check_number(self._who, "rate", self.rate)
         if not 0 <= rate < 1:
-            raise SettingError(f"DropoutLayer: expected rate as a number from 0 to below 1, got {self.rate!r}")
+            raise SettingError(f"{self._who}: expected rate as a number from 0 to below 1, got {self.rate!r}")
         self._set(rate=rate)
 
     def infer_shape(self, input_shape: Shape) -> Shape:

@@ -9,7 +9,7 @@ from framecnn import geometry, kernels
 from framecnn.arguments import check_number, check_size
 from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_frame
-from framecnn.layers.settings import PairSetting
+from framecnn.layers.settings import PairSetting, layer_window
 from framecnn.typing import Array, Shape
 
 __all__ = ["FilterBankLayer"]
@@ -25,7 +25,7 @@ class FilterBankLayer(Layer):
             0,\; kernel_f \cdot \frac{window - mean}{\sqrt{variance + contrast}} + bias_f - threshold_t
         \right)
 
-    Mean and variance are those of the kh kw c values of the window. The whitening of learned filters is folded into
+    Mean and variance are taken over the kh kw c values of the window. The whitening of learned filters is folded into
     kernel and bias (:mod:`framecnn.estimators.filter_learning`).
 
     Parameters
@@ -35,11 +35,11 @@ class FilterBankLayer(Layer):
     kernel_size : int or (int, int)
         Rows and columns of the window, in pixels.
     strides : int or (int, int), default 1
-        Step of the window, in pixels.
+        Step from one window to the next, in pixels.
     contrast : float, default 10.0
         Added to the variance, in squared pixel values of 0..255, so that flat windows respond weakly.
     thresholds : tuple of float, default (0.25, 0.75)
-        One map of every filter for each, such as weak and strong responses.
+        Each threshold adds one map per filter, such as its weak or strong responses.
 
     Shapes
     ------
@@ -82,30 +82,30 @@ class FilterBankLayer(Layer):
     def __post_init__(self) -> None:
         thresholds = tuple(self.thresholds) if np.iterable(self.thresholds) else ()
         if not thresholds:
-            raise SettingError(f"FilterBankLayer: expected thresholds as finite numbers, got {self.thresholds!r}")
-        contrast = check_number("FilterBankLayer", "contrast", self.contrast)
+            raise SettingError(f"{self._who}: expected thresholds as finite numbers, got {self.thresholds!r}")
+        contrast = check_number(self._who, "contrast", self.contrast)
         if contrast <= 0:
-            raise SettingError(f"FilterBankLayer: expected contrast as a positive number, got {self.contrast!r}")
+            raise SettingError(f"{self._who}: expected contrast as a positive number, got {self.contrast!r}")
         self._set(
-            filters=check_size("FilterBankLayer", "filters", self.filters),
+            filters=check_size(self._who, "filters", self.filters),
             contrast=contrast,
-            thresholds=tuple(check_number("FilterBankLayer", "every threshold", t) for t in thresholds),
+            thresholds=tuple(check_number(self._who, "every threshold", t) for t in thresholds),
         )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        height, width, _ = check_frame("FilterBankLayer", input_shape)
-        return (*self._window((height, width)).output, self.filters * len(self.thresholds))
+        height, width, _ = check_frame(self._who, input_shape)
+        return (*layer_window(self, (height, width), self.kernel_size).output, self.filters * len(self.thresholds))
 
     def param_specs(self, input_shape: Shape) -> dict[str, Param]:
         kernel = (*self.kernel_size, input_shape[2], self.filters)
         return {"kernel": Param(kernel, "glorot_uniform"), "bias": Param((self.filters,), "zeros")}
 
     def forward(self, x: Array) -> Array:
-        return kernels.filter_bank(x, self._packed(), self._window(x.shape[1:3]))
+        return kernels.filter_bank(x, self._packed(), layer_window(self, x.shape[1:3], self.kernel_size))
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         y, kernel, levels = self.forward(x), self.params["kernel"], len(self.thresholds)
-        window = self._window(x.shape[1:3])
+        window = layer_window(self, x.shape[1:3], self.kernel_size)
         centred = kernel - kernel.mean(axis=(0, 1, 2))
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
@@ -116,8 +116,8 @@ class FilterBankLayer(Layer):
         return y, backward
 
     def forward_average(self, x: Array, grid: geometry.Pair) -> Array:
-        """Return the responses averaged over an adaptive grid, (n, *grid, channels), without writing the map."""
-        window = self._window(x.shape[1:3])
+        """Return the responses averaged over the cells of an adaptive grid, (n, *grid, channels), in one pass."""
+        window = layer_window(self, x.shape[1:3], self.kernel_size)
         rows, columns = map(geometry.adaptive_cells, window.output, grid)
         return kernels.filter_bank_average(x, self._packed(), window, (rows, columns))
 
@@ -130,6 +130,3 @@ class FilterBankLayer(Layer):
             return kernels.PackedBank.of(self.params["kernel"], self.params["bias"], self.contrast, self.thresholds)
 
         return self.params.derived("packed", pack)
-
-    def _window(self, frame: geometry.Pair) -> geometry.Window:
-        return geometry.sliding_window(frame, self.kernel_size, self.strides, (1, 1), "valid", "FilterBankLayer")

@@ -1,4 +1,4 @@
-"""Initializers: how weights are drawn before training."""
+"""Initializers: random weights before training."""
 
 import math
 from collections.abc import Callable
@@ -34,7 +34,7 @@ NAMES = tuple(_DRAW)
 
 
 def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | type) -> Array:
-    """Return an array of drawn weights.
+    """Return an array of new weights.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | ty
         ``"zeros"``, ``"ones"``, ``"glorot_uniform"`` (uniform within ``sqrt(6 / (fan_in + fan_out))``), ``"he_normal"``
         (standard deviation ``sqrt(2 / fan_in)``) or ``"he_uniform"`` (within ``sqrt(6 / fan_in)``).
     shape : tuple of int
-        The last two axes are channels and filters, those before them the window.
+        The last two axes are channels and filters, the axes before them the window.
     rng : numpy.random.Generator
     dtype : float32 or float64
 
@@ -53,7 +53,7 @@ def draw(name: str, shape: Shape, rng: np.random.Generator, dtype: np.dtype | ty
     Raises
     ------
     SettingError
-        If `name` is another.
+        If `name` is unknown.
 
     References
     ----------

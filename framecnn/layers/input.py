@@ -1,4 +1,4 @@
-"""The first layer of a network: the shape of a frame, and a scale for its values."""
+"""The first layer of a network: shape of a frame and scale of its values."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ class InputLayer(Layer):
 
     Shapes
     ------
-    x (n, *shape) -> y (n, *shape), x itself where `scale` is 1
+    x (n, *shape) -> y (n, *shape), x itself if `scale` is 1
 
     Raises
     ------
@@ -52,13 +52,11 @@ class InputLayer(Layer):
     cases: ClassVar = (Case({"shape": (5, 7, 3), "scale": 0.25}, (5, 7, 3)), Case({"shape": (4,)}, (4,)))
 
     def __post_init__(self) -> None:
-        self._set(
-            shape=check_shape("InputLayer", "shape", self.shape), scale=check_number("InputLayer", "scale", self.scale)
-        )
+        self._set(shape=check_shape(self._who, "shape", self.shape), scale=check_number(self._who, "scale", self.scale))
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         if tuple(input_shape) != self.shape:
-            raise ShapeError(f"InputLayer: expected input of shape {self.shape}, got {tuple(input_shape)}")
+            raise ShapeError(f"{self._who}: expected input of shape {self.shape}, got {tuple(input_shape)}")
         return self.shape
 
     def forward(self, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch normalisation, and its folding into the layer before it."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
@@ -11,7 +11,7 @@ from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, Params
 from framecnn.typing import Array, Shape
 
-__all__ = ["BatchNormLayer", "folded"]
+__all__ = ["BatchNormLayer", "pack_with_norm"]
 
 Packed = TypeVar("Packed")
 
@@ -22,7 +22,7 @@ class BatchNormLayer(Layer):
 
     .. math:: y = gamma \frac{x - mean}{\sqrt{variance + epsilon}} + beta
 
-    In training, mean and variance are those of the batch, over all axes but the last, and update the stored ones:
+    In training, mean and variance are taken over all axes of the batch but the last, and update the stored ones:
     ``moving = momentum * moving + (1 - momentum) * batch``. At inference, the stored ones are used.
 
     Parameters
@@ -43,8 +43,8 @@ class BatchNormLayer(Layer):
 
     Notes
     -----
-    After a convolution or a dense layer, predictions fold it into kernel and bias, at no cost.
-    The variance of the batch is that of a population, divided by the number of values. Keras and ONNX:
+    After a convolution or a dense layer, predictions fold the layer into kernel and bias, at no cost.
+    The variance of the batch is divided by the number of values. Keras and ONNX:
     ``BatchNormalization``.
 
     References
@@ -66,12 +66,12 @@ class BatchNormLayer(Layer):
     cases: ClassVar = (Case({}, (4, 3, 5)), Case({"momentum": 0.5, "epsilon": 0.1}, (6,)))
 
     def __post_init__(self) -> None:
-        momentum = check_number("BatchNormLayer", "momentum", self.momentum)
-        epsilon = check_number("BatchNormLayer", "epsilon", self.epsilon)
+        momentum = check_number(self._who, "momentum", self.momentum)
+        epsilon = check_number(self._who, "epsilon", self.epsilon)
         if not 0 <= momentum <= 1:
-            raise SettingError(f"BatchNormLayer: expected momentum as a number from 0 to 1, got {self.momentum!r}")
+            raise SettingError(f"{self._who}: expected momentum as a number from 0 to 1, got {self.momentum!r}")
         if epsilon <= 0:
-            raise SettingError(f"BatchNormLayer: expected epsilon as a positive number, got {self.epsilon!r}")
+            raise SettingError(f"{self._who}: expected epsilon as a positive number, got {self.epsilon!r}")
         self._set(momentum=momentum, epsilon=epsilon)
 
     def infer_shape(self, input_shape: Shape) -> Shape:
@@ -123,7 +123,7 @@ class BatchNormLayer(Layer):
         return normal * gamma + beta, backward
 
     def _vjp_inference(self, x: Array) -> tuple[Array, Backward]:
-        """Return output and backward with the stored mean and variance, whose new values are the old ones."""
+        """Return output and backward with the stored mean and variance, which stay unchanged."""
         scale, _ = self.scale_and_shift()
         mean, variance = self.params["moving_mean"], self.params["moving_variance"]
         axes = tuple(range(x.ndim - 1))
@@ -136,14 +136,16 @@ class BatchNormLayer(Layer):
         return self.forward(x), backward
 
 
-def folded(params: Params, norm: BatchNormLayer | None, pack: Callable[[Array, Array | None], Packed]) -> Packed:
-    """Return packed kernel and bias with the following normalisation folded in; packed again after a change."""
+def pack_with_norm(
+    params: Params, norm: BatchNormLayer | None, pack: Callable[[Array, Array | None], Packed]
+) -> Packed:
+    """Return the packed kernel and bias with `norm` folded in; repacked when either changes."""
     if norm is None:
         return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))
     scale, shift = norm.scale_and_shift()
-    kept = params.derived("folded", dict[str, Any])
-    last_scale, packed = kept.get("last", (None, None))
+    cached = params.derived("packed with norm", dict[str, Any])
+    last_scale, packed = cached.get("last", (None, None))
     if last_scale is not scale:
         packed = pack(params["kernel"] * scale, params.get("bias", np.zeros_like(shift)) * scale + shift)
-        kept["last"] = scale, packed
+        cached["last"] = scale, packed
     return packed

@@ -18,9 +18,9 @@ REAL = "fiub"  # kinds of dtypes
 Result = TypeVar("Result")
 
 SWAPPING = threading.RLock()
-"""Held while parameters are replaced or looked up, never during a computation."""
+"""A lock held while parameters are replaced or looked up, never during a computation."""
 
-if hasattr(os, "register_at_fork"):  # else a forked child would wait for a thread it does not have
+if hasattr(os, "register_at_fork"):  # else a forked child would wait for a thread that it does not have
     os.register_at_fork(before=SWAPPING.acquire, after_in_parent=SWAPPING.release, after_in_child=SWAPPING.release)
 
 
@@ -34,7 +34,7 @@ class Param:
 
 
 class Params(UserDict[str, Array]):
-    """Read-only arrays by name. A value that is set is checked against the layer's shape and copied in its dtype."""
+    """Read-only arrays by name; new values are checked against the layer's shape and copied in its dtype."""
 
     def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
         self._who, self._specs, self._dtype = who, specs, dtype
@@ -47,7 +47,7 @@ class Params(UserDict[str, Array]):
         raise ShapeError(f"{self._who}: expected all of the parameters {sorted(self._specs)}, got {name!r} deleted")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without derived values: packed kernels fit the vector registers of this CPU only."""
+        """Return the state without derived values: packed kernels fit this CPU's vector registers only."""
         return self.__dict__ | {"_derived": {}}
 
     def derived(self, name: str, compute: Callable[[], Result]) -> Result:
@@ -58,7 +58,7 @@ class Params(UserDict[str, Array]):
         return derived[name]
 
     def checked(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Return copies of values as they are stored; raise ShapeError unless all fit."""
+        """Return the copies of values to be stored; raise ShapeError unless all fit."""
         return {name: self._checked(name, value) for name, value in values.items()}
 
     def _checked(self, name: str, value: Array) -> Array:
@@ -70,12 +70,12 @@ class Params(UserDict[str, Array]):
             raise ShapeError(
                 f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
             )
-        own = np.array(value, self._dtype, order="C")
-        own.flags.writeable = False
-        return own
+        stored = np.array(value, self._dtype, order="C")
+        stored.flags.writeable = False
+        return stored
 
     def replace(self, checked: Mapping[str, Array]) -> None:
-        """Set what :meth:`checked` returned, in a new ``data`` dict, so that copies keep their values."""
+        """Set values that :meth:`checked` returned, in a new dict; copies keep the old one."""
         with SWAPPING:
             self.data, self._derived = {**self.data, **checked}, dict[str, Any]()
 

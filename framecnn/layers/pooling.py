@@ -7,7 +7,7 @@ from framecnn import geometry, kernels
 from framecnn.arguments import check_choice
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import Backward, Case, Layer, check_frame
-from framecnn.layers.settings import PairSetting
+from framecnn.layers.settings import PairSetting, layer_window
 from framecnn.typing import Array, Shape
 
 __all__ = ["PoolingLayer"]
@@ -26,12 +26,12 @@ class PoolingLayer(Layer):
     pool_size : int or (int, int)
         Rows and columns of the window, in pixels; in the adaptive modes, rows and columns of the output.
     strides : int or (int, int), default `pool_size`
-        Step of the window, in pixels.
+        Step from one window to the next, in pixels.
     padding : "valid" (default), "same" or ((top, bottom), (left, right))
         Border around the frame, in pixels. It has no values: a maximum ignores it, a mean divides by the pixels of the
         frame.
     dilation_rate : int or (int, int), default 1
-        Step inside the window, in pixels.
+        Step between the pixels of a window, in pixels.
     mode : "max" (default), "average", "adaptive_max" or "adaptive_average"
         Adaptive windows cover a frame of any size: cell ``i`` of ``m`` runs from ``floor(i h / m)`` to
         ``ceil((i + 1) h / m)``.
@@ -75,23 +75,23 @@ class PoolingLayer(Layer):
     )
 
     def __post_init__(self) -> None:
-        check_choice("PoolingLayer", "mode", self.mode, MODES)
-        self._set(padding=geometry.as_padding(self.padding, "PoolingLayer"))
+        check_choice(self._who, "mode", self.mode, MODES)
+        self._set(padding=geometry.as_padding(self.padding, self._who))
         if self._adaptive and (self.strides, self.padding, self.dilation_rate) != (self.pool_size, "valid", (1, 1)):
             raise SettingError(
-                f"PoolingLayer: expected no strides, padding or dilation_rate with mode={self.mode!r}, "
+                f"{self._who}: expected no strides, padding or dilation_rate with mode={self.mode!r}, "
                 f"got {self.strides}, {self.padding!r} and {self.dilation_rate}"
             )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
-        height, width, channels = check_frame("PoolingLayer", input_shape)
+        height, width, channels = check_frame(self._who, input_shape)
         if self._adaptive:
             return (*self.pool_size, channels)
-        window = self._window((height, width))
+        window = layer_window(self, (height, width), self.pool_size)
         for length, sides, size, step in zip(window.frame, window.border, window.kernel, window.dilation, strict=True):
             if max(sides) > (size - 1) * step or (size > 1 and step > length):
                 raise ShapeError(
-                    f"PoolingLayer: expected every window to meet the frame {height}x{width}, got pool_size "
+                    f"{self._who}: expected every window to meet the frame {height}x{width}, got pool_size "
                     f"{self.pool_size}, dilation_rate {self.dilation_rate}, padding {self.padding!r}; use less of them"
                 )
         return (*window.output, channels)
@@ -111,15 +111,10 @@ class PoolingLayer(Layer):
     def windows(self, frame: geometry.Pair) -> tuple[geometry.Ranges, geometry.Ranges]:
         """Return the pixels of the windows along the rows and the columns of a frame."""
         if not self._adaptive:
-            return self._window(frame).pixels
+            return layer_window(self, frame, self.pool_size).pixels
         rows, columns = map(geometry.adaptive_cells, frame, self.pool_size)
         return rows, columns
 
     @property
     def _adaptive(self) -> bool:
         return self.mode.startswith("adaptive")
-
-    def _window(self, frame: geometry.Pair) -> geometry.Window:
-        return geometry.sliding_window(
-            frame, self.pool_size, self.strides, self.dilation_rate, self.padding, "PoolingLayer"
-        )

@@ -1,13 +1,13 @@
-"""Settings that several layers have: pairs of integers, biases and initializers."""
+"""Settings that several layers share: pairs of integers, sliding windows, biases and initializers."""
 
 from collections.abc import Sequence
 from typing import Any, overload
 
 from framecnn.arguments import check_choice
-from framecnn.geometry import Pair, pair
+from framecnn.geometry import Pair, Window, pair, sliding_window
 from framecnn.layers import initializers
 
-__all__ = ["PairSetting", "check_initial"]
+__all__ = ["PairSetting", "check_initial", "layer_window"]
 
 
 class PairSetting:
@@ -19,7 +19,7 @@ class PairSetting:
     ----------
     default : int, optional
     same_as : str, optional
-        The field, declared before this one, whose value replaces None, which is then the default.
+        An earlier field whose value is the default.
     """
 
     def __init__(self, default: int | None = None, same_as: str | None = None):
@@ -45,6 +45,12 @@ class PairSetting:
         if value is None and self._same_as is not None:
             value = getattr(layer, self._same_as)
         vars(layer)[self._name] = pair(value, type(layer).__name__, self._name)
+
+
+def layer_window(layer: Any, frame: Pair, size: Pair) -> Window:
+    """Return the window of `size` pixels that slides over a frame by a layer's strides, dilation rate and padding."""
+    dilation, padding = getattr(layer, "dilation_rate", (1, 1)), getattr(layer, "padding", "valid")
+    return sliding_window(frame, size, layer.strides, dilation, padding, type(layer).__name__)
 
 
 def check_initial(who: str, use_bias: Any, kernel_initializer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Networks: layers in sequence, the passes that run them, their summary, and the reference network."""
+"""Networks: layers in sequence, the passes that run them, predictions, summaries, and the reference network."""
 
 from framecnn.networks.reference import reference_network
 from framecnn.networks.sequential import Sequential

@@ -1,4 +1,4 @@
-"""Limits of the networks that a file may describe: the few bytes of a setting can ask for more than any memory."""
+"""Limits for networks from files: a small file could demand unlimited memory."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,24 +8,25 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.layers import Layer
+from framecnn.layers.base import DTYPES
 from framecnn.storage.model_file import Description, expect
 from framecnn.typing import Array, Shape
 
 __all__ = ["check_description", "check_map_size"]
 
 LARGEST_MAP = 2**28  # values: 1 GiB of float32
-FLOATS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+FLOATS = {dtype.name: dtype for dtype in DTYPES}
 
 
 def check_description(description: Description, layers: Sequence[Layer], tensors: Mapping[str, Array]) -> np.dtype[Any]:
-    """Return the dtype of a described network, or raise an error where it cannot compute.
+    """Return the dtype of a described network, or raise an error if it cannot run.
 
     Parameters
     ----------
     description : mapping
         ``layers``, their settings, and ``dtype``.
     layers : sequence of Layer
-        Those that were made of the settings.
+        The layers built from those settings.
     tensors : mapping of str to array
 
     Returns
@@ -37,7 +38,7 @@ def check_description(description: Description, layers: Sequence[Layer], tensors
     ShapeError
         If a frame would need too much memory in a layer.
     FormatError
-        If a setting is beyond the range of the dtype, or a tensor is of another dtype.
+        If a setting is beyond the range of the dtype, or a tensor has a different dtype.
     """
     shape: Shape = layers[0].shape  # type: ignore[attr-defined]
     for layer in layers:
@@ -60,7 +61,7 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def check_map_size(layer: Layer, input_shape: Shape) -> Shape:
-    """Return the output shape of a layer, or raise ShapeError where a frame would need too much memory.
+    """Return the output shape of a layer, or raise ShapeError if a frame would need too much memory.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def check_map_size(layer: Layer, input_shape: Shape) -> Shape:
     Raises
     ------
     ShapeError
-        If the padded input or the output has more than 2**28 values a frame, or the layer does not fit the input.
+        If the padded input or the output has more than 2**28 values per frame, or the layer does not fit the input.
 
     Examples
     --------
@@ -87,7 +88,7 @@ def check_map_size(layer: Layer, input_shape: Shape) -> Shape:
     padded = [length + before + after for length, (before, after) in zip(input_shape, sides, strict=False)]
     output = layer.infer_shape(input_shape)
     if math.prod(output) > LARGEST_MAP:
-        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {output}")
+        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values per frame, got {output}")
     if sides and math.prod(padded) * input_shape[-1] > LARGEST_MAP:
-        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values a frame, got {padded}")
+        raise ShapeError(f"{type(layer).__name__}: expected at most {LARGEST_MAP:,} values per frame, got {padded}")
     return output

@@ -1,4 +1,4 @@
-"""The convolutional network that FrameClassifier is compared with, here and in Keras."""
+"""The convolutional reference network, with which FrameClassifier is compared."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ from framecnn.layers import ActivationLayer, ConvLayer, DenseLayer, FlatteningLa
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Shape
 
-__all__ = ["reference_network"]
+__all__ = ["REFERENCE_FILTERS", "reference_network"]
 
-FILTERS = (32, 64, 128, 128)
-UNITS = 128
+REFERENCE_FILTERS = (32, 64, 128, 128)
+REFERENCE_UNITS = 128
 
 
 def reference_network(
     input_shape: Shape,
     n_classes: int,
     *,
-    filters: Sequence[int] = FILTERS,
-    units: int = UNITS,
+    filters: Sequence[int] = REFERENCE_FILTERS,
+    units: int = REFERENCE_UNITS,
     output: str | None = "softmax",
     scale: float = 1.0,
 ) -> Sequential:
@@ -42,7 +42,7 @@ def reference_network(
     Returns
     -------
     Sequential
-        Not built yet.
+        The network, not yet built.
 
     Raises
     ------

@@ -15,10 +15,11 @@ from framecnn.arguments import check_count
 from framecnn.data.augment import Augmentation
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers import Backward, InputLayer, Layer, Param
-from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_built
+from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_attributes
 from framecnn.layers.params import REAL, SWAPPING
-from framecnn.networks.fusion import Snapshot, plan, snapshots
 from framecnn.networks.limits import check_description
+from framecnn.networks.prediction import PredictionPlan
+from framecnn.networks.snapshot import NetworkSnapshot, layer_snapshots
 from framecnn.networks.summary import Summary, SummaryRow
 from framecnn.storage.model_file import Description, State, write_model
 from framecnn.training import loop
@@ -36,7 +37,7 @@ BATCH_SIZE = 32
 class Sequential:
     """Layers applied one after the other.
 
-    Any number of threads may call a model. A call works with the parameters of the moment at which it began, and
+    Any number of threads may call a model. A call uses a consistent set of parameters, taken when it begins;
     :meth:`load_state_dict`, :meth:`update`, :meth:`build` and a training step set all their parameters atomically.
 
     Parameters
@@ -48,12 +49,12 @@ class Sequential:
     ----------
     layers : tuple of Layer
     names : tuple of str
-        ``"conv_1"``, ``"pooling_1"``, ...: the class of the layer and its number among the layers of that class.
+        ``"conv_1"``, ``"pooling_1"``, ...: the class of the layer, counted from 1 within each class.
 
     Raises
     ------
     SettingError
-        If an item is not a layer or is there twice, or if the first is not an InputLayer.
+        If an item is not a layer or occurs twice, or if the first is not an InputLayer.
 
     Examples
     --------
@@ -79,18 +80,18 @@ class Sequential:
         if others:
             raise SettingError(f"Sequential: expected layers, got {', '.join(others)}")
         if len({id(layer) for layer in self.layers}) < len(self.layers):
-            raise SettingError("Sequential: expected every layer once, got one twice; make two with the same settings")
+            raise SettingError("Sequential: expected distinct layers, got one twice; create another like it")
         if not self.layers or not isinstance(self.layers[0], InputLayer):
             first = type(self.layers[0]).__name__ if self.layers else "no layer"
             raise SettingError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
-        numbers: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         names = []
         for layer in self.layers:
-            kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(layer).__name__.removesuffix("Layer")).lower()
-            numbers[kind] += 1
-            names.append(f"{kind}_{numbers[kind]}")
+            class_name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(layer).__name__.removesuffix("Layer")).lower()
+            counts[class_name] += 1
+            names.append(f"{class_name}_{counts[class_name]}")
         self.names = tuple(names)
-        self._last: Snapshot | None = None
+        self._last: NetworkSnapshot | None = None
 
     def __repr__(self) -> str:
         return f"Sequential({list(self.layers)})"
@@ -132,10 +133,10 @@ class Sequential:
         ShapeError
             If a layer does not fit the one before it; the message names it.
         SettingError
-            If the dtype is another.
+            If the dtype is neither.
         """
         rng = np.random.default_rng(seed)
-        set_built([(layer, layer.drawn(shape, rng, dtype)) for _, layer, shape, _ in self._walk()])
+        set_attributes([(layer, layer.drawn_attributes(shape, rng, dtype)) for _, layer, shape, _ in self._walk()])
         return self
 
     def predict(self, x: Array, batch_size: int = BATCH_SIZE) -> Array:
@@ -162,16 +163,16 @@ class Sequential:
         who = "Sequential.predict"
         check_count(who, "batch_size", batch_size)
         check_batch_shape(who, x, self.input_shape)
-        now = self._snapshot()
-        dtype = now.layers[0].dtype
+        snapshot = self._snapshot()
+        dtype = snapshot.layers[0].dtype
         if len(x) <= batch_size:
             batch = check_real(who, x[:])
-            y = now.plan.run(batch, dtype)
+            y = snapshot.prediction.run(batch, dtype)
             return y.copy() if np.may_share_memory(y, batch) else y
         y = np.empty((len(x), *self.output_shape), dtype)
         for start in range(0, len(x), batch_size):
             batch = check_real(who, x[start : start + batch_size])
-            y[start : start + batch_size] = now.plan.run(batch, dtype)
+            y[start : start + batch_size] = snapshot.prediction.run(batch, dtype)
         return y
 
     __call__ = predict
@@ -179,7 +180,7 @@ class Sequential:
     def vjp(
         self, x: Array, rng: np.random.Generator | None = None, *, wrt_input: bool = True
     ) -> tuple[Array, Backward]:
-        """Return the output of a batch, and the function that computes its gradients.
+        """Return the output of a batch and a function that computes the gradients.
 
         Parameters
         ----------
@@ -194,29 +195,29 @@ class Sequential:
         -------
         y : (n, *output_shape) array
         backward : callable
-            ``backward(dy) -> dx, {"conv_1/kernel": gradient, ...}``. For a parameter that is not trainable, the new
-            value stands in the place of the gradient.
+            ``backward(dy) -> dx, {"conv_1/kernel": gradient, ...}``. For a non-trainable parameter the
+            dict holds its new value, not a gradient.
 
         Raises
         ------
         ShapeError
             If the model is not built or `x` does not fit it.
         """
-        now = self._snapshot()
-        y = check_batch("Sequential.vjp", x, self.input_shape, now.layers[0].dtype)
-        first = 0 if wrt_input else self._first_with_parameters
+        snapshot = self._snapshot()
+        y = check_batch("Sequential.vjp", x, self.input_shape, snapshot.layers[0].dtype)
+        lowest = 0 if wrt_input else self._first_with_parameters
         steps = []
-        for step in now.training_plan:
-            skips_dx = step.skips_dx and step.number == first and not wrt_input
+        for step in snapshot.training_passes:
+            skips_dx = step.skips_dx and step.first == lowest and not wrt_input
             y, backward = step.vjp(y, rng, wrt_input=False) if skips_dx else step.vjp(y, rng)
-            steps.append((step.number, backward))
+            steps.append((step.first, backward))
 
         def backward_all(dy: Array) -> tuple[Any, dict[str, Array]]:
             grads: dict[str, Array] = {}
-            for number, backward in reversed(steps):
-                if number >= first:
-                    dy, own = backward(dy)
-                    grads |= {f"{self.names[number]}/{key}": value for key, value in own.items()}
+            for index, backward in reversed(steps):
+                if index >= lowest:
+                    dy, layer_grads = backward(dy)
+                    grads |= {f"{self.names[index]}/{key}": value for key, value in layer_grads.items()}
             return dy if wrt_input else None, grads
 
         return y, backward_all
@@ -227,7 +228,7 @@ class Sequential:
         y: Any,
         *,
         epochs: int = 10,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         loss: Loss = softmax_cross_entropy,
         optimizer: Optimizer | None = None,
         validation_data: tuple[Any, Any] | None = None,
@@ -258,32 +259,32 @@ class Sequential:
 
     @cached_property
     def _first_with_parameters(self) -> int:
-        """The number of the first layer with parameters, or the number of layers if none has any."""
+        """The index of the first layer with parameters, or the number of layers if none has any."""
         steps = enumerate(self._walk())
-        return next((number for number, (_, layer, shape, _) in steps if layer.param_specs(shape)), len(self.layers))
+        return next((index for index, (_, layer, shape, _) in steps if layer.param_specs(shape)), len(self.layers))
 
-    def _snapshot(self) -> Snapshot:
-        """Return the layers of this moment; raise ShapeError unless they fit each other, on which kernels rely."""
+    def _snapshot(self) -> NetworkSnapshot:
+        """Return a snapshot; raise ShapeError if the layers do not fit (kernels do not check)."""
         self._check_built()
-        now, layers = self._last, snapshots(self.layers)
-        if now is None or not all(map(operator.is_, now.layers, layers)):
-            now = Snapshot(layers)
+        snapshot, layers = self._last, layer_snapshots(self.layers)
+        if snapshot is None or not all(map(operator.is_, snapshot.layers, layers)):
+            snapshot = NetworkSnapshot(layers)
             dtype, shape = layers[0].dtype, self.input_shape
             for name, layer in zip(self.names, layers, strict=True):
                 if (layer.input_shape, layer.dtype) != (shape, dtype):
                     raise ShapeError(
-                        f"Sequential.predict: expected {name} built for {shape} of {dtype}, got it built for "
+                        f"Sequential: expected {name} built for {shape} of {dtype}, got it built for "
                         f"{layer.input_shape} of {layer.dtype}; build the model again"
                     )
                 shape = layer.output_shape
-            self._last = now
-        return now
+            self._last = snapshot
+        return snapshot
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}
 
     def summary(self) -> Summary:
-        """Return output shape, parameters and multiply-adds of every layer, which print as a table.
+        """Return output shape, parameters and multiply-adds of every layer, printed as a table.
 
         Returns
         -------
@@ -294,15 +295,15 @@ class Sequential:
         for name, layer, shape, output in self._walk():
             n_params = sum(math.prod(spec.shape) for spec in layer.param_specs(shape).values())
             rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
-        memory = plan(self.layers, self.input_shape).activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize)
-        return Summary(tuple(rows), memory)
+        plan = PredictionPlan.of(self.layers, self.input_shape)
+        return Summary(tuple(rows), plan.activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize))
 
     def parameters(self) -> dict[str, Array]:
         """Return all parameters by name, such as ``"conv_1/kernel"``, read-only, in the order of the layers."""
         self._check_built()
         return {
             f"{name}/{parameter}": value
-            for name, layer in zip(self.names, snapshots(self.layers), strict=True)
+            for name, layer in zip(self.names, layer_snapshots(self.layers), strict=True)
             for parameter, value in layer.params.items()
         }
 
@@ -336,11 +337,11 @@ class Sequential:
             name, _, key = flat_name.partition("/")
             if name not in layers:
                 raise ShapeError(f"Sequential.update: expected parameters of {', '.join(layers)}, got {flat_name!r}")
-            params = layers[name].built().params
+            params = layers[name].require_built().params
             changes.append((params, params.checked({key: value})))
         with SWAPPING:
-            for params, own in changes:
-                params.replace(own)
+            for params, checked in changes:
+                params.replace(checked)
 
     def load_state_dict(self, state: Mapping[str, Array], dtype: Any = np.float32) -> Self:
         """Set all parameters atomically; names and shapes must be exactly those of :meth:`state_dict`.
@@ -373,8 +374,8 @@ class Sequential:
         built = []
         for name, layer, shape, specs in steps:
             values = {key: state[f"{name}/{key}"] for key in specs}
-            built.append((layer, layer.assigned(shape, values, getattr(layer, "dtype", dtype))))
-        set_built(built)
+            built.append((layer, layer.assigned_attributes(shape, values, getattr(layer, "dtype", dtype))))
+        set_attributes(built)
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -388,10 +389,9 @@ class Sequential:
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
-        """Return a model of the state that :meth:`fitted_state` gave; a FormatError where its parts do not fit."""
+        """Rebuild a model from :meth:`fitted_state`; raise FormatError if its parts do not fit."""
         model = cls(Layer.from_config(config) for config in description["layers"])
-        dtype = check_description(description, model.layers, tensors)
-        return model.load_state_dict(tensors, dtype)
+        return model.load_state_dict(tensors, check_description(description, model.layers, tensors))
 
 
 def _shape_of_numbers(value: Any) -> Any:

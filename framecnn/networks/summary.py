@@ -1,4 +1,4 @@
-"""The table that describes a network."""
+"""The summary of a network, a table of its layers."""
 
 import io
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers of a network, which are printed as a table.
+    """The layers of a network, printed as a table.
 
-    ``activation_bytes`` is the memory that :meth:`Sequential.predict` takes in float32 beside parameters and frames.
+    ``activation_bytes`` is the memory that :meth:`Sequential.predict` needs in float32, besides parameters and frames.
     """
 
     rows: tuple[SummaryRow, ...]

@@ -4,7 +4,8 @@ import numpy as np
 
 from framecnn.kernels import jit, linalg
 from framecnn.layers import ConvLayer, FilterBankLayer, Layer, PoolingLayer
-from framecnn.networks.fusion import plan, training_plan
+from framecnn.networks.fusion import training_passes
+from framecnn.networks.prediction import PredictionPlan
 from framecnn.training.optimizers import SGD, Adam
 
 __all__ = ["warm_up"]
@@ -23,17 +24,17 @@ def warm_up() -> int:
     >>> warm_up() >= 0
     True
     """
-    for kind in list(Layer.registry.values()):
-        for case in kind.cases:
-            layer = kind(**case.settings).build(case.input_shape)
+    for layer_class in list(Layer.registry.values()):
+        for case in layer_class.cases:
+            layer = layer_class(**case.settings).build(case.input_shape)
             layer(np.zeros((1, *case.input_shape)))
             y, backward = layer.vjp(np.zeros((1, *case.input_shape), np.float32))
             backward(y)
     bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
     pooling = PoolingLayer(2, mode="adaptive_average")
-    plan([bank, pooling], bank.input_shape).run(np.zeros((1, 9, 9, 3)), bank.dtype)
+    PredictionPlan.of([bank, pooling], bank.input_shape).run(np.zeros((1, 9, 9, 3)), bank.dtype)
     layers = [ConvLayer(4, kernel_size=3).build((9, 9, 3)), PoolingLayer(2)]
-    for step in training_plan(layers, (9, 9, 3)):
+    for step in training_passes(layers, (9, 9, 3)):
         y, backward = step.vjp(np.zeros((1, 9, 9, 3), np.float32))
         backward(y)
     for optimizer in (SGD(), Adam()):

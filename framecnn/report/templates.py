@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from framecnn.data.reasons import REASONS
 from framecnn.errors import MissingExtraError
-from framecnn.evaluation import counted
 from framecnn.report.pictures import Missing, Picture
 from framecnn.storage.atomic import atomic_write
+from framecnn.text import counted
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -1,3 +1,3 @@
-"""Files of users: atomic writes, locks, sets of outputs that change together, the container of models."""
+"""Writing of users' files: atomic writes, locks, outputs that are replaced together, the container of models."""
 
 __all__: list[str] = []

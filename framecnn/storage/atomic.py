@@ -19,12 +19,12 @@ __all__ = ["atomic_write", "hidden_path", "is_temporary", "naming_users_files", 
 _PREFIX = ".framecnn-"
 _TEMPORARY = re.compile(r"\.framecnn-([0-9a-f]{12})-([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}(\..*)?", re.DOTALL)
 """Key of the file (see `_key`), host, process, random digits; then the suffix."""
-_LONGEST_SUFFIX = 64  # bytes: the whole name must fit where the target's does
+_LONGEST_SUFFIX = 64  # bytes; a temporary name must not be longer than the file system allows
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Return a temporary path beside `path`; the file written there replaces `path` when the block ends without error.
+    """Yield a temporary path beside `path`; what is written there replaces `path` when the block ends without error.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     Path
-        Where to write. After an exception it is removed, and an older `path` is unchanged.
+        The path to write to. After an exception it is removed, and an older `path` is unchanged.
 
     Raises
     ------
@@ -66,14 +66,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def naming_users_files(path: Path, staged: Mapping[Path, Path] = MappingProxyType({})) -> Iterator[None]:
-    """Change the file of an OSError from a hidden one of framecnn to the one that the user knows.
+    """Replace the name of a hidden file in an OSError by that of the user's file.
 
     Parameters
     ----------
     path : Path
-        The file, or folder, to name for an error about any hidden file or about none.
+        The file, or folder, to name for any other hidden file, and for an error without a file name.
     staged : mapping of Path to Path, optional
-        Files to name for errors about their temporary files: ``{file: temporary}``.
+        Each file to name for its temporary file: ``{file: temporary}``.
     """
     try:
         yield
@@ -86,7 +86,7 @@ def naming_users_files(path: Path, staged: Mapping[Path, Path] = MappingProxyTyp
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a new name beside `path`; :func:`sweep` reads from it to which process on which host the file belongs."""
+    """Return a new path beside `path`, whose name tells :func:`sweep` the process and host that the file belongs to."""
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
     return path.parent / f"{_PREFIX}{_key(path)}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
 
@@ -110,7 +110,7 @@ def is_temporary(name: str) -> bool:
 def sweep(path: Path) -> None:
     """Remove the temporary files and folders of `path` that dead processes of this host left behind.
 
-    Files of any other name, of running processes and of other hosts stay.
+    Files with other names, of running processes or of other hosts are kept.
 
     Parameters
     ----------
@@ -130,14 +130,14 @@ def sweep(path: Path) -> None:
 
 
 def _key(path: Path) -> str:
-    """Return a digest of a file's name, equal for names that some systems take for one; of a temporary, its own key."""
+    """Return a digest of a file's name, whatever its case; for a temporary file, the key in its name."""
     match = _TEMPORARY.fullmatch(path.name)
     name = same_name_key(path.name).encode("utf-8", "surrogateescape")
     return match[1] if match else hashlib.sha256(name).hexdigest()[:12]
 
 
 def _host() -> str:
-    """Return a digest of the name space of process numbers: the host, on Linux also the container."""
+    """Return a digest of the host and, on Linux, of the container: of the name space of process numbers."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -146,7 +146,7 @@ def _host() -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # where os.kill would end the process
+    if os.name == "nt":  # there os.kill would end the process
         return _is_alive_on_windows(pid)
     try:
         os.kill(pid, 0)

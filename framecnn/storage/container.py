@@ -1,7 +1,7 @@
 """The container of models and checkpoints: a .safetensors file with a JSON description and tensors.
 
-Reading checks what all kinds of content share: first the header (sizes, order, overlap, duplicate keys), then that
-every number is finite, then a digest of description and tensors. `FORMAT` counts the versions of the format.
+Reading checks, for every kind of file, first the header (sizes, order, overlap, duplicate keys), then that every number
+is finite, then a digest of description and tensors.
 """
 
 import hashlib
@@ -21,9 +21,14 @@ from framecnn.errors import FormatError
 from framecnn.storage.atomic import atomic_write, sweep
 from framecnn.typing import Array, Shape
 
-__all__ = ["FORMAT", "canonical", "read", "write"]
+__all__ = ["CHECKPOINT", "FORMAT", "canonical", "read", "write"]
+
+CHECKPOINT = "training"
+"""The kind of a checkpoint. The kind of a model is the name of its class."""
 
 FORMAT = 2
+"""The version of the format."""
+
 KEY = "framecnn"
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 LARGEST_HEADER = 16 * 2**20  # bytes
@@ -49,9 +54,9 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
     ----------
     path : path
     description : mapping
-        Of JSON's types, or of NumPy's.
+        Values of JSON's or NumPy's types.
     tensors : mapping of str to array
-        C-contiguous arrays of float32, float64 or int64, not empty.
+        C-contiguous, non-empty arrays of float32, float64 or int64.
 
     Raises
     ------
@@ -74,11 +79,11 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], tensors:
     content = save(dict(tensors), metadata={KEY: canonical(sealed)})
     sweep(Path(path))
     with atomic_write(path) as temporary:
-        temporary.write_bytes(content)  # save_file would leave a file that only its owner may read
+        temporary.write_bytes(content)  # save_file would make a file that only its owner may read
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return what :func:`write` wrote.
+    """Return description and tensors of a file that :func:`write` wrote.
 
     Parameters
     ----------
@@ -92,7 +97,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     Raises
     ------
     FormatError
-        If the file is anything else, or incomplete.
+        If the file is of another format, damaged or incomplete.
     OSError
         If it cannot be read.
     """
@@ -104,7 +109,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
         description = _description(header)
         tensors = _read_tensors(file, size, header)
     if description.pop("sha256", None) != _digest(description, tensors):
-        raise FormatError("expected what was saved, got a file that was damaged or edited; copy or save it again")
+        raise FormatError("expected an unchanged file, got one that was damaged or edited; copy or save it again")
     return description, tensors
 
 
@@ -137,11 +142,11 @@ def _python_value(value: Any) -> Any:
     """Return a number or an array of NumPy as JSON's types."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"expected what JSON holds, got {type(value).__name__}")
+    raise TypeError(f"expected a value of JSON's types, got {type(value).__name__}")
 
 
 def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of description and tensors; their order does not count."""
+    """Return the SHA-256 of description and tensors, whatever their order."""
     total = hashlib.sha256(canonical(description).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name!a} {tensor.dtype.str} {tensor.shape}".encode())
@@ -151,7 +156,7 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> str
 
 def _read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     start = file.read(100)
-    if not start.startswith(b"{", 8):  # else two bytes of a length may equal the start of another program's file
+    if not start.startswith(b"{", 8):  # the length of a header may equal the first bytes of another format
         for magic, name in FOREIGN.items():
             if re.match(magic, start):
                 raise FormatError(f"expected a framecnn model (.safetensors), got {name}; make one: framecnn train")
@@ -186,7 +191,7 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"expected a header in JSON, got one that is damaged ({error}); copy it again") from error
+        raise FormatError(f"expected a header in JSON, got a damaged one ({error}); copy it again") from error
     if not isinstance(parsed, dict):
         raise FormatError(f"expected a JSON object as header, got {type(parsed).__name__}; copy it again")
     return parsed
@@ -195,7 +200,7 @@ def _parsed(text: str) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise FormatError("a key is there twice")
+        raise FormatError("duplicate key")
     return found
 
 
@@ -207,8 +212,8 @@ def _finite(text: str) -> float:
 
 
 def _read_tensors(file: BinaryIO, size: int, header: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the tensors, once it is checked that they fill the rest of the file without gaps or overlaps."""
-    plan = sorted((*_place(name, entry), name) for name, entry in header.items() if name != "__metadata__")
+    """Return the tensors; raise FormatError unless they fill the rest of the file without gaps or overlaps."""
+    plan = sorted((*_extent(name, entry), name) for name, entry in header.items() if name != "__metadata__")
     edges = [0, *(stop for _, stop, *_ in plan)]
     if [start for start, *_ in plan] != edges[:-1] or edges[-1] != size - file.tell():
         raise FormatError(
@@ -225,11 +230,11 @@ def _read_tensors(file: BinaryIO, size: int, header: Mapping[str, Any]) -> dict[
     return tensors
 
 
-def _place(name: str, entry: Any) -> tuple[int, int, str, Shape]:
-    """Return first byte, byte after the last, dtype and shape of a tensor, once it is checked that they agree."""
+def _extent(name: str, entry: Any) -> tuple[int, int, str, Shape]:
+    """Return first byte, byte after the last, dtype and shape of a tensor; raise FormatError unless they agree."""
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [start, stop]} if code in DTYPES:
             integers = all(type(n) is int and n > 0 for n in [*shape, stop]) and type(start) is int and start >= 0
             if integers and len(shape) <= 8 and stop - start == math.prod(shape) * DTYPES[code].itemsize:
                 return start, stop, code, tuple(shape)
-    raise FormatError(f"expected tensor {name!r} of {', '.join(DTYPES)} to fill its place, got {entry}")
+    raise FormatError(f"expected tensor {name!r} of {', '.join(DTYPES)}, with the bytes of its shape, got {entry}")

@@ -1,4 +1,4 @@
-"""Which names of files are one name on some systems."""
+"""Comparison of file names that some systems treat as equal."""
 
 import unicodedata
 
@@ -6,7 +6,7 @@ __all__ = ["same_name_key"]
 
 
 def same_name_key(name: str) -> str:
-    """Return a key that is equal for names which macOS or Windows take for one: case and composition do not count.
+    """Return a key that is equal for names which macOS or Windows treat as equal: case and composition are ignored.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""A fitted model as one file: the state that the model gives, and the versions of the packages that computed it.
+"""A fitted model as one file: the state of the model, and the versions of the packages that computed it.
 
-A state is a description, of what JSON holds, and tensors by name. Code from a file never runs: a class rebuilds a model
-from a state, and compares what it rebuilt with the description.
+A state is a description, of JSON's types, and tensors by name. Code from a file never runs: a class rebuilds a model
+from a state, and the description of the rebuilt model must equal that of the file.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 from framecnn.errors import FormatError
 from framecnn.storage.container import canonical, write
 from framecnn.typing import Array
+from framecnn.version import __version__
 
 __all__ = ["Description", "State", "StatefulModel", "expect", "nested", "prefixed", "restore", "write_model"]
 
@@ -23,14 +24,14 @@ State = tuple[dict[str, Any], dict[str, Array]]
 
 
 class StatefulModel(Protocol):
-    """A model that gives its fitted state and can be rebuilt from it."""
+    """A model with a fitted state, from which it can be rebuilt."""
 
     def fitted_state(self) -> State:
         """Return description and tensors."""
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
-        """Return a model of this state, or raise an error where its parts do not fit together."""
+        """Return a model of this state; raise an error if its parts do not fit together."""
 
 
 def write_model(
@@ -39,7 +40,7 @@ def write_model(
     description: Description,
     tensors: Mapping[str, Array],
 ) -> None:
-    """Write the fitted state of a model atomically, once it has been rebuilt from it: what is saved can be loaded.
+    """Write the fitted state of a model atomically, after checking that the model can be rebuilt from it.
 
     Parameters
     ----------
@@ -47,15 +48,13 @@ def write_model(
     model_class : type
         Its name is the file's ``kind``.
     description, tensors
-        What ``fitted_state()`` of the model returned.
+        The result of the model's ``fitted_state()``.
 
     Raises
     ------
     ValueError
         If a number is not finite, or the model could not be loaded again.
     """
-    from framecnn import __version__
-
     versions = {"framecnn": __version__} | {name: version(name) for name in ("numpy", "numba", "scikit-learn")}
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     restore(model_class, json.loads(canonical(description)), contiguous)
@@ -63,13 +62,13 @@ def write_model(
 
 
 def restore(model_class: type[StatefulModel], description: Description, tensors: Mapping[str, Array]) -> Any:
-    """Return a model of a state; it must describe itself as it was described, each setting and nothing else.
+    """Return a model of a state; its own description must equal the given one.
 
     Parameters
     ----------
     model_class : type
     description : mapping
-        As JSON holds it.
+        Values of JSON's types.
     tensors : mapping of str to array
 
     Returns
@@ -79,22 +78,22 @@ def restore(model_class: type[StatefulModel], description: Description, tensors:
     Raises
     ------
     FormatError
-        If the parts do not fit together. Other errors than this come from settings that no model has.
+        If the parts do not fit together. Invalid settings raise other errors.
     """
     model = model_class.from_fitted_state(description, tensors)
     same = canonical(model.fitted_state()[0]) == canonical(description)
-    expect(same, "a description of every setting and of nothing else")
+    expect(same, "a description of all settings and nothing else")
     return model
 
 
 def expect(holds: bool, what: str) -> None:
-    """Raise FormatError, which says that `what` was expected, unless a state fits together."""
+    """Raise FormatError with `what` as the expectation unless `holds`."""
     if not holds:
         raise FormatError(f"expected {what}, got a model whose parts do not fit together; save it again")
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """Return tensors under longer names, as those of a part of a model.
+    """Return the tensors of a part of a model under names of the whole model.
 
     Examples
     --------
@@ -105,7 +104,7 @@ def prefixed(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def nested(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the tensors of a part of a model, under the part's own names; the inverse of :func:`prefixed`.
+    """Return the tensors of a part of a model, under the part's names; the inverse of :func:`prefixed`.
 
     Examples
     --------

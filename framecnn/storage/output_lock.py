@@ -25,8 +25,8 @@ def lock_outputs(paths: Iterable[Path | None]) -> Iterator[None]:
     """Hold the lock of each output while the block runs.
 
     The lock is ``.framecnn-....lock`` in the folder of the output. It contains process and host of its owner, and is
-    removed when the block ends. The lock of a dead process is taken over. Where the file system cannot lock files, the
-    file ``.framecnn-....pid`` serves as lock; that of a dead process is taken over by the next run on the same host.
+    removed when the block ends. The lock of a dead process is taken over. If the file system cannot lock files, the
+    file ``.framecnn-....pid`` is the lock; that of a dead process is taken over by the next run on the same host.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def lock_outputs(paths: Iterable[Path | None]) -> Iterator[None]:
     Raises
     ------
     DataError
-        If another run holds one, or a lock belongs to another user; the message says which process on which host.
+        If another run holds a lock, or a lock belongs to another user; the message names process and host.
 
     Examples
     --------
@@ -67,14 +67,13 @@ def _hold(lock: Path, path: Path) -> Iterator[None]:
         if error.errno not in _NO_LOCKS:
             raise
         with suppress(OSError):
-            if not lock.stat().st_size:  # where another system can lock this file, it contains its owner
+            if not lock.stat().st_size:  # if another system can lock this file, it contains its owner
                 lock.unlink()
         lock = lock.with_suffix(".pid")
         holding = SoftFileLock(lock)
         _acquire(holding, lock, path)
-    is_system_lock = not isinstance(
-        holding, SoftFileLock
-    )  # the other kind writes its owner and removes its file itself
+    # a SoftFileLock writes its owner and removes its file itself
+    is_system_lock = not isinstance(holding, SoftFileLock)
     try:
         if is_system_lock:
             _write_owner(lock)
@@ -84,7 +83,7 @@ def _hold(lock: Path, path: Path) -> Iterator[None]:
             with suppress(OSError):
                 lock.unlink()
         holding.release()
-        if is_system_lock and os.name == "nt":  # where a file that is open cannot be removed
+        if is_system_lock and os.name == "nt":  # there an open file cannot be removed
             with suppress(OSError):
                 lock.unlink()
 
@@ -94,15 +93,15 @@ def _acquire(holding: FileLock | SoftFileLock, lock: Path, path: Path) -> None:
         holding.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 4)
     except Timeout:
         raise DataError(
-            f"{path}: expected that no other run writes here, but {_owner(lock)} does; wait until it has ended, end "
-            f"it, or choose another place{_if_dead(lock) if isinstance(holding, SoftFileLock) else ''}"
+            f"{path}: expected no other run to write here, but {_owner(lock)} does; wait until it has ended, end "
+            f"it, or choose another path{_if_dead(lock) if isinstance(holding, SoftFileLock) else ''}"
         ) from None
     except PermissionError as error:
         if not os.path.lexists(lock):
             raise
         raise DataError(
             f"{path}: expected a lock of this user or none, but {_owner(lock)} of {_user(lock)} writes here, or was "
-            f"killed; wait until it has ended, or choose another place{_if_dead(lock)}"
+            f"killed; wait until it has ended, or choose another path{_if_dead(lock)}"
         ) from error
 
 
@@ -112,14 +111,14 @@ def _if_dead(lock: Path) -> str:
 
 def _write_owner(lock: Path) -> None:
     """Write process and host of the owner into a lock, after the first byte, which Windows locks."""
-    with suppress(OSError), open(lock, "r+b", buffering=0) as file:  # the lock also holds without it, on a full disk
+    with suppress(OSError), open(lock, "r+b", buffering=0) as file:  # on a full disk the lock holds without it
         file.seek(1)
         file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}).encode("ascii"))
         file.truncate()
 
 
 def _owner(lock: Path) -> str:
-    """Return who holds a lock, as :func:`_write_owner` wrote it in JSON, or a SoftFileLock in lines."""
+    """Return process and host that hold a lock, as :func:`_write_owner` (JSON) or SoftFileLock (lines) wrote them."""
     try:
         with open(lock, "rb", buffering=0) as file:
             file.seek(1)

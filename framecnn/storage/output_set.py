@@ -1,4 +1,4 @@
-"""Sets of outputs: several files that belong together are replaced all at once, or none is, also after a crash.
+"""Sets of outputs: several files that belong together are all replaced, or none is, also after a crash.
 
 All are written to temporary files first. A journal then lists which file replaces which. If a run is killed during the
 renames, the next run finishes or undoes them by the journal: see :func:`settle`.
@@ -34,7 +34,7 @@ class _Change(NamedTuple):
 
     @property
     def is_possible(self) -> bool:
-        """Whether the new content exists, staged or at its place; a file to be removed must have a backup."""
+        """Whether the new content exists, staged or renamed; a file to be removed must have a backup."""
         if self.staged is None:
             return not self.path.exists() or (self.backup is not None and _sha256(self.path) == _sha256(self.backup))
         return self.sha256 in (_sha256(self.staged), _sha256(self.path))
@@ -48,7 +48,7 @@ class _Change(NamedTuple):
     def undo(self) -> None:
         """Restore the old file; the new one is staged again, so that the next run can finish an interrupted `undo`."""
         if (self.path if self.staged is None else self.staged).exists():
-            return  # it was not done
+            return  # the change was not made
         if self.staged is not None and self.path.exists():
             os.replace(self.path, self.staged)
         if self.backup is not None and self.backup.exists():
@@ -57,7 +57,7 @@ class _Change(NamedTuple):
 
 @contextmanager
 def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
-    """Return a function from each file to the temporary file to write; when the block ends, these replace the files.
+    """Yield a function that maps each file to its temporary file; when the block ends, all replace their files.
 
     The caller holds the lock of `main` (:func:`~framecnn.storage.output_lock.lock_outputs`) and has called
     :func:`settle`. During the renames a reader finds each file complete, old or new; the file that was staged last is
@@ -76,7 +76,7 @@ def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
     Raises
     ------
     OSError
-        If a file cannot be written; then none is changed, and ``filename`` is that of the file, not of the temporary.
+        If a file cannot be written; then none is changed, and ``filename`` is that of the file, not of its temporary.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
 
 
 def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None = None) -> None:
-    """Replace files by others, which are written and flushed to disk: all of them, or none.
+    """Replace files by temporary ones that are written and flushed to disk: all of them, or none.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None
     Raises
     ------
     OSError
-        If it cannot be done; then no file is changed.
+        If a file cannot be replaced; then none is changed.
     """
     journal, records = hidden_path(main, _JOURNAL), list[_Change]()
     try:
@@ -157,7 +157,7 @@ def switch(main: Path, changes: Mapping[Path, Path | None], backups: Path | None
 def settle(
     main: Path, paths: Sequence[Path | None] = (), is_ours: Callable[[Path], bool] = lambda path: False
 ) -> list[Path]:
-    """Finish the switch of a killed run, or undo it where files are missing; remove temporary files of dead runs.
+    """Finish the switch of a killed run, or undo it if files are missing; remove temporary files of dead runs.
 
     The caller holds the lock of `main`.
 
@@ -181,15 +181,15 @@ def settle(
         If the journal is damaged, belongs to another user, or names other files.
     """
     journal = hidden_path(main, _JOURNAL)
-    own = [path for path in (main, *paths) if path is not None]
+    outputs = [path for path in (main, *paths) if path is not None]
     changes: list[_Change] = []
     if os.path.lexists(journal):
-        changes = _read(journal, own, is_ours)
+        changes = _read(journal, outputs, is_ours)
         forward = all(change.is_possible for change in changes)
         for change in changes:
             if forward:
                 change.do()
-            elif _sha256(change.path) in (None, change.sha256):  # a file that was written since is kept
+            elif _sha256(change.path) in (None, change.sha256):  # a file that was written later is kept
                 if change.backup is None:
                     _remove(change.path)
                 elif change.backup.exists():
@@ -200,13 +200,13 @@ def settle(
         for change in changes:
             if change.staged is not None:
                 _remove(change.staged)
-    for path in (journal, *own):
+    for path in (journal, *outputs):
         sweep(path)
     return [change.path for change in changes]
 
 
-def _read(journal: Path, own: Sequence[Path], is_ours: Callable[[Path], bool]) -> list[_Change]:
-    """Return the changes in a journal. It is untrusted data, and may name only files that this run may write."""
+def _read(journal: Path, outputs: Sequence[Path], is_ours: Callable[[Path], bool]) -> list[_Change]:
+    """Return the changes in a journal: untrusted data, which may name only files that this run may write."""
     state = os.lstat(journal)
     if not stat.S_ISREG(state.st_mode) or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
         raise DataError(
@@ -224,11 +224,11 @@ def _read(journal: Path, own: Sequence[Path], is_ours: Callable[[Path], bool]) -
             )
             for entry in entries
         ]
-        places = {_place(path) for path in own}
+        targets = {_target(path) for path in outputs}
         foreign = [
             change.path
             for change in changes
-            if not (_place(change.path) in places or is_ours(_place(change.path)))
+            if not (_target(change.path) in targets or is_ours(_target(change.path)))
             or not all(_is_allowed(path, change.path, journal.parent) for path in (change.staged, change.backup))
         ]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -238,13 +238,13 @@ def _read(journal: Path, own: Sequence[Path], is_ours: Callable[[Path], bool]) -
         ) from error
     if foreign:
         raise DataError(
-            f"{journal}: an interrupted run was writing {str(foreign[0])!r}, which this one does not; run again "
-            "what was interrupted, or delete the journal"
+            f"{journal}: an interrupted run was writing {str(foreign[0])!r}, which this run does not write; repeat "
+            "the interrupted run, or delete the journal"
         )
     return changes
 
 
-def _place(path: Path) -> Path:
+def _target(path: Path) -> Path:
     """Return the path that renaming to `path` writes: links to folders are resolved, a link to a file is not."""
     return Path(os.path.realpath(path.parent)) / path.name
 
@@ -305,7 +305,7 @@ def _drop_backups(changes: Sequence[_Change]) -> None:
 
 
 def _flush_folders(changes: Sequence[_Change]) -> None:
-    """Flush the names in the folders of some files to disk; Windows keeps the order of renames without it."""
+    """Flush the folders of files to disk; Windows keeps the order of renames without it."""
     paths = [path for change in changes for path in (change.path, change.staged) if path is not None]
     for folder in {path.parent for path in paths} if os.name != "nt" else ():
         with suppress(OSError):  # some file systems cannot flush a folder

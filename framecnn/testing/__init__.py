@@ -1,19 +1,19 @@
-"""Checks for layers, framecnn's and your own, and Hypothesis strategies. The extra ``test`` installs what they need."""
+"""Checks of layers, framecnn's and your own, and Hypothesis strategies. They need the extra ``test``."""
 
+from framecnn.testing.cases import conv_cases, pool_cases, shapes
 from framecnn.testing.checks import LayerCheck, check_layer, layer_checks, parametrize_with_layer_checks
-from framecnn.testing.configs import conv_configs, pool_configs, shapes
 from framecnn.testing.strategies import frames, labelled_features, layers, models
 
 __all__ = [
     "LayerCheck",
     "check_layer",
-    "conv_configs",
+    "conv_cases",
     "frames",
     "labelled_features",
     "layer_checks",
     "layers",
     "models",
     "parametrize_with_layer_checks",
-    "pool_configs",
+    "pool_cases",
     "shapes",
 ]

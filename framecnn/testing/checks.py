@@ -9,7 +9,7 @@ import numpy as np
 
 from framecnn.errors import MissingExtraError
 from framecnn.layers import Layer
-from framecnn.testing.configs import cases_of
+from framecnn.testing.cases import declared_cases
 from framecnn.testing.contract import CONTRACT, Check
 from framecnn.testing.draws import draw_params
 from framecnn.testing.gradients import GRADIENTS, has_gradients
@@ -20,16 +20,16 @@ __all__ = ["LayerCheck", "check_layer", "layer_checks", "parametrize_with_layer_
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One check of one layer, which a call runs.
+    """One check of one layer; calling it runs the check.
 
     Parameters
     ----------
     subject : str
-        The layer's class and the number of the example, ``"ConvLayer-0"``.
+        The layer's class and the number of the case, such as ``"ConvLayer-0"``.
     check : callable
-        The function that is called; its name and first line say what is checked.
+        The function to call; its name and the first line of its docstring say what is checked.
     layer : Layer
-        The settings, of which every run builds a copy.
+        The layer to check; every run builds a copy.
     input_shape : tuple of int
         Shape of one frame.
     """
@@ -41,7 +41,7 @@ class LayerCheck:
 
     @property
     def name(self) -> str:
-        """The name of the check, ``"batch_independence"``."""
+        """The name of the check, such as ``"batch_independence"``."""
         return self.check.__name__
 
     @property
@@ -67,14 +67,14 @@ class LayerCheck:
 
 
 def layer_checks(layer: Layer | type[Layer], input_shape: Shape | None = None) -> Iterator[LayerCheck]:
-    """Yield the checks of a layer, those of the backward pass only if it defines ``vjp``.
+    """Yield the checks of a layer; checks of the backward pass only if it defines ``vjp``.
 
     Parameters
     ----------
     layer : Layer or class
         A class is checked with all of its ``cases``.
     input_shape : tuple of int, optional
-        Shape of one frame; by default the one that the layer was built for, or those of the cases.
+        Shape of one frame; by default that for which the layer was built, or those of the cases.
 
     Yields
     ------
@@ -100,14 +100,14 @@ def layer_checks(layer: Layer | type[Layer], input_shape: Shape | None = None) -
 
 
 def check_layer(layer: Layer | type[Layer], input_shape: Shape | None = None) -> None:
-    """Run all checks of a layer and raise the error of the first that fails.
+    """Run all checks of a layer; raise the error of the first one that fails.
 
     Parameters
     ----------
     layer : Layer or class
         A class is checked with all of its ``cases``.
     input_shape : tuple of int, optional
-        Shape of one frame; by default the one that the layer was built for, or those of the cases.
+        Shape of one frame; by default that for which the layer was built, or those of the cases.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def parametrize_with_layer_checks(layers: Iterable[Layer | type[Layer]]) -> Any:
 
 
 def _examples(layer: Layer | type[Layer], input_shape: Shape | None) -> list[tuple[Layer, Shape]]:
-    """Return layers that are not built, and the shapes that they are checked with."""
+    """Return the layers to check, not yet built, and their input shapes."""
     if isinstance(layer, type):
-        return [(layer(**case.settings), input_shape or case.input_shape) for case in cases_of(layer)]
+        return [(layer(**case.settings), input_shape or case.input_shape) for case in declared_cases(layer)]
     return [(layer, input_shape or layer.input_shape)]

@@ -1,4 +1,4 @@
-"""The decorator of strategies, which imports Hypothesis only when a strategy is used."""
+"""A decorator for Hypothesis strategies, which imports Hypothesis only when a strategy is used."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Draw", "composite", "strategies"]
 
 Draw = Callable[..., Any]
-"""The function by which a strategy draws from others."""
+"""The function with which a strategy draws a value from another strategy."""
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -42,7 +42,7 @@ def strategies() -> Any:
 def composite(
     function: Callable[Concatenate[Draw, Arguments], Value],
 ) -> "Callable[Arguments, SearchStrategy[Value]]":
-    """Return a strategy that calls a function which draws from others.
+    """Turn a function that draws values into a Hypothesis strategy, imported at its first use.
 
     Examples
     --------
@@ -59,6 +59,6 @@ def composite(
     def strategy(*args: Arguments.args, **kwargs: Arguments.kwargs) -> "SearchStrategy[Value]":
         return made(strategies())(*args, **kwargs)
 
-    own = inspect.signature(function)
-    strategy.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])  # type: ignore[attr-defined]
+    drawn = inspect.signature(function)
+    strategy.__signature__ = drawn.replace(parameters=list(drawn.parameters.values())[1:])  # type: ignore[attr-defined]
     return strategy

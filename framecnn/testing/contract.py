@@ -1,4 +1,4 @@
-"""The checks of a layer's output, each a function whose name and first line say what is checked."""
+"""The checks of a layer's output: functions whose name and first line say what is checked."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ from framecnn.typing import Array
 __all__ = ["CONTRACT", "Check", "Make", "expect", "expect_same", "n_roundings", "repeats_for_chunks"]
 
 Make = Callable[..., Layer]
-"""``make(dtype=float32, integers=False)`` returns a layer newly built, its parameters drawn by ``draw_params``."""
+"""``make(dtype=float32, integers=False)`` returns a newly built layer with parameters from ``draw_params``."""
 
 Check = Callable[[Make], None]
 
@@ -32,7 +32,7 @@ LONGEST = 40
 
 
 def expect(holds: bool, layer: Layer, expected: str, received: object) -> None:
-    """Raise an AssertionError that says what was expected and what was received, unless `holds`.
+    """Raise an AssertionError with what was expected and what was received, unless `holds`.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def expect(holds: bool, layer: Layer, expected: str, received: object) -> None:
 
 
 def expect_same(layer: Layer, what: str, received: Array, expected: Array) -> None:
-    """Raise an AssertionError that describes the difference, unless two arrays are equal bit for bit.
+    """Raise an AssertionError with the difference, unless two arrays are equal bit for bit.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def expect_same(layer: Layer, what: str, received: Array, expected: Array) -> No
 
 
 def n_roundings(layer: Layer) -> int:
-    """Return a bound of the roundings behind one value of the output: one each for all inputs and parameters, and two.
+    """Return an upper bound of the roundings in one output value: the number of inputs and parameters, plus two.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def n_roundings(layer: Layer) -> int:
 def repeats_for_chunks(layer: Layer, n_frames: int) -> int:
     """Return how often `n_frames` must be repeated for kernels to work on at least two chunks.
 
-    A kernel counts one multiply-add or more a value of the input. Winograd's count down to a quarter of the products.
+    Kernels count at least one multiply-add per input value; Winograd counts a quarter of the products or more.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def build_once(make: Make) -> None:
         expect_same(layer, f"the same {name} from the same seed", again.params[name], first.params[name])
         drawn = spec.initializer not in ("zeros", "ones")
         differs = not same_bits(other.params[name], first.params[name])
-        expect(differs or not drawn, layer, f"another {name} from another seed", "the same")
+        expect(differs or not drawn, layer, f"a different {name} from a different seed", "the same")
 
 
 def output_shape(make: Make) -> None:
@@ -141,10 +141,10 @@ def parameter_layout(make: Make) -> None:
 
 
 def both_dtypes(make: Make) -> None:
-    """The output has the layer's dtype, and float32 differs from float64 by roundings only.
+    """The output has the layer's dtype, and float32 differs from float64 only by rounding.
 
     The effect of rounding inputs and parameters once is measured in float64, along random signs. A sum of n terms in
-    float32 is the exact sum of terms that are off by n roundings at most.
+    float32 is the exact sum of terms that are each off by at most n roundings.
     """
     exact, rounded = (make(dtype) for dtype in (np.float64, np.float32))
     x = draw_frames(rounded, 3)
@@ -167,7 +167,7 @@ def _rounded_once(values: Array, rng: np.random.Generator) -> Array:
 
 
 def batch_independence(make: Make) -> None:
-    """The output of a frame is the same bit for bit alone, in any batch and at any place in it."""
+    """The output of a frame is the same bit for bit alone, in any batch and at any position in it."""
     for dtype in DTYPES:
         layer = make(dtype)
         x = draw_frames(layer, 11)
@@ -211,18 +211,18 @@ def nan_propagates(make: Make) -> None:
     x = draw_frames(layer, 3)
     y = layer(x)
     size = x[1].size
-    for place in sorted({0, size // 3, size // 2, size - 1}):
+    for index in sorted({0, size // 3, size // 2, size - 1}):
         reached = np.zeros(layer.output_shape, bool)
         for value in (-900, 900, np.nan):
             changed = x.copy()
-            changed[1].flat[place] = value
+            changed[1].flat[index] = value
             z = layer(changed)
             for other in (0, 2):
                 expect_same(layer, f"frame {other} unchanged when frame 1 holds {value}", z[other], y[other])
             if value == value:
                 reached |= z[1] != y[1]
         lost = int((reached & ~np.isnan(z[1])).sum())
-        expect(not lost, layer, f"NaN in every output that value {place} affects", f"{lost} of {reached.sum()} without")
+        expect(not lost, layer, f"NaN in every output that value {index} affects", f"{lost} of {reached.sum()} without")
 
 
 def empty_batch(make: Make) -> None:
@@ -249,7 +249,8 @@ def number_of_threads(make: Make) -> None:
     x = draw_frames(layer, 11)
     repeats = repeats_for_chunks(layer, len(x))
     y, batch = np.concatenate([layer(x)] * repeats), np.concatenate([x] * repeats)
-    for number, order in ((1, 1), (2, -1)):  # reversed, as values never written may be those of the last call
+    # the second batch is reversed, else memory that is never written could hold the right values of the first call
+    for number, order in ((1, 1), (2, -1)):
         with num_threads(number):
             result = layer(batch[::order])[::order]
         expect_same(layer, f"the same bits on {number} threads for frames in later chunks", result, y)
@@ -285,7 +286,7 @@ def plan_equals_model(make: Make) -> None:
 def every_size(make: Make) -> None:
     """A model with the layer predicts what its layers compute one by one, at every height and width.
 
-    Kernels compute several pixels at once, so a fault may show at one width in ten only. All sizes up to several
+    Kernels compute several pixels at once, so that a fault may occur at one width in ten only. All sizes up to several
     register blocks are tried, except those that the layer refuses.
     """
     layer = make()
@@ -303,9 +304,9 @@ def every_size(make: Make) -> None:
         if len(resized.output_shape) == 3:
             after = PoolingLayer((2, 3), mode="adaptive_average")
         x = draw_frames(resized, 1)
-        apart = after.build(resized.output_shape)(resized(x))
+        separate = after.build(resized.output_shape)(resized(x))
         model = Sequential([InputLayer(shape).build(shape), resized, after])
-        expect_same(layer, f"the same bits from a model of {shape} as from its layers", model.predict(x), apart)
+        expect_same(layer, f"the same bits from a model of {shape} as from its layers", model.predict(x), separate)
 
 
 CONTRACT: tuple[Check, ...] = (
@@ -325,4 +326,4 @@ CONTRACT: tuple[Check, ...] = (
     plan_equals_model,
     every_size,
 )
-"""In the order in which to read them when several fail."""
+"""All checks, the most basic first."""

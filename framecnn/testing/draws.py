@@ -1,11 +1,11 @@
-"""Frames and parameters drawn for a test, always the same ones, and the comparison of arrays."""
+"""Frames and parameters for tests, drawn with fixed seeds, and the comparison of arrays."""
 
 import numpy as np
 
 from framecnn.layers import Layer
 from framecnn.typing import Array, Shape
 
-__all__ = ["apart", "difference", "draw_frames", "draw_params", "same_bits"]
+__all__ = ["difference", "draw_distinct", "draw_frames", "draw_params", "same_bits"]
 
 
 def draw_frames(layer: Layer, n: int, integers: bool = False) -> Array:
@@ -25,7 +25,7 @@ def draw_frames(layer: Layer, n: int, integers: bool = False) -> Array:
 def draw_params(layer: Layer, integers: bool = False) -> Layer:
     """Set all parameters of a built layer to integers below 16, or to floats around zero, and return the layer.
 
-    Parameters whose initializer is "ones", scales and variances, stay positive.
+    Parameters initialised to ones, such as scales and variances, stay positive.
 
     Examples
     --------
@@ -43,12 +43,12 @@ def draw_params(layer: Layer, integers: bool = False) -> Layer:
     return layer
 
 
-def apart(shape: Shape, rng: np.random.Generator) -> Array:
-    """Return floats from -2.5 to 2.5, none close to another or to zero, where maxima and relu have kinks.
+def draw_distinct(shape: Shape, rng: np.random.Generator) -> Array:
+    """Return floats from -2.5 to 2.5, none close to another one or to zero, so that maxima and relu are smooth there.
 
     Examples
     --------
-    >>> np.sort(apart((4,), np.random.default_rng(0)))
+    >>> np.sort(draw_distinct((4,), np.random.default_rng(0)))
     array([-2.25, -1.25,  0.75,  1.75])
     """
     size = int(np.prod(shape))
@@ -79,8 +79,9 @@ def difference(a: Array, b: Array) -> str:
         return f"{a.dtype} of {a.shape} instead of {b.dtype} of {b.shape}"
     a, b = np.atleast_1d(a), np.atleast_1d(b)
     bits = np.dtype(f"u{a.itemsize}")
-    places = np.argwhere(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits))
-    if not len(places):
+    positions = np.argwhere(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits))
+    if not len(positions):
         return "the same bits"
-    first = tuple(places[0].tolist())
-    return f"{len(places)} of {a.size} values that differ, the first at {first}: {a[first]!s} instead of {b[first]!s}"
+    first = tuple(positions[0].tolist())
+    count = len(positions)
+    return f"{count} of {a.size} values that differ, the first at {first}: {a[first]!s} instead of {b[first]!s}"

@@ -1,4 +1,4 @@
-"""The checks of a layer's backward pass, each a function whose name and first line say what is checked."""
+"""The checks of a layer's backward pass: functions whose name and first line say what is checked."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,14 @@ from framecnn.testing.contract import (
     n_roundings,
     repeats_for_chunks,
 )
-from framecnn.testing.draws import apart, draw_frames
+from framecnn.testing.draws import draw_distinct, draw_frames
 from framecnn.thread_count import num_threads
 from framecnn.typing import Array, Shape
 
 __all__ = ["GRADIENTS", "has_gradients", "linear_arguments"]
 
 EPS = float(np.finfo(np.float64).eps)
-STEP = 1e-5  # below the distances of values that `apart` draws, so that no kink lies within two steps
+STEP = 1e-5  # below the differences of the values of `draw_distinct`: no kink lies within two steps
 DIRECTIONS = 3
 X = "x"  # the name of the input among the arguments of a layer
 Gradients = tuple[Array, dict[str, Array]]
@@ -41,7 +41,7 @@ def has_gradients(layer: Layer) -> bool:
 
 
 def same_output(make: Make) -> None:
-    """Without an rng, the output of vjp is that of forward, bit for bit."""
+    """Without an rng, the output of vjp equals that of forward, bit for bit."""
     for dtype in DTYPES:
         layer = make(dtype)
         x = draw_frames(layer, 3)
@@ -81,7 +81,7 @@ def backward_again(make: Make) -> None:
 
 
 def eight_threads_backward(make: Make) -> None:
-    """Eight threads may train one layer at once, as nothing is kept on it between forward and backward."""
+    """Eight threads may train one layer at once: it keeps nothing between forward and backward."""
     layer = make()
     batches = [draw_frames(layer, 3) + number for number in range(8)]
     passes = [layer.vjp(x) for x in batches]
@@ -108,17 +108,17 @@ def number_of_threads_backward(make: Make) -> None:
 
 
 def gradient(make: Make) -> None:
-    """Gradients are those of central differences along random directions, in float64."""
+    """Gradients equal central differences along random directions, in float64."""
     _differentiate(make, training=False)
 
 
 def gradient_in_training(make: Make) -> None:
-    """Gradients are those of central differences in training too, where layers may draw or use the whole batch."""
+    """Gradients equal central differences in training too, in which layers may draw or use the whole batch."""
     _differentiate(make, training=True)
 
 
 def adjoint(make: Make) -> None:
-    """Where the output is linear in an argument, ``<L v, dy> == <v, L* dy>``, exactly on integers."""
+    """If the output is linear in an argument, ``<L v, dy> == <v, L* dy>``, exactly on integers."""
     layer, rng = make(np.float64, integers=True), np.random.default_rng(4)
     values = _arguments(layer, lambda shape: _integers(rng, shape))
     for name in linear_arguments(layer, values):
@@ -136,7 +136,7 @@ def adjoint(make: Make) -> None:
 def linear_arguments(layer: Layer, values: Mapping[str, Array]) -> list[str]:
     """Return the names of the arguments, "x" and parameters, in which the output is linear around given values.
 
-    Each may be off by the roundings of a sum over all values, which no nonlinear function comes near.
+    Rounding of a sum over all values is tolerated; nonlinear functions differ far more.
 
     Examples
     --------
@@ -156,7 +156,7 @@ def linear_arguments(layer: Layer, values: Mapping[str, Array]) -> list[str]:
 
 
 def _linear(layer: Layer, values: Mapping[str, Array], name: str) -> Callable[[Array], Array]:
-    """Return the output as a function of one argument, less the output where that argument is zero."""
+    """Return the output as a function of one argument, minus the output for zeros as that argument."""
     values = dict(values)
 
     def output(argument: Array) -> Array:
@@ -173,11 +173,11 @@ def _integers(rng: np.random.Generator, shape: Shape) -> Array:
 def _differentiate(make: Make, training: bool) -> None:
     """Compare gradients with central differences.
 
-    A difference is off by its truncation, a third of its change when the step doubles, which is doubled for the higher
-    orders, and by the roundings of the two outputs.
+    The truncation error of a difference is about a third of its change when the step doubles; twice that is allowed,
+    for higher orders, plus the rounding of the two outputs.
     """
     layer, rng = make(np.float64), np.random.default_rng(5)
-    values = _arguments(layer, lambda shape: apart(shape, rng))
+    values = _arguments(layer, lambda shape: draw_distinct(shape, rng))
     y, backward = _run(layer, values, training)
     dy = rng.normal(size=y.shape)
     gradients = backward(dy)
@@ -205,7 +205,7 @@ def _arguments(layer: Layer, draw: Callable[[Shape], Array]) -> dict[str, Array]
 def _run(
     layer: Layer, values: Mapping[str, Array], training: bool = False
 ) -> tuple[Array, Callable[[Array], dict[str, Array]]]:
-    """Return the output for these arguments, and a backward that returns all gradients by name."""
+    """Return the output for these arguments, and a function that returns all gradients by name."""
     layer.params.update({name: value for name, value in values.items() if name != X})
     y, backward = layer.vjp(values[X], np.random.default_rng(6) if training else None)
 
@@ -238,4 +238,4 @@ GRADIENTS: tuple[Check, ...] = (
     gradient_in_training,
     adjoint,
 )
-"""For layers that define vjp."""
+"""All checks of layers that define vjp, the most basic first."""

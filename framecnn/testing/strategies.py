@@ -1,6 +1,6 @@
 """Hypothesis strategies for frames, layers, networks and labelled features.
 
-Values are integers or come from a seeded generator, so that drawing is quick. All examples shrink to few, small and
+Values are integers or come from a seeded generator, so that drawing is fast. Examples shrink to few, small and
 plain settings. Each strategy raises MissingExtraError if Hypothesis is not installed.
 """
 
@@ -12,8 +12,8 @@ import numpy as np
 from framecnn.layers import InputLayer, Layer
 from framecnn.layers.base import DTYPES
 from framecnn.networks.sequential import Sequential
+from framecnn.testing.cases import accepts_shape, cases_for, shapes
 from framecnn.testing.composite import Draw, composite, strategies
-from framecnn.testing.configs import configs, shapes, takes
 from framecnn.testing.draws import draw_params
 from framecnn.typing import Array, Shape
 
@@ -29,9 +29,9 @@ def frames(
     Parameters
     ----------
     shape : tuple of int, optional
-        Of one frame, or of one row of features; by default any of :func:`shapes`.
+        Shape of one frame or of one row of features; by default any of :func:`shapes`.
     n : int, optional
-        Frames in the batch; by default 1 to 3.
+        Number of frames in the batch; by default 1 to 3.
     dtype : float32 (default) or float64
     integers : bool, default True
         Integers from -9 to 9, for which sums of products are exact; otherwise normally distributed floats.
@@ -63,15 +63,15 @@ def layers(
 ) -> Layer:
     """Draw built layers with drawn parameters.
 
-    Convolution, pooling, filter bank and dense layers have any settings. Other classes, your own too, have those of
-    their ``cases``.
+    Convolution, pooling, filter bank and dense layers have any settings. Other classes, including yours, have the
+    settings of their ``cases``.
 
     Parameters
     ----------
     kinds : iterable of class, optional
         Layer classes; by default all of framecnn.
     shape : tuple of int, optional
-        Input shape, of a frame or of a row of features; by default any that the class fits.
+        Input shape, of a frame or of a row of features; by default any that the class accepts.
     dtype : float32 or float64, optional
         By default either.
     integers : bool, default False
@@ -89,8 +89,8 @@ def layers(
     DenseLayer(units=2, use_bias=True, kernel_initializer='glorot_uniform')
     """
     st = strategies()
-    kind = draw(st.sampled_from([kind for kind in (_ours() if kinds is None else kinds) if takes(kind, shape)]))
-    case = draw(configs(kind, shape))
+    kind = draw(st.sampled_from([kind for kind in (_ours() if kinds is None else kinds) if accepts_shape(kind, shape)]))
+    case = draw(cases_for(kind, shape))
     built = kind(**case.settings).build(case.input_shape, dtype=dtype or draw(st.sampled_from(DTYPES)))
     return draw_params(built, integers)
 
@@ -99,14 +99,14 @@ def layers(
 def models(
     draw: Draw, kinds: Iterable[type[Layer]] | None = None, *, max_layers: int = 5, dtype: Any = None
 ) -> Sequential:
-    """Draw built networks: an InputLayer, and layers that fit one another.
+    """Draw built networks: an InputLayer and further layers.
 
     Parameters
     ----------
     kinds : iterable of class, optional
         Layer classes; by default all of framecnn.
     max_layers : int, default 5
-        After the InputLayer.
+        The largest number of layers after the InputLayer.
     dtype : float32 or float64, optional
         By default either.
 
@@ -123,11 +123,11 @@ def models(
     """
     st = strategies()
     kinds = _ours() if kinds is None else list(kinds)
-    own, shape = dtype or draw(st.sampled_from(DTYPES)), draw(shapes())
-    chain: list[Layer] = [InputLayer(shape, scale=draw(st.sampled_from([1.0, 0.5]))).build(shape, dtype=own)]
+    chosen, shape = dtype or draw(st.sampled_from(DTYPES)), draw(shapes())
+    chain: list[Layer] = [InputLayer(shape, scale=draw(st.sampled_from([1.0, 0.5]))).build(shape, dtype=chosen)]
     for _ in range(draw(st.integers(0, max_layers))):
-        if any(takes(kind, chain[-1].output_shape) for kind in kinds):
-            chain.append(draw(layers(kinds, chain[-1].output_shape, dtype=own)))
+        if any(accepts_shape(kind, chain[-1].output_shape) for kind in kinds):
+            chain.append(draw(layers(kinds, chain[-1].output_shape, dtype=chosen)))
     return Sequential(chain)
 
 
@@ -140,7 +140,7 @@ def labelled_features(
     Parameters
     ----------
     max_samples, max_features, max_classes : int
-        At least two samples for each class, and at least two classes.
+        Upper limits; samples are at least two for each of at least two classes.
 
     Returns
     -------

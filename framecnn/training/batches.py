@@ -1,4 +1,4 @@
-"""The batches of training: their order and augmentation depend on the seed and the number of the epoch only."""
+"""The batches of training, whose order and augmentation depend only on the seed and the number of the epoch."""
 
 from collections.abc import Callable, Generator
 from typing import Any
@@ -22,7 +22,7 @@ def epoch_batches(
 
     Parameters
     ----------
-    x : (n, h, w, c) array, or frames that are decoded when they are indexed
+    x : (n, h, w, c) array, or frames that are decoded when indexed
     y : (n, ...) array
     batch_size : int
         The last batch may be smaller.
@@ -33,9 +33,9 @@ def epoch_batches(
     Returns
     -------
     rng : numpy.random.Generator
-        It has drawn the order, and is there for what else the epoch draws, such as dropout.
+        It has drawn the order; use it for what else the epoch draws, such as dropout.
     batches : generator of (frames, targets)
-        The next batch is read while one is used. Close it when it is not exhausted.
+        The next batch is read while the current one is used. Close the generator if you do not exhaust it.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def epoch_batches(
 def ordered_batches(
     x: Any, y: Array, batch_size: int, order: Array, change: Callable[[Array, Array], Array] | None = None
 ) -> Generator[Batch]:
-    """Yield frames and targets of the rows of `order`, where given after ``change(frames, rows)``."""
+    """Yield batches of frames, changed by ``change(frames, rows)`` if given, and targets of the rows in `order`."""
 
     def read(rows: Array) -> Batch:
         frames = x[rows]

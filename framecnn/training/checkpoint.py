@@ -1,8 +1,8 @@
 """A checkpoint: the state of a training run in one file, written after every epoch.
 
-Tensors: ``weights/...``, ``optimizer/...`` and, where the best epoch is not the last one, ``best/...``. Description:
+Tensors: ``weights/...``, ``optimizer/...`` and, if the best epoch is not the last one, ``best/...``. Description:
 layers of the model, settings of the run and its history without the seconds. All random numbers are drawn from the seed
-and the number of the epoch, so no state of a generator is needed.
+and the number of the epoch, so that no state of a generator is stored.
 """
 
 import os
@@ -21,8 +21,6 @@ from framecnn.typing import Array
 
 __all__ = ["read", "write"]
 
-KIND = "training"
-
 
 def write(
     path: str | os.PathLike[str],
@@ -34,7 +32,7 @@ def write(
 ) -> None:
     """Write a checkpoint atomically.
 
-    The same run gives the same bytes, whether it was interrupted or not, on any number of threads.
+    Interrupted or not, and with any number of threads, the same run writes the same bytes.
 
     Parameters
     ----------
@@ -45,13 +43,15 @@ def write(
         The parameters of the best epoch.
     history : History
     settings : mapping
-        What another run would have to share to resume this one, of JSON's types.
+        The settings that a run must share to resume this one, of JSON's types.
     """
     description, weights = model.fitted_state()
     tensors = prefixed("weights", weights) | prefixed("optimizer", optimizer.state_dict())
     if history.best_epoch != len(history):
         tensors |= prefixed("best", best)
-    container.write(path, {"kind": KIND, **description, **settings, "history": _columns(history)}, tensors)
+    container.write(
+        path, {"kind": container.CHECKPOINT, **description, **settings, "history": _columns(history)}, tensors
+    )
 
 
 def read(
@@ -65,7 +65,7 @@ def read(
     model : Sequential
     optimizer : Optimizer
     settings : mapping
-        Those that :func:`write` was given.
+        The settings that were passed to :func:`write`.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def read(
     try:
         received, tensors = container.read(path)
         columns = received.pop("history", None)
-        _check_same({"kind": KIND, **model.fitted_state()[0], **settings}, received)
+        _check_same({"kind": container.CHECKPOINT, **model.fitted_state()[0], **settings}, received)
         history = _history(columns)
         weights, best, state = (nested(prefix, tensors) for prefix in ("weights", "best", "optimizer"))
         best = best or weights
@@ -97,14 +97,14 @@ def read(
 
 
 def _check_same(expected: Mapping[str, Any], received: Mapping[str, Any]) -> None:
-    """Raise FormatError, which shows the first difference, unless two descriptions of a run are equal."""
-    if received.get("kind") != KIND:
-        raise FormatError(f"expected a checkpoint of training, got a file of {received.get('kind')!r}; name another")
+    """Raise FormatError with the first difference unless two descriptions of a run are equal."""
+    if received.get("kind") != container.CHECKPOINT:
+        raise FormatError(f"expected a checkpoint of training, got a file of {received.get('kind')!r}; name one")
     for name in sorted(expected.keys() | received.keys()):
-        ours, theirs = (container.canonical({name: side.get(name)}) for side in (expected, received))
+        ours, theirs = (container.canonical({name: run.get(name)}) for run in (expected, received))
         if ours != theirs:
             raise FormatError(
-                f"expected a checkpoint of this run ({ours:.150}), got one of another ({theirs:.150}); "
+                f"expected a checkpoint of this run ({ours:.150}), got one of another run ({theirs:.150}); "
                 "resume with the same settings, or start again with resume=False"
             )
 
@@ -114,11 +114,11 @@ def _columns(history: History) -> dict[str, Any]:
 
 
 def _history(columns: Any) -> History:
-    """Return the history of a checkpoint, or raise FormatError where it is not one."""
+    """Return the history of a checkpoint; raise FormatError unless it is complete and consistent."""
     names = _columns(History()).keys()
     lists = isinstance(columns, dict) and columns.keys() == names and all(isinstance(v, list) for v in columns.values())
     if not lists or len({len(values) for values in columns.values()}) != 1:
-        raise FormatError("expected a history of training, got one that is damaged; start again with resume=False")
+        raise FormatError("expected a history of training, got a damaged one; start again with resume=False")
     history = History(**columns, seconds=[None] * len(columns["loss"]))
     numbers = [value for values in columns.values() for value in values if value is not None]
     if not all(type(number) is float for number in numbers) or None in (*history.loss, *history.learning_rate):

@@ -8,18 +8,18 @@ __all__ = ["History"]
 
 @dataclass
 class History:
-    """One value an epoch in every list; None where a figure does not exist.
+    """Lists with one value per epoch, None if a figure does not exist.
 
     Parameters
     ----------
     loss, accuracy : list
-        Means over the epoch's batches, each measured before its update; accuracy only where targets are labels.
+        Means over the epoch's batches, each measured before its update; accuracy only if targets are labels.
     val_loss, val_accuracy : list
-        Of the validation frames, after the epoch.
+        Figures of the validation frames, after the epoch.
     learning_rate : list of float
         The rate of the epoch's first update.
     seconds : list
-        How long the epoch took; None for an epoch of an earlier process.
+        Duration of the epoch; None for an epoch of an earlier process.
 
     Examples
     --------
@@ -41,16 +41,16 @@ class History:
         return len(self.loss)
 
     def append(self, figures: Mapping[str, float], learning_rate: float, seconds: float) -> None:
-        """Add an epoch; `figures` holds those of loss, accuracy, val_loss and val_accuracy that exist."""
+        """Add an epoch, with the existing values among loss, accuracy, val_loss and val_accuracy as `figures`."""
         values = {**figures, "learning_rate": learning_rate, "seconds": seconds}
         for column in fields(self):
             getattr(self, column.name).append(values.get(column.name))
 
     @property
     def best_epoch(self) -> int:
-        """Number, from 1, of the first epoch with the lowest validation loss, or of the last where none has one.
+        """Number, from 1, of the first epoch with the lowest validation loss.
 
-        0 before the first epoch.
+        Without validation it is the last epoch; before the first epoch it is 0.
         """
         losses = [value for value in self.val_loss if value is not None]
         return losses.index(min(losses)) + 1 if losses else len(self)

@@ -1,7 +1,7 @@
-"""Training by back-propagation: one update a batch, and a checkpoint after each epoch from which a run can resume.
+"""Training by back-propagation: one update per batch, and after each epoch a checkpoint to resume from.
 
-Random numbers are drawn from the seed and the number of the epoch (the order of the frames, dropout), or from these and
-the number of the frame (augmentation). So neither threads nor interruptions change a bit of the result.
+Random numbers depend on the seed and the number of the epoch (order of the frames, dropout), and in augmentation also
+on the number of the frame. So neither threads nor interruptions change a bit of the result.
 """
 
 import math
@@ -21,7 +21,7 @@ from framecnn.layers.base import check_batch_shape
 from framecnn.training import checkpoint as checkpoints
 from framecnn.training.batches import Batch, epoch_batches, ordered_batches
 from framecnn.training.history import History
-from framecnn.training.losses import Loss, softmax_cross_entropy
+from framecnn.training.losses import QUIET, Loss, softmax_cross_entropy
 from framecnn.training.model import TrainableModel
 from framecnn.training.optimizers import Adam, Optimizer
 from framecnn.training.progress import Figures, Progress, Watch, print_progress
@@ -29,13 +29,11 @@ from framecnn.typing import Array
 
 __all__ = ["fit", "train_step"]
 
-QUIET = np.errstate(over="ignore", invalid="ignore")  # every loss and weight is checked instead
-
 
 def train_step(
     model: TrainableModel, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator | None = None
 ) -> float:
-    """Update the parameters of a model once, by the gradient of the loss of a batch; return the loss.
+    """Update the parameters of a model once, by the gradient of the loss on a batch; return the loss.
 
     Parameters
     ----------
@@ -43,12 +41,12 @@ def train_step(
         A built model.
     x : (n, *input_shape) array
     y : array
-        The targets, as `loss` takes them.
+        The targets, in the form that `loss` expects.
     loss : callable
         ``loss(outputs, targets) -> value, doutputs``, such as :func:`framecnn.training.losses.softmax_cross_entropy`.
     optimizer : Optimizer
     rng : numpy.random.Generator, optional
-        Dropout draws from it; by default it is seeded by the number of the update.
+        The generator for dropout; by default it is seeded by the number of the update.
 
     Returns
     -------
@@ -88,17 +86,17 @@ def fit(
     resume: bool = False,
     progress: Callable[[Progress], None] | None = print_progress,
 ) -> History:
-    """Train a model and give it the weights of its best epoch, also after an error or an interruption.
+    """Train a model and set the weights of its best epoch, also after an error or an interruption.
 
     Parameters
     ----------
     model : Sequential
         A built model.
     x : (n, *input_shape) array
-        Or frames that are decoded when they are indexed, such as ``FrameFolder.frames``; the next batch is read while
-        one is used.
+        Or frames that are decoded when indexed, such as ``FrameFolder.frames``; the next batch is read while the
+        current one is used.
     y : (n, ...) array
-        The targets, as `loss` takes them.
+        The targets, in the form that `loss` expects.
     epochs : int, default 10
     batch_size : int, default 32
     loss : callable, default softmax_cross_entropy
@@ -108,9 +106,9 @@ def fit(
     validation_data : (x, y), optional
         The best epoch is the one with the lowest validation loss; without validation data it is the last.
     patience : int, optional
-        Stop when this many epochs in a row did not improve the validation loss.
+        Stop after this many epochs in a row without a lower validation loss.
     augment : Augmentation, optional
-        Changes the frames, differently in every epoch.
+        Random changes of the frames, different in every epoch.
     seed : int, default 0
     checkpoint : path, optional
         A .safetensors file that is replaced atomically after each epoch.
@@ -129,11 +127,11 @@ def fit(
     ShapeError
         If the model is not built, or `x` or `y` does not fit.
     SettingError
-        If a setting has a value that it cannot have.
+        If a setting has an invalid value.
     FormatError
         If `checkpoint` is to be resumed, but is damaged or belongs to another model or other settings.
     FloatingPointError
-        If a loss or a weight is not finite; `checkpoint` then holds the epoch before.
+        If a loss or a weight is not finite; `checkpoint` then holds the previous epoch.
 
     Examples
     --------
@@ -185,13 +183,13 @@ def fit(
 def _step(
     model: TrainableModel, x: Array, y: Any, loss: Loss, optimizer: Optimizer, rng: np.random.Generator
 ) -> tuple[float, Array]:
-    """Update once if the loss is finite; return loss and outputs of before the update."""
+    """Update once if the loss is finite; return loss and outputs computed before the update."""
     outputs, backward = model.vjp(x, rng, wrt_input=False)
     value, doutputs = loss(outputs, y)
     if math.isfinite(value):
         specs = model.param_specs()
         _, changes = backward(doutputs)
-        trained = optimizer.updated(model, {name: change for name, change in changes.items() if specs[name].trainable})
+        trained = optimizer.advance(model, {name: change for name, change in changes.items() if specs[name].trainable})
         model.update(trained | {name: change for name, change in changes.items() if not specs[name].trainable})
     return value, outputs
 
@@ -223,7 +221,7 @@ def _train(
     epoch: int,
     watch: Watch,
 ) -> Figures:
-    """Update once a batch; return loss and accuracy over the epoch."""
+    """Update once per batch; return loss and accuracy over the epoch."""
     means = _Means()
     for step, (x, y) in enumerate(batches, start=1):
         value, outputs = _step(model, x, y, loss, optimizer, rng)
@@ -272,12 +270,12 @@ def _check_parts(loss: Any, optimizer: Any, augment: Any) -> None:
 
 
 def _check_data(name: str, model: TrainableModel, x: Any, y: Any) -> tuple[Any, Array]:
-    """Return frames, and targets as an array, or raise ShapeError where they do not fit."""
+    """Return frames, and targets as an array; raise ShapeError if they do not fit."""
     x = x if hasattr(x, "shape") else np.asarray(x)
     y = np.asarray(y)
     check_batch_shape("fit", x, model.input_shape)
     if len(x) != len(y) or len(y) == 0:
-        raise ShapeError(f"fit: expected {name} of at least one frame and as many targets, got {len(x)} and {len(y)}")
+        raise ShapeError(f"fit: expected at least one frame and as many targets in {name}, got {len(x)} and {len(y)}")
     return x, y
 
 
@@ -288,8 +286,8 @@ def _check_weights(model: TrainableModel, optimizer: Optimizer, epoch: int) -> N
         raise _diverged("finite weights", f"NaN or infinity in {broken[0]}", f"epoch {epoch}")
 
 
-def _diverged(what: str, received: Any, where: str) -> FloatingPointError:
+def _diverged(what: str, received: Any, position: str) -> FloatingPointError:
     return FloatingPointError(
-        f"fit: expected {what}, got {received} in {where}; lower the learning rate, or look for NaN among the frames "
+        f"fit: expected {what}, got {received} in {position}; lower the learning rate, or look for NaN in the frames "
         "(the model has the weights of its best epoch so far)"
     )

@@ -13,7 +13,7 @@ __all__ = ["TrainableModel"]
 
 
 class TrainableModel(Protocol):
-    """A built model whose parameters gradients can train; :class:`framecnn.Sequential` documents the methods."""
+    """A built model that gradients can train; :class:`framecnn.Sequential` documents the methods."""
 
     @property
     def input_shape(self) -> Shape: ...

@@ -1,6 +1,6 @@
 """Optimizers: rules that change weights by their gradients, with the formulas of Keras.
 
-Settings are fields of a dataclass; the state is arrays by parameter name.
+Settings are fields of a dataclass; the state consists of arrays by parameter name.
 """
 
 import math
@@ -47,7 +47,7 @@ class Optimizer:
 
         All arrays have the same shape; moments are read and written.
         """
-        raise NotImplementedError(f"{type(self).__name__}: expected a method step, got none; write it")
+        raise NotImplementedError(f"{type(self).__name__}: expected a method step, got none; define it")
 
     @property
     def rate(self) -> float:
@@ -67,18 +67,18 @@ class Optimizer:
         Raises
         ------
         ShapeError
-            If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer has moments
-            of another model.
+            If a gradient is missing, unknown, or of another shape than its parameter; or if the optimizer holds the
+            moments of a different model.
         """
-        model.update(self.updated(model, grads))
+        model.update(self.advance(model, grads))
 
-    def updated(self, model: TrainableModel, grads: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the parameters that :meth:`update` would set, and update the moments.
+    def advance(self, model: TrainableModel, grads: Mapping[str, Array]) -> dict[str, Array]:
+        """Update the moments and return the new parameters, without setting them.
 
         Parameters
         ----------
         model, grads
-            As :meth:`update` takes them; it raises the same errors.
+            As in :meth:`update`, with the same errors.
 
         Returns
         -------
@@ -87,23 +87,22 @@ class Optimizer:
         specs = model.param_specs()
         weights = {name: value for name, value in model.parameters().items() if specs[name].trainable}
         self._check("gradients", weights, {name: np.shape(gradient) for name, gradient in grads.items()})
-        for own in self.moments.values():
-            if own:
-                self._check("moments", weights, {name: moment.shape for name, moment in own.items()})
+        for moments in filter(None, self.moments.values()):
+            self._check("moments", weights, {name: moment.shape for name, moment in moments.items()})
         values = {}
-        for name, own_weights in weights.items():
-            values[name] = np.empty_like(own_weights)
-            moments = [self._moment(slot, name, own_weights) for slot in self.slots]
-            self.step((values[name], *moments), own_weights, np.ascontiguousarray(grads[name], own_weights.dtype))
+        for name, weight in weights.items():
+            values[name] = np.empty_like(weight)
+            outputs = values[name], *(self._moment(slot, name, weight) for slot in self.slots)
+            self.step(outputs, weight, np.ascontiguousarray(grads[name], weight.dtype))
         self.iterations += 1
         return values
 
     def _moment(self, slot: str, name: str, weights: Array) -> Array:
         """Return the moment of a parameter, zeros before its first update."""
-        own = self.moments[slot]
-        if name not in own:
-            own[name] = np.zeros_like(weights)
-        return own[name]
+        moments = self.moments[slot]
+        if name not in moments:
+            moments[name] = np.zeros_like(weights)
+        return moments[name]
 
     def _check(self, what: str, weights: Mapping[str, Array], received: Mapping[str, Shape]) -> None:
         expected = {name: value.shape for name, value in weights.items()}
@@ -116,7 +115,9 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of the state: ``"iterations"``, ``"momentum/conv_1/kernel"``, ..."""
-        moments = {f"{slot}/{name}": value.copy() for slot, own in self.moments.items() for name, value in own.items()}
+        moments = {
+            f"{slot}/{name}": value.copy() for slot, values in self.moments.items() for name, value in values.items()
+        }
         return {"iterations": np.array([self.iterations], np.int64), **moments}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -130,7 +131,7 @@ class Optimizer:
         Raises
         ------
         ShapeError
-            If it is the state of an optimizer with other slots; this one then keeps its own.
+            If it is the state of an optimizer with other slots; the current state is then kept.
         """
         moments: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
         for key, value in state.items():
@@ -140,13 +141,13 @@ class Optimizer:
             elif key != "iterations":
                 raise ShapeError(
                     f"{type(self).__name__}.load_state_dict: expected iterations and {' and '.join(self.slots)} of "
-                    f"parameters, got {key!r}; give the state of one"
+                    f"parameters, got {key!r}; pass a state_dict of the same optimizer"
                 )
-        names = {tuple(own) for own in moments.values()}
+        names = {tuple(values) for values in moments.values()}
         if "iterations" not in state or len(names) > 1:
             raise ShapeError(
                 f"{type(self).__name__}.load_state_dict: expected iterations, and {' and '.join(self.slots)} of the "
-                f"same parameters, got {sorted(state)}; give the state of one"
+                f"same parameters, got {sorted(state)}; pass a state_dict of the same optimizer"
             )
         self.iterations, self.moments = int(np.ravel(state["iterations"])[0]), moments
 
@@ -168,7 +169,7 @@ class SGD(Optimizer):
     Raises
     ------
     SettingError
-        If a setting has a value that it cannot have.
+        If a setting has an invalid value.
 
     Notes
     -----
@@ -215,12 +216,12 @@ class Adam(Optimizer):
     beta_1, beta_2 : float, default 0.9 and 0.999
         The shares of the running mean and of the running mean square that an update keeps.
     epsilon : float, default 1e-7
-        Added to the root; it keeps steps small where gradients are almost zero.
+        Added to the root; it keeps steps small if gradients are almost zero.
 
     Raises
     ------
     SettingError
-        If a setting has a value that it cannot have.
+        If a setting has an invalid value.
 
     Notes
     -----
@@ -257,9 +258,9 @@ class Adam(Optimizer):
         check_number(who, "weight_decay", self.weight_decay)
 
     def step(self, outputs: tuple[Array, ...], weights: Array, gradient: Array) -> None:
-        kept, n = (self.beta_1, self.beta_2), self.iterations + 1
+        betas, n = (self.beta_1, self.beta_2), self.iterations + 1
         rate = self.rate * math.sqrt(1 - self.beta_2**n) / (1 - self.beta_1**n)
-        adam_update(outputs, weights, gradient, rate, self.epsilon, kept, self.weight_decay * self.rate)
+        adam_update(outputs, weights, gradient, rate, self.epsilon, betas, self.weight_decay * self.rate)
 
 
 @dataclass(eq=False)
@@ -279,7 +280,7 @@ class AdamW(Adam):
     Raises
     ------
     SettingError
-        If a setting has a value that it cannot have.
+        If a setting has an invalid value.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Reports of running training: how far it is, its figures, its speed and the time left."""
+"""Progress of running training: its position, figures, speed and time left."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 __all__ = ["Figures", "Progress", "Watch", "print_progress"]
 
 Figures = dict[str, float]
-"""Those of ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy`` that are known."""
+"""The known values among ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy``."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Progress:
         Whether the epoch has ended, including its validation.
     figures : dict of str to float
         ``loss`` and ``accuracy``, means over the frames used so far, and, once the epoch has ended, ``val_loss`` and
-        ``val_accuracy`` of the validation frames. Accuracy is absent where targets are not labels.
+        ``val_accuracy`` of the validation frames. Accuracy is absent if targets are not labels.
     """
 
     epoch: int
@@ -74,7 +74,7 @@ class Watch:
         self._start = time.perf_counter()
 
     def __call__(self, epoch: int, frames: int, figures: Figures, is_over: bool = False) -> None:
-        """Report that `frames` frames of an epoch were used."""
+        """Report that the first `frames` frames of an epoch were used."""
         if self._report is None:
             return
         done = (epoch - 1 - self._before) * self._n_frames + frames

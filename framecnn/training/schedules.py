@@ -1,22 +1,17 @@
 """Schedules of the learning rate: functions from the number of an update, from 0, to its rate."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from framecnn.arguments import check_count, check_number
 from framecnn.errors import SettingError
 
-__all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "rate_at"]
-
-Schedule = Callable[[int], float]
-LearningRate = float | Schedule
-"""A number, or one of the schedules of this module."""
+__all__ = ["CosineDecay", "LearningRate", "StepDecay", "WarmUp", "check_rate", "rate_at"]
 
 
 @dataclass(frozen=True)
 class StepDecay:
-    r"""A rate that is multiplied by the same number at regular intervals.
+    r"""A rate that is multiplied by the same factor at regular intervals.
 
     .. math:: rate \cdot decay\_rate^{\lfloor step / decay\_steps \rfloor}
 
@@ -27,12 +22,12 @@ class StepDecay:
     decay_steps : int
         Updates between two changes.
     decay_rate : float
-        The rate is multiplied by it at each change.
+        The factor of each change.
 
     Raises
     ------
     SettingError
-        If a setting is not a number, or not one that it can be.
+        If a setting has an invalid value.
 
     Notes
     -----
@@ -76,7 +71,7 @@ class CosineDecay:
     Raises
     ------
     SettingError
-        If a setting is not a number, or not one that it can be.
+        If a setting has an invalid value.
 
     Notes
     -----
@@ -109,7 +104,7 @@ class CosineDecay:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A rate that rises linearly to the first rate of another schedule, which follows.
+    """A rate that rises linearly to the first rate of the schedule that follows.
 
     Parameters
     ----------
@@ -123,11 +118,11 @@ class WarmUp:
     Raises
     ------
     SettingError
-        If a setting is not a number, or not one that it can be.
+        If a setting has an invalid value.
 
     Notes
     -----
-    Keras: ``CosineDecay(start, ..., warmup_target=rate, warmup_steps=...)`` where a CosineDecay follows.
+    Keras: ``CosineDecay(start, ..., warmup_target=rate, warmup_steps=...)`` if a CosineDecay follows.
 
     References
     ----------
@@ -140,7 +135,7 @@ class WarmUp:
     (0.0, 0.2, 0.4, 0.2)
     """
 
-    learning_rate: LearningRate
+    learning_rate: "LearningRate"
     warmup_steps: int
     start: float = 0.0
 
@@ -153,6 +148,10 @@ class WarmUp:
         if step < self.warmup_steps:
             return (rate_at(self.learning_rate, 0) - self.start) * step / self.warmup_steps + self.start
         return rate_at(self.learning_rate, step - self.warmup_steps)
+
+
+LearningRate = float | StepDecay | CosineDecay | WarmUp
+"""A number or a schedule. Other functions are refused: a checkpoint stores the settings of a schedule as text."""
 
 
 def rate_at(learning_rate: LearningRate, step: int) -> float:
@@ -177,8 +176,8 @@ def rate_at(learning_rate: LearningRate, step: int) -> float:
 
 
 def check_rate(who: str, learning_rate: LearningRate) -> None:
-    """Raise SettingError unless `learning_rate` is a finite number of at least 0, or a schedule."""
+    """Raise SettingError unless `learning_rate` is a schedule or a finite number of at least 0."""
     if isinstance(learning_rate, StepDecay | CosineDecay | WarmUp):
         return
     if check_number(who, "learning_rate", learning_rate) < 0:
-        raise SettingError(f"{who}: expected learning_rate as a number of at least 0, got {learning_rate!r}")
+        raise SettingError(f"{who}: expected learning_rate of at least 0, got {learning_rate!r}")

@@ -9,48 +9,48 @@ from framecnn.kernels.codegen.intrinsics import Bytes, Integer, Pointer, Runs, S
 from framecnn.kernels.codegen.microkernel import PIXELS, VECTORS, add_products
 from framecnn.kernels.codegen.pooling import pool
 from framecnn.kernels.codegen.vectors import INT64, Emitter
+from framecnn.kernels.epilogue import AVERAGE_POOLING
 
 __all__ = ["POOLED", "convolved_block", "pooled_block", "respond_block"]
 
-POOLED = PIXELS // 4  # pixels that are pooled 2 x 2 at a time
+POOLED = PIXELS // 4  # pooled pixels computed at a time
 
 
 def _convolving(side: int, count: int) -> Callable[..., Any]:
-    """Return the intrinsic that convolves `count` neighbouring pixels, or squares of side x side that are pooled.
+    """Return the intrinsic that convolves `count` neighbouring pixels, or pools as many squares of side x side pixels.
 
-    It adds up products as ``multiply_block`` does, begins with the bias, applies the activation, pools (mode 1: the
-    largest, 2: the mean) and sets ``y[y_at + p y_step + f]``, p below `count` and present, f below filter_block and
-    own. Unless `where` is None, its bytes at the same positions become 2 u + v of the largest. Pixels of x are
-    `across` and `down` apart.
+    It adds up products as ``multiply_block`` does, begins with the bias, applies the activation, pools by `mode` and
+    sets ``y[y_at + p y_step + f]`` for p < min(count, n_pixels), f < min(filter_block, n_valid). `argmax`, if not
+    None, receives the indices of the maxima at the same positions. Pixels of x are `across` and `down` apart.
     """
     squares = [[(side * p + v, u) for u in range(side) for v in range(side)] for p in range(count)]
 
     @intrinsic
     def convolve(
-        emit: Emitter, y: Values, where: Bytes, y_at: Integer, y_step: Integer, present: Integer, own: Integer,
+        emit: Emitter, y: Values, argmax: Bytes, y_at: Integer, y_step: Integer, n_pixels: Integer, n_valid: Integer,
         x: Pointer, across: Integer, down: Integer, runs: Runs, run_length: Integer, kernel: Pointer, bias: Pointer,
-        function: Integer, slope: Scalar, mode: Integer,
+        function: Integer, negative_slope: Scalar, mode: Integer,
     ) -> None:  # fmt: skip
         """Convolve pixels."""
         b = emit.builder
         start = [emit.load(bias, v) for _ in range(count * side * side) for v in range(VECTORS)]
         pixels = [[(across, j), (down, u)] for square in squares for j, u in square]
         sums = add_products(emit, start, x, pixels, INT64(1), runs, run_length, kernel)
-        activate = emit.activation(function, slope)
-        is_mean = b.icmp_signed("==", mode, INT64(2))
+        activate = emit.activation(function, negative_slope)
+        is_mean = b.icmp_signed("==", mode, INT64(AVERAGE_POOLING))
         size = side * side * VECTORS
         for p in range(count):
             square = sums[p * size : (p + 1) * size]
             windows = [square[v::VECTORS] for v in range(VECTORS)]
             if side > 1:
-                values, numbers = pool(emit, windows, is_mean, activate)
+                values, indices = pool(emit, windows, is_mean, activate)
             else:
-                values, numbers = [activate(value) for value in square], []
+                values, indices = [activate(value) for value in square], []
             at = b.add(y_at, b.mul(y_step, INT64(p)))
-            with b.if_then(b.icmp_signed(">", present, INT64(p))):
-                emit.store_block(values, b.gep(y, [at]), own)
-                if numbers and where is not None:
-                    emit.store_block(numbers, b.gep(where, [at]), own)
+            with b.if_then(b.icmp_signed(">", n_pixels, INT64(p))):
+                emit.store_block(values, b.gep(y, [at]), n_valid)
+                if indices and argmax is not None:
+                    emit.store_block(indices, b.gep(argmax, [at]), n_valid)
 
     return convolve
 
@@ -66,7 +66,7 @@ def respond_block(
     """Add to sums the responses of neighbouring windows of a filter bank, window by window.
 
     A response is ``max(0, product * scale[scale_at + p] + shift)``, products as ``multiply_block`` adds them up from
-    zero, p below PIXELS; sums and shifts of level t, below `levels`, lie ``t level_step`` after the first.
+    zero, p below PIXELS; sums and shifts of level t, below `levels`, lie ``t level_step`` values after the first.
     """
     b = emit.builder
     pixels = [[(x_step, p)] for p in range(PIXELS)]

@@ -1,4 +1,4 @@
-"""Intrinsics with named arguments: one annotated signature specifies what jitted code passes and what is received.
+"""Intrinsics with named arguments: one annotated signature defines both the call and the generator's arguments.
 
 A generator is a function of an :class:`Emitter` and of parameters annotated with the classes below::
 
@@ -23,7 +23,7 @@ __all__ = ["Bytes", "Flag", "Integer", "Pointer", "Runs", "Scalar", "Values", "i
 
 
 class Parameter:
-    """A kind of argument: the suffixes of the arguments that it takes, and how the generator receives them.
+    """A type of parameter: the suffixes of the arguments that it takes, and the LLVM value that the generator receives.
 
     Subclasses stand for LLVM values in annotations; they have no instances.
     """
@@ -33,12 +33,12 @@ class Parameter:
 
     @staticmethod
     def expected(given: Any, dtype: Any) -> Any:
-        """Return the Numba type of the first argument, from the type that is given and the dtype of the values."""
+        """Return the Numba type of the first argument, from its type in the call and the dtype of the values."""
         return given
 
     @staticmethod
     def receive(emit: Emitter, kind: Any, *values: Any) -> Any:
-        """Return what the generator receives for an argument of the Numba type `kind`."""
+        """Return the value that the generator receives for an argument of the Numba type `kind`."""
         return values[0]
 
 
@@ -72,7 +72,7 @@ class Bytes(Parameter):
 
 
 class Runs(Parameter):
-    """An int64 array of positions; received as the pointer to the first and their number."""
+    """An int64 array of positions; received as the pointer to the first and their count."""
 
     @staticmethod
     def expected(given: Any, dtype: Any) -> Any:

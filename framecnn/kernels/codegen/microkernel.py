@@ -4,7 +4,7 @@ A block of pixels times a block of filters stays in registers while the products
 loaded serves all pixels, each pixel value that is broadcast serves all filters. Numba's autovectoriser does not find
 this form, hence the explicit instructions.
 
-Positions and steps count elements of contiguous arrays; all that is read or written must lie inside them.
+Positions and steps count elements of contiguous arrays; all reads and writes must lie inside the arrays.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,17 +32,17 @@ __all__ = [
 
 PIXELS, VECTORS = REGISTER_BLOCK
 Steps = Sequence[tuple[Any, int]]
-"""Pairs of a step and the number of times that it is taken."""
+"""Pairs of a step and its count."""
 
-FEW = 5  # pixels of a smaller block; a row of a 3 x 3 window over three colours, 9 values, takes two of them
+FEW = 5  # pixels of a smaller block; two of them cover the 9 values in a row of a 3 x 3 window with three colours
 
 
 def filter_block(dtype: Any) -> int:
-    """Return the number of filters of `dtype` that a register block holds.
+    """Return the number of filters of `dtype` in a register block.
 
     Examples
     --------
-    >>> filter_block(np.float32) == 2 * filter_block(np.float64)
+    >>> filter_block("float32") == 2 * filter_block("float64")
     True
     """
     return VECTORS * lanes(dtype)
@@ -60,9 +60,9 @@ def add_products(
 ) -> list[Any]:
     """Write two nested loops, over runs and the elements of a run, and return the accumulators.
 
-    The accumulators are phi nodes of both loops. `start` holds their first values, pixel by pixel; `pixels` holds the
-    steps from the first pixel to each; `element_step` lies between the elements of a run; `runs` is a pointer to the
-    positions of the runs and their number.
+    The accumulators are phi nodes of both loops. `start` holds their initial values, pixel by pixel; `pixels` the
+    steps from the first pixel to each pixel; `element_step` is the step between the elements of a run; `runs` is a
+    pointer to the positions of the runs, and their number.
     """
     b = emit.builder
     offsets, n_runs = runs
@@ -77,14 +77,14 @@ def add_products(
     b.branch(element)
 
     b.position_at_end(element)
-    t, here = b.phi(INT64), b.phi(kernel.type)
+    t, weights_at = b.phi(INT64), b.phi(kernel.type)
     sums = [b.phi(emit.vector) for _ in start]
-    weights = [emit.load(here, v) for v in range(VECTORS)]
+    weights = [emit.load(weights_at, v) for v in range(VECTORS)]
     pixel = b.gep(x, [b.add(offset, b.mul(t, element_step))])
     values = [emit.broadcast(b.load(emit.at(pixel, *steps))) for steps in pixels]
     factors = [(value, weight) for value in values for weight in weights]
     new_sums = [emit.fma(*factor, total) for factor, total in zip(factors, sums, strict=True)]
-    next_t, next_here = b.add(t, INT64(1)), b.gep(here, [INT64(VECTORS * emit.lanes)])
+    next_t, next_weights_at = b.add(t, INT64(1)), b.gep(weights_at, [INT64(VECTORS * emit.lanes)])
     b.cbranch(b.icmp_signed("<", next_t, run_length), element, run_end)
 
     b.position_at_end(run_end)
@@ -93,14 +93,14 @@ def add_products(
 
     for phi, first, following in (
         (run, INT64(0), next_run),
-        (run_kernel, kernel, next_here),
+        (run_kernel, kernel, next_weights_at),
         *zip(run_sums, start, new_sums, strict=True),
     ):
         phi.add_incoming(first, entry)
         phi.add_incoming(following, run_end)
     for phi, first, following in (
         (t, INT64(0), next_t),
-        (here, run_kernel, next_here),
+        (weights_at, run_kernel, next_weights_at),
         *zip(sums, run_sums, new_sums, strict=True),
     ):
         phi.add_incoming(first, run_head)
@@ -126,16 +126,16 @@ def multiply_block(
 
 
 def _activated(pixels: int) -> Callable[..., Any]:
-    """Return the intrinsic that computes as many pixels as ``multiply_block`` does, and activates them."""
+    """Return the intrinsic that computes `pixels` pixels like ``multiply_block`` and activates them."""
 
     @intrinsic
     def multiply_activated(
         emit: Emitter, y: Pointer, y_step: Integer, x: Pointer, x_step: Integer, runs: Runs, run_length: Integer,
-        kernel: Pointer, bias: Pointer, function: Integer, slope: Scalar,
+        kernel: Pointer, bias: Pointer, function: Integer, negative_slope: Scalar,
     ) -> None:  # fmt: skip
         """Set a block to its activated sums of products."""
         sums = _products(emit, pixels, x, x_step, (runs, run_length), kernel, bias)
-        _store(emit, map(emit.activation(function, slope), sums), y, y_step)
+        _store(emit, map(emit.activation(function, negative_slope), sums), y, y_step)
 
     return multiply_activated
 
@@ -143,7 +143,7 @@ def _activated(pixels: int) -> Callable[..., Any]:
 def _products(
     emit: Emitter, pixels: int, x: Any, x_step: Any, runs: tuple[Any, Any], kernel: Any, bias: Any
 ) -> list[Any]:
-    """Return the sums of products of neighbouring pixels, which begin with the bias."""
+    """Return the bias plus the sums of products for neighbouring pixels."""
     start = [emit.load(bias, v) for _ in range(pixels) for v in range(VECTORS)]
     return add_products(emit, start, x, [[(x_step, p)] for p in range(pixels)], INT64(1), *runs, kernel)
 
@@ -171,12 +171,12 @@ def _accumulate(pixels: int) -> Callable[..., Any]:
         kernel: Pointer,
     ) -> None:  # fmt: skip
         """Add outer products to a block."""
-        places = [(emit.at(y, (y_step, p)), v) for p in range(pixels) for v in range(VECTORS)]
-        start = [emit.load(*place) for place in places]
+        positions = [(emit.at(y, (y_step, p)), v) for p in range(pixels) for v in range(VECTORS)]
+        start = [emit.load(*position) for position in positions]
         neighbours = [[(INT64(1), p)] for p in range(pixels)]
         sums = add_products(emit, start, x, neighbours, x_step, runs, run_length, kernel)
-        for total, place in zip(sums, places, strict=True):
-            emit.store(total, *place)
+        for total, position in zip(sums, positions, strict=True):
+            emit.store(total, *position)
 
     return accumulate
 
@@ -186,12 +186,12 @@ accumulate_block, accumulate_few = _accumulate(PIXELS), _accumulate(FEW)
 
 @intrinsic
 def add_blocks(emit: Emitter, y: Pointer, x: Pointer, count: Integer) -> None:
-    """Add to ``y[y_at + f]`` the sum of ``x[x_at + p filter_block + f]``, p below count, f below filter_block."""
+    """Add to ``y[y_at + f]`` the sum of ``x[x_at + p filter_block + f]``, for p < count, f < filter_block."""
     b = emit.builder
     sums = [cgutils.alloca_once_value(b, emit.load(y, v)) for v in range(VECTORS)]
     with cgutils.for_range(b, count) as loop:
-        here = b.gep(x, [b.mul(loop.index, INT64(VECTORS * emit.lanes))])
+        block = b.gep(x, [b.mul(loop.index, INT64(VECTORS * emit.lanes))])
         for v, total in enumerate(sums):
-            b.store(b.fadd(b.load(total), emit.load(here, v)), total)
+            b.store(b.fadd(b.load(total), emit.load(block, v)), total)
     for v, total in enumerate(sums):
         emit.store(b.load(total), y, v)

@@ -1,6 +1,6 @@
 """Pooling of 2 x 2 pixels in registers, and its gradient.
 
-Positions and steps count elements of contiguous arrays; all that is read or written must lie inside them.
+Positions and steps count elements of contiguous arrays; all reads and writes must lie inside the arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from numba.core import cgutils
 from framecnn.kernels.codegen.intrinsics import Bytes, Integer, Pointer, Scalar, Values, intrinsic
 from framecnn.kernels.codegen.microkernel import VECTORS
 from framecnn.kernels.codegen.vectors import INT64, Emitter
+from framecnn.kernels.epilogue import AVERAGE_POOLING, NO_POOLING
 
 __all__ = ["pool", "pool_window", "unpool_window"]
 
@@ -18,12 +19,12 @@ __all__ = ["pool", "pool_window", "unpool_window"]
 def pool(
     emit: Emitter, windows: Sequence[Sequence[Any]], is_mean: Any, activate: Callable[[Any], Any]
 ) -> tuple[list[Any], list[Any]]:
-    """Return for each window the mean of its four activated vectors, or the largest, activated, and its number.
+    """Return each window's mean of activated vectors or activated maximum, and the maximum's index.
 
-    The activations are non-decreasing, so the largest may be chosen before it is activated.
+    The activations are non-decreasing, so the maximum may be taken before it is activated.
     """
     b = emit.builder
-    means, largest, numbers = [], [], []
+    means, maxima, indices = [], [], []
     with b.if_else(is_mean) as (mean, maximum):
         with mean:
             for window in windows:
@@ -33,13 +34,13 @@ def pool(
             after_mean = b.block
         with maximum:
             for window in windows:
-                value, number = emit.largest(window)
-                largest.append(activate(value))
-                numbers.append(number)
+                value, index = emit.maximum(window)
+                maxima.append(activate(value))
+                indices.append(index)
             after_maximum = b.block
     pooled = []
-    no_numbers = [emit.bytes_constant(0)] * len(windows)
-    for of_mean, of_maximum in (*zip(means, largest, strict=True), *zip(no_numbers, numbers, strict=True)):
+    no_indices = [emit.bytes_constant(0)] * len(windows)
+    for of_mean, of_maximum in (*zip(means, maxima, strict=True), *zip(no_indices, indices, strict=True)):
         phi = b.phi(of_maximum.type)
         phi.add_incoming(of_mean, after_mean)
         phi.add_incoming(of_maximum, after_maximum)
@@ -49,46 +50,46 @@ def pool(
 
 @intrinsic
 def pool_window(
-    emit: Emitter, y: Values, where: Bytes, y_at: Integer, own: Integer, x: Pointer, row_step: Integer,
-    column_step: Integer, mode: Integer, function: Integer, slope: Scalar,
+    emit: Emitter, y: Values, argmax: Bytes, y_at: Integer, n_valid: Integer, x: Pointer, row_step: Integer,
+    column_step: Integer, mode: Integer, function: Integer, negative_slope: Scalar,
 ) -> None:  # fmt: skip
-    """Set a block of y to that of x (mode 0), or to the largest (1) or the mean (2) of 2 x 2 blocks at x, activated.
+    """Set a block of y to the activated block of x, or to the activated maximum or mean of 2 x 2 blocks at x.
 
-    ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, u and v below 2, f below filter_block and `own`.
-    In mode 0 only the first block is read. Unless `where` is None, ``where[y_at + f]`` becomes 2 u + v of the largest.
+    ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, for u, v < 2, f < min(filter_block, n_valid).
+    Without pooling, only the first block is read. `argmax`, if not None, receives the indices of the maxima.
     """
     b = emit.builder
-    is_none, is_mean = (b.icmp_signed("==", mode, INT64(code)) for code in (0, 2))
+    is_none, is_mean = (b.icmp_signed("==", mode, INT64(code)) for code in (NO_POOLING, AVERAGE_POOLING))
     row, column = (b.select(is_none, INT64(0), step) for step in (row_step, column_step))
     windows = [
         [emit.load(emit.at(x, (row, u), (column, v)), vector) for u in range(2) for v in range(2)]
         for vector in range(VECTORS)
     ]
-    pooled, numbers = pool(emit, windows, is_mean, emit.activation(function, slope))
-    emit.store_block(pooled, b.gep(y, [y_at]), own)
-    if where is not None:
-        emit.store_block(numbers, b.gep(where, [y_at]), own)
+    pooled, indices = pool(emit, windows, is_mean, emit.activation(function, negative_slope))
+    emit.store_block(pooled, b.gep(y, [y_at]), n_valid)
+    if argmax is not None:
+        emit.store_block(indices, b.gep(argmax, [y_at]), n_valid)
 
 
 @intrinsic
 def unpool_window(
-    emit: Emitter, x: Pointer, row_step: Integer, column_step: Integer, y: Values, dy: Values, where: Bytes,
-    y_at: Integer, slope: Scalar, channels: Integer,
+    emit: Emitter, x: Pointer, row_step: Integer, column_step: Integer, y: Values, dy: Values, argmax: Bytes,
+    y_at: Integer, negative_slope: Scalar, channels: Integer,
 ) -> None:  # fmt: skip
-    """Set the 2 x 2 pixels of x that were pooled to y to their gradients: zero for all but the largest.
+    """Set the 2 x 2 pixels of x that were pooled to y to their gradients: zero for all but the maximum.
 
-    Where ``where[y_at + k]`` = 2 u + v, ``x[x_at + u row_step + v column_step + k]`` becomes ``dy[y_at + k]``, times
-    `slope` unless ``y[y_at + k]`` > 0; elsewhere 0. k is below channels, a multiple of the lanes.
+    If ``argmax[y_at + k]`` is 2 u + v, ``x[x_at + u row_step + v column_step + k]`` becomes ``dy[y_at + k]``, times
+    `negative_slope` unless ``y[y_at + k]`` > 0, else 0, for k < channels, a multiple of the lanes.
     """
     b = emit.builder
-    y, dy, where = (b.gep(array, [y_at]) for array in (y, dy, where))
-    slopes = emit.broadcast(slope)
+    y, dy, argmax = (b.gep(array, [y_at]) for array in (y, dy, argmax))
+    slopes = emit.broadcast(negative_slope)
     with cgutils.for_range_slice(b, INT64(0), channels, INT64(emit.lanes), INT64) as (k, _):
         gradient = emit.load(b.gep(dy, [k]))
         active = b.fcmp_ordered(">", emit.load(b.gep(y, [k])), emit.zero)
         gradient = b.select(active, gradient, b.fmul(slopes, gradient))
-        number = emit.load_bytes(b.gep(where, [k]))
-        for place in range(4):
-            chosen = b.icmp_unsigned("==", number, emit.bytes_constant(place))
-            pixel = emit.at(b.gep(x, [k]), (row_step, place // 2), (column_step, place % 2))
-            emit.store(b.select(chosen, gradient, emit.zero), pixel)
+        indices = emit.load_bytes(b.gep(argmax, [k]))
+        for index in range(4):
+            is_maximum = b.icmp_unsigned("==", indices, emit.bytes_constant(index))
+            pixel = emit.at(b.gep(x, [k]), (row_step, index // 2), (column_step, index % 2))
+            emit.store(b.select(is_maximum, gradient, emit.zero), pixel)

@@ -1,6 +1,6 @@
-"""Winograd's transforms of tiles; `transform` is the row of the table that jitted code asks for.
+"""Winograd's transforms of tiles; `transform` is an index of the table of transforms.
 
-Positions and steps count elements of contiguous arrays; all that is read or written must lie inside them.
+Positions and steps count elements of contiguous arrays; all reads and writes must lie inside the arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,20 +36,20 @@ def _contract(emit: Emitter, matrix: Matrix, values: Sequence[Any]) -> list[Any]
     pairs = list(zip(inner[::2], inner[1::2], strict=True))
     halves = [[combine(*pair) for pair in pairs] for combine in (emit.builder.fadd, emit.builder.fsub)]
     return [
-        emit.combine((row[0], *row[1:-1:2], row[-1]), (first, *halves[number % 2], last))
-        for number, row in enumerate(matrix)
+        emit.combine((row[0], *row[1:-1:2], row[-1]), (first, *halves[index % 2], last))
+        for index, row in enumerate(matrix)
     ]
 
 
 def _dispatch(emit: Emitter, transform: Any, matrices: Sequence[Matrix], write: Callable[[Matrix], None]) -> None:
-    """Write the code of every matrix of the table once, and the jump to that of `transform`."""
+    """Emit code for each distinct matrix, and a switch to that of `transform`."""
     b = emit.builder
     done = b.append_basic_block("done")
     jump = b.switch(transform, done)
     for matrix in dict.fromkeys(matrices):
         with b.goto_block(b.append_basic_block("transform")):
-            for number in (number for number, own in enumerate(matrices) if own == matrix):
-                jump.add_case(INT64(number), b.block)
+            for index in (index for index, other in enumerate(matrices) if other == matrix):
+                jump.add_case(INT64(index), b.block)
             write(matrix)
             b.branch(done)
     b.position_at_end(done)
@@ -58,8 +58,8 @@ def _dispatch(emit: Emitter, transform: Any, matrices: Sequence[Matrix], write: 
 def _expanding(matrices: Sequence[Matrix]) -> Callable[..., Any]:
     """Return the intrinsic that transforms a square of pixels d to ``T d T^T``, T a matrix of taps by pixels.
 
-    From ``x[x_at + u row_step + v column_step + at + k]``, or from a patch with the same steps unless from_x, it
-    sets ``y[y_at + (u taps + v) y_step + k]``, k below channels, a multiple of the lanes.
+    From ``x[x_at + u row_step + v column_step + at + k]``, or from a patch with the same steps if not from_x, it
+    sets ``y[y_at + (u taps + v) y_step + k]``, for k < channels, a multiple of the lanes.
     """
 
     @intrinsic
@@ -74,15 +74,15 @@ def _expanding(matrices: Sequence[Matrix]) -> Callable[..., Any]:
         def write(matrix: Matrix) -> None:
             taps, pixels = range(len(matrix)), range(len(matrix[0]))
             with cgutils.for_range_slice(b, INT64(0), channels, INT64(emit.lanes), INT64) as (channel, _):
-                here, there = b.gep(source, [channel]), b.gep(y, [channel])
+                pixel, tap = b.gep(source, [channel]), b.gep(y, [channel])
                 columns = [
-                    _expand(emit, matrix, [emit.load(emit.at(here, (row_step, u), (column_step, v))) for u in pixels])
+                    _expand(emit, matrix, [emit.load(emit.at(pixel, (row_step, u), (column_step, v))) for u in pixels])
                     for v in pixels
                 ]
                 for u in taps:
                     line = _expand(emit, matrix, [columns[v][u] for v in pixels])
                     for v in taps:
-                        emit.store(line[v], emit.at(there, (y_step, u * len(taps) + v)))
+                        emit.store(line[v], emit.at(tap, (y_step, u * len(taps) + v)))
 
         _dispatch(emit, transform, matrices, write)
 

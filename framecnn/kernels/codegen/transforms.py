@@ -1,4 +1,4 @@
-"""Winograd's transforms, one row of a table for each pair of an output tile and a kernel.
+"""Table of Winograd's transforms, by size of output tile and kernel.
 
 References
 ----------
@@ -8,7 +8,7 @@ Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["TRANSFORMS", "Matrix", "Transform", "transform_number"]
+__all__ = ["TRANSFORMS", "Matrix", "Transform", "transform_index"]
 
 Matrix = Sequence[Sequence[float]]
 
@@ -77,12 +77,12 @@ TRANSFORMS = (
 )
 
 
-def transform_number(tile: int, window: int) -> int:
-    """Return the row of the table for a tile and a kernel of so many pixels along an axis.
+def transform_index(tile: int, window: int) -> int:
+    """Return the index of the transform with this tile and kernel size.
 
     Examples
     --------
-    >>> transform_number(4, 3)
+    >>> transform_index(4, 3)
     1
     """
     return [(transform.tile, transform.window) for transform in TRANSFORMS].index((tile, window))

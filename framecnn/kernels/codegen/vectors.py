@@ -7,16 +7,16 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
+from framecnn.kernels.epilogue import LEAKY_RELU, RELU
 from framecnn.kernels.jit import VECTOR_BYTES, current_isa
 
-__all__ = ["INT64", "LEAKY_RELU", "NO_ACTIVATION", "RELU", "Emitter", "lanes"]
+__all__ = ["INT64", "Emitter", "lanes"]
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
-NO_ACTIVATION, RELU, LEAKY_RELU = 0, 1, 2
 
 
 def lanes(dtype: Any) -> int:
-    """Return the number of values of `dtype` that a vector register holds.
+    """Return the number of values of `dtype` in a vector register.
 
     Examples
     --------
@@ -53,11 +53,11 @@ class Emitter:
         return self.builder.load(self._vector_pointer(pointer, vector), align=self.itemsize)
 
     def store(self, value: Any, pointer: Any, vector: int = 0) -> None:
-        place = self._vector_pointer(pointer, vector, value.type)
-        self.builder.store(value, place, align=1)
+        position = self._vector_pointer(pointer, vector, value.type)
+        self.builder.store(value, position, align=1)
 
     def store_block(self, values: Sequence[Any], pointer: Any, count: Any) -> None:
-        """Store the first `count` elements of vectors that lie side by side, all of them where `count` is larger."""
+        """Store the first `count` elements of adjacent vectors, or all of them if `count` is larger."""
         b = self.builder
         size = INT64(len(values) * self.lanes)
         with b.if_else(b.icmp_signed(">=", count, size)) as (all_of_them, some):
@@ -70,22 +70,22 @@ class Emitter:
 
     def _store_some(self, value: Any, pointer: Any, vector: int, count: Any) -> None:
         b = self.builder
-        place = self._vector_pointer(pointer, vector, value.type)
-        numbers = ir.Constant(ir.VectorType(INT64, self.lanes), [vector * self.lanes + i for i in range(self.lanes)])
-        mask = b.icmp_signed("<", numbers, self.broadcast(count))
-        kind = ir.FunctionType(ir.VoidType(), [value.type, place.type, INT32, mask.type])
+        position = self._vector_pointer(pointer, vector, value.type)
+        indices = ir.Constant(ir.VectorType(INT64, self.lanes), [vector * self.lanes + i for i in range(self.lanes)])
+        mask = b.icmp_signed("<", indices, self.broadcast(count))
+        kind = ir.FunctionType(ir.VoidType(), [value.type, position.type, INT32, mask.type])
         element = "i8" if value.type.element == ir.IntType(8) else f"f{8 * self.itemsize}"
         name = f"llvm.masked.store.v{self.lanes}{element}.p0"
-        b.call(cgutils.get_or_insert_function(b.module, kind, name), [value, place, INT32(1), mask])
+        b.call(cgutils.get_or_insert_function(b.module, kind, name), [value, position, INT32(1), mask])
 
     def load_bytes(self, pointer: Any) -> Any:
-        """Return one byte for every lane, loaded side by side."""
+        """Return adjacent bytes, one for every lane."""
         kind = self.bytes_constant(0).type
         return self.builder.load(self._vector_pointer(pointer, 0, kind), align=1)
 
     def _vector_pointer(self, pointer: Any, vector: int, kind: Any = None) -> Any:
-        place = self.builder.gep(pointer, [INT64(vector * self.lanes)])
-        return self.builder.bitcast(place, (kind or self.vector).as_pointer())
+        position = self.builder.gep(pointer, [INT64(vector * self.lanes)])
+        return self.builder.bitcast(position, (kind or self.vector).as_pointer())
 
     def bytes_constant(self, value: int) -> Any:
         return ir.Constant(ir.VectorType(ir.IntType(8), self.lanes), [value] * self.lanes)
@@ -107,7 +107,7 @@ class Emitter:
         return self.builder.call(fma, [factor, value, total])
 
     def combine(self, factors: Sequence[float], values: Sequence[Any]) -> Any:
-        """Return the sum of factors times vectors; a vector with the factor one, if there is one, comes first."""
+        """Return the sum of factors times vectors, starting with a term of factor 1 if there is any."""
         terms = [(factor, value) for factor, value in zip(factors, values, strict=True) if factor]
         terms.sort(key=lambda term: term[0] != 1)
         (factor, value), *rest = terms
@@ -122,12 +122,12 @@ class Emitter:
                     total = self.fma(self.constant(factor), value, total)
         return total
 
-    def activation(self, function: Any, slope: Any) -> Callable[[Any], Any]:
-        """Return a function that applies to a vector the activation whose code is known at run time only."""
+    def activation(self, function: Any, negative_slope: Any) -> Callable[[Any], Any]:
+        """Return a function that activates a vector; the code `function` is known at run time only."""
         b = self.builder
         bits = ir.VectorType(ir.IntType(8 * self.itemsize), self.lanes)
         leaky, relu = (b.icmp_signed("==", function, INT64(code)) for code in (LEAKY_RELU, RELU))
-        slopes = self.broadcast(b.select(leaky, slope, ir.Constant(self.scalar, 1)))
+        slopes = self.broadcast(b.select(leaky, negative_slope, ir.Constant(self.scalar, 1)))
         kept = b.select(relu, ir.Constant(bits, [0] * self.lanes), ir.Constant(bits, [-1] * self.lanes))
 
         def apply(value: Any) -> Any:
@@ -136,12 +136,12 @@ class Emitter:
 
         return apply
 
-    def largest(self, values: Sequence[Any]) -> tuple[Any, Any]:
-        """Return the largest value and its number, a byte; the last NaN wins, and of equal values the first."""
+    def maximum(self, values: Sequence[Any]) -> tuple[Any, Any]:
+        """Return the maximum and its index, a byte; the last NaN wins, else the first of equal maxima."""
         b = self.builder
-        best, number = values[0], self.bytes_constant(0)
-        for place, value in enumerate(values[1:], 1):
+        best, best_index = values[0], self.bytes_constant(0)
+        for index, value in enumerate(values[1:], 1):
             wins = b.or_(b.fcmp_ordered(">", value, best), b.fcmp_unordered("uno", value, value))
             best = b.select(wins, value, best)
-            number = b.select(wins, self.bytes_constant(place), number)
-        return best, number
+            best_index = b.select(wins, self.bytes_constant(index), best_index)
+        return best, best_index

@@ -1,4 +1,4 @@
-"""What ONNX has in the place of each layer: operators, attributes and weights, as plain data."""
+"""ONNX equivalents of layers: operators, attributes and weights, as plain data."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framecnn import geometry
-from framecnn.interop.layer_forms import LayerForms
+from framecnn.interop.layer_converters import LayerConverters
 from framecnn.interop.onnx_layout import channel_order
+from framecnn.interop.onnx_library import DOUBLE, FLOAT
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -24,9 +25,8 @@ from framecnn.layers import (
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
 
-__all__ = ["DOUBLE", "FLOAT", "ONNX_FORMS", "Graph", "Node", "Value", "add_network"]
+__all__ = ["ONNX_CONVERTERS", "Graph", "Node", "Value", "add_network"]
 
-FLOAT, DOUBLE = 1, 11  # ONNX's numbers for float32 and float64
 POOLS = {"max": "MaxPool", "average": "AveragePool"}
 ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 
@@ -93,8 +93,8 @@ class Graph:
         return self._names[key]
 
     def reduce(self, operator: str, value: str, axis: int, keepdims: bool = False) -> str:
-        """Add ``"ReduceSum"`` or ``"ReduceMin"`` of the values along an axis and return the name of its output."""
-        if operator == "ReduceSum" or self.opset >= 18:  # from which on axes are an input
+        """Add ``"ReduceSum"`` or ``"ReduceMin"`` along an axis and return the name of its output."""
+        if operator == "ReduceSum" or self.opset >= 18:  # since opset 18 axes are an input
             return self.add(operator, value, self.constant([axis]), keepdims=int(keepdims))
         return self.add(operator, value, axes=[axis], keepdims=int(keepdims))
 
@@ -106,10 +106,10 @@ class Value(NamedTuple):
     flattened: Shape | None = None
 
 
-ONNX_FORMS: LayerForms[Callable[[Graph, Any, Value], Value]] = LayerForms(
-    "ONNX", "to_onnx", "framecnn.interop.onnx_nodes.ONNX_FORMS"
+ONNX_CONVERTERS: LayerConverters[Callable[[Graph, Any, Value], Value]] = LayerConverters(
+    "ONNX", "to_onnx", "framecnn.interop.onnx_export_layers.ONNX_CONVERTERS"
 )
-"""Functions that add the nodes of a built layer to a graph, for a value, and return the value of its output."""
+"""Functions ``(graph, layer, input) -> output`` that add the nodes of a built layer to a graph."""
 
 
 def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str:
@@ -132,36 +132,36 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     Raises
     ------
     FormatError
-        If the class of a layer is not in :data:`ONNX_FORMS`.
+        If the class of a layer is not in :data:`ONNX_CONVERTERS`.
     """
     value = Value(x)
     for name, layer in zip(model.names, model.layers, strict=True):
         graph.scope = scope + name
-        value = ONNX_FORMS.of(layer)(graph, layer.built(), value)
+        value = ONNX_CONVERTERS.of(layer)(graph, layer.require_built(), value)
     if value.flattened is None:
         return value.name
-    places = np.argsort(channel_order(value.flattened))
-    return graph.add("Gather", value.name, graph.constant(places), axis=1)
+    indices = np.argsort(channel_order(value.flattened))
+    return graph.add("Gather", value.name, graph.constant(indices), axis=1)
 
 
-@ONNX_FORMS.register(DropoutLayer)
+@ONNX_CONVERTERS.register(DropoutLayer)
 def _dropout(graph: Graph, layer: DropoutLayer, value: Value) -> Value:
     return value
 
 
-@ONNX_FORMS.register(FlatteningLayer)
+@ONNX_CONVERTERS.register(FlatteningLayer)
 def _flattening(graph: Graph, layer: FlatteningLayer, value: Value) -> Value:
     return Value(graph.add("Flatten", value.name), layer.input_shape if _has_maps(layer) else value.flattened)
 
 
-@ONNX_FORMS.register(InputLayer)
+@ONNX_CONVERTERS.register(InputLayer)
 def _input(graph: Graph, layer: InputLayer, value: Value) -> Value:
     if layer.scale == 1:
         return value
     return value._replace(name=graph.add("Mul", value.name, graph.constant(np.float32(layer.scale))))
 
 
-@ONNX_FORMS.register(ActivationLayer)
+@ONNX_CONVERTERS.register(ActivationLayer)
 def _activation(graph: Graph, layer: ActivationLayer, value: Value) -> Value:
     x = value.name
     match layer.function:
@@ -176,13 +176,13 @@ def _activation(graph: Graph, layer: ActivationLayer, value: Value) -> Value:
     return value._replace(name=y)
 
 
-@ONNX_FORMS.register(BatchNormLayer)
+@ONNX_CONVERTERS.register(BatchNormLayer)
 def _batch_norm(graph: Graph, layer: BatchNormLayer, value: Value) -> Value:
     weights = (_weight(graph, parameter, value.flattened) for parameter in layer.params.values())
     return value._replace(name=graph.add("BatchNormalization", value.name, *weights, epsilon=layer.epsilon))
 
 
-@ONNX_FORMS.register(DenseLayer)
+@ONNX_CONVERTERS.register(DenseLayer)
 def _dense(graph: Graph, layer: DenseLayer, value: Value) -> Value:
     kernel = _weight(graph, layer.params["kernel"], value.flattened, transposed=True)
     return Value(graph.add("Gemm", value.name, kernel, *_bias(graph, layer), transB=1))
@@ -193,7 +193,7 @@ def _has_maps(layer: Layer) -> bool:
 
 
 def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
-    """Add a parameter whose first axis is that of the features, in ONNX's order, and return its name."""
+    """Add a parameter, with its first axis (features) in ONNX's order, and return its name."""
     array = np.asarray(array, np.float32)
     array = array if flattened is None else array[channel_order(flattened)]
     return graph.constant(array.T if transposed else array)
@@ -208,7 +208,7 @@ def _filters_first(graph: Graph, kernel: Array) -> str:
     return graph.constant(np.asarray(kernel, np.float32).transpose(3, 2, 0, 1))
 
 
-@ONNX_FORMS.register(ConvLayer)
+@ONNX_CONVERTERS.register(ConvLayer)
 def _convolution(graph: Graph, layer: ConvLayer, value: Value) -> Value:
     y = graph.add(
         "Conv",
@@ -231,7 +231,7 @@ def _pads(layer: ConvLayer | PoolingLayer, size: geometry.Pair) -> tuple[int, in
     return top, left, bottom, right
 
 
-@ONNX_FORMS.register(PoolingLayer)
+@ONNX_CONVERTERS.register(PoolingLayer)
 def _pooling(graph: Graph, layer: PoolingLayer, value: Value) -> Value:
     if layer.mode.startswith("adaptive"):
         return Value(_adaptive_pooling(graph, layer, value.name))
@@ -243,7 +243,7 @@ def _pooling(graph: Graph, layer: PoolingLayer, value: Value) -> Value:
 
 
 def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
-    """Add one pooling if all cells have the same size and distance, else products for means or slices for maxima."""
+    """Add one pooling if cells have equal sizes and steps, else matrix products for means or slices for maxima."""
     height, width, _ = layer.input_shape
     axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
     down, across = map(_even_cells, axes)
@@ -264,13 +264,13 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
 
 
 def _even_cells(cells: geometry.Ranges) -> geometry.Pair | None:
-    """Return size and distance of cells, or None where they differ; a single cell may have any distance."""
+    """Return size and step of cells, or None if they differ; a single cell has step 1."""
     starts, stops, _ = cells
     sizes, steps = set((stops - starts).tolist()), set(np.diff(starts).tolist()) or {1}
     return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 and 0 not in steps else None
 
 
-@ONNX_FORMS.register(DownsamplingLayer)
+@ONNX_CONVERTERS.register(DownsamplingLayer)
 def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value:
     if layer.mode == "mean":
         return Value(graph.add("AveragePool", value.name, kernel_shape=layer.factor, strides=layer.factor))
@@ -279,9 +279,9 @@ def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value
     return Value(graph.add("Slice", value.name, *limits))
 
 
-@ONNX_FORMS.register(FilterBankLayer)
+@ONNX_CONVERTERS.register(FilterBankLayer)
 def _filter_bank(graph: Graph, layer: FilterBankLayer, value: Value) -> Value:
-    """Add a convolution by centred filters, divided by the standard deviation of every window."""
+    """Add a convolution by centred filters, divided by the standard deviation of each window."""
     x, kernel = value.name, layer.params["kernel"].astype(np.float64)
     centred = _filters_first(graph, kernel - kernel.mean(axis=(0, 1, 2)))
     response = graph.add("Conv", x, centred, strides=layer.strides)
@@ -298,8 +298,8 @@ def _filter_bank(graph: Graph, layer: FilterBankLayer, value: Value) -> Value:
 def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     """Add sqrt(variance + contrast) of the windows, (n, 1, oh, ow).
 
-    It is computed in float64, as the variance is a difference of squares. Means are matrix products, because few
-    engines pool float64.
+    It is computed in float64, as the variance is a difference of squares. Means are matrix products, since few engines
+    pool float64.
     """
     height, width, channels = layer.input_shape
     axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
@@ -316,13 +316,13 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
 
 
 def _averaging(length: int, windows: geometry.Ranges) -> Array:
-    """Return the matrix (windows, length) that averages the pixels of every window along an axis."""
+    """Return the matrix (windows, length) that averages the pixels of each window along an axis."""
     starts, stops, _ = windows
-    place = np.arange(length)
-    inside = (place >= starts[:, None]) & (place < stops[:, None])
+    pixels = np.arange(length)
+    inside = (pixels >= starts[:, None]) & (pixels < stops[:, None])
     return inside / inside.sum(axis=1, keepdims=True)
 
 
 def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
-    """Add ``rows @ x @ columns.T`` of every channel and return the name of its output."""
+    """Add ``rows @ x @ columns.T`` for each channel and return the name of its output."""
     return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))

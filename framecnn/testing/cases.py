@@ -1,4 +1,4 @@
-"""Hypothesis strategies for shapes of frames, and for settings of layers that fit them."""
+"""Hypothesis strategies for shapes of frames, and for cases: settings of a layer with an input shape that fits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from framecnn.layers import Case, ConvLayer, DenseLayer, FilterBankLayer, Layer,
 from framecnn.testing.composite import Draw, composite, strategies
 from framecnn.typing import Shape
 
-__all__ = ["cases_of", "configs", "conv_configs", "pool_configs", "shapes", "takes"]
+__all__ = ["accepts_shape", "cases_for", "conv_cases", "declared_cases", "pool_cases", "shapes"]
 
 
 @composite
@@ -18,10 +18,10 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: in
     Parameters
     ----------
     max_side : int, default 12
-        Most rows and columns, in pixels.
+        The largest number of rows and columns, in pixels.
     max_channels : int, default 4
     max_length : int, default 48
-        Most pixels along the one long axis that most frames have: several register blocks of a kernel.
+        The largest length, in pixels, of the one long axis that most frames have: several register blocks of a kernel.
 
     Returns
     -------
@@ -44,8 +44,8 @@ def shapes(draw: Draw, max_side: int = 12, max_channels: int = 4, max_length: in
 
 
 @composite
-def conv_configs(draw: Draw, shape: Shape | None = None) -> Case:
-    """Draw settings of a ConvLayer, with all kinds of padding, steps and algorithms, and an input shape that fits.
+def conv_cases(draw: Draw, shape: Shape | None = None) -> Case:
+    """Draw cases of a ConvLayer, with all kinds of padding, steps and algorithms.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def conv_configs(draw: Draw, shape: Shape | None = None) -> Case:
     Examples
     --------
     >>> from hypothesis import find
-    >>> find(conv_configs(), lambda case: case.settings["filters"] > 1).settings["filters"]
+    >>> find(conv_cases(), lambda case: case.settings["filters"] > 1).settings["filters"]
     2
     """
     st = strategies()
@@ -81,8 +81,8 @@ def conv_configs(draw: Draw, shape: Shape | None = None) -> Case:
 
 
 @composite
-def pool_configs(draw: Draw, shape: Shape | None = None) -> Case:
-    """Draw settings of a PoolingLayer, with all modes, paddings and steps, and an input shape that fits.
+def pool_cases(draw: Draw, shape: Shape | None = None) -> Case:
+    """Draw cases of a PoolingLayer, with all modes, paddings and steps.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def pool_configs(draw: Draw, shape: Shape | None = None) -> Case:
     Examples
     --------
     >>> from hypothesis import find
-    >>> find(pool_configs((4, 4, 1)), lambda case: case.settings["mode"] == "adaptive_max").settings["pool_size"]
+    >>> find(pool_cases((4, 4, 1)), lambda case: case.settings["mode"] == "adaptive_max").settings["pool_size"]
     (1, 1)
     """
     frame = shape or draw(shapes())
@@ -107,24 +107,24 @@ def pool_configs(draw: Draw, shape: Shape | None = None) -> Case:
     return Case({"pool_size": pool_size, "mode": mode, **steps}, frame)
 
 
-def configs(kind: type[Layer], shape: Shape | None = None) -> Any:
-    """Return a strategy of cases of a layer class: with all settings, or from its own ``cases``.
+def cases_for(kind: type[Layer], shape: Shape | None = None) -> Any:
+    """Return a strategy of cases of a layer class: with any settings, or else from its attribute ``cases``.
 
     Examples
     --------
     >>> from framecnn import FlatteningLayer
-    >>> configs(FlatteningLayer)
+    >>> cases_for(FlatteningLayer)
     sampled_from([Case(settings={}, input_shape=(3, 4, 2)), Case(settings={}, input_shape=(5,))])
     """
     return _DRAWN[kind][1](shape) if kind in _DRAWN else strategies().sampled_from(_cases(kind, shape))
 
 
-def takes(kind: type[Layer], shape: Shape | None = None) -> bool:
+def accepts_shape(kind: type[Layer], shape: Shape | None = None) -> bool:
     """Return whether a layer class has settings that fit an input shape.
 
     Examples
     --------
-    >>> takes(DenseLayer, (3,)), takes(DenseLayer, (3, 3, 1))
+    >>> accepts_shape(DenseLayer, (3,)), accepts_shape(DenseLayer, (3, 3, 1))
     (True, False)
     """
     if kind in _DRAWN:
@@ -141,7 +141,7 @@ def _pairs(draw: Draw, largest: int, other: int | None = None) -> tuple[int, int
 
 @composite
 def _windows(draw: Draw, frame: Shape, border: int, plain: bool = False) -> tuple[Shape, dict[str, Any]]:
-    """Draw a window, and its steps and padding, that fit a frame; `plain` is 3 x 3 without strides and dilation.
+    """Draw the size, steps and padding of a window that fit a frame; `plain` is 3 x 3 without strides and dilation.
 
     Padding may extend `border` pixels beyond the last window that meets the frame.
     """
@@ -159,14 +159,14 @@ def _windows(draw: Draw, frame: Shape, border: int, plain: bool = False) -> tupl
 
 @composite
 def _sides(draw: Draw, most: int, least: int) -> tuple[int, int]:
-    """Draw pixels before and after an axis: at most `most` each, and at least `least` together."""
+    """Draw the padding before and after an axis: at most `most` each, at least `least` together."""
     st = strategies()
     before = draw(st.integers(0, most))
     return before, draw(st.integers(max(0, least - before), most))
 
 
 @composite
-def _bank_configs(draw: Draw, shape: Shape | None) -> Case:
+def _bank_cases(draw: Draw, shape: Shape | None) -> Case:
     st = strategies()
     frame = shape or draw(shapes())
     settings = {
@@ -180,32 +180,32 @@ def _bank_configs(draw: Draw, shape: Shape | None) -> Case:
 
 
 @composite
-def _dense_configs(draw: Draw, shape: Shape | None) -> Case:
+def _dense_cases(draw: Draw, shape: Shape | None) -> Case:
     st = strategies()
     settings = {"units": draw(st.integers(1, 70)), "use_bias": draw(st.sampled_from([True, False]))}
     return Case(settings, shape or (draw(st.integers(1, 40)),))
 
 
 _DRAWN: dict[type[Layer], tuple[int, Callable[[Shape | None], Any]]] = {
-    ConvLayer: (3, conv_configs),
-    PoolingLayer: (3, pool_configs),
-    FilterBankLayer: (3, _bank_configs),
-    DenseLayer: (1, _dense_configs),
+    ConvLayer: (3, conv_cases),
+    PoolingLayer: (3, pool_cases),
+    FilterBankLayer: (3, _bank_cases),
+    DenseLayer: (1, _dense_cases),
 }
 """The number of sizes of an input shape, and the strategy of settings."""
 
 
-def cases_of(kind: type[Layer]) -> tuple[Case, ...]:
+def declared_cases(kind: type[Layer]) -> tuple[Case, ...]:
     """Return the cases of a layer class; raise SettingError if it has none.
 
     Examples
     --------
-    >>> len(cases_of(DenseLayer))
+    >>> len(declared_cases(DenseLayer))
     2
     """
     if not kind.cases:
         raise SettingError(
-            f"{kind.__name__}: expected cases, examples that tests run over, got none; add to the class: "
+            f"{kind.__name__}: expected cases, the examples for tests, got none; add to the class: "
             "cases = (Case({'setting': value}, input_shape),)"
         )
     return kind.cases
@@ -213,7 +213,7 @@ def cases_of(kind: type[Layer]) -> tuple[Case, ...]:
 
 def _cases(kind: type[Layer], shape: Shape | None) -> list[Case]:
     """Return the cases of a layer class, with the given input shape if they fit it."""
-    cases = [case if shape is None else Case(case.settings, shape) for case in cases_of(kind)]
+    cases = [case if shape is None else Case(case.settings, shape) for case in declared_cases(kind)]
     return [case for case in cases if _fits(kind, case)]
 
 

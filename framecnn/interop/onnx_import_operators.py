@@ -1,4 +1,4 @@
-"""What framecnn has in the place of each ONNX operator: layers and their parameters."""
+"""Layer equivalents of ONNX operators, with their parameters."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +26,14 @@ from framecnn.typing import Array, Shape
 __all__ = ["OPERATORS", "VALUE_BY_VALUE", "Chain", "Operator"]
 
 VALUE_BY_VALUE = {"Dropout", "Identity", "LeakyRelu", "Relu", "Sigmoid", "Tanh"}
-"""Operators that work value by value, whatever the order of the axes."""
+"""Operators on single values, for which the order of the axes does not matter."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """A checked node: its settings, the weights among its inputs, and the version of the operators.
+    """A checked node: its settings, the weights among its inputs, the version of the operators, and the batch size.
 
-    `batch` is the batch size that the file is made for, None for any.
+    `batch` is None if the file accepts any batch size.
     """
 
     settings: Mapping[str, Any]
@@ -76,13 +76,13 @@ class Chain:
         self.append(InputLayer(shape))
 
     def append(self, layer: Layer, flattened: Shape | None = None, **params: Array) -> None:
-        """Add a layer; `flattened` is the (h, w, c) of the maps that its output was flattened from, if any."""
+        """Add a layer; `flattened` is the (h, w, c) of the maps from which its output was flattened, if any."""
         self.shape, self.flattened = check_map_size(layer, self.shape), flattened
         self.layers.append(layer)
         self.params.append(params)
 
     def change(self, layer: Layer, **params: Array) -> None:
-        """Replace the last layer, keeping its parameters."""
+        """Replace the last layer, keeping its parameters and adding others."""
         self.layers[-1] = layer
         self.params[-1] |= params
 
@@ -107,7 +107,7 @@ class Chain:
         network = Sequential(self.layers)
         parameters = zip(network.names, self.params, strict=True)
         return network.load_state_dict(
-            {f"{name}/{key}": value for name, own in parameters for key, value in own.items()}, dtype
+            {f"{name}/{key}": value for name, params in parameters for key, value in params.items()}, dtype
         )
 
 
@@ -125,7 +125,8 @@ def _leaky_relu(chain: Chain, node: Operator) -> None:
 def _softmax(chain: Chain, node: Operator) -> None:
     rank, modern = len(chain.shape) + 1, node.opset >= 13
     axis = node.settings.get("axis", -1 if modern else 1) % rank
-    over_pixels = rank == 4 and not modern and chain.shape[:2] != (1, 1)  # before opset 13, all axes from this one on
+    # before opset 13, softmax is over all axes from this one on
+    over_pixels = rank == 4 and not modern and chain.shape[:2] != (1, 1)
     if axis != (1 if rank == 4 else rank - 1) or over_pixels:
         raise ValueError(f"expected softmax along the channels of maps or along rows, got axis {axis} of {rank}")
     chain.append(ActivationLayer("softmax"), chain.flattened)
@@ -139,7 +140,7 @@ def _square_root(chain: Chain, node: Operator) -> None:
 
 def _scale(chain: Chain, node: Operator) -> None:
     if chain.layers != [InputLayer(chain.shape)] or node.weight.size != 1:
-        raise ValueError("expected a product with one number, right after the input")
+        raise ValueError("expected a multiplication by one number, right after the input")
     chain.change(InputLayer(chain.shape, scale=node.weight.item()))
 
 
@@ -156,13 +157,13 @@ def _nothing(chain: Chain, node: Operator) -> None:
 def _dropout(chain: Chain, node: Operator) -> None:
     training = node.second_weight
     if (training is not None and training.any()) or (node.opset < 7 and not node.settings.get("is_test", 0)):
-        raise ValueError("expected dropout at inference, got it in training mode")
+        raise ValueError("expected dropout at inference, got training mode")
 
 
 def _flatten(chain: Chain, node: Operator) -> None:
     axis, rank = node.settings.get("axis", 1), len(chain.shape) + 1
     if axis not in (1, 1 - rank):
-        raise ValueError(f"expected all axes behind the batch flattened, axis 1, got {axis} of {rank} axes")
+        raise ValueError(f"expected all axes after the batch flattened, axis 1, got {axis} of {rank} axes")
     _flatten_maps(chain)
 
 
@@ -179,10 +180,10 @@ def _flatten_maps(chain: Chain) -> None:
 
 
 def _reorder(chain: Chain, node: Operator) -> None:
-    length, places = chain.row_length(), node.weight
-    here = chain.flattened is not None and node.settings.get("axis", 0) == 1 and places.shape == (length,)
-    if not here or not np.array_equal(places, chain.in_our_order(np.arange(length))):
-        raise ValueError("expected what puts flattened maps in framecnn's order, as to_onnx writes it")
+    length, indices = chain.row_length(), node.weight
+    fits = chain.flattened is not None and node.settings.get("axis", 0) == 1 and indices.shape == (length,)
+    if not fits or not np.array_equal(indices, chain.in_our_order(np.arange(length))):
+        raise ValueError("expected indices that reorder flattened maps, as to_onnx writes them")
     chain.flattened = None
 
 
@@ -221,10 +222,10 @@ def _sum(chain: Chain, node: Operator) -> None:
 def _add_bias(chain: Chain, bias: Array) -> None:
     layer, channels = chain.layers[-1], chain.shape[-1]
     if not isinstance(layer, ConvLayer | DenseLayer) or layer.use_bias:
-        raise ValueError("expected a bias right after a convolution or a product, got it elsewhere")
+        raise ValueError("expected a bias right after a convolution or a matrix product")
     single = (1, channels) if len(chain.shape) == 1 else (1, channels, 1, 1)
     if np.broadcast_shapes(bias.shape, single) != single:
-        raise ValueError(f"expected a bias of one number a channel, {single}, got {bias.shape}")
+        raise ValueError(f"expected a bias of one number per channel, {single}, got {bias.shape}")
     chain.change(replace(layer, use_bias=True), bias=np.broadcast_to(bias, single).reshape(channels))
 
 
@@ -244,7 +245,7 @@ def _convolution(chain: Chain, node: Operator) -> None:
     kernel, bias = node.weight, node.second_weight
     size = kernel.shape[2], kernel.shape[3]
     if tuple(node.settings.get("kernel_shape", size)) != size:
-        raise ValueError(f"expected kernel_shape as the kernel's own, {size}, got {node.settings['kernel_shape']}")
+        raise ValueError(f"expected kernel_shape equal to the kernel's, {size}, got {node.settings['kernel_shape']}")
     sliding = _sliding(chain, node, size)
     groups = node.settings.get("group", 1)
     layer = ConvLayer(len(kernel), kernel_size=size, groups=groups, use_bias=False, **sliding)
@@ -268,7 +269,7 @@ def _pool(mode: str) -> Callable[[Chain, Operator], None]:
 
 
 def _average_with_border(chain: Chain, node: Operator, size: geometry.Pair, sliding: Mapping[str, Any]) -> None:
-    """Add a convolution of each channel by equal weights, which is a mean that counts the zeros of the border."""
+    """Add a convolution of each channel by equal weights: a mean that counts the zeros of the border."""
     if sliding != _sliding(chain, replace(node, settings={**node.settings, "ceil_mode": 0}), size):
         raise ValueError("expected count_include_pad without ceil_mode, which counts fewer values in the last windows")
     channels = chain.map_shape()[2]
@@ -299,7 +300,7 @@ def _reduction(mode: str) -> Callable[[Chain, Operator], None]:
 
 
 def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any]:
-    """Return strides, dilation and padding; explicit padding stands for ceil_mode and for SAME_LOWER."""
+    """Return strides, dilation and padding; explicit padding replaces ceil_mode and SAME_LOWER."""
     frame = chain.map_shape()[:2]
     strides, dilation = (tuple(node.settings.get(name, (1, 1))) for name in ("strides", "dilations"))
     top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
@@ -319,9 +320,9 @@ def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any
     return {"strides": strides, "dilation_rate": dilation, "padding": border if any(map(any, border)) else "valid"}
 
 
-def _border_for_all(length: int, size: int, stride: int, dilation: int, sides: geometry.Pair) -> geometry.Pair:
-    """Return the padding along an axis with which ceil_mode's windows, which begin inside frame or padding, fit."""
-    before, after = sides
+def _border_for_all(length: int, size: int, stride: int, dilation: int, border: geometry.Pair) -> geometry.Pair:
+    """Return the padding along an axis that fits ceil_mode's windows; all begin inside the frame or leading padding."""
+    before, after = border
     extent = dilation * (size - 1) + 1
     windows = -(-(length + before + after - extent) // stride) + 1
     if (windows - 1) * stride >= length + before:

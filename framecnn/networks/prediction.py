@@ -1,0 +1,82 @@
+"""Predictions: parts of a batch, memory and threads for the passes of a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from framecnn.kernels.threads import ordered_map
+from framecnn.layers import Layer
+from framecnn.networks.fusion import Pass, prediction_passes
+from framecnn.thread_count import get_num_threads
+from framecnn.typing import Array, Shape
+
+__all__ = ["PART_BYTES", "PredictionPlan"]
+
+PART_BYTES = 16 * 1024 * 1024  # of activations that fit the last-level cache
+PART_WORK = 250_000_000  # multiply-adds above which one thread runs a part through all passes
+
+
+@dataclass(frozen=True)
+class PredictionPlan:
+    """The passes of a prediction. Passes on frames run on parts of a batch, passes on rows on the whole batch.
+
+    If there are at least `part_work` multiply-adds per thread, every thread runs whole parts through all passes on
+    frames, so that activations stay in its cache and threads do not wait for each other between passes. Otherwise
+    the threads share every pass. The result is the same bit for bit.
+
+    Examples
+    --------
+    >>> from framecnn import ConvLayer, PoolingLayer
+    >>> plan = PredictionPlan.of([ConvLayer(4, kernel_size=3), PoolingLayer(2)], (8, 8, 3))
+    >>> len(plan.on_frames), len(plan.on_rows), plan.activation_bytes(batch_size=1, itemsize=4)
+    (1, 0, 912)
+    """
+
+    on_frames: tuple[Pass, ...]
+    on_rows: tuple[Pass, ...]
+    part_work: int = PART_WORK
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], input_shape: Shape) -> Self:
+        """Return the plan for layers and the shape of one frame."""
+        passes = prediction_passes(layers, input_shape)
+        n_on_frames = next((index for index, step in enumerate(passes) if len(step.output_shape) < 3), len(passes))
+        return cls(passes[:n_on_frames], passes[n_on_frames:])
+
+    def run(self, x: Array, dtype: np.dtype[Any]) -> Array:
+        """Return the output (n, ...) of a batch (n, ...) of any real dtype, computed in `dtype`."""
+
+        def through(frames: slice) -> Array:
+            batch = np.ascontiguousarray(x[frames], dtype)
+            for step in self.on_frames:
+                batch = step.run(batch)
+            return batch
+
+        part, at_once = self._parts(len(x), dtype.itemsize)
+        slices = [slice(start, start + part) for start in range(0, max(len(x), 1), part)]
+        parts = ordered_map(through, slices) if at_once > 1 else [through(frames) for frames in slices]
+        batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        for step in self.on_rows:
+            batch = step.run(batch)
+        return batch
+
+    def activation_bytes(self, batch_size: int, itemsize: int) -> int:
+        """Return the peak bytes of activations for a batch of `batch_size` frames, without x itself."""
+        part, at_once = self._parts(batch_size, itemsize)
+        on_frames = min(part * at_once, batch_size) * max((step.values for step in self.on_frames), default=0)
+        on_rows = batch_size * max((step.values for step in self.on_rows), default=0)
+        return itemsize * (on_frames + on_rows)
+
+    def _parts(self, n: int, itemsize: int) -> tuple[int, int]:
+        """Return the frames per part of a batch of n frames, and the number of parts computed at a time."""
+        if len(self.on_frames) < 2:
+            return max(n, 1), 1
+        largest = max(step.values for step in self.on_frames)
+        fitting = max(1, PART_BYTES // (largest * itemsize))
+        work, threads = n * sum(step.multiply_adds for step in self.on_frames), get_num_threads()
+        rounds = min(work // self.part_work, n) // threads
+        if threads > 1 and rounds:
+            return min(-(-n // (rounds * threads)), fitting), threads
+        return fitting, 1
