@@ -57,7 +57,8 @@ def _start_openvino(model, x, settings):
 
 def convert_to_mnn(source, target):
     """Write an ONNX file as an MNN file, in a new process: the converter's protobuf crashes one with TensorFlow."""
-    program = "import sys; from MNN.tools import mnnconvert; mnnconvert.convert(['', *sys.argv[1:]])"
+    # MNN.tools would install a package that reports its use: the module behind it does the work alone
+    program = "import sys, MNN, _tools; _tools.mnnconvert(['', *sys.argv[1:]])"
     arguments = ["-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "framecnn"]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
 

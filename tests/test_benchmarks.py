@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
 
 from benchmarks import (
     as_ncnn,
+    as_onnx,
     bench_bits,
     bench_kernels,
     bench_network,
@@ -138,6 +140,20 @@ def test_an_installed_peer_gives_the_same_numbers(peer):
         pytest.skip(str(missing))
     tolerance = 0.05 if peer.may_differ else timing.TOLERANCE
     assert timing.relative_difference(y, model.predict(x)) < tolerance
+
+
+def test_converting_to_mnn_installs_nothing_and_starts_no_program(tmp_path, monkeypatch):
+    pytest.importorskip("MNN")
+    pytest.importorskip("onnx")
+    source, target, started = tmp_path / "x.onnx", tmp_path / "x.mnn", tmp_path / "started"
+    source.write_bytes(as_onnx.onnx_bytes(TINY.model(), TINY.n))
+    pip = tmp_path / "pip"
+    pip.write_text(f"#!/bin/sh\ntouch {started}\n")
+    pip.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    as_onnx.convert_to_mnn(source, target)
+    assert target.stat().st_size > 0
+    assert not started.exists()
 
 
 def test_dense_rows_follow_the_order_of_flattened_channels():
