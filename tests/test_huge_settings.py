@@ -139,7 +139,7 @@ def test_a_forged_model_whose_answers_overflow_is_refused_when_it_answers(tmp_pa
             given = answer(x)
         except FormatError as error:
             refusal = str(error)
-        assert not refusal or refusal.startswith("KMeansClassifier: expected finite distances of finite input, got NaN")
+        assert not refusal or refusal.startswith("KMeansClassifier: expected finite distances for finite input, got NaN")
         assert given.dtype.kind not in "f" or np.isfinite(given).all()
 
 
@@ -148,5 +148,5 @@ def test_a_classifier_whose_features_overflow_is_refused_when_it_predicts(tmp_pa
     classifier = FrameClassifier(n_filters=6, random_state=0, alpha=1.0).fit(x, [0, 1] * 4)
     bank = classifier.features_.backbones_[0]
     bank.update({name: np.full_like(v, 3e38) for name, v in bank.parameters().items() if name.endswith("bias")})
-    with pytest.raises(FormatError, match=r"^FrameFeatures: expected finite features of finite input, got NaN or inf"):
+    with pytest.raises(FormatError, match=r"^FrameFeatures: expected finite features for finite input, got NaN or inf"):
         classifier.predict(x)
