@@ -139,7 +139,8 @@ def test_a_forged_model_whose_answers_overflow_is_refused_when_it_answers(tmp_pa
             given = answer(x)
         except FormatError as error:
             refusal = str(error)
-        assert not refusal or refusal.startswith("KMeansClassifier: expected finite distances for finite input, got NaN")
+        expected = "KMeansClassifier: expected finite distances for finite input, got NaN"
+        assert not refusal or refusal.startswith(expected)
         assert given.dtype.kind not in "f" or np.isfinite(given).all()
 
 
