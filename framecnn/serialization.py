@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from framecnn.errors import FormatError
+from framecnn.errors import FormatError, MachineError
 from framecnn.storage import container
 from framecnn.storage.model_file import restore
 from framecnn.text import shortened
@@ -69,7 +69,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     FormatError
         If the file is anything but a complete, consistent model of this format.
     OSError
-        If it cannot be read.
+        If it cannot be read, or there is no memory for it (MachineError).
     """
     path = Path(path)
     try:
@@ -83,7 +83,9 @@ def load(path: str | os.PathLike[str]) -> Any:
         return restore(_model_class(kind), description, tensors)
     except FormatError as error:
         raise FormatError(f"{path.name}: {shortened(error)}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+    except MemoryError as error:
+        raise MachineError(f"{path.name}: expected memory for the model, got none; close other programs") from error
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         reason = shortened(f"{type(error).__name__}: {error}")
         raise FormatError(f"{path.name}: expected a framecnn model, got one that cannot be built ({reason})") from error
 

@@ -22,10 +22,12 @@ from framecnn import (
     InputLayer,
     Sequential,
     ShapeError,
+    load,
     save,
 )
 from framecnn.cli import compare
 from framecnn.data import FrameFolder, decode
+from framecnn.errors import MachineError
 
 SIZE = (48, 64)
 
@@ -251,14 +253,15 @@ def test_the_next_run_first_finishes_the_files_of_a_killed_one_even_if_it_fails_
     assert {path: path.read_text() for path in out.iterdir()} == dict.fromkeys(paths, "new")
 
 
-def test_a_model_for_which_there_is_no_memory_is_an_error_like_any_other(tmp_path, monkeypatch):
+def test_a_model_for_which_there_is_no_memory_is_not_called_damaged(tmp_path, monkeypatch):
     save(Sequential([InputLayer((3,)), DenseLayer(2)]).build(), tmp_path / "m")
 
     def exhausted(*arguments):
         raise MemoryError
 
     monkeypatch.setattr(np, "empty", exhausted)
-    assert "MemoryError" in refusal(tmp_path / "m")
+    with pytest.raises(MachineError, match=r"^m: expected memory for the model, got none"):
+        load(tmp_path / "m")
 
 
 @pytest.fixture
