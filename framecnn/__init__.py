@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.data import FrameFolder as FrameFolder
     from framecnn.errors import DataError as DataError
     from framecnn.errors import FormatError as FormatError
+    from framecnn.errors import MachineError as MachineError
     from framecnn.errors import MissingExtraError as MissingExtraError
     from framecnn.errors import SettingError as SettingError
     from framecnn.errors import ShapeError as ShapeError
@@ -52,6 +53,7 @@ _HOMES = {
     "InputLayer": "layers",
     "KMeansClassifier": "estimators",
     "Layer": "layers",
+    "MachineError": "errors",
     "MissingExtraError": "errors",
     "PoolingLayer": "layers",
     "Sequential": "networks",

@@ -70,6 +70,15 @@ def load(path: str | os.PathLike[str]) -> Any:
         If the file is anything but a complete, consistent model of this format.
     OSError
         If it cannot be read, or there is no memory for it (MachineError).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from framecnn import DenseLayer, InputLayer, Sequential
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> Sequential([InputLayer((2,)), DenseLayer(1)]).build().save(path)
+    >>> load(path).predict([[0.0, 0.0]])
+    array([[0.]], dtype=float32)
     """
     path = Path(path)
     try:

@@ -51,6 +51,14 @@ def set_num_threads(n: int) -> None:
     ------
     SettingError
         If `n` is not a positive integer.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(2)
+    >>> get_num_threads()
+    2
+    >>> set_num_threads(before)
     """
     global _num_threads
     _num_threads = check_count("set_num_threads", "n", n)

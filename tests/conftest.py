@@ -1,5 +1,6 @@
 """Fixtures of all tests: where the films are, and a network that no test may reach."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 ASKING = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job: the processes of tests inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _reached: list[str] = []
 
