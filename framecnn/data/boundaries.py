@@ -85,7 +85,7 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
 
 
 def _change(frames: Described, before: int, after: int) -> float:
-    """Return the least difference between a frame of the `CUT_WINDOW` up to `before` and one of that from `after`."""
+    """Return the least difference between a frame in the window ending at `before` and one in that from `after` on."""
     elapsed = frames.elapsed
     first = min(int(np.searchsorted(elapsed, elapsed[before] - CUT_WINDOW)), max(before - 1, 0))
     last = min(max(int(np.searchsorted(elapsed, elapsed[after] + CUT_WINDOW)), after + 1), len(elapsed) - 1)
@@ -127,7 +127,7 @@ def _dips(frames: Described) -> list[Dip]:
 
 
 def _climb(frames: Described, index: int, step: int, flat: float) -> int:
-    """Return the index up to which contrast and distance from the luma `flat` rise, going by `step` from `index`."""
+    """Walk from `index` by `step` while contrast, or the distance of the luma from `flat`, rises; return the end."""
     elapsed, n, start = frames.elapsed, len(frames.elapsed), index
     contrast, distance = frames.contrast, np.abs(frames.luma - flat)
     while 0 <= index < n:

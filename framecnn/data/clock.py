@@ -18,8 +18,8 @@ class FrameClock:
     within a recording. If they go back by more than 0.1 s, or jump ahead too far, a new recording begins there; its
     first frame follows the last frame of the one before.
 
-    If frames are shown in an order other than that of decoding (B-frames), but the difference of the two stamps never
-    changes, the file holds decoding stamps only: the n-th frame shown then gets the n-th of them.
+    B-frames are shown in another order than decoded. If the two stamps still differ by a constant, both are decoding
+    stamps: the n-th frame shown then gets the n-th of them.
 
     Parameters
     ----------

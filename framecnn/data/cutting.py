@@ -302,8 +302,8 @@ def _take(
 def _shown(movie: Movie) -> Iterator[tuple[float, Any, Interval]]:
     """Yield the time of each frame, the frame, and the interval for which it can be taken.
 
-    The interval lacks half the usual duration of a frame at both ends, so that the frame nearest to the start of a slot
-    is in the slot; only a frame that stays on has an interval longer than an instant.
+    Half the usual duration of a frame is cut off at both ends, so that the frame nearest to the start of a slot lies in
+    it; only a frame that stays on has an interval longer than an instant.
     """
     held: tuple[float, Any] | None = None
     for time, frame in movie.frames():
@@ -324,7 +324,7 @@ def _regular_slots(every: float) -> Iterator[Interval]:
 
 
 def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progress | None) -> Iterator[Interval]:
-    """Yield the second half of each of `per_shot` equal parts of every shot."""
+    """Divide each shot into `per_shot` equal parts; yield the second half of each part as a slot."""
     with Movie(path) as movie:
         detector = ShotDetector()
         for time, frame in movie.frames():

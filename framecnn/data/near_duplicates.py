@@ -15,7 +15,7 @@ _GRID = 8  # the frame is averaged on a grid of 9 x 9 cells: 8 x 8 differences t
 _RISE = 2  # grey levels; smaller steps are noise of the camera or of JPEG
 _NEAR = 12  # differing bits of 128; on six films 1 linked pair in 130 shows two scenes, with 16 bits 1 in 55
 _BITS = 2 * _GRID * _GRID
-_WORDS = _NEAR // 2 + 1  # so many that _NEAR differing bits leave a word with at most one
+_WORDS = _NEAR // 2 + 1  # enough that hashes with _NEAR differing bits have a word with at most one of them
 _PAIRS_AT_ONCE = 100_000
 _FEWEST_RISES = 16  # frames with fewer rises would all be linked to one another
 _LEAST_RANGE = 16  # grey levels between the darkest and the brightest pixel; frames with less are flat
@@ -131,7 +131,7 @@ def _components(hashes: Array) -> Array:
 
 
 def _pairs(key: Array, components: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield, in batches, the pairs of hashes of different components in which one word is equal up to one bit."""
+    """Yield batches of pairs of hashes, not yet linked, whose words in `key` differ in at most one bit."""
     n = len(key)
     order = np.argsort(key * n + components).astype(np.int32)
     places = (key * n + components)[order]

@@ -1,14 +1,14 @@
 """The shots and groups of a movie, found in one pass over small pictures (36 x 64) of its frames.
 
 A shot is the sequence of frames between two cuts or gradual transitions. A group is a set of frames that must stay on
-one side of a split. A shot split over two groups leaks information from training to test frames, two shots in one group
-do not; so groups begin at certain boundaries only. `ShotDetector.starts` holds every probable boundary: shots are
-counted by it, and `cut_frames` takes its `per_shot` frames between them. `ShotDetector.group_starts` holds the certain
-ones among them: if a cut, fade, dissolve or wipe is doubtful, both shots are one group. Flashes, strobes or black
-between frames of the same picture do not divide a shot.
+one side of a split. Splitting a shot over two groups would leak, merging two shots does not: groups start at sure
+boundaries only. `ShotDetector.starts` holds every probable boundary: shots are counted by it, and `cut_frames` takes
+its `per_shot` frames between them. `ShotDetector.group_starts` holds the sure ones among them: if a cut, fade, dissolve
+or wipe is doubtful, both shots are one group. Flashes, strobes or black between frames of the same picture do not
+divide a shot.
 
-Each frame adds 1/60 to 0.2 s to the elapsed time, in which durations are measured, so that neither the frame rate nor a
-picture that stays for minutes matters; consecutive blank frames add half a second at most.
+Durations count each frame as its distance from the one before, but as 1/60 s at least and 0.2 s at most: unusual frame
+rates and freeze frames do not matter. Consecutive blank frames count half a second at most.
 """
 
 import math

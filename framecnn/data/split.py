@@ -70,7 +70,7 @@ def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed
 
 
 def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
-    """Return the part of each group, drawn with a probability that grows with what the part still lacks.
+    """Draw a part for each group; the more frames of the group's classes a part still lacks, the likelier it is.
 
     Large groups are drawn first, and go to parts that lack at least a whole group of that size, if there are any.
     """
@@ -89,7 +89,7 @@ def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:
 
 
 def _improve(parts: Array, shares: Array, goal: Array, class_weights: Array, part_weight: int) -> None:
-    """Move single groups, in place, while a move satisfies more rules, or as many and comes closer to the goal."""
+    """Move one group at a time, in place, while that meets more rules, or equally many and gets closer to the goal."""
     rows = np.arange(len(shares))
     squares = (shares**2).sum(axis=1)
     present = (shares > 0).astype(np.int64)

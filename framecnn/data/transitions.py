@@ -150,7 +150,7 @@ def _distances(one: Array, other: Array) -> Array:
 def neighbour_differences(frames: Described, first: int) -> Array:
     """Return the differences (n - first, 19) of each frame from `first` on to the 1, 2, ... 19 frames before it.
 
-    Differences over more than twice `CUT_WINDOW` are infinite, but for the 3 frames before.
+    Frames more than 2 * `CUT_WINDOW` apart differ by infinity, except from the 3 frames directly before.
     """
     rows = np.arange(first, len(frames.elapsed))
     result = np.full((len(rows), 2 * _MAX_CUT_FRAMES - 1), np.inf, np.float32)
@@ -165,7 +165,7 @@ def neighbour_differences(frames: Described, first: int) -> Array:
 
 
 def cut_scores(elapsed: Array, differences: Array) -> Array:
-    """Return, for each frame (n,), the smallest difference between a frame just before it and one from it on.
+    """Return, for each frame, the smallest difference between a frame just before it and one at or just after it.
 
     Parameters
     ----------
@@ -211,10 +211,11 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
     -------
     array (m, 12)
         0: distance of the colours of A and B by cell; 1: of the whole pictures; 2: correlation of their structures at
-        the best shift; 3: without shift; 4: the part of the frames at the quarters that no mix of A and B explains, in
-        any ratio by cell; 5: the same of the frame in the middle; 6: the same in one ratio; 7: contrast between the
-        ends divided by that at the ends; 8: distance of colours beyond the ends; 9: logarithm of the root mean square
-        of B - A; 10: largest share of the change in a quarter; 11: `colour_correlation` of A and B.
+        the best shift; 3: without shift; 4: what the best mix of A and B, with a ratio for each cell, leaves
+        unexplained in the frames at the quarters; 5: in the frame in the middle; 6: in that frame, with one ratio for
+        all cells; 7: contrast between the ends divided by that at the ends; 8: distance of colours beyond the ends;
+        9: logarithm of the root mean square of B - A; 10: largest share of the change in a quarter;
+        11: `colour_correlation` of A and B.
     """
     elapsed = frames.elapsed
     earlier, start, first, middle, third, end, later = (

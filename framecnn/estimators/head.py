@@ -44,12 +44,12 @@ PROJECTION_ARRAYS = ("mean", "weights", "offset")
 
 
 class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
-    """A classifier by the nearest cluster, whose label is that of its training samples.
+    """A classifier by the nearest cluster; a cluster is labelled with the class of its training samples.
 
-    Samples are projected to a discriminant space with one score per class. Training samples are clustered by held-out
-    scores, for which the projection is fitted without their group, as new samples are scored. Each class is clustered
-    separately (constrained k-means; a single cluster is the class mean). With ``projection=None``, the plain head,
-    k-means clusters the features themselves without labels, and each cluster gets the label of most of its members.
+    Samples are projected to a discriminant space with one score per class. To be scored like new samples, training
+    samples get scores from a projection fitted without their group. Each class is clustered separately (constrained
+    k-means; a single cluster is the class mean). With ``projection=None``, the plain head, k-means clusters the
+    features themselves without labels, and each cluster gets the label of most of its members.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     prototypes_ : (n_clusters,) int array
         For each cluster, the row of the member sample nearest to its centre.
     radius_ : (n_clusters,) array
-        The distance from the centre within which 99 % of the training samples nearest to it lie.
+        For each cluster, the 99th percentile of its distances to the training samples that are nearest to it.
     alpha_ : float
     mean_, weights_, offset_ : arrays
         ``scores = (X - mean_) @ weights_ + offset_``.

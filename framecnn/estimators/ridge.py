@@ -1,9 +1,8 @@
-"""Ridge regression onto class indicators in closed form, with the scores of held-out samples.
+"""Ridge regression on one-hot targets in closed form, with the scores of held-out samples.
 
-Ridge regression onto the class indicators spans the space of penalised discriminant analysis (Hastie, Buja &
-Tibshirani, "Penalized Discriminant Analysis", Annals of Statistics 1995). All systems are solved in the smaller of
-sample and feature dimension, each factorisation by one BLAS thread, so that the bits do not depend on the number of
-threads.
+Ridge regression on one-hot targets yields the subspace of penalised discriminant analysis (Hastie, Buja & Tibshirani,
+"Penalized Discriminant Analysis", Annals of Statistics 1995). All systems are solved in the smaller of sample and
+feature dimension, each factorisation by one BLAS thread, so that the bits do not depend on the number of threads.
 
 Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero.
 """
@@ -74,9 +73,10 @@ def _by_first_group(codes: Array, groups: Array | None) -> Array:
 def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
     """Return the solution of ``min |targets - features w|^2 + penalty |w|^2``, and the scores of held-out folds.
 
-    With ``L L^T`` the penalised Gram matrix, a held-out fold ``b`` has the residuals ``(I - A^T A)^{-1} r_b`` where
-    ``A = L^{-1} features_b^T``; in the dual, with dual coefficients ``c``, they are ``(A^T A)^{-1} c_b`` where
-    ``A = L^{-1} e_b``. So one factorisation serves all folds.
+    One factorisation ``L L^T`` of the penalised Gram matrix serves all folds. The residuals of a held-out fold ``b``:
+
+    - Primal: ``(I - A^T A)^{-1} r_b``, ``A = L^{-1} features_b^T``, where ``r = targets - features w``.
+    - Dual: ``(A^T A)^{-1} c_b``, ``A = L^{-1} e_b``, where ``L L^T c = targets`` and ``e_b`` are columns of ``I``.
 
     Shapes: weights (d, classes), scores (n, classes); rows outside all folds have their fitted scores.
 

@@ -82,7 +82,7 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ValueError
             If X holds NaN or infinity, or scikit-learn refuses feature vectors.
         FormatError
-            If the features of X are not finite: X is too large, or the weights are, as only in a forged file.
+            If features are not finite: X is too large, or the model comes from a forged file with too large weights.
         """
         check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):

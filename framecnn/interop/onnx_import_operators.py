@@ -321,7 +321,7 @@ def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any
 
 
 def _border_for_all(length: int, size: int, stride: int, dilation: int, border: geometry.Pair) -> geometry.Pair:
-    """Return the padding along an axis that fits ceil_mode's windows; all begin inside the frame or leading padding."""
+    """Return the padding along an axis for ceil_mode; every window begins in the frame or its leading padding."""
     before, after = border
     extent = dilation * (size - 1) + 1
     windows = -(-(length + before + after - extent) // stride) + 1

@@ -27,9 +27,9 @@ STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shar
 def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
     """Return the name of the fastest algorithm, from shapes and dtype alone.
 
-    A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. The transform of
-    the input costs about as much as 10 more filters, the transform of the output as much as 12 more channels
-    (measured), so shallow and narrow layers stay direct. So does float64, which users choose for its accuracy.
+    A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. Measured:
+    transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels, so shallow
+    and narrow layers stay direct. So does float64, which users choose for its accuracy.
 
     Shapes: kernel (kh, kw, c / groups, f).
     """

@@ -21,8 +21,8 @@ BUFFER_BYTES = 256 * 1024  # of rows per chunk: half of the smallest L2 cache in
 class RowPlan(NamedTuple):
     """The memory layout of windows in a buffer of padded rows (buffer_rows, row_width, c).
 
-    It follows from shapes alone. ``runs`` (groups, n_runs) holds the positions, counted from the window's first value,
-    at which contiguous runs of ``run_length`` values begin. A chunk is `rows` output rows of `width` pixels, at least a
+    It follows from shapes alone. ``runs[g]``, of ``runs`` (groups, n_runs), lists where, from a window's first value,
+    its contiguous stretches of ``run_length`` values begin. A chunk is `rows` output rows of `width` pixels, at least a
     register block.
     """
 
@@ -98,7 +98,7 @@ def load_rows(buffer, x, n, first_row, left):
 
 @kernel
 def convolve_row(outputs, destination, buffer, row, packed, index, plan, epilogue):
-    """Write one output row of `width` pixels of a block of filters to (y, argmax), both flat, from y[first] on.
+    """For one block of filters, write `width` output pixels to the flat arrays y and argmax, from y[first] on.
 
     destination (first, width, filters, n_valid): pixels of y are `filters` apart, and only the first `n_valid` filters
     of the block exist. The row begins at `row` of buffer (rows, row_width, c); packed is (weights, bias) of shapes

@@ -39,7 +39,8 @@ def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, window: Wind
 def direct_sums_shape(packed: PackedConv, window: Window, channels: int, parts: int) -> tuple[int, ...]:
     """Return (parts, groups, blocks, n_runs * lines + 1, block), for `channels` channels per group.
 
-    Every value of a window has a line (:class:`framecnn.kernels.direct.RowPlan`), and so has the sum of the gradients.
+    There is one line for each value of a window, in runs (:class:`framecnn.kernels.direct.RowPlan`) that are padded to
+    `lines`, and a last one for the sum of the gradients.
     """
     n_runs, run_length = _runs(packed, window, channels)
     lines = min(-(-run_length // step) * step for step in (PIXELS, FEW))
@@ -96,7 +97,7 @@ def load_gradients(packed, gradients, width, n, first, rows, at, n_valid):
 
 @kernel
 def accumulate_rows(sums, to, padded, runs, down, weights, width, steps):
-    """sums[to:], flat, runs of lines, += products of padded rows and gradients, in rows of `width` pixels.
+    """sums[to:] (flat, one line per window value) += products of padded rows with rows of `width` gradients.
 
     padded (size,), runs (n_runs,), down (rows,) the starts of the rows, weights (pixels * block,); steps are
     (lines per run, lines computed at a time, values from a pixel to the next).

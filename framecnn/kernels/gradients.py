@@ -13,7 +13,7 @@ __all__ = ["Gradients"]
 
 
 class Gradients(NamedTuple):
-    """Gradients of a map; if y is given, of the map before its activation and pooling to y.
+    """The gradient of a convolution's map. If y, the activated and pooled map, is given, dy is the gradient of y.
 
     Shapes: dy, y and argmax, as :mod:`framecnn.kernels.epilogue` defines it, (n, oh, ow, f). `negative_slope` is the
     activation's slope where y <= 0.

@@ -1,8 +1,7 @@
 """The thread pool of all computation: functions that release the GIL run over items, and results come in a fixed order.
 
 The result of an item does not depend on the chunk it is part of, so its bits do not depend on the number of threads.
-The calling thread works too, so a call from inside a chunk, from many Python threads or from a forked child can never
-wait for itself.
+The caller computes too, so nested calls, and calls from other threads or a forked child, cannot deadlock.
 """
 
 import ctypes

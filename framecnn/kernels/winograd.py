@@ -40,8 +40,8 @@ LINE = 16  # values of padding between scratch rows, since power-of-two strides 
 class TilePlan(NamedTuple):
     """The tiles of ``side x side`` pixels that cover the output; each depends on ``extent x extent`` input pixels.
 
-    `transform` is the index of the transform; `down` x `across` tiles cover a frame; a block has `tiles` tiles. Scratch
-    holds `tap_step` input values and `block_step` products of a block per tap.
+    `transform` is the index of the transform; `down` x `across` tiles cover a frame; a block has `tiles` tiles. For
+    each tap, scratch memory holds `tap_step` transformed inputs and, per block of filters, `block_step` products.
     """
 
     transform: int

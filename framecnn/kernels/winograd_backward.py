@@ -1,6 +1,6 @@
 """The gradient with respect to the kernel by Winograd: ``G^T [sum over tiles (B^T d B) * (A dy A^T)] G``.
 
-The sums over tiles are outer products; their number is smaller than over pixels by the factor of the forward pass
+Summing over tiles needs fewer products than over pixels, by the same factor as in the forward pass
 (:mod:`framecnn.kernels.winograd`). The last transform is done once, in float64.
 """
 

@@ -76,8 +76,8 @@ class Layer:
     name replaces the earlier one, as when a module is reloaded or a notebook cell rerun.
 
     A subclass of another layer that defines ``forward`` inherits no ``vjp``, which would be the gradient of another
-    function. Nor is it fused or exported as its base class: passes and the forms of ONNX and Keras apply to exact
-    classes only.
+    function. It is not fused or exported like its base class either: passes, and the forms of ONNX and Keras, are
+    looked up by exact class.
 
     Attributes
     ----------

@@ -20,10 +20,11 @@ PART_WORK = 250_000_000  # multiply-adds above which one thread runs a part thro
 
 @dataclass(frozen=True)
 class PredictionPlan:
-    """The passes of a prediction. Passes on frames run on parts of a batch, passes on rows on the whole batch.
+    """The passes of a prediction.
 
-    If there are at least `part_work` multiply-adds per thread, every thread runs whole parts through all passes on
-    frames, so that activations stay in its cache and threads do not wait for each other between passes. Otherwise
+    Passes that output maps run on parts of a batch; later passes, on rows of features, run on all of it at once. If
+    there are at least `part_work` multiply-adds per thread, every thread runs whole parts through all passes that
+    output maps, so that activations stay in its cache and threads do not wait for each other between passes. Otherwise
     the threads share every pass. The result is the same bit for bit.
 
     Examples

@@ -71,9 +71,9 @@ def naming_users_files(path: Path, staged: Mapping[Path, Path] = MappingProxyTyp
     Parameters
     ----------
     path : Path
-        The file, or folder, to name for any other hidden file, and for an error without a file name.
+        The path to report if the error names some other hidden file, or no file.
     staged : mapping of Path to Path, optional
-        Each file to name for its temporary file: ``{file: temporary}``.
+        Files to report instead of their temporary files: ``{file: temporary}``.
     """
     try:
         yield

@@ -173,8 +173,7 @@ def _integers(rng: np.random.Generator, shape: Shape) -> Array:
 def _differentiate(make: Make, training: bool) -> None:
     """Compare gradients with central differences.
 
-    The truncation error of a difference is about a third of its change when the step doubles; twice that is allowed,
-    for higher orders, plus the rounding of the two outputs.
+    Truncation error: about 1/3 of the change when the step doubles. Allowed: 2/3, plus rounding of both outputs.
     """
     layer, rng = make(np.float64), np.random.default_rng(5)
     values = _arguments(layer, lambda shape: draw_distinct(shape, rng))

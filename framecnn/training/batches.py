@@ -33,7 +33,7 @@ def epoch_batches(
     Returns
     -------
     rng : numpy.random.Generator
-        It has drawn the order; use it for what else the epoch draws, such as dropout.
+        The generator, after it drew the order; draw what else the epoch needs, such as dropout, from it.
     batches : generator of (frames, targets)
         The next batch is read while the current one is used. Close the generator if you do not exhaust it.
 

@@ -17,7 +17,7 @@ POOLED = PIXELS // 4  # pooled pixels computed at a time
 
 
 def _convolving(side: int, count: int) -> Callable[..., Any]:
-    """Return the intrinsic that convolves `count` neighbouring pixels, or pools as many squares of side x side pixels.
+    """Return the intrinsic that computes `count` adjacent outputs: pixels (side 1), or pooled side x side squares.
 
     It adds up products as ``multiply_block`` does, begins with the bias, applies the activation, pools by `mode` and
     sets ``y[y_at + p y_step + f]`` for p < min(count, n_pixels), f < min(filter_block, n_valid). `argmax`, if not
@@ -65,8 +65,8 @@ def respond_block(
 ) -> None:  # fmt: skip
     """Add to sums the responses of neighbouring windows of a filter bank, window by window.
 
-    A response is ``max(0, product * scale[scale_at + p] + shift)``, products as ``multiply_block`` adds them up from
-    zero, p below PIXELS; sums and shifts of level t, below `levels`, lie ``t level_step`` values after the first.
+    Response p < PIXELS is ``max(0, product * scale[scale_at + p] + shift)``, products as ``multiply_block`` adds them
+    up from zero. Sums and shifts of level t < `levels` are at offset ``t * level_step``.
     """
     b = emit.builder
     pixels = [[(x_step, p)] for p in range(PIXELS)]

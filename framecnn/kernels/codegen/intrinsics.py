@@ -5,8 +5,8 @@ A generator is a function of an :class:`Emitter` and of parameters annotated wit
     @intrinsic
     def clear(emit: Emitter, y: Pointer, length: Integer) -> None: ...
 
-Jitted code then calls ``clear(y, y_at, length)``; while it is compiled, the generator receives LLVM values under the
-names of its parameters. A :class:`Pointer` takes two arguments, the array and a position in it.
+Jitted code then calls ``clear(y, y_at, length)``. When such a call is compiled, the generator runs once, with an LLVM
+value for each of its parameters. A :class:`Pointer` takes two arguments, the array and a position in it.
 """
 
 import inspect

@@ -53,7 +53,7 @@ def pool_window(
     emit: Emitter, y: Values, argmax: Bytes, y_at: Integer, n_valid: Integer, x: Pointer, row_step: Integer,
     column_step: Integer, mode: Integer, function: Integer, negative_slope: Scalar,
 ) -> None:  # fmt: skip
-    """Set a block of y to the activated block of x, or to the activated maximum or mean of 2 x 2 blocks at x.
+    """Write a block of y: the block at x activated, or the 2 x 2 blocks at x activated and pooled.
 
     ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, for u, v < 2, f < min(filter_block, n_valid).
     Without pooling, only the first block is read. `argmax`, if not None, receives the indices of the maxima.

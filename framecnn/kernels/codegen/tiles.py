@@ -21,7 +21,7 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 
 def _expand(emit: Emitter, matrix: Matrix, values: Sequence[Any]) -> list[Any]:
-    """Return B^T, A or G times vectors; inner rows come in pairs that differ in the sign of their odd columns only."""
+    """Return a transform (B^T, A or G) times vectors. Inner rows pair up: equal but for the signs of odd columns."""
     first, *inner, last = matrix
     result = [emit.combine(first, values)]
     for row in inner[::2]:
@@ -31,7 +31,7 @@ def _expand(emit: Emitter, matrix: Matrix, values: Sequence[Any]) -> list[Any]:
 
 
 def _contract(emit: Emitter, matrix: Matrix, values: Sequence[Any]) -> list[Any]:
-    """Return A^T or G^T times vectors; inner columns come in pairs that differ in the sign of their odd rows only."""
+    """Return a transform (A^T or G^T) times vectors. Inner columns pair up: equal but for the signs of odd rows."""
     first, *inner, last = values
     pairs = list(zip(inner[::2], inner[1::2], strict=True))
     halves = [[combine(*pair) for pair in pairs] for combine in (emit.builder.fadd, emit.builder.fsub)]
