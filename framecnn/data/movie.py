@@ -240,8 +240,14 @@ class Movie:
             return float(self._stream.duration * self._stream.time_base)
         clock = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", self._stream.metadata.get("DURATION", ""))  # Matroska
         if clock:
-            return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
-        return self._container.duration / self._av.time_base if self._container.duration else None
+            end = int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
+        elif self._container.duration:
+            end = self._container.duration / self._av.time_base
+        else:
+            return None
+        if "matroska" not in self._container.format.name:
+            return end
+        return end - max(float((self._stream.start_time or 0) * self._stream.time_base), 0.0)  # it counts from zero
 
     def _frame_rate(self) -> float:
         rates = [self._stream.average_rate, self._stream.guessed_rate]
