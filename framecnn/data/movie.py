@@ -247,7 +247,8 @@ class Movie:
             return None
         if "matroska" not in self._container.format.name:
             return end
-        return end - max(float((self._stream.start_time or 0) * self._stream.time_base), 0.0)  # it counts from zero
+        start = max(float((self._stream.start_time or 0) * self._stream.time_base), 0.0)
+        return end - start if end > start else end  # an end, as FFmpeg writes it, comes after the start
 
     def _frame_rate(self) -> float:
         rates = [self._stream.average_rate, self._stream.guessed_rate]
