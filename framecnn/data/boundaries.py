@@ -171,7 +171,7 @@ def _climb(frames: Described, index: int, step: int, flat: float) -> int:
 
 
 def _has_flanks(frames: Described, dip: Dip) -> bool:
-    """Return whether the contrast falls and rises gradually: frames on both sides are between flat and full contrast."""
+    """Return whether the contrast falls and rises gradually, with frames in between on both sides."""
     before, turn, after = dip
     level = np.where(frames.is_blank, 0, frames.contrast)
     for full, flank in ((before, level[before + 1 : turn]), (after, level[turn:after])):
@@ -206,15 +206,20 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
 
 
 def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each flash: two cuts with the same picture around them, and brighter or darker between."""
+    """Yield start and end of each flash that begins or ends at a cut: brighter or darker than the frames at both ends.
+
+    The picture at both ends is the same; so is that of a weak flash, whose other end is then no cut.
+    """
     elapsed, luma = frames.elapsed, frames.luma
-    for i, start in enumerate(cuts):
-        for stop in cuts[i + 1 :]:
+    steps = np.flatnonzero(np.abs(np.diff(luma, prepend=luma[:1])) > _FLASH)
+    edges = sorted({*cuts, *steps.tolist()})
+    for i, start in enumerate(edges):
+        for stop in edges[i + 1 :]:
             if elapsed[stop] - elapsed[start] > _LONGEST_FLASH:
                 break
             inside, outside = luma[start:stop].mean(), (luma[start - 1], luma[stop])
             is_flash = inside > max(outside) + _FLASH or inside < min(outside) - _FLASH
-            if is_flash and _change(frames, start - 1, stop) < _BREAK:
+            if is_flash and (start in cuts or stop in cuts) and _change(frames, start - 1, stop) < _BREAK:
                 yield start, stop
 
 
