@@ -1,7 +1,8 @@
 """The boundaries between shots in a sequence of frames, and how certain they are.
 
 The search has this order. A dip of the contrast to nothing (a fade, a flash to white or black, black between
-shots) is a boundary if the frames after it differ from those before. Cuts are peaks of `cut_scores` outside of dips and
+shots) is a boundary if the frames after it differ from those before: much, or less if the contrast falls and rises
+gradually, since people make fades between shots. Cuts are peaks of `cut_scores` outside of dips and
 flashes. Between those, gradual changes (dissolves, wipes) are peaks of `blend_scores`.
 """
 
