@@ -17,8 +17,7 @@ from framecnn.cli import console
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import Model
 from framecnn.data import SkippedFrame, decode
-from framecnn.data.class_folders import skip_by_name
-from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.listing import skip_by_name
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 from framecnn.text import counted
@@ -143,9 +142,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
                 folders[:] = sorted(name for name in folders if not skip_by_name(name))
-                yield from (
-                    Path(folder, name) for name in sorted(names) if not (skip_by_name(name) or name == GROUPS_FILE)
-                )
+                yield from (Path(folder, name) for name in sorted(names) if not skip_by_name(name, is_file=True))
         elif os.path.lexists(path):
             yield path
         else:

@@ -7,7 +7,7 @@ from framecnn.cli import console
 from framecnn.cli.loading import load_model
 from framecnn.cli.options import Model
 from framecnn.cli.training_outputs import describe_choice
-from framecnn.cli.workflow import listed
+from framecnn.text import listed
 
 __all__ = ["summary"]
 
