@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from framecnn.cli import console
+from framecnn.cli.folder_options import SplitOptions
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.errors import DataError
@@ -35,7 +36,7 @@ def demo() -> None:
     console.warn(CAUTION)
     console.say()
     job = Job(
-        folder=frames,
+        source=SplitOptions(frames),
         out=out / "model.safetensors",
         report=out / "report.html",
         manifest=out / "manifest.csv",

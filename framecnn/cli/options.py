@@ -10,7 +10,7 @@ import typer
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.decode import MIN_SIDE
 
-__all__ = ["Figures", "Folder", "Groups", "MaxBad", "Model", "Seed", "Size", "frame_size"]
+__all__ = ["Figures", "MaxBad", "Model", "Seed", "Size", "frame_folder", "frame_size"]
 
 
 def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
@@ -53,18 +53,6 @@ def frame_folder(text: str) -> Path:
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]
-Folder = Annotated[
-    Path,
-    typer.Argument(
-        parser=frame_folder, metavar="FOLDER", help="A folder that contains one folder of frames per class."
-    ),
-]
-Groups = Annotated[
-    Path | None,
-    typer.Option(
-        "--groups", metavar="CSV", help="A table with the group of each frame.", show_default="FOLDER/frames.csv"
-    ),
-]
 Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")]
 MaxBad = Annotated[
     float,

@@ -7,18 +7,19 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.options import Folder, Groups, Size
+from framecnn.cli.folder_options import SplitOptions, reads_folder
+from framecnn.cli.options import Size
 from framecnn.cli.outputs import check_outputs, check_replaced
-from framecnn.cli.workflow import Stages, scan_folder
+from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.manifest import MANIFEST_MARK
 
 __all__ = ["scan"]
 
 
+@reads_folder
 def scan(
-    folder: Folder,
-    groups: Groups = None,
+    source: SplitOptions,
     size: Size = None,
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
@@ -28,11 +29,10 @@ def scan(
 
     Without a table of groups, the groups depend on --size: use the size of the training.
     """
-    (manifest,) = check_outputs([manifest], [folder, groups])
+    (manifest,) = check_outputs([manifest], source.inputs)
     check_replaced({manifest: MANIFEST_MARK})
-    frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad=100)
-    for warning in frames.warnings[len(frames.scan_warnings) :]:
-        console.warn(warning)
+    frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad=100)
+    warn_of_split(frames, frames.split()[0])
     owns = [frames.targets == number for number in range(len(frames.classes))]
     rows = [
         (name, int(own.sum()), len(np.unique(frames.groups[own])))

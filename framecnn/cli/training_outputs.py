@@ -9,6 +9,7 @@ import numpy as np
 
 from framecnn.cli import console
 from framecnn.cli.environment import versions
+from framecnn.cli.folder_options import FolderOptions
 from framecnn.cli.outputs import check_outputs, json_mark, report_mark, write_json
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.data.manifest import MANIFEST_MARK
@@ -32,14 +33,12 @@ class Job:
 
     Parameters
     ----------
-    folder : Path
-        The frames.
+    source : FolderOptions
+        The frames, and how their labels, groups and parts are found.
     out, report, manifest : Path
         Where the model, the report and the manifest, which lists all files of the folder, are written.
     json : Path, optional
         Where all figures are written.
-    groups : Path, optional
-        The table of groups, if it is not the one in the folder.
     size : (int, int), default (240, 360)
         Height and width in pixels to which frames are resized.
     seed : int, default 0
@@ -51,12 +50,11 @@ class Job:
         The headline of the report, and a warning to print there first.
     """
 
-    folder: Path
+    source: FolderOptions
     out: Path
     report: Path
     manifest: Path
     json: Path | None = None
-    groups: Path | None = None
     size: tuple[int, int] = DEFAULT_SIZE
     seed: int = 0
     by: str = "group"
@@ -81,7 +79,7 @@ class Job:
 
     def checked(self) -> "Job":
         """Return the job with the outputs that :func:`~framecnn.cli.outputs.check_outputs` accepts."""
-        checked = check_outputs(self.outputs, [self.folder, self.groups])
+        checked = check_outputs(self.outputs, self.source.inputs)
         changes: dict[str, Any] = dict(zip(("out", "report", "manifest", "json"), checked, strict=True))
         return replace(self, **changes)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from framecnn.data.decode import DEFAULT_SIZE, check_size
-from framecnn.data.groups import group_frames
+from framecnn.data.groups import check_group_by, group_frames
 from framecnn.data.listing import structure_error
 from framecnn.data.manifest import write_manifest
 from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.reasons import Skip
 from framecnn.data.scan import Scanned, scan
-from framecnn.data.source import Source, Table, read_source
+from framecnn.data.source import PlacedFile, Source, Table, read_source
 from framecnn.data.split import PARTS
 from framecnn.data.splittable import SplittableFrames
 from framecnn.errors import DataError
@@ -122,40 +122,53 @@ class FrameFolder(SplittableFrames):
         self.classes = sorted(source.classes)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         self.skipped, self._label_of = source.skipped, source.label_of
-        files = sorted(source.files, key=lambda file: file.path)
+        check_group_by(group_by, [file.movie for file in source.files])
+        used = self._scan(sorted(source.files, key=lambda file: file.path), progress)
+        self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
+        self.targets = np.array([target for _, target in self.samples], np.int64)
+        self.parts = np.array([file.part for file in used]) if source.parts_from else None
+        self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
+        self.label_source, self.part_source = source.labels_from, source.parts_from
+        self._check_every_class_has_frames()
+        self.scan_warnings = source.warnings
+        self._group([file.group for file in used], source.groups_from, group_by)
+
+    def _scan(self, files: list[PlacedFile], progress: Callable[[int, int], object] | None) -> list[PlacedFile]:
+        """Decode all files, and return those that can be used."""
         used = []
         self._scanned: list[Scanned] = []
-        for file, (_, seen) in zip(
-            files, scan(self.root, [file.path for file in files], self.size, progress), strict=True
-        ):
+        paths = [file.path for file in files]
+        for file, (_, seen) in zip(files, scan(self.root, paths, self.size, progress), strict=True):
             if isinstance(seen, Skip):
                 self.skipped.append(seen)
             else:
                 used.append(file)
                 self._scanned.append(seen)
         self.skipped.sort(key=lambda skip: skip.path)
-        self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
-        self.targets = np.array([target for _, target in self.samples], np.int64)
-        self.parts = np.array([file.part for file in used]) if source.parts_from else None
-        self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
-        self._check_every_class_has_frames()
+        return used
+
+    def _group(self, given: list[str], table: str, group_by: str | None) -> None:
+        """Find the group of each frame; without one in the `table`, it is a cluster of near-duplicates."""
         prints = [seen.fingerprint for seen in self._scanned]
         self._clusters = near_duplicate_clusters(prints)
         alike = [f"near-duplicates-{cluster:06d}" for cluster in self._clusters]
-        shots = np.array([file.group or name for file, name in zip(used, alike, strict=True)])
-        unit = "groups" if source.groups_from else "near-duplicates"
-        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, unit)
+        shots = np.array([group or name for group, name in zip(given, alike, strict=True)])
+        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, bool(table))
         self.groups, self.group_note, self._by_movie = grouping.groups, grouping.note, grouping.by_movie
-        self.label_source, self.part_source = source.labels_from, source.parts_from
-        self.group_source = _NEAR_DUPLICATES
-        if source.groups_from:
-            names = {0: "shots ", len(self.classes): "movies "}.get(len(self._by_movie), "movies and shots ")
-            self.group_source = f"{'' if self.movies is None else names}from {source.groups_from}"
-        self.scan_warnings = [*source.warnings, *grouping.warnings]
+        self.group_source = f"from {table}" if table else _NEAR_DUPLICATES
+        if self.movies is not None:
+            names = {0: "shots", len(self.classes): "movies"}.get(len(self._by_movie), "movies and shots")
+            self.group_source = f"{names} from {table}"
+        self.scan_warnings += grouping.warnings
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self.scan_warnings.append(
                 f"label conflict: frames with the same pixels as a frame of another class: {len(conflicts)} "
                 f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
+            )
+        if len(self.given_parts) > 1 and set(self.groups[self.parts == PARTS[0]]) & set(self.groups[self.unseen]):
+            self.group_note = (
+                "the parts are given and have groups in common: the accuracy says how well the classes hold on these "
+                f"{len(self.unseen):,} frames, not on groups or movies that were not trained on"
             )
 
     def _check_classes(self, source: Source, min_classes: int) -> None:

@@ -10,11 +10,15 @@ from framecnn.data.decode import SUFFIXES
 from framecnn.data.labels import GROUPS_FILE, FrameFacts, Labels
 from framecnn.data.layout import Layout, find_layout, part_of
 from framecnn.data.listing import list_files, structure_error
+from framecnn.data.names import name_key, same_name
 from framecnn.data.reasons import Skip
 from framecnn.errors import DataError
 from framecnn.text import counted, did_you_mean
 
-__all__ = ["PlacedFile", "Source", "Table", "read_source"]
+__all__ = ["CLASS_FOLDERS", "PlacedFile", "Source", "Table", "read_source"]
+
+CLASS_FOLDERS = "names of the class folders"
+"""Where labels come from, if neither from a table nor from the names of files."""
 
 Table = Labels | str | os.PathLike[str]
 """Labels, or the path of a CSV file with the columns of ``frames.csv``."""
@@ -101,7 +105,10 @@ def read_source(
         If pictures lie beside class folders, a table cannot be used, it is not clear what folders stand for, or a part
         is given twice or has no class of the training part.
     """
-    source = _read_root(root, groups, labels, parts, given.values())
+    for part, folder in given.items():
+        if [root, *given.values()].count(folder) > 1:
+            raise DataError(f"FrameFolder: expected another folder as {part} part, got {str(folder)!r} twice")
+    source = _read_root(root, groups, labels, parts, list(given.values()))
     if given and not source.parts_from:
         source.files = [replace(file, part="training") for file in source.files]
     for part, folder in given.items():
@@ -114,6 +121,7 @@ def read_source(
         _add(source, root, part, folder, _read_root(folder, None, names, parts, [root]))
     if source.parts_from:
         _match_classes(source)
+    source.warnings += _similar_labels(source.classes)
     return source
 
 
@@ -126,7 +134,7 @@ def _read_root(
     grouped, labelled = _open(groups, "group", "movie", "part"), _open(labels, "label")
     has_labels = labelled is not None and "label" in labelled.fields
     files, folders, skipped = list_files(root, {*tables, *left_out})
-    layout = find_layout(root, files, folders, parts, has_labels)
+    layout = find_layout(root, files, folders, parts, has_labels, has_others=bool(left_out))
     found = files if has_labels else _in_class_folders(root, files, layout, skipped)
     warnings: list[str] = []
     facts = dict.fromkeys(found, FrameFacts())
@@ -170,10 +178,10 @@ def _read_root(
         skipped=skipped,
         label_of=label_of,
         classes=classes,
-        labels_from=labelled.source if labelled and has_labels else "names of the class folders",
+        labels_from=labelled.source if labelled and has_labels else CLASS_FOLDERS,
         groups_from=grouping,
         parts_from=by_table or ("" if layout.part_level is None else "names of folders"),
-        warnings=warnings + _similar_labels(classes),
+        warnings=warnings,
     )
 
 
@@ -222,15 +230,11 @@ def _other_labels(layout: Layout, known: Mapping[str, FrameFacts]) -> list[str]:
     ]
 
 
-def _key(name: str) -> str:
-    return name.strip().casefold()
-
-
 def _similar_labels(classes: Collection[str]) -> list[str]:
     """Return a warning for each pair of classes whose names differ only in case or blanks."""
     by_key = defaultdict(list)
     for name in sorted(classes):
-        by_key[_key(name)].append(name)
+        by_key[name_key(name)].append(name)
     return [
         f"classes whose names differ only in case or blanks: {', '.join(map(repr, names))}; they are different classes"
         for names in by_key.values()
@@ -264,25 +268,18 @@ def _match_classes(source: Source) -> None:
     trained = {file.label for file in source.files if file.part == "training"}
     if not trained:
         return
-    by_key = defaultdict(list)
-    for name in sorted(trained):
-        by_key[_key(name)].append(name)
     others = Counter((file.part, file.label) for file in source.files if file.part != "training")
     names = {name: name for name in trained}
     for part, name in sorted(others):
-        same, n = by_key[_key(name)], others[part, name]
-        if name in trained:
-            continue
-        if len(same) == 1:
-            names[name] = same[0]
-            source.warnings.append(
-                f"class {name!r} of the {part} part is taken as class {same[0]!r} of the training part"
-            )
-        else:
+        same, n = same_name(name, trained), others[part, name]
+        if same is None:
             source.warnings.append(
                 f"class {name!r} of the {part} part is not a class of the training part: its {counted(n, 'file')} "
                 f"{'is' if n == 1 else 'are'} skipped{did_you_mean(name, trained)}"
             )
+        elif same != name:
+            names[name] = same
+            source.warnings.append(f"class {name!r} of the {part} part is taken as {same!r} of the training part")
     unknown = [file for file in source.files if file.label not in names]
     source.skipped += [Skip(file.path, "unknown-class", "its class has no training frames") for file in unknown]
     source.files = [replace(file, label=names[file.label]) for file in source.files if file.label in names]
