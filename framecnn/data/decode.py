@@ -266,7 +266,7 @@ def _state(file: BinaryIO) -> FileState:
 def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit) -> Decoded:
     n_pixels = 0
     try:
-        decoder = _decoder_for(file, n_bytes)
+        decoder, suffixes = _decoder_for(file, n_bytes)
         if decoder in (PngImageFile, TiffImageFile, WebPImageFile):
             _check_header(file, n_bytes)
         if decoder is PngImageFile:
@@ -277,7 +277,7 @@ def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit
             silence_libtiff()
             # libtiff would map the file into memory; if it was truncated meanwhile, that would kill the process.
             file = io.BytesIO(file.read())
-        notes = [] if os.path.splitext(path)[1].lower() in _DECODERS[decoder][1] else ["extension-mismatch"]
+        notes = [] if os.path.splitext(path)[1].lower() in suffixes else ["extension-mismatch"]
         # Call the class itself: Image.open hides why a header is bad, and limits sizes by a global variable.
         with strict_and_quiet(), decoder(file) as image:
             _check_claim(*image.size)
@@ -294,17 +294,17 @@ def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit
         raise SkippedFrame(_reason(error, file), _one_line(error)) from error
 
 
-def _decoder_for(file: BinaryIO, n_bytes: int) -> type[ImageFile]:
+def _decoder_for(file: BinaryIO, n_bytes: int) -> tuple[type[ImageFile], tuple[str, ...]]:
     start = file.read(_START)
     file.seek(0)
     if not start:
         raise SkippedFrame("empty", "the file has no bytes")
-    for decoder, (magic, _) in _DECODERS.items():
+    for decoder, (magic, suffixes) in _DECODERS.items():
         if magic.match(start):
             _check_bytes(n_bytes, MAX_PIXELS)
             if decoder is AvifImageFile and not features.check("avif"):
                 raise SkippedFrame("missing-decoder", "an AVIF picture, and this Pillow is built without AVIF")
-            return decoder or _heic_decoder()
+            return decoder or _heic_decoder(), suffixes
     raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file")
 
 
