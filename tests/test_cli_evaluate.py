@@ -30,14 +30,15 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
     ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
     assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
     lines = ended.out.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         "frames   36 of 3 classes: across, blobs, down",
         "groups   18 (from frames.csv)",
+        "meaning  the accuracy says how well the classes hold on groups that were not trained on",
         "skipped  0 of 36 files",
     ]
-    assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])
-    assert re.fullmatch(r"class +frames +recall +mistaken for", lines[6])
-    assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[7:10]] == ["across", "blobs", "down"]
+    assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[5])
+    assert re.fullmatch(r"class +frames +recall +mistaken for", lines[7])
+    assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[8:11]] == ["across", "blobs", "down"]
     assert lines[-1] == f"wrote {tmp_path / 'f.json'}"
     figures = json.loads((tmp_path / "f.json").read_text())
     assert (figures["part"], figures["n_frames"], figures["classes"]) == ("films", 36, ["across", "blobs", "down"])
