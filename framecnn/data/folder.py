@@ -29,57 +29,86 @@ class FrameFolder(SplittableFrames):
     """The frames of a folder that holds one folder per class; every file is used, or skipped with a reason.
 
     Creating one decodes every file once, in threads, to find out whether it can be used. Files are only read. Folders
-    inside a class folder belong to that class. Names that start with a dot, and files of a NAS or an operating system
-    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are skipped. Links are followed to files inside the folder only.
+    inside a class folder belong to that class. Names that start with a dot, files of a NAS or an operating system
+    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), and files that are not pictures by their extension (``.txt``, ``.xml``,
+    ``.json``) are skipped. Links are followed to files inside the folder only.
 
-    A group is a set of frames, such as a shot, that must stay on one side of a split. Groups come from a CSV file
-    (columns ``path``, ``group`` and, optionally, ``label``); a file that it does not name is skipped, because its group
-    is unknown, and rows without a file are counted in ``warnings``. Without a CSV the groups are clusters of
-    near-duplicates, in which flat frames (black, white) are alone.
+    Folders such as ``train``, ``val`` and ``test``, in any case, above the class folders or inside them, are the parts
+    of a split that is given. Other folders of class folders can be given as `validation` and `test`. The names of their
+    classes are compared with those of the training part without regard to case and surrounding blanks.
+
+    A group is a set of frames that must stay on one side of a split: the frames of a shot or of a movie. A file of a
+    folder with a table of groups is skipped if the table does not name it, because its group is unknown; rows without a
+    file are counted in ``warnings``. Without groups in a table or in names, the groups are clusters of near-duplicates,
+    in which flat frames (black, white) are alone. Where a class holds frames of several movies, the movie is the group;
+    in a class of one movie, it is the shot.
 
     Parameters
     ----------
     root : path
         The folder.
-    groups : path, optional
-        The CSV of groups. If None, ``root/frames.csv`` if it exists, else clusters of near-duplicates.
+    groups : path or Labels, optional
+        A CSV file with the columns ``path``, ``group`` and, optionally, ``label``, ``movie`` and ``part``. If None,
+        ``root/frames.csv`` if it exists.
     size : (int, int), default (240, 360)
         Height and width in pixels to which every frame is stretched.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
     min_classes : int, default 2
-        The smallest number of class folders: 1 for frames that are only evaluated.
+        The smallest number of classes: 1 for frames that are only evaluated.
+    labels : path or Labels, optional
+        A CSV file with the columns ``path`` and ``label`` and, optionally, ``group``, ``movie`` and ``part``. Its
+        labels replace those of class folders, which are then not needed. :class:`Labels` reads other columns, or the
+        names of files.
+    group_by : {"movie", "shot"}, optional
+        What is the group in all classes.
+    parts : {"folders", "none"}, optional
+        Whether folders such as ``train`` are parts, or classes as others. If None, their structure tells; where it does
+        not, DataError is raised.
+    validation, test : path, optional
+        Folders with the validation and the test frames.
 
     Attributes
     ----------
     root : Path
         The folder; no part of its path is a link.
+    roots : list of Path
+        `root`, and the folders of `validation` and `test`.
     size : (int, int)
         Height and width.
     classes : list of str
-        The names of the class folders, sorted.
+        The names of the classes, sorted.
     class_to_idx : dict of str to int
         The number of each class.
     samples : list of (str, int)
-        Path, relative to `root`, and class number of each used frame, sorted by path.
+        Path, relative to `root`, and class number of each used frame, sorted by path. Paths in other folders begin with
+        ``../``.
     targets : array of int64, shape (n,)
         The class number of each used frame.
     groups : array of str, shape (n,)
         The group of each used frame.
-    group_source : str
-        Where the groups come from.
+    movies : array of str, shape (n,), or None
+        The movie of each used frame, empty where it is unknown; None if no movie is known.
+    parts : array of str, shape (n,), or None
+        ``training``, ``validation`` or ``test`` for each used frame; None if no parts are given.
+    given_parts : list of str
+        The parts that are given.
+    label_source, group_source, part_source : str
+        Where labels, groups and parts come from.
+    group_note : str
+        What an accuracy on held-out groups says, in words.
     skipped : list of Skip
         The files that are not used, sorted by path.
     scan_warnings : list of str
-        Problems of the files: label conflicts, a table of groups that does not fit.
+        Problems of the files: label conflicts, a table that does not fit, what the groups give no evidence of.
 
     Raises
     ------
     DataError
         If the structure of the folder is wrong: too few class folders, a class without a usable frame, pictures beside
-        the class folders; or if the CSV of groups cannot be used.
+        the class folders, folders that may be parts or classes; or if a table cannot be used.
     ValueError
-        If `size` is not two positive integers.
+        If `size` is not two positive integers, or `group_by` or `parts` has another value.
 
     Examples
     --------

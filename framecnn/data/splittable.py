@@ -98,8 +98,9 @@ class SplittableFrames:
     ) -> tuple[FrameSubset, FrameSubset, FrameSubset]:
         """Return training, validation and test frames.
 
-        Whole groups are divided so that each class comes close to the wanted shares. No part is empty if there are
-        enough groups; a class of one group is used for training.
+        Parts that the data gives are used as they are; the others are cut from the training part. Whole groups are
+        divided so that each class comes close to the wanted shares. No part is empty if there are enough groups; a
+        class of one group is used for training.
 
         Parameters
         ----------
