@@ -22,6 +22,7 @@ __all__ = [
     "Stopped",
     "clean",
     "keep_output_for_json",
+    "note",
     "output_is_json",
     "progress",
     "run",
@@ -86,6 +87,11 @@ def say(text: object = "") -> None:
 def warn(text: object) -> None:
     """Print one cleaned line on standard error, as a warning."""
     _print_error_line(f"warning: {clean(text)}")
+
+
+def note(text: object) -> None:
+    """Print one cleaned line on standard error that is neither a warning nor a result."""
+    _print_error_line(clean(text))
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> None:
