@@ -214,6 +214,14 @@ def test_a_frame_without_patterns_is_explained(plain, value):
     assert found.evidence == pytest.approx(found.baseline + found.map.sum(), rel=1e-3)
 
 
+@pytest.mark.parametrize("names", [[0, 1, 2], np.array(["a", "b", "c"], object), [0.0, 1.0, 2.0]])
+def test_labels_are_those_of_fit(names):
+    X, y, _ = textures(4, (24, 32, 3))
+    y = np.asarray(names)[np.unique(y, return_inverse=True)[1]]
+    found = explain(FrameClassifier(n_filters=4, random_state=0).fit(X, y), X[0])
+    assert {found.label, found.against} < set(np.asarray(names).tolist())
+
+
 def test_a_frame_of_one_pixel_is_explained():
     X = np.arange(24, dtype=np.uint8).reshape(24, 1, 1, 1)
     classifier = FrameClassifier(n_filters=3, random_state=0).fit(X, ["a", "b"] * 12)

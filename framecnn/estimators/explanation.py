@@ -102,13 +102,13 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
     --------
     >>> from framecnn import FrameClassifier
     >>> rng = np.random.default_rng(0)
-    >>> left, right = rng.integers(0, 256, (2, 8, 24, 32, 3), dtype=np.uint8)
-    >>> left[:, :, 16:], right[:, :, :16] = 128, 128
-    >>> clf = FrameClassifier(grid=(1, 2), n_filters=20, random_state=0)
-    >>> clf = clf.fit(np.concatenate([left, right]), ["left"] * 8 + ["right"] * 8)
-    >>> found = explain(clf, left[0])
+    >>> above, below = rng.integers(0, 256, (2, 8, 24, 32, 3), dtype=np.uint8)
+    >>> above[:, 12:], below[:, :12] = 128, 128
+    >>> clf = FrameClassifier(grid=(2, 1), n_filters=20, random_state=0)
+    >>> clf = clf.fit(np.concatenate([above, below]), ["above"] * 8 + ["below"] * 8)
+    >>> found = explain(clf, above[0])
     >>> found.label, found.against, found.map.shape, bool(found.map.sum() > 0)
-    ('left', 'right', (24, 32), True)
+    ('above', 'below', (24, 32), True)
     """
     classifier = copy.copy(classifier)  # another thread may fit it
     features, head = classifier.features_, classifier.head_
@@ -135,8 +135,8 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
         pixels, cells = _contributions(features, frames, weights / features.scale_)
         check_overflow("explain", "contributions", pixels)
     return Explanation(
-        label=head.classes_[head.cluster_labels_[label]],
-        against=head.classes_[head.cluster_labels_[other]],
+        label=classifier.classes_.tolist()[head.cluster_labels_[label]],
+        against=classifier.classes_.tolist()[head.cluster_labels_[other]],
         evidence=float(distances[other] ** 2 - distances[label] ** 2) / head.temperature_,
         baseline=float(from_origin[1] - from_origin[0]) / head.temperature_,
         map=pixels,
