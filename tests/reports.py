@@ -1,8 +1,19 @@
-"""A report as a browser reads it."""
+"""A report as a browser reads it, and probabilities for what it shows."""
 
 from html.parser import HTMLParser
 
+import numpy as np
+
 VOID = {"meta", "link", "wbr", "img"}
+
+
+def predicting(predictions, confidences, n_classes=2):
+    """Return probabilities (n, n_classes) whose largest are these confidences for these predictions."""
+    confidences = np.broadcast_to(confidences, len(predictions)).astype(float)
+    others = (1 - confidences) / max(1, n_classes - 1)
+    probabilities = np.repeat(others[:, None], n_classes, axis=1)
+    probabilities[np.arange(len(predictions)), predictions] = confidences
+    return probabilities
 
 
 class Report(HTMLParser):

@@ -64,7 +64,7 @@ def _measure(stages: Stages, classifier: Any, known: list[str], frames: FrameFol
     part = frames.select(rows)
     with stages("evaluate", "evaluating") as update:
         reporting = ReportingFrames(part.frames, update, len(rows))
-        return measure(classifier, reporting, targets, part.groups, known, frames.root.name)
+        return measure(classifier, reporting, targets, part.groups, known, frames.root.name, part.files)
 
 
 def _by_class(result: EvaluationResult) -> list[tuple[str, int, str, str]]:

@@ -179,7 +179,6 @@ def _write_report(run: Run, path: Path) -> bool:
     data = ReportData(
         title=run.job.title or run.folder.root.name,
         results=run.results,
-        paths={name: part.files for name, part in zip(PARTS, run.parts, strict=True)},
         prototypes=_prototypes(run),
         filters=_filters(run.classifier),
         skipped=run.folder.skipped,

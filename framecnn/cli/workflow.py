@@ -172,12 +172,11 @@ def _evaluate(
 ) -> list[EvaluationResult]:
     """Return the result of every part; the training frames are classified by their `distances`."""
     train, probabilities = parts[0], classifier.head_.probabilities(distances)
-    best, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    results = [EvaluationResult(PARTS[0], train.classes, train.targets, best, confidences, train.groups)]
+    results = [EvaluationResult(PARTS[0], train.classes, train.targets, probabilities, train.groups, train.files)]
     for name, part in zip(PARTS[1:], parts[1:], strict=True):
         with stages("evaluate", f"evaluating {name} frames") as update:
             frames = ReportingFrames(part.frames, update, len(part))
-            results.append(evaluate(classifier, frames, part.targets, part.groups, part.classes, name))
+            results.append(evaluate(classifier, frames, part.targets, part.groups, part.classes, name, part.files))
     return results
 
 

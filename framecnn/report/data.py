@@ -42,9 +42,8 @@ class ReportData:
     title : str
         The headline, such as the name of the folder.
     results : sequence of EvaluationResult
-        One for each part of the data; the part named ``"test"`` comes first in the report.
-    paths : mapping of str to sequence of str
-        The file of each frame, in the order of the rows of the result, by the name of the part.
+        One for each part of the data, with the paths of its frames; the part named ``"test"`` comes first in the
+        report.
     prototypes : sequence of Prototype
         The clusters of the head.
     filters : mapping of str to array (n, height, width, channels)
@@ -69,7 +68,6 @@ class ReportData:
 
     title: str
     results: Sequence[EvaluationResult] = ()
-    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
     prototypes: Sequence[Prototype] = ()
     filters: Mapping[str, Array] = field(default_factory=dict)
     skipped: Sequence[Skip] = ()

@@ -67,10 +67,9 @@ class Row:
 class Part:
     """The confusion matrix and the lists of one evaluated part of the data."""
 
-    def __init__(self, anchor: str, result: EvaluationResult, paths: Sequence[str]):
+    def __init__(self, anchor: str, result: EvaluationResult):
         self.anchor = anchor
         self.result = result
-        self._paths = paths
 
     @cached_property
     def columns(self) -> list[int]:
@@ -154,7 +153,7 @@ class Part:
     def _frame(self, row: int, more: int = 0) -> Frame:
         result = self.result
         return Frame(
-            path=str(self._paths[row]),
+            path=result.paths[row],
             truth=result.classes[result.targets[row]],
             predicted=result.classes[result.predictions[row]],
             confidence=float(result.confidences[row]),
@@ -190,7 +189,7 @@ def arrange(data: ReportData) -> Layout:
         Matrices, lists, and the files whose thumbnails are wanted, the most important first.
     """
     parts = [
-        Part(f"part{number}", result, data.paths[result.part])
+        Part(f"part{number}", result)
         for number, result in enumerate(sorted(data.results, key=_held_out_first))
         if result.n_frames
     ]

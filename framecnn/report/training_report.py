@@ -31,7 +31,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
     MissingExtraError
         If jinja2 is not installed.
     ShapeError
-        If a part of the results does not have one path for every frame.
+        If a part of the results does not have the paths of its frames.
 
     Examples
     --------
@@ -42,11 +42,10 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
     True
     """
     for result in data.results:
-        n_paths = len(data.paths.get(result.part, ()))
-        if n_paths != result.n_frames:
+        if len(result.paths) != result.n_frames:
             raise ShapeError(
-                f"write_report: expected one path for each of the {result.n_frames} frames of the part "
-                f"{result.part!r}, got {n_paths}"
+                f"write_report: expected the paths of the {result.n_frames} frames of the part {result.part!r}, got "
+                "none; pass paths to EvaluationResult"
             )
     layout = arrange(data)
     write_html(
