@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from framecnn.cli import console
+from framecnn.cli.options import Figures
+from framecnn.cli.outputs import check_outputs
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.errors import DataError
@@ -15,7 +17,7 @@ CAUTION = (
 )
 
 
-def demo() -> None:
+def demo(json: Figures = None) -> None:
     """Run all steps on three short clips: frames, split, training, evaluation, report.
 
     Everything is written to the folder demo in the current folder; see demo/report.html.
@@ -24,6 +26,7 @@ def demo() -> None:
     from framecnn.data.demo_clips import demo_clips
 
     out = Path("demo")
+    (json,) = check_outputs([json], [])
     frames = out / "frames"
     if out.is_dir() and any(out.iterdir()) and not frames.is_dir():
         raise DataError("the folder 'demo' exists and holds other files; run the demo in another folder")
@@ -39,6 +42,7 @@ def demo() -> None:
         out=out / "model.safetensors",
         report=out / "report.html",
         manifest=out / "manifest.csv",
+        json=json,
         title="demo",
         caution=CAUTION,
     )

@@ -4,9 +4,12 @@ import platform
 import re
 from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["cpu_name", "installed_version", "versions"]
+from framecnn.errors import MissingExtraError
+
+__all__ = ["cpu_name", "installed_version", "missing_extra", "versions"]
 
 
 def cpu_name(information: Path = Path("/proc/cpuinfo")) -> str:
@@ -23,6 +26,12 @@ def installed_version(package: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
+
+
+def missing_extra(who: str, extra: str, *packages: str) -> MissingExtraError | None:
+    """Return the error of the first of the packages that is not installed; none of them is imported."""
+    missing = (package for package in packages if find_spec(package) is None)
+    return next((MissingExtraError(who, package, extra) for package in missing), None)
 
 
 def versions(*extras: str) -> dict[str, str]:

@@ -49,8 +49,8 @@ def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures 
     console.say(f"accuracy {result.describe()}")
     console.say()
     console.table(_by_class(result), head=("class", "frames", "recall", "mistaken for"))
+    write_json(json, "evaluate", result.to_dict())
     if json is not None:
-        write_json(json, "evaluate", result.to_dict())
         console.say()
         console.say(f"wrote {json}")
 

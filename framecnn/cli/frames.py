@@ -2,12 +2,15 @@
 
 import re
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.options import Figures
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 
 __all__ = ["frames", "seconds"]
 
@@ -66,6 +69,7 @@ def frames(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the frames that FOLDER holds of these movies.")
     ] = False,
+    json: Figures = None,
 ) -> None:
     """Cut movies into a folder of frames per class.
 
@@ -76,6 +80,8 @@ def frames(
     """
     if every is not None and per_shot is not None:
         raise typer.BadParameter("expected --every or --per-shot, got both")
+    (json,) = check_outputs([json], movies)
+    check_replaced({json: json_mark("frames")})
     from framecnn.data.cutting import cutting
 
     with ExitStack() as run:  # until it ends, the run counts as unfinished and can be resumed
@@ -95,4 +101,6 @@ def frames(
             )
         for report in reports:
             console.say(report.describe())
-        console.say(f"{sum(report.n_frames for report in reports)} frames written to {out}")
+        total = sum(report.n_frames for report in reports)
+        console.say(f"{total} frames written to {out}")
+        write_json(json, "frames", {"folder": str(out), "frames": total, "movies": [asdict(each) for each in reports]})

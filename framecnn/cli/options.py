@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from framecnn.cli.outputs import json_file
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.decode import MIN_SIDE
 
@@ -20,8 +21,8 @@ def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
     ----------
     text : str
         HEIGHTxWIDTH in pixels.
-    smallest : int, default 8
-        The smallest side.
+    smallest : int, optional
+        The smallest side; that of a picture, `MIN_SIDE`, if it is not given.
 
     Returns
     -------
@@ -65,7 +66,12 @@ Groups = Annotated[
         "--groups", metavar="CSV", help="A table with the group of each frame.", show_default="FOLDER/frames.csv"
     ),
 ]
-Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")]
+Figures = Annotated[
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."
+    ),
+]
 MaxBad = Annotated[
     float,
     typer.Option(
@@ -78,7 +84,7 @@ Size = Annotated[
         "--size",
         parser=frame_size,
         metavar="HEIGHTxWIDTH",
-        help="The size to which frames are resized.",
+        help="The size to which frames are resized: height, then width.",
         show_default="x".join(map(str, DEFAULT_SIZE)),
     ),
 ]

@@ -7,8 +7,8 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.options import Folder, Groups, Size
-from framecnn.cli.outputs import check_outputs, check_replaced
+from framecnn.cli.options import Figures, Folder, Groups, Size
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.manifest import MANIFEST_MARK
@@ -20,6 +20,7 @@ def scan(
     folder: Folder,
     groups: Groups = None,
     size: Size = None,
+    json: Figures = None,
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
     ] = None,
@@ -28,8 +29,8 @@ def scan(
 
     Without a table of groups, the groups depend on --size: use the size of the training.
     """
-    (manifest,) = check_outputs([manifest], [folder, groups])
-    check_replaced({manifest: MANIFEST_MARK})
+    json, manifest = check_outputs([json, manifest], [folder, groups])
+    check_replaced({json: json_mark("scan"), manifest: MANIFEST_MARK})
     frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad=100)
     for warning in frames.warnings[len(frames.scan_warnings) :]:
         console.warn(warning)
@@ -50,5 +51,22 @@ def scan(
         console.table(frames.notes, head=("used", "note"))
     if manifest is not None:
         frames.write_manifest(manifest)
-        console.say()
-        console.say(f"wrote {manifest}")
+    write_json(
+        json,
+        "scan",
+        {
+            "folder": frames.root.name,
+            "size": list(frames.size),
+            "found": frames.found,
+            "used": len(frames),
+            "classes": [dict(zip(("class", "frames", "groups"), row, strict=True)) for row in rows],
+            "groups": frames.group_source,
+            "skipped": [vars(skip) for skip in frames.skipped],
+            "notes": [{"path": path, "note": note} for path, note in frames.notes],
+            "warnings": frames.warnings,
+        },
+    )
+    for written in (json, manifest):
+        if written is not None:
+            console.say()
+            console.say(f"wrote {written}")

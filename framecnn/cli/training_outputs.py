@@ -112,13 +112,15 @@ def write_everything(run: Run) -> dict[Path, str]:
 
     The model is renamed last, so a new model never lies beside old files.
     """
-    job = run.job
+    job, figures = run.job, _figures(run)
     with write_together(job.out) as stage:
         run.folder.write_manifest(stage(job.manifest))
         has_report = _write_report(run, stage(job.report))
         if job.json is not None:
-            write_json(stage(job.json), "train", _figures(run))
+            write_json(stage(job.json), "train", figures)
         run.classifier.save(stage(job.out))
+    if job.json is None:
+        write_json(None, "train", figures)
     written: dict[Path | None, str] = {job.out: "the model"}
     if has_report:
         written[job.report] = "the report; open it in a browser"

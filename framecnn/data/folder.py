@@ -140,6 +140,9 @@ class FrameFolder:
         else:
             self.group_source = f"from {table_path.name}"
             self.groups = np.array([table[path][0] for path, _ in self.samples])
+        self.movies: Array | None = None
+        self.parts: Array | None = None
+        self.group_note = "groups are " + self.group_source  # what the accuracy then measures, in words
         self.scan_warnings = [*check_table(table, found)] if table is not None else []
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self.scan_warnings.append(

@@ -19,7 +19,15 @@ from framecnn.data.tone_mapping import to_sdr
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.typing import Array
 
-__all__ = ["Movie", "movie_name"]
+__all__ = ["MOVIE_SUFFIXES", "Movie", "movie_name"]
+
+MOVIE_SUFFIXES = tuple(
+    f".{suffix}"
+    for suffix in (
+        "3gp asf avi divx dv f4v flv m2ts m2v m4v mkv mov mp4 mpeg mpg mts mxf ogm ogv qt rm rmvb ts vob webm wmv y4m"
+    ).split()
+)
+"""The suffixes of movie files, in lower case."""
 
 # The containers that are opened; sound files are, so that the error is "no video stream". Text, playlists and pictures,
 # which libav would also open, are refused. Only files are opened, never a network address.
@@ -365,5 +373,5 @@ def _import_av() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise MissingExtraError("framecnn frames", "av", "video") from None
+        raise MissingExtraError("movies", "av", "video") from None
     return av
