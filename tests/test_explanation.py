@@ -6,7 +6,7 @@ from textures import textures
 
 from framecnn import FrameClassifier, num_threads
 from framecnn.errors import FormatError, SettingError, ShapeError
-from framecnn.estimators.explanation import explain
+from framecnn.estimators.explanation import explain, filter_contributions
 
 CASES = {
     "small frames, averaged over flips": ({}, (24, 32, 3)),
@@ -255,3 +255,34 @@ def test_frames_that_do_not_fit_are_refused(plain):
         explain(floats, np.full((24, 32, 3), np.nan))
     with pytest.raises(FormatError, match="expected finite"):
         explain(floats, np.full((24, 32, 3), 3e38) * np.random.default_rng(0).choice([-1, 1], (24, 32, 3)))
+
+
+@pytest.mark.parametrize("name", ["two scales", "depth 2", "fine grid, grey"])
+def test_the_contributions_of_filters_add_up_to_the_mean_score_of_a_class(name):
+    """The sum over filters is the score that the head computes, less that of the mean training frame."""
+    classifier, X = fitted(*CASES[name])
+    labels = classifier.predict(X[:10])
+    found = filter_contributions(classifier, X[:10], labels)
+    features, head = classifier.features_.transform(X[:10]).astype(float), classifier.head_
+    assert [part.shape[1] for part in found] == [part.layers[-2].filters for part in classifier.features_.backbones_]
+    for code, label in enumerate(classifier.classes_):
+        rows = labels == label
+        expected = (features[rows] @ head.weights_.astype(float)[:, code]).mean() if rows.any() else 0
+        assert sum(part[code].sum() for part in found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_the_contribution_of_one_filter_is_that_of_its_features_in_all_cells():
+    classifier, X = fitted({"n_filters": 6}, (24, 32, 3))
+    (found,) = filter_contributions(classifier, X[:1], classifier.predict(X[:1]))
+    code = classifier.classes_.tolist().index(classifier.predict(X[:1])[0])
+    values = classifier.features_.transform(X[:1])[0].astype(float) * classifier.head_.weights_[:, code]
+    for number in range(6):
+        mine = [values[cell * 12 + threshold * 6 + number] for cell in range(4) for threshold in range(2)]
+        assert found[code, number] == pytest.approx(sum(mine), rel=1e-9)
+    assert not np.delete(found, code, axis=0).any()
+
+
+def test_filters_without_weights_of_classes_are_refused(plain):
+    classifier, X = fitted({"projection": None, "grid": (1, 1)}, (24, 32, 3))
+    with pytest.raises(SettingError, match="expected projection='discriminant', got None"):
+        filter_contributions(classifier, X, classifier.predict(X))

@@ -17,7 +17,7 @@ from framecnn.layers.settings import layer_window
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "filter_contributions"]
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,7 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
     ('above', 'below', (24, 32), True)
     """
     classifier = copy.copy(classifier)  # another thread may fit it
-    features, head = classifier.features_, classifier.head_
-    if not isinstance(features, FrameFeatures) or not features.backbones_ or not all(map(_known, features.backbones_)):
-        raise SettingError(
-            "explain: expected a FrameClassifier fitted on frames with features='learned'; features that a network "
-            "was trained to compute, and feature vectors, have no exact contributions of places"
-        )
+    features, head = _checked_parts("explain", classifier)
     if np.shape(frame) not in (features.frame_shape_, (features.n_features_in_,)):
         raise ShapeError(
             f"explain: expected one frame of shape {features.frame_shape_}, got shape {np.shape(frame)}; "
@@ -142,6 +137,73 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
         map=pixels,
         cells=cells,
     )
+
+
+@single_threaded_blas()
+def filter_contributions(classifier: Any, X: Any, y: Any) -> list[Array]:
+    """Return how much each filter adds to the score of a class, on the average of some frames of the class.
+
+    A feature is zero for the mean of the training frames, so a positive contribution means that the filter responds
+    more, or less, than on average in a way that speaks for the class. Contributions of cells and thresholds are summed.
+
+    Parameters
+    ----------
+    classifier : FrameClassifier
+        Fitted on frames, with learned features and the discriminant projection.
+    X : (n, h, w, c) array
+        Frames, such as the typical ones of each class.
+    y : (n,) array of labels
+        Their classes.
+
+    Returns
+    -------
+    list of (n_classes, n_filters) float64 arrays
+        One per scale; zero for a class without frames. With ``depth=2`` the filters are those of the second bank.
+
+    Raises
+    ------
+    SettingError
+        If the features are trained, or were feature vectors at fit, or there is no projection.
+
+    Examples
+    --------
+    >>> from framecnn import FrameClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> noise, flat = rng.integers(0, 256, (8, 24, 32, 3), np.uint8), np.full((8, 24, 32, 3), 99, np.uint8)
+    >>> X, y = np.concatenate([noise, flat]), ["noise"] * 8 + ["flat"] * 8
+    >>> clf = FrameClassifier(n_filters=20, random_state=0).fit(X, y)
+    >>> [found.shape for found in filter_contributions(clf, X, y)]
+    [(2, 20)]
+    """
+    classifier = copy.copy(classifier)
+    features, head = _checked_parts("filter_contributions", classifier)
+    if head.projection is None:
+        raise SettingError(
+            "filter_contributions: expected projection='discriminant', got None; plain k-means has no weights"
+        )
+    values, labels = features.transform(X).astype(np.float64), np.asarray(y)
+    added = np.zeros((len(head.classes_), values.shape[1]))
+    for own, label, weights in zip(added, head.classes_, head.weights_.T, strict=True):
+        if (labels == label).any():
+            own[:] = values[labels == label].mean(axis=0) * weights
+    found, start = [], 0
+    for backbone in features.backbones_:
+        bank = backbone.layers[-2]
+        stop = start + features.grid[0] * features.grid[1] * backbone.output_shape[2]
+        found.append(added[:, start:stop].reshape(len(added), -1, bank.filters).sum(axis=1))  # type: ignore[attr-defined]
+        start = stop
+    return found
+
+
+def _checked_parts(who: str, classifier: Any) -> tuple[FrameFeatures, Any]:
+    """Return features and head of a classifier; raise SettingError unless its features have places."""
+    features = classifier.features_
+    if not isinstance(features, FrameFeatures) or not features.backbones_ or not all(map(_known, features.backbones_)):
+        raise SettingError(
+            f"{who}: expected a FrameClassifier fitted on frames with features='learned'; features that a network "
+            "was trained to compute, and feature vectors, have no exact contributions of places"
+        )
+    return features, classifier.head_
 
 
 def _clusters(classifier: Any, distances: Array, against: Any) -> tuple[int, int]:
