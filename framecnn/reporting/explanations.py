@@ -1,0 +1,119 @@
+"""What reports show of a model's reasons: contributions and near training frames of mistakes, filters of classes."""
+
+from typing import Any
+
+import numpy as np
+
+from framecnn.errors import SettingError
+from framecnn.estimators.explanation import explain, filter_contributions
+from framecnn.evaluation import Assessment, OutOfFoldEstimate
+from framecnn.report import Evidence
+from framecnn.report.layout import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
+from framecnn.typing import Array
+
+__all__ = ["explain_mistakes", "filters_of_classes", "scale_name"]
+
+N_NEAREST = 3
+TYPICAL_FRAMES = 6
+MOST_FRAMES = 120
+"""The largest number of frames that are read to find the filters of classes."""
+
+
+def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evidence]:
+    """Return what speaks for the mistakes that a report shows, by the path of the frame.
+
+    The maps are those of the classifier itself. Out-of-fold mistakes were made by heads that were fitted without the
+    frame's group; near training frames of its own group are left out for all frames.
+
+    Parameters
+    ----------
+    classifier : FrameClassifier
+    assessment : Assessment
+        The shown mistakes are those of its main figure; only their frames are read.
+
+    Returns
+    -------
+    dict of str to Evidence
+        Empty if the features have no places, as trained ones.
+    """
+    main = assessment.main
+    result = main.mean if isinstance(main, OutOfFoldEstimate) else main
+    places = {path: (part, row) for part in assessment.parts.values() for row, path in enumerate(part.files)}
+    labels = dict(zip(result.classes, classifier.classes_, strict=True))
+    found = {}
+    for row in shown_mistakes(result):
+        part, own = places[result.paths[row]]
+        frame = np.asarray(part.frames[np.array([own])])[0]
+        truth, predicted = (result.classes[codes[row]] for codes in (result.targets, result.predictions))
+        try:
+            shown = _explained(classifier, frame, labels[truth], labels[predicted])
+        except SettingError:  # features without places, or a class without a cluster
+            return {}
+        names = {label: name for name, label in labels.items()}
+        nearest = _nearest(classifier, frame, assessment, str(part.groups[own]))
+        found[result.paths[row]] = Evidence(names[shown[0]], names[shown[1]], shown[2], nearest)
+    return found
+
+
+def _explained(classifier: Any, frame: Array, truth: Any, predicted: Any) -> tuple[Any, Any, Array]:
+    """Return the class that a map speaks for, the class against which, and the map.
+
+    The classifier itself may classify a frame correctly that is an out-of-fold mistake.
+    """
+    if classifier.predict(frame[None])[0] == truth:
+        shown = explain(classifier, frame, predicted)
+        return shown.against, shown.label, -shown.map
+    shown = explain(classifier, frame, truth)
+    return shown.label, shown.against, shown.map
+
+
+def _nearest(classifier: Any, frame: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
+    """Return file and class of the most similar training frames of other groups."""
+    train = assessment.parts.get("training")
+    if train is None:
+        return ()
+    k = min(len(classifier.head_.outliers_.rows), N_NEAREST + int((train.groups == group).sum()))
+    rows, _ = classifier.nearest(frame[None], k)
+    others = [row for row in rows[0].tolist() if train.groups[row] != group][:N_NEAREST]
+    return tuple((train.files[row], train.classes[train.targets[row]]) for row in others)
+
+
+def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[str, dict[str, list[int]]]:
+    """Return the filters that speak most for each class on its typical training frames, by scale and class.
+
+    Empty if the filters of the first bank have no weights of classes: with trained features, depth 2, or without a
+    projection.
+
+    Parameters
+    ----------
+    classifier : FrameClassifier
+    distances : (n, n_clusters) array
+        Of the training frames to the clusters.
+    frames : (n, h, w, c) array
+        The training frames; only typical ones are read.
+    """
+    head = classifier.head_
+    if classifier.depth != 1:
+        return {}
+    clusters = np.flatnonzero(head.cluster_labels_ < MATRIX_CLASSES)
+    n_frames = max(1, min(TYPICAL_FRAMES, MOST_FRAMES // len(clusters)))
+    rows = np.argsort(distances[:, clusters], axis=0, kind="stable")[:n_frames].ravel()
+    labels = np.tile(head.cluster_labels_[clusters], n_frames)[: len(rows)]
+    order = np.argsort(rows, kind="stable")
+    try:
+        by_scale = filter_contributions(classifier, np.asarray(frames[rows[order]]), head.classes_[labels[order]])
+    except SettingError:
+        return {}
+    return {
+        scale_name(backbone): {
+            str(head.classes_[code]): np.argsort(-found[code], kind="stable")[:N_CLASS_FILTERS].tolist()
+            for code in np.unique(labels)
+        }
+        for backbone, found in zip(classifier.features_.backbones_, by_scale, strict=True)
+    }
+
+
+def scale_name(backbone: Any) -> str:
+    """Return the size of the frames that the first filter bank of a backbone reads."""
+    bank = next(layer for layer in backbone.layers if "kernel" in layer.params)
+    return "{}x{}".format(*bank.input_shape)
