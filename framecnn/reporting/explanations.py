@@ -7,6 +7,7 @@ import numpy as np
 from framecnn.errors import SettingError
 from framecnn.estimators.explanation import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
+from framecnn.evaluation.assessment import TRAINING
 from framecnn.report import Evidence
 from framecnn.report.layout import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.typing import Array
@@ -39,41 +40,37 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
     places = {path: (part, row) for part in assessment.parts.values() for row, path in enumerate(part.files)}
-    labels = dict(zip(result.classes, classifier.classes_, strict=True))
+    shown = [(row, *places[result.paths[row]]) for row in shown_mistakes(result)]
+    if not shown:
+        return {}
+    frames = np.concatenate([np.asarray(part.frames[np.array([own])]) for _, part, own in shown])
+    features = classifier.features_.transform(frames)
+    answers = classifier.head_.predict(features)
+    labels = dict(zip(result.classes, classifier.classes_.tolist(), strict=True))
+    names = {label: name for name, label in labels.items()}
     found = {}
-    for row in shown_mistakes(result):
-        part, own = places[result.paths[row]]
-        frame = np.asarray(part.frames[np.array([own])])[0]
-        truth, predicted = (result.classes[codes[row]] for codes in (result.targets, result.predictions))
+    for (row, part, own), frame, vector, answer in zip(shown, frames, features, answers.tolist(), strict=True):
+        truth, predicted = (labels[result.classes[codes[row]]] for codes in (result.targets, result.predictions))
+        is_right = answer == truth  # the classifier itself may classify an out-of-fold mistake correctly
         try:
-            shown = _explained(classifier, frame, labels[truth], labels[predicted])
+            explanation = explain(classifier, frame, predicted if is_right else truth)
         except SettingError:  # features without places, or a class without a cluster
             return {}
-        names = {label: name for name, label in labels.items()}
-        nearest = _nearest(classifier, frame, assessment, str(part.groups[own]))
-        found[result.paths[row]] = Evidence(names[shown[0]], names[shown[1]], shown[2], nearest)
+        sides = names[explanation.label], names[explanation.against]
+        label, against = reversed(sides) if is_right else sides
+        contributions = -explanation.map if is_right else explanation.map
+        nearest = _nearest(classifier.head_, vector, assessment, str(part.groups[own]))
+        found[result.paths[row]] = Evidence(label, against, contributions, nearest)
     return found
 
 
-def _explained(classifier: Any, frame: Array, truth: Any, predicted: Any) -> tuple[Any, Any, Array]:
-    """Return the class that a map speaks for, the class against which, and the map.
-
-    The classifier itself may classify a frame correctly that is an out-of-fold mistake.
-    """
-    if classifier.predict(frame[None])[0] == truth:
-        shown = explain(classifier, frame, predicted)
-        return shown.against, shown.label, -shown.map
-    shown = explain(classifier, frame, truth)
-    return shown.label, shown.against, shown.map
-
-
-def _nearest(classifier: Any, frame: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
-    """Return file and class of the most similar training frames of other groups."""
-    train = assessment.parts.get("training")
+def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
+    """Return file and class of the training frames of other groups that are most similar."""
+    train = assessment.parts.get(TRAINING)
     if train is None:
         return ()
-    k = min(len(classifier.head_.outliers_.rows), N_NEAREST + int((train.groups == group).sum()))
-    rows, _ = classifier.nearest(frame[None], k)
+    k = min(len(head.outliers_.rows), N_NEAREST + int((train.groups == group).sum()))
+    rows, _ = head.nearest(vector[None], k)
     others = [row for row in rows[0].tolist() if train.groups[row] != group][:N_NEAREST]
     return tuple((train.files[row], train.classes[train.targets[row]]) for row in others)
 
