@@ -11,6 +11,8 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.options import Figures
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.data.decode import SUFFIXES
+from framecnn.errors import DataError
 
 __all__ = ["frames", "seconds"]
 
@@ -80,6 +82,10 @@ def frames(
     """
     if every is not None and per_shot is not None:
         raise typer.BadParameter("expected --every or --per-shot, got both")
+    for path in movies:
+        if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".gif":
+            raise DataError(f"frames: expected movies, got the picture {str(path)!r}; pictures need no cutting: sort "
+            "them into one folder per class, then framecnn train FOLDER")
     (json,) = check_outputs([json], movies)
     check_replaced({json: json_mark("frames")})
     from framecnn.data.cutting import cutting

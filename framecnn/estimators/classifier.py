@@ -1,6 +1,5 @@
 """The classifier of frames: features and the k-means head together."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -11,19 +10,29 @@ from sklearn.utils.validation import check_is_fitted
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import as_random_state, check_known, encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
+from framecnn.estimators.fitted_repr import FittedRepr
 from framecnn.estimators.head import KMeansClassifier
+from framecnn.estimators.picture_files import PredictsFiles
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, describe_parameters
 from framecnn.estimators.trained_features import TrainedFeatures
-from framecnn.storage.model_file import Description, State, expect, nested, prefixed, write_model
+from framecnn.storage.model_file import Description, SavedModel, State, expect, nested, prefixed
 from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
 
 
-class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
+class FrameClassifier(
+    PredictsFiles,
+    FittedRepr,
+    SavedModel,
+    ClassNamePrefixFeaturesOutMixin,
+    ClassifierMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """A classifier of frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. :meth:`fit` chooses
@@ -238,15 +247,6 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
     def prototypes_(self) -> Array:
         """For each cluster, the row of the member frame nearest to its centre, (n_clusters,) int."""
         return self.head_.prototypes_
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted classifier as one safetensors file, atomically; see :func:`framecnn.load`.
-
-        Parameters
-        ----------
-        path : path
-        """
-        write_model(path, FrameClassifier, *self.fitted_state())
 
     def fitted_state(self) -> State:
         """Return parameters, the accuracy of each grid that was tried, and the states of features and head."""

@@ -12,11 +12,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from framecnn.data.loader import map_ahead
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import FLOATS, check_overflow
+from framecnn.estimators.fitted_repr import FittedRepr
 from framecnn.estimators.snapshot import reads_snapshot
 from framecnn.estimators.state import as_parameters, describe_parameters
 from framecnn.kernels.threads import ordered_map
 from framecnn.networks.sequential import Sequential
-from framecnn.storage.model_file import Description, State, expect, nested, prefixed
+from framecnn.storage.model_file import Description, SavedModel, State, expect, nested, prefixed
 from framecnn.typing import Array, Shape
 
 __all__ = ["FrameTransformer", "is_count"]
@@ -26,7 +27,7 @@ BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a 
 KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
-class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FrameTransformer(FittedRepr, SavedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A transformer of frames, or feature vectors, to standardised features.
 
     A subclass has a parameter ``frame_shape`` and implements :meth:`learn`, which sets ``backbones_``, and
