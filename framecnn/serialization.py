@@ -5,7 +5,6 @@
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from framecnn.errors import FormatError

@@ -84,8 +84,10 @@ def frames(
         raise typer.BadParameter("expected --every or --per-shot, got both")
     for path in movies:
         if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".gif":
-            raise DataError(f"frames: expected movies, got the picture {str(path)!r}; pictures need no cutting: sort "
-            "them into one folder per class, then framecnn train FOLDER")
+            raise DataError(
+                f"frames: expected movies, got the picture {str(path)!r}; pictures need no cutting: sort "
+                "them into one folder per class, then framecnn train FOLDER"
+            )
     (json,) = check_outputs([json], movies)
     check_replaced({json: json_mark("frames")})
     from framecnn.data.cutting import cutting

@@ -77,9 +77,7 @@ Groups = Annotated[
 ]
 Figures = Annotated[
     Path | None,
-    typer.Option(
-        "--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."
-    ),
+    typer.Option("--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."),
 ]
 MaxBad = Annotated[
     float,

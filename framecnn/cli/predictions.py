@@ -145,7 +145,8 @@ def _movie(
     from framecnn.data.movie_frames import MovieFrames
 
     update(0, None, f"reading {path.name}")
-    movie, rows = MovieFrames(path, every, size, update), []
+    movie = MovieFrames(path, every, size, update)
+    rows: list[Row] = []
     batch: list[tuple[float, Array]] = []
 
     def label() -> None:

@@ -21,11 +21,9 @@ from framecnn.typing import Array
 
 __all__ = ["MOVIE_SUFFIXES", "Movie", "movie_name"]
 
-MOVIE_SUFFIXES = tuple(
-    f".{suffix}"
-    for suffix in (
-        "3gp asf avi divx dv f4v flv m2ts m2v m4v mkv mov mp4 mpeg mpg mts mxf ogm ogv qt rm rmvb ts vob webm wmv y4m"
-    ).split()
+MOVIE_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
+    *(".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
 )
 """The suffixes of movie files, in lower case."""
 

@@ -83,7 +83,9 @@ def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[Predict
 
 
 def _cells(classes: Sequence[str], row: PredictionRow) -> list[str]:
-    marked = {None: "", False: "no", True: "yes"}[None if row.out_of_distribution is None else bool(row.out_of_distribution)]
+    marked = {None: "", False: "no", True: "yes"}[
+        None if row.out_of_distribution is None else bool(row.out_of_distribution)
+    ]
     texts = [row.path, row.part, row.fold, row.group, row.label, classes[int(np.argmax(row.probabilities))], marked]
     texts.append(row.nearest_training_path)
     return [*map(spreadsheet_cell, texts), *(f"{value:.6g}" for value in row.probabilities)]

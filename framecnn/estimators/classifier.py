@@ -10,15 +10,15 @@ from sklearn.utils.validation import check_is_fitted
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import as_random_state, check_known, encode_groups, encode_labels
 from framecnn.estimators.features import GRIDS, FrameFeatures
-from framecnn.estimators.fitted_repr import FittedRepr
 from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.picture_files import PredictsFiles
 from framecnn.estimators.ridge import Choice
+from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, describe_parameters
 from framecnn.estimators.trained_features import TrainedFeatures
-from framecnn.storage.model_file import Description, SavedModel, State, expect, nested, prefixed
+from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
@@ -26,8 +26,7 @@ __all__ = ["FrameClassifier"]
 
 class FrameClassifier(
     PredictsFiles,
-    FittedRepr,
-    SavedModel,
+    SavedEstimator,
     ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
     TransformerMixin,

@@ -25,14 +25,14 @@ from framecnn.estimators.checks import (
     encode_groups,
     encode_labels,
 )
-from framecnn.estimators.fitted_repr import FittedRepr
 from framecnn.estimators.ridge import choose_alpha, folds_by_group, ridge
+from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes, describe_parameters
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
-from framecnn.storage.model_file import Description, SavedModel, State, expect
+from framecnn.storage.model_file import Description, State, expect
 from framecnn.typing import Array, Shape
 
 __all__ = ["KMeansClassifier"]
@@ -45,7 +45,7 @@ PROJECTION_ARRAYS = ("mean", "weights", "offset")
 
 
 class KMeansClassifier(
-    FittedRepr, SavedModel, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
+    SavedEstimator, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
 ):
     """A classifier by the nearest cluster; a cluster is labelled with the class of its training samples.
 

@@ -61,7 +61,7 @@ class PredictsFiles:
         >>> clf.predict_files([path]).tolist()
         ['night']
         """
-        return self.predict(self._pictures("predict_files", paths))  # type: ignore[attr-defined, no-any-return]
+        return self.predict(self._pictures("predict_files", paths))  # type: ignore[attr-defined]
 
     def predict_proba_files(self, paths: Iterable[str | os.PathLike[str]]) -> Array:
         """Return the probability of every class for every picture file.
@@ -76,10 +76,12 @@ class PredictsFiles:
         (n, n_classes) array
             In the order of ``classes_``.
         """
-        return self.predict_proba(self._pictures("predict_proba_files", paths))  # type: ignore[attr-defined, no-any-return]
+        return self.predict_proba(self._pictures("predict_proba_files", paths))  # type: ignore[attr-defined]
 
     def _pictures(self, method: str, paths: Iterable[str | os.PathLike[str]]) -> PictureFiles:
         check_is_fitted(self)
         if problem := picture_problem(self):
-            raise ShapeError(f"{type(self).__name__}.{method}: expected a classifier of 8-bit colour frames, got {problem}")
+            raise ShapeError(
+                f"{type(self).__name__}.{method}: expected a classifier of 8-bit colour frames, got {problem}"
+            )
         return PictureFiles(paths, self.features_.frame_shape_[:2])  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from framecnn.errors import SettingError, ShapeError
 from framecnn.layers import Backward, InputLayer, Layer, Param
 from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_attributes
 from framecnn.layers.params import REAL, SWAPPING
+from framecnn.networks.input_warnings import warn_of_input
 from framecnn.networks.limits import check_description
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.networks.snapshot import NetworkSnapshot, layer_snapshots
@@ -240,6 +241,7 @@ class Sequential(SavedModel):
         progress: Callable[[Progress], None] | None = print_progress,
     ) -> History:
         """Train the model; :func:`framecnn.training.loop.fit` describes the parameters."""
+        warn_of_input(self.input_shape, getattr(self.layers[0], "scale", 1), x)
         return loop.fit(
             self,
             x,

@@ -1,14 +1,16 @@
-"""The text that a fitted estimator prints."""
+"""What all estimators share beside scikit-learn's base classes: files, and the text that a fitted one prints."""
 
 from typing import Any
 
-__all__ = ["FittedRepr"]
+from framecnn.storage.model_file import SavedModel
+
+__all__ = ["SavedEstimator"]
 
 SHOWN_CLASSES = 5
 
 
-class FittedRepr:
-    """The repr of scikit-learn, and what the estimator was fitted to."""
+class SavedEstimator(SavedModel):
+    """An estimator that is saved to a file, and whose repr is that of scikit-learn and what it was fitted to."""
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         text = super().__repr__(N_CHAR_MAX)  # type: ignore[call-arg]
