@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from framecnn.errors import SettingError
@@ -25,12 +25,7 @@ __all__ = ["FrameClassifier"]
 
 
 class FrameClassifier(
-    PredictsFiles,
-    SavedEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    ClassifierMixin,
-    TransformerMixin,
-    BaseEstimator,
+    PredictsFiles, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, SavedEstimator
 ):
     """A classifier of frames by filters learned without labels and a k-means head.
 

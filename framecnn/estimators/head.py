@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -44,9 +44,7 @@ CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes", "radius")
 PROJECTION_ARRAYS = ("mean", "weights", "offset")
 
 
-class KMeansClassifier(
-    SavedEstimator, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
-):
+class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, SavedEstimator):
     """A classifier by the nearest cluster; a cluster is labelled with the class of its training samples.
 
     Samples are projected to a discriminant space with one score per class. To be scored like new samples, training

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from framecnn.storage.model_file import SavedModel
 
 __all__ = ["SavedEstimator"]
@@ -9,11 +11,11 @@ __all__ = ["SavedEstimator"]
 SHOWN_CLASSES = 5
 
 
-class SavedEstimator(SavedModel):
+class SavedEstimator(SavedModel, BaseEstimator):
     """An estimator that is saved to a file, and whose repr is that of scikit-learn and what it was fitted to."""
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        text = super().__repr__(N_CHAR_MAX)  # type: ignore[call-arg]
+        text = super().__repr__(N_CHAR_MAX)
         facts = [f"fitted to {fact}" if not number else fact for number, fact in enumerate(_facts(self))]
         return ", ".join([text, *facts])
 
