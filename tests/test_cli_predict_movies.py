@@ -39,6 +39,7 @@ def labels(monkeypatch):
                 "label": label,
                 "probability": p,
                 "out_of_distribution": far,
+                "nearest_training_path": None,
                 "probabilities": {"across": p, "blobs": 1 - p, "down": 0},
             }
             for label, p, far in [

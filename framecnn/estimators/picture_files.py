@@ -10,7 +10,7 @@ from framecnn.data.picture_files import PictureFiles
 from framecnn.errors import ShapeError
 from framecnn.typing import Array
 
-__all__ = ["PredictsFiles", "picture_problem"]
+__all__ = ["PictureFilesMixin", "picture_problem"]
 
 
 def picture_problem(classifier: Any) -> str | None:
@@ -25,7 +25,7 @@ def picture_problem(classifier: Any) -> str | None:
     return None
 
 
-class PredictsFiles:
+class PictureFilesMixin:
     """The methods of a classifier of frames that read picture files."""
 
     def predict_files(self, paths: Iterable[str | os.PathLike[str]]) -> Array:
