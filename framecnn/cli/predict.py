@@ -17,8 +17,7 @@ from framecnn.cli.options import Figures, Model
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
-from framecnn.data.class_folders import skip_by_name
-from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.listing import skip_by_name
 from framecnn.data.movie import MOVIE_SUFFIXES
 from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
 from framecnn.data.tables import format_table, spreadsheet_cell
@@ -132,9 +131,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
                 folders[:] = sorted(name for name in folders if not skip_by_name(name))
-                yield from (
-                    Path(folder, name) for name in sorted(names) if not (skip_by_name(name) or name == GROUPS_FILE)
-                )
+                yield from (Path(folder, name) for name in sorted(names) if not skip_by_name(name, is_file=True))
         else:
             yield path
 

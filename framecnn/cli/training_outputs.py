@@ -9,6 +9,7 @@ import numpy as np
 
 from framecnn.cli import console
 from framecnn.cli.environment import versions
+from framecnn.cli.explanations import describe_origin, explain_mistakes, filters_of_classes, scale_name
 from framecnn.cli.outputs import check_outputs, json_mark, report_mark, write_json
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.data.manifest import MANIFEST_MARK
@@ -183,11 +184,14 @@ def _write_report(run: Run, path: Path) -> bool:
         results=run.results,
         prototypes=_prototypes(run),
         filters=_filters(run.classifier),
+        evidence=_evidence(run),
+        class_filters=filters_of_classes(run.classifier, run.distances, run.parts[0].frames),
         skipped=run.folder.skipped,
         found=run.folder.found,
         split=run.parts[0].split_note,
         split_table=_split_table(run.parts),
         chosen=describe_choice(run.classifier),
+        origin=describe_origin(run.job.out),
         versions=versions(),
         timings=run.seconds,
         warnings=run.warnings,
@@ -198,6 +202,16 @@ def _write_report(run: Run, path: Path) -> bool:
         console.warn(f"no report was written ({error})")
         return False
     return True
+
+
+def _evidence(run: Run) -> dict[str, Any]:
+    """Return what speaks for the shown mistakes of the part with which the report begins."""
+    train = run.parts[0]
+    training = [(path, train.classes[target]) for path, target in zip(train.files, train.targets, strict=True)]
+    evaluated = [(result, part) for result, part in zip(run.results, run.parts, strict=True) if result.n_frames]
+    by_name = {result.part: (result, part) for result, part in evaluated}
+    result, part = next(by_name[name] for name in ("test", "validation", "training") if name in by_name)
+    return explain_mistakes(run.classifier, result, part.frames, training)
 
 
 def _prototypes(run: Run) -> list[Any]:
@@ -222,6 +236,5 @@ def _filters(classifier: Any) -> dict[str, Any]:
     found = {}
     for network in classifier.features_.backbones_:
         bank = next(layer for layer in network.layers if "kernel" in layer.params)
-        height, width, _ = bank.input_shape
-        found[f"{height}x{width}"] = np.moveaxis(bank.params["kernel"], -1, 0)
+        found[scale_name(network)] = np.moveaxis(bank.params["kernel"], -1, 0)
     return found

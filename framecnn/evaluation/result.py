@@ -9,11 +9,13 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.evaluation.bootstrap import bootstrap_interval
+from framecnn.evaluation.by_class import ClassFigures, class_figures
 from framecnn.evaluation.calibration import Bin, brier_score, expected_calibration_error, log_loss, reliability
+from framecnn.evaluation.verdict import Baseline, baseline_of, verdict_of
 from framecnn.text import counted
 from framecnn.typing import Array
 
-__all__ = ["ClassFigures", "EvaluationResult", "evaluate"]
+__all__ = ["EvaluationResult", "described", "evaluate"]
 
 ROUNDING = 1e-3  # probabilities may have been rounded: float32, or the digits of a file
 
@@ -24,28 +26,6 @@ class ProbabilisticClassifier(Protocol):
     def predict_proba(self, frames: Any, /) -> Array:
         """Return the probabilities, shape (n, n_classes)."""
         ...
-
-
-@dataclass(frozen=True)
-class ClassFigures:
-    """The figures of one class.
-
-    Parameters
-    ----------
-    support : int
-        The number of its frames.
-    precision : float
-        The share of the frames predicted as this class that belong to it; NaN if none is predicted.
-    recall : float
-        The share of its frames with a correct prediction; NaN without frames.
-    f1 : float
-        The harmonic mean of precision and recall; NaN without frames and predictions.
-    """
-
-    support: int
-    precision: float
-    recall: float
-    f1: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +146,19 @@ class EvaluationResult:
         """
         return bootstrap_interval(self.correct, self.groups)
 
+    @property
+    def baseline(self) -> Baseline:
+        """The answer without looking: always the class with the most frames here."""
+        return baseline_of(self.targets, self.classes)
+
+    @cached_property
+    def verdict(self) -> str:
+        """A sentence if the accuracy is not better than always answering the largest class; otherwise ``""``.
+
+        See :func:`~framecnn.evaluation.verdict.verdict_of`.
+        """
+        return verdict_of(self.correct, self.targets, self.groups, self.classes)
+
     @cached_property
     def confusion(self) -> Array:
         """Number of frames of each true class (row) and predicted class (column), int, shape (n_classes, n_classes)."""
@@ -176,16 +169,7 @@ class EvaluationResult:
     @cached_property
     def by_class(self) -> dict[str, ClassFigures]:
         """Support, precision, recall and F1 of each class, by its name."""
-        from sklearn.metrics import precision_recall_fscore_support
-
-        if not self.n_frames:
-            return {name: ClassFigures(0, np.nan, np.nan, np.nan) for name in self.classes}
-        labels = np.arange(len(self.classes))
-        precision, recall, f1, support = precision_recall_fscore_support(
-            self.targets, self.predictions, labels=labels, zero_division=np.nan
-        )
-        rows = zip(self.classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True)
-        return {name: ClassFigures(*figures) for name, *figures in rows}
+        return class_figures(self.targets, self.predictions, self.classes)
 
     @property
     def recall(self) -> Array:
@@ -257,9 +241,9 @@ class EvaluationResult:
         Returns
         -------
         dict
-            ``part, n_frames, n_groups, accuracy, interval, balanced_accuracy, top_2_accuracy, macro, brier_score,
-            log_loss, expected_calibration_error, classes, by_class, confusion, reliability``; None if there are no
-            frames.
+            ``part, n_frames, n_groups, accuracy, interval, verdict`` (None if better than the baseline), ``baseline,
+            balanced_accuracy, top_2_accuracy, macro, brier_score, log_loss, expected_calibration_error, classes,
+            by_class, confusion, reliability``; None if there are no frames.
 
         Examples
         --------
@@ -274,6 +258,8 @@ class EvaluationResult:
             "n_groups": self.n_groups,
             "accuracy": _plain(self.accuracy),
             "interval": _plain(list(self.interval)),
+            "verdict": self.verdict or None,
+            "baseline": asdict(self.baseline),
             **{name: _plain(getattr(self, name)) for name in (*numbers, "expected_calibration_error")},
             "classes": list(self.classes),
             "by_class": {name: _plain(asdict(figures)) for name, figures in self.by_class.items()},
@@ -296,9 +282,27 @@ class EvaluationResult:
         """
         if not self.n_frames:
             return "no frames"
-        low, high = self.interval
-        evidence = f"{counted(self.n_frames, 'frame')} of {counted(self.n_groups, 'group')}"
-        return f"{100 * self.accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}; {evidence})"
+        return described(self.accuracy, self.interval, self.n_frames, self.n_groups)
+
+
+def described(accuracy: float, interval: tuple[float, float], n_frames: int, n_groups: int, how: str = "") -> str:
+    """Return an accuracy, its interval and its evidence in one line.
+
+    Parameters
+    ----------
+    accuracy : float
+    interval : (float, float)
+    n_frames, n_groups : int
+    how : str, default ""
+        What is said about the evidence after the numbers of frames and groups.
+
+    Returns
+    -------
+    str
+    """
+    low, high = interval
+    evidence = f"{counted(n_frames, 'frame')} of {counted(n_groups, 'group')}{how}"
+    return f"{100 * accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}; {evidence})"
 
 
 def evaluate(

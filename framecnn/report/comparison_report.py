@@ -7,7 +7,6 @@ from typing import Any
 
 from framecnn.evaluation import EvaluationResult
 from framecnn.report.layout import Part, wanted_pictures
-from framecnn.report.pictures import PICTURE_BUDGET, thumbnails
 from framecnn.report.templates import write_html
 
 __all__ = ["Choice", "ComparisonData", "ShownFrame", "write_comparison"]
@@ -116,5 +115,4 @@ def write_comparison(path: str | os.PathLike[str], data: ComparisonData) -> None
     """
     parts = [Part(f"part{number}", result) for number, result in enumerate(data.results)]
     wanted = dict.fromkeys([*(frame.path for frame in data.shown), *wanted_pictures(parts)])
-    pictures = thumbnails(list(wanted), PICTURE_BUDGET)
-    write_html(path, "comparison", pictures, data=data, parts=parts)
+    write_html(path, "comparison", list(wanted), data=data, parts=parts)

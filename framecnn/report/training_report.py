@@ -5,7 +5,7 @@ import os
 from framecnn.errors import ShapeError
 from framecnn.report.data import ReportData
 from framecnn.report.layout import arrange
-from framecnn.report.pictures import MAX_FILTERS, PICTURE_BUDGET, thumbnails
+from framecnn.report.pictures import MAX_FILTERS, PICTURE_BUDGET, map_picture
 from framecnn.report.templates import in_seconds, write_html
 
 __all__ = ["write_report"]
@@ -14,8 +14,8 @@ __all__ = ["write_report"]
 def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget: int = PICTURE_BUDGET) -> None:
     """Write the report as one HTML file that needs no other file, no network and no script.
 
-    Thumbnails are made from the frame files now; a file that is gone leaves a placeholder. The report of a thousand
-    frames stays under 5 MB, since each section shows its first frames and says how many more there are.
+    Pictures are made from the frame files now; a file that is gone leaves a placeholder. Pictures that are not in the
+    report, to keep it small, are links to their files, relative to the report.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
         The file to create or replace.
     data : ReportData
         What the report shows.
-    picture_budget : int, default 3,600,000
-        How many characters all thumbnails together may take.
+    picture_budget : int, default 4,000,000
+        How many characters the pictures of all frames together may take.
 
     Raises
     ------
@@ -51,9 +51,11 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
     write_html(
         path,
         "training",
-        thumbnails(layout.wanted, picture_budget),
+        layout.wanted,
+        picture_budget,
         data=data,
         layout=layout,
         max_filters=MAX_FILTERS,
+        maps={path: map_picture(shown.map) for path, shown in data.evidence.items()},
         timings=[(stage, in_seconds(seconds)) for stage, seconds in data.timings.items()],
     )
