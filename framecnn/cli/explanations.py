@@ -1,7 +1,7 @@
 """What reports show of a model's reasons: contributions and near training frames of mistakes, filters of classes."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any

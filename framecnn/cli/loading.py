@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from framecnn.data.decode import SUFFIXES
-from framecnn.data.movie import MOVIE_SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.errors import DataError
 
 __all__ = ["load_classifier", "load_model"]

@@ -11,7 +11,7 @@ import typer
 from framecnn.cli.outputs import json_file
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.decode import MIN_SIDE, SUFFIXES
-from framecnn.data.movie import MOVIE_SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 
 __all__ = ["Figures", "Folder", "Groups", "MaxBad", "Model", "Seed", "Size", "frame_size"]
 

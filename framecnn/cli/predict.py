@@ -18,7 +18,7 @@ from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
-from framecnn.data.movie import MOVIE_SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError

@@ -1,7 +1,7 @@
 """All that is measured of a fitted classifier on the parts of a folder, for reports, JSON and tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
