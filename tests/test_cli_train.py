@@ -307,7 +307,7 @@ def test_a_file_that_another_program_holds_open_is_refused_before_the_scan(films
         (lambda root: (root / "across").mkdir(parents=True), "only one class folder ('across')"),
         (
             lambda root: write_frames(root).joinpath("left").mkdir(),
-            "the class folder 'left' holds no usable frame",
+            "the class 'left' holds no usable frame",
         ),
     ],
 )

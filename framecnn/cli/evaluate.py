@@ -8,11 +8,11 @@ from framecnn.cli import console
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Model
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
-from framecnn.cli.workflow import ReportingFrames, Stages, listed, scan_folder, without_lost
+from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
 from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult
-from framecnn.text import counted
+from framecnn.text import counted, listed
 
 __all__ = ["evaluate"]
 

@@ -51,7 +51,9 @@ def _title(row: Mapping[str, Any]) -> str:
 def _stacked(drawings: Sequence[Image.Image]) -> Image.Image:
     """Return drawings one below the other, on the colour of the first one's corner."""
     sheet = Image.new(
-        "RGB", (max(each.width for each in drawings), sum(each.height for each in drawings)), drawings[0].getpixel((0, 0))
+        "RGB",
+        (max(each.width for each in drawings), sum(each.height for each in drawings)),
+        drawings[0].getpixel((0, 0)),
     )
     top = 0
     for drawing in drawings:

@@ -20,10 +20,10 @@ from framecnn.errors import DataError
 from framecnn.evaluation import EvaluationResult, evaluate
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle
-from framecnn.text import counted
+from framecnn.text import counted, listed
 from framecnn.typing import Array
 
-__all__ = ["ReportingFrames", "Stages", "listed", "scan_folder", "train_folder", "without_lost"]
+__all__ = ["ReportingFrames", "Stages", "scan_folder", "train_folder", "without_lost"]
 
 NO_FRAMES = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that need not be usable
 SHOWN_CLASSES = 20  # on the terminal
@@ -81,12 +81,6 @@ def scan_folder(
         console.warn(warning)
     _check_bad(frames, max_bad)
     return frames
-
-
-def listed(names: Sequence[Any], limit: int = SHOWN_CLASSES) -> str:
-    """Return the first `limit` names, separated by commas, and the number of the others."""
-    rest = len(names) - limit
-    return ", ".join(map(str, names[:limit])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _counts(reasons: Iterable[str]) -> str:

@@ -3,28 +3,29 @@
 import copy
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from framecnn.data.class_folders import class_folder, list_classes, structure_error
 from framecnn.data.decode import DEFAULT_SIZE, check_size
-from framecnn.data.groups import GROUPS_FILE, check_table, match_table, read_groups
-from framecnn.data.loader import LazyFrames
+from framecnn.data.groups import group_frames
+from framecnn.data.listing import structure_error
 from framecnn.data.manifest import write_manifest
 from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.reasons import Skip
 from framecnn.data.scan import Scanned, scan
-from framecnn.data.split import PARTS, assign_folds, assign_parts
-from framecnn.data.subset import FrameSubset
+from framecnn.data.source import Source, Table, read_source
+from framecnn.data.split import PARTS
+from framecnn.data.splittable import SplittableFrames
 from framecnn.errors import DataError
-from framecnn.typing import Array
 
 __all__ = ["FrameFolder"]
 
+_NEAR_DUPLICATES = "clusters of near-duplicates; a frames.csv would keep whole shots together"
 
-class FrameFolder:
+
+class FrameFolder(SplittableFrames):
     """The frames of a folder that holds one folder per class; every file is used, or skipped with a reason.
 
     Creating one decodes every file once, in threads, to find out whether it can be used. Files are only read. Folders
@@ -100,77 +101,89 @@ class FrameFolder:
     def __init__(
         self,
         root: str | os.PathLike[str],
-        groups: str | os.PathLike[str] | None = None,
+        groups: Table | None = None,
         size: tuple[int, int] = DEFAULT_SIZE,
         progress: Callable[[int, int], object] | None = None,
         min_classes: int = 2,
+        *,
+        labels: Table | None = None,
+        group_by: str | None = None,
+        parts: str | None = None,
+        validation: str | os.PathLike[str] | None = None,
+        test: str | os.PathLike[str] | None = None,
     ):
         self.size = check_size("FrameFolder", size)
-        self.root = Path(os.path.realpath(root))
-        if not self.root.is_dir():
-            raise DataError(f"expected an existing folder of frames, got {os.fspath(root)!r}; check the path")
-        table_path = Path(groups or self.root / GROUPS_FILE)
-        table = read_groups(table_path) if groups or table_path.is_file() else None
-        files, self.skipped = list_classes(self.root, table_path.resolve(), min_classes)
-        self.classes = sorted(files)
+        self.root = _existing_folder(root)
+        elsewhere = {"validation": validation, "test": test}
+        given = {part: _existing_folder(folder) for part, folder in elsewhere.items() if folder is not None}
+        source = read_source(self.root, groups, labels, parts, given)
+        self._check_classes(source, min_classes)
+        self.roots = [self.root, *given.values()]
+        self.classes = sorted(source.classes)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
-        found = sorted(path for paths in files.values() for path in paths)
-        table = None if table is None else match_table(table, found)
-        paths = [path for path in found if table is None or path in table]
-        self.skipped += [
-            Skip(path, "not-in-csv", "the table of groups has no row for it")
-            for path in sorted(set(found) - set(paths))
-        ]
-        self.samples: list[tuple[str, int]] = []
+        self.skipped, self._label_of = source.skipped, source.label_of
+        files = sorted(source.files, key=lambda file: file.path)
+        used = []
         self._scanned: list[Scanned] = []
-        for path, seen in scan(self.root, paths, self.size, progress):
+        for file, (_, seen) in zip(
+            files, scan(self.root, [file.path for file in files], self.size, progress), strict=True
+        ):
             if isinstance(seen, Skip):
                 self.skipped.append(seen)
             else:
-                self.samples.append((path, self.class_to_idx[class_folder(path)]))
+                used.append(file)
                 self._scanned.append(seen)
         self.skipped.sort(key=lambda skip: skip.path)
+        self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
         self.targets = np.array([target for _, target in self.samples], np.int64)
+        self.parts = np.array([file.part for file in used]) if source.parts_from else None
+        self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
         self._check_every_class_has_frames()
         prints = [seen.fingerprint for seen in self._scanned]
         self._clusters = near_duplicate_clusters(prints)
-        if table is None:
-            self.group_source = "clusters of near-duplicates; a frames.csv would keep whole shots together"
-            self.groups = np.array([f"near-duplicates-{cluster:06d}" for cluster in self._clusters])
-        else:
-            self.group_source = f"from {table_path.name}"
-            self.groups = np.array([table[path][0] for path, _ in self.samples])
-        self.movies: Array | None = None
-        self.parts: Array | None = None
-        self.group_note = "groups are " + self.group_source  # what the accuracy then measures, in words
-        self.scan_warnings = [*check_table(table, found)] if table is not None else []
+        alike = [f"near-duplicates-{cluster:06d}" for cluster in self._clusters]
+        shots = np.array([file.group or name for file, name in zip(used, alike, strict=True)])
+        unit = "groups" if source.groups_from else "near-duplicates"
+        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, unit)
+        self.groups, self.group_note, self._by_movie = grouping.groups, grouping.note, grouping.by_movie
+        self.label_source, self.part_source = source.labels_from, source.parts_from
+        self.group_source = _NEAR_DUPLICATES
+        if source.groups_from:
+            names = {0: "shots ", len(self.classes): "movies "}.get(len(self._by_movie), "movies and shots ")
+            self.group_source = f"{'' if self.movies is None else names}from {source.groups_from}"
+        self.scan_warnings = [*source.warnings, *grouping.warnings]
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self.scan_warnings.append(
                 f"label conflict: frames with the same pixels as a frame of another class: {len(conflicts)} "
                 f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
             )
 
-    def _check_every_class_has_frames(self) -> None:
-        for target, name in enumerate(self.classes):
-            if target not in self.targets:
-                reasons = Counter(skip.reason for skip in self.skipped if class_folder(skip.path) == name)
-                listed = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "it is empty"
-                hint = " (add rows for its files)" if "not-in-csv" in reasons else ""
-                raise structure_error(self.root, f"the class folder {name!r} holds no usable frame: {listed}{hint}")
+    def _check_classes(self, source: Source, min_classes: int) -> None:
+        if len(source.classes) < min_classes:
+            links = [skip.path for skip in source.skipped if skip.reason == "outside-root"]
+            hint = f"; links out of the folder are not followed ({links[0]!r})" if links else ""
+            names = f"only one class folder ({min(source.classes)!r})" if source.classes else "no class folder"
+            needed = "one is" if min_classes == 1 else "two are"
+            raise structure_error(self.root, f"{names}, at least {needed} needed{hint}")
 
-    def __len__(self) -> int:
-        return len(self.samples)
+    def _check_every_class_has_frames(self) -> None:
+        has_training = PARTS[0] in self.given_parts
+        for target, name in enumerate(self.classes):
+            own = self.targets == target
+            if has_training:
+                own &= self.parts == PARTS[0]
+            if not own.any():
+                reasons = Counter(skip.reason for skip in self.skipped if self._label_of.get(skip.path) == name)
+                listing = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "it is empty"
+                hint = " (add rows for its files)" if "not-in-csv" in reasons else ""
+                where = " in the training part" if has_training else ""
+                raise structure_error(self.root, f"the class {name!r} holds no usable frame{where}: {listing}{hint}")
 
     def __repr__(self) -> str:
         return (
             f"FrameFolder({self.root.name!r}: {len(self)} frames of {len(self.classes)} classes, "
             f"{len(np.unique(self.groups))} groups, {len(self.skipped)} skipped)"
         )
-
-    @property
-    def frames(self) -> LazyFrames:
-        """All used frames, decoded when they are indexed."""
-        return self.select(np.arange(len(self))).frames
 
     @property
     def found(self) -> int:
@@ -188,151 +201,6 @@ class FrameFolder:
     def warnings(self) -> list[str]:
         """`scan_warnings`, and a warning for each class that has one group only."""
         return [*self.scan_warnings, *self._one_group_warnings.values()]
-
-    @property
-    def _one_group_warnings(self) -> dict[str, str]:
-        """The warnings of classes that have one group only, by class."""
-        return {
-            name: f"class {name!r} has one group only: all its frames are used for training, none for the test"
-            for target, name in enumerate(self.classes)
-            if len(np.unique(self.groups[self.targets == target])) == 1
-        }
-
-    def select(self, rows: Array, split_note: str = "", warnings: tuple[str, ...] = ()) -> FrameSubset:
-        """Return some of the frames.
-
-        Parameters
-        ----------
-        rows : array of int, shape (n,)
-            Their rows in `samples`.
-        split_note : str, default ""
-            How they were chosen.
-        warnings : tuple of str, default ()
-            Warnings about the choice.
-
-        Returns
-        -------
-        FrameSubset
-        """
-        return FrameSubset(
-            root=self.root,
-            size=self.size,
-            classes=self.classes,
-            indices=rows,
-            paths=[self.samples[row][0] for row in rows],
-            targets=self.targets[rows],
-            groups=self.groups[rows],
-            file_states=[self._scanned[row].state for row in rows],
-            split_note=split_note,
-            warnings=warnings,
-        )
-
-    def split(
-        self, train: float = 0.7, val: float = 0.2, test: float = 0.1, seed: int = 0, by: str = "group"
-    ) -> tuple[FrameSubset, FrameSubset, FrameSubset]:
-        """Return training, validation and test frames.
-
-        Whole groups are divided so that each class comes close to the wanted shares. No part is empty if there are
-        enough groups; a class of one group is used for training.
-
-        Parameters
-        ----------
-        train, val, test : float, default 0.7, 0.2, 0.1
-            The shares; they sum to 1.
-        seed : int, default 0
-            Equal seeds give equal splits.
-        by : {"group", "random"}, default "group"
-            Whether whole groups stay together. ``"random"`` splits frame by frame: near-duplicates are then on both
-            sides, and the accuracies are too high.
-
-        Returns
-        -------
-        tuple of 3 FrameSubset
-            Training, validation, test; ``split_note`` and ``warnings`` of each describe the split.
-
-        Raises
-        ------
-        ValueError
-            If the shares do not sum to 1, or `by` is neither ``"group"`` nor ``"random"``.
-        """
-        if by not in ("group", "random"):
-            raise ValueError(f"FrameFolder.split: expected by='group' or by='random', got by={by!r}")
-        shares = ", ".join(f"{100 * share:.0f} % {part}" for part, share in zip(PARTS, (train, val, test), strict=True))
-        if by == "group":
-            keep = self.groups
-            note = (
-                f"by group ({self.group_source}), seed {seed}: {shares} of each class, as nearly as whole groups allow"
-            )
-        else:
-            keep = np.arange(len(self))
-            note = (
-                f"at random, not by group, seed {seed}: {shares} of each class; near-duplicates on both sides make the "
-                "accuracies too high"
-            )
-        parts = assign_parts(self.targets, keep, (train, val, test), seed)
-        indices = [np.flatnonzero(parts == part) for part in range(3)]
-        expected = [name for name, share in zip(PARTS, (train, val, test), strict=True) if share]
-        found = self._split_warnings(dict(zip(PARTS, indices, strict=True)), expected)
-        first, second, third = (self.select(rows, note, found) for rows in indices)
-        return first, second, third
-
-    def folds(self, k: int, seed: int = 0) -> list[tuple[FrameSubset, FrameSubset]]:
-        """Return pairs of training and test frames in which each of k parts is held out once.
-
-        The parts are made of whole groups and stratified by class.
-
-        Parameters
-        ----------
-        k : int
-            The number of folds, at least 2.
-        seed : int, default 0
-            Equal seeds give equal folds.
-
-        Returns
-        -------
-        list of k (FrameSubset, FrameSubset)
-            Training and test frames of each fold.
-
-        Raises
-        ------
-        ValueError
-            If `k` is below 2.
-        DataError
-            If there are too few groups or frames for k folds.
-        """
-        fold_of = assign_folds(self.targets, self.groups, k, seed)
-        pairs = []
-        for fold in range(k):
-            note = f"fold {fold + 1} of {k} by group ({self.group_source}), stratified by class, seed {seed}"
-            rows = {"training": np.flatnonzero(fold_of != fold), "test": np.flatnonzero(fold_of == fold)}
-            found = self._split_warnings(rows, ["training", "test"])
-            pairs.append((self.select(rows["training"], note, found), self.select(rows["test"], note, found)))
-        return pairs
-
-    def _split_warnings(self, rows: dict[str, Array], expected: Sequence[str]) -> tuple[str, ...]:
-        lacks = [
-            (part, name)
-            for part in expected
-            for target, name in enumerate(self.classes)
-            if target not in self.targets[rows[part]]
-        ]
-        alone = self._one_group_warnings
-        found = [
-            f"no training frames for class {name!r}"
-            if part == "training"
-            else alone.get(name, f"no {part} frames for class {name!r}")
-            for part, name in lacks
-        ]
-        others = np.concatenate([rows[part] for part in rows if part != "training"])
-        similar = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
-        if len(similar):
-            first = self.samples[similar.min()][0]
-            parts = " and ".join(part for part in expected if part != "training")
-            found.append(
-                f"near-duplicates of training frames: {len(similar):,} of {len(others):,} {parts} frames "
-                f"(first: {first!r}); their accuracy may be too high"
-            )
-        return tuple(dict.fromkeys(found))
 
     def without(self, paths: Iterable[str]) -> "FrameFolder":
         """Return the folder without some frames, which are then listed as skipped: ``vanished`` or ``changed``.
@@ -361,6 +229,8 @@ class FrameFolder:
         rest.samples = [self.samples[row] for row in kept]
         rest._scanned = [self._scanned[row] for row in kept]
         rest.targets, rest.groups, rest._clusters = self.targets[kept], self.groups[kept], self._clusters[kept]
+        rest.parts = None if self.parts is None else self.parts[kept]
+        rest.movies = None if self.movies is None else self.movies[kept]
         skips = [
             Skip(path, "changed", "it is not the file that was scanned")
             if os.path.exists(self.root / path)
@@ -385,15 +255,25 @@ class FrameFolder:
         DataError
             If the file would lie in the folder of frames.
         """
-        if Path(os.path.realpath(path)).is_relative_to(self.root):
-            raise DataError(
-                f"{os.fspath(path)!r}: expected a file outside {str(self.root)!r}, which is only read; choose another"
-            )
+        for root in self.roots:
+            if Path(os.path.realpath(path)).is_relative_to(root):
+                raise DataError(
+                    f"{os.fspath(path)!r}: expected a file outside {str(root)!r}, which is only read; choose another"
+                )
         rows = [
             (frame, self.classes[target], group, "used", "", "", " ".join(seen.notes))
             for (frame, target), group, seen in zip(self.samples, self.groups, self._scanned, strict=True)
         ]
-        for skip in self.skipped:
-            label = class_folder(skip.path) if class_folder(skip.path) in self.class_to_idx else ""
-            rows.append((skip.path, label, "", "skipped", skip.reason, skip.detail, ""))
+        rows += [
+            (skip.path, self._label_of.get(skip.path, ""), "", "skipped", skip.reason, skip.detail, "")
+            for skip in self.skipped
+        ]
         write_manifest(Path(path), rows)
+
+
+def _existing_folder(path: str | os.PathLike[str]) -> Path:
+    """Return a folder with all links followed; raise DataError if it is none."""
+    folder = Path(os.path.realpath(path))
+    if not folder.is_dir():
+        raise DataError(f"expected an existing folder of frames, got {os.fspath(path)!r}; check the path")
+    return folder

@@ -12,7 +12,10 @@ from framecnn.typing import Array
 
 __all__ = ["PREDICTIONS_MARK", "PredictionRow", "write_predictions"]
 
-_COLUMNS = ("path", "part", "fold", "group", "label", "prediction", "out_of_distribution", "nearest_training_path")
+_COLUMNS = (
+    *("path", "part", "fold", "group", "label", "prediction", "out_of_distribution", "nearest_training_path"),
+    *("suspected_label", "suspect_rank"),
+)
 
 PREDICTIONS_MARK = ",".join(_COLUMNS).encode()
 """The bytes at the beginning of every table of predictions."""
@@ -39,6 +42,10 @@ class PredictionRow:
         number of a fold; empty for the model itself.
     group, label : str, default ""
         The frame's group and true class, where they are known.
+    suspected_label : str, default ""
+        The class that the frame seems to belong to, if its label is probably wrong.
+    suspect_rank : int, optional
+        1 for the frame whose label is the most suspicious, then 2, and so on.
     """
 
     path: str
@@ -49,14 +56,16 @@ class PredictionRow:
     fold: str = ""
     group: str = ""
     label: str = ""
+    suspected_label: str = ""
+    suspect_rank: int | None = None
 
 
 def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[PredictionRow]) -> None:
     """Write a table of predictions in UTF-8, with one row per frame in the given order.
 
     The columns are ``path``, ``part``, ``fold``, ``group``, ``label``, ``prediction`` (the most probable class),
-    ``out_of_distribution`` (``yes``, ``no``, or empty if that is not known), ``nearest_training_path``, and
-    ``probability:CLASS`` for each class. A cell that a spreadsheet would run as a formula gets a leading apostrophe.
+    ``out_of_distribution`` (``yes``, ``no``, or empty if that is not known), ``nearest_training_path``,
+    ``suspected_label``, ``suspect_rank``, and ``probability:CLASS`` for each class. A cell that a spreadsheet would run as a formula gets a leading apostrophe.
 
     Parameters
     ----------
@@ -72,10 +81,11 @@ def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[Predict
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "predictions.csv")
     >>> write_predictions(path, ["day", "night"], [PredictionRow("day/1.jpg", [0.9, 0.1], label="day")])
-    >>> print(path.read_text())
-    path,part,fold,group,label,prediction,out_of_distribution,nearest_training_path,probability:day,probability:night
-    day/1.jpg,,,,day,day,,,0.9,0.1
-    <BLANKLINE>
+    >>> header, row = path.read_text().splitlines()
+    >>> header[-62:]
+    'suspected_label,suspect_rank,probability:day,probability:night'
+    >>> row
+    'day/1.jpg,,,,day,day,,,,,0.9,0.1'
     """
     table = [(*_COLUMNS, *(f"probability:{name}" for name in classes)), *(_cells(classes, row) for row in rows)]
     with atomic_write(path) as temporary:
@@ -83,9 +93,9 @@ def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[Predict
 
 
 def _cells(classes: Sequence[str], row: PredictionRow) -> list[str]:
-    marked = {None: "", False: "no", True: "yes"}[
-        None if row.out_of_distribution is None else bool(row.out_of_distribution)
-    ]
-    texts = [row.path, row.part, row.fold, row.group, row.label, classes[int(np.argmax(row.probabilities))], marked]
-    texts.append(row.nearest_training_path)
-    return [*map(spreadsheet_cell, texts), *(f"{value:.6g}" for value in row.probabilities)]
+    prediction = classes[int(np.argmax(row.probabilities))]
+    texts = [row.path, row.part, row.fold, row.group, row.label, prediction]
+    texts.append("" if row.out_of_distribution is None else "yes" if row.out_of_distribution else "no")
+    texts += [row.nearest_training_path, row.suspected_label]
+    texts.append("" if row.suspect_rank is None else str(row.suspect_rank))
+    return [*map(spreadsheet_cell, texts), *(f"{value:.9g}" for value in row.probabilities)]

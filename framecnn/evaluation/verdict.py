@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,10 @@ from framecnn.evaluation.bootstrap import bootstrap_interval
 from framecnn.text import counted
 from framecnn.typing import Array
 
-__all__ = ["Baseline", "baseline_of", "class_shares", "verdict_of"]
+__all__ = ["Baseline", "baseline_of", "likely_reasons", "verdict_of"]
+
+FEW_GROUPS = 5  # of a class
+UNEVEN = 0.7  # share of the largest class
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,6 @@ class Baseline:
     chance: float
 
 
-def class_shares(targets: Array, n_classes: int) -> Array:
-    """Return the share of the frames of each class, (n_classes,); zeros without frames.
-
-    Parameters
-    ----------
-    targets : array of int, shape (n,)
-    n_classes : int
-
-    Returns
-    -------
-    array of float, shape (n_classes,)
-    """
-    return np.bincount(targets, minlength=n_classes) / max(1, len(targets))
-
-
 def baseline_of(targets: Array, classes: Sequence[str]) -> Baseline:
     """Return the class with the most frames, and the accuracy of always answering it.
 
@@ -65,7 +54,7 @@ def baseline_of(targets: Array, classes: Sequence[str]) -> Baseline:
     >>> baseline_of(np.array([0, 0, 0, 1]), ["day", "night"])
     Baseline(name='day', accuracy=0.75, chance=0.625)
     """
-    shares = class_shares(targets, len(classes))
+    shares = np.bincount(targets, minlength=len(classes)) / max(1, len(targets))
     return Baseline(classes[int(shares.argmax())], float(shares.max()), float(np.square(shares).sum()))
 
 
@@ -115,3 +104,60 @@ def verdict_of(correct: Array, targets: Array, groups: Array, classes: Sequence[
     if accuracy <= baseline.accuracy:
         return f"Not better than always answering {baseline.name!r}: {figures}."
     return f"No evidence that the model is better than always answering {baseline.name!r}: {figures}."
+
+
+def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[str]:
+    """Return why a figure is probably not better than always answering the largest class, the most likely first.
+
+    Parameters
+    ----------
+    main : EvaluationResult or OutOfFoldEstimate
+        The figure.
+    training : EvaluationResult, optional
+        The result on the training frames.
+    others : EvaluationResult or OutOfFoldEstimate, optional
+        With parts that the user gave: the figure on held-out groups of the training part.
+
+    Returns
+    -------
+    list of str
+        Sentences, each with what to do.
+    """
+    found = []
+    if others is not None and not others.verdict:
+        found.append(
+            f"The parts differ: held-out groups of the training part reach {100 * others.accuracy:.1f} %. The classes "
+            "look different there, or have other names; draw the parts from the same frames."
+        )
+    counts = _groups_by_class(main)
+    rare = [name for name, number in counts.items() if number < FEW_GROUPS]
+    if main.n_groups < FEW_GROUPS * max(2, len(counts)) or rare:
+        least = f"; {rare[0]!r} has {counts[rare[0]]}" if rare else ""
+        found.append(
+            f"Too few groups: {main.n_groups} for {len(counts)} classes{least}. "
+            f"Add movies, shots or albums: about {FEW_GROUPS} or more for each class."
+        )
+    if training is not None and training.verdict:
+        found.append(
+            f"The classes cannot be told apart even in the training frames ({100 * training.accuracy:.1f} %): their "
+            "pictures look alike, or labels are mixed up."
+        )
+    elif training is not None:
+        found.append(
+            f"The training frames are told apart ({100 * training.accuracy:.1f} %), frames of other groups are not: "
+            "the labels may mean nothing that can be seen, or follow something else, such as the movie."
+        )
+    if main.baseline.accuracy > UNEVEN:
+        found.append(
+            f"{100 * main.baseline.accuracy:.0f} % of the frames are {main.baseline.name!r}: the balanced accuracy, "
+            f"{100 * main.balanced_accuracy:.1f} %, says more; class_weight='balanced' or more frames of the others help."
+        )
+    return found
+
+
+def _groups_by_class(figure: Any) -> dict[str, int]:
+    """Return the number of groups of each class that has frames."""
+    result = getattr(figure, "mean", figure)
+    pairs = np.unique(np.stack([result.targets.astype(str), result.groups], axis=1), axis=0)
+    numbers, counts = np.unique(pairs[:, 0].astype(int), return_counts=True)
+    return {result.classes[number]: int(count) for number, count in zip(numbers, counts, strict=True)}

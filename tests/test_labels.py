@@ -1,4 +1,4 @@
-"""The table that says which frames belong together."""
+"""Tables with labels, groups, movies and parts of frames, and the same facts in the names of files."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ import pytest
 from pictures import film_folder
 
 from framecnn.data import FrameFolder
-from framecnn.data.groups import match_table, read_groups
+from framecnn.data.labels import FrameFacts, Labels
 from framecnn.errors import DataError
 
 SIZE = (24, 32)
@@ -60,7 +60,7 @@ def test_rows_that_name_no_file_are_reported_and_ignored(root):
     table(root / "frames.csv", *ROWS, "a/gone.png,a,a_shot9,9", "../../etc/passwd,a,x,9")
     folder = FrameFolder(root, size=SIZE)
     assert len(folder) == folder.found == 8
-    assert folder.warnings == ["files in the table of groups that do not exist: 2 (first: '../../etc/passwd')"]
+    assert folder.warnings == ["paths in frames.csv that lead to no file: 2 (first: '../../etc/passwd')"]
 
 
 def test_files_that_the_table_does_not_name_are_skipped(root):
@@ -68,15 +68,14 @@ def test_files_that_the_table_does_not_name_are_skipped(root):
     folder = FrameFolder(root, size=SIZE)
     assert [(skip.path, skip.reason) for skip in folder.skipped] == [("a/002.png", "not-in-csv")]
     assert folder.warnings == [
-        "files skipped because the table of groups has no row for them: 1 (first: 'a/002.png'); "
-        "add rows for them to use them",
+        "files skipped because frames.csv has no row for them: 1 (first: 'a/002.png'); add rows for them to use them",
     ]
 
 
 def test_a_class_that_the_table_does_not_name_at_all_is_an_error(root):
     table(root / "frames.csv", *ROWS[:4])
     with pytest.raises(
-        DataError, match=re.escape("folder 'b' holds no usable frame: 4 not-in-csv (add rows for its files)")
+        DataError, match=re.escape("class 'b' holds no usable frame: 4 not-in-csv (add rows for its files)")
     ):
         FrameFolder(root, size=SIZE)
 
@@ -87,7 +86,7 @@ def test_the_folder_of_a_frame_is_its_class_if_the_table_has_a_different_label(r
     assert folder.samples[7] == ("b/003.png", 1)
     assert folder.warnings == [
         "frames whose label in the table of groups differs from their folder: 1 "
-        "(first: 'b/003.png', labelled 'a'); the folder counts"
+        "(first: 'b/003.png', labelled 'a'); the folder counts (--labels makes the table count)"
     ]
 
 
@@ -102,20 +101,30 @@ def test_paths_with_backslashes_and_accents_as_a_mac_writes_them_name_their_file
     assert folder.skipped == []
 
 
-def test_a_file_with_exactly_the_path_of_a_row_has_priority(tmp_path):
-    rows = {"a/1.png": ("slash", ""), "a\\1.png": ("backslash", ""), "a\\2.png": ("other", "")}
-    assert match_table(rows, ["a/1.png", "a\\1.png", "a/2.png"]) == {
-        **dict(list(rows.items())[:2]),
-        "a/2.png": ("other", ""),
+def grouped(rows):
+    return Labels("t.csv", frozenset({"group"}), {path: FrameFacts(group=group) for path, group in rows.items()})
+
+
+def test_a_file_with_exactly_the_path_of_a_row_has_priority():
+    labels = grouped({"a/1.png": "slash", "a\\1.png": "backslash", "a\\2.png": "other"})
+    known = labels.match(["a/1.png", "a\\1.png", "a/2.png"])
+    assert {path: facts.group for path, facts in known.items()} == {
+        "a/1.png": "slash",
+        "a\\1.png": "backslash",
+        "a/2.png": "other",
     }
-    assert match_table(rows, ["a/1.png", "a/3.png"]) == rows, "a row without a file stays as it is"
+    assert labels.match(["a/1.png", "a/3.png"]) == {"a/1.png": FrameFacts(group="slash")}
 
 
 def test_one_frame_written_in_two_ways_has_one_group():
-    rows = {"a\\1.png": ("g", ""), ".\\a\\1.png": ("g", "")}
-    assert match_table(rows, ["a/1.png"]) == {"a/1.png": ("g", "")}
-    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'h' and 'g', in two spellings"):
-        match_table(rows | {".\\a\\1.png": ("h", "")}, ["a/1.png"])
+    same = grouped({"a\\1.png": "g", ".\\a\\1.png": "g"})
+    assert same.match(["a/1.png"]) == {"a/1.png": FrameFacts(group="g")}
+    assert same.warnings(["a/1.png"], same.match(["a/1.png"])) == []
+    other = grouped({"a\\1.png": "g", ".\\a\\1.png": "h"})
+    with pytest.raises(
+        DataError, match=r"'a/1.png' has two groups, 'h' and 'g' \(another spelling in 't.csv'\); a frame"
+    ):
+        other.match(["a/1.png"])
 
 
 @pytest.mark.parametrize("start", ["C:\\films\\", "/home/me/films/", "films/"])
@@ -124,7 +133,7 @@ def test_a_table_without_a_path_of_the_folder_is_an_error_with_an_example(root, 
     with pytest.raises(DataError) as error:
         FrameFolder(root, size=SIZE)
     assert str(error.value) == (
-        "groups: no path of the table leads to a file of the folder: expected paths such as 'a/000.png', "
+        "table: no path of 'frames.csv' leads to a file of the folder: expected paths such as 'a/000.png', "
         f"got {start + 'a/000.png'!r}; correct them, or name another table"
     )
 
@@ -137,36 +146,55 @@ def test_a_table_without_rows_is_an_error(root):
     assert len(FrameFolder(root, size=SIZE)) == 8
 
 
-@pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path|label|group", "path;label", ""])
-def test_a_table_without_the_columns_path_and_group_is_an_error(tmp_path, header):
+@pytest.mark.parametrize("header", ["label,film", "group", "a,b,c", "path|label|group", ""])
+def test_a_table_without_the_column_of_paths_is_an_error(tmp_path, header):
     path = table(tmp_path / "t.csv", "1,2,3", header=header)
-    with pytest.raises(DataError, match="expected the columns path and group") as error:
-        read_groups(path)
+    with pytest.raises(DataError, match=r"table: expected a column 'path' in .*; name the columns, or add") as error:
+        Labels.from_csv(path)
     assert repr(str(path)) in str(error.value)
 
 
-@pytest.mark.parametrize("row", ["a/0.png,a,,1", ",a,g,1", "a/0.png"])
-def test_a_row_without_path_or_group_is_an_error_that_names_the_line(tmp_path, row):
+@pytest.mark.parametrize("header", ["path,label", "path;label"])
+def test_a_table_of_groups_needs_a_group_a_movie_or_a_part(root, header):
+    table(root / "frames.csv", "a/000.png,a", header=header)
+    with pytest.raises(
+        DataError, match=r"table: expected a column group or movie or part in 'frames.csv', got none of"
+    ):
+        FrameFolder(root, size=SIZE)
+
+
+@pytest.mark.parametrize(
+    ("row", "lacks"),
+    [("a/0.png,a,,1", "no group"), (",a,g,1", "no path"), ("a/0.png", "no group"), (",a", "no path and no group")],
+)
+def test_a_row_without_path_or_group_is_an_error_that_names_the_line(tmp_path, row, lacks):
     path = table(tmp_path / "t.csv", "a/1.png,a,g,1", row)
-    with pytest.raises(DataError, match=r"groups: line 3 of .*t.csv' has no path or no group; fill it in"):
-        read_groups(path)
+    with pytest.raises(DataError, match=rf"table: line 3 of .*t.csv' has {lacks}; fill it in or remove the line"):
+        Labels.from_csv(path)
 
 
-def test_one_frame_in_two_groups_is_an_error(tmp_path):
+def test_one_frame_with_two_groups_or_two_labels_is_an_error(tmp_path):
     same = table(tmp_path / "same.csv", "a/1.png,a,g,1", "a/1.png,a,g,1")
-    assert read_groups(same) == {"a/1.png": ("g", "a")}
+    assert Labels.from_csv(same).rows == {"a/1.png": FrameFacts("a", "g")}
     two = table(tmp_path / "two.csv", "a/1.png,a,g,1", "./a/1.png,a,h,1")
-    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'g' and 'h' \(line 3\)"):
-        read_groups(two)
+    with pytest.raises(
+        DataError, match=r"table: 'a/1.png' has two groups, 'g' and 'h' \(line 3 of .*two.csv'\); a frame"
+    ):
+        Labels.from_csv(two)
+    table(two, "a/1.png,a,g,1", "a/1.png,b,g,1")
+    with pytest.raises(
+        DataError, match=r"table: 'a/1.png' has two labels, 'a' and 'b' \(line 3 of .*two.csv'\); a frame"
+    ):
+        Labels.from_csv(two)
 
 
 def test_a_file_that_is_not_csv_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"groups: cannot read .*none.csv' \(No such file or directory\)"):
-        read_groups(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"table: cannot read .*none.csv' \(No such file or directory\); name a CSV"):
+        Labels.from_csv(tmp_path / "none.csv")
     broken = tmp_path / "broken.csv"
     broken.write_text('path,group\n"a/1.png" x,g\n')
-    with pytest.raises(DataError, match=r"groups: .*broken.csv' is not a CSV file \(.*\); save it as comma-separated"):
-        read_groups(broken)
+    with pytest.raises(DataError, match=r"table: .*broken.csv' is not a CSV file \(.*\); save it as comma-separated"):
+        Labels.from_csv(broken)
 
 
 @pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8"), ("\t", "utf-16"), (";", "utf-8-sig")])
@@ -190,5 +218,5 @@ def test_a_first_line_that_names_the_separator_is_read(root, first, newline):
 def test_a_line_that_names_the_separator_counts_in_line_numbers_and_may_name_any(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("sep=|\npath|group\na/1.png|g\n|g\n")
-    with pytest.raises(DataError, match=r"groups: line 4 of .*t.csv' has no path or no group"):
-        read_groups(path)
+    with pytest.raises(DataError, match=r"table: line 4 of .*t.csv' has no path"):
+        Labels.from_csv(path)
