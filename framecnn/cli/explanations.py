@@ -1,5 +1,6 @@
 """What reports show of a model's reasons: contributions and near training frames of mistakes, filters of classes."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from framecnn.data import decode
 from framecnn.errors import SettingError
 from framecnn.evaluation import EvaluationResult
 from framecnn.typing import Array
 
-__all__ = ["describe_origin", "explain_mistakes", "filters_of_classes", "scale_name"]
+__all__ = ["describe_origin", "explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
 
 TYPICAL_FRAMES = 6
 MOST_FRAMES = 120
@@ -21,7 +23,8 @@ MOST_FRAMES = 120
 
 def describe_origin(model: Path) -> dict[str, str]:
     """Return date, command and model, as a report shows them."""
-    command = " ".join(["framecnn", *sys.argv[1:]])
+    program = Path(sys.argv[0]).name.replace("__main__.py", "framecnn")
+    command = shlex.join([program, *sys.argv[1:]])
     return {"Date": f"{datetime.now():%Y-%m-%d %H:%M}", "Model": model.name, "Command": command}
 
 
@@ -56,6 +59,31 @@ def explain_mistakes(
         near, _ = classifier.nearest(frame[None], min(3, len(training)))
         nearest = tuple(training[other] for other in near[0].tolist())
         found[result.paths[row]] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
+    return found
+
+
+def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Any]:
+    """Return the :class:`~framecnn.report.Evidence` of pictures against their second most probable class, by path.
+
+    Training frames are looked for by their names in the model, from the working directory and from its own folder.
+
+    Raises
+    ------
+    SettingError
+        If the features of the model have no places.
+    """
+    from framecnn.estimators.explanation import explain
+    from framecnn.report import Evidence
+
+    size, names, found = tuple(classifier.features_.frame_shape_[:2]), classifier.training_names_, {}
+    for path in paths:
+        frame = decode(path, size).pixels
+        shown = explain(classifier, frame)
+        rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
+        near = [str(names[row]) for row in rows]
+        files = [name if Path(name).exists() else str(model.parent / name) for name in near]
+        nearest = tuple(zip(files, (Path(name).name for name in near), strict=True))
+        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
     return found
 
 

@@ -90,7 +90,7 @@ def draw_explanation(path: str, title: str, probabilities: Mapping[str, float], 
     >>> Image.new("RGB", (320, 180)).save(path)
     >>> evidence = Evidence("night", "day", np.eye(180, 320), (("nights/1.png", "night"),))
     >>> draw_explanation(path, "night", {"day": 0.1, "night": 0.9}, evidence).size
-    (992, 517)
+    (992, 512)
     """
     above, mapped = draw_prediction(path, title, probabilities), _mapped(path, evidence)
     bottom = max(mapped.height, 2 * (TEXT + 9) + 2 * TEXT + 9 + NEAR_BOX[0] + 6 + TEXT)
