@@ -52,8 +52,8 @@ class _LazyGroup(TyperGroup):
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Complete the names of commands without loading their modules."""
         options = typer.core.TyperCommand.shell_complete(self, ctx, incomplete)
-        make = typer.core.CompletionItem
-        return [make(name, help=text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)] + options
+        item: Any = typer.core.CompletionItem  # type: ignore[attr-defined]
+        return [item(name, help=text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)] + options
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

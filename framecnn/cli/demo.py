@@ -4,7 +4,7 @@ from pathlib import Path
 
 from framecnn.cli import console
 from framecnn.cli.options import Figures
-from framecnn.cli.outputs import check_outputs
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.errors import DataError
@@ -26,8 +26,9 @@ def demo(json: Figures = None) -> None:
     from framecnn.data.demo_clips import demo_clips
 
     out = Path("demo")
-    (json,) = check_outputs([json], [])
     frames = out / "frames"
+    (json,) = check_outputs([json], [frames])
+    check_replaced({json: json_mark("train")})
     if out.is_dir() and any(out.iterdir()) and not frames.is_dir():
         raise DataError("the folder 'demo' exists and holds other files; run the demo in another folder")
     with console.progress("cutting movies") as update:

@@ -2,6 +2,7 @@
 
 import platform
 import re
+import shlex
 import sys
 from contextlib import suppress
 from datetime import datetime
@@ -45,5 +46,6 @@ def versions(*extras: str) -> dict[str, str]:
 
 def describe_origin(model: Path) -> dict[str, str]:
     """Return date, command and model, as a report shows them."""
-    command = " ".join(["framecnn", *sys.argv[1:]])
+    program = Path(sys.argv[0]).name.replace("__main__.py", "framecnn")
+    command = shlex.join([program, *sys.argv[1:]])
     return {"Date": f"{datetime.now():%Y-%m-%d %H:%M}", "Model": model.name, "Command": command}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from framecnn.cli.outputs import json_file
 from framecnn.data import DEFAULT_SIZE
-from framecnn.data.decode import MIN_SIDE
+from framecnn.data.decode import MIN_SIDE, SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 
 __all__ = ["Figures", "Folder", "Groups", "MaxBad", "Model", "Predictions", "Seed", "Size", "frame_size"]
 
@@ -47,10 +49,17 @@ def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
 
 def frame_folder(text: str) -> Path:
     """Return the path of a folder; raise BadParameter if it is not one."""
-    if not os.path.isdir(text):
-        found = "is not a folder" if os.path.lexists(text) else "does not exist"
-        raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
-    return Path(text)
+    if os.path.isdir(text):
+        return Path(text)
+    if not os.path.lexists(text):
+        found = "does not exist"
+    elif text.lower().endswith(MOVIE_SUFFIXES):
+        found = f"is a movie; cut it first: framecnn frames {shlex.quote(text)} --out FOLDER"
+    elif text.lower().endswith(SUFFIXES):
+        found = "is a picture; name the folder that has one folder of pictures per class, or use framecnn predict"
+    else:
+        found = "is not a folder"
+    raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]

@@ -2,8 +2,8 @@
 
 ``--json FILE`` of any command writes one object. It begins with ``written_by`` (the command and the version in one
 text), ``schema`` (the number of this layout), ``command`` and ``version``; what follows depends on the command.
-``results.schema.json`` beside this module describes all of it as a JSON Schema. A new key leaves the number as it is; it
-goes up when a key is renamed, removed or gets another meaning. Numbers that do not exist are null, never NaN.
+``results.schema.json`` beside this module describes all of it as a JSON Schema. A new key leaves the number as it is;
+it goes up when a key is renamed, removed or gets another meaning. Numbers that do not exist are null, never NaN.
 """
 
 import json

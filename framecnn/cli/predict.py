@@ -18,7 +18,7 @@ from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
-from framecnn.data.movie import MOVIE_SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
@@ -53,6 +53,12 @@ def predict(
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Draw the pictures and their probabilities, and open the drawing.")
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Like --show; draw also what speaks for the label, and similar training frames."
+        ),
     ] = False,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
@@ -94,12 +100,17 @@ def predict(
         write_predictions(predictions, found.classes, found.table_rows())
     if not (found.pictures or found.movies):
         raise DataError(_none_readable(len(files)))
-    if show and found.pictures:
+    if (show or explain) and found.pictures:
+        from framecnn.cli.showing import MOST_SHOWN
         from framecnn.cli.showing import show as show_pictures
+        from framecnn.reporting.explanations import explain_pictures
 
-        show_pictures(found.pictures)
-    elif show:
-        console.warn("--show draws pictures, not movies; cut frames first: framecnn frames")
+        shown = [row["path"] for row in found.pictures[:MOST_SHOWN]] if explain else []
+        show_pictures(found.pictures, explain_pictures(classifier, shown, model))
+    elif show or explain:
+        console.warn(
+            f"{'--explain' if explain else '--show'} draws pictures, not movies; cut frames first: framecnn frames"
+        )
     if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
         raise typer.Exit(EXIT_INCOMPLETE)
 
@@ -157,29 +168,32 @@ def _csv(found: Predictions) -> bytes:
 
 def _print(found: Predictions, by_frame: bool) -> None:
     if found.pictures:
-        head = ("picture", "label", "probability", "")
-        console.table([(row["path"], *_labelled(row)) for row in found.pictures], head)
+        rows = [(row["path"], *_labelled(row)) for row in found.pictures]
+        console.table(rows, ("picture", "label", "probability", ""))
     for number, movie in enumerate(found.movies):
         if number or found.pictures:
             console.say()
-        head = ("movie", "label", "share", "frames", "shots", "")
-        row = (movie["path"], movie["label"], _percent(movie["share"]), movie["n_frames"], len(movie["shots"]))
-        console.table([(*row, _marked(movie))], head)
+        _print_movie(movie, by_frame)
+
+
+def _print_movie(movie: Mapping[str, Any], by_frame: bool) -> None:
+    console.table([(movie["path"], *_voted(movie))], ("movie", "label", "share", "frames", ""))
+    console.say()
+    shots = enumerate(movie["shots"])
+    console.table(
+        [(f"  {number}", _clock(shot["start"]), _clock(shot["end"]), *_voted(shot)) for number, shot in shots],
+        ("  shot", "from", "to", "label", "share", "frames", ""),
+    )
+    if by_frame:
         console.say()
-        console.table(
-            [
-                (
-                    *(f"  {number}", _clock(shot["start"]), _clock(shot["end"])),
-                    *(shot["label"] or "-", _percent(shot["share"]), shot["n_frames"], _marked(shot)),
-                )
-                for number, shot in enumerate(movie["shots"])
-            ],
-            ("  shot", "from", "to", "label", "share", "frames", ""),
-        )
-        if by_frame:
-            console.say()
-            rows = [(f"  {_clock(row['time'])}", row["shot"], *_labelled(row)) for row in movie["frames"]]
-            console.table(rows, ("  frame at", "shot", "label", "probability", ""))
+        frames = [(f"  {_clock(row['time'])}", row["shot"], *_labelled(row)) for row in movie["frames"]]
+        console.table(frames, ("  frame at", "shot", "label", "probability", ""))
+
+
+def _voted(votes: Mapping[str, Any]) -> tuple[str, str, int, str]:
+    share = votes["out_of_distribution"]
+    marked = f"{_percent(share)} of the frames out-of-distribution" if share else ""
+    return votes["label"] or "-", _percent(votes["share"]), votes["n_frames"], marked
 
 
 def _labelled(row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -188,11 +202,6 @@ def _labelled(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _marked(votes: Mapping[str, Any]) -> str:
-    share = votes["out_of_distribution"]
-    return f"{_percent(share)} of the frames out-of-distribution" if share else ""
 
 
 def _clock(time: float) -> str:

@@ -30,7 +30,8 @@ class Predictions:
     ----------
     classes : list of str
     pictures : list of dict
-        ``path``, ``label``, ``probability``, ``out_of_distribution`` and ``probabilities`` of each picture.
+        ``path``, ``label``, ``probability``, ``out_of_distribution``, ``nearest_training_path`` (None if the model does
+        not know the names of its training frames) and ``probabilities`` of each picture.
     movies : list of dict
         ``path``, ``seconds``, and the votes of the movie; ``shots`` (``start`` and ``end`` in seconds, and the votes of
         each) and ``frames`` (``time``, ``shot``, and the keys of a picture but ``path``). Votes are ``label`` (of most
@@ -60,7 +61,8 @@ class Predictions:
 
     def _table_row(self, path: str, row: Mapping[str, Any], group: str = "") -> PredictionRow:
         shares = np.array([row["probabilities"][name] for name in self.classes])
-        return PredictionRow(path, shares, row["out_of_distribution"], group=group)
+        nearest = row["nearest_training_path"] or ""
+        return PredictionRow(path, shares, row["out_of_distribution"], nearest, group=group)
 
 
 def frame_path(movie: Mapping[str, Any], frame: Mapping[str, Any]) -> str:
@@ -118,20 +120,19 @@ def _pixels(path: Path, size: tuple[int, int]) -> Any:
 
 
 def _label(classifier: Any, classes: Sequence[str], frames: Sequence[Array]) -> list[Row]:
-    """Return label, probabilities and mark of each frame."""
+    """Return label, probabilities, mark and nearest training frame of each frame."""
     if not frames:
         return []
-    features = classifier.features_.transform(np.stack(frames))
+    found, names = classifier.predict_details(np.stack(frames)), classifier.training_names_
     rows = []
-    for shares, is_rejected in zip(
-        classifier.head_.predict_proba(features), classifier.head_.reject(features), strict=True
-    ):
+    for shares, is_far, near in zip(found.probabilities, found.out_of_distribution, found.nearest, strict=True):
         best = int(shares.argmax())
         rows.append(
             {
                 "label": classes[best],
                 "probability": round(float(shares[best]), 6),
-                "out_of_distribution": bool(is_rejected),
+                "out_of_distribution": bool(is_far),
+                "nearest_training_path": None if names is None else str(names[near[0]]),
                 "probabilities": {name: round(float(p), 6) for name, p in zip(classes, shares, strict=True)},
             }
         )
@@ -145,7 +146,8 @@ def _movie(
     from framecnn.data.movie_frames import MovieFrames
 
     update(0, None, f"reading {path.name}")
-    movie, rows = MovieFrames(path, every, size, update), []
+    movie = MovieFrames(path, every, size, update)
+    rows: list[Row] = []
     batch: list[tuple[float, Array]] = []
 
     def label() -> None:

@@ -1,10 +1,9 @@
 """The classifier of frames: features and the k-means head together."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from framecnn.errors import SettingError
@@ -19,18 +18,22 @@ from framecnn.estimators.checks import (
 from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
+from framecnn.estimators.picture_files import PictureFilesMixin
 from framecnn.estimators.ridge import Choice
+from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import Grid, selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, describe_parameters, pack_names, unpack_names
 from framecnn.estimators.trained_features import TrainedFeatures
-from framecnn.storage.model_file import Description, State, expect, nested, prefixed, write_model
+from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
 
 
-class FrameClassifier(DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
+class FrameClassifier(
+    PictureFilesMixin, DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, SavedEstimator
+):
     """A classifier of frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. :meth:`fit` chooses
@@ -271,15 +274,6 @@ class FrameClassifier(DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierM
     def outlier_threshold_(self) -> float:
         """The outlier score above which :meth:`reject` marks a frame."""
         return self.head_.outlier_threshold_
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted classifier as one safetensors file, atomically; see :func:`framecnn.load`.
-
-        Parameters
-        ----------
-        path : path
-        """
-        write_model(path, FrameClassifier, *self.fitted_state())
 
     def fitted_state(self) -> State:
         """Return parameters, the accuracy of each grid, the names of training frames, and the states of the parts."""

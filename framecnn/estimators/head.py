@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
@@ -30,6 +30,7 @@ from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.outliers import OutlierDetector
 from framecnn.estimators.projection import fit_projection
 from framecnn.estimators.ridge import folds_by_group
+from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes, describe_parameters
@@ -44,7 +45,9 @@ CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes")
 PROJECTION_ARRAYS = ("mean", "weights", "offset")
 
 
-class KMeansClassifier(DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
+class KMeansClassifier(
+    DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, SavedEstimator
+):
     """A classifier by the nearest cluster; a cluster is labelled with the class of its training samples.
 
     Samples are projected to a discriminant space with one score per class. To be scored like new samples, training

@@ -84,6 +84,10 @@ class EvaluationResult:
             object.__setattr__(self, name, value)
         self._check()
 
+    def __repr__(self) -> str:
+        found = f"{self.n_frames} frames of {self.n_groups} groups and {len(self.classes)} classes"
+        return f"EvaluationResult({self.part!r}: {found})"
+
     def _check(self) -> None:
         n, n_classes = self.n_frames, len(self.classes)
         shapes: dict[str, tuple[int, ...]] = {"targets": (n,), "groups": (n,), "probabilities": (n, n_classes)}

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -58,11 +57,6 @@ class Frame:
     def name(self) -> str:
         """The file's name without its folder."""
         return os.path.basename(self.path)
-
-    @property
-    def short_path(self) -> str:
-        """The file's name with that of its folder."""
-        return "/".join(Path(self.path).parts[-2:])
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """What reports show of a model's reasons: contributions and near training frames of mistakes, filters of classes."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from framecnn.data import decode
 from framecnn.errors import SettingError
 from framecnn.estimators.explanation import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
@@ -12,7 +15,7 @@ from framecnn.report import Evidence
 from framecnn.report.layout import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.typing import Array
 
-__all__ = ["explain_mistakes", "filters_of_classes", "scale_name"]
+__all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
 
 N_NEAREST = 3
 TYPICAL_FRAMES = 6
@@ -73,6 +76,28 @@ def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tu
     rows, _ = head.nearest(vector[None], k)
     others = [row for row in rows[0].tolist() if train.groups[row] != group][:N_NEAREST]
     return tuple((train.files[row], train.classes[train.targets[row]]) for row in others)
+
+
+def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
+    """Return the evidence of pictures against their second most probable class, by path.
+
+    Training frames are looked for by their names in the model, from the working directory and from its own folder.
+
+    Raises
+    ------
+    SettingError
+        If the features of the model have no places.
+    """
+    size, names, found = tuple(classifier.features_.frame_shape_[:2]), classifier.training_names_, {}
+    for path in paths:
+        frame = decode(path, size).pixels
+        shown = explain(classifier, frame)
+        rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
+        near = [str(names[row]) for row in rows]
+        files = [name if Path(name).exists() else str(model.parent / name) for name in near]
+        nearest = tuple(zip(files, (Path(name).name for name in near), strict=True))
+        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
+    return found
 
 
 def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[str, dict[str, list[int]]]:
