@@ -1,12 +1,13 @@
 """What reports show of a model's reasons: contributions and near training frames of mistakes, filters of classes."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from framecnn.data import decode
+from framecnn.data import FrameLost, decode
 from framecnn.errors import SettingError
 from framecnn.estimators.explanation import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
@@ -43,10 +44,15 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
     places = {path: (part, row) for part in assessment.parts.values() for row, path in enumerate(part.files)}
-    shown = [(row, *places[result.paths[row]]) for row in shown_mistakes(result)]
+    shown, pixels = [], []
+    for row in shown_mistakes(result):
+        part, own = places[result.paths[row]]
+        with suppress(FrameLost):  # the report has a placeholder for it
+            pixels.append(np.asarray(part.frames[np.array([own])]))
+            shown.append((row, part, own))
     if not shown:
         return {}
-    frames = np.concatenate([np.asarray(part.frames[np.array([own])]) for _, part, own in shown])
+    frames = np.concatenate(pixels)
     features = classifier.features_.transform(frames)
     answers = classifier.head_.predict(features)
     labels = dict(zip(result.classes, classifier.classes_.tolist(), strict=True))
@@ -124,7 +130,7 @@ def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[s
     order = np.argsort(rows, kind="stable")
     try:
         by_scale = filter_contributions(classifier, np.asarray(frames[rows[order]]), head.classes_[labels[order]])
-    except SettingError:
+    except (FrameLost, SettingError):
         return {}
     return {
         scale_name(backbone): {
