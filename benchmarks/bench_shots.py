@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import machine, tables
-from benchmarks.transition_clips import KINDS, compose, filmed_shots, rendered_shot
+from benchmarks.transition_clips import KINDS, compose, filmed_shots, visible_shot
 from framecnn.data import transitions as evidence
 from framecnn.data.demo_clips import demo_clips
 from framecnn.data.movie import Movie
@@ -75,7 +75,7 @@ def movies(films, part, n, seed, kinds=KINDS, rates=RATES):
                 if shots:
                     drawn = [shots[j] for j in rng.permutation(len(shots))[:8]]
                     yield "films", kind, compose(kind, drawn, rate, rng)
-                scenes = [rendered_shot(first + int(j), 4.5) for j in rng.integers(0, 1000, 6)]
+                scenes = [visible_shot(first + int(j), 4.5) for j in rng.integers(0, 1000, 6)]
                 yield "rendered", kind, compose(kind, scenes, rate, rng)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from framecnn.data.movie import Movie
-from framecnn.data.small_pictures import SMALL_SIZE
+from framecnn.data.small_pictures import SMALL_SIZE, is_blank
 
-__all__ = ["KINDS", "Composed", "Shot", "Transition", "compose", "filmed_shots", "rendered_shot"]
+__all__ = ["KINDS", "Composed", "Shot", "Transition", "compose", "filmed_shots", "rendered_shot", "visible_shot"]
 
 KINDS = ("cut", "dissolve", "wipe", "fade through black", "fade through white")
 HEIGHT, WIDTH = SMALL_SIZE
@@ -91,6 +91,19 @@ def rendered_shot(seed, seconds=6.0):
         return np.clip(seen * exposure * light(time) + noise, 0, 255)
 
     return Shot(lambda times: np.stack([picture(time) for time in times]).astype(np.float32), seconds)
+
+
+def visible_shot(seed, seconds):
+    """Return the `rendered_shot` of the first of seed, seed + 1000, ... that shows something.
+
+    A scene whose frames are mostly blank, such as a view of one flat colour, is no shot: nobody sees where it begins.
+    """
+    while True:
+        shot = rendered_shot(seed, seconds)
+        pictures = np.rint(shot.pictures(np.linspace(0, seconds, 9))).astype(np.uint8)
+        if sum(map(is_blank, pictures)) < len(pictures) / 2:
+            return shot
+        seed += 1000
 
 
 def texture(rng, height, width, roughness):

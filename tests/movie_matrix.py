@@ -102,6 +102,14 @@ def holds(path: Path, times: list[float]) -> bool:
 
 
 def probed_duration(path: Path) -> float:
-    """Return the longer of the durations of video stream and container, by ffprobe."""
+    """Return the longer of the durations of video stream and container, by ffprobe.
+
+    A program stream (MPG) declares none, and ffprobe takes its last stamp, which need not be that of the last picture.
+    Its duration is that of its packets.
+    """
+    if path.suffix == ".mpg":
+        numbers = probed(path, "-show_entries", "packet=dts_time,duration_time")
+        stamps = [float(stamp) for stamp in numbers[::2]]
+        return stamps[-1] - stamps[0] + float(numbers[-1])
     numbers = probed(path, "-show_entries", "stream=duration:format=duration")
     return max(float(number) for number in numbers if number != "N/A")

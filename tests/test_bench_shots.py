@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.bench_shots import blend_examples, measure, movies, score
-from benchmarks.transition_clips import KINDS, Composed, Shot, Transition, compose, rendered_shot
+from benchmarks.transition_clips import KINDS, Composed, Shot, Transition, compose, rendered_shot, visible_shot
+from framecnn.data.small_pictures import is_blank
 from framecnn.data.transitions import expanded
 
 
@@ -30,6 +31,14 @@ def test_frames_are_mixed_within_transitions_and_nowhere_else(kind, rate):
 def test_a_seed_gives_the_same_movie_again():
     first, second = (compose("wipe", [rendered_shot(1), rendered_shot(2)], 12, np.random.default_rng(0)) for _ in "ab")
     np.testing.assert_array_equal(first.pictures, second.pictures)
+
+
+def test_no_scene_is_of_one_flat_colour():
+    times = np.linspace(0, 4.5, 9)
+    flat = [picture for picture in rendered_shot(91, 4.5).pictures(times) if is_blank(picture.astype(np.uint8))]
+    assert len(flat) == 9
+    np.testing.assert_array_equal(visible_shot(91, 4.5).pictures(times), rendered_shot(1091, 4.5).pictures(times))
+    np.testing.assert_array_equal(visible_shot(1, 4.5).pictures(times), rendered_shot(1, 4.5).pictures(times))
 
 
 def test_right_missed_and_false_boundaries_are_counted():

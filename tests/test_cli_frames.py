@@ -11,13 +11,13 @@ from importlib import metadata
 import pytest
 import typer
 from failing import failing
-from movies import cut_off, shots, write_movie
+from movies import cut_off, moving, shots, write_movie
 
 from framecnn.cli import main
 from framecnn.cli.frames import seconds
 from framecnn.data import cutting
 from framecnn.data.demo_clips import demo_clips
-from framecnn.errors import MissingExtraError
+from framecnn.errors import DataError, MissingExtraError
 
 ROOTS = ("whole", "frames")
 
@@ -105,6 +105,78 @@ def test_the_output_may_not_lie_in_the_movie(movie, capsys):
     assert "orion.mp4' is a file, expected a folder to write to" in capsys.readouterr().err
 
 
+def test_a_folder_of_movies_gives_classes_by_folder_and_says_so(tmp_path, capsys):
+    for number, name in enumerate(("comedy/a.mp4", "drama/a.mp4")):
+        (tmp_path / "movies" / name).parent.mkdir(parents=True)
+        write_movie(tmp_path / "movies" / name, moving(number, 24))
+    (tmp_path / "movies/notes.txt").write_text("mine")
+    out = tmp_path / "frames"
+    assert run(tmp_path / "movies", "-o", out) == 0
+    assert capsys.readouterr() == (
+        "2 movies found; labels by class folder: comedy (1), drama (1)\n"
+        f"skipped '{tmp_path}/movies/notes.txt': its suffix is not that of a movie\n"
+        "comedy_a: 1 frame; 1 shot found; 1.0 s\n"
+        "drama_a: 1 frame; 1 shot found; 1.0 s\n"
+        f"2 frames written to {out}\n",
+        "",
+    )
+    assert (out / "frames.csv").read_text() == (
+        "path,label,group,movie,time_s\n"
+        "comedy/comedy_a_0000.000s.jpg,comedy,comedy_a_shot000,comedy_a,0.000\n"
+        "drama/drama_a_0000.000s.jpg,drama,drama_a_shot000,drama_a,0.000\n"
+    )
+
+
+def test_broken_movies_of_a_folder_are_a_line_each_and_cut_once_they_are_repaired(tmp_path, monkeypatch, capsys):
+    folder, out = tmp_path / "movies", tmp_path / "frames"
+    folder.mkdir()
+    good = [write_movie(folder / f"{name}.mp4", moving(number, 24)) for number, name in enumerate("ace")]
+    (folder / "b.mkv").write_bytes(b"no movie" * 100)
+    hollow = bytearray(write_movie(folder / "d.mp4", moving(4, 24), movflags="faststart").read_bytes())
+    (folder / "d.mp4").write_bytes(hollow[: hollow.index(b"mdat") + 4].ljust(len(hollow), b"\xff"))
+    assert run(folder, "-o", out) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1:] == [
+        *(f"{name}: 1 frame; 1 shot found; 1.0 s" for name in "ace"),
+        f"3 frames written to {out}",
+    ]
+    lines = said.err.splitlines()
+    assert lines[0].startswith(f"warning: movie '{folder}/b.mkv': the movie cannot be read")
+    assert lines[1].startswith(f"warning: frames: no frame of '{folder}/d.mp4' could be decoded")
+    assert lines[2:] == [
+        "error: frames: 2 of 5 movies could not be cut; copy them again, or take them out of their folder, and repeat "
+        "the command: it cuts only what is missing"
+    ]
+    assert [path for path, _ in rows(out)] == [f"{name}/{name}_0000.000s.jpg" for name in "ace"]
+
+    (folder / "b.mkv").unlink()
+    write_movie(folder / "d.mp4", moving(4, 24))
+    cut, real = [], cutting._cut
+    monkeypatch.setattr(cutting, "_cut", lambda file, *rest: cut.append(file.name) or real(file, *rest))
+    assert run(folder, "-o", out) == 0
+    assert cut == ["d"]
+    assert "4 frames written" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {*"aced", "frames.csv"}
+    assert run(*good, "-o", out) == 2
+    assert "already holds frames of a movie 'a'" in capsys.readouterr().err
+
+
+def test_python_gets_a_report_with_the_problem_of_a_broken_movie(tmp_path):
+    folder = tmp_path / "movies"
+    (folder / "c").mkdir(parents=True)
+    (folder / "c/broken.mp4").touch()
+    with pytest.raises(
+        DataError, match=r"none of the 1 movies can be read; the first: movie '.*broken\.mp4': the movie"
+    ):
+        cutting.cut_frames([folder], tmp_path / "frames")
+    assert not (tmp_path / "frames").exists()
+    write_movie(folder / "c/whole.mp4", moving(0, 24))
+    broken, whole = cutting.cut_frames([folder], tmp_path / "frames")
+    assert (broken.movie, broken.label, broken.n_frames) == ("c_broken", "c", 0)
+    assert broken.problem == broken.describe()
+    assert (whole.problem, whole.n_frames) == (None, 1)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_an_interrupted_run_leaves_nothing_half_done(tmp_path):
     path, out = write_movie(tmp_path / "orion.mp4", shots(48, 48)), tmp_path / "frames"
@@ -147,7 +219,7 @@ def test_an_interrupted_run_resumes_and_gives_what_an_uninterrupted_run_gives(tm
         "cut 'orion' with different settings (differs: every); repeat it with its settings" in capsys.readouterr().err
     )
     assert run(*movies, "-o", tmp_path / "frames") == 0
-    assert cut == movies
+    assert [file.path for file in cut] == movies
     assert capsys.readouterr().out == said
     names = [[path.relative_to(tmp_path / root) for path in sorted((tmp_path / root).rglob("*"))] for root in ROOTS]
     assert names[0] == names[1]

@@ -16,9 +16,10 @@ from commands import fingerprint, framecnn, refused, train_quickly, write_frames
 from PIL import Image
 from textures import textures
 
-from framecnn import DenseLayer, FrameClassifier, FrameFolder, InputLayer, Sequential, report, save
-from framecnn.cli import console, predict
+from framecnn import DenseLayer, FrameClassifier, FrameFolder, InputLayer, Sequential, save
+from framecnn.cli import console, predict, showing
 from framecnn.cli.options import frame_size
+from framecnn.cli.predictions import Predictions
 from framecnn.estimators import features
 
 
@@ -48,6 +49,11 @@ def pictures(tmp_path):
     return folder
 
 
+def predictions(*arguments):
+    """Return the JSON of predictions, for which standard output is kept."""
+    return json.loads(framecnn("predict", *arguments, "--json", "-").out)
+
+
 def copy(frame, path):
     path.write_bytes(frame.read_bytes())
     return path
@@ -60,8 +66,7 @@ def test_pictures_are_classified_and_unreadable_files_are_named(model, pictures)
     assert ended.code == 0
     lines = ended.out.splitlines()
     assert re.fullmatch(r"picture +label +probability", lines[0])
-    assert len(lines) == 7
-    right = [re.match(rf"{pictures}/(\w+)/\d+\.jpg +\1 +\d+\.\d %", line) for line in lines[1:]]
+    right = [re.match(rf"{pictures}/(\w+)/\d+\.jpg +\1 +\d+\.\d %", line) for line in lines[1:7]]
     assert sum(map(bool, right)) >= 5
     assert ended.err.splitlines() == [
         f"warning: skipped {pictures}/across/empty.jpg: empty: the file has no bytes",
@@ -72,17 +77,48 @@ def test_pictures_are_classified_and_unreadable_files_are_named(model, pictures)
 
 def test_a_picture_has_the_same_label_alone_and_in_a_batch(model, films):
     frames = sorted((films / "blobs").iterdir())[:3]
-    together = json.loads(framecnn("predict", model, *frames, "--json").out)
-    alone = [json.loads(framecnn("predict", model, frame, "--json").out)[0] for frame in frames]
+    together = predictions(model, *frames)["pictures"]
+    alone = [predictions(model, frame)["pictures"][0] for frame in frames]
     assert alone == together
+
+
+def test_totals_are_printed_for_folders_and_a_folder_of_classes_is_pointed_out(model, films):
+    ended = framecnn("predict", model, films)
+    rows = dict(re.findall(r"^(across|blobs|down) +(\d+) +[\d.]+ %$", ended.out, re.MULTILINE))
+    assert rows == {name: str(n) for name, n in predictions(model, films)["totals"].items()}
+    assert re.search(r"^36 pictures, \d+ of them out-of-distribution$", ended.out, re.MULTILINE)
+    assert ended.out.endswith(f"{films} has a folder for each class: framecnn evaluate measures the accuracy on it\n")
+    assert "of them" not in framecnn("predict", model, next((films / "down").iterdir())).out
+
+
+def test_a_missing_file_is_named_and_the_others_are_predicted(model, films, tmp_path):
+    frames = sorted((films / "down").iterdir())
+    ended = framecnn("predict", model, frames[0], tmp_path / "gone.jpg", frames[1])
+    assert (ended.code, ended.out.count("down/")) == (1, 2)
+    assert ended.err == f"warning: skipped {tmp_path}/gone.jpg: there is no such file; check the path\n"
+    assert framecnn("predict", model, films / "down").code == 0
+
+
+def test_the_table_of_predictions_has_every_probability(model, films, tmp_path):
+    table = tmp_path / "predictions.csv"
+    for _ in range(2):
+        assert framecnn("predict", model, films / "down", "--predictions", table).code == 0
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, expected in zip(rows, predictions(model, films / "down")["pictures"], strict=True):
+        assert (row["path"], row["prediction"]) == (expected["path"], expected["label"])
+        assert {name: float(row[f"probability:{name}"]) for name in ("across", "blobs", "down")} == pytest.approx(
+            expected["probabilities"], abs=1e-5
+        )
 
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
     """Return the list of the files that would have been opened."""
     files = []
-    monkeypatch.setattr(predict, "_open", lambda path: not files.append(path))
-    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(showing, "_has_screen", lambda: True)
+    monkeypatch.setattr(showing, "_open", lambda path: not files.append(path))
+    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
     return files
 
 
@@ -95,7 +131,7 @@ def test_a_random_picture_comes_with_every_probability(model, films, opened):
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(100, abs=0.2)
     assert opened == []
-    drawn = {json.loads(framecnn("predict", model, "--random-from", films, "--json").out)[0]["path"] for _ in range(9)}
+    drawn = {predictions(model, "--random-from", films)["pictures"][0]["path"] for _ in range(9)}
     assert len(drawn) > 1
 
 
@@ -105,7 +141,7 @@ def test_files_that_cannot_be_read_are_never_drawn(model, pictures, tmp_path):
     shutil.rmtree(pictures / "blobs")
     for frame in list((pictures / "down").glob("[0-9]*.jpg"))[1:]:
         frame.unlink()
-    rows = json.loads(framecnn("predict", model, "--random-from", pictures, "--json").out)
+    rows = predictions(model, "--random-from", pictures)["pictures"]
     assert [row["path"] for row in rows] == list(map(str, (pictures / "down").glob("[0-9]*.jpg")))
 
 
@@ -116,6 +152,25 @@ def test_show_draws_the_picture_with_its_probabilities_and_opens_it(model, films
     assert ended.err == f"drew {path}\n"
     with Image.open(path) as picture:
         assert picture.width > picture.height
+
+
+def test_show_draws_the_first_pictures_one_below_the_other(model, films, opened):
+    frames = sorted((films / "down").iterdir())
+    heights = []
+    for shown in (frames[:1], frames[:3], [films]):
+        ended = framecnn("predict", model, *shown, "--show")
+        assert ended.code == 0
+        with Image.open(opened[-1]) as picture:
+            heights.append(picture.height)
+    assert heights == [heights[0], 3 * heights[0], showing.MOST_SHOWN * heights[0]]
+    assert ended.err.endswith("(the first 12 of 36 pictures)\n")
+
+
+def test_without_a_screen_the_drawing_is_named_and_nothing_is_started(model, films, opened, monkeypatch):
+    monkeypatch.setattr(showing, "_has_screen", lambda: False)
+    ended = framecnn("predict", model, next((films / "down").iterdir()), "--show")
+    assert (ended.code, opened) == (0, [])
+    assert re.fullmatch(r"drew \S+/prediction\.png; no program to show it was found, open it yourself\n", ended.err)
 
 
 def test_only_the_last_drawing_is_kept(model, films, opened, tmp_path):
@@ -133,22 +188,27 @@ def test_without_a_viewer_a_warning_is_printed_instead_of_noise(model, films, tm
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(showing, "_has_screen", lambda: True)
+    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
     ended = framecnn("predict", model, "--random-from", films, "--show")
     assert ended.code == 0
-    assert ended.err.endswith("warning: no program to show it was found; open the file yourself\n")
+    assert ended.err.endswith("; no program to show it was found, open it yourself\n")
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_drawing_names_an_out_of_distribution_picture(monkeypatch, opened, films):
-    titles = []
-    monkeypatch.setattr(
-        report, "draw_prediction", lambda path, title, shares: titles.append(title) or Image.new("L", (2, 1))
-    )
-    row = {"path": "a/b.jpg", "label": "day", "probability": 1.0, "probabilities": {}}
-    for far in (True, False):
-        predict._show(row | {"out_of_distribution": far})
-    assert titles == ["day, 100.0 %, out-of-distribution: b.jpg", "day, 100.0 %: b.jpg"]
+@pytest.mark.parametrize(("far", "mark"), [(True, ", out-of-distribution"), (False, "")])
+def test_a_drawing_names_an_out_of_distribution_picture(far, mark):
+    row = {"path": "a/b\n.jpg", "label": "day", "probability": 1.0, "out_of_distribution": far}
+    assert showing._title(row) == f"day, 100.0 %{mark}: b\\n.jpg"
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these always have a screen")
+def test_a_screen_is_one_of_x_or_wayland(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not showing._has_screen()
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert showing._has_screen()
 
 
 def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
@@ -156,36 +216,33 @@ def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
     frame = next((films / "down").iterdir())
     assert f"got only {str(frame)!r}, taken as MODEL" in refused("predict", frame)
     assert "expected PATH or --random-from FOLDER, got both" in refused("predict", model, frame, "--random-from", films)
-    assert "got --show alone" in refused("predict", model, frame, "--show")
     assert "expected a folder to draw from" in refused("predict", model, "--random-from", frame)
-    assert "expected at least one picture, got folders without a file; check the paths" in refused(
+    assert "expected at least one picture or movie, got folders without a file; check the paths" in refused(
         "predict", model, "--random-from", tmp_path / "empty"
     )
 
 
 def test_json_has_all_results(model, pictures):
-    rows = json.loads(framecnn("predict", model, pictures, "--json").out)
-    assert [row["path"] for row in rows] == sorted(str(path) for path in pictures.rglob("[!.]*/*.jpg"))
-    read = [row for row in rows if "skipped" not in row]
-    assert len(read) == 6
-    for row in read:
-        assert set(row) == {"path", "label", "probability", "out_of_distribution", "probabilities"}
+    found = predictions(model, pictures)
+    assert (found["model"], found["classes"]) == (str(model), ["across", "blobs", "down"])
+    assert sum(found["totals"].values()) == len(found["pictures"]) == 6
+    for row in found["pictures"]:
         assert set(row["probabilities"]) == {"across", "blobs", "down"}
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert isinstance(row["out_of_distribution"], bool)
-    assert [row["skipped"].split(":")[0] for row in rows if "skipped" in row] == ["empty", "not-an-image"]
+    assert [row["reason"].split(":")[0] for row in found["skipped"]] == ["empty", "not-an-image"]
 
 
 def test_csv_has_one_row_per_picture(model, pictures):
     rows = list(csv.DictReader(io.StringIO(framecnn("predict", model, pictures, "--csv").out)))
-    told = json.loads(framecnn("predict", model, pictures, "--json").out)
-    for row, expected in zip(rows, told, strict=True):
+    told = predictions(model, pictures)
+    for row, expected in zip(rows, told["pictures"] + told["skipped"], strict=True):
         assert row["path"] == expected["path"]
         assert row["label"] == expected.get("label", "")
         assert row["probability"] == str(expected.get("probability", ""))
         assert row["out_of_distribution"] == str(expected.get("out_of_distribution", ""))
-        assert row["skipped"] == expected.get("skipped", "")
+        assert row["skipped"] == expected.get("reason", "")
 
 
 def test_names_of_any_kind_are_kept_and_never_interpreted(model, films, tmp_path, monkeypatch):
@@ -200,21 +257,21 @@ def test_names_of_any_kind_are_kept_and_never_interpreted(model, films, tmp_path
     for name in names:
         copy(next((films / "down").iterdir()), tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    as_json = json.loads(framecnn("predict", model, ".", "--json").out)
+    as_json = predictions(model, ".")["pictures"]
     assert {row["path"] for row in as_json} == set(names)
     as_csv = csv.DictReader(io.StringIO(framecnn("predict", model, ".", "--csv").out, newline=""))
     assert {row["path"] for row in as_csv} == {*names[:-1], "'=cmd().jpg"}
     shown = framecnn("predict", model, ".").out
-    assert len(shown.splitlines()) == 7
+    assert len(shown.splitlines()) == 11
     assert "\x1b" not in shown
 
 
 def test_csv_on_a_terminal_has_no_control_characters(films, tmp_path, monkeypatch):
     copy(next((films / "down").iterdir()), tmp_path / "\x1b[31mred.jpg")
-    rows = [{"path": str(next(tmp_path.iterdir()))}]
-    assert b"\x1b" in predict._csv(rows)
+    found = Predictions([], pictures=[{"path": str(next(tmp_path.iterdir()))}])
+    assert b"\x1b" in predict._csv(found)
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
-    assert rb"\x1b[31mred.jpg" in predict._csv(rows)
+    assert rb"\x1b[31mred.jpg" in predict._csv(found)
 
 
 def test_an_out_of_distribution_picture_is_marked(model, tmp_path):
@@ -236,13 +293,14 @@ def test_a_folder_that_cannot_be_listed_is_named(model, films, monkeypatch):
     assert f"warning: skipped the folder {films}/down/secret: Permission denied\n" in ended.err
 
 
-@pytest.mark.parametrize("options", [[], ["--json"], ["--csv"]])
+@pytest.mark.parametrize("options", [[], ["--json", "-"], ["--csv"]])
 def test_no_readable_picture_is_an_error(model, tmp_path, options):
-    (tmp_path / "text.jpg").write_text("no picture")
+    for name in ("text.jpg", "notes.jpg"):
+        (tmp_path / name).write_text("no picture")
     ended = framecnn("predict", model, tmp_path, *options)
     assert ended.code == 2
     assert ended.err.endswith(
-        "error: predict: expected at least one picture, got 1 file that cannot be read; check the paths\n"
+        "error: predict: expected at least one picture or movie, got 2 files that cannot be read; check the paths\n"
     )
     assert options or ended.out == ""
 
@@ -252,11 +310,16 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
     [
         (
             ["MODEL", "gone.jpg"],
-            "predict: expected a picture or a folder, but 'gone.jpg' does not exist;",
+            "predict: gone.jpg: there is no such file; check the path",
         ),
-        (["MODEL", "empty"], "predict: expected at least one picture, got folders without a file; check the paths"),
+        (
+            ["MODEL", "empty"],
+            "predict: expected at least one picture or movie, got folders without a file; check the paths",
+        ),
         (["MODEL"], "expected MODEL and PATH, or MODEL and --random-from FOLDER, got only"),
-        (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
+        (["MODEL", "empty", "--json", "-", "--csv"], "Invalid value: expected --json - or --csv, got both"),
+        (["MODEL", "empty", "--every", "soon"], "expected a duration such as 1s"),
+        (["a.jpg", "MODEL"], "a.jpg: expected a model first, got a picture or a movie; name the model before it"),
         (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
         (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a complete header"),
@@ -327,7 +390,7 @@ def test_progress_is_plain_lines_without_a_terminal(model, films, monkeypatch):
         (["gone", "FILMS"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["text", "FILMS"], "text: expected a framecnn model"),
         (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),
-        (["MODEL", "FILMS", "--json", "gone/f.json"], "gone'; create it"),
+        (["MODEL", "FILMS", "--json", "text/f.json"], "text' is none; choose another"),
         (["MODEL", "FILMS", "--json", "empty"], "empty: expected a file to write, got a folder or a device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -42,8 +42,8 @@ def test_frames_are_in_the_folder_of_their_class_and_in_the_table(movie, out):
     (report,) = cut_frames([movie], out)
     assert report == MovieReport("orion", "orion", 7, 3, report.seconds, report.duration, 0, 0, 0, (0, 0, 0, 0))
     assert (out / "frames.csv").read_text().splitlines()[:2] == [
-        "path,label,group,time_s",
-        "orion/orion_0000.000s.jpg,orion,orion_shot000,0.000",
+        "path,label,group,movie,time_s",
+        "orion/orion_0000.000s.jpg,orion,orion_shot000,orion,0.000",
     ]
     assert groups(out) == ["orion_shot000"] * 2 + ["orion_shot001"] + ["orion_shot002"] * 4
     assert times(out) == [0, 1, 2, 3, 4, 5, 6]
@@ -203,7 +203,7 @@ def test_invalid_arguments_are_refused(movie, out, arguments, message):
 def test_two_movies_of_one_name_are_refused(movie, out, tmp_path):
     (tmp_path / "other").mkdir()
     other = write_movie(tmp_path / "other/orion.mkv", moving(5, 4))
-    with pytest.raises(DataError, match=r"two movies are called 'orion', the second is .*; rename one of the files"):
+    with pytest.raises(DataError, match=r"two movies are called 'orion': '.*mp4' and '.*mkv'; rename one of"):
         cut_frames([movie, other], out)
     assert not out.exists()
 

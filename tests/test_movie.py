@@ -1,7 +1,9 @@
 """Reading movies: clocks, damage, odd streams, and files that are no movies."""
 
 import os
+import subprocess
 import sys
+import textwrap
 from itertools import pairwise
 
 import av
@@ -197,10 +199,38 @@ def test_anything_but_a_regular_file_is_refused_at_once(tmp_path):
         Movie(tmp_path / "gone.mp4")
     with pytest.raises(DataError, match="the file does not exist"):
         Movie("http://localhost/movie.mp4")
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.mp4")
-        with pytest.raises(DataError, match="expected a regular file; copy the movie to a regular file"):
-            Movie(tmp_path / "pipe.mp4")
+
+
+def in_a_child(code, path):
+    """Return what Python code prints about a movie, as ``path``, in a process that must end within a minute."""
+    begin = "import sys, av\nfrom framecnn.data.movie import Movie, MovieError\npath = sys.argv[1]\n"
+    command = [sys.executable, "-c", begin + textwrap.dedent(code), path]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    code = """
+        try:
+            Movie(path)
+        except MovieError as error:
+            print(error)
+        """
+    assert "expected a regular file; copy the movie to a regular file" in in_a_child(code, tmp_path / "pipe.mp4")
+
+
+def test_reading_ends_after_ten_errors_in_a_row_of_the_container(tmp_path):
+    code = """
+        class Failing:
+            def demux(self, stream):
+                raise av.FFmpegError(5, "Input/output error")
+
+        movie = Movie(path)
+        movie._container = Failing()
+        print(len(list(movie.frames())), movie.damaged)
+        """
+    assert in_a_child(code, write_movie(tmp_path / "m.mp4", moving(0, 4))) == "0 10\n"
 
 
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path):

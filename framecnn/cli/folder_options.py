@@ -12,7 +12,7 @@ import typer
 from framecnn.cli.options import frame_folder
 from framecnn.data import FrameFolder, Labels
 
-__all__ = ["FolderOptions", "SplitOptions", "reads_folder"]
+__all__ = ["FolderOptions", "SplitOptions", "describe_source", "reads_folder"]
 
 COLUMNS = ("path", "label", "group", "movie", "part")
 
@@ -221,3 +221,13 @@ def _parameters(kind: type[FolderOptions]) -> list[inspect.Parameter]:
         )
         for field in fields(kind)
     ]
+
+
+def describe_source(frames: FrameFolder) -> dict[str, Any]:
+    """Return where labels, groups and parts come from and what the groups mean, ready for JSON."""
+    return {
+        "labels": frames.label_source,
+        "parts": frames.part_source or None,
+        "groups": frames.group_source,
+        "meaning": frames.group_note,
+    }

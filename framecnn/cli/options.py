@@ -2,15 +2,18 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from framecnn.cli.outputs import json_file
 from framecnn.data import DEFAULT_SIZE
-from framecnn.data.decode import MIN_SIDE
+from framecnn.data.decode import MIN_SIDE, SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 
-__all__ = ["Figures", "MaxBad", "Model", "Seed", "Size", "frame_folder", "frame_size"]
+__all__ = ["Figures", "MaxBad", "Model", "Predictions", "Seed", "Size", "frame_folder", "frame_size"]
 
 
 def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
@@ -20,8 +23,8 @@ def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
     ----------
     text : str
         HEIGHTxWIDTH in pixels.
-    smallest : int, default 8
-        The smallest side.
+    smallest : int, optional
+        The smallest side; that of a picture, `MIN_SIDE`, if it is not given.
 
     Returns
     -------
@@ -46,14 +49,33 @@ def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
 
 def frame_folder(text: str) -> Path:
     """Return the path of a folder; raise BadParameter if it is not one."""
-    if not os.path.isdir(text):
-        found = "is not a folder" if os.path.lexists(text) else "does not exist"
-        raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
-    return Path(text)
+    if os.path.isdir(text):
+        return Path(text)
+    if not os.path.lexists(text):
+        found = "does not exist"
+    elif text.lower().endswith(MOVIE_SUFFIXES):
+        found = f"is a movie; cut it first: framecnn frames {shlex.quote(text)} --out FOLDER"
+    elif text.lower().endswith(SUFFIXES):
+        found = "is a picture; name the folder that has one folder of pictures per class, or use framecnn predict"
+    else:
+        found = "is not a folder"
+    raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]
-Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")]
+Figures = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."),
+]
+Predictions = Annotated[
+    Path | None,
+    typer.Option(
+        "--predictions",
+        metavar="FILE",
+        help="Where to write a CSV table with the probabilities of every frame.",
+        show_default=False,
+    ),
+]
 MaxBad = Annotated[
     float,
     typer.Option(
@@ -66,7 +88,7 @@ Size = Annotated[
         "--size",
         parser=frame_size,
         metavar="HEIGHTxWIDTH",
-        help="The size to which frames are resized.",
+        help="The size to which frames are resized: height, then width.",
         show_default="x".join(map(str, DEFAULT_SIZE)),
     ),
 ]

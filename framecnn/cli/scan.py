@@ -7,9 +7,9 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.folder_options import SplitOptions, reads_folder
-from framecnn.cli.options import Size
-from framecnn.cli.outputs import check_outputs, check_replaced
+from framecnn.cli.folder_options import SplitOptions, describe_source, reads_folder
+from framecnn.cli.options import Figures, Size
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.manifest import MANIFEST_MARK
@@ -21,6 +21,7 @@ __all__ = ["scan"]
 def scan(
     source: SplitOptions,
     size: Size = None,
+    json: Figures = None,
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
     ] = None,
@@ -29,10 +30,10 @@ def scan(
 
     Without a table of groups, the groups depend on --size: use the size of the training.
     """
-    (manifest,) = check_outputs([manifest], source.inputs)
-    check_replaced({manifest: MANIFEST_MARK})
+    json, manifest = check_outputs([json, manifest], source.inputs)
+    check_replaced({json: json_mark("scan"), manifest: MANIFEST_MARK})
     frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad=100)
-    warn_of_split(frames, frames.split()[0])
+    warnings = warn_of_split(frames, frames.split()[0])
     owns = [frames.targets == number for number in range(len(frames.classes))]
     rows = [
         (name, int(own.sum()), len(np.unique(frames.groups[own])))
@@ -50,5 +51,22 @@ def scan(
         console.table(frames.notes, head=("used", "note"))
     if manifest is not None:
         frames.write_manifest(manifest)
-        console.say()
-        console.say(f"wrote {manifest}")
+    write_json(
+        json,
+        "scan",
+        {
+            "folder": frames.root.name,
+            "size": list(frames.size),
+            "found": frames.found,
+            "used": len(frames),
+            "classes": [dict(zip(("class", "frames", "groups"), row, strict=True)) for row in rows],
+            **describe_source(frames),
+            "skipped": [vars(skip) for skip in frames.skipped],
+            "notes": [{"path": path, "note": note} for path, note in frames.notes],
+            "warnings": warnings,
+        },
+    )
+    for written in (json, manifest):
+        if written is not None:
+            console.say()
+            console.say(f"wrote {written}")

@@ -16,13 +16,39 @@ from framecnn.typing import Array
 
 __all__ = ["Boundary", "find_boundaries"]
 
+_SAME_COLOURS = 0.85  # correlation of colours above which two frames belong to one shot, whatever their difference
+
+# Dips: a fall of the contrast to nothing
 _LONGEST_FLANK = 1.2  # seconds in which a shot fades out, or in
 _LONGEST_FAINT = 0.5  # seconds of low contrast, though not blank, that count as the middle of a fade
+_FAINT = 0.3  # share of the contrast around it below which a frame can be the middle of a fade
+_FLATTEST = 0.1  # units of luma: frames whose contrast is this near to the lowest are the flattest part
+_STEP = 0.1  # seconds: shorter breaks between low frames, and shorter steps on a flank, do not count
+_GROWTH, _NOISE = 1.08, 2.0  # factor by which contrast or distance rise on a flank, and units of luma to be added
+_FLANK_ENDS = 0.12  # share of the contrast of a flank at which a frame counts as its end
+_FADE, _SURE_FADE = 0.3, 0.6  # least change across a dip with two flanks that a shot boundary has
+_BREAK, _SURE_BREAK = 0.6, 0.75  # the same if the contrast falls or rises at once, as in a flash
+_CLEAR = 3.0  # contrast in units of luma of frames whose change is certain
+
+# Cuts
+_CUT, _SURE_CUT = 0.35, 0.45  # least score at 24 frames per second and more
+_PER_SECOND = 2.0  # added to both per second by which frames are further apart, up to `_LONGEST_INTERVAL`
+_INTERVAL, _LONGEST_INTERVAL = 1 / 24, 0.1  # seconds
+_CALM = 0.5  # share of the upper quartile of the scores around a cut by which its score must be higher
+_GREY = 0.12  # by which a score may be lower in movies without colours
+_LEAST_SCORE = 0.2  # lower ones are not looked at
+_ROUNDING = 0.01  # seconds
+
+# Flashes: brighter or darker for a while
 _LONGEST_FLASH = 0.7  # seconds
-_GRID = 1 / 12  # seconds between the times at which gradual changes are looked for
-_CUT, _SURE_CUT = 0.35, 0.45
-_DIP, _SURE_DIP = 0.45, 0.6
-_BLEND, _SURE_BLEND = 0.5, 0.8
+_FLASH, _LIGHTNING = 25, 20  # units of luma by which it differs from the frames at both ends; from most around it
+
+# Gradual changes: dissolves and wipes
+_GRID = 1 / 12  # seconds between the times at which they are looked for
+_MARGIN = 0.25  # seconds next to other boundaries, and around a gradual change, in which there is no other
+_FEWEST_FRAMES = 5
+_BLEND, _SURE_BLEND = 0.5, 0.8  # least probability
+_LOW = 0.25  # probability at which a gradual change ends
 
 
 class Boundary(NamedTuple):
@@ -60,13 +86,15 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
     elapsed, n = frames.elapsed, len(frames.elapsed)
     found = []
     hidden = np.zeros(n, bool)
-    for before, turn, after in _dips(frames):
+    for dip in _dips(frames):
+        before, turn, after = dip
         hidden[before + 1 : after + 1] = True
         if before >= 0 and after < n:
             change = _change(frames, before, after)
-            if change > _DIP:
-                is_clear = frames.contrast[[before, after]].min() > 3
-                found.append(Boundary(turn, bool(change > _SURE_DIP and is_clear)))
+            is_clear = bool(frames.contrast[[before, after]].min() > _CLEAR)
+            least, sure = (_FADE, _SURE_FADE) if is_clear and _has_flanks(frames, dip) else (_BREAK, _SURE_BREAK)
+            if change > least:
+                found.append(Boundary(turn, is_clear and change > sure))
     cuts = _cuts(frames, cut_scores(elapsed, differences), hidden)
     for start, end in _flashes(frames, [first for first, _ in cuts]):
         hidden[start:end] = True
@@ -76,10 +104,10 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
     stops = [0, *(first for first, _ in found), n]
     for start, stop in pairwise(stops):
         shown = np.arange(start, stop)[~hidden[start:stop]]
-        is_near_start = elapsed[shown] < elapsed[start] + 0.25 * (start > 0)
-        is_near_end = elapsed[shown] > elapsed[stop - 1] - 0.25 * (stop < n)
+        is_near_start = elapsed[shown] < elapsed[start] + _MARGIN * (start > 0)
+        is_near_end = elapsed[shown] > elapsed[stop - 1] - _MARGIN * (stop < n)
         shown = shown[~(is_near_start | is_near_end)]
-        if len(shown) > 4:
+        if len(shown) >= _FEWEST_FRAMES:
             found += [Boundary(int(shown[i]), sure) for i, sure in _blends(frames.take(shown))]
     return sorted(found)
 
@@ -93,7 +121,7 @@ def _change(frames: Described, before: int, after: int) -> float:
     others = np.linspace(after, last, 3).round().astype(int)
     ones, others = (grid.ravel() for grid in np.meshgrid(ones, others))
     correlation = colour_correlation(frames, ones, others)
-    return float((difference(frames, ones, others) * (correlation < 0.85)).min())
+    return float((difference(frames, ones, others) * (correlation < _SAME_COLOURS)).min())
 
 
 def _dips(frames: Described) -> list[Dip]:
@@ -103,11 +131,11 @@ def _dips(frames: Described) -> list[Dip]:
     first, last = np.searchsorted(elapsed, elapsed - window), np.searchsorted(elapsed, elapsed + window)
     ahead = np.array([contrast[i : last[i]].max() for i in range(n)])
     behind = np.array([contrast[first[i] : i + 1].max() for i in range(n)])
-    is_low = frames.is_blank | (contrast < 0.3 * np.minimum(ahead, behind))
+    is_low = frames.is_blank | (contrast < _FAINT * np.minimum(ahead, behind))
     edges = np.flatnonzero(np.diff(is_low, prepend=False, append=False)).reshape(-1, 2).tolist()
     runs: list[list[int]] = []
     for start, stop in edges:
-        if runs and elapsed[start] - elapsed[runs[-1][1] - 1] < 0.1:
+        if runs and elapsed[start] - elapsed[runs[-1][1] - 1] < _STEP:
             runs[-1][1] = stop
         else:
             runs.append([start, stop])
@@ -115,7 +143,7 @@ def _dips(frames: Described) -> list[Dip]:
     for start, stop in runs:
         if frames.is_blank[start:stop].any() or elapsed[stop - 1] - elapsed[start] < _LONGEST_FAINT:
             level = np.where(frames.is_blank[start:stop], 0, contrast[start:stop])
-            turn = start + int(np.flatnonzero(level <= level.min() + 0.1)[-1]) + 1
+            turn = start + int(np.flatnonzero(level <= level.min() + _FLATTEST)[-1]) + 1
             flat = frames.luma[turn - 1]
             before, after = _climb(frames, start - 1, -1, flat), _climb(frames, stop, 1, flat)
             if dips and before < dips[-1].after:
@@ -132,23 +160,34 @@ def _climb(frames: Described, index: int, step: int, flat: float) -> int:
     contrast, distance = frames.contrast, np.abs(frames.luma - flat)
     while 0 <= index < n:
         there = index + step
-        while 0 <= there < n and abs(elapsed[there] - elapsed[index]) < 0.1:
+        while 0 <= there < n and abs(elapsed[there] - elapsed[index]) < _STEP:
             there += step
         if not 0 <= there < n or abs(elapsed[there] - elapsed[start]) > _LONGEST_FLANK:
             break
-        if contrast[there] < 1.08 * contrast[index] and distance[there] < 1.08 * distance[index] + 2:
+        if contrast[there] < _GROWTH * contrast[index] and distance[there] < _GROWTH * distance[index] + _NOISE:
             break
         index = there
     return index
+
+
+def _has_flanks(frames: Described, dip: Dip) -> bool:
+    """Return whether the contrast falls and rises gradually, with frames in between on both sides."""
+    before, turn, after = dip
+    level = np.where(frames.is_blank, 0, frames.contrast)
+    for full, flank in ((before, level[before + 1 : turn]), (after, level[turn:after])):
+        share = (flank - level[turn - 1]) / max(level[full] - level[turn - 1], _FLATTEST)
+        if not ((share > _FLANK_ENDS) & (share < 1 - _FLANK_ENDS)).any():
+            return False
+    return True
 
 
 def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
     """Return the local maxima of the scores that stand out from the half second around them."""
     elapsed = frames.elapsed
     scores = np.where(hidden, 0, scores)
-    found = []
-    for i in np.flatnonzero(scores > 0.2):
-        near = slice(*np.searchsorted(elapsed, (elapsed[i] - CUT_WINDOW + 0.01, elapsed[i] + CUT_WINDOW - 0.01)))
+    margin, found = CUT_WINDOW - _ROUNDING, []
+    for i in np.flatnonzero(scores > _LEAST_SCORE):
+        near = slice(*np.searchsorted(elapsed, (elapsed[i] - margin, elapsed[i] + margin)))
         if i - near.start > 0 and scores[near.start : i].max() >= scores[i]:
             continue
         if scores[near].max() > scores[i]:
@@ -156,25 +195,31 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
         left, right = np.searchsorted(elapsed, (elapsed[i] - 3 * CUT_WINDOW, elapsed[i] + 3 * CUT_WINDOW))
         around = np.r_[left : max(i - 1, left), i + 2 : max(right, i + 2)]
         around = scores[around[~hidden[around]]]
-        calm = 0.5 * float(np.quantile(around, 0.75)) if len(around) else 0.0
-        if colour_correlation(frames, np.array([i - 1]), np.array([i]))[0] > 0.85:
+        if colour_correlation(frames, np.array([i - 1]), np.array([i]))[0] > _SAME_COLOURS:
             continue
-        grey = -0.12 if frames.is_grey[i] and frames.is_grey[i - 1] else 0.0
-        if scores[i] > _CUT + grey + calm:
-            found.append(Boundary(int(i), bool(scores[i] > _SURE_CUT + grey + calm)))
+        more = _CALM * float(np.quantile(around, 0.75)) if len(around) else 0.0
+        more += _PER_SECOND * float(np.clip(elapsed[i] - elapsed[i - 1], _INTERVAL, _LONGEST_INTERVAL) - _INTERVAL)
+        more -= _GREY if frames.is_grey[i] and frames.is_grey[i - 1] else 0.0
+        if scores[i] > _CUT + more:
+            found.append(Boundary(int(i), bool(scores[i] > _SURE_CUT + more)))
     return found
 
 
 def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each flash: two cuts with the same picture around them, and brighter or darker between."""
+    """Yield start and end of each flash that begins or ends at a cut: brighter or darker than the frames at both ends.
+
+    The picture at both ends is the same; so is that of a weak flash, whose other end is then no cut.
+    """
     elapsed, luma = frames.elapsed, frames.luma
-    for i, start in enumerate(cuts):
-        for stop in cuts[i + 1 :]:
+    steps = np.flatnonzero(np.abs(np.diff(luma, prepend=luma[:1])) > _FLASH)
+    edges = sorted({*cuts, *steps.tolist()})
+    for i, start in enumerate(edges):
+        for stop in edges[i + 1 :]:
             if elapsed[stop] - elapsed[start] > _LONGEST_FLASH:
                 break
             inside, outside = luma[start:stop].mean(), (luma[start - 1], luma[stop])
-            is_flash = inside > max(outside) + 25 or inside < min(outside) - 25
-            if is_flash and _change(frames, start - 1, stop) < _DIP:
+            is_flash = inside > max(outside) + _FLASH or inside < min(outside) - _FLASH
+            if is_flash and (start in cuts or stop in cuts) and _change(frames, start - 1, stop) < _BREAK:
                 yield start, stop
 
 
@@ -183,7 +228,7 @@ def _lightning(frames: Described) -> Array:
     elapsed, luma = frames.elapsed, frames.luma
     first, last = np.searchsorted(elapsed, elapsed - _LONGEST_FLASH), np.searchsorted(elapsed, elapsed + _LONGEST_FLASH)
     usual = np.array([np.median(luma[i:j]) for i, j in zip(first, last, strict=True)])
-    return np.abs(luma - usual) > 20
+    return np.abs(luma - usual) > _LIGHTNING
 
 
 def _blends(frames: Described) -> Iterator[tuple[int, bool]]:
@@ -194,10 +239,10 @@ def _blends(frames: Described) -> Iterator[tuple[int, bool]]:
     while len(times) and scores.max() > _BLEND:
         best = int(scores.argmax())
         is_sure = bool(scores[best] > _SURE_BLEND)
-        low = np.flatnonzero(scores < 0.5 * _BLEND)
+        low = np.flatnonzero(scores < _LOW)
         start, stop = low[low < best].max(initial=-1) + 1, low[low > best].min(initial=len(times))
         middle = np.average(times[start:stop], weights=scores[start:stop])
         yield min(int(np.searchsorted(elapsed, middle)), len(elapsed) - 1), is_sure
-        near = np.abs(times - times[best]) < widths[best] + 0.25
+        near = np.abs(times - times[best]) < widths[best] + _MARGIN
         near[start:stop] = True
         scores[near] = 0

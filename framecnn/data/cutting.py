@@ -14,18 +14,17 @@ from typing import Any
 from PIL import Image
 
 from framecnn.data.frame_checks import LetterboxDetector, RepeatDetector
-from framecnn.data.movie import Movie
-from framecnn.data.names import portable_problem
+from framecnn.data.movie import Movie, MovieError
+from framecnn.data.movie_files import FoundMovies, MovieFile, find_movies
 from framecnn.data.shots import ShotDetector, group_names
 from framecnn.data.small_pictures import is_blank
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
-from framecnn.storage.file_names import same_name_key
 from framecnn.typing import Array
 from framecnn.version import __version__
 
-__all__ = ["MovieReport", "cut_frames", "cutting"]
+__all__ = ["JPEG_QUALITY", "MovieReport", "cut_frames", "cutting"]
 
 Progress = Callable[[float, float | None, str], None]
 Interval = tuple[float, float]  # start and end in seconds
@@ -35,7 +34,7 @@ Cropping = tuple[
 
 _BETWEEN_LETTERBOX_FRAMES = 1.0  # seconds
 _MOST_PER_SHOT = 10_000
-_JPEG_QUALITY = 90
+JPEG_QUALITY = 90
 _NO_BARS: Cropping = ((0, 0), (0, 0, 0, 0))
 
 
@@ -64,6 +63,8 @@ class MovieReport:
         The pixels cropped from the top, bottom, left and right.
     processing : tuple of str
         The conversions applied, as in a player.
+    problem : str or None
+        Why the movie, which lies in a folder of movies, could not be cut.
 
     Examples
     --------
@@ -82,6 +83,7 @@ class MovieReport:
     n_damaged: int
     bars: tuple[int, int, int, int]
     processing: tuple[str, ...] = ()
+    problem: str | None = None
 
     @property
     def is_short(self) -> bool:
@@ -90,6 +92,8 @@ class MovieReport:
 
     def describe(self) -> str:
         """Return the result in one line."""
+        if self.problem is not None:
+            return self.problem
         read = f"read {self.seconds:.1f} s of {self.duration:.1f} s" if self.is_short else f"{self.seconds:.1f} s"
         frames, shots = "frame" if self.n_frames == 1 else "frames", "shot" if self.n_shots == 1 else "shots"
         parts = [f"{self.movie}: {self.n_frames} {frames}; {self.n_shots} {shots} found", read]
@@ -115,27 +119,29 @@ def cut_frames(
     replace: bool = False,
     progress: Progress | None = None,
 ) -> list[MovieReport]:
-    """Cut frames from movies into a folder per class, and write a table with the group of each frame.
+    """Cut frames from movies into a folder per class, and write a table with the movie and group of each frame.
 
     The frames are JPEG files ``out/LABEL/MOVIE_SECONDS.jpg`` as a player shows them: upright, deinterlaced, with square
     pixels (stretched along their longer side) and, for HDR movies, tone-mapped to SDR.
-    ``out/frames.csv`` gets a row for each frame (path, label, group, time_s); rows of other movies are kept. A group is
-    a shot of a movie, or a block of a long shot. Black frames and near-repeats are skipped; a later frame of the
-    interval takes their place.
+    ``out/frames.csv`` gets a row for each frame (path, label, group, movie, time_s); rows of other movies are kept. A
+    group is a shot of a movie, or a block of a long shot. Black frames and near-repeats are skipped; a later frame of
+    the interval takes their place.
 
     Nothing is changed until all movies have been opened. The frames and rows of a movie appear together when the movie
     is finished. After an error or an interruption nothing of the unfinished movie is left, and the same call resumes
     with it; finished movies are not decoded again. The call refuses to resume if a movie file, a setting or the version
-    of framecnn has changed since. Of a damaged movie, the frames that can be read are taken.
+    of framecnn has changed since. Of a damaged movie, the frames that can be read are taken. A movie in a folder of
+    movies of which nothing can be read is left out, and its report says why; the same call then cuts only such movies.
 
     Parameters
     ----------
     movies : sequence of path
-        The movie files. Their names must differ, because file names and groups contain them.
+        Movie files, and folders of movies. `find_movies` explains which files of a folder are movies, and their names
+        and labels. Their names must differ, because file names and groups contain them.
     out : path
         The folder of frames; created if needed.
     label : str, optional
-        The class of all these movies. If None, each movie's name.
+        The class of all these movies. If None, its class folder in a folder of movies, or each movie's name.
     every : float, default=1.0
         Seconds between frames, at least 0.01.
     per_shot : int, optional
@@ -165,15 +171,15 @@ def cut_frames(
     MissingExtraError
         If PyAV is not installed.
     """
-    with cutting(movies, out, label, every, per_shot, block, crop_letterbox, replace, progress) as reports:
+    found = find_movies(movies, out, label)
+    with cutting(found, out, every, per_shot, block, crop_letterbox, replace, progress) as reports:
         return reports
 
 
 @contextmanager
 def cutting(
-    movies: Sequence[str | os.PathLike[str]],
+    found: FoundMovies,
     out: str | os.PathLike[str],
-    label: str | None,
     every: float,
     per_shot: int | None,
     block: float,
@@ -182,32 +188,25 @@ def cutting(
     progress: Progress | None,
 ) -> Iterator[list[MovieReport]]:
     """Yield what :func:`cut_frames` returns, after cutting; the run is unfinished until the with statement ends."""
-    if not movies:
-        raise DataError("frames: expected at least one movie, got none")
     if not 0.01 <= every < math.inf:
         raise DataError(f"frames: expected at least 0.01 seconds between frames, got {every}")
     if per_shot is not None and not 1 <= per_shot <= _MOST_PER_SHOT:
         raise DataError(f"frames: expected 1 to {_MOST_PER_SHOT:,} frames per shot, got {per_shot}")
     if not block > 0:
         raise DataError(f"frames: expected blocks longer than 0 seconds, got {block}")
-    if label is not None and (problem := portable_problem(label)):
-        raise DataError(
-            f"frames: expected the name of a folder as label, got {label!r}: {problem}; choose another name"
-        )
-    labels = _check_movies(movies, label)
+    problems = _open_all(found.movies)
     settings = {
         **{"every": every, "per_shot": per_shot, "block": block, "crop_letterbox": crop_letterbox},
-        **{"framecnn": __version__, "replace": sorted(labels) if replace else []},
+        **{"framecnn": __version__, "replace": sorted(file.name for file in found.movies) if replace else []},
     }
-    jobs = {
-        name: {"label": movie_label, "movie": _state(path), **settings}
-        for path, (name, movie_label) in zip(movies, labels.items(), strict=True)
-    }
+    jobs = {file.name: {"label": file.label, "movie": _state(file.path), **settings} for file in found.movies}
     store = FrameStore(Path(out))
     with store.run(jobs, replace) as done:
         yield [
-            _report(done[name]) if name in done else _cut(path, store, jobs[name], progress)
-            for path, name in zip(movies, labels, strict=True)
+            _report(done[file.name])
+            if file.name in done
+            else _cut_or_say(file, problems.get(file.name), store, jobs[file.name], progress)
+            for file in found.movies
         ]
 
 
@@ -217,23 +216,35 @@ def _state(path: str | os.PathLike[str]) -> list[int]:
     return [state.st_size, state.st_mtime_ns]
 
 
-def _cut(
-    path: str | os.PathLike[str], store: FrameStore, job: Mapping[str, Any], progress: Progress | None
+def _cut_or_say(
+    file: MovieFile, problem: str | None, store: FrameStore, job: Mapping[str, Any], progress: Progress | None
 ) -> MovieReport:
-    cropping = _find_bars(path) if job["crop_letterbox"] else _NO_BARS
+    """Cut a movie; return a report with the problem of one that lies in a folder of movies and cannot be read."""
+    try:
+        if problem is None:
+            return _cut(file, store, job, progress)
+    except MovieError as error:
+        if file.is_named:
+            raise
+        problem = str(error)
+    return MovieReport(file.name, file.label, 0, 0, 0.0, None, 0, 0, 0, _NO_BARS[1], problem=problem)
+
+
+def _cut(file: MovieFile, store: FrameStore, job: Mapping[str, Any], progress: Progress | None) -> MovieReport:
+    cropping = _find_bars(file.path) if job["crop_letterbox"] else _NO_BARS
     per_shot = job["per_shot"]
-    slots = _regular_slots(job["every"]) if per_shot is None else _slots_of_shots(path, per_shot, progress)
-    with Movie(path) as movie, store.staging() as staging:
-        times, detector, outcomes = _take(movie, slots, staging, cropping, progress)
+    slots = _regular_slots(job["every"]) if per_shot is None else _slots_of_shots(file, per_shot, progress)
+    with Movie(file.path) as movie, store.staging() as staging:
+        times, detector, outcomes = _take(movie, file.name, slots, staging, cropping, progress)
         if not movie.seconds:
-            raise DataError(
-                f"frames: no frame of {str(path)!r} could be decoded ({movie.damaged} damaged packets or frames); "
+            raise MovieError(
+                f"frames: no frame of {str(file.path)!r} could be decoded ({movie.damaged} damaged packets or frames); "
                 "copy the movie again, or run without it"
             )
-        groups = group_names(movie.name, times, detector.group_starts, movie.seconds, job["block"])
+        groups = group_names(file.name, times, detector.group_starts, movie.seconds, job["block"])
         report = MovieReport(
-            movie=movie.name,
-            label=job["label"],
+            movie=file.name,
+            label=file.label,
             n_frames=len(times),
             n_shots=len(detector.starts),
             seconds=movie.seconds,
@@ -244,7 +255,7 @@ def _cut(
             bars=cropping[1],
             processing=tuple(movie.processing),
         )
-        store.add(movie.name, job, staging, zip(times, groups, strict=True), asdict(report))
+        store.add(file.name, job, staging, zip(times, groups, strict=True), asdict(report))
     return report
 
 
@@ -254,22 +265,28 @@ def _report(entry: Mapping[str, Any]) -> MovieReport:
     return MovieReport(**fields)
 
 
-def _check_movies(movies: Sequence[str | os.PathLike[str]], label: str | None) -> dict[str, str]:
-    """Open every movie once, and return the label of each movie, by its name."""
-    labels: dict[str, str] = {}
-    for path in movies:
-        with Movie(path) as movie:
-            if same_name_key(movie.name) in map(same_name_key, labels):
-                raise DataError(
-                    f"frames: two movies are called {movie.name!r}, the second is {str(path)!r}; "
-                    "rename one of the files"
-                )
-            labels[movie.name] = movie.name if label is None else label
-    return labels
+def _open_all(movies: Sequence[MovieFile]) -> dict[str, str]:
+    """Open every movie once, and return the problems, by name, of those in folders of movies that cannot be read."""
+    problems: dict[str, str] = {}
+    for file in movies:
+        try:
+            Movie(file.path).close()
+        except MovieError as error:
+            if file.is_named:
+                raise
+            problems[file.name] = str(error)
+    if len(problems) == len(movies):
+        raise DataError(f"frames: none of the {len(movies)} movies can be read; the first: {problems[movies[0].name]}")
+    return problems
 
 
 def _take(
-    movie: Movie, slots: Iterator[Interval], staging: Path, cropping: Cropping, progress: Progress | None
+    movie: Movie,
+    name: str,
+    slots: Iterator[Interval],
+    staging: Path,
+    cropping: Cropping,
+    progress: Progress | None,
 ) -> tuple[list[float], ShotDetector, Counter[str]]:
     """Write the first informative frame of each slot; return their times, the shots, and the outcomes of the slots."""
     times: list[float] = []
@@ -277,7 +294,7 @@ def _take(
     slot, outcome = next(slots), "none"
     for time, frame, (first, last) in _shown(movie):
         if progress:
-            progress(time, movie.duration, movie.name)
+            progress(time, movie.duration, name)
         small = movie.small(frame)
         detector.push(time, small)
         while last >= slot[0]:
@@ -287,8 +304,8 @@ def _take(
                     seen.remember(small)
                     times.append(time)
                     encoded = io.BytesIO()  # Pillow's own writing does not report a full disk
-                    Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=_JPEG_QUALITY)
-                    with atomic_write(staging / file_name(movie.name, time)) as temporary:
+                    Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=JPEG_QUALITY)
+                    with atomic_write(staging / file_name(name, time)) as temporary:
                         temporary.write_bytes(encoded.getvalue())
             if last < slot[1]:
                 break
@@ -323,13 +340,13 @@ def _regular_slots(every: float) -> Iterator[Interval]:
     return ((i * every, (i + 1) * every) for i in count())
 
 
-def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progress | None) -> Iterator[Interval]:
+def _slots_of_shots(file: MovieFile, per_shot: int, progress: Progress | None) -> Iterator[Interval]:
     """Divide each shot into `per_shot` equal parts; yield the second half of each part as a slot."""
-    with Movie(path) as movie:
+    with Movie(file.path) as movie:
         detector = ShotDetector()
         for time, frame in movie.frames():
             if progress:
-                progress(time, movie.duration, f"{movie.name}, finding shots")
+                progress(time, movie.duration, f"{file.name}, finding shots")
             detector.push(time, movie.small(frame))
         bounds, interval = [*detector.finish(), movie.seconds], 1 / movie.rate
     for start, end in pairwise(bounds):
@@ -339,7 +356,7 @@ def _slots_of_shots(path: str | os.PathLike[str], per_shot: int, progress: Progr
     yield math.inf, math.inf
 
 
-def _find_bars(path: str | os.PathLike[str]) -> Cropping:
+def _find_bars(path: Path) -> Cropping:
     detector, last, shape = LetterboxDetector(), -math.inf, (0, 0)
     with Movie(path) as movie:
         for time, frame in movie.frames(key_frames_only=True):

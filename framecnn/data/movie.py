@@ -19,7 +19,10 @@ from framecnn.data.tone_mapping import to_sdr
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.typing import Array
 
-__all__ = ["Movie", "movie_name"]
+__all__ = ["MAX_NAME_BYTES", "Movie", "MovieError", "movie_name"]
+
+MAX_NAME_BYTES = 80
+"""The longest name of a movie, in UTF-8."""
 
 # The containers that are opened; sound files are, so that the error is "no video stream". Text, playlists and pictures,
 # which libav would also open, are refused. Only files are opened, never a network address.
@@ -34,6 +37,10 @@ _MAX_STRETCH = 10  # a sample aspect ratio beyond 10:1 is ignored
 _NEARLY_SQUARE = Fraction(1, 100)  # ratios are rounded in files; no movie is resampled for a pixel or two
 
 _TimedFrame = tuple[float, Any, Fraction | None]  # seconds, av.VideoFrame, its sample aspect ratio in the codec
+
+
+class MovieError(DataError):
+    """A movie file cannot be read."""
 
 
 class MovieFrame(NamedTuple):
@@ -68,7 +75,7 @@ def movie_name(path: str | os.PathLike[str]) -> str:
     >>> movie_name("films/Big Buck Bunny (2008).mp4")
     'Big_Buck_Bunny_2008'
     """
-    name = re.sub(r"[^\w.-]+", "_", Path(path).stem).encode()[:80].decode(errors="ignore")
+    name = re.sub(r"[^\w.-]+", "_", Path(path).stem).encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     name = name.strip("_.-")
     return f"movie_{name}".rstrip("_") if portable_problem(name) else name
 
@@ -100,7 +107,7 @@ class Movie:
 
     Raises
     ------
-    DataError
+    MovieError
         If the file does not exist, is not a regular file or not a movie, has no video stream, or has frames of too many
         pixels.
     MissingExtraError
@@ -116,7 +123,7 @@ class Movie:
         self._container = self._open()
         try:
             self._stream = self._choose_stream()
-        except DataError:
+        except MovieError:
             self.close()
             raise
         self.rate = self._frame_rate()
@@ -204,16 +211,16 @@ class Movie:
 
     def _open(self) -> Any:
         if self.path.is_dir():
-            raise DataError(f"movie {str(self.path)!r}: expected a file, got a folder; give the movie files in it")
+            raise MovieError(f"movie {str(self.path)!r}: expected a file, got a folder; give the movie files in it")
         if not self.path.exists():
-            raise DataError(f"movie {str(self.path)!r}: the file does not exist; check the name")
+            raise MovieError(f"movie {str(self.path)!r}: the file does not exist; check the name")
         if not self.path.is_file():
-            raise DataError(f"movie {str(self.path)!r}: expected a regular file; copy the movie to a regular file")
+            raise MovieError(f"movie {str(self.path)!r}: expected a regular file; copy the movie to a regular file")
         try:
             options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
             return self._av.open(f"file:{self.path}", options=options, metadata_errors="replace")
         except self._av.FFmpegError as error:
-            raise DataError(
+            raise MovieError(
                 f"movie {str(self.path)!r}: the movie cannot be read ({error.strerror}); "
                 "expected MP4, MKV, WebM, AVI or the like; if the file is truncated, copy it again"
             ) from None
@@ -222,13 +229,13 @@ class Movie:
         covers = self._av.stream.Disposition.attached_pic | self._av.stream.Disposition.timed_thumbnails
         streams = [stream for stream in self._container.streams.video if not stream.disposition & covers]
         if not streams:
-            raise DataError(f"movie {str(self.path)!r}: no video stream; expected a movie with pictures")
+            raise MovieError(f"movie {str(self.path)!r}: no video stream; expected a movie with pictures")
         streams = [stream for stream in streams if stream.codec_context]
         if not streams:
-            raise DataError(f"movie {str(self.path)!r}: FFmpeg does not know the codec; convert the movie to H.264")
+            raise MovieError(f"movie {str(self.path)!r}: FFmpeg does not know the codec; convert the movie to H.264")
         stream = max(streams, key=lambda stream: stream.width * stream.height)
         if stream.width * stream.height > self._max_pixels:
-            raise DataError(
+            raise MovieError(
                 f"movie {str(self.path)!r}: expected at most {self._max_pixels:,} pixels per frame, "
                 f"got {stream.width} x {stream.height}; scale the movie down"
             )
@@ -365,5 +372,5 @@ def _import_av() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise MissingExtraError("framecnn frames", "av", "video") from None
+        raise MissingExtraError("movies", "av", "video") from None
     return av

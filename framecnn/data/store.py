@@ -22,7 +22,8 @@ from framecnn.storage.output_set import settle, switch
 
 __all__ = ["FrameStore", "file_name"]
 
-_COLUMNS = ("path", "label", "group", "time_s")
+_COLUMNS = ("path", "label", "group", "movie", "time_s")
+_GROUP = re.compile(r"(.+)_shot\d+(_(block)?\d+)?", re.DOTALL)  # of framecnn's own: its movie comes first
 _TIME_AND_SUFFIX = r"_\d{4,}\.\d{3}s\.jpg"
 
 
@@ -65,7 +66,7 @@ class FrameStore:
         """Lock the folder, clean up after killed runs, and find the movies that an earlier run finished.
 
         An unfinished run leaves a hidden record of its finished movies, from which the next run of the same jobs
-        resumes. The record of these movies is removed when the with statement ends without an error.
+        resumes. The record of these movies is removed when the with statement ends without an error, if all were added.
 
         Parameters
         ----------
@@ -91,9 +92,11 @@ class FrameStore:
             done = self._finished(jobs, replace)
             self._check_new({movie: job["label"] for movie, job in jobs.items() if movie not in done}, replace)
             yield done
-            record = {movie: entry for movie, entry in self._read_record().items() if movie not in jobs}
-            with self.staging() as staging:
-                switch(self._table, self._stage_record(staging, record), staging)
+            record = self._read_record()
+            if jobs.keys() <= record.keys():  # otherwise the same jobs again add the movies that are missing
+                with self.staging() as staging:
+                    rest = {movie: entry for movie, entry in record.items() if movie not in jobs}
+                    switch(self._table, self._stage_record(staging, rest), staging)
 
     def _make(self, labels: Iterable[str]) -> None:
         try:
@@ -127,14 +130,14 @@ class FrameStore:
                     f"({'; '.join(_difference(name, entry['job'].get(name)) for name in other)}); repeat it with its "
                     "settings to finish it, or use --replace (replace=True) to cut the movie again"
                 )
-            paths = [row["path"] for row in rows if _movie_of(row) == movie]
+            paths = [row["path"] for row in rows if row["movie"] == movie]
             if not other and all((self.root / path).is_file() for path in paths) and len(paths) == entry["n_frames"]:
                 done[movie] = entry["report"]
         return done
 
     def _check_new(self, labels: Mapping[str, str], replace: bool) -> None:
         record = self._read_record()
-        known = {_movie_of(row) for row in self._read_table()[1]}
+        known = {row["movie"] for row in self._read_table()[1]}
         folders = {path.name for path in self.root.iterdir() if path.is_dir()}
         for movie, label in labels.items():
             self._check_case(movie, known)
@@ -193,13 +196,13 @@ class FrameStore:
         """
         label = job["label"]
         columns, rows = self._read_table()
-        old = {row["path"] for row in rows if _movie_of(row) == movie}
-        rows = [row for row in rows if _movie_of(row) != movie]
+        old = {row["path"] for row in rows if row["movie"] == movie}
+        rows = [row for row in rows if row["movie"] != movie]
         changes: dict[Path, Path | None] = {}
         for time, group in frames:
             name = file_name(movie, time)
             changes[self.root / label / name] = staging / name
-            rows.append(dict(zip(_COLUMNS, (f"{label}/{name}", label, group, f"{time:.3f}"), strict=True)))
+            rows.append(dict(zip(_COLUMNS, (f"{label}/{name}", label, group, movie, f"{time:.3f}"), strict=True)))
         n_frames = len(changes)
         old -= {row["path"] for row in rows}
         stale = [path for path in self._all_files_of(movie) if f"{path.parent.name}/{path.name}" in old]
@@ -275,12 +278,23 @@ class FrameStore:
             raise DataError(
                 f"frames: cannot read {str(path)!r} ({error}); correct it or choose another folder"
             ) from None
-        if not set(_COLUMNS) <= set(columns) or any(len(row) != len(columns) for _, row in rows):
+        if not {*_COLUMNS} - {"movie"} <= {*columns} or any(len(row) != len(columns) for _, row in rows):
             raise DataError(
                 f"frames: expected {str(path)!r} to have the columns {', '.join(_COLUMNS)} and all of them in every "
                 "line; correct it or choose another folder"
             )
-        return columns, [dict(zip(columns, row, strict=True)) for _, row in rows]
+        table = [dict(zip(columns, row, strict=True)) for _, row in rows]
+        if "movie" not in columns:  # framecnn 0.1 wrote none
+            columns.insert(columns.index("group") + 1, "movie")
+            for row in table:
+                if not (group := _GROUP.fullmatch(row["group"])):
+                    raise DataError(
+                        f"frames: {str(path)!r} has no column movie, and the group {row['group']!r} of {row['path']!r} "
+                        "does not begin with the name of a movie; add a column movie with the movie of each frame, or "
+                        "choose another folder"
+                    )
+                row["movie"] = group[1]
+        return columns, table
 
 
 def _is_entry(entry: Any) -> bool:
@@ -294,10 +308,6 @@ def _difference(name: str, before: Any) -> str:
         "framecnn": f"with framecnn {before or 'of another version'}",
         "replace": "with --replace, or of other movies" if before else "without --replace",
     }.get(name, f"differs: {name}")
-
-
-def _movie_of(row: Mapping[str, str]) -> str:
-    return re.sub(r"_shot\d+(_(block)?\d+)?$", "", row["group"])
 
 
 def _write_table(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:

@@ -5,11 +5,12 @@ change with the light. The structure (luma minus the mean of blocks of an eighth
 hardly changes with the light, but changes with motion. Two frames differ if both descriptors do.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.data.small_pictures import LUMA_WEIGHTS, has_blank_luma, luma
+from framecnn.data.small_pictures import LUMA_WEIGHTS, SMALL_SIZE, has_blank_luma, luma
 from framecnn.typing import Array
 
 __all__ = [
@@ -33,14 +34,27 @@ CUT_WINDOW = 1 / 6
 WIDTHS = (0.28, 0.42, 0.63, 0.95)
 """Half lengths, in seconds, of the intervals in which gradual changes are looked for."""
 
-_PIXELS = 36 * 64
-_MAX_CUT_FRAMES = 10  # frames
-_CELLS, _LUMA, _CHROMA = 4, 16, 5
+_HEIGHT, _WIDTH = SMALL_SIZE
+_PIXELS = _HEIGHT * _WIDTH
+_ROWS, _COLUMNS = 18, 32  # of the structure; its pixels are means of 2 x 2
+_MAX_CUT_FRAMES, _MIN_CUT_FRAMES = 10, 2  # on each side of a cut
+_FEWEST_BEFORE = 3  # frames before a frame that it is compared with, however far away they are
+_CELLS, _LUMA, _CHROMA = 4, 16, 5  # the grid; bins of luma; bins of blue and of red minus luma
 _N_BINS = _LUMA * _CHROMA * _CHROMA
 _BLACK_BINS = 4 * _CHROMA**2  # luma below 16 of 255
 _CURVE = np.sqrt(np.arange(256) * 255.0).astype(np.int32)
 _CHROMA_BIN = np.digitize(np.arange(-255, 256), (-20, -6, 6, 20)).astype(np.int32)
-_CELL = np.add.outer(np.arange(36) * _CELLS // 36 * _CELLS, np.arange(64) * _CELLS // 64).astype(np.int32) * _N_BINS
+_CELL = _N_BINS * np.add.outer(
+    np.arange(_HEIGHT) * _CELLS // _HEIGHT * _CELLS, np.arange(_WIDTH) * _CELLS // _WIDTH
+).astype(np.int32)
+_DARK = 6  # luma and colours below count as black
+_LEAST_CONTRAST = 1  # units of luma; frames with less have no structure
+_GREY_SHARE = 0.95  # of the pixels of a frame without colours
+_UNLIKE, _ALIKE = 0.35, 0.75  # correlations of structures at which the difference of colours counts fully; not at all
+_LIT_SHARE = 0.2  # of the pixels of a cell that counts
+_FEWEST_CELLS = 1 / 3  # of the cells, by which distances are divided at least: a few lit cells must not decide
+_MOST_UNEXPLAINED, _MOST_UNEXPLAINED_MIDDLE = 0.3, 0.4  # by a mix of both ends, at the quarters and in the middle
+_MOST_IN_A_QUARTER = 0.85  # of a gradual change
 
 _EPSILON = 1e-3  # seconds
 
@@ -97,12 +111,13 @@ def describe(elapsed: Array, pictures: Array) -> Described:
     histograms = np.bincount(bins.ravel(), minlength=n * _CELLS**2 * _N_BINS).astype(np.uint8)
     histograms = histograms.reshape(n, _CELLS**2, _N_BINS)
     light = pictures @ (LUMA_WEIGHTS / np.float32(256))
-    blocks = light.reshape(n, 18, 2, 32, 2).mean((2, 4)).reshape(n, 6, 3, 8, 4)
+    blocks = light.reshape(n, _ROWS, 2, _COLUMNS, 2).mean((2, 4)).reshape(n, 6, 3, 8, 4)
     detail = blocks - blocks.mean((2, 4), keepdims=True)
     contrast = np.sqrt((detail**2).mean((1, 2, 3, 4)))
-    detail *= (blocks >= 6).all((2, 4), keepdims=True)  # otherwise black bars would make all frames similar
+    detail *= (blocks >= _DARK).all((2, 4), keepdims=True)  # otherwise black bars would make all frames similar
     strength = np.sqrt((detail**2).mean((1, 2, 3, 4), keepdims=True))
-    structure = np.where(strength < 1, 0, detail / (24 * np.maximum(strength, 1))).reshape(n, 18, 32)
+    length = math.sqrt(_ROWS * _COLUMNS) * np.maximum(strength, _LEAST_CONTRAST)
+    structure = np.where(strength < _LEAST_CONTRAST, 0, detail / length).reshape(n, _ROWS, _COLUMNS)
     colours = pictures[:, 2:34].reshape(n, 4, 2, 4, 4, 4, 4, 3).mean((3, 6), dtype=np.float32)
     return Described(
         elapsed,
@@ -112,7 +127,7 @@ def describe(elapsed: Array, pictures: Array) -> Described:
         contrast,
         light.mean((1, 2)),
         has_blank_luma(light.reshape(n, _PIXELS)),
-        histograms[:, :, _CHROMA**2 // 2 :: _CHROMA**2].sum((1, 2), dtype=np.int32) > 0.95 * _PIXELS,
+        histograms[:, :, _CHROMA**2 // 2 :: _CHROMA**2].sum((1, 2), dtype=np.int32) > _GREY_SHARE * _PIXELS,
     )
 
 
@@ -120,13 +135,13 @@ def difference(frames: Described, one: Array, other: Array) -> Array:
     """Return how much frames `one` differ from `other`, 0 to 1: in colours, unless their structure is the same."""
     correlation = np.einsum("nhw,nhw->n", frames.structure[one], frames.structure[other])
     distances = _distances(frames.histograms[one], frames.histograms[other])
-    return distances * (1 - np.clip((correlation - 0.35) / 0.4, 0, 1))
+    return distances * (1 - np.clip((correlation - _UNLIKE) / (_ALIKE - _UNLIKE), 0, 1))
 
 
 def colour_correlation(frames: Described, one: Array, other: Array) -> Array:
     """Return the correlation of the colours of frames `one` and `other`, which does not depend on the light."""
     first, second = frames.colours[one], frames.colours[other]
-    lit = (first > 6) | (second > 6)
+    lit = (first > _DARK) | (second > _DARK)
     count = np.maximum(lit.sum((1, 2), keepdims=True), 1)
     first, second = ((x - (x * lit).sum((1, 2), keepdims=True) / count) * lit for x in (first, second))
     norms = (first**2).sum((1, 2)) * (second**2).sum((1, 2))
@@ -141,10 +156,10 @@ def _distances(one: Array, other: Array) -> Array:
     one, other = one[..., _BLACK_BINS:], other[..., _BLACK_BINS:]
     lit = np.maximum(one.sum(-1, dtype=np.int32), other.sum(-1, dtype=np.int32))
     distances = 1 - np.minimum(one, other).sum(-1, dtype=np.int32) / np.maximum(lit, 1)
-    distances[lit < 29] = np.inf  # a fifth of the cell
+    distances[lit < _LIT_SHARE * _PIXELS / _CELLS**2] = np.inf
     counted = -(-3 * np.isfinite(distances).sum(-1) // 4)
     ordered = np.where(np.arange(_CELLS**2) < counted[:, None], np.sort(distances, -1), 0.0)
-    return ordered.sum(-1) / np.maximum(counted, _CELLS**2 // 3)  # a few lit cells must not decide
+    return ordered.sum(-1) / np.maximum(counted, int(_FEWEST_CELLS * _CELLS**2))
 
 
 def neighbour_differences(frames: Described, first: int) -> Array:
@@ -156,7 +171,7 @@ def neighbour_differences(frames: Described, first: int) -> Array:
     result = np.full((len(rows), 2 * _MAX_CUT_FRAMES - 1), np.inf, np.float32)
     for lag in range(1, result.shape[1] + 1):
         now = rows[rows >= lag]
-        if lag > 3:
+        if lag > _FEWEST_BEFORE:
             now = now[frames.elapsed[now] - frames.elapsed[now - lag] < 2 * CUT_WINDOW + _EPSILON]
         if not len(now):
             break
@@ -181,8 +196,8 @@ def cut_scores(elapsed: Array, differences: Array) -> Array:
     """
     n = len(elapsed)
     rows = np.arange(n)
-    before = np.clip(rows - np.searchsorted(elapsed, elapsed - CUT_WINDOW - _EPSILON), 2, _MAX_CUT_FRAMES)
-    after = np.clip(np.searchsorted(elapsed, elapsed + CUT_WINDOW - _EPSILON) - rows, 2, _MAX_CUT_FRAMES)
+    before = np.clip(rows - np.searchsorted(elapsed, elapsed - CUT_WINDOW - _EPSILON), _MIN_CUT_FRAMES, _MAX_CUT_FRAMES)
+    after = np.clip(np.searchsorted(elapsed, elapsed + CUT_WINDOW - _EPSILON) - rows, _MIN_CUT_FRAMES, _MAX_CUT_FRAMES)
     scores = np.ones(n, np.float32)
     for a in range(1, _MAX_CUT_FRAMES + 1):
         for b in range(_MAX_CUT_FRAMES):
@@ -240,14 +255,14 @@ def blend_features(frames: Described, times: Array, width: float) -> Array:
         [
             _distances(histograms[start], histograms[end]),
             1 - np.minimum(*(histograms[i].sum(1, dtype=np.int32) for i in (start, end))).sum(-1) / _PIXELS,
-            np.fft.irfft2(spectra[0] * spectra[1].conj(), (18, 32)).max((1, 2)),
+            np.fft.irfft2(spectra[0] * spectra[1].conj(), (_ROWS, _COLUMNS)).max((1, 2)),
             np.einsum("nhw,nhw->n", frames.structure[start], frames.structure[end]),
             (unmixed[0] + unmixed[2]).clip(max=2) / 2,
             unmixed[1].clip(max=1),
             _unexplained(moved[1], one_share, change, total).clip(max=1),
             ((contrast[first] + contrast[middle] + contrast[third]) / 3 / ends).clip(max=2),
             np.maximum(before, after),
-            np.log1p(np.sqrt(total / (16 * 24))),
+            np.log1p(np.sqrt(total / colours[0].size)),
             steps.max(0),
             colour_correlation(frames, start, end),
         ]
@@ -260,7 +275,8 @@ def _unexplained(moved: Array, share: Array, change: Array, total: Array) -> Arr
 
 def could_blend(features: Array) -> Array:
     """Return which intervals (m,) look like a gradual mix of their ends, by `blend_features` (m, 12)."""
-    return (features[:, 4] < 0.3) & (features[:, 5] < 0.4) & (features[:, 10] < 0.85)
+    is_mix = (features[:, 4] < _MOST_UNEXPLAINED) & (features[:, 5] < _MOST_UNEXPLAINED_MIDDLE)
+    return is_mix & (features[:, 10] < _MOST_IN_A_QUARTER)
 
 
 def expanded(features: Array) -> Array:
