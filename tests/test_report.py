@@ -39,7 +39,7 @@ def data(frames):
     training = EvaluationResult("training", classes, [0, 1] * 4, predicting([0, 1] * 4, 1), groups, frames[4:])
     return ReportData(
         title="Films",
-        results=[training, test],
+        results=[test, training],
         prototypes=[Prototype("day", 0, 4, tuple(frames[4:7])), Prototype("night", 1, 4, tuple(frames[7:10]))],
         filters={"36x64": np.random.default_rng(0).normal(size=(5, 6, 6, 3))},
         skipped=[SimpleNamespace(path="day/half.jpg", reason="truncated", detail="7 bytes are missing")],
@@ -78,6 +78,8 @@ def test_every_link_and_every_picture_is_in_the_report(data, read):
     report = read(data)
     assert len(report.links) > 20
     assert set(report.links) <= {f"#{name}" for name in report.ids}
+    assert report.popovers
+    assert set(report.popovers) <= set(report.ids)
     assert len(report.ids) == len(set(report.ids))
 
 
@@ -115,8 +117,8 @@ def test_the_frames_and_the_columns_of_a_confusion_matrix_are_named(data, read):
 
 
 def test_without_mistakes_in_the_test_frames_those_of_other_parts_are_linked(data, read, frames):
-    test = replace(data.results[1], probabilities=predicting(data.results[1].targets, 0.9))
-    validation = replace(data.results[1], part="validation")
+    test = replace(data.results[0], probabilities=predicting(data.results[0].targets, 0.9))
+    validation = replace(data.results[0], part="validation")
     report = read(replace(data, results=[test, validation]))
     text = "all test frames are classified correctly. 1 of 4 validation frames are misclassified: see their confusion"
     assert text in report.words
@@ -139,20 +141,20 @@ def test_a_cell_opens_the_frames_behind_it(data, read, frames):
     panel = source[source.index('id="part0-1-0"') :]
     panel = panel[: panel.index("</ul>")]
     assert panel.count("<use") == 1
-    assert "frame_03" in panel.replace("<wbr>", "")
+    assert 'href="./frame_03.jpg"' in panel
 
 
 def test_a_frame_shown_in_several_places_is_stored_once(data, read, frames):
     report = read(data)
-    assert report.tags.count("image") == len(frames)
-    assert report.tags.count("use") > len(frames)
+    assert report.tags.count("image") == 2 * len(frames)  # small and at full size
+    assert report.tags.count("use") > 2 * len(frames)
 
 
 def test_a_file_that_vanished_leaves_a_placeholder(data, read, frames):
     Path(frames[3]).unlink()
     report = read(data)
     assert "no picture: vanished while framecnn was running" in report.text
-    assert report.tags.count("image") == len(frames) - 1
+    assert report.tags.count("image") == 2 * (len(frames) - 1)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_any_name_is_shown_and_never_interpreted(data, read, frames, name, shown
 
 def test_part_names_are_shown_and_never_interpreted(data, read, frames):
     name = "<b>holiday</b>"
-    result = replace(data.results[1], part=name)
+    result = replace(data.results[0], part=name)
     assert f"These are the frames of {name}." in read(replace(data, results=[result])).words
 
 
@@ -206,7 +208,7 @@ def test_the_accuracy_of_the_test_frames_comes_first(data, read):
 
 
 def test_an_accuracy_on_training_frames_is_named_as_such(data, read):
-    report = read(replace(data, results=data.results[:1]))
+    report = read(replace(data, results=data.results[1:]))
     assert "These are the training frames: expect a lower accuracy on new frames." in report.words
 
 
@@ -272,11 +274,17 @@ def test_every_reason_to_skip_a_file_has_a_description(data, read):
     assert all(f"1 skipped: {description} ({reason})" in words for reason, description in REASONS.items())
 
 
-def test_pictures_beyond_the_budget_are_counted_not_shown(data, tmp_path):
-    write_report(tmp_path / "report.html", data, picture_budget=4000)
+def test_pictures_beyond_the_budget_are_links_to_their_files(data, tmp_path, frames):
+    for budget, n_small, n_full in ((10**6, 12, 12), (0, 0, 0)):
+        write_report(tmp_path / "report.html", data, picture_budget=budget)
+        report = Report((tmp_path / "report.html").read_text(encoding="utf-8"))
+        assert report.tags.count("image") == n_small + n_full
+        assert {f"./{Path(frame).name}" for frame in frames} <= set(report.files)
+        assert "1 frame, without a picture here" in report.words or n_small
+    write_report(tmp_path / "report.html", data, picture_budget=12_000)
     report = Report((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert 0 < report.tags.count("image") < 12
-    assert "not shown, to keep this file small" in report.words
+    assert 0 < report.source.count('<image id="v') < report.source.count('<image id="f') < 12
+    assert report.source.count('<a class="open" href="./frame_') > 0
 
 
 def test_a_cell_shows_one_frame_of_each_group_before_the_second_of_any(data, read, frames):
@@ -284,8 +292,8 @@ def test_a_cell_shows_one_frame_of_each_group_before_the_second_of_any(data, rea
     said, paths = predicting([1] * 30, np.linspace(1, 0.51, 30)), frames[:1] * 29 + frames[1:2]
     report = read(replace(data, results=[EvaluationResult("test", ("day", "night"), [0] * 30, said, groups, paths)]))
     panel = report.source[report.source.index('id="part0-0-1"') :]
-    assert re.findall(r"frame_<wbr>(\d\d)", panel)[:3] == ["00", "01", "00"]
-    assert "and 6 more" in report.words
+    assert re.findall(r'<a href="./frame_(\d\d)', panel)[:3] == ["00", "01", "00"]
+    assert "and 6 more, without a picture here 1 to 6" in report.words
 
 
 def test_the_report_of_the_films_is_under_five_megabytes(shared_data, tmp_path):
@@ -316,7 +324,7 @@ def test_more_filters_than_fit_are_counted(data, read):
 def test_every_frame_of_a_result_needs_a_path_and_the_old_report_stays(data, read, tmp_path, frames):
     before = read(data).source
     with pytest.raises(ShapeError, match="the paths of the 4 frames of the part 'test', got none"):
-        write_report(tmp_path / "report.html", replace(data, results=[replace(data.results[1], paths=())]))
+        write_report(tmp_path / "report.html", replace(data, results=[replace(data.results[0], paths=())]))
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
 
 

@@ -54,6 +54,12 @@ def predict(
     show: Annotated[
         bool, typer.Option("--show", help="Draw the pictures and their probabilities, and open the drawing.")
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Like --show; draw also what speaks for the label, and similar training frames."
+        ),
+    ] = False,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
 
@@ -94,12 +100,17 @@ def predict(
         write_predictions(predictions, found.classes, found.table_rows())
     if not (found.pictures or found.movies):
         raise DataError(_none_readable(len(files)))
-    if show and found.pictures:
+    if (show or explain) and found.pictures:
+        from framecnn.cli.showing import MOST_SHOWN
         from framecnn.cli.showing import show as show_pictures
+        from framecnn.reporting.explanations import explain_pictures
 
-        show_pictures(found.pictures)
-    elif show:
-        console.warn("--show draws pictures, not movies; cut frames first: framecnn frames")
+        shown = [row["path"] for row in found.pictures[:MOST_SHOWN]] if explain else []
+        show_pictures(found.pictures, explain_pictures(classifier, shown, model))
+    elif show or explain:
+        console.warn(
+            f"{'--explain' if explain else '--show'} draws pictures, not movies; cut frames first: framecnn frames"
+        )
     if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
         raise typer.Exit(EXIT_INCOMPLETE)
 

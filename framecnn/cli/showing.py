@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
 
 from framecnn.cli import console
-from framecnn.report import draw_prediction
+from framecnn.report import Evidence, draw_explanation, draw_prediction
 
 __all__ = ["MOST_SHOWN", "show"]
 
@@ -21,7 +22,7 @@ DRAWING = "framecnn-predict-show-"  # beginning of the name of the temporary fol
 VIEWER_SECONDS = 3  # within which a viewer that cannot be started has failed
 
 
-def show(rows: Sequence[Mapping[str, Any]]) -> None:
+def show(rows: Sequence[Mapping[str, Any]], evidence: Mapping[str, Evidence] = MappingProxyType({})) -> None:
     """Draw the first pictures with their probabilities, one below the other, into a temporary file, and open it.
 
     The drawings of earlier calls are removed. Without a screen the file is only named.
@@ -30,17 +31,24 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     ----------
     rows : sequence of mapping
         ``path``, ``label``, ``probability``, ``out_of_distribution`` and ``probabilities`` of each picture.
+    evidence : mapping of str to Evidence, optional
+        By path; such pictures are drawn with it.
     """
     for earlier in Path(tempfile.gettempdir()).glob(f"{DRAWING}*/prediction.png"):
         with suppress(OSError):  # it belongs to another user, or is open
             earlier.unlink()
             earlier.parent.rmdir()
     path = Path(tempfile.mkdtemp(prefix=DRAWING), "prediction.png")
-    drawings = [draw_prediction(row["path"], _title(row), row["probabilities"]) for row in rows[:MOST_SHOWN]]
+    drawings = [_draw(row, evidence.get(row["path"])) for row in rows[:MOST_SHOWN]]
     _stacked(drawings).save(path)
     which = f" (the first {MOST_SHOWN} of {len(rows):,} pictures)" if len(rows) > MOST_SHOWN else ""
     is_shown = _has_screen() and _open(str(path))
     console.note(f"drew {path}{which}" + ("" if is_shown else "; no program to show it was found, open it yourself"))
+
+
+def _draw(row: Mapping[str, Any], evidence: Evidence | None) -> Image.Image:
+    prediction = row["path"], _title(row), row["probabilities"]
+    return draw_prediction(*prediction) if evidence is None else draw_explanation(*prediction, evidence)
 
 
 def _title(row: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from framecnn.report.comparison_report import Choice, ComparisonData, ShownFrame, write_comparison
 from framecnn.report.data import Evidence, Prototype, ReportData
-from framecnn.report.prediction import draw_prediction
+from framecnn.report.prediction import draw_explanation, draw_prediction
 from framecnn.report.training_report import write_report
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Prototype",
     "ReportData",
     "ShownFrame",
+    "draw_explanation",
     "draw_prediction",
     "write_comparison",
     "write_report",

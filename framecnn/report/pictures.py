@@ -16,6 +16,8 @@ from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
 __all__ = [
+    "AGAINST",
+    "FOR",
     "MAX_FILTERS",
     "PICTURE_BUDGET",
     "Missing",
@@ -31,7 +33,9 @@ SMALL_BOX, SMALL_QUALITY = (126, 224), 70  # the largest height and width of a t
 FULL_BOX, FULL_QUALITY = (1080, 1920), 85
 SMALL_SHARE = 0.6  # of the budget, at most, for thumbnails
 MAP_COLUMNS = 24  # of blocks, over which contributions are summed to be seen
-FOR, AGAINST, STRONGEST = (0, 92, 190), (230, 115, 0), 215  # blue, orange; their largest alpha, of 255
+FOR, AGAINST = (0, 92, 190), (230, 115, 0)
+"""Blue and orange: the colours of contributions for and against a class."""
+STRONGEST = 215  # the largest alpha of contributions, of 255
 TILE = 24  # smaller filters are enlarged by a whole factor, up to this side in pixels
 GAP = 3
 COLUMNS = 20

@@ -90,6 +90,7 @@ def _environment() -> "Environment":
         "counted": counted,
         "percent": _percent,
         "seconds": in_seconds,
+        "short": lambda path: "/".join(Path(path).parts[-2:]),
     }
     return environment
 
