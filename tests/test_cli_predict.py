@@ -100,7 +100,8 @@ def test_a_missing_file_is_named_and_the_others_are_predicted(model, films, tmp_
 def test_the_table_of_predictions_has_every_probability(model, films, tmp_path):
     table = tmp_path / "predictions.csv"
     for _ in range(2):
-        assert framecnn("predict", model, films / "down", "--predictions", table).code == 0
+        ended = framecnn("predict", model, films / "down", "--predictions", table)
+        assert (ended.code, ended.err) == (0, f"wrote {table}\n")
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     for row, expected in zip(rows, predictions(model, films / "down")["pictures"], strict=True):
@@ -218,6 +219,7 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
         (["MODEL"], "expected MODEL and PATH, or MODEL and --random-from FOLDER, got only"),
         (["MODEL", "empty", "--json", "-", "--csv"], "Invalid value: expected --json - or --csv, got both"),
         (["MODEL", "empty", "--every", "soon"], "expected a duration such as 1s"),
+        (["MODEL", "empty", "--every", "1ms"], "Invalid value for '--every': expected at least 0.01s, got 0.001s"),
         (["a.jpg", "MODEL"], "a.jpg: expected a model first, got a picture or a movie; name the model before it"),
         (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
@@ -306,7 +308,7 @@ def test_summary_prints_the_contents_of_a_model(model, models):
     assert "24x32 pixels, 3 channels, each also flipped left to right\n" in said
     assert re.search(r"^head +3 clusters in 3 dimensions$", said, re.MULTILINE)
     assert re.search(r"^filter_bank_1 +19 x 27 x 24 ", said, re.MULTILINE)
-    assert "\n\nnetwork for frames of 24x32 pixels\nlayer " in said
+    assert "\n\nnetwork 1 of 1, for frames of 24x32 pixels\nlayer " in said
     said = framecnn("summary", models / "network").out
     assert said.startswith("layer ")
     assert "dense_1" in said
@@ -336,7 +338,7 @@ def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
     )
     assert re.search(rf"^skipped +reason\ndown/{empty.name}  empty +the file has no bytes$", ended.out, re.MULTILINE)
     assert re.search(rf"^used +note\ndown/{png.name}  extension-mismatch$", ended.out, re.MULTILINE)
-    assert ended.out.endswith(f"\n\nwrote {tmp_path / 'm.csv'}\n")
+    assert ended.out.endswith(f"\n\nwrote  {tmp_path / 'm.csv'}\n")
     with open(tmp_path / "m.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
     assert "m.csv: expected a file outside " in refused("scan", films, "--manifest", films / "m.csv")
