@@ -31,7 +31,7 @@ LEVELS = [
     {"training"},
     {"networks"},
     {"estimators", "report"},
-    {"serialization"},
+    {"reporting", "serialization"},
     {"interop"},
     {"comparison"},
     {"cli", "testing"},

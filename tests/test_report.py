@@ -39,7 +39,7 @@ def data(frames):
     training = EvaluationResult("training", classes, [0, 1] * 4, predicting([0, 1] * 4, 1), groups, frames[4:])
     return ReportData(
         title="Films",
-        results=[training, test],
+        results=[test, training],
         prototypes=[Prototype("day", 0, 4, tuple(frames[4:7])), Prototype("night", 1, 4, tuple(frames[7:10]))],
         filters={"36x64": np.random.default_rng(0).normal(size=(5, 6, 6, 3))},
         skipped=[SimpleNamespace(path="day/half.jpg", reason="truncated", detail="7 bytes are missing")],
@@ -117,8 +117,8 @@ def test_the_frames_and_the_columns_of_a_confusion_matrix_are_named(data, read):
 
 
 def test_without_mistakes_in_the_test_frames_those_of_other_parts_are_linked(data, read, frames):
-    test = replace(data.results[1], probabilities=predicting(data.results[1].targets, 0.9))
-    validation = replace(data.results[1], part="validation")
+    test = replace(data.results[0], probabilities=predicting(data.results[0].targets, 0.9))
+    validation = replace(data.results[0], part="validation")
     report = read(replace(data, results=[test, validation]))
     text = "all test frames are classified correctly. 1 of 4 validation frames are misclassified: see their confusion"
     assert text in report.words
@@ -197,7 +197,7 @@ def test_any_name_is_shown_and_never_interpreted(data, read, frames, name, shown
 
 def test_part_names_are_shown_and_never_interpreted(data, read, frames):
     name = "<b>holiday</b>"
-    result = replace(data.results[1], part=name)
+    result = replace(data.results[0], part=name)
     assert f"These are the frames of {name}." in read(replace(data, results=[result])).words
 
 
@@ -208,7 +208,7 @@ def test_the_accuracy_of_the_test_frames_comes_first(data, read):
 
 
 def test_an_accuracy_on_training_frames_is_named_as_such(data, read):
-    report = read(replace(data, results=data.results[:1]))
+    report = read(replace(data, results=data.results[1:]))
     assert "These are the training frames: expect a lower accuracy on new frames." in report.words
 
 
@@ -324,7 +324,7 @@ def test_more_filters_than_fit_are_counted(data, read):
 def test_every_frame_of_a_result_needs_a_path_and_the_old_report_stays(data, read, tmp_path, frames):
     before = read(data).source
     with pytest.raises(ShapeError, match="the paths of the 4 frames of the part 'test', got none"):
-        write_report(tmp_path / "report.html", replace(data, results=[replace(data.results[1], paths=())]))
+        write_report(tmp_path / "report.html", replace(data, results=[replace(data.results[0], paths=())]))
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
 
 

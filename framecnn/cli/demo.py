@@ -43,6 +43,7 @@ def demo(json: Figures = None) -> None:
         out=out / "model.safetensors",
         report=out / "report.html",
         manifest=out / "manifest.csv",
+        predictions=out / "predictions.csv",
         json=json,
         title="demo",
         caution=CAUTION,

@@ -2,14 +2,17 @@
 
 import platform
 import re
+import shlex
+import sys
 from contextlib import suppress
+from datetime import datetime
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from framecnn.errors import MissingExtraError
 
-__all__ = ["cpu_name", "installed_version", "missing_extra", "versions"]
+__all__ = ["cpu_name", "describe_origin", "installed_version", "missing_extra", "versions"]
 
 
 def cpu_name(information: Path = Path("/proc/cpuinfo")) -> str:
@@ -39,3 +42,10 @@ def versions(*extras: str) -> dict[str, str]:
     packages = ("framecnn", "numpy", "numba", "scikit-learn", "pillow", *extras)
     found = {"Python": platform.python_version()} | {name: installed_version(name) for name in packages}
     return {name: version for name, version in found.items() if version is not None}
+
+
+def describe_origin(model: Path) -> dict[str, str]:
+    """Return date, command and model, as a report shows them."""
+    program = Path(sys.argv[0]).name.replace("__main__.py", "framecnn")
+    command = shlex.join([program, *sys.argv[1:]])
+    return {"Date": f"{datetime.now():%Y-%m-%d %H:%M}", "Model": model.name, "Command": command}

@@ -7,9 +7,9 @@ from framecnn.cli import console
 from framecnn.cli.loading import load_model
 from framecnn.cli.options import Figures, Model
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
-from framecnn.cli.training_outputs import describe_choice
 from framecnn.networks import Sequential
 from framecnn.networks.summary import Summary
+from framecnn.reporting.contents import describe_choice
 from framecnn.text import listed
 
 __all__ = ["summary"]

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from framecnn.cli import console
+from framecnn.cli.figures import SHOWN_CLASSES, print_assessment
 from framecnn.cli.outputs import check_replaced
-from framecnn.cli.training_outputs import Job, Run, describe_choice, write_everything
+from framecnn.cli.training_outputs import Job, Run, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
-from framecnn.evaluation import EvaluationResult, evaluate
+from framecnn.evaluation import Assessment, assess
+from framecnn.reporting.contents import describe_choice
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle
 from framecnn.text import counted, listed
@@ -26,7 +28,6 @@ from framecnn.typing import Array
 __all__ = ["ReportingFrames", "Stages", "scan_folder", "train_folder", "without_lost"]
 
 NO_FRAMES = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that need not be usable
-SHOWN_CLASSES = 20  # on the terminal
 
 
 @dataclass
@@ -109,7 +110,7 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
     return rest
 
 
-def train_folder(job: Job) -> list[EvaluationResult]:
+def train_folder(job: Job) -> Assessment:
     """Train on a folder, print the accuracy of the model, and write the outputs of the job."""
     job = job.checked()
     with lock_outputs(job.outputs):
@@ -118,7 +119,7 @@ def train_folder(job: Job) -> list[EvaluationResult]:
         return _train_folder(job)
 
 
-def _train_folder(job: Job) -> list[EvaluationResult]:
+def _train_folder(job: Job) -> Assessment:
     from framecnn.kernels.jit import n_compiled
 
     stages = Stages()
@@ -132,24 +133,28 @@ def _train_folder(job: Job) -> list[EvaluationResult]:
             for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
                 if warning not in folder.scan_warnings:
                     console.warn(warning)
-            classifier, distances = _fit(stages, parts[0], job.seed)
-            results = _evaluate(stages, classifier, distances, parts)
+            classifier, features = _fit(stages, parts[0], job.seed)
+            is_given = "test" in folder.given_parts
+            assessment = _assess(stages, classifier, features, parts, job, is_given)
             break
         except FrameLost as lost:
             folder = without_lost(folder, lost, job.max_bad)
-    _print_results(results, classifier)
+    print_assessment(assessment)
+    console.say()
+    console.say("chosen on the training frames:")
+    console.table([(f"  {name}", value) for name, value in describe_choice(classifier).items()])
     with stages("write", "writing"):
-        run = Run(job, folder, parts, classifier, distances, results, stages.seconds)
+        run = Run(job, folder, parts, classifier, assessment, stages.seconds)
         written = write_everything(run)
     console.say()
     console.say("duration: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.seconds.items()))
     console.say()
     console.table([("" if number else "wrote", path, what) for number, (path, what) in enumerate(written.items())])
-    return results
+    return assessment
 
 
 def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
-    """Return the fitted classifier, and the distances of the training frames to its clusters."""
+    """Return the fitted classifier, and the features of the training frames."""
     from framecnn.estimators import FrameClassifier
 
     n = len(train)
@@ -157,21 +162,22 @@ def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
     labels = np.array(train.classes)[train.targets]
     with stages("fit", "learning filters and features") as update:
         reporting = ReportingFrames(train.frames, update, n + min(n, 400))
-        distances = classifier.fit_transform(reporting, labels, train.groups)
-    return classifier, distances
+        features = classifier.fit_features(reporting, labels, train.groups, train.paths)
+    return classifier, features
 
 
-def _evaluate(
-    stages: Stages, classifier: Any, distances: Array, parts: Sequence[FrameSubset]
-) -> list[EvaluationResult]:
-    """Return the result of every part; the training frames are classified by their `distances`."""
-    train, probabilities = parts[0], classifier.head_.probabilities(distances)
-    results = [EvaluationResult(PARTS[0], train.classes, train.targets, probabilities, train.groups, train.files)]
-    for name, part in zip(PARTS[1:], parts[1:], strict=True):
-        with stages("evaluate", f"evaluating {name} frames") as update:
-            frames = ReportingFrames(part.frames, update, len(part))
-            results.append(evaluate(classifier, frames, part.targets, part.groups, part.classes, name, part.files))
-    return results
+def _assess(
+    stages: Stages, classifier: Any, learned: Array, parts: Sequence[FrameSubset], job: Job, has_given_parts: bool
+) -> Assessment:
+    """Return what is measured of the classifier; `learned` are the features of the training frames."""
+    named, features = dict(zip(PARTS, parts, strict=True)), {PARTS[0]: learned}
+    for name, part in named.items():
+        if name not in features and len(part):
+            with stages("evaluate", f"evaluating {name} frames") as update:
+                features[name] = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
+    with stages("evaluate", "measuring the accuracy"):
+        by_group = job.by == "group"
+        return assess(classifier, named, features, seed=job.seed, has_given_parts=has_given_parts, by_group=by_group)
 
 
 def _print_split(parts: Sequence[FrameSubset]) -> None:
@@ -187,10 +193,3 @@ def _print_split(parts: Sequence[FrameSubset]) -> None:
     console.say()
     console.table([(name, *numbers) for name, numbers in rows], head=("frames", *PARTS))
     console.say()
-
-
-def _print_results(results: Sequence[EvaluationResult], classifier: Any) -> None:
-    console.table([(f"{result.part} accuracy", result.describe()) for result in results])
-    console.say()
-    console.say("chosen on the training frames:")
-    console.table([(f"  {name}", value) for name, value in describe_choice(classifier).items()])

@@ -65,7 +65,8 @@ def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[Predict
 
     The columns are ``path``, ``part``, ``fold``, ``group``, ``label``, ``prediction`` (the most probable class),
     ``out_of_distribution`` (``yes``, ``no``, or empty if that is not known), ``nearest_training_path``,
-    ``suspected_label``, ``suspect_rank``, and ``probability:CLASS`` for each class. A cell that a spreadsheet would run as a formula gets a leading apostrophe.
+    ``suspected_label``, ``suspect_rank``, and ``probability:CLASS`` for each class. A cell that a spreadsheet would run
+    as a formula gets a leading apostrophe.
 
     Parameters
     ----------

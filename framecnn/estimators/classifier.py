@@ -174,8 +174,22 @@ class FrameClassifier(
         -------
         (n, n_clusters) array
         """
-        features = self._fit(X, y, groups, names)
-        return self.head_.transform(features)
+        return self.head_.transform(self._fit(X, y, groups, names))
+
+    @sets_atomically
+    def fit_features(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Array:
+        """Fit; return the features of the training frames, input of ``head_``, without reading the frames again.
+
+        Parameters
+        ----------
+        X, y, groups, names
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        (n, n_features) array
+        """
+        return self._fit(X, y, groups, names)
 
     @reads_snapshot
     def predict(self, X: Any) -> Array:

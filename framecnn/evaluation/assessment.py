@@ -16,9 +16,10 @@ from framecnn.evaluation.result import EvaluationResult
 from framecnn.evaluation.verdict import likely_reasons
 from framecnn.typing import Array
 
-__all__ = ["Assessment", "PartDetails", "Suspect", "assess"]
+__all__ = ["TRAINING", "Assessment", "PartDetails", "Suspect", "assess"]
 
 TRAINING = "training"
+"""The name of the part on which the classifier was fitted."""
 SMALL_FRAMES, SMALL_GROUPS = 100, 10  # a test part below these is not the main figure
 BATCH = 256
 
@@ -117,7 +118,7 @@ class Assessment:
     @property
     def figures(self) -> list[EvaluationResult | OutOfFoldEstimate]:
         """All figures, the main one first."""
-        beside = [self.estimate, *reversed(self.results.values())]
+        beside = [self.estimate, *list(self.results.values())[::-1]]
         return [self.main, *(figure for figure in beside if figure is not None and figure is not self.main)]
 
     @property
@@ -273,7 +274,7 @@ def assess(
     DataError
         If a part has a class that the classifier does not know.
     """
-    classes = [str(label) for label in classifier.classes_]
+    classes = _class_names(classifier, parts)
     known = dict(features or {})
     results, details = {}, {}
     names = getattr(classifier, "training_names_", None)
@@ -305,6 +306,15 @@ def assess(
         )
     training_names = () if names is None else names.tolist()
     return Assessment(parts, results, details, training_names, held_out, estimate, has_given_parts)
+
+
+def _class_names(classifier: Any, parts: Mapping[str, FrameSubset]) -> list[str]:
+    """Return the names of the classes of a classifier; integer labels are class numbers of the parts."""
+    labels = classifier.classes_.tolist()
+    names = next((part.classes for part in parts.values()), [])
+    if all(isinstance(label, int) and 0 <= label < len(names) for label in labels):
+        return [names[label] for label in labels]
+    return [str(label) for label in labels]
 
 
 def _targets(classes: Sequence[str], part: FrameSubset) -> Array:

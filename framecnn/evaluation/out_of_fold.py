@@ -227,7 +227,7 @@ def estimate_out_of_fold(
     n_folds = min(N_FOLDS, n_groups, largest)
     if len(np.unique(targets)) < 2 or n_folds < 2:
         return None
-    own_paths = [paths[row] for row in held_out] if len(paths) else ()
+    own_paths = [paths[row] for row in held_out.tolist()] if len(paths) else ()
     repeats, folds = [], []
     for repeat in range(N_REPEATS):
         fold_of = np.full(len(features), -1)

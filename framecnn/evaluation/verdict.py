@@ -150,7 +150,7 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
     if main.baseline.accuracy > UNEVEN:
         found.append(
             f"{100 * main.baseline.accuracy:.0f} % of the frames are {main.baseline.name!r}: the balanced accuracy, "
-            f"{100 * main.balanced_accuracy:.1f} %, says more; class_weight='balanced' or more frames of the others help."
+            f"{100 * main.balanced_accuracy:.1f} %, says more; class_weight='balanced' or more frames of others help."
         )
     return found
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framecnn.data.reasons import Skip
-from framecnn.evaluation import EvaluationResult
+from framecnn.evaluation import EvaluationResult, OutOfFoldEstimate, Suspect
 from framecnn.typing import Array
 
 __all__ = ["Evidence", "Prototype", "ReportData"]
@@ -61,9 +61,14 @@ class ReportData:
     ----------
     title : str
         The headline, such as the name of the folder.
-    results : sequence of EvaluationResult
-        One for each part of the data, with the paths of its frames; the part named ``"test"`` comes first in the
-        report.
+    results : sequence of EvaluationResult or OutOfFoldEstimate
+        One for each part of the data, with the paths of its frames; the first is the main figure.
+    verdict : str
+        A sentence if the main figure is not better than always answering the largest class; it comes first.
+    reasons : sequence of str
+        Why that is probably so.
+    suspects : sequence of Suspect
+        Frames whose label is probably wrong, the most suspicious first.
     prototypes : sequence of Prototype
         The clusters of the head.
     filters : mapping of str to array (n, height, width, channels)
@@ -93,7 +98,10 @@ class ReportData:
     """
 
     title: str
-    results: Sequence[EvaluationResult] = ()
+    results: Sequence[EvaluationResult | OutOfFoldEstimate] = ()
+    verdict: str = ""
+    reasons: Sequence[str] = ()
+    suspects: Sequence[Suspect] = ()
     prototypes: Sequence[Prototype] = ()
     filters: Mapping[str, Array] = field(default_factory=dict)
     evidence: Mapping[str, Evidence] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.data.reasons import Skip
-from framecnn.evaluation import EvaluationResult
+from framecnn.evaluation import EvaluationResult, OutOfFoldEstimate
 from framecnn.report.data import Evidence, Prototype, ReportData
 from framecnn.report.pictures import Picture, filter_tiles, grey_first
 from framecnn.typing import Array, Shape
@@ -33,6 +33,7 @@ __all__ = [
 CELL_FRAMES = 24
 """The largest number of frames of a cell of a matrix that are shown as pictures."""
 MISTAKES = 24
+SUSPECTS = 24
 N_CLASS_FILTERS = 10
 """The number of filters that are shown for a class, at every scale."""
 PROTOTYPE_FRAMES = 6
@@ -83,9 +84,15 @@ class Row:
 class Part:
     """The confusion matrix and the lists of one evaluated part of the data."""
 
-    def __init__(self, anchor: str, result: EvaluationResult):
+    def __init__(self, anchor: str, figure: EvaluationResult | OutOfFoldEstimate):
         self.anchor = anchor
-        self.result = result
+        self.figure = figure
+        self.result = figure.mean if isinstance(figure, OutOfFoldEstimate) else figure
+
+    @cached_property
+    def numbers(self) -> dict[str, Any]:
+        """The figures, with None for those that do not exist."""
+        return self.figure.to_dict()
 
     @cached_property
     def columns(self) -> list[int]:
@@ -147,13 +154,6 @@ class Part:
         """The number of classes without a frame in this part."""
         return int(np.count_nonzero(self.result.confusion.sum(axis=1) == 0))
 
-    @property
-    def baseline(self) -> tuple[str, float]:
-        """The most frequent class, and the accuracy of always predicting it."""
-        counts = self.result.confusion.sum(axis=1)
-        most_frequent = int(counts.argmax())
-        return self.result.classes[most_frequent], float(counts[most_frequent] / counts.sum())
-
     def _panel(self, truth: int, predicted: int) -> Panel:
         result = self.result
         rows = np.flatnonzero((result.targets == truth) & (result.predictions == predicted))
@@ -194,6 +194,7 @@ class Layout:
 
     lead: Part | None
     parts: list[Part]
+    suspects: list[Frame]
     prototypes: list[tuple[str, list[Prototype]]]
     tiles: list[tuple[str, Shape, Picture]]
     class_filters: ClassFilters | None
@@ -216,12 +217,11 @@ def arrange(data: ReportData) -> Layout:
     Layout
         Matrices, lists, and the files whose thumbnails are wanted, the most important first.
     """
-    parts = [
-        Part(f"part{number}", result)
-        for number, result in enumerate(sorted(data.results, key=_held_out_first))
-        if result.n_frames
-    ]
+    parts = [Part(f"part{number}", result) for number, result in enumerate(data.results) if result.n_frames]
     prototypes = _by_label(data.prototypes)
+    suspects = [
+        Frame(own.file, own.label, own.suggestion, own.suggestion_probability) for own in data.suspects[:SUSPECTS]
+    ]
     lead = parts[0] if parts else None
     split_parts = list(dict.fromkeys(row["part"] for row in data.split_table))
     split_cells = {(row["class"], row["part"]): row for row in data.split_table}
@@ -229,13 +229,14 @@ def arrange(data: ReportData) -> Layout:
     return Layout(
         lead=lead,
         parts=parts,
+        suspects=suspects,
         prototypes=prototypes,
         tiles=[(name, bank.shape, filter_tiles(grey_first(bank))) for name, bank in data.filters.items() if len(bank)],
         class_filters=_class_filters(data),
         skips=_by_reason(data.skipped),
         split_parts=split_parts,
         split_rows=[(name, [split_cells.get((name, part)) for part in split_parts]) for name in split_classes],
-        wanted=list(dict.fromkeys(wanted_pictures(parts, prototypes, data.evidence))),
+        wanted=list(dict.fromkeys(wanted_pictures(parts, prototypes, data.evidence, suspects))),
     )
 
 
@@ -297,10 +298,12 @@ def wanted_pictures(
     parts: list[Part],
     prototypes: Sequence[tuple[str, list[Prototype]]] = (),
     evidence: Mapping[str, Evidence] = MappingProxyType({}),
+    suspects: Sequence[Frame] = (),
 ) -> Iterator[str]:
-    """Yield the files of mistakes, of the training frames near them, then files of the remaining lists in turn."""
+    """Yield the files of mistakes, suspects and training frames near mistakes, then those of other lists in turn."""
     if parts:
         yield from (frame.path for frame in parts[0].mistakes)
+    yield from (frame.path for frame in suspects)
     yield from (path for shown in evidence.values() for path, _ in shown.nearest)
     lists = [list(prototype.paths[:PROTOTYPE_FRAMES]) for _, some in prototypes for prototype in some]
     lists += [[frame.path for frame in panel.frames[:CELL_FRAMES]] for part in parts for panel in part.panels]
@@ -318,10 +321,6 @@ def _class_filters(data: ReportData) -> ClassFilters | None:
         for scale, of_class in scales
     ]
     return ClassFilters(list(scales[0][1]), pictures)
-
-
-def _held_out_first(result: EvaluationResult) -> int:
-    return {"test": 0, "validation": 1, "training": 3}.get(result.part, 2)
 
 
 def _by_label(prototypes: Iterable[Prototype]) -> list[tuple[str, list[Prototype]]]:

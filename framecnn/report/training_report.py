@@ -3,6 +3,7 @@
 import os
 
 from framecnn.errors import ShapeError
+from framecnn.evaluation import OutOfFoldEstimate
 from framecnn.report.data import ReportData
 from framecnn.report.layout import arrange
 from framecnn.report.pictures import MAX_FILTERS, PICTURE_BUDGET, map_picture
@@ -42,7 +43,8 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
     True
     """
     for result in data.results:
-        if len(result.paths) != result.n_frames:
+        paths = result.mean.paths if isinstance(result, OutOfFoldEstimate) else result.paths
+        if len(paths) != result.n_frames:
             raise ShapeError(
                 f"write_report: expected the paths of the {result.n_frames} frames of the part {result.part!r}, got "
                 "none; pass paths to EvaluationResult"
