@@ -9,7 +9,7 @@ import numpy as np
 from framecnn.data import decode
 from framecnn.data.loader import FrameLost
 from framecnn.errors import MachineError, SettingError
-from framecnn.estimators.explanation import explain, filter_contributions
+from framecnn.estimators import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
 from framecnn.evaluation.assessment import TRAINING
 from framecnn.report import Evidence
@@ -76,7 +76,8 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
 def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
     """Return what speaks for the labels of pictures rather than for the second most probable class, by path.
 
-    Training frames are looked for by the names in the model: from the working directory, then from the model's folder.
+    Training frames are looked for by their names in the model: from the working directory, the folder of the model, and
+    the folders that contain the picture.
 
     Parameters
     ----------
@@ -101,10 +102,15 @@ def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict
         frame = decode(path, size).pixels
         shown = explain(classifier, frame)
         rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
-        near = [Path(names[row]) for row in rows]
-        nearest = tuple((str(name if name.exists() else model.parent / name), name.name) for name in near)
+        folders = [Path(), model.parent, *Path(path).absolute().parents]
+        nearest = tuple((_file_of(str(names[row]), folders), str(names[row])) for row in rows)
         found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
     return found
+
+
+def _file_of(name: str, folders: Sequence[Path]) -> str:
+    """Return the file with this relative path in the first folder that has it, or the path itself."""
+    return next((str(folder / name) for folder in folders if (folder / name).is_file()), name)
 
 
 def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
