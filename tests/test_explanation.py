@@ -6,7 +6,7 @@ from textures import textures
 
 from framecnn import FrameClassifier, num_threads
 from framecnn.errors import FormatError, SettingError, ShapeError
-from framecnn.estimators.explanation import explain, filter_contributions
+from framecnn.estimators import explain, filter_contributions
 
 CASES = {
     "small frames, averaged over flips": ({}, (24, 32, 3)),

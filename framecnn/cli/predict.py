@@ -57,9 +57,7 @@ def predict(
     ] = False,
     explain: Annotated[
         bool,
-        typer.Option(
-            "--explain", help="Like --show; draw also what speaks for the label, and similar training frames."
-        ),
+        typer.Option("--explain", help="Like --show, with what speaks for the label, and similar training frames."),
     ] = False,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
@@ -111,12 +109,11 @@ def predict(
         from framecnn.cli.showing import show as show_pictures
         from framecnn.reporting.explanations import explain_pictures
 
-        shown = [row["path"] for row in found.pictures[:MOST_SHOWN]] if explain else []
-        show_pictures(found.pictures, explain_pictures(classifier, shown, model))
+        drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
+        show_pictures(found.pictures, explain_pictures(classifier, drawn, model))
     elif show or explain:
-        console.warn(
-            f"{'--explain' if explain else '--show'} draws pictures, not movies; cut frames first: framecnn frames"
-        )
+        option = "--explain" if explain else "--show"
+        console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
     if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
         raise typer.Exit(EXIT_INCOMPLETE)
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from framecnn.data import decode
-from framecnn.errors import SettingError
-from framecnn.estimators.explanation import explain, filter_contributions
+from framecnn.data.loader import FrameLost
+from framecnn.errors import MachineError, SettingError
+from framecnn.estimators import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
 from framecnn.evaluation.assessment import TRAINING
 from framecnn.report import Evidence
@@ -17,6 +18,7 @@ from framecnn.typing import Array
 
 __all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
 
+UNREADABLE = (FrameLost, MachineError)
 N_NEAREST = 3
 TYPICAL_FRAMES = 6
 MOST_FRAMES = 120
@@ -38,7 +40,8 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     Returns
     -------
     dict of str to Evidence
-        Empty if the features have no places, as trained ones.
+        Empty if the features have no places, as trained ones, or a frame can no longer be read: a report without them
+        is better than a model that is lost.
     """
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
@@ -46,7 +49,10 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     shown = [(row, *places[result.paths[row]]) for row in shown_mistakes(result)]
     if not shown:
         return {}
-    frames = np.concatenate([np.asarray(part.frames[np.array([own])]) for _, part, own in shown])
+    try:
+        frames = np.concatenate([np.asarray(part.frames[np.array([own])]) for _, part, own in shown])
+    except UNREADABLE:
+        return {}
     features = classifier.features_.transform(frames)
     answers = classifier.head_.predict(features)
     labels = dict(zip(result.classes, classifier.classes_.tolist(), strict=True))
@@ -65,6 +71,46 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
         nearest = _nearest(classifier.head_, vector, assessment, str(part.groups[own]))
         found[result.paths[row]] = Evidence(label, against, contributions, nearest)
     return found
+
+
+def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
+    """Return what speaks for the labels of pictures rather than for the second most probable class, by path.
+
+    Training frames are looked for by their names in the model: from the working directory, the folder of the model, and
+    the folders that contain the picture.
+
+    Parameters
+    ----------
+    classifier : FrameClassifier
+    paths : sequence of str
+    model : Path
+        The file of the classifier.
+
+    Returns
+    -------
+    dict of str to Evidence
+
+    Raises
+    ------
+    SettingError
+        If the features of the model have no places.
+    SkippedFrame
+        If a picture cannot be read.
+    """
+    size, names, found = tuple(classifier.features_.frame_shape_[:2]), classifier.training_names_, {}
+    for path in paths:
+        frame = decode(path, size).pixels
+        shown = explain(classifier, frame)
+        rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
+        folders = [Path(), model.parent, *Path(path).absolute().parents]
+        nearest = tuple((_file_of(str(names[row]), folders), str(names[row])) for row in rows)
+        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
+    return found
+
+
+def _file_of(name: str, folders: Sequence[Path]) -> str:
+    """Return the file with this relative path in the first folder that has it, or the path itself."""
+    return next((str(folder / name) for folder in folders if (folder / name).is_file()), name)
 
 
 def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
@@ -124,7 +170,7 @@ def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[s
     order = np.argsort(rows, kind="stable")
     try:
         by_scale = filter_contributions(classifier, np.asarray(frames[rows[order]]), head.classes_[labels[order]])
-    except SettingError:
+    except (SettingError, *UNREADABLE):
         return {}
     return {
         scale_name(backbone): {
