@@ -78,7 +78,7 @@ def log_loss(targets: Array, probabilities: Array) -> float:
     if not len(targets):
         return float("nan")
     likelihood = probabilities[np.arange(len(targets)), targets]
-    return float(-np.log(np.clip(likelihood, SMALLEST, 1)).mean())
+    return float(np.log(1 / np.clip(likelihood, SMALLEST, 1)).mean())
 
 
 def reliability(confidences: Array, correct: Array, n_bins: int = N_BINS) -> list[Bin]:

@@ -1,13 +1,13 @@
 """What reports show of a model's reasons: contributions and near training frames of mistakes, filters of classes."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from framecnn.data import decode
-from framecnn.data.loader import FrameLost
+from framecnn.data import FrameLost, decode
 from framecnn.errors import MachineError, SettingError
 from framecnn.estimators import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
@@ -19,6 +19,7 @@ from framecnn.typing import Array
 __all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
 
 UNREADABLE = (FrameLost, MachineError)
+"""Errors of frames that a report does without: it is written after the training, which must not be lost."""
 N_NEAREST = 3
 TYPICAL_FRAMES = 6
 MOST_FRAMES = 120
@@ -40,19 +41,20 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     Returns
     -------
     dict of str to Evidence
-        Empty if the features have no places, as trained ones, or a frame can no longer be read: a report without them
-        is better than a model that is lost.
+        Empty if the features have no places, as trained ones; without frames that can no longer be read.
     """
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
     places = {path: (part, row) for part in assessment.parts.values() for row, path in enumerate(part.files)}
-    shown = [(row, *places[result.paths[row]]) for row in shown_mistakes(result)]
+    shown, pixels = [], []
+    for row in shown_mistakes(result):
+        part, own = places[result.paths[row]]
+        with suppress(*UNREADABLE):  # the report has a placeholder for it
+            pixels.append(np.asarray(part.frames[np.array([own])]))
+            shown.append((row, part, own))
     if not shown:
         return {}
-    try:
-        frames = np.concatenate([np.asarray(part.frames[np.array([own])]) for _, part, own in shown])
-    except UNREADABLE:
-        return {}
+    frames = np.concatenate(pixels)
     features = classifier.features_.transform(frames)
     answers = classifier.head_.predict(features)
     labels = dict(zip(result.classes, classifier.classes_.tolist(), strict=True))
