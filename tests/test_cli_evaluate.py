@@ -34,21 +34,22 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
     ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
     assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
     lines = ended.out.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         "frames   36 of 3 classes: across, blobs, down",
         "groups   18 (from frames.csv)",
+        "meaning  the accuracy says how well the classes hold on groups that were not trained on",
         "skipped  0 of 36 files",
     ]
     assert re.fullmatch(
-        r"films accuracy +\d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4]
+        r"films accuracy +\d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[5]
     )
     assert re.fullmatch(
         r"films: balanced accuracy [\d.]+ %, mean F1 [\d.]+ %, top-2 accuracy [\d.]+ %, Brier score [\d.]+, "
         r"log loss [\d.]+, calibration error [\d.]+ %",
-        lines[6],
+        lines[7],
     )
-    assert re.fullmatch(r"class +frames +precision +recall +F1 +mistaken for", lines[8])
-    assert [re.match(r"(\w+) +12( +\d+\.\d %){3}", line)[1] for line in lines[9:12]] == ["across", "blobs", "down"]
+    assert re.fullmatch(r"class +frames +precision +recall +F1 +mistaken for", lines[9])
+    assert [re.match(r"(\w+) +12( +\d+\.\d %){3}", line)[1] for line in lines[10:13]] == ["across", "blobs", "down"]
     assert lines[-1] == f"wrote  {tmp_path / 'f.json'}  all figures"
     figures = json.loads((tmp_path / "f.json").read_text())
     assert (figures["part"], figures["n_frames"], figures["classes"]) == ("films", 36, ["across", "blobs", "down"])

@@ -69,7 +69,8 @@ def test_pictures_are_classified_and_unreadable_files_are_named(model, pictures)
     assert sum(map(bool, right)) >= 5
     assert ended.err.splitlines() == [
         f"warning: skipped {pictures}/across/empty.jpg: empty: the file has no bytes",
-        f"warning: skipped {pictures}/down/text.jpg: not-an-image: not a JPEG, PNG, WebP, BMP, GIF or TIFF file",
+        f"warning: skipped {pictures}/down/text.jpg: not-an-image: "
+        "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file",
     ]
 
 

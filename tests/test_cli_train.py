@@ -67,6 +67,7 @@ def test_every_step_is_printed(films, out):
     assert said.startswith(
         "frames   29 of 3 classes: across, blobs, down\n"
         "groups   15 (from frames.csv)\n"
+        "meaning  the accuracy says how well the classes hold on groups that were not trained on\n"
         "skipped  1 of 30 files (1 empty)\n"
         "\n"
         "split by group (from frames.csv), seed 0: 70 % training, 20 % validation, 10 % test of each class, as nearly "
@@ -215,7 +216,7 @@ def test_a_split_of_many_classes_is_shortened(films, out, monkeypatch):
 def test_hidden_files_and_notes_beside_the_classes_are_not_bad_frames(films, out):
     for name in (".DS_Store", "across/.DS_Store", "blobs/._001.jpg", "notes.txt"):
         (films / name).write_text("no frame")
-    assert "skipped  4 of 34 files (3 hidden, 1 not-in-class)" in framecnn("train", films, "-o", out, *SIZE).out
+    assert "skipped  4 of 34 files (3 hidden, 1 not-a-picture)" in framecnn("train", films, "-o", out, *SIZE).out
 
 
 def test_files_without_a_row_in_the_table_are_not_unusable_and_the_warning_says_to_add_rows(films, out):
@@ -238,7 +239,7 @@ def test_the_error_for_too_many_bad_files_counts_only_these(films, out):
     for name in ("across", "blobs"):
         first_frame(films, name).write_bytes(b"")
     ended = framecnn("train", films, "-o", out, *SIZE)
-    assert "skipped  4 of 32 files (2 empty, 1 hidden, 1 not-in-class)" in ended.out
+    assert "skipped  4 of 32 files (2 empty, 1 hidden, 1 not-a-picture)" in ended.out
     assert "expected at most 5 % of the files to be unusable, got 6.7 % (2 empty); repair" in ended.err
 
 

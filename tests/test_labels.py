@@ -5,7 +5,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from pictures import film_folder
+from pictures import film_folder, scene
 
 from framecnn.data import FrameFolder
 from framecnn.data.labels import FrameFacts, Labels
@@ -85,7 +85,7 @@ def test_the_folder_of_a_frame_is_its_class_if_the_table_has_a_different_label(r
     folder = FrameFolder(root, size=SIZE)
     assert folder.samples[7] == ("b/003.png", 1)
     assert folder.warnings == [
-        "frames whose label in the table of groups differs from their folder: 1 "
+        "frames whose label in frames.csv differs from their folder: 1 "
         "(first: 'b/003.png', labelled 'a'); the folder counts (--labels makes the table count)"
     ]
 
@@ -220,3 +220,152 @@ def test_a_line_that_names_the_separator_counts_in_line_numbers_and_may_name_any
     path.write_text("sep=|\npath|group\na/1.png|g\n|g\n")
     with pytest.raises(DataError, match=r"table: line 4 of .*t.csv' has no path"):
         Labels.from_csv(path)
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """Return a folder of 12 pictures of two classes and three films without class folders."""
+    root = tmp_path / "flat"
+    root.mkdir()
+    for i in range(12):
+        scene(i).save(root / f"{['cat', 'dog'][i % 2]}_film{i % 3}_{i:03d}.png")
+    return root
+
+
+def write_labels(path, root, header="file;class;film"):
+    rows = [f"{p.name}; {p.name[:3]} ;{p.name.split('_')[1]}" for p in sorted(root.glob("*.png"))]
+    path.write_text("\n".join([header, *rows]), encoding="utf-8")
+    return path
+
+
+def test_labels_and_groups_come_from_a_table_with_any_names_of_columns(flat, tmp_path):
+    path = write_labels(flat / "mine.csv", flat)
+    folder = FrameFolder(flat, size=SIZE, labels=Labels.from_csv(path, "file", {"label": "class", "group": "film"}))
+    assert folder.classes == ["cat", "dog"]
+    assert [folder.classes[target] for target in folder.targets] == [path[:3] for path, _ in folder.samples]
+    assert set(folder.groups) == {"film0", "film1", "film2"}
+    assert (folder.label_source, folder.group_source) == ("mine.csv", "from mine.csv")
+    assert folder.group_note == "the accuracy says how well the classes hold on groups that were not trained on"
+    assert folder.skipped == [], "the table that is read is no file of the folder"
+    given = FrameFolder(flat, size=SIZE, labels=write_labels(flat / "named.csv", flat, "path;label;group"))
+    assert (given.groups == folder.groups).all()
+    assert [(skip.path, skip.reason) for skip in given.skipped] == [("mine.csv", "not-a-picture")]
+
+
+def test_labels_and_groups_come_from_the_names_of_files(flat, tmp_path):
+    scene(99).save(flat / "other.png")
+    folder = FrameFolder(flat, size=SIZE, labels=Labels.from_names(r"(?P<label>[a-z]+)_(?P<group>film\d)_\d+"))
+    assert folder.classes == ["cat", "dog"]
+    assert set(folder.groups) == {"film0", "film1", "film2"}
+    assert (folder.label_source, folder.group_source) == ("file names", "from file names")
+    assert [(skip.path, skip.reason) for skip in folder.skipped] == [("other.png", "no-label")]
+    assert folder.warnings == [
+        "files skipped because the label pattern does not match their names: 1 (first: 'other.png')"
+    ]
+    with_extension = FrameFolder(flat, size=SIZE, labels=Labels.from_names(r"(?P<label>[a-z]+)_.*\.png"))
+    assert with_extension.samples == folder.samples
+    assert with_extension.group_source.startswith("clusters of near-duplicates")
+
+
+def test_a_pattern_with_a_slash_is_matched_with_the_path_and_one_without_a_label_keeps_the_class_folders(tmp_path):
+    root = film_folder(tmp_path, {"a/film1": 2, "a/film2": 2, "b/film3": 2})
+    folder = FrameFolder(root, size=SIZE, labels=Labels.from_names(r"[^/]+/(?P<movie>[^/]+)/.*"))
+    assert folder.classes == ["a", "b"]
+    assert folder.movies.tolist() == ["film1"] * 2 + ["film2"] * 2 + ["film3"] * 2
+    assert (folder.label_source, folder.group_source) == (
+        "names of the class folders",
+        "movies and shots from file names",
+    )
+
+
+def test_a_table_of_labels_goes_before_class_folders_and_frames_csv_adds_what_it_lacks(root, tmp_path):
+    table(root / "frames.csv", *ROWS)
+    labels = table(
+        tmp_path / "moods.csv",
+        *(f"{n}/00{i}.png,{'dark' if i < 2 else 'light'}" for n in "ab" for i in range(4)),
+        header="path,label",
+    )
+    folder = FrameFolder(root, size=SIZE, labels=labels)
+    assert folder.classes == ["dark", "light"]
+    assert folder.targets.tolist() == [0, 0, 1, 1] * 2
+    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
+    assert (folder.label_source, folder.group_source, folder.warnings) == ("moods.csv", "from frames.csv", [])
+
+
+def test_parts_come_from_a_column(root):
+    rows = [f"{row},{part}" for row, part in zip(ROWS, ["train", "Train", "val", "test"] * 2, strict=True)]
+    table(root / "frames.csv", *rows, header="path,label,group,time_s,part")
+    folder = FrameFolder(root, size=SIZE)
+    assert [len(part) for part in folder.split()] == [4, 2, 2]
+    assert folder.split()[0].split_note == "as given (frames.csv): training, validation, test"
+    table(root / "frames.csv", *rows[:-1], rows[-1].replace(",test", ",held"), header="path,label,group,time_s,part")
+    with pytest.raises(
+        DataError, match=r"'b/003.png': expected training, validation, test or a name such as train as part"
+    ):
+        FrameFolder(root, size=SIZE)
+    pattern = Labels.from_names(r"(?P<label>\w+?)(_(?P<part>train))?")
+    root.joinpath("frames.csv").unlink()
+    (root / "a" / "000.png").rename(root / "a" / "x_train.png")
+    with pytest.raises(
+        DataError, match=r"expected a part for every frame or for none, got none for 'a/001.png'; fill it"
+    ):
+        FrameFolder(root, size=SIZE, labels=pattern)
+
+
+def test_a_label_that_is_empty_is_a_skip(flat):
+    path = write_labels(flat / "mine.csv", flat, "path;label;group")
+    path.write_text(path.read_text().replace("cat_film0_000.png; cat ;", "cat_film0_000.png; ;"))
+    folder = FrameFolder(flat, size=SIZE, labels=path)
+    assert [(skip.path, skip.reason, skip.detail) for skip in folder.skipped] == [
+        ("cat_film0_000.png", "no-label", "its label is empty")
+    ]
+
+
+def test_columns_that_are_missing_are_named_with_a_similar_one(flat, tmp_path):
+    path = write_labels(tmp_path / "t.csv", flat)
+    with pytest.raises(
+        DataError,
+        match=r"expected a column 'clas' in .*t.csv', got \['file', 'class', 'film'\]; did you mean 'class'\?",
+    ):
+        Labels.from_csv(path, "file", {"label": "clas"})
+    with pytest.raises(
+        DataError, match=r"table: expected a column 'path' in .*; name the columns, or add a header line"
+    ):
+        FrameFolder(flat, size=SIZE, labels=path)
+    with pytest.raises(
+        DataError, match=r"expected a column label in 't.csv', got none of these names; name the column \(--label"
+    ):
+        FrameFolder(flat, size=SIZE, labels=Labels.from_csv(path, "file"))
+    with pytest.raises(
+        ValueError, match=r"Labels.from_csv: expected columns for label, group, movie, part, got one for 'lable'"
+    ):
+        Labels.from_csv(path, "file", {"lable": "class"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(?P<label>[a-z", r"expected a regular expression such as .*, got '\(\?P<label>\[a-z' \(unterminated"),
+        ("[a-z]+_.*", r"expected named groups among \(\?P<label>...\), .*, got none in '\[a-z\]\+_"),
+        ("(?P<lable>[a-z]+)_.*", r"expected .*, got \(\?P<lable>...\) in .*; did you mean 'label'\?"),
+    ],
+)
+def test_a_pattern_that_is_wrong_is_an_error(pattern, message):
+    with pytest.raises(DataError, match=rf"label pattern: {message}"):
+        Labels.from_names(pattern)
+
+
+def test_a_pattern_or_a_table_that_fits_no_file_is_an_error_and_one_wrong_path_is_a_warning(flat, tmp_path):
+    with pytest.raises(
+        DataError,
+        match=r"expected it to match the names of files, such as 'cat_film0_000.png', got .*, which matches none of",
+    ):
+        FrameFolder(flat, size=SIZE, labels=Labels.from_names(r"(?P<label>\d+)"))
+    path = write_labels(tmp_path / "t.csv", flat, "path;label;group")
+    path.write_text(path.read_text().replace("cat_film0_000", "cat_film0_00"))
+    folder = FrameFolder(flat, size=SIZE, labels=path)
+    assert folder.scan_warnings == [
+        "paths in t.csv that lead to no file: 1 (first: 'cat_film0_00.png'); did you mean 'cat_film0_000.png'?",
+        "files skipped because t.csv has no row for them: 1 (first: 'cat_film0_000.png'); "
+        "add rows for them to use them",
+    ]

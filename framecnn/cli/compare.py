@@ -10,7 +10,8 @@ import typer
 
 from framecnn.cli import console
 from framecnn.cli.environment import cpu_name, missing_extra, versions
-from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Seed, Size, frame_size
+from framecnn.cli.folder_options import FolderOptions, reads_folder
+from framecnn.cli.options import Figures, MaxBad, Seed, Size, frame_size
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.comparison import MODELS, Comparison, compile_kernels, report_data
@@ -33,9 +34,9 @@ def network_frame_size(text: str) -> tuple[int, int]:
     return frame_size(text, smallest=MIN_NETWORK_SIDE)
 
 
+@reads_folder
 def compare(
-    folder: Folder,
-    groups: Groups = None,
+    source: FolderOptions,
     folds: Annotated[
         int, typer.Option("--folds", min=2, metavar="K", help="The number of folds; each is held out once.")
     ] = 4,
@@ -60,7 +61,7 @@ def compare(
     out once."""
     if resume and json is None:
         raise typer.BadParameter("expected --json FILE to resume from, got --resume alone")
-    json, report = check_outputs([json, report], [folder, groups])
+    json, report = check_outputs([json, report], source.inputs)
     outputs = [path for path in (json, report) if path is not None]
     if report is not None and (missing := missing_extra("framecnn compare --report", "report", "jinja2")):
         raise missing
@@ -72,7 +73,7 @@ def compare(
         check_replaced({json: json_mark("compare"), report: report_mark("comparison")})
         if resume and json is not None and not json.exists():
             console.warn(f"{json} does not exist: starting from the beginning")
-        frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad)
+        frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad)
         comparison = Comparison(frames, folds, network_size or NETWORK_SIZE, seed)
         if resume and json is not None and json.exists():
             comparison.resume(_read(json))

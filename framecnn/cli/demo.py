@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from framecnn.cli import console
+from framecnn.cli.folder_options import SplitOptions
 from framecnn.cli.options import Figures
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark
 from framecnn.cli.training_outputs import Job
@@ -39,7 +40,7 @@ def demo(json: Figures = None) -> None:
     console.warn(CAUTION)
     console.say()
     job = Job(
-        folder=frames,
+        source=SplitOptions(frames),
         out=out / "model.safetensors",
         report=out / "report.html",
         manifest=out / "manifest.csv",

@@ -1,19 +1,21 @@
 """``framecnn evaluate``: measure the accuracy of a model on frames that it was not trained on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from framecnn.cli import console
 from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.figures import print_assessment
+from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Model, PictureMegabytes, Predictions
+from framecnn.cli.options import Figures, MaxBad, Model, PictureMegabytes, Predictions
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
+from framecnn.data.names import same_name
 from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
@@ -22,15 +24,15 @@ from framecnn.report import write_report
 from framecnn.reporting import report_data
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle, write_together
-from framecnn.text import counted, listed
+from framecnn.text import counted, did_you_mean, listed
 
 __all__ = ["evaluate"]
 
 
+@reads_folder
 def evaluate(
     model: Model,
-    folder: Folder,
-    groups: Groups = None,
+    source: FolderOptions,
     json: Figures = None,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write the report that train writes.")
@@ -43,7 +45,7 @@ def evaluate(
 
     Use frames that the model was not trained on: on the frames of its training, the accuracy is too high.
     """
-    json, report, predictions = check_outputs([json, report, predictions], [folder, groups, model])
+    json, report, predictions = check_outputs([json, report, predictions], [*source.inputs, model])
     if report is not None and (missing := missing_extra("framecnn evaluate --report", "report", "jinja2")):
         raise missing
     outputs = {
@@ -58,11 +60,11 @@ def evaluate(
         check_replaced({path: mark for path, (_, mark) in outputs.items()})
         classifier = load_classifier(model)
         stages = Stages()
-        frames = scan_folder(stages, folder, groups, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
-        _check_classes(frames, classifier)
+        frames = scan_folder(stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
+        meant = _check_classes(frames, [str(label) for label in classifier.classes_])
         while True:
             try:
-                assessment = _measure(stages, classifier, frames)
+                assessment = _measure(stages, classifier, frames, meant)
                 break
             except FrameLost as lost:
                 frames = without_lost(frames, lost, max_bad)
@@ -79,6 +81,7 @@ def evaluate(
                     data = report_data(
                         assessment,
                         classifier,
+                        meaning=frames.group_note,
                         skipped=frames.skipped,
                         found=frames.found,
                         origin=describe_origin(model),
@@ -95,29 +98,36 @@ def evaluate(
             write_json(None, "evaluate", figures)
 
 
-def _known(classifier: Any) -> list[str]:
-    return [str(label) for label in classifier.classes_]
+def _check_classes(frames: FrameFolder, known: list[str]) -> dict[str, str | None]:
+    """Return the class of the model that each class of the folder is, None if it is none; warn of differences.
 
-
-def _check_classes(frames: FrameFolder, classifier: Any) -> None:
-    """Raise DataError if no class of the folder is one of the model; warn of classes that only one of them has."""
-    known = _known(classifier)
-    unknown = [name for name in frames.classes if name not in known]
+    Raise DataError if no class of the folder is one of the model.
+    """
+    meant = {name: same_name(name, known) for name in frames.classes}
+    unknown = [name for name, label in meant.items() if label is None]
     if len(unknown) == len(frames.classes):
         raise DataError(
             f"{frames.root.name}: expected folders of the model's classes ({listed(known)}), "
-            f"got {listed(unknown)}; name the folders as in training"
+            f"got {listed(unknown)}{did_you_mean(unknown[0], known)}; name the folders as in training"
         )
     if unknown:
         n = sum(frames.classes[target] in unknown for target in frames.targets)
-        console.warn(f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}")
-    if absent := [name for name in known if name not in frames.classes]:
+        hint = did_you_mean(unknown[0], known)
+        console.warn(f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}{hint}")
+    for name, label in meant.items():
+        if label not in (None, name):
+            console.warn(f"class {name!r} is taken as the model's class {label!r}")
+    if frames.given_parts:
+        console.say(f"evaluated: {counted(len(frames.unseen), 'frame')} of the parts that were not trained on")
+    if absent := [name for name in known if name not in meant.values()]:
         console.warn(f"no frames of {listed(absent)}: the accuracy does not cover these classes")
+    return meant
 
 
-def _measure(stages: Stages, classifier: Any, frames: FrameFolder) -> Assessment:
-    names = np.array(frames.classes)[frames.targets]
-    part = frames.select(np.flatnonzero(np.isin(names, _known(classifier))))
+def _measure(stages: Stages, classifier: Any, frames: FrameFolder, meant: dict[str, str | None]) -> Assessment:
+    rows = frames.unseen[[meant[frames.classes[target]] is not None for target in frames.targets[frames.unseen]]]
+    part = frames.select(rows)
+    part = replace(part, classes=[meant[name] or name for name in part.classes])
     with stages("evaluate", "evaluating") as update:
         features = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
         name = _part_name(frames)

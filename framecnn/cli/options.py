@@ -15,14 +15,13 @@ from framecnn.data.movie_files import MOVIE_SUFFIXES
 
 __all__ = [
     "Figures",
-    "Folder",
-    "Groups",
     "MaxBad",
     "Model",
     "PictureMegabytes",
     "Predictions",
     "Seed",
     "Size",
+    "frame_folder",
     "frame_size",
 ]
 
@@ -74,18 +73,6 @@ def frame_folder(text: str) -> Path:
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]
-Folder = Annotated[
-    Path,
-    typer.Argument(
-        parser=frame_folder, metavar="FOLDER", help="A folder that contains one folder of frames per class."
-    ),
-]
-Groups = Annotated[
-    Path | None,
-    typer.Option(
-        "--groups", metavar="CSV", help="A table with the group of each frame.", show_default="FOLDER/frames.csv"
-    ),
-]
 Figures = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."),

@@ -7,18 +7,19 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.options import Figures, Folder, Groups, Size
+from framecnn.cli.folder_options import SplitOptions, describe_source, reads_folder
+from framecnn.cli.options import Figures, Size
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
-from framecnn.cli.workflow import Stages, scan_folder
+from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.manifest import MANIFEST_MARK
 
 __all__ = ["scan"]
 
 
+@reads_folder
 def scan(
-    folder: Folder,
-    groups: Groups = None,
+    source: SplitOptions,
     size: Size = None,
     json: Figures = None,
     manifest: Annotated[
@@ -29,11 +30,10 @@ def scan(
 
     Without a table of groups, the groups depend on --size: use the size of the training.
     """
-    json, manifest = check_outputs([json, manifest], [folder, groups])
+    json, manifest = check_outputs([json, manifest], source.inputs)
     check_replaced({json: json_mark("scan"), manifest: MANIFEST_MARK})
-    frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad=100)
-    for warning in frames.warnings[len(frames.scan_warnings) :]:
-        console.warn(warning)
+    frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad=100)
+    warnings = warn_of_split(frames, frames.split()[0])
     owns = [frames.targets == number for number in range(len(frames.classes))]
     rows = [
         (name, int(own.sum()), len(np.unique(frames.groups[own])))
@@ -60,10 +60,10 @@ def scan(
             "found": frames.found,
             "used": len(frames),
             "classes": [dict(zip(("class", "frames", "groups"), row, strict=True)) for row in rows],
-            "groups": frames.group_source,
+            **describe_source(frames),
             "skipped": [vars(skip) for skip in frames.skipped],
             "notes": [{"path": path, "note": note} for path, note in frames.notes],
-            "warnings": frames.warnings,
+            "warnings": warnings,
         },
     )
     written = [path for path in (manifest, json) if path is not None]

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from framecnn.cli.options import Figures, Folder, Groups, MaxBad, PictureMegabytes, Predictions, Seed, Size
+from framecnn.cli.folder_options import SplitOptions, reads_folder
+from framecnn.cli.options import Figures, MaxBad, PictureMegabytes, Predictions, Seed, Size
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
@@ -13,12 +14,12 @@ from framecnn.data import DEFAULT_SIZE
 __all__ = ["train"]
 
 
+@reads_folder
 def train(
-    folder: Folder,
+    source: SplitOptions,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the model.")] = Path(
         "model.safetensors"
     ),
-    groups: Groups = None,
     size: Size = None,
     seed: Seed = 0,
     split: Annotated[
@@ -43,13 +44,12 @@ def train(
         raise typer.BadParameter(f"expected group or random, got {split!r}", param_hint="'--split'")
     train_folder(
         Job(
-            folder=folder,
+            source=source,
             out=out,
             report=report or _beside(out, "report.html"),
             manifest=_beside(out, "manifest.csv"),
             predictions=predictions or _beside(out, "predictions.csv"),
             json=json,
-            groups=groups,
             size=size or DEFAULT_SIZE,
             seed=seed,
             by=split,

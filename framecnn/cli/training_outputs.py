@@ -7,6 +7,7 @@ from typing import Any
 
 from framecnn.cli import console
 from framecnn.cli.environment import describe_origin, versions
+from framecnn.cli.folder_options import FolderOptions, describe_source
 from framecnn.cli.outputs import check_outputs, json_mark, report_mark, write_json
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.data.manifest import MANIFEST_MARK
@@ -31,15 +32,13 @@ class Job:
 
     Parameters
     ----------
-    folder : Path
-        The frames.
+    source : FolderOptions
+        The frames, and how their labels, groups and parts are found.
     out, report, manifest, predictions : Path
         Where the model, the report, the manifest, which lists all files of the folder, and the table of predictions are
         written.
     json : Path, optional
         Where all figures are written.
-    groups : Path, optional
-        The table of groups, if it is not the one in the folder.
     size : (int, int), default (240, 360)
         Height and width in pixels to which frames are resized.
     seed : int, default 0
@@ -53,13 +52,12 @@ class Job:
         The headline of the report, and a warning to print there first.
     """
 
-    folder: Path
+    source: FolderOptions
     out: Path
     report: Path
     manifest: Path
     predictions: Path
     json: Path | None = None
-    groups: Path | None = None
     size: tuple[int, int] = DEFAULT_SIZE
     seed: int = 0
     by: str = "group"
@@ -86,7 +84,7 @@ class Job:
 
     def checked(self) -> "Job":
         """Return the job with the outputs that :func:`~framecnn.cli.outputs.check_outputs` accepts."""
-        checked = check_outputs(self.outputs, [self.folder, self.groups])
+        checked = check_outputs(self.outputs, self.source.inputs)
         changes: dict[str, Any] = dict(zip(("out", "report", "manifest", "predictions", "json"), checked, strict=True))
         return replace(self, **changes)
 
@@ -142,7 +140,7 @@ def _figures(run: Run) -> dict[str, Any]:
         "found": folder.found,
         "used": len(folder),
         "skipped": [vars(skip) for skip in folder.skipped],
-        "groups": folder.group_source,
+        **describe_source(folder),
         "split": run.parts[0].split_note,
         "split_table": split_table(run.assessment.parts),
         "chosen": describe_choice(run.classifier),
@@ -159,6 +157,7 @@ def _write_report(run: Run, path: Path) -> bool:
         run.assessment,
         run.classifier,
         title=run.job.title,
+        meaning=run.folder.group_note,
         skipped=run.folder.skipped,
         found=run.folder.found,
         origin=describe_origin(run.job.out),

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from framecnn.cli import console
 from framecnn.cli.figures import SHOWN_CLASSES, print_assessment
+from framecnn.cli.folder_options import FolderOptions
 from framecnn.cli.outputs import check_replaced
 from framecnn.cli.training_outputs import Job, Run, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
+from framecnn.data.source import CLASS_FOLDERS
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
 from framecnn.evaluation import Assessment, assess
@@ -25,9 +26,10 @@ from framecnn.storage.output_set import settle
 from framecnn.text import counted, listed
 from framecnn.typing import Array
 
-__all__ = ["ReportingFrames", "Stages", "scan_folder", "train_folder", "without_lost"]
+__all__ = ["ReportingFrames", "Stages", "scan_folder", "train_folder", "warn_of_split", "without_lost"]
 
-NO_FRAMES = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that need not be usable
+NO_FRAMES = ("hidden", "no-label", "not-a-picture", "not-in-class", "not-in-csv", "system", "unknown-class")
+"""The reasons of files that need not be usable."""
 
 
 @dataclass
@@ -64,24 +66,38 @@ class ReportingFrames:
 
 
 def scan_folder(
-    stages: Stages, folder: Path, groups: Path | None, size: tuple[int, int], max_bad: float, min_classes: int = 2
+    stages: Stages, source: FolderOptions, size: tuple[int, int], max_bad: float, min_classes: int = 2
 ) -> FrameFolder:
     """Scan a folder and print what was found; raise DataError if more than `max_bad` percent of it is unusable."""
-    with stages("scan", f"scanning {os.path.basename(os.path.realpath(folder))}") as update:
-        frames = FrameFolder(folder, groups=groups, size=size, progress=update, min_classes=min_classes)
+    with stages("scan", f"scanning {os.path.basename(os.path.realpath(source.folder))}") as update:
+        frames = source.open(size, update, min_classes)
     reasons = _counts(skip.reason for skip in frames.skipped)
     n_groups = len(np.unique(frames.groups))
-    console.table(
-        [
-            ("frames", f"{len(frames):,} of {len(frames.classes)} classes: {listed(frames.classes)}"),
-            ("groups", f"{n_groups:,} ({frames.group_source})"),
-            ("skipped", f"{len(frames.skipped):,} of {counted(frames.found, 'file')}{reasons and f' ({reasons})'}"),
-        ]
-    )
+    rows = [("frames", f"{len(frames):,} of {len(frames.classes)} classes: {listed(frames.classes)}")]
+    if frames.label_source != CLASS_FOLDERS:
+        rows.append(("labels", f"from {frames.label_source}"))
+    if frames.parts is not None:
+        counts = ", ".join(f"{(frames.parts == part).sum():,} {part}" for part in frames.given_parts)
+        rows.append(("parts", f"{counts} (from {frames.part_source})"))
+    rows += [
+        ("groups", f"{n_groups:,} ({frames.group_source})"),
+        ("meaning", frames.group_note),
+        ("skipped", f"{len(frames.skipped):,} of {counted(frames.found, 'file')}{reasons and f' ({reasons})'}"),
+    ]
+    console.table(rows)
     for warning in frames.scan_warnings:
         console.warn(warning)
     _check_bad(frames, max_bad)
     return frames
+
+
+def warn_of_split(frames: FrameFolder, part: FrameSubset) -> list[str]:
+    """Print the warnings that `scan_folder` has not printed; return all warnings about a folder and its split."""
+    warnings = list(dict.fromkeys([*frames.warnings, *part.warnings]))
+    for warning in warnings:
+        if warning not in frames.scan_warnings:
+            console.warn(warning)
+    return warnings
 
 
 def _counts(reasons: Iterable[str]) -> str:
@@ -123,16 +139,14 @@ def _train_folder(job: Job) -> Assessment:
     from framecnn.kernels.jit import n_compiled
 
     stages = Stages()
-    folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
+    folder = scan_folder(stages, job.source, job.size, job.max_bad)
     if not n_compiled():
         console.say("first run on this machine: compiling the kernels takes a few seconds, once")
     while True:
         try:
             parts = folder.split(seed=job.seed, by=job.by)
             _print_split(parts)
-            for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
-                if warning not in folder.scan_warnings:
-                    console.warn(warning)
+            warn_of_split(folder, parts[0])
             classifier, features = _fit(stages, parts[0], job.seed)
             is_given = "test" in folder.given_parts
             assessment = _assess(stages, classifier, features, parts, job, is_given)

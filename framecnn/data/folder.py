@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from framecnn.data.decode import DEFAULT_SIZE, check_size
-from framecnn.data.groups import group_frames
+from framecnn.data.groups import check_group_by, group_frames
 from framecnn.data.listing import structure_error
 from framecnn.data.manifest import write_manifest
 from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.reasons import Skip
 from framecnn.data.scan import Scanned, scan
-from framecnn.data.source import Source, Table, read_source
+from framecnn.data.source import PlacedFile, Source, Table, read_source
 from framecnn.data.split import PARTS
 from framecnn.data.splittable import SplittableFrames
 from framecnn.errors import DataError
@@ -29,57 +29,86 @@ class FrameFolder(SplittableFrames):
     """The frames of a folder that holds one folder per class; every file is used, or skipped with a reason.
 
     Creating one decodes every file once, in threads, to find out whether it can be used. Files are only read. Folders
-    inside a class folder belong to that class. Names that start with a dot, and files of a NAS or an operating system
-    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are skipped. Links are followed to files inside the folder only.
+    inside a class folder belong to that class. Names that start with a dot, files of a NAS or an operating system
+    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), and files that are not pictures by their extension (``.txt``, ``.xml``,
+    ``.json``) are skipped. Links are followed to files inside the folder only.
 
-    A group is a set of frames, such as a shot, that must stay on one side of a split. Groups come from a CSV file
-    (columns ``path``, ``group`` and, optionally, ``label``); a file that it does not name is skipped, because its group
-    is unknown, and rows without a file are counted in ``warnings``. Without a CSV the groups are clusters of
-    near-duplicates, in which flat frames (black, white) are alone.
+    Folders such as ``train``, ``val`` and ``test``, in any case, above the class folders or inside them, are the parts
+    of a split that is given. Other folders of class folders can be given as `validation` and `test`. The names of their
+    classes are compared with those of the training part without regard to case and surrounding blanks.
+
+    A group is a set of frames that must stay on one side of a split: the frames of a shot or of a movie. A file of a
+    folder with a table of groups is skipped if the table does not name it, because its group is unknown; rows without a
+    file are counted in ``warnings``. Without groups in a table or in names, the groups are clusters of near-duplicates,
+    in which flat frames (black, white) are alone. Where a class holds frames of several movies, the movie is the group;
+    in a class of one movie, it is the shot.
 
     Parameters
     ----------
     root : path
         The folder.
-    groups : path, optional
-        The CSV of groups. If None, ``root/frames.csv`` if it exists, else clusters of near-duplicates.
+    groups : path or Labels, optional
+        A CSV file with the columns ``path``, ``group`` and, optionally, ``label``, ``movie`` and ``part``. If None,
+        ``root/frames.csv`` if it exists.
     size : (int, int), default (240, 360)
         Height and width in pixels to which every frame is stretched.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
     min_classes : int, default 2
-        The smallest number of class folders: 1 for frames that are only evaluated.
+        The smallest number of classes: 1 for frames that are only evaluated.
+    labels : path or Labels, optional
+        A CSV file with the columns ``path`` and ``label`` and, optionally, ``group``, ``movie`` and ``part``. Its
+        labels replace those of class folders, which are then not needed. :class:`Labels` reads other columns, or the
+        names of files.
+    group_by : {"movie", "shot"}, optional
+        What is the group in all classes.
+    parts : {"folders", "none"}, optional
+        Whether folders such as ``train`` are parts, or classes as others. If None, their structure tells; where it does
+        not, DataError is raised.
+    validation, test : path, optional
+        Folders with the validation and the test frames.
 
     Attributes
     ----------
     root : Path
         The folder; no part of its path is a link.
+    roots : list of Path
+        `root`, and the folders of `validation` and `test`.
     size : (int, int)
         Height and width.
     classes : list of str
-        The names of the class folders, sorted.
+        The names of the classes, sorted.
     class_to_idx : dict of str to int
         The number of each class.
     samples : list of (str, int)
-        Path, relative to `root`, and class number of each used frame, sorted by path.
+        Path, relative to `root`, and class number of each used frame, sorted by path. Paths in other folders begin with
+        ``../``.
     targets : array of int64, shape (n,)
         The class number of each used frame.
     groups : array of str, shape (n,)
         The group of each used frame.
-    group_source : str
-        Where the groups come from.
+    movies : array of str, shape (n,), or None
+        The movie of each used frame, empty where it is unknown; None if no movie is known.
+    parts : array of str, shape (n,), or None
+        ``training``, ``validation`` or ``test`` for each used frame; None if no parts are given.
+    given_parts : list of str
+        The parts that are given.
+    label_source, group_source, part_source : str
+        Where labels, groups and parts come from.
+    group_note : str
+        What an accuracy on held-out groups says, in words.
     skipped : list of Skip
         The files that are not used, sorted by path.
     scan_warnings : list of str
-        Problems of the files: label conflicts, a table of groups that does not fit.
+        Problems of the files: label conflicts, a table that does not fit, what the groups give no evidence of.
 
     Raises
     ------
     DataError
         If the structure of the folder is wrong: too few class folders, a class without a usable frame, pictures beside
-        the class folders; or if the CSV of groups cannot be used.
+        the class folders, folders that may be parts or classes; or if a table cannot be used.
     ValueError
-        If `size` is not two positive integers.
+        If `size` is not two positive integers, or `group_by` or `parts` has another value.
 
     Examples
     --------
@@ -122,40 +151,53 @@ class FrameFolder(SplittableFrames):
         self.classes = sorted(source.classes)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         self.skipped, self._label_of = source.skipped, source.label_of
-        files = sorted(source.files, key=lambda file: file.path)
+        check_group_by(group_by, [file.movie for file in source.files])
+        used = self._scan(sorted(source.files, key=lambda file: file.path), progress)
+        self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
+        self.targets = np.array([target for _, target in self.samples], np.int64)
+        self.parts = np.array([file.part for file in used]) if source.parts_from else None
+        self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
+        self.label_source, self.part_source = source.labels_from, source.parts_from
+        self._check_every_class_has_frames()
+        self.scan_warnings = source.warnings
+        self._group([file.group for file in used], source.groups_from, group_by)
+
+    def _scan(self, files: list[PlacedFile], progress: Callable[[int, int], object] | None) -> list[PlacedFile]:
+        """Decode all files, and return those that can be used."""
         used = []
         self._scanned: list[Scanned] = []
-        for file, (_, seen) in zip(
-            files, scan(self.root, [file.path for file in files], self.size, progress), strict=True
-        ):
+        paths = [file.path for file in files]
+        for file, (_, seen) in zip(files, scan(self.root, paths, self.size, progress), strict=True):
             if isinstance(seen, Skip):
                 self.skipped.append(seen)
             else:
                 used.append(file)
                 self._scanned.append(seen)
         self.skipped.sort(key=lambda skip: skip.path)
-        self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
-        self.targets = np.array([target for _, target in self.samples], np.int64)
-        self.parts = np.array([file.part for file in used]) if source.parts_from else None
-        self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
-        self._check_every_class_has_frames()
+        return used
+
+    def _group(self, given: list[str], table: str, group_by: str | None) -> None:
+        """Find the group of each frame; without one in the `table`, it is a cluster of near-duplicates."""
         prints = [seen.fingerprint for seen in self._scanned]
         self._clusters = near_duplicate_clusters(prints)
         alike = [f"near-duplicates-{cluster:06d}" for cluster in self._clusters]
-        shots = np.array([file.group or name for file, name in zip(used, alike, strict=True)])
-        unit = "groups" if source.groups_from else "near-duplicates"
-        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, unit)
+        shots = np.array([group or name for group, name in zip(given, alike, strict=True)])
+        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, bool(table))
         self.groups, self.group_note, self._by_movie = grouping.groups, grouping.note, grouping.by_movie
-        self.label_source, self.part_source = source.labels_from, source.parts_from
-        self.group_source = _NEAR_DUPLICATES
-        if source.groups_from:
-            names = {0: "shots ", len(self.classes): "movies "}.get(len(self._by_movie), "movies and shots ")
-            self.group_source = f"{'' if self.movies is None else names}from {source.groups_from}"
-        self.scan_warnings = [*source.warnings, *grouping.warnings]
+        self.group_source = f"from {table}" if table else _NEAR_DUPLICATES
+        if self.movies is not None:
+            names = {0: "shots", len(self.classes): "movies"}.get(len(self._by_movie), "movies and shots")
+            self.group_source = f"{names} from {table}"
+        self.scan_warnings += grouping.warnings
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self.scan_warnings.append(
                 f"label conflict: frames with the same pixels as a frame of another class: {len(conflicts)} "
                 f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
+            )
+        if len(self.given_parts) > 1 and set(self.groups[self.parts == PARTS[0]]) & set(self.groups[self.unseen]):
+            self.group_note = (
+                "the parts are given and have groups in common: the accuracy says how well the classes hold on these "
+                f"{len(self.unseen):,} frames, not on groups or movies that were not trained on"
             )
 
     def _check_classes(self, source: Source, min_classes: int) -> None:

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from framecnn.errors import DataError
-from framecnn.text import listed
+from framecnn.text import counted, listed
 from framecnn.typing import Array
 
-__all__ = ["Grouping", "group_frames"]
+__all__ = ["Grouping", "check_group_by", "group_frames"]
 
 
 _GROUPS = "the accuracy says how well the classes hold on groups that were not trained on"
 _NEAR_DUPLICATES = (
-    "the accuracy says how well the classes hold on pictures that are not near-duplicates of those trained on; "
-    "pictures of one film, place or series may still be on both sides of the split (a table of groups keeps them "
-    "together)"
+    "the accuracy says how well the classes hold on pictures that are not near-duplicates of training pictures; it is "
+    "too high if pictures of one film, place or series are on both sides of the split"
 )
 _SHOTS = (
     "groups are shots, although classes hold several movies: frames of one movie are on both sides of the split, so "
@@ -46,8 +45,35 @@ class Grouping:
     warnings: tuple[str, ...]
 
 
+def check_group_by(by: str | None, movies: Sequence[str]) -> None:
+    """Raise if frames cannot be grouped like this.
+
+    Parameters
+    ----------
+    by : {None, "movie", "shot"}
+        What is to be the group; None decides for each class.
+    movies : sequence of str
+        The movie of each frame, empty where it is unknown.
+
+    Raises
+    ------
+    DataError
+        If `by` is ``"movie"`` and the movie of a frame is unknown.
+    ValueError
+        If `by` has another value.
+    """
+    if by not in (None, "movie", "shot"):
+        raise ValueError(f"FrameFolder: expected group_by='movie' or group_by='shot', got group_by={by!r}")
+    if by == "movie" and "" in movies:
+        raise DataError(
+            "FrameFolder: expected a movie for each frame to group by (--group-by movie), got none for "
+            f"{movies.count(''):,} of {counted(len(movies), 'frame')}; add a column movie to the table of groups, as "
+            "framecnn frames writes it"
+        )
+
+
 def group_frames(
-    classes: Sequence[str], targets: Array, shots: Array, movies: Array | None, by: str | None, unit: str
+    classes: Sequence[str], targets: Array, shots: Array, movies: Array | None, by: str | None, has_table: bool
 ) -> Grouping:
     """Return the groups of frames.
 
@@ -66,47 +92,35 @@ def group_frames(
         The movie of each frame, empty where it is unknown.
     by : {None, "movie", "shot"}
         What is the group in every class; None decides for each class.
-    unit : str
-        What `shots` are, in words: ``near-duplicates`` or ``groups``.
+    has_table : bool
+        Whether `shots` come from a table or from names; otherwise they are clusters of near-duplicates.
 
     Returns
     -------
     Grouping
 
-    Raises
-    ------
-    DataError
-        If `by` is ``"movie"`` and the movie of a frame is unknown.
-    ValueError
-        If `by` has another value.
-
     Examples
     --------
     >>> targets, movies = np.array([0, 0, 1, 1]), np.array(["m1", "m2", "m3", "m3"])
-    >>> found = group_frames(["cat", "dog"], targets, np.array(["s1", "s2", "s3", "s4"]), movies, None, "groups")
+    >>> found = group_frames(["cat", "dog"], targets, np.array(["s1", "s2", "s3", "s4"]), movies, None, True)
     >>> found.groups.tolist(), sorted(found.by_movie)
     (['m1', 'm2', 's3', 's4'], ['cat'])
     """
-    if by not in (None, "movie", "shot"):
-        raise ValueError(f"FrameFolder: expected group_by='movie' or group_by='shot', got group_by={by!r}")
-    if movies is None and by == "movie":
-        raise DataError(
-            "FrameFolder: expected a movie for each frame to group by (--group-by movie), got none; add a column movie "
-            "to the table of groups, as framecnn frames writes it"
-        )
     if movies is None:
-        return Grouping(shots, frozenset(), _NEAR_DUPLICATES if unit == "near-duplicates" else _GROUPS, ())
+        return Grouping(shots, frozenset(), _GROUPS if has_table else _NEAR_DUPLICATES, ())
     movies_of = {name: np.unique(movies[targets == target]).tolist() for target, name in enumerate(classes)}
     unknown = [name for name, found in movies_of.items() if "" in found]
-    missing = f"frames without a movie in the table of groups: {(movies == '').sum():,} (of {listed(unknown, 5)})"
-    if unknown and by == "movie":
-        raise DataError(f"FrameFolder: {missing}; fill it in to group by movie (--group-by movie), or leave that out")
     several = [name for name, found in movies_of.items() if len(found) > 1 and name not in unknown]
     held = {None: several, "movie": classes, "shot": []}[by]
     whole = {movie for name in held for movie in movies_of[name]}
     by_movie = frozenset(name for name, found in movies_of.items() if whole.issuperset(found))
     single = [name for name in classes if name not in (*several, *unknown)]
-    warnings = [f"{missing}; in these classes the shot is the group"] if unknown else []
+    warnings = []
+    if unknown:
+        warnings.append(
+            f"frames without a movie in the table of groups: {(movies == '').sum():,} (of {listed(unknown, 5)}); in "
+            "these classes the shot is the group"
+        )
     if several and by == "shot":
         return Grouping(shots, by_movie, _SHOTS, (*warnings, _SHOTS))
     if several and single:
@@ -123,11 +137,7 @@ def group_frames(
         "that was not seen": [name for name in single if name not in by_movie],
         f"frames of unknown movies: {_GROUPS}": unknown,
     }
-    note = "; ".join(
-        f"{'each class' if len(names) == len(classes) else f'each of the classes {listed(names, 5)}'} holds {what}"
-        for what, names in says.items()
-        if names
-    )
+    note = "; ".join(f"{_each(names, classes)} holds {what}" for what, names in says.items() if names)
     return Grouping(np.where(np.isin(movies, sorted(whole)), movies, shots), by_movie, note, tuple(warnings))
 
 
@@ -135,3 +145,9 @@ def _of_one_movie(names: Sequence[str], movies_of: Mapping[str, Sequence[str]]) 
     """Return what is learned about classes of one movie: their movies are told apart, or shots of one movie."""
     is_apart = len({movie for name in names for movie in movies_of[name]}) == len(names)
     return "which movie a frame is from" if is_apart else "how well it holds on other shots of that movie"
+
+
+def _each(names: Sequence[str], classes: Sequence[str]) -> str:
+    if len(names) == len(classes):
+        return "each class"
+    return names[0] if len(names) == 1 else f"each of {listed(names, 5)}"

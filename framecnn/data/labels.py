@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -56,6 +56,8 @@ class Labels:
         The facts by path, relative to the folder of frames.
     pattern : re.Pattern, optional
         The expression that finds the facts in a name; there are no `rows` then.
+    path : Path, optional
+        The file that was read, with all links followed.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Labels:
     fields: frozenset[str]
     rows: Mapping[str, FrameFacts]
     pattern: re.Pattern[str] | None = None
+    path: Path | None = None
 
     @classmethod
     def from_csv(
@@ -140,7 +143,7 @@ class Labels:
                     f"table: line {line} of {table!r} has no {' and no '.join(empty)}; fill it in or remove the line"
                 )
             _add(found, str(PurePosixPath(row[path_column])), facts, f"line {line} of {table!r}")
-        return cls(Path(table).name, frozenset(fields), found)
+        return cls(Path(table).name, frozenset(fields), found, path=Path(os.path.realpath(table)))
 
     @classmethod
     def from_names(cls, pattern: str) -> "Labels":
@@ -181,6 +184,11 @@ class Labels:
             hint = did_you_mean(unknown[0], FrameFacts._fields) if unknown else ""
             raise DataError(f"label pattern: expected named groups among {names}, got {given} in {pattern!r}{hint}")
         return cls("file names", frozenset(compiled.groupindex), {}, compiled)
+
+    def without_labels(self) -> "Labels":
+        """Return the same groups, movies and parts without labels."""
+        rows = {path: facts._replace(label="") for path, facts in self.rows.items()}
+        return replace(self, fields=self.fields - {"label"}, rows=rows)
 
     def match(self, found: Sequence[str]) -> dict[str, FrameFacts]:
         r"""Return the facts about files, by their paths.

@@ -85,7 +85,12 @@ class Layout:
 
 
 def find_layout(
-    root: Path, files: Sequence[str], folders: Collection[str], parts: str | None = None, has_labels: bool = False
+    root: Path,
+    files: Sequence[str],
+    folders: Collection[str],
+    parts: str | None = None,
+    has_labels: bool = False,
+    has_others: bool = False,
 ) -> Layout:
     """Return what the folders of frames stand for.
 
@@ -101,6 +106,8 @@ def find_layout(
         Whether folders such as ``train`` and ``test`` are parts or classes; None decides by their structure.
     has_labels : bool, default False
         Whether labels come from a table or from names, so that no class folders are needed.
+    has_others : bool, default False
+        Whether other parts lie elsewhere, so that one folder may be the only part here.
 
     Returns
     -------
@@ -123,7 +130,7 @@ def find_layout(
             name = folder.split("/")[level] if folder.count("/") == level else ""
             if part := part_named(name):
                 named[part].add(name)
-        if named and (parts == "folders" or not (doubt := _doubt(level, named, files, has_labels))):
+        if named and (parts == "folders" or not (doubt := _doubt(level, named, files, has_labels, has_others))):
             return Layout(level)
         if named:
             names = ", ".join(repr(name) for name in sorted(set().union(*named.values())))
@@ -140,7 +147,7 @@ def find_layout(
     return Layout(None)
 
 
-def _doubt(level: int, named: dict[str, set[str]], files: Sequence[str], has_labels: bool) -> str:
+def _doubt(level: int, named: dict[str, set[str]], files: Sequence[str], has_labels: bool, has_others: bool) -> str:
     """Return why folders with the names of parts may be something else; "" if they are parts."""
     layout = Layout(level)
     for path in [path for path in files if path.lower().endswith(SUFFIXES)] or files:
@@ -149,7 +156,7 @@ def _doubt(level: int, named: dict[str, set[str]], files: Sequence[str], has_lab
             return f"{path!r} lies beside them"
         if not label and not has_labels:
             return f"{path!r} lies in no class folder"
-    if len(named) == 1:
+    if len(named) == 1 and not has_others:
         return f"there is no other part than {min(named)}"
     if "training" not in named:
         return "there is no training part"

@@ -66,17 +66,18 @@ def list_files(root: Path, left_out: Collection[Path] = ()) -> tuple[list[str], 
     files: list[str] = []
     folders: set[str] = set()
     skipped: list[Skip] = []
+    absent = {path.relative_to(root).as_posix() for path in left_out if path.is_relative_to(root)}
     pending = [""]
     while pending:
         for path, kind in _entries(root, pending.pop(), skipped):
-            if root / path in left_out:
+            if path in absent:
                 pass
             elif kind == "folder":
                 folders.add(path)
                 pending.append(path)
             else:
                 files.append(path)
-    return sorted(files), folders, [skip for skip in skipped if root / skip.path not in left_out]
+    return sorted(files), folders, [skip for skip in skipped if skip.path not in absent]
 
 
 def skip_by_name(name: str, is_file: bool = False) -> tuple[Reason, str] | None:

@@ -10,11 +10,15 @@ from framecnn.data.decode import SUFFIXES
 from framecnn.data.labels import GROUPS_FILE, FrameFacts, Labels
 from framecnn.data.layout import Layout, find_layout, part_of
 from framecnn.data.listing import list_files, structure_error
-from framecnn.data.reasons import Skip
+from framecnn.data.names import name_key, same_name
+from framecnn.data.reasons import Reason, Skip
 from framecnn.errors import DataError
 from framecnn.text import counted, did_you_mean
 
-__all__ = ["PlacedFile", "Source", "Table", "read_source"]
+__all__ = ["CLASS_FOLDERS", "PlacedFile", "Source", "Table", "read_source"]
+
+CLASS_FOLDERS = "names of the class folders"
+"""Where labels come from, if neither from a table nor from the names of files."""
 
 Table = Labels | str | os.PathLike[str]
 """Labels, or the path of a CSV file with the columns of ``frames.csv``."""
@@ -101,7 +105,10 @@ def read_source(
         If pictures lie beside class folders, a table cannot be used, it is not clear what folders stand for, or a part
         is given twice or has no class of the training part.
     """
-    source = _read_root(root, groups, labels, parts, given.values())
+    for part, folder in given.items():
+        if [root, *given.values()].count(folder) > 1:
+            raise DataError(f"FrameFolder: expected another folder as {part} part, got {str(folder)!r} twice")
+    source = _read_root(root, groups, labels, parts, list(given.values()))
     if given and not source.parts_from:
         source.files = [replace(file, part="training") for file in source.files]
     for part, folder in given.items():
@@ -114,6 +121,7 @@ def read_source(
         _add(source, root, part, folder, _read_root(folder, None, names, parts, [root]))
     if source.parts_from:
         _match_classes(source)
+    source.warnings += _similar_labels(source.classes)
     return source
 
 
@@ -122,31 +130,25 @@ def _read_root(
 ) -> Source:
     if groups is None and (root / GROUPS_FILE).is_file():
         groups = root / GROUPS_FILE
-    tables = [Path(os.path.realpath(table)) for table in (groups, labels) if isinstance(table, str | os.PathLike)]
     grouped, labelled = _open(groups, "group", "movie", "part"), _open(labels, "label")
     has_labels = labelled is not None and "label" in labelled.fields
-    files, folders, skipped = list_files(root, {*tables, *left_out})
-    layout = find_layout(root, files, folders, parts, has_labels)
+    if grouped is not None and has_labels:
+        grouped = grouped.without_labels()
+    tables = [table for table in (labelled, grouped) if table is not None]
+    read = [table.path for table in tables if table.path is not None]
+    files, folders, skipped = list_files(root, [*read, *left_out])
+    layout = find_layout(root, files, folders, parts, has_labels, has_others=bool(left_out))
     found = files if has_labels else _in_class_folders(root, files, layout, skipped)
     warnings: list[str] = []
-    facts = dict.fromkeys(found, FrameFacts())
-    for table in (grouped, labelled):
-        if table is not None:
-            known = table.match(found)
-            warnings += table.warnings(found, known)
-            skipped += [_unknown(table, path) for path in found if path not in known]
-            found = [path for path in found if path in known]
-            if table is grouped:
-                warnings += [] if has_labels else _other_labels(layout, known)
-                known = {path: known[path]._replace(label="") for path in found}
-            facts = {path: _joined(known[path], facts[path]) for path in found}
+    facts = _facts_about(found, tables, skipped, warnings)
+    if grouped is not None and not has_labels:
+        warnings += _other_labels(grouped, layout, facts)
     placed = []
-    for path in found:
+    for path, (label, group, movie, cell) in facts.items():
         part, folder = layout.place(path)
-        label, group, movie, cell = facts[path]
-        if label or (folder and not has_labels):
-            part = part_of(cell, repr(path)) if cell else part
-            placed.append(PlacedFile(path, label or folder, part, group, movie))
+        label = label if has_labels else folder
+        if label:
+            placed.append(PlacedFile(path, label, part_of(cell, repr(path)) if cell else part, group, movie))
         else:
             skipped.append(Skip(path, "no-label", "its label is empty"))
     if len({bool(file.part) for file in placed}) == 2:
@@ -156,25 +158,66 @@ def _read_root(
     label_of |= {skip.path: "" if has_labels else layout.place(skip.path)[1] for skip in skipped}
     classes = {file.label for file in placed}
     if not has_labels:
-        empty = {layout.place(f"{folder}/")[1] for folder in folders} - {"", *classes}
-        without = {label_of[skip.path]: skip.path for skip in skipped if skip.reason == "not-a-picture"}
-        warnings += [
-            f"folder {name!r} holds no pictures, only files such as {without[name]!r}: it is not a class"
-            for name in sorted(empty & set(without))
-        ]
-        classes |= empty - set(without)
-    by_table = next((table.source for table in (labelled, grouped) if table and "part" in table.fields), "")
-    grouping = next((table.source for table in (labelled, grouped) if table and table.fields & {"group", "movie"}), "")
+        named = {layout.place(f"{folder}/")[1] for folder in folders} - {"", *classes}
+        empty, others = _classes_without_files(named, label_of, skipped)
+        classes |= empty
+        warnings += others
     return Source(
         files=placed,
         skipped=skipped,
         label_of=label_of,
         classes=classes,
-        labels_from=labelled.source if labelled and has_labels else "names of the class folders",
-        groups_from=grouping,
-        parts_from=by_table or ("" if layout.part_level is None else "names of folders"),
-        warnings=warnings + _similar_labels(classes),
+        labels_from=labelled.source if labelled and has_labels else CLASS_FOLDERS,
+        groups_from=next((table.source for table in tables if table.fields & {"group", "movie"}), ""),
+        parts_from=next(
+            (table.source for table in tables if "part" in table.fields),
+            "" if layout.part_level is None else "names of folders",
+        ),
+        warnings=warnings,
     )
+
+
+def _facts_about(
+    found: list[str], tables: list[Labels], skipped: list[Skip], warnings: list[str]
+) -> dict[str, FrameFacts]:
+    """Return the facts about the files that all tables name; the first table counts. Add the others to `skipped`."""
+    facts = dict.fromkeys(found, FrameFacts())
+    for table in tables:
+        known = table.match(list(facts))
+        warnings += table.warnings(list(facts), known)
+        reason: Reason = "not-in-csv" if table.pattern is None else "no-label"
+        detail = (
+            f"{table.source} has no row for it"
+            if table.pattern is None
+            else "the label pattern does not match its name"
+        )
+        skipped += [Skip(path, reason, detail) for path in facts if path not in known]
+        facts = {
+            path: FrameFacts(*(before or now for before, now in zip(facts[path], known[path], strict=True)))
+            for path in facts
+            if path in known
+        }
+    return facts
+
+
+def _classes_without_files(
+    named: set[str], label_of: Mapping[str, str], skipped: list[Skip]
+) -> tuple[set[str], list[str]]:
+    """Return the class folders of which no file is decoded, and a warning for each folder that is none.
+
+    A folder that holds only files that are no pictures, such as annotations, is no class.
+    """
+    reasons = defaultdict(set)
+    companions = {}
+    for skip in skipped:
+        reasons[label_of[skip.path]].add(skip.reason)
+        if skip.reason == "not-a-picture":
+            companions[label_of[skip.path]] = skip.path
+    others = {name for name in named & set(companions) if reasons[name] <= {"not-a-picture", "hidden", "system"}}
+    return named - others, [
+        f"folder {name!r} holds no pictures, only files such as {companions[name]!r}: it is not a class"
+        for name in sorted(others)
+    ]
 
 
 def _open(table: Table | None, *needed: str) -> Labels | None:
@@ -201,36 +244,22 @@ def _in_class_folders(root: Path, files: list[str], layout: Layout, skipped: lis
     return found
 
 
-def _unknown(table: Labels, path: str) -> Skip:
-    if table.pattern is not None:
-        return Skip(path, "no-label", "the label pattern does not match its name")
-    return Skip(path, "not-in-csv", f"{table.source} has no row for it")
-
-
-def _joined(facts: FrameFacts, others: FrameFacts) -> FrameFacts:
-    return FrameFacts(*(fact or other for fact, other in zip(facts, others, strict=True)))
-
-
-def _other_labels(layout: Layout, known: Mapping[str, FrameFacts]) -> list[str]:
+def _other_labels(groups: Labels, layout: Layout, facts: Mapping[str, FrameFacts]) -> list[str]:
     """Return a warning if a table of groups has labels that differ from the class folders."""
-    moved = sorted(path for path, facts in known.items() if facts.label not in ("", layout.place(path)[1]))
+    moved = sorted(path for path, own in facts.items() if own.label not in ("", layout.place(path)[1]))
     if not moved:
         return []
     return [
-        f"frames whose label in the table of groups differs from their folder: {len(moved)} (first: {moved[0]!r}, "
-        f"labelled {known[moved[0]].label!r}); the folder counts (--labels makes the table count)"
+        f"frames whose label in {groups.source} differs from their folder: {len(moved)} (first: {moved[0]!r}, "
+        f"labelled {facts[moved[0]].label!r}); the folder counts (--labels makes the table count)"
     ]
-
-
-def _key(name: str) -> str:
-    return name.strip().casefold()
 
 
 def _similar_labels(classes: Collection[str]) -> list[str]:
     """Return a warning for each pair of classes whose names differ only in case or blanks."""
     by_key = defaultdict(list)
     for name in sorted(classes):
-        by_key[_key(name)].append(name)
+        by_key[name_key(name)].append(name)
     return [
         f"classes whose names differ only in case or blanks: {', '.join(map(repr, names))}; they are different classes"
         for names in by_key.values()
@@ -264,25 +293,18 @@ def _match_classes(source: Source) -> None:
     trained = {file.label for file in source.files if file.part == "training"}
     if not trained:
         return
-    by_key = defaultdict(list)
-    for name in sorted(trained):
-        by_key[_key(name)].append(name)
     others = Counter((file.part, file.label) for file in source.files if file.part != "training")
     names = {name: name for name in trained}
     for part, name in sorted(others):
-        same, n = by_key[_key(name)], others[part, name]
-        if name in trained:
-            continue
-        if len(same) == 1:
-            names[name] = same[0]
-            source.warnings.append(
-                f"class {name!r} of the {part} part is taken as class {same[0]!r} of the training part"
-            )
-        else:
+        same, n = same_name(name, trained), others[part, name]
+        if same is None:
             source.warnings.append(
                 f"class {name!r} of the {part} part is not a class of the training part: its {counted(n, 'file')} "
                 f"{'is' if n == 1 else 'are'} skipped{did_you_mean(name, trained)}"
             )
+        elif same != name:
+            names[name] = same
+            source.warnings.append(f"class {name!r} of the {part} part is taken as {same!r} of the training part")
     unknown = [file for file in source.files if file.label not in names]
     source.skipped += [Skip(file.path, "unknown-class", "its class has no training frames") for file in unknown]
     source.files = [replace(file, label=names[file.label]) for file in source.files if file.label in names]

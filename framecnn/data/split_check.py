@@ -73,9 +73,16 @@ class SplitCheck:
         tuple of str
         """
         others = np.concatenate([own for part, own in rows.items() if part != PARTS[0]] or [np.empty(0, np.int64)])
-        found = [*self._lacking(rows, is_given), *self._similar(rows, others)]
-        shared = sorted(set(self.groups[others]) & set(self.groups[rows[PARTS[0]]])) if is_given else []
-        if shared:
+        similar = others[np.isin(self.clusters[others], self.clusters[rows[PARTS[0]]])]
+        found = self._lacking(rows, is_given)
+        if len(similar):
+            parts = " and ".join(part for part in rows if part != PARTS[0])
+            found.append(
+                f"near-duplicates of training frames: {len(similar):,} of {len(others):,} {parts} frames "
+                f"(first: {self.paths[similar.min()]!r}); their accuracy may be too high"
+            )
+        rest = self.groups[np.setdiff1d(others, similar)]
+        if is_given and (shared := sorted(set(rest.tolist()).intersection(self.groups[rows[PARTS[0]]].tolist()))):
             found.append(
                 f"groups with frames both in the training part and in a part that is given: {len(shared):,} "
                 f"(first: {shared[0]!r}); the accuracy may be too high"
@@ -95,16 +102,6 @@ class SplitCheck:
                     )
                 found.append(text if part == PARTS[0] else alone.get(name, text))
         return found
-
-    def _similar(self, rows: Mapping[str, Array], others: Array) -> list[str]:
-        similar = others[np.isin(self.clusters[others], self.clusters[rows[PARTS[0]]])]
-        if not len(similar):
-            return []
-        parts = " and ".join(part for part in rows if part != PARTS[0])
-        return [
-            f"near-duplicates of training frames: {len(similar):,} of {len(others):,} {parts} frames "
-            f"(first: {self.paths[similar.min()]!r}); their accuracy may be too high"
-        ]
 
     def _n_groups(self, target: int) -> int:
         return len(np.unique(self.groups[self.targets == target]))

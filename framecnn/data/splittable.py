@@ -47,6 +47,12 @@ class SplittableFrames:
         return [] if self.parts is None else [part for part in PARTS if part in self.parts]
 
     @property
+    def unseen(self) -> Array:
+        """The rows of the frames on which a model is evaluated: the test part, else the validation part, else all."""
+        part = next((part for part in reversed(PARTS[1:]) if part in self.given_parts), None)
+        return np.arange(len(self)) if part is None else np.flatnonzero(self.parts == part)
+
+    @property
     def _one_group_warnings(self) -> dict[str, str]:
         """The warnings of classes that have one group only, by class; none if the test part is given."""
         if "test" in self.given_parts:
@@ -92,8 +98,9 @@ class SplittableFrames:
     ) -> tuple[FrameSubset, FrameSubset, FrameSubset]:
         """Return training, validation and test frames.
 
-        Whole groups are divided so that each class comes close to the wanted shares. No part is empty if there are
-        enough groups; a class of one group is used for training.
+        Parts that the data gives are used as they are; the others are cut from the training part. Whole groups are
+        divided so that each class comes close to the wanted shares. No part is empty if there are enough groups; a
+        class of one group is used for training.
 
         Parameters
         ----------

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from framecnn.errors import SettingError
@@ -31,9 +31,7 @@ from framecnn.typing import Array
 __all__ = ["FrameClassifier"]
 
 
-class FrameClassifier(
-    PictureFilesMixin, DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, SavedEstimator
-):
+class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEstimator):
     """A classifier of frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. :meth:`fit` chooses

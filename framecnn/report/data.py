@@ -83,6 +83,8 @@ class ReportData:
         Number of files found, used and skipped.
     split : str
         How the frames were divided into parts.
+    meaning : str
+        What an accuracy on the groups says.
     split_table : sequence of dict
         Rows with the keys ``part``, ``class``, ``frames``, ``groups``.
     chosen : mapping of str to str
@@ -109,6 +111,7 @@ class ReportData:
     skipped: Sequence[Skip] = ()
     found: int = 0
     split: str = ""
+    meaning: str = ""
     split_table: Sequence[Mapping[str, Any]] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
