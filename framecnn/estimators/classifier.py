@@ -172,7 +172,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
         -------
         (n, n_clusters) array
         """
-        return self.head_.transform(self._fit(X, y, groups, names))
+        features = self._fit(X, y, groups, names)
+        return self.head_.transform(features)
 
     @sets_atomically
     def fit_features(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Array:
