@@ -126,28 +126,6 @@ def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tu
     return tuple((train.files[row], train.classes[train.targets[row]]) for row in others)
 
 
-def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
-    """Return the evidence of pictures against their second most probable class, by path.
-
-    Training frames are looked for by their names in the model, from the working directory and from its own folder.
-
-    Raises
-    ------
-    SettingError
-        If the features of the model have no places.
-    """
-    size, names, found = tuple(classifier.features_.frame_shape_[:2]), classifier.training_names_, {}
-    for path in paths:
-        frame = decode(path, size).pixels
-        shown = explain(classifier, frame)
-        rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
-        near = [str(names[row]) for row in rows]
-        files = [name if Path(name).exists() else str(model.parent / name) for name in near]
-        nearest = tuple(zip(files, (Path(name).name for name in near), strict=True))
-        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
-    return found
-
-
 def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[str, dict[str, list[int]]]:
     """Return the filters that speak most for each class on its typical training frames, by scale and class.
 
