@@ -195,7 +195,7 @@ def test_without_jinja2_the_model_is_written_and_a_warning_names_the_package(fil
 def test_progress_is_plain_lines_without_a_terminal(films, out, monkeypatch):
     monkeypatch.setattr(console, "progress", partial(console.progress, show_after=0.0))
     err = framecnn("train", films, "-o", out, *SIZE).err
-    assert re.search(r"^learning filters and features( \.\.\.|: \d+ %)$", err, re.MULTILINE)
+    assert re.search(r"^learning filters \.\.\.$", err, re.MULTILINE)
     assert not re.search("[\r\x1b]", err)
 
 
