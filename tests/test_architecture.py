@@ -219,7 +219,15 @@ def test_every_public_thing_says_what_it_is(name):
 def test_a_name_that_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'framecnn' has no attribute 'Perceptron'"):
         framecnn.Perceptron  # noqa: B018
-    assert dir(framecnn) == sorted(framecnn.__all__)
+
+
+def test_editors_see_the_public_names_and_the_modules():
+    assert dir(framecnn) == sorted([*framecnn.__all__, *framecnn._MODULES])
+    script = (
+        "import framecnn; [getattr(framecnn, name).__doc__ for name in dir(framecnn)]; print(framecnn.layers.ConvLayer)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "ConvLayer" in done.stdout
 
 
 def test_importing_framecnn_loads_neither_numba_nor_scikit_learn():

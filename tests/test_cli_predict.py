@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
 from functools import partial
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from PIL import Image
 from textures import textures
 
 from framecnn import DenseLayer, FrameClassifier, FrameFolder, InputLayer, Sequential, save
-from framecnn.cli import console, predict, showing
+from framecnn.cli import console, predict
 from framecnn.cli.options import frame_size
 from framecnn.cli.predictions import Predictions
 from framecnn.estimators import features
@@ -102,7 +101,8 @@ def test_a_missing_file_is_named_and_the_others_are_predicted(model, films, tmp_
 def test_the_table_of_predictions_has_every_probability(model, films, tmp_path):
     table = tmp_path / "predictions.csv"
     for _ in range(2):
-        assert framecnn("predict", model, films / "down", "--predictions", table).code == 0
+        ended = framecnn("predict", model, films / "down", "--predictions", table)
+        assert (ended.code, ended.err) == (0, f"wrote {table}\n")
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     for row, expected in zip(rows, predictions(model, films / "down")["pictures"], strict=True):
@@ -110,105 +110,6 @@ def test_the_table_of_predictions_has_every_probability(model, films, tmp_path):
         assert {name: float(row[f"probability:{name}"]) for name in ("across", "blobs", "down")} == pytest.approx(
             expected["probabilities"], abs=1e-5
         )
-
-
-@pytest.fixture
-def opened(monkeypatch, tmp_path):
-    """Return the list of the files that would have been opened."""
-    files = []
-    monkeypatch.setattr(showing, "_has_screen", lambda: True)
-    monkeypatch.setattr(showing, "_open", lambda path: not files.append(path))
-    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
-    return files
-
-
-def test_a_random_picture_comes_with_every_probability(model, films, opened):
-    ended = framecnn("predict", model, "--random-from", films)
-    assert ended.code == 0
-    assert re.search(rf"^{films}/\w+/\d+\.jpg +\w+ +\d", ended.out, re.MULTILINE)
-    shares = [float(share) for share in re.findall(r"^(?:across|blobs|down) +([\d.]+) %$", ended.out, re.MULTILINE)]
-    assert len(shares) == 3
-    assert shares == sorted(shares, reverse=True)
-    assert sum(shares) == pytest.approx(100, abs=0.2)
-    assert opened == []
-    drawn = {predictions(model, "--random-from", films)["pictures"][0]["path"] for _ in range(9)}
-    assert len(drawn) > 1
-
-
-def test_files_that_cannot_be_read_are_never_drawn(model, pictures, tmp_path):
-    for frame in (pictures / "across").glob("[0-9]*.jpg"):
-        frame.rename(tmp_path / frame.name)
-    shutil.rmtree(pictures / "blobs")
-    for frame in list((pictures / "down").glob("[0-9]*.jpg"))[1:]:
-        frame.unlink()
-    rows = predictions(model, "--random-from", pictures)["pictures"]
-    assert [row["path"] for row in rows] == list(map(str, (pictures / "down").glob("[0-9]*.jpg")))
-
-
-def test_show_draws_the_picture_with_its_probabilities_and_opens_it(model, films, opened):
-    ended = framecnn("predict", model, "--random-from", films, "--show")
-    assert ended.code == 0
-    (path,) = opened
-    assert ended.err == f"drew {path}\n"
-    with Image.open(path) as picture:
-        assert picture.width > picture.height
-
-
-def test_show_draws_the_first_pictures_one_below_the_other(model, films, opened):
-    frames = sorted((films / "down").iterdir())
-    heights = []
-    for shown in (frames[:1], frames[:3], [films]):
-        ended = framecnn("predict", model, *shown, "--show")
-        assert ended.code == 0
-        with Image.open(opened[-1]) as picture:
-            heights.append(picture.height)
-    assert heights == [heights[0], 3 * heights[0], showing.MOST_SHOWN * heights[0]]
-    assert ended.err.endswith("(the first 12 of 36 pictures)\n")
-
-
-def test_without_a_screen_the_drawing_is_named_and_nothing_is_started(model, films, opened, monkeypatch):
-    monkeypatch.setattr(showing, "_has_screen", lambda: False)
-    ended = framecnn("predict", model, next((films / "down").iterdir()), "--show")
-    assert (ended.code, opened) == (0, [])
-    assert re.fullmatch(r"drew \S+/prediction\.png; no program to show it was found, open it yourself\n", ended.err)
-
-
-def test_only_the_last_drawing_is_kept(model, films, opened, tmp_path):
-    (tmp_path / "framecnn-mine").mkdir()
-    (tmp_path / "framecnn-mine/prediction.png").touch()
-    for _ in range(3):
-        assert framecnn("predict", model, "--random-from", films, "--show").code == 0
-    assert {str(path) for path in tmp_path.glob("*/*")} == {opened[-1], str(tmp_path / "framecnn-mine/prediction.png")}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows opens files itself")
-@pytest.mark.parametrize("script", ["echo noise; echo noise >&2; exit 3", None])
-def test_without_a_viewer_a_warning_is_printed_instead_of_noise(model, films, tmp_path, monkeypatch, capfd, script):
-    for name in ("open", "xdg-open") if script else ():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(showing, "_has_screen", lambda: True)
-    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
-    ended = framecnn("predict", model, "--random-from", films, "--show")
-    assert ended.code == 0
-    assert ended.err.endswith("; no program to show it was found, open it yourself\n")
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(("far", "mark"), [(True, ", out-of-distribution"), (False, "")])
-def test_a_drawing_names_an_out_of_distribution_picture(far, mark):
-    row = {"path": "a/b\n.jpg", "label": "day", "probability": 1.0, "out_of_distribution": far}
-    assert showing._title(row) == f"day, 100.0 %{mark}: b\\n.jpg"
-
-
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these always have a screen")
-def test_a_screen_is_one_of_x_or_wayland(monkeypatch):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    assert not showing._has_screen()
-    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
-    assert showing._has_screen()
 
 
 def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
@@ -319,6 +220,7 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
         (["MODEL"], "expected MODEL and PATH, or MODEL and --random-from FOLDER, got only"),
         (["MODEL", "empty", "--json", "-", "--csv"], "Invalid value: expected --json - or --csv, got both"),
         (["MODEL", "empty", "--every", "soon"], "expected a duration such as 1s"),
+        (["MODEL", "empty", "--every", "1ms"], "Invalid value for '--every': expected at least 0.01s, got 0.001s"),
         (["a.jpg", "MODEL"], "a.jpg: expected a model first, got a picture or a movie; name the model before it"),
         (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
@@ -407,7 +309,7 @@ def test_summary_prints_the_contents_of_a_model(model, models):
     assert "24x32 pixels, 3 channels, each also flipped left to right\n" in said
     assert re.search(r"^head +3 clusters in 3 dimensions$", said, re.MULTILINE)
     assert re.search(r"^filter_bank_1 +19 x 27 x 24 ", said, re.MULTILINE)
-    assert "\n\nnetwork for frames of 24x32 pixels\nlayer " in said
+    assert "\n\nnetwork 1 of 1, for frames of 24x32 pixels\nlayer " in said
     said = framecnn("summary", models / "network").out
     assert said.startswith("layer ")
     assert "dense_1" in said
@@ -437,7 +339,7 @@ def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
     )
     assert re.search(rf"^skipped +reason\ndown/{empty.name}  empty +the file has no bytes$", ended.out, re.MULTILINE)
     assert re.search(rf"^used +note\ndown/{png.name}  extension-mismatch$", ended.out, re.MULTILINE)
-    assert ended.out.endswith(f"\n\nwrote {tmp_path / 'm.csv'}\n")
+    assert ended.out.endswith(f"\n\nwrote  {tmp_path / 'm.csv'}\n")
     with open(tmp_path / "m.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
     assert "m.csv: expected a file outside " in refused("scan", films, "--manifest", films / "m.csv")

@@ -113,6 +113,8 @@ def test_numbers_survive_json():
         "n_groups": 2,
         "accuracy": 0.5,
         "interval": list(result.interval),
+        "verdict": None,
+        "baseline": {"name": "day", "accuracy": 1.0, "chance": 1.0},
         "balanced_accuracy": 0.5,
         "top_2_accuracy": 1.0,
         "macro": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3},

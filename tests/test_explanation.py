@@ -6,7 +6,7 @@ from textures import textures
 
 from framecnn import FrameClassifier, num_threads
 from framecnn.errors import FormatError, SettingError, ShapeError
-from framecnn.estimators.explanation import explain, filter_contributions
+from framecnn.estimators import explain, filter_contributions
 
 CASES = {
     "small frames, averaged over flips": ({}, (24, 32, 3)),
@@ -286,3 +286,23 @@ def test_filters_without_weights_of_classes_are_refused(plain):
     classifier, X = fitted({"projection": None, "grid": (1, 1)}, (24, 32, 3))
     with pytest.raises(SettingError, match="expected projection='discriminant', got None"):
         filter_contributions(classifier, X, classifier.predict(X))
+
+
+def test_greying_what_speaks_for_a_class_lowers_its_evidence_and_what_speaks_against_it_raises_it():
+    """The division of a cell's contribution among its pixels is a rule; here the frame itself is changed."""
+    X, y, groups = textures(6, (48, 64, 3))
+    classifier = FrameClassifier(n_filters=40, grid=(1, 1), random_state=0).fit(X, y, groups)
+    changes = []
+    for frame in X:
+        found = explain(classifier, frame)
+        blocks = found.map.reshape(6, 8, 8, 8).sum(axis=(1, 3)).ravel()
+        order, greyed = np.argsort(blocks), []
+        for chosen in (order[-10:], order[:10]):
+            mask = np.kron(np.isin(np.arange(48), chosen).reshape(6, 8), np.ones((8, 8), bool)).astype(bool)
+            greyed.append(np.where(mask[..., None], np.uint8(128), frame))
+        codes = [classifier.classes_.tolist().index(name) for name in (found.label, found.against)]
+        label, against = np.log(classifier.predict_proba(np.stack(greyed)))[:, codes].T
+        changes.append(label - against - found.evidence)
+    lowered, raised = np.mean(changes, axis=0)
+    assert lowered < raised
+    assert lowered < 0

@@ -11,7 +11,7 @@ from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.figures import print_assessment
 from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, MaxBad, Model, Predictions
+from framecnn.cli.options import Figures, MaxBad, Model, PictureMegabytes, Predictions
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
@@ -38,6 +38,7 @@ def evaluate(
         Path | None, typer.Option("--report", metavar="FILE", help="Write the report that train writes.")
     ] = None,
     predictions: Predictions = None,
+    picture_megabytes: PictureMegabytes = 4.0,
     max_bad: MaxBad = 5.0,
 ) -> None:
     """Measure the accuracy of a model on a folder of frames, with a 95 % interval, and list its mistakes.
@@ -88,7 +89,7 @@ def evaluate(
                         timings=stages.seconds,
                         warnings=frames.scan_warnings,
                     )
-                    write_report(stage(report), data)
+                    write_report(stage(report), data, round(1e6 * picture_megabytes))
                 if json is not None:
                     write_json(stage(json), "evaluate", figures)
             console.say()

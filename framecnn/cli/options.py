@@ -13,7 +13,17 @@ from framecnn.data import DEFAULT_SIZE
 from framecnn.data.decode import MIN_SIDE, SUFFIXES
 from framecnn.data.movie_files import MOVIE_SUFFIXES
 
-__all__ = ["Figures", "MaxBad", "Model", "Predictions", "Seed", "Size", "frame_folder", "frame_size"]
+__all__ = [
+    "Figures",
+    "MaxBad",
+    "Model",
+    "PictureMegabytes",
+    "Predictions",
+    "Seed",
+    "Size",
+    "frame_folder",
+    "frame_size",
+]
 
 
 def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
@@ -66,6 +76,12 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that frame
 Figures = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."),
+]
+PictureMegabytes = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="MB", help="How much of the report pictures may take; others are links to their files."
+    ),
 ]
 Predictions = Annotated[
     Path | None,

@@ -19,6 +19,7 @@ from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
 from framecnn.data.movie_files import MOVIE_SUFFIXES
+from framecnn.data.movie_frames import SHORTEST
 from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
@@ -56,9 +57,7 @@ def predict(
     ] = False,
     explain: Annotated[
         bool,
-        typer.Option(
-            "--explain", help="Like --show; draw also what speaks for the label, and similar training frames."
-        ),
+        typer.Option("--explain", help="Like --show, with what speaks for the label, and similar training frames."),
     ] = False,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
@@ -72,6 +71,8 @@ def predict(
     """
     if as_csv and console.output_is_json():
         raise typer.BadParameter("expected --json - or --csv, got both")
+    if not every >= SHORTEST:
+        raise typer.BadParameter(f"expected at least {SHORTEST}s, got {every:g}s", param_hint="'--every'")
     if paths and random_from is not None:
         raise typer.BadParameter("expected PATH or --random-from FOLDER, got both")
     if not paths and random_from is None:
@@ -98,6 +99,9 @@ def predict(
     write_json(json, "predict", {"model": str(model), "totals": found.totals, **vars(found)})
     if predictions is not None:
         write_predictions(predictions, found.classes, found.table_rows())
+    for path in (json, predictions):
+        if path is not None:
+            console.note(f"wrote {path}")
     if not (found.pictures or found.movies):
         raise DataError(_none_readable(len(files)))
     if (show or explain) and found.pictures:
@@ -105,12 +109,11 @@ def predict(
         from framecnn.cli.showing import show as show_pictures
         from framecnn.reporting.explanations import explain_pictures
 
-        shown = [row["path"] for row in found.pictures[:MOST_SHOWN]] if explain else []
-        show_pictures(found.pictures, explain_pictures(classifier, shown, model))
+        drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
+        show_pictures(found.pictures, explain_pictures(classifier, drawn, model))
     elif show or explain:
-        console.warn(
-            f"{'--explain' if explain else '--show'} draws pictures, not movies; cut frames first: framecnn frames"
-        )
+        option = "--explain" if explain else "--show"
+        console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
     if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
         raise typer.Exit(EXIT_INCOMPLETE)
 

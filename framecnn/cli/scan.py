@@ -68,7 +68,7 @@ def scan(
             "warnings": warnings,
         },
     )
-    for written in (json, manifest):
-        if written is not None:
-            console.say()
-            console.say(f"wrote {written}")
+    written = [path for path in (manifest, json) if path is not None]
+    if written:
+        console.say()
+        console.table([("" if number else "wrote", path) for number, path in enumerate(written)])

@@ -23,11 +23,11 @@ def summary(model: Model, json: Figures = None) -> None:
     facts = dict(_facts(loaded))
     console.table(list(facts.items()))
     networks = _networks(loaded)
-    for network in networks:
+    for number, network in enumerate(networks, start=1):
         if facts:
             height, width, _ = network.input_shape
             console.say()
-            console.say(f"network for frames of {height}x{width} pixels")
+            console.say(f"network {number} of {len(networks)}, for frames of {height}x{width} pixels")
         for line in str(network.summary()).splitlines():
             console.say(line)
     found = {

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from framecnn.cli.folder_options import SplitOptions, reads_folder
-from framecnn.cli.options import Figures, MaxBad, Predictions, Seed, Size
+from framecnn.cli.options import Figures, MaxBad, PictureMegabytes, Predictions, Seed, Size
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
@@ -31,6 +31,7 @@ def train(
         typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html or NAME.report.html"),
     ] = None,
     predictions: Predictions = None,
+    picture_megabytes: PictureMegabytes = 4.0,
     max_bad: MaxBad = 5.0,
 ) -> None:
     """Train a classifier on a folder of frames; write the model, a report about it, the predictions for all frames, and
@@ -53,6 +54,7 @@ def train(
             seed=seed,
             by=split,
             max_bad=max_bad,
+            picture_megabytes=picture_megabytes,
         )
     )
 

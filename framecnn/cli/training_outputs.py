@@ -46,6 +46,8 @@ class Job:
         How the frames are split.
     max_bad : float, default 5
         The largest percentage of files that may be unusable.
+    picture_megabytes : float, default 4
+        How much of the report pictures may take; others are links to their files.
     title, caution : str, default ""
         The headline of the report, and a warning to print there first.
     """
@@ -60,6 +62,7 @@ class Job:
     seed: int = 0
     by: str = "group"
     max_bad: float = 5.0
+    picture_megabytes: float = 4.0
     title: str = ""
     caution: str = ""
 
@@ -163,7 +166,7 @@ def _write_report(run: Run, path: Path) -> bool:
         warnings=run.warnings,
     )
     try:
-        write_report(path, data)
+        write_report(path, data, round(1e6 * run.job.picture_megabytes))
     except MissingExtraError as error:
         console.warn(f"no report was written ({error})")
         return False

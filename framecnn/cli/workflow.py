@@ -59,9 +59,9 @@ class ReportingFrames:
         return len(self._frames)
 
     def __getitem__(self, key: Any) -> Any:
-        self._update(min(self._done, self._total), self._total)
         taken = self._frames[key]
         self._done += len(taken)
+        self._update(min(self._done, self._total), self._total)
         return taken
 
 
@@ -169,13 +169,21 @@ def _train_folder(job: Job) -> Assessment:
 
 def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
     """Return the fitted classifier, and the features of the training frames."""
-    from framecnn.estimators import FrameClassifier
+    from framecnn.estimators import FrameClassifier, FrameFeatures
 
     n = len(train)
+    n_source = min(n, FrameFeatures.max_source_frames)  # read first, to learn filters from them
     classifier = FrameClassifier(random_state=seed)
     labels = np.array(train.classes)[train.targets]
-    with stages("fit", "learning filters and features") as update:
-        reporting = ReportingFrames(train.frames, update, n + min(n, 400))
+    with stages("fit", "learning filters") as update:
+
+        def report(done: float, total: float | None = None, title: str | None = None) -> None:
+            if done == total:
+                update(0, None, "choosing settings and fitting the classifier")
+            elif done > n_source:
+                update(done - n_source, n, "computing features")
+
+        reporting = ReportingFrames(train.frames, report, n + n_source)
         features = classifier.fit_features(reporting, labels, train.groups, train.paths)
     return classifier, features
 

@@ -41,6 +41,7 @@ _ROUNDING = 0.01  # seconds
 
 # Flashes: brighter or darker for a while
 _LONGEST_FLASH = 0.7  # seconds
+_FLASH_CHANGE = 0.45  # change across a flash from which on it counts as two cuts
 _FLASH, _LIGHTNING = 25, 20  # units of luma by which it differs from the frames at both ends; from most around it
 
 # Gradual changes: dissolves and wipes
@@ -219,7 +220,8 @@ def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
                 break
             inside, outside = luma[start:stop].mean(), (luma[start - 1], luma[stop])
             is_flash = inside > max(outside) + _FLASH or inside < min(outside) - _FLASH
-            if is_flash and (start in cuts or stop in cuts) and _change(frames, start - 1, stop) < _BREAK:
+            is_flash &= abs(outside[0] - outside[1]) < _FLASH
+            if is_flash and (start in cuts or stop in cuts) and _change(frames, start - 1, stop) < _FLASH_CHANGE:
                 yield start, stop
 
 

@@ -17,7 +17,10 @@ from framecnn.data.small_pictures import is_blank
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
-__all__ = ["MovieFrames"]
+__all__ = ["SHORTEST", "MovieFrames"]
+
+SHORTEST = 0.01
+"""The shortest time between frames, in seconds."""
 
 
 class MovieFrames:
@@ -57,8 +60,8 @@ class MovieFrames:
         size: tuple[int, int] = DEFAULT_SIZE,
         progress: Progress | None = None,
     ):
-        if not every >= 0.01:
-            raise DataError(f"MovieFrames: expected at least 0.01 seconds between frames, got {every}")
+        if not every >= SHORTEST:
+            raise DataError(f"MovieFrames: expected at least {SHORTEST} seconds between frames, got {every}")
         self._path, self._every, self._size, self._progress = Path(path), every, size, progress
         self.shots: list[tuple[float, float]] = []
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from framecnn.errors import SettingError
@@ -31,9 +31,7 @@ from framecnn.typing import Array
 __all__ = ["FrameClassifier"]
 
 
-class FrameClassifier(
-    PictureFilesMixin, DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, SavedEstimator
-):
+class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEstimator):
     """A classifier of frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. :meth:`fit` chooses
@@ -174,7 +172,8 @@ class FrameClassifier(
         -------
         (n, n_clusters) array
         """
-        return self.head_.transform(self._fit(X, y, groups, names))
+        features = self._fit(X, y, groups, names)
+        return self.head_.transform(features)
 
     @sets_atomically
     def fit_features(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Array:

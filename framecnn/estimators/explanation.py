@@ -100,7 +100,7 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
 
     Examples
     --------
-    >>> from framecnn import FrameClassifier
+    >>> from framecnn.estimators import FrameClassifier
     >>> rng = np.random.default_rng(0)
     >>> above, below = rng.integers(0, 256, (2, 8, 24, 32, 3), dtype=np.uint8)
     >>> above[:, 12:], below[:, :12] = 128, 128
@@ -167,7 +167,7 @@ def filter_contributions(classifier: Any, X: Any, y: Any) -> list[Array]:
 
     Examples
     --------
-    >>> from framecnn import FrameClassifier
+    >>> from framecnn.estimators import FrameClassifier
     >>> rng = np.random.default_rng(0)
     >>> noise, flat = rng.integers(0, 256, (8, 24, 32, 3), np.uint8), np.full((8, 24, 32, 3), 99, np.uint8)
     >>> X, y = np.concatenate([noise, flat]), ["noise"] * 8 + ["flat"] * 8

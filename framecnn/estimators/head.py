@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
@@ -45,9 +45,7 @@ CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes")
 PROJECTION_ARRAYS = ("mean", "weights", "offset")
 
 
-class KMeansClassifier(
-    DetailsMixin, ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, SavedEstimator
-):
+class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
     """A classifier by the nearest cluster; a cluster is labelled with the class of its training samples.
 
     Samples are projected to a discriminant space with one score per class. To be scored like new samples, training

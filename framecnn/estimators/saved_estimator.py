@@ -1,8 +1,8 @@
-"""What all estimators share beside scikit-learn's base classes: files, and the text that a fitted one prints."""
+"""What all estimators share: scikit-learn's base classes, files, and the text that a fitted one prints."""
 
 from typing import Any
 
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from framecnn.storage.model_file import SavedModel
 
@@ -11,8 +11,8 @@ __all__ = ["SavedEstimator"]
 SHOWN_CLASSES = 5
 
 
-class SavedEstimator(SavedModel, BaseEstimator):
-    """An estimator that is saved to a file, and whose repr is that of scikit-learn and what it was fitted to."""
+class SavedEstimator(SavedModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A transformer that is saved to a file; its repr is that of scikit-learn, and what it was fitted to."""
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         text = super().__repr__(N_CHAR_MAX)

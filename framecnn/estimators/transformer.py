@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.arguments import channels_first_hint
@@ -29,7 +28,7 @@ BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a 
 KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
-class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavedEstimator):
+class FrameTransformer(SavedEstimator):
     """A transformer of frames, or feature vectors, to standardised features.
 
     A subclass has a parameter ``frame_shape`` and implements :meth:`learn`, which sets ``backbones_``, and

@@ -20,8 +20,8 @@ def bootstrap_interval(values: Array, groups: Array, low: float = 0.0, high: flo
     a simulation with 20 groups and a true accuracy of 95 %, such intervals contained the true accuracy in only 70 to
     85 % of the cases, those with pseudo-groups in 98 %; with 60 groups both agree.
 
-    Where the same frames were measured repeatedly, as in repeated folds, the repeats are resampled too: the interval
-    covers the variation between them.
+    Where the same frames were measured repeatedly, as in repeated folds, each resample takes one of the repeats: the
+    interval is that of a single repeat, and covers the variation between them.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def bootstrap_interval(values: Array, groups: Array, low: float = 0.0, high: flo
     means = np.empty(RESAMPLES)
     for resample in range(RESAMPLES):
         rows = rng.integers(drawn_sizes.size, size=sizes.size + 1)
-        repeats = rng.integers(n_repeats, size=n_repeats) if n_repeats > 1 else [0]
-        means[resample] = drawn_sums[repeats][:, rows].sum() / (n_repeats * drawn_sizes[rows].sum())
+        repeat = rng.integers(n_repeats) if n_repeats > 1 else 0
+        means[resample] = drawn_sums[repeat, rows].sum() / drawn_sizes[rows].sum()
     bounds = np.quantile(means, [0.025, 0.975])
     return min(float(bounds[0]), values.mean()), max(float(bounds[1]), values.mean())

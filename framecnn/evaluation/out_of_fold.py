@@ -112,10 +112,11 @@ class OutOfFoldEstimate:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy: a bootstrap over the groups and over the repeats.
+        """The 95 % interval of the accuracy: a bootstrap over the groups, in one of the repeats each time.
 
-        It covers the choice of groups and of folds. That the models of different folds share training frames makes it
-        a little too narrow; no unbiased estimate of that exists (Bengio & Grandvalet, JMLR 2004).
+        It covers the choice of groups and of folds, and is as wide as that of a single repeat: the models of different
+        folds share training frames, so that their mean is less certain than it seems, and no unbiased estimate of that
+        exists (Bengio & Grandvalet, "No Unbiased Estimator of the Variance of K-Fold Cross-Validation", JMLR 2004).
         """
         return bootstrap_interval(self.correct, self.mean.groups)
 

@@ -23,7 +23,7 @@ __all__ = ["in_seconds", "write_html"]
 
 LISTED = 1000
 """The largest number of correctly classified frames that are listed for a cell of a matrix; all mistakes are."""
-PAGE = 100
+PAGE = 200
 """The number of frames on a page of a list."""
 CONTROL_CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from framecnn.data import FrameLost, decode
-from framecnn.errors import SettingError
-from framecnn.estimators.explanation import explain, filter_contributions
+from framecnn.errors import MachineError, SettingError
+from framecnn.estimators import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
 from framecnn.evaluation.assessment import TRAINING
 from framecnn.report import Evidence
@@ -18,6 +18,8 @@ from framecnn.typing import Array
 
 __all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
 
+UNREADABLE = (FrameLost, MachineError)
+"""Errors of frames that a report does without: it is written after the training, which must not be lost."""
 N_NEAREST = 3
 TYPICAL_FRAMES = 6
 MOST_FRAMES = 120
@@ -39,7 +41,7 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     Returns
     -------
     dict of str to Evidence
-        Empty if the features have no places, as trained ones.
+        Empty if the features have no places, as trained ones; without frames that can no longer be read.
     """
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
@@ -47,7 +49,7 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     shown, pixels = [], []
     for row in shown_mistakes(result):
         part, own = places[result.paths[row]]
-        with suppress(FrameLost):  # the report has a placeholder for it
+        with suppress(*UNREADABLE):  # the report has a placeholder for it
             pixels.append(np.asarray(part.frames[np.array([own])]))
             shown.append((row, part, own))
     if not shown:
@@ -73,6 +75,46 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     return found
 
 
+def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
+    """Return what speaks for the labels of pictures rather than for the second most probable class, by path.
+
+    Training frames are looked for by their names in the model: from the working directory, the folder of the model, and
+    the folders that contain the picture.
+
+    Parameters
+    ----------
+    classifier : FrameClassifier
+    paths : sequence of str
+    model : Path
+        The file of the classifier.
+
+    Returns
+    -------
+    dict of str to Evidence
+
+    Raises
+    ------
+    SettingError
+        If the features of the model have no places.
+    SkippedFrame
+        If a picture cannot be read.
+    """
+    size, names, found = tuple(classifier.features_.frame_shape_[:2]), classifier.training_names_, {}
+    for path in paths:
+        frame = decode(path, size).pixels
+        shown = explain(classifier, frame)
+        rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
+        folders = [Path(), model.parent, *Path(path).absolute().parents]
+        nearest = tuple((_file_of(str(names[row]), folders), str(names[row])) for row in rows)
+        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
+    return found
+
+
+def _file_of(name: str, folders: Sequence[Path]) -> str:
+    """Return the file with this relative path in the first folder that has it, or the path itself."""
+    return next((str(folder / name) for folder in folders if (folder / name).is_file()), name)
+
+
 def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
     """Return file and class of the training frames of other groups that are most similar."""
     train = assessment.parts.get(TRAINING)
@@ -82,28 +124,6 @@ def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tu
     rows, _ = head.nearest(vector[None], k)
     others = [row for row in rows[0].tolist() if train.groups[row] != group][:N_NEAREST]
     return tuple((train.files[row], train.classes[train.targets[row]]) for row in others)
-
-
-def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
-    """Return the evidence of pictures against their second most probable class, by path.
-
-    Training frames are looked for by their names in the model, from the working directory and from its own folder.
-
-    Raises
-    ------
-    SettingError
-        If the features of the model have no places.
-    """
-    size, names, found = tuple(classifier.features_.frame_shape_[:2]), classifier.training_names_, {}
-    for path in paths:
-        frame = decode(path, size).pixels
-        shown = explain(classifier, frame)
-        rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
-        near = [str(names[row]) for row in rows]
-        files = [name if Path(name).exists() else str(model.parent / name) for name in near]
-        nearest = tuple(zip(files, (Path(name).name for name in near), strict=True))
-        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
-    return found
 
 
 def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[str, dict[str, list[int]]]:
@@ -130,7 +150,7 @@ def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[s
     order = np.argsort(rows, kind="stable")
     try:
         by_scale = filter_contributions(classifier, np.asarray(frames[rows[order]]), head.classes_[labels[order]])
-    except (FrameLost, SettingError):
+    except (SettingError, *UNREADABLE):
         return {}
     return {
         scale_name(backbone): {
