@@ -270,7 +270,7 @@ def _add(rows: dict[str, FrameFacts], path: str, facts: FrameFacts, where: str) 
 
 
 def _read(table: str, named: Mapping[str, str]) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
-    """Return the number of the column of each field, `named` or called like the field, and the rows with their lines."""
+    """Return the number of the column of each field, `named` or of its own name, and the rows with their lines."""
     try:
         header, rows = read_table(table, named.values())
     except OSError as error:
