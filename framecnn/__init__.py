@@ -4,8 +4,19 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # mypy reads it as true; `python -m framecnn` would import typing from the working directory
 if TYPE_CHECKING:  # else mypy would take every name for Any
+    from framecnn import comparison as comparison
+    from framecnn import data as data
+    from framecnn import estimators as estimators
+    from framecnn import evaluation as evaluation
+    from framecnn import interop as interop
+    from framecnn import layers as layers
+    from framecnn import networks as networks
+    from framecnn import report as report
+    from framecnn import testing as testing
+    from framecnn import training as training
     from framecnn.data import BatchLoader as BatchLoader
     from framecnn.data import FrameFolder as FrameFolder
+    from framecnn.data import Labels as Labels
     from framecnn.errors import DataError as DataError
     from framecnn.errors import FormatError as FormatError
     from framecnn.errors import MachineError as MachineError
@@ -52,6 +63,7 @@ _HOMES = {
     "FrameFolder": "data",
     "InputLayer": "layers",
     "KMeansClassifier": "estimators",
+    "Labels": "data",
     "Layer": "layers",
     "MachineError": "errors",
     "MissingExtraError": "errors",
@@ -68,15 +80,30 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
+_MODULES = (
+    "comparison",
+    "data",
+    "estimators",
+    "evaluation",
+    "interop",
+    "layers",
+    "networks",
+    "report",
+    "testing",
+    "training",
+)
+
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Load a public name when it is first asked for, so that ``import framecnn`` stays quick."""
+        """Load a public name or module when it is first asked for, so that ``import framecnn`` stays quick."""
+        if name in _MODULES:
+            return import_module(f"framecnn.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module 'framecnn' has no attribute {name!r}")
         return getattr(import_module(f"framecnn.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*_HOMES, *_MODULES])

@@ -10,6 +10,7 @@ from framecnn.typing import Shape
 
 __all__ = [
     "LARGEST_SIZE",
+    "channels_first_hint",
     "check_choice",
     "check_count",
     "check_number",
@@ -20,6 +21,19 @@ __all__ = [
 
 LARGEST_SIZE = 2**31 - 1
 """The largest number of pixels, channels, filters or units along an axis."""
+
+
+def channels_first_hint(received: Shape, shape: Shape) -> str:
+    """Return what to do if frames of shape `received`, (n, c, h, w), are those of `shape` (h, w, c); else no text.
+
+    Examples
+    --------
+    >>> channels_first_hint((9, 3, 24, 32), (24, 32, 3))
+    '; the channels come first in it, but last in framecnn: pass x.transpose(0, 2, 3, 1)'
+    """
+    if len(received) != 4 or received[1:] == tuple(shape) or (*received[2:], received[1]) != tuple(shape):
+        return ""
+    return "; the channels come first in it, but last in framecnn: pass x.transpose(0, 2, 3, 1)"
 
 
 def check_shape(who: str, name: str, value: Any) -> Shape:

@@ -5,35 +5,36 @@
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from framecnn.errors import FormatError, MachineError
-from framecnn.storage import container
-from framecnn.storage.model_file import restore
-from framecnn.text import shortened
+from framecnn.errors import FormatError
+from framecnn.storage.model_file import SavedModel, read_model
 
 __all__ = ["load", "save"]
 
-KINDS = {"Sequential": "framecnn.networks", "FrameClassifier": "framecnn.estimators"}
+KINDS = {
+    "Sequential": "framecnn.networks",
+    **dict.fromkeys(("FrameClassifier", "FrameFeatures", "KMeansClassifier", "TrainedFeatures"), "framecnn.estimators"),
+}
 """Names of the classes that a file may hold, and the module of each; it is imported when a file needs it."""
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write a built Sequential or a fitted FrameClassifier atomically: after an error an older file is unchanged.
+    """Write a built network or a fitted estimator atomically: after an error an older file is unchanged.
 
     The same model gives the same bytes: no clock, path, host or number of threads is stored.
 
     Parameters
     ----------
-    model : Sequential or FrameClassifier
+    model : Sequential, FrameClassifier, FrameFeatures, KMeansClassifier or TrainedFeatures
+        A model of a subclass of a user is saved as the class of framecnn from which it derives.
     path : path
         Usually ``model.safetensors``; an older file is replaced.
 
     Raises
     ------
     TypeError
-        If `model` is neither, or its labels are not numbers, bools or strings.
+        If `model` is none of these, or its labels are not numbers, bools or strings.
     ValueError
         If it is not built or fitted, holds NaN or infinity, or is too large for :func:`load`.
 
@@ -46,8 +47,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     >>> load(path).output_shape
     (1,)
     """
-    if not any(isinstance(model, _model_class(kind)) for kind in KINDS):
-        raise TypeError(f"save: expected a Sequential or a FrameClassifier, got {type(model).__name__}")
+    if not isinstance(model, SavedModel):
+        raise TypeError(f"save: expected a model of {' or '.join(KINDS)}, got {type(model).__name__}")
     model.save(path)
 
 
@@ -60,9 +61,10 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    Sequential or FrameClassifier
-        A classifier predicts the same bits as before. Data about training only (``head_.labels_``, the history of
-        trained features) and a `random_state` that is not an integer are not stored.
+    Sequential, FrameClassifier, FrameFeatures, KMeansClassifier or TrainedFeatures
+        The class that the file names; ``FrameClassifier.load`` and the like refuse another one. A classifier predicts
+        the same bits as before. Data about training only (``head_.labels_``, the history of trained features) and a
+        `random_state` that is not an integer are not stored.
 
     Raises
     ------
@@ -80,24 +82,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> load(path).predict([[0.0, 0.0]])
     array([[0.]], dtype=float32)
     """
-    path = Path(path)
-    try:
-        description, tensors = container.read(path)
-        kind = description.pop("kind")
-        if kind == container.CHECKPOINT:
-            raise FormatError("expected a model, got a checkpoint; resume its training (resume=True), then save it")
-        if kind not in KINDS:
-            raise FormatError(f"expected a model of {' or '.join(KINDS)}, got {kind!r}; save it again")
-        del description["versions"]
-        return restore(_model_class(kind), description, tensors)
-    except FormatError as error:
-        raise FormatError(f"{path.name}: {shortened(error)}") from error
-    except MemoryError as error:
-        raise MachineError(f"{path.name}: expected memory for the model, got none; close other programs") from error
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        reason = shortened(f"{type(error).__name__}: {error}")
-        raise FormatError(f"{path.name}: expected a framecnn model, got one that cannot be built ({reason})") from error
+    return read_model(path, _model_class)
 
 
 def _model_class(kind: str) -> Any:
+    if kind not in KINDS:
+        raise FormatError(f"expected a model of {' or '.join(KINDS)}, got {kind!r}; save it again")
     return getattr(import_module(KINDS[kind]), kind)

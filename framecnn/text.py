@@ -1,6 +1,10 @@
 """Parts of messages and reports."""
 
-__all__ = ["counted", "shortened"]
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["counted", "did_you_mean", "listed", "shortened"]
 
 
 def counted(number: int, noun: str) -> str:
@@ -24,3 +28,28 @@ def shortened(message: object, length: int = 400) -> str:
     """
     line = " ".join(str(message).split())
     return line if len(line) <= length else f"{line[: length - 3]}..."
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message that suggests the most similar of some names; "" if none is similar.
+
+    Examples
+    --------
+    >>> did_you_mean("sintle", ["orion", "Sintel"]), did_you_mean("sky", ["orion"])
+    ("; did you mean 'Sintel'?", '')
+    """
+    by_key = {other.strip().casefold(): other for other in names}
+    found = get_close_matches(name.strip().casefold(), by_key, 1)
+    return f"; did you mean {by_key[found[0]]!r}?" if found else ""
+
+
+def listed(names: Sequence[Any], limit: int = 20) -> str:
+    """Return the first `limit` names, separated by commas, and the number of the others.
+
+    Examples
+    --------
+    >>> listed(["orion", "sintel", "nosferatu"], limit=2)
+    'orion, sintel and 1 more'
+    """
+    rest = len(names) - limit
+    return ", ".join(map(str, names[:limit])) + (f" and {rest:,} more" if rest > 0 else "")

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,6 @@ from commands import fingerprint, framecnn, refused, write_frames
 
 from framecnn.cli import compare
 from framecnn.comparison import MODELS, Comparison
-from framecnn.errors import MissingExtraError
 
 ARGUMENTS = ("--folds", "3", "--size", "24x32", "--network-size", "16x16")
 TITLES = [model.title for model in MODELS.values()]
@@ -53,9 +53,7 @@ class Script:
             "seconds": 5.0,
         }
         return {
-            "predictions": probabilities.argmax(axis=1).tolist(),
-            "confidences": probabilities.max(axis=1).tolist(),
-            "shown": probabilities[job["shown"]].tolist(),
+            "probabilities": probabilities.tolist(),
             "train_seconds": 61.0,
             "frames_per_second": 1234.5,
             "peak_megabytes": 567.8,
@@ -134,15 +132,22 @@ def test_without_keras_the_others_are_compared_and_it_is_named(films, out, scrip
     assert "Same network in Keras was not run" in (out / "report.html").read_text()
 
 
-def test_without_jinja2_the_figures_are_kept(films, out, monkeypatch):
-    def missing(path, data):
-        raise MissingExtraError("framecnn report", "jinja2", "report")
+def test_a_report_without_jinja2_is_refused_before_the_first_fold(films, out, script, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert refused("compare", films, *ARGUMENTS, "--report", out / "report.html") == (
+        "framecnn compare --report: the package jinja2 is not installed; run: pip install 'framecnn[report]'"
+    )
+    assert script.asked == []
+    assert list(out.iterdir()) == []
 
-    monkeypatch.setattr(compare, "write_comparison", missing)
-    ended = framecnn("compare", films, *ARGUMENTS, "--json", out / "figures.json", "--report", out / "report.html")
-    assert ended.code == 0
-    assert "no report was written (framecnn report: the package jinja2 is not installed" in ended.err
-    assert [path.name for path in out.iterdir()] == ["figures.json"]
+
+def test_a_missing_keras_is_named_before_the_first_fold(films, script, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    script.fail_at = 0
+    assert framecnn("compare", films, *ARGUMENTS).err.splitlines()[0] == (
+        "warning: the comparison leaves out one model (same network in Keras: the package tensorflow is not installed; "
+        "run: pip install 'framecnn[keras]')"
+    )
 
 
 def test_wrong_arguments_are_refused_before_any_work(films, out, script):

@@ -1,12 +1,16 @@
 """``framecnn evaluate``: the accuracy of a model on a folder of frames."""
 
+import csv
 import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from commands import fingerprint, framecnn, train_quickly, write_frames
+from reports import Report
 
+from framecnn.cli import environment
 from framecnn.data import LazyFrames
 
 
@@ -30,15 +34,23 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
     ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
     assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
     lines = ended.out.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         "frames   36 of 3 classes: across, blobs, down",
         "groups   18 (from frames.csv)",
+        "meaning  the accuracy says how well the classes hold on groups that were not trained on",
         "skipped  0 of 36 files",
     ]
-    assert re.fullmatch(r"accuracy \d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[4])
-    assert re.fullmatch(r"class +frames +recall +mistaken for", lines[6])
-    assert [re.match(r"(\w+) +12 +\d+\.\d %", line)[1] for line in lines[7:10]] == ["across", "blobs", "down"]
-    assert lines[-1] == f"wrote {tmp_path / 'f.json'}"
+    assert re.fullmatch(
+        r"films accuracy +\d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[5]
+    )
+    assert re.fullmatch(
+        r"films: balanced accuracy [\d.]+ %, mean F1 [\d.]+ %, top-2 accuracy [\d.]+ %, Brier score [\d.]+, "
+        r"log loss [\d.]+, calibration error [\d.]+ %",
+        lines[7],
+    )
+    assert re.fullmatch(r"class +frames +precision +recall +F1 +mistaken for", lines[9])
+    assert [re.match(r"(\w+) +12( +\d+\.\d %){3}", line)[1] for line in lines[10:13]] == ["across", "blobs", "down"]
+    assert lines[-1] == f"wrote  {tmp_path / 'f.json'}  all figures"
     figures = json.loads((tmp_path / "f.json").read_text())
     assert (figures["part"], figures["n_frames"], figures["classes"]) == ("films", 36, ["across", "blobs", "down"])
     assert figures["accuracy"] > 0.9
@@ -47,8 +59,8 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
 def test_mistakes_are_listed(model, tmp_path):
     relabelled = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
     said = framecnn("evaluate", model, relabelled).out
-    assert re.search(r"^across +4 +0\.0 % +down 4$", said, re.MULTILINE)
-    assert re.search(r"^down +4 +0\.0 % +across 4$", said, re.MULTILINE)
+    assert re.search(r"^across +4 +0\.0 % +0\.0 % +0\.0 % +down 4$", said, re.MULTILINE)
+    assert re.search(r"^down +4 +0\.0 % +0\.0 % +0\.0 % +across 4$", said, re.MULTILINE)
 
 
 def test_classes_that_the_model_does_not_know_are_skipped(model, tmp_path):
@@ -56,7 +68,7 @@ def test_classes_that_the_model_does_not_know_are_skipped(model, tmp_path):
     ended = framecnn("evaluate", model, films)
     assert ended.code == 0
     assert "warning: skipped 4 frames of classes that the model does not know: new\\x1b\n" in ended.err
-    assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
+    assert re.search(r"^blobs +0 +- +- +-$", ended.out, re.MULTILINE)
 
 
 def test_a_folder_of_one_class_is_evaluated_and_the_classes_without_frames_are_named(model, tmp_path):
@@ -68,7 +80,7 @@ def test_a_folder_of_one_class_is_evaluated_and_the_classes_without_frames_are_n
     assert ended.code == 0, ended.err
     assert "warning: no frames of across, blobs: the accuracy does not cover these classes\n" in ended.err
     assert re.search(r"^down +10 +\d+\.\d %", ended.out, re.MULTILINE)
-    assert re.search(r"^blobs +0 +-$", ended.out, re.MULTILINE)
+    assert re.search(r"^blobs +0 +- +- +-$", ended.out, re.MULTILINE)
     assert "10 frames of 5 groups" in ended.out
 
 
@@ -108,3 +120,66 @@ def test_a_frame_that_vanishes_during_evaluation_is_skipped(model, tmp_path, mon
     assert ended.code == 0, ended.err
     assert f"1 frame vanished or changed during the run (first: 'down/{lost.name}'); starting again" in ended.err
     assert "23 frames of 12 groups" in ended.out
+
+
+def test_evaluate_writes_the_report_and_the_predictions_of_the_frames(model, films, tmp_path):
+    outputs = tmp_path / "r.html", tmp_path / "p.csv", tmp_path / "f.json"
+    ended = framecnn("evaluate", model, films, *zip_options(("--report", "--predictions", "--json"), outputs))
+    assert ended.code == 0, ended.err
+    words = Report(outputs[0].read_text(encoding="utf-8")).words
+    for text in ("These are the frames of films.", "Typical frames", "Learned filters", "Expected calibration error"):
+        assert text in words, text
+    with open(outputs[1], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figures = json.loads(outputs[2].read_text())
+    assert len(rows) == figures["n_frames"] == 36
+    assert {row["part"] for row in rows} == {"films"}
+    assert {row["fold"] for row in rows} == {""}
+    assert np.mean([row["label"] == row["prediction"] for row in rows]) == figures["accuracy"]
+    assert {row["out_of_distribution"] for row in rows} <= {"yes", "no"}
+    assert all((films / row["nearest_training_path"]).is_file() for row in rows)
+    shares = np.array([[float(row[f"probability:{name}"]) for name in figures["classes"]] for row in rows])
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
+
+
+def zip_options(names, values):
+    return [text for pair in zip(names, values, strict=True) for text in pair]
+
+
+def test_a_report_without_jinja2_is_refused_before_the_scan(model, films, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html")
+    assert (ended.code, ended.out) == (2, "")
+    assert "framecnn evaluate --report: the package jinja2 is not installed" in ended.err
+
+
+@pytest.mark.parametrize("option", ["--report", "--predictions", "--json"])
+def test_a_file_of_another_command_is_not_replaced(model, films, tmp_path, option):
+    mine = tmp_path / "mine"
+    mine.write_text("my notes")
+    ended = framecnn("evaluate", model, films, option, mine)
+    assert "the file exists and was not written by this command" in ended.err
+    assert mine.read_text() == "my notes"
+
+
+def test_a_useless_result_is_said_first(model, tmp_path):
+    relabelled = write_frames(tmp_path / "films", n_groups=6, names=("down", "blobs", "across"))
+    for path in (relabelled / "blobs").iterdir():
+        path.unlink()
+    (relabelled / "blobs").rmdir()
+    (relabelled / "frames.csv").unlink()
+    ended = framecnn("evaluate", model, relabelled, "--json", tmp_path / "f.json", "--report", tmp_path / "r.html")
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["verdict"].startswith(
+        "Worse than chance, and than always answering 'across': accuracy 0.0 % against"
+    )
+    lines = ended.out.splitlines()
+    assert lines[5] == figures["verdict"]
+    assert [line.removeprefix("  - ") for line in lines[6 : 6 + len(figures["reasons"])]] == figures["reasons"]
+    assert Report((tmp_path / "r.html").read_text(encoding="utf-8")).words.index(figures["verdict"]) < 600
+
+
+@pytest.mark.parametrize("name", ["training", "test"])
+def test_a_folder_with_the_name_of_a_part_is_a_folder(model, tmp_path, name):
+    films = write_frames(tmp_path / name, n_groups=2)
+    assert f"folder {name} accuracy" in framecnn("evaluate", model, films).out

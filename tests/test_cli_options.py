@@ -22,11 +22,11 @@ def films(tmp_path):
         (["films", "--out", "films/m.safetensors"], "films/m.safetensors: expected a file outside "),
         (["films", "--out", "link/m.safetensors"], "link/m.safetensors: expected a file outside "),
         (["films", "--json", "films/across/f.json"], "films/across/f.json: expected a file outside "),
-        (["films", "--out", "gone/m.safetensors"], "gone'; create it"),
+        (["films", "--out", "pipe/new/m.safetensors"], "pipe' is none; choose another"),
         (["films", "--out", "out"], "out: expected a file to write, got a folder or a device; name a file"),
         (["films", "--out", "."], ".: expected a file to write, got a folder or a device; name a file"),
         (["films", "--out", "/"], "/: expected a file to write, got a folder or a device; name a file"),
-        (["films", "--out", "loop/m.safetensors"], "loop'; create it"),
+        (["films", "--out", "loop/m.safetensors"], "loop' is none; choose another"),
         (["loop"], "expected a folder of frames, got 'loop', which is not a folder"),
         (["films", "--out", "pipe"], "pipe: expected a file to write, got a folder or a device"),
         (["films", "--report", "out"], "out: expected a file to write, got a folder or a device"),
@@ -38,8 +38,8 @@ def films(tmp_path):
             ["films", "--report", "manifest.csv"],
             "manifest.csv: two outputs would be written to this file; choose another name for one",
         ),
-        (["films", "--groups", "gone.csv"], "groups: cannot read 'gone.csv' (No such file or directory)"),
-        (["films", "--groups", "films/across"], "groups: cannot read 'films/across' (Is a directory)"),
+        (["films", "--groups", "gone.csv"], "table: cannot read 'gone.csv' (No such file or directory)"),
+        (["films", "--groups", "films/across"], "table: cannot read 'films/across' (Is a directory)"),
         (["films", "--size", "240"], "Invalid value for '--size': expected HEIGHTxWIDTH such as 240x360"),
         (["films", "--split", "even"], "Invalid value for '--split': expected group or random, got 'even'"),
         (["films", "--seed", "-1"], "Invalid value for '--seed'"),
@@ -59,6 +59,31 @@ def test_wrong_arguments_are_one_line_before_work_starts(films, monkeypatch, arg
     before = fingerprint(films.parent)
     assert message in refused("train", *arguments)
     assert fingerprint(films.parent) == before
+
+
+@pytest.mark.parametrize("command", ["train", "scan", "compare"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("A night.MP4", "which is a movie; cut it first: framecnn frames 'A night.MP4' --out FOLDER"),
+        (
+            "a.jpg",
+            "which is a picture; name the folder that has one folder of pictures per class, or use framecnn predict",
+        ),
+    ],
+)
+def test_a_movie_or_a_picture_in_place_of_the_folder_gets_a_remedy(tmp_path, monkeypatch, command, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    assert message in refused(command, name)
+
+
+def test_pictures_are_not_cut(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    assert "pictures need no cutting: sort them into one folder per class, then framecnn train FOLDER" in refused(
+        "frames", tmp_path / "a.jpg", "--out", tmp_path / "out"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_in_place_of_the_folder_is_named_before_the_outputs_are_checked(films, monkeypatch):

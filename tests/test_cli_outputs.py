@@ -9,14 +9,22 @@ OPTIONS = {
     "train --report": (*TRAIN, "--report"),
     "train --json": (*TRAIN, "--json"),
     "evaluate --json": ("evaluate", "model.safetensors", "FILMS", "--json"),
+    "predict --json": ("predict", "model.safetensors", "FILMS", "--json"),
+    "predict --predictions": ("predict", "model.safetensors", "FILMS", "--predictions"),
+    "scan --json": ("scan", "FILMS", "--json"),
     "scan --manifest": ("scan", "FILMS", "--manifest"),
     "compare --json": ("compare", "FILMS", "--json"),
     "compare --report": ("compare", "FILMS", "--report"),
     "export": ("export", "model.safetensors"),
+    "export --json": ("export", "model.safetensors", "new/m.onnx", "--json"),
+    "summary --json": ("summary", "model.safetensors", "--json"),
+    "demo --json": ("demo", "--json"),
+    "doctor --json": ("doctor", "--json"),
+    "warmup --json": ("warmup", "--json"),
 }
 """Every option, or argument, that names a file to write; it is last, and its value follows."""
 
-READING_A_FOLDER = sorted(OPTIONS.keys() - {"export"})
+READING_A_FOLDER = sorted(option for option, arguments in OPTIONS.items() if "FILMS" in arguments)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +69,7 @@ def test_a_file_in_the_folder_that_is_read_is_refused_however_it_is_spelled(here
     assert fingerprint(here) == before
 
 
-@pytest.mark.parametrize("option", ["evaluate --json", "export"])
+@pytest.mark.parametrize("option", ["evaluate --json", "predict --json", "summary --json", "export"])
 def test_the_model_that_is_read_is_not_replaced(here, option):
     before = fingerprint(here)
     (here / "same").symlink_to("model.safetensors")
@@ -77,7 +85,9 @@ def test_the_table_of_groups_that_is_read_is_not_replaced(here):
     assert table.read_text().startswith("path,label,group\n")
 
 
-@pytest.mark.parametrize("option", ["train --json", "evaluate --json", "scan --manifest", "export"])
+@pytest.mark.parametrize(
+    "option", ["train --json", "evaluate --json", "predict --predictions", "scan --manifest", "export"]
+)
 def test_the_target_of_a_link_is_written_and_the_link_kept_and_replaced_only_by_the_same_kind(here, option):
     (here / "out").symlink_to(here / "new/target")
     for _ in range(2):
@@ -85,3 +95,17 @@ def test_the_target_of_a_link_is_written_and_the_link_kept_and_replaced_only_by_
         assert ended.code == 0, ended.err
         assert (here / "out").is_symlink()
         assert (here / "new/target").is_file()
+
+
+@pytest.mark.parametrize("option", ["train --out", "evaluate --json", "predict --json", "scan --manifest", "export"])
+def test_folders_of_outputs_are_made(here, option):
+    assert run(option, "made/if/needed/file").code == 0
+    assert (here / "made/if/needed/file").is_file()
+
+
+def test_a_refused_command_makes_no_folder(here):
+    assert "choose another name to write to" in refused(
+        "evaluate", "model.safetensors", "films", "--json", "model.safetensors"
+    )
+    assert "expected a file outside" in refused("train", "films", "--out", "made/m", "--report", "films/report.html")
+    assert not (here / "made").exists()

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
 from functools import partial
 from types import SimpleNamespace
@@ -16,9 +15,10 @@ from commands import fingerprint, framecnn, refused, train_quickly, write_frames
 from PIL import Image
 from textures import textures
 
-from framecnn import DenseLayer, FrameClassifier, FrameFolder, InputLayer, Sequential, report, save
+from framecnn import DenseLayer, FrameClassifier, FrameFolder, InputLayer, Sequential, save
 from framecnn.cli import console, predict
 from framecnn.cli.options import frame_size
+from framecnn.cli.predictions import Predictions
 from framecnn.estimators import features
 
 
@@ -48,6 +48,11 @@ def pictures(tmp_path):
     return folder
 
 
+def predictions(*arguments):
+    """Return the JSON of predictions, for which standard output is kept."""
+    return json.loads(framecnn("predict", *arguments, "--json", "-").out)
+
+
 def copy(frame, path):
     path.write_bytes(frame.read_bytes())
     return path
@@ -60,94 +65,51 @@ def test_pictures_are_classified_and_unreadable_files_are_named(model, pictures)
     assert ended.code == 0
     lines = ended.out.splitlines()
     assert re.fullmatch(r"picture +label +probability", lines[0])
-    assert len(lines) == 7
-    right = [re.match(rf"{pictures}/(\w+)/\d+\.jpg +\1 +\d+\.\d %", line) for line in lines[1:]]
+    right = [re.match(rf"{pictures}/(\w+)/\d+\.jpg +\1 +\d+\.\d %", line) for line in lines[1:7]]
     assert sum(map(bool, right)) >= 5
     assert ended.err.splitlines() == [
         f"warning: skipped {pictures}/across/empty.jpg: empty: the file has no bytes",
-        f"warning: skipped {pictures}/down/text.jpg: not-an-image: not a JPEG, PNG, WebP, BMP, GIF or TIFF file",
+        f"warning: skipped {pictures}/down/text.jpg: not-an-image: "
+        "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file",
     ]
 
 
 def test_a_picture_has_the_same_label_alone_and_in_a_batch(model, films):
     frames = sorted((films / "blobs").iterdir())[:3]
-    together = json.loads(framecnn("predict", model, *frames, "--json").out)
-    alone = [json.loads(framecnn("predict", model, frame, "--json").out)[0] for frame in frames]
+    together = predictions(model, *frames)["pictures"]
+    alone = [predictions(model, frame)["pictures"][0] for frame in frames]
     assert alone == together
 
 
-@pytest.fixture
-def opened(monkeypatch, tmp_path):
-    """Return the list of the files that would have been opened."""
-    files = []
-    monkeypatch.setattr(predict, "_open", lambda path: not files.append(path))
-    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
-    return files
+def test_totals_are_printed_for_folders_and_a_folder_of_classes_is_pointed_out(model, films):
+    ended = framecnn("predict", model, films)
+    rows = dict(re.findall(r"^(across|blobs|down) +(\d+) +[\d.]+ %$", ended.out, re.MULTILINE))
+    assert rows == {name: str(n) for name, n in predictions(model, films)["totals"].items()}
+    assert re.search(r"^36 pictures, \d+ of them out-of-distribution$", ended.out, re.MULTILINE)
+    assert ended.out.endswith(f"{films} has a folder for each class: framecnn evaluate measures the accuracy on it\n")
+    assert "of them" not in framecnn("predict", model, next((films / "down").iterdir())).out
 
 
-def test_a_random_picture_comes_with_every_probability(model, films, opened):
-    ended = framecnn("predict", model, "--random-from", films)
-    assert ended.code == 0
-    assert re.search(rf"^{films}/\w+/\d+\.jpg +\w+ +\d", ended.out, re.MULTILINE)
-    shares = [float(share) for share in re.findall(r"^(?:across|blobs|down) +([\d.]+) %$", ended.out, re.MULTILINE)]
-    assert len(shares) == 3
-    assert shares == sorted(shares, reverse=True)
-    assert sum(shares) == pytest.approx(100, abs=0.2)
-    assert opened == []
-    drawn = {json.loads(framecnn("predict", model, "--random-from", films, "--json").out)[0]["path"] for _ in range(9)}
-    assert len(drawn) > 1
+def test_a_missing_file_is_named_and_the_others_are_predicted(model, films, tmp_path):
+    frames = sorted((films / "down").iterdir())
+    ended = framecnn("predict", model, frames[0], tmp_path / "gone.jpg", frames[1])
+    assert (ended.code, ended.out.count("down/")) == (1, 2)
+    assert ended.err == f"warning: skipped {tmp_path}/gone.jpg: there is no such file; check the path\n"
+    assert framecnn("predict", model, films / "down").code == 0
 
 
-def test_files_that_cannot_be_read_are_never_drawn(model, pictures, tmp_path):
-    for frame in (pictures / "across").glob("[0-9]*.jpg"):
-        frame.rename(tmp_path / frame.name)
-    shutil.rmtree(pictures / "blobs")
-    for frame in list((pictures / "down").glob("[0-9]*.jpg"))[1:]:
-        frame.unlink()
-    rows = json.loads(framecnn("predict", model, "--random-from", pictures, "--json").out)
-    assert [row["path"] for row in rows] == list(map(str, (pictures / "down").glob("[0-9]*.jpg")))
-
-
-def test_show_draws_the_picture_with_its_probabilities_and_opens_it(model, films, opened):
-    ended = framecnn("predict", model, "--random-from", films, "--show")
-    assert ended.code == 0
-    (path,) = opened
-    assert ended.err == f"drew {path}\n"
-    with Image.open(path) as picture:
-        assert picture.width > picture.height
-
-
-def test_only_the_last_drawing_is_kept(model, films, opened, tmp_path):
-    (tmp_path / "framecnn-mine").mkdir()
-    (tmp_path / "framecnn-mine/prediction.png").touch()
-    for _ in range(3):
-        assert framecnn("predict", model, "--random-from", films, "--show").code == 0
-    assert {str(path) for path in tmp_path.glob("*/*")} == {opened[-1], str(tmp_path / "framecnn-mine/prediction.png")}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows opens files itself")
-@pytest.mark.parametrize("script", ["echo noise; echo noise >&2; exit 3", None])
-def test_without_a_viewer_a_warning_is_printed_instead_of_noise(model, films, tmp_path, monkeypatch, capfd, script):
-    for name in ("open", "xdg-open") if script else ():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
-    ended = framecnn("predict", model, "--random-from", films, "--show")
-    assert ended.code == 0
-    assert ended.err.endswith("warning: no program to show it was found; open the file yourself\n")
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_drawing_names_an_out_of_distribution_picture(monkeypatch, opened, films):
-    titles = []
-    monkeypatch.setattr(
-        report, "draw_prediction", lambda path, title, shares: titles.append(title) or Image.new("L", (2, 1))
-    )
-    row = {"path": "a/b.jpg", "label": "day", "probability": 1.0, "probabilities": {}}
-    for far in (True, False):
-        predict._show(row | {"out_of_distribution": far})
-    assert titles == ["day, 100.0 %, out-of-distribution: b.jpg", "day, 100.0 %: b.jpg"]
+def test_the_table_of_predictions_has_every_probability(model, films, tmp_path):
+    table = tmp_path / "predictions.csv"
+    for _ in range(2):
+        ended = framecnn("predict", model, films / "down", "--predictions", table)
+        assert (ended.code, ended.err) == (0, f"wrote {table}\n")
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, expected in zip(rows, predictions(model, films / "down")["pictures"], strict=True):
+        assert (row["path"], row["prediction"]) == (expected["path"], expected["label"])
+        assert {name: float(row[f"probability:{name}"]) for name in ("across", "blobs", "down")} == pytest.approx(
+            expected["probabilities"], abs=1e-5
+        )
 
 
 def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
@@ -155,36 +117,33 @@ def test_folders_without_a_readable_picture_are_refused(model, films, tmp_path):
     frame = next((films / "down").iterdir())
     assert f"got only {str(frame)!r}, taken as MODEL" in refused("predict", frame)
     assert "expected PATH or --random-from FOLDER, got both" in refused("predict", model, frame, "--random-from", films)
-    assert "got --show alone" in refused("predict", model, frame, "--show")
     assert "expected a folder to draw from" in refused("predict", model, "--random-from", frame)
-    assert "expected at least one picture, got folders without a file; check the paths" in refused(
+    assert "expected at least one picture or movie, got folders without a file; check the paths" in refused(
         "predict", model, "--random-from", tmp_path / "empty"
     )
 
 
 def test_json_has_all_results(model, pictures):
-    rows = json.loads(framecnn("predict", model, pictures, "--json").out)
-    assert [row["path"] for row in rows] == sorted(str(path) for path in pictures.rglob("[!.]*/*.jpg"))
-    read = [row for row in rows if "skipped" not in row]
-    assert len(read) == 6
-    for row in read:
-        assert set(row) == {"path", "label", "probability", "out_of_distribution", "probabilities"}
+    found = predictions(model, pictures)
+    assert (found["model"], found["classes"]) == (str(model), ["across", "blobs", "down"])
+    assert sum(found["totals"].values()) == len(found["pictures"]) == 6
+    for row in found["pictures"]:
         assert set(row["probabilities"]) == {"across", "blobs", "down"}
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert isinstance(row["out_of_distribution"], bool)
-    assert [row["skipped"].split(":")[0] for row in rows if "skipped" in row] == ["empty", "not-an-image"]
+    assert [row["reason"].split(":")[0] for row in found["skipped"]] == ["empty", "not-an-image"]
 
 
 def test_csv_has_one_row_per_picture(model, pictures):
     rows = list(csv.DictReader(io.StringIO(framecnn("predict", model, pictures, "--csv").out)))
-    told = json.loads(framecnn("predict", model, pictures, "--json").out)
-    for row, expected in zip(rows, told, strict=True):
+    told = predictions(model, pictures)
+    for row, expected in zip(rows, told["pictures"] + told["skipped"], strict=True):
         assert row["path"] == expected["path"]
         assert row["label"] == expected.get("label", "")
         assert row["probability"] == str(expected.get("probability", ""))
         assert row["out_of_distribution"] == str(expected.get("out_of_distribution", ""))
-        assert row["skipped"] == expected.get("skipped", "")
+        assert row["skipped"] == expected.get("reason", "")
 
 
 def test_names_of_any_kind_are_kept_and_never_interpreted(model, films, tmp_path, monkeypatch):
@@ -199,21 +158,21 @@ def test_names_of_any_kind_are_kept_and_never_interpreted(model, films, tmp_path
     for name in names:
         copy(next((films / "down").iterdir()), tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    as_json = json.loads(framecnn("predict", model, ".", "--json").out)
+    as_json = predictions(model, ".")["pictures"]
     assert {row["path"] for row in as_json} == set(names)
     as_csv = csv.DictReader(io.StringIO(framecnn("predict", model, ".", "--csv").out, newline=""))
     assert {row["path"] for row in as_csv} == {*names[:-1], "'=cmd().jpg"}
     shown = framecnn("predict", model, ".").out
-    assert len(shown.splitlines()) == 7
+    assert len(shown.splitlines()) == 11
     assert "\x1b" not in shown
 
 
 def test_csv_on_a_terminal_has_no_control_characters(films, tmp_path, monkeypatch):
     copy(next((films / "down").iterdir()), tmp_path / "\x1b[31mred.jpg")
-    rows = [{"path": str(next(tmp_path.iterdir()))}]
-    assert b"\x1b" in predict._csv(rows)
+    found = Predictions([], pictures=[{"path": str(next(tmp_path.iterdir()))}])
+    assert b"\x1b" in predict._csv(found)
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
-    assert rb"\x1b[31mred.jpg" in predict._csv(rows)
+    assert rb"\x1b[31mred.jpg" in predict._csv(found)
 
 
 def test_an_out_of_distribution_picture_is_marked(model, tmp_path):
@@ -235,13 +194,14 @@ def test_a_folder_that_cannot_be_listed_is_named(model, films, monkeypatch):
     assert f"warning: skipped the folder {films}/down/secret: Permission denied\n" in ended.err
 
 
-@pytest.mark.parametrize("options", [[], ["--json"], ["--csv"]])
+@pytest.mark.parametrize("options", [[], ["--json", "-"], ["--csv"]])
 def test_no_readable_picture_is_an_error(model, tmp_path, options):
-    (tmp_path / "text.jpg").write_text("no picture")
+    for name in ("text.jpg", "notes.jpg"):
+        (tmp_path / name).write_text("no picture")
     ended = framecnn("predict", model, tmp_path, *options)
     assert ended.code == 2
     assert ended.err.endswith(
-        "error: predict: expected at least one picture, got 1 file that cannot be read; check the paths\n"
+        "error: predict: expected at least one picture or movie, got 2 files that cannot be read; check the paths\n"
     )
     assert options or ended.out == ""
 
@@ -251,11 +211,17 @@ def test_no_readable_picture_is_an_error(model, tmp_path, options):
     [
         (
             ["MODEL", "gone.jpg"],
-            "predict: expected a picture or a folder, but 'gone.jpg' does not exist;",
+            "predict: gone.jpg: there is no such file; check the path",
         ),
-        (["MODEL", "empty"], "predict: expected at least one picture, got folders without a file; check the paths"),
+        (
+            ["MODEL", "empty"],
+            "predict: expected at least one picture or movie, got folders without a file; check the paths",
+        ),
         (["MODEL"], "expected MODEL and PATH, or MODEL and --random-from FOLDER, got only"),
-        (["MODEL", "empty", "--json", "--csv"], "Invalid value: expected --json or --csv, got both"),
+        (["MODEL", "empty", "--json", "-", "--csv"], "Invalid value: expected --json - or --csv, got both"),
+        (["MODEL", "empty", "--every", "soon"], "expected a duration such as 1s"),
+        (["MODEL", "empty", "--every", "1ms"], "Invalid value for '--every': expected at least 0.01s, got 0.001s"),
+        (["a.jpg", "MODEL"], "a.jpg: expected a model first, got a picture or a movie; name the model before it"),
         (["gone", "empty"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["empty", "empty"], "empty: expected a model file, got a folder or a device; name the file"),
         (["text", "empty"], "text: expected a framecnn model (.safetensors), got 4 bytes without a complete header"),
@@ -326,7 +292,7 @@ def test_progress_is_plain_lines_without_a_terminal(model, films, monkeypatch):
         (["gone", "FILMS"], "gone: expected a model, but there is no such file; framecnn train writes one"),
         (["text", "FILMS"], "text: expected a framecnn model"),
         (["network", "FILMS"], "network: expected a classifier of 8-bit colour frames, got a Sequential"),
-        (["MODEL", "FILMS", "--json", "gone/f.json"], "gone'; create it"),
+        (["MODEL", "FILMS", "--json", "text/f.json"], "text' is none; choose another"),
         (["MODEL", "FILMS", "--json", "empty"], "empty: expected a file to write, got a folder or a device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -343,7 +309,7 @@ def test_summary_prints_the_contents_of_a_model(model, models):
     assert "24x32 pixels, 3 channels, each also flipped left to right\n" in said
     assert re.search(r"^head +3 clusters in 3 dimensions$", said, re.MULTILINE)
     assert re.search(r"^filter_bank_1 +19 x 27 x 24 ", said, re.MULTILINE)
-    assert "\n\nnetwork for frames of 24x32 pixels\nlayer " in said
+    assert "\n\nnetwork 1 of 1, for frames of 24x32 pixels\nlayer " in said
     said = framecnn("summary", models / "network").out
     assert said.startswith("layer ")
     assert "dense_1" in said
@@ -373,7 +339,7 @@ def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
     )
     assert re.search(rf"^skipped +reason\ndown/{empty.name}  empty +the file has no bytes$", ended.out, re.MULTILINE)
     assert re.search(rf"^used +note\ndown/{png.name}  extension-mismatch$", ended.out, re.MULTILINE)
-    assert ended.out.endswith(f"\n\nwrote {tmp_path / 'm.csv'}\n")
+    assert ended.out.endswith(f"\n\nwrote  {tmp_path / 'm.csv'}\n")
     with open(tmp_path / "m.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
     assert "m.csv: expected a file outside " in refused("scan", films, "--manifest", films / "m.csv")

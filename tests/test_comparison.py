@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from commands import write_frames
 from pictures import film_folder
+from reports import predicting
 
 from framecnn import DataError, FrameFolder, ShapeError
 from framecnn.comparison import MODELS, Comparison
@@ -28,9 +29,7 @@ def outcome_of(name, test, right):
     predictions = test.targets.copy()
     predictions[right:] = (predictions[right:] + 1) % 3
     return {
-        "predictions": predictions.tolist(),
-        "confidences": [0.75] * len(test),
-        "shown": [0.5, 0.25, 0.25],
+        "probabilities": predicting(predictions, 0.75, 3).tolist(),
         "train_seconds": 2.0,
         "frames_per_second": 100.0,
         "peak_megabytes": 300.0,
@@ -76,7 +75,7 @@ def test_every_model_gets_the_same_frames_of_every_fold_at_its_size(folder, scri
     for start in range(0, len(jobs), len(MODELS)):
         own = jobs[start : start + len(MODELS)]
         assert [job["model"] for job in own] == list(MODELS)
-        for name in ("targets", "groups", "shown", "seed"):
+        for name in ("targets", "groups", "seed"):
             assert all(job[name] == own[0][name] for job in own)
         for part in ("train", "test"):
             assert all(job[part]["paths"] == own[0][part]["paths"] for job in own)
@@ -104,7 +103,7 @@ def test_figures_follow_from_the_predictions(folder, script):
         assert np.trace(own["confusion"]) == len(folder) - 3 * (1 + place)
         assert (own["train_seconds"], own["model_bytes"], own["device"]) == (2, 5000, "CPU")
         assert own["final_training_seconds"] == (1.5 if place > 1 else None)
-    assert comparison.paths[0].startswith(str(folder.root))
+    assert next(iter(comparison.results.values())).paths[0].startswith(str(folder.root))
 
 
 def test_a_missing_model_is_named_and_has_no_figures(folder, script):

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import sklearn.metrics
+from reports import predicting
 
 from framecnn.errors import ShapeError
 from framecnn.evaluation import EvaluationResult, evaluate
@@ -13,7 +15,7 @@ def result_of(right, groups, classes=("day", "night")):
     """Return a result whose frames are all of the first class."""
     right = np.asarray(right, bool)
     zeros = np.zeros(right.size, int)
-    return EvaluationResult("test", classes, zeros, np.where(right, 0, 1), np.full(right.size, 0.5), groups)
+    return EvaluationResult("test", classes, zeros, predicting(np.where(right, 0, 1), 0.9), groups)
 
 
 class Oracle:
@@ -27,7 +29,7 @@ class Oracle:
 
 
 def test_accuracy_confusion_and_recall_count_frames():
-    result = EvaluationResult("test", "abc", [0, 0, 0, 1], [0, 0, 2, 0], [1, 1, 1, 1], list("wxyz"))
+    result = EvaluationResult("test", "abc", [0, 0, 0, 1], predicting([0, 0, 2, 0], 1, 3), list("wxyz"))
     assert result.accuracy == 0.5
     assert result.confusion.tolist() == [[2, 0, 1], [1, 0, 0], [0, 0, 0]]
     np.testing.assert_array_equal(result.recall, [2 / 3, 0, np.nan])
@@ -78,7 +80,8 @@ def test_the_interval_always_contains_the_accuracy():
 
 
 def test_mistakes_come_most_confident_first_and_ties_in_the_order_of_rows():
-    result = EvaluationResult("test", "ab", [0, 0, 1, 1, 0], [1, 0, 0, 0, 1], [0.6, 0.9, 0.8, 0.6, 0.6], range(5))
+    said = predicting([1, 0, 0, 0, 1], [0.6, 0.9, 0.8, 0.6, 0.6])
+    result = EvaluationResult("test", "ab", [0, 0, 1, 1, 0], said, range(5))
     assert result.mistakes().tolist() == [2, 0, 3, 4]
     assert result.mistakes(2).tolist() == [2, 0]
 
@@ -90,16 +93,19 @@ def test_a_result_is_described_in_one_line():
 
 
 def test_a_part_without_frames_has_a_result():
-    empty = EvaluationResult("validation", ("day", "night"), [], [], [], [])
+    empty = EvaluationResult("validation", ("day", "night"), [], [], [])
     assert np.isnan(empty.accuracy)
     assert np.isnan(empty.interval).all()
     assert empty.describe() == "no frames"
     assert empty.mistakes().size == 0
-    assert empty.to_dict()["accuracy"] is None
+    figures = json.loads(json.dumps(empty.to_dict(), allow_nan=False))
+    assert figures["accuracy"] is figures["brier_score"] is figures["macro"]["f1"] is None
+    assert figures["by_class"]["day"] == {"support": 0, "precision": None, "recall": None, "f1": None}
+    assert figures["reliability"] == []
 
 
 def test_numbers_survive_json():
-    result = EvaluationResult("test", ("day", "night"), [0, 0], [0, 1], [0.9, 0.7], ["a", "b"])
+    result = EvaluationResult("test", ("day", "night"), [0, 0], [[0.9, 0.1], [0.3, 0.7]], ["a", "b"])
     values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert values == {
         "part": "test",
@@ -107,31 +113,46 @@ def test_numbers_survive_json():
         "n_groups": 2,
         "accuracy": 0.5,
         "interval": list(result.interval),
+        "verdict": None,
+        "baseline": {"name": "day", "accuracy": 1.0, "chance": 1.0},
+        "balanced_accuracy": 0.5,
+        "top_2_accuracy": 1.0,
+        "macro": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3},
+        "brier_score": pytest.approx(0.5),
+        "log_loss": result.log_loss,
+        "expected_calibration_error": pytest.approx(0.4),
         "classes": ["day", "night"],
+        "by_class": {
+            "day": {"support": 2, "precision": 1.0, "recall": 0.5, "f1": 2 / 3},
+            "night": {"support": 0, "precision": 0.0, "recall": None, "f1": 0.0},
+        },
         "confusion": [[1, 1], [0, 0]],
-        "recall": {"day": 0.5, "night": None},
+        "reliability": [
+            {"n_frames": 1, "confidence": 0.7, "accuracy": 0.0},
+            {"n_frames": 1, "confidence": 0.9, "accuracy": 1.0},
+        ],
     }
 
 
-@pytest.mark.parametrize("name", ["predictions", "confidences", "groups"])
+@pytest.mark.parametrize("name", ["probabilities", "groups"])
 def test_every_frame_needs_one_entry_in_each_array(name):
-    values = {"targets": [0, 1], "predictions": [0, 1], "confidences": [1, 1], "groups": ["a", "b"]}
-    with pytest.raises(ShapeError, match=f"one entry of {name} for each of the 2 targets"):
+    values = {"targets": [0, 1], "probabilities": np.eye(2), "groups": ["a", "b"]}
+    with pytest.raises(ShapeError, match=rf"expected {name} of shape \(2,.*\) for 2 frames, got \(1,"):
         EvaluationResult("test", "ab", **values | {name: values[name][:1]})
+    with pytest.raises(ShapeError, match="one path for each of the 2 frames, got 1"):
+        EvaluationResult("test", "ab", **values, paths=["1.jpg"])
 
 
-@pytest.mark.parametrize("labels", [[0, 2], [-1, 0]])
-@pytest.mark.parametrize("name", ["targets", "predictions"])
-def test_labels_are_indices_of_the_classes(name, labels):
-    values = {"targets": [0, 1], "predictions": [0, 1], "confidences": [1, 1], "groups": ["a", "b"]}
-    with pytest.raises(ShapeError, match=f"{name} to be indices of the 2 classes"):
-        EvaluationResult("test", "ab", **values | {name: labels})
+@pytest.mark.parametrize("targets", [[0, 2], [-1, 0]])
+def test_targets_are_indices_of_the_classes(targets):
+    with pytest.raises(ShapeError, match="targets to be indices of the 2 classes"):
+        EvaluationResult("test", "ab", targets, np.eye(2), ["a", "b"])
 
 
-@pytest.mark.parametrize("confidence", [-0.1, 1.1, np.nan])
-def test_confidences_are_probabilities(confidence):
-    with pytest.raises(ShapeError, match="between 0 and 1"):
-        EvaluationResult("test", "ab", [0], [0], [confidence], ["a"])
+@pytest.mark.parametrize("row", [[-0.1, 1.1], [1.1, -0.1], [np.nan, 1], [0.9, 0.9], [0, 0]])
+def test_probabilities_are_between_0_and_1_and_sum_to_1(row):
+    with pytest.raises(ShapeError, match="between 0 and 1 that sum to 1, got others; pass the output of predict_proba"):
+        EvaluationResult("test", "ab", [0], [row], ["a"])
 
 
 def test_evaluate_takes_the_most_probable_class_and_its_probability():
@@ -155,4 +176,46 @@ def test_evaluate_without_frames_does_not_call_the_classifier():
 
 def test_evaluate_needs_one_row_a_frame_and_one_column_a_class():
     with pytest.raises(ShapeError, match=r"shape \(2, 2\), got \(2, 3\)"):
-        evaluate(Oracle(np.ones((2, 3)) / 3), np.zeros((2, 4, 4, 3)), [0, 1], ["a", "b"], ["day", "night"], "test")
+        evaluate(Oracle(np.full((2, 3), 1 / 3)), np.zeros((2, 4, 4, 3)), [0, 1], ["a", "b"], ["day", "night"], "test")
+
+
+def drawn(n=200, n_classes=5, seed=0):
+    """Return a result of random probabilities; the last class has no frames."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(n_classes - 1, size=n)
+    return EvaluationResult("test", "abcde"[:n_classes], targets, rng.dirichlet(np.ones(n_classes), n), range(n))
+
+
+def test_figures_are_those_of_scikit_learn():
+    result = drawn()
+    targets, labels = result.targets, range(4)
+    averages = sklearn.metrics.precision_recall_fscore_support(
+        targets, result.predictions, labels=labels, average="macro", zero_division=0
+    )
+    assert list(result.macro.values()) == pytest.approx(averages[:3])
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert result.balanced_accuracy == pytest.approx(
+            sklearn.metrics.balanced_accuracy_score(targets, result.predictions)
+        )
+    top_2 = sklearn.metrics.top_k_accuracy_score(targets, result.probabilities, k=2, labels=range(5))
+    assert result.top_2_accuracy == pytest.approx(top_2)
+    assert result.log_loss == pytest.approx(sklearn.metrics.log_loss(targets, result.probabilities, labels=range(5)))
+    one_hot = np.eye(5)[targets]
+    assert result.brier_score == pytest.approx(5 * sklearn.metrics.mean_squared_error(one_hot, result.probabilities))
+
+
+def test_a_certain_wrong_prediction_has_a_finite_log_loss():
+    assert 30 < EvaluationResult("test", "ab", [0], [[0, 1]], ["a"]).log_loss < 40
+
+
+def test_the_calibration_error_is_that_of_bins_of_equal_count_in_any_order():
+    rng = np.random.default_rng(0)
+    confidences = rng.choice([0.6, 0.8, 1.0], 301)
+    right = rng.random(301) < confidences - 0.1
+    said = predicting(np.where(right, 0, 1), confidences)
+    result = EvaluationResult("test", "ab", np.zeros(301), said, range(301))
+    assert [own.n_frames for own in result.reliability] == [21] + [20] * 14
+    assert result.expected_calibration_error == pytest.approx(0.1, abs=0.05)
+    order = rng.permutation(301)
+    shuffled = EvaluationResult("test", "ab", np.zeros(301), said[order], range(301))
+    assert shuffled.expected_calibration_error == pytest.approx(result.expected_calibration_error)

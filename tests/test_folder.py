@@ -76,7 +76,7 @@ def test_every_file_is_used_or_skipped_and_peculiarities_are_noted(tmp_path, mon
     assert skips(folder) == {
         ".git": "hidden",
         ".ipynb_checkpoints": "hidden",
-        "README.txt": "not-in-class",
+        "README.txt": "not-a-picture",
         "a/.DS_Store": "hidden",
         "a/empty.jpg": "empty",
         "a/notes.jpg": "not-an-image",
@@ -141,7 +141,7 @@ def test_a_folder_that_may_not_be_read_is_a_skip(tmp_path, monkeypatch):
         (lambda root: None, "no class folder, at least two are needed"),
         (lambda root: film_folder(root, {"a": 2}), "only one class folder ('a'), at least two are needed"),
         (lambda root: film_folder(root, {"a": 2, ".b": 2}), "only one class folder ('a')"),
-        (lambda root: film_folder(root, {"a": 2, "b": 0}), "the class folder 'b' holds no usable frame: it is empty"),
+        (lambda root: film_folder(root, {"a": 2, "b": 0}), "the class 'b' holds no usable frame: it is empty"),
         (lambda root: (root / "x.JPG").write_bytes(b""), "pictures beside the class folders: 1 (first: 'x.JPG')"),
         (
             lambda root: [film_folder(root, {"a": 1, "b": 1}), scene(0).save(root / "x.png")],
@@ -149,7 +149,7 @@ def test_a_folder_that_may_not_be_read_is_a_skip(tmp_path, monkeypatch):
         ),
         (
             lambda root: [film_folder(root, {"a": 1, "b": 0}), (root / "b" / "x.jpg").write_text("x")],
-            "the class folder 'b' holds no usable frame: 1 not-an-image",
+            "the class 'b' holds no usable frame: 1 not-an-image",
         ),
         (
             lambda root: [film_folder(root, {"a": 1}), (root / "b").symlink_to("/")],
@@ -337,7 +337,7 @@ def test_frames_that_vanish_or_change_are_named_and_the_others_can_be_used(tmp_p
     assert {path for part in rest.split() for path in part.paths} == {path for path, _ in rest.samples}
     with pytest.raises(DataError, match=r"expected paths of used frames as in samples, got 'a/001.png'"):
         rest.without(["a/001.png"])
-    with pytest.raises(DataError, match="the class folder 'a' holds no usable frame: 3 changed, 1 vanished"):
+    with pytest.raises(DataError, match="the class 'a' holds no usable frame: 3 changed, 1 vanished"):
         rest.without([path for path, target in rest.samples if target == 0])
 
 

@@ -1,194 +1,166 @@
-"""The table that says which frames belong together."""
-
-import re
-import unicodedata
+"""Groups above shots: the movie is the group where a class holds several, and what an accuracy then says is said."""
 
 import numpy as np
 import pytest
 from pictures import film_folder
 
 from framecnn.data import FrameFolder
-from framecnn.data.groups import match_table, read_groups
 from framecnn.errors import DataError
 
 SIZE = (24, 32)
-ROWS = [f"{name}/00{i}.png,{name},{name}_shot{i // 2},{i}.5" for name in "ab" for i in range(4)]
 
 
-@pytest.fixture
-def root(tmp_path):
-    return film_folder(tmp_path / "films", {"a": 4, "b": 4})
+def folder_of(root, movies, **options):
+    """Return a folder with 12 frames a class, in two shots of each of these numbers of movies."""
+    film_folder(root, dict.fromkeys(movies, 12))
+    rows = ["path,label,group,movie"]
+    for name, n in movies.items():
+        rows += [f"{name}/{i:03d}.png,{name},{name}{i % n}_shot{i // n % 2},{name}{i % n}" for i in range(12)]
+    (root / "frames.csv").write_text("\n".join(rows))
+    return FrameFolder(root, size=SIZE, **options)
 
 
-def table(path, *rows, header="path,label,group,time_s"):
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return path
+def test_two_labels_that_mean_nothing_over_three_films_each_are_grouped_by_film(tmp_path):
+    folder = folder_of(tmp_path, {"left": 3, "right": 3})
+    assert (folder.groups == folder.movies).all()
+    assert len(set(folder.groups)) == 6
+    assert folder.group_source == "movies from frames.csv"
+    assert folder.group_note == (
+        "each class holds several movies, which stay whole: the accuracy says how well it holds on a movie that was "
+        "not seen"
+    )
+    assert folder.warnings == []
+    for seed in range(3):
+        parts = folder.split(seed=seed)
+        assert [len(set(part.groups)) for part in parts] == [2, 2, 2]
+        assert folder.split()[0].warnings == ()
 
 
-def test_frames_csv_in_the_folder_is_found_and_is_not_a_frame(root):
-    table(root / "frames.csv", *ROWS)
-    folder = FrameFolder(root, size=SIZE)
-    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
-    assert folder.group_source == "from frames.csv"
-    assert (folder.skipped, folder.warnings) == ([], [])
-    train, _, test = folder.split(0.5, 0, 0.5)
-    assert sorted(np.unique(train.groups).tolist() + np.unique(test.groups).tolist()) == sorted(set(folder.groups))
-
-
-def test_a_given_table_goes_before_the_one_in_the_folder(root, tmp_path):
-    table(root / "frames.csv", *ROWS)
-    given = table(tmp_path / "mine.csv", *(row.replace("shot", "scene") for row in ROWS))
-    folder = FrameFolder(root, groups=given, size=SIZE)
-    assert folder.groups[0] == "a_scene0"
-    assert folder.group_source == "from mine.csv"
-    assert [skip.path for skip in folder.skipped] == ["frames.csv"]
-
-
-def test_without_a_table_the_groups_are_near_duplicates(root):
-    folder = FrameFolder(root, size=SIZE)
-    assert len(set(folder.groups)) == 8
-    assert "near-duplicates" in folder.group_source
-
-
-def test_a_spreadsheets_byte_order_mark_other_columns_and_dots_in_paths_are_fine(root, tmp_path):
-    rows = [f"./{name}//00{i}.png,x,{name}{i}" for name in "ab" for i in range(4)]
-    path = table(tmp_path / "t.csv", *rows, header="\ufeffpath,comment,group")
-    assert FrameFolder(root, groups=path, size=SIZE).groups.tolist() == [f"{n}{i}" for n in "ab" for i in range(4)]
-
-
-def test_rows_that_name_no_file_are_reported_and_ignored(root):
-    table(root / "frames.csv", *ROWS, "a/gone.png,a,a_shot9,9", "../../etc/passwd,a,x,9")
-    folder = FrameFolder(root, size=SIZE)
-    assert len(folder) == folder.found == 8
-    assert folder.warnings == ["files in the table of groups that do not exist: 2 (first: '../../etc/passwd')"]
-
-
-def test_files_that_the_table_does_not_name_are_skipped(root):
-    table(root / "frames.csv", *ROWS[:2], *ROWS[3:])
-    folder = FrameFolder(root, size=SIZE)
-    assert [(skip.path, skip.reason) for skip in folder.skipped] == [("a/002.png", "not-in-csv")]
-    assert folder.warnings == [
-        "files skipped because the table of groups has no row for them: 1 (first: 'a/002.png'); "
-        "add rows for them to use them",
-    ]
-
-
-def test_a_class_that_the_table_does_not_name_at_all_is_an_error(root):
-    table(root / "frames.csv", *ROWS[:4])
-    with pytest.raises(
-        DataError, match=re.escape("folder 'b' holds no usable frame: 4 not-in-csv (add rows for its files)")
-    ):
-        FrameFolder(root, size=SIZE)
-
-
-def test_the_folder_of_a_frame_is_its_class_if_the_table_has_a_different_label(root):
-    table(root / "frames.csv", *ROWS[:7], ROWS[7].replace(",b,", ",a,"))
-    folder = FrameFolder(root, size=SIZE)
-    assert folder.samples[7] == ("b/003.png", 1)
-    assert folder.warnings == [
-        "frames whose label in the table of groups differs from their folder: 1 "
-        "(first: 'b/003.png', labelled 'a'); the folder counts"
-    ]
-
-
-def test_paths_with_backslashes_and_accents_as_a_mac_writes_them_name_their_files(tmp_path):
-    root = film_folder(tmp_path / "films", {"été": 2, "b": 2})
-    rows = [
-        unicodedata.normalize("NFD", f"{name}\\00{i}.png,{name},{name}{i}") for name in ("été", "b") for i in range(2)
-    ]
-    table(root / "frames.csv", *rows)
-    folder = FrameFolder(root, size=SIZE)
-    assert folder.groups.tolist() == ["b0", "b1", *(unicodedata.normalize("NFD", f"été{i}") for i in range(2))]
-    assert folder.skipped == []
-
-
-def test_a_file_with_exactly_the_path_of_a_row_has_priority(tmp_path):
-    rows = {"a/1.png": ("slash", ""), "a\\1.png": ("backslash", ""), "a\\2.png": ("other", "")}
-    assert match_table(rows, ["a/1.png", "a\\1.png", "a/2.png"]) == {
-        **dict(list(rows.items())[:2]),
-        "a/2.png": ("other", ""),
-    }
-    assert match_table(rows, ["a/1.png", "a/3.png"]) == rows, "a row without a file stays as it is"
-
-
-def test_one_frame_written_in_two_ways_has_one_group():
-    rows = {"a\\1.png": ("g", ""), ".\\a\\1.png": ("g", "")}
-    assert match_table(rows, ["a/1.png"]) == {"a/1.png": ("g", "")}
-    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'h' and 'g', in two spellings"):
-        match_table(rows | {".\\a\\1.png": ("h", "")}, ["a/1.png"])
-
-
-@pytest.mark.parametrize("start", ["C:\\films\\", "/home/me/films/", "films/"])
-def test_a_table_without_a_path_of_the_folder_is_an_error_with_an_example(root, start):
-    table(root / "frames.csv", *(start + row for row in ROWS))
-    with pytest.raises(DataError) as error:
-        FrameFolder(root, size=SIZE)
-    assert str(error.value) == (
-        "groups: no path of the table leads to a file of the folder: expected paths such as 'a/000.png', "
-        f"got {start + 'a/000.png'!r}; correct them, or name another table"
+def test_with_one_movie_a_class_the_shot_is_the_group_and_it_is_said_what_is_measured(tmp_path):
+    folder = folder_of(tmp_path, {"orion": 1, "sintel": 1})
+    assert folder.groups.tolist()[:2] == ["orion0_shot0", "orion0_shot1"]
+    assert folder.group_source == "shots from frames.csv"
+    assert folder.group_note == (
+        "each class holds one movie: the accuracy says which movie a frame is from, not how well the class holds on a "
+        "movie that was not seen"
     )
 
 
-def test_a_table_without_rows_is_an_error(root):
-    path = table(root / "frames.csv")
-    with pytest.raises(DataError, match=r"frames\.csv' has no rows; add a row for each frame, or remove the file"):
-        FrameFolder(root, size=SIZE)
-    path.unlink()
-    assert len(FrameFolder(root, size=SIZE)) == 8
+def test_two_classes_of_the_same_movie_are_not_said_to_tell_movies_apart(tmp_path):
+    folder_of(tmp_path, {"day": 1, "night": 1})
+    text = (tmp_path / "frames.csv").read_text()
+    (tmp_path / "frames.csv").write_text(text.replace(",night0", ",day0", 99).replace(",night0_", ",day0_n"))
+    note = FrameFolder(tmp_path, size=SIZE).group_note
+    assert "each class holds one movie: the accuracy says how well it holds on other shots of that movie" in note
 
 
-@pytest.mark.parametrize("header", ["path,label", "group", "a,b,c", "path|label|group", "path;label", ""])
-def test_a_table_without_the_columns_path_and_group_is_an_error(tmp_path, header):
-    path = table(tmp_path / "t.csv", "1,2,3", header=header)
-    with pytest.raises(DataError, match="expected the columns path and group") as error:
-        read_groups(path)
-    assert repr(str(path)) in str(error.value)
+def test_a_folder_of_both_kinds_of_classes_has_the_rule_for_each_class_and_says_so(tmp_path):
+    folder = folder_of(tmp_path, {"alone": 1, "four": 4, "two": 2})
+    by_class = {name: set(folder.groups[folder.targets == i]) for i, name in enumerate(folder.classes)}
+    assert by_class == {
+        "alone": {"alone0_shot0", "alone0_shot1"},
+        "four": {f"four{i}" for i in range(4)},
+        "two": {"two0", "two1"},
+    }
+    assert folder.group_source == "movies and shots from frames.csv"
+    assert folder.group_note == (
+        "each of four, two holds several movies, which stay whole: the accuracy says how well it holds on a movie that "
+        "was not seen; alone holds one movie: the accuracy says which movie a frame is from, not how well the class "
+        "holds on a movie that was not seen"
+    )
+    assert folder.warnings == [
+        "no evidence how well alone would hold on a movie that was not seen: such a class holds one movie, others hold "
+        "several; add frames of at least two other movies"
+    ]
+    assert (
+        "no validation frames for class 'two': it holds 2 movies, which stay whole, and each part needs one; "
+        "add frames of other movies"
+    ) in folder.split()[0].warnings
 
 
-@pytest.mark.parametrize("row", ["a/0.png,a,,1", ",a,g,1", "a/0.png"])
-def test_a_row_without_path_or_group_is_an_error_that_names_the_line(tmp_path, row):
-    path = table(tmp_path / "t.csv", "a/1.png,a,g,1", row)
-    with pytest.raises(DataError, match=r"groups: line 3 of .*t.csv' has no path or no group; fill it in"):
-        read_groups(path)
+def test_a_movie_that_is_whole_in_one_class_is_whole_in_all(tmp_path):
+    folder_of(tmp_path, {"a": 3, "b": 1})
+    path = tmp_path / "frames.csv"
+    path.write_text(path.read_text().replace(",b0", ",a0"))
+    folder = FrameFolder(tmp_path, size=SIZE)
+    assert set(folder.groups) == {"a0", "a1", "a2"}
+    assert (
+        "b holds one movie, which stays whole: there is no evidence how well it holds on a movie" in folder.group_note
+    )
+    assert any(text.startswith("class 'b' has one movie only: all its frames are used for") for text in folder.warnings)
 
 
-def test_one_frame_in_two_groups_is_an_error(tmp_path):
-    same = table(tmp_path / "same.csv", "a/1.png,a,g,1", "a/1.png,a,g,1")
-    assert read_groups(same) == {"a/1.png": ("g", "a")}
-    two = table(tmp_path / "two.csv", "a/1.png,a,g,1", "./a/1.png,a,h,1")
-    with pytest.raises(DataError, match=r"puts 'a/1.png' into the groups 'g' and 'h' \(line 3\)"):
-        read_groups(two)
+def test_the_group_can_be_forced(tmp_path):
+    by_shot = folder_of(tmp_path / "shots", {"a": 3, "b": 3}, group_by="shot")
+    assert len(set(by_shot.groups)) == 12
+    assert by_shot.group_note == by_shot.warnings[0]
+    assert by_shot.group_note.startswith(
+        "groups are shots, although classes hold several movies: frames of one movie are on"
+    )
+    by_movie = folder_of(tmp_path / "movies", {"a": 1, "b": 1}, group_by="movie")
+    assert (by_movie.groups == by_movie.movies).all()
+    assert by_movie.group_note == (
+        "each class holds one movie, which stays whole: there is no evidence how well it holds on a movie that was not "
+        "seen"
+    )
+    assert [len(part) for part in by_movie.split()] == [24, 0, 0]
+    assert by_movie.split()[0].warnings == tuple(
+        f"class {name!r} has one movie only: all its frames are used for training, none for the test; there is no "
+        "evidence how well it holds on a movie that was not seen: add frames of at least two other movies"
+        for name in "ab"
+    )
 
 
-def test_a_file_that_is_not_csv_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"groups: cannot read .*none.csv' \(No such file or directory\)"):
-        read_groups(tmp_path / "none.csv")
-    broken = tmp_path / "broken.csv"
-    broken.write_text('path,group\n"a/1.png" x,g\n')
-    with pytest.raises(DataError, match=r"groups: .*broken.csv' is not a CSV file \(.*\); save it as comma-separated"):
-        read_groups(broken)
+def test_frames_without_a_movie_are_grouped_by_shot_with_a_warning(tmp_path):
+    folder_of(tmp_path, {"a": 3, "b": 3})
+    path = tmp_path / "frames.csv"
+    path.write_text(path.read_text().replace("a/000.png,a,a0_shot0,a0", "a/000.png,a,a0_shot0,"))
+    folder = FrameFolder(tmp_path, size=SIZE)
+    assert len(set(folder.groups[folder.targets == 0])) == 6
+    assert set(folder.groups[folder.targets == 1]) == {"b0", "b1", "b2"}
+    assert folder.warnings == [
+        "frames without a movie in the table of groups: 1 (of a); in these classes the shot is the group"
+    ]
+    assert (
+        "a holds frames of unknown movies: the accuracy says how well the classes hold on groups" in folder.group_note
+    )
+    with pytest.raises(
+        DataError, match=r"to group by \(--group-by movie\), got none for 1 of 24 frames; add a column movie"
+    ):
+        FrameFolder(tmp_path, size=SIZE, group_by="movie")
 
 
-@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8"), ("\t", "utf-16"), (";", "utf-8-sig")])
-def test_a_table_as_spreadsheets_save_it_is_read(root, separator, encoding):
-    path = table(root / "frames.csv", *ROWS)
-    path.write_text(path.read_text().replace(",", separator), encoding=encoding)
-    folder = FrameFolder(root, size=SIZE)
-    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
-    assert folder.warnings == []
+def test_movies_cannot_be_groups_without_movies_and_other_groups_are_refused(tmp_path):
+    root = film_folder(tmp_path, {"a": 2, "b": 2})
+    with pytest.raises(
+        DataError, match=r"expected a movie for each frame to group by \(--group-by movie\), got none for 4 of"
+    ):
+        FrameFolder(root, size=SIZE, group_by="movie")
+    with pytest.raises(ValueError, match="expected group_by='movie' or group_by='shot', got group_by='film'"):
+        FrameFolder(root, size=SIZE, group_by="film")
+    folder = FrameFolder(root, size=SIZE, group_by="shot")
+    assert folder.movies is None
+    assert folder.group_note == (
+        "the accuracy says how well the classes hold on pictures that are not near-duplicates of training pictures; it "
+        "is too high if pictures of one film, place or series are on both sides of the split"
+    )
 
 
-@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_a_first_line_that_names_the_separator_is_read(root, first, newline):
-    path = table(root / "frames.csv", *ROWS)
-    path.write_text(newline.join([first, *path.read_text().replace(",", ";").splitlines(), ""]), newline="")
-    folder = FrameFolder(root, size=SIZE)
-    assert folder.groups.tolist() == [f"{name}_shot{i}" for name in "ab" for i in (0, 0, 1, 1)]
+def test_movies_without_groups_keep_near_duplicates_together_in_classes_of_one_movie(tmp_path):
+    folder_of(tmp_path, {"a": 2, "b": 1})
+    path = tmp_path / "frames.csv"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("\n".join(f"{row[0]},{row[3]}" for row in rows))
+    folder = FrameFolder(tmp_path, size=SIZE)
+    assert set(folder.groups[folder.targets == 0]) == {"a0", "a1"}
+    assert all(group.startswith("near-duplicates-") for group in folder.groups[folder.targets == 1])
 
 
-def test_a_line_that_names_the_separator_counts_in_line_numbers_and_may_name_any(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("sep=|\npath|group\na/1.png|g\n|g\n")
-    with pytest.raises(DataError, match=r"groups: line 4 of .*t.csv' has no path or no group"):
-        read_groups(path)
+def test_frames_that_are_left_out_keep_the_others_movies_and_parts(tmp_path):
+    folder = folder_of(tmp_path, {"a": 3, "b": 3})
+    rest = folder.without([folder.samples[0][0]])
+    assert (rest.movies == folder.movies[1:]).all()
+    assert rest.parts is None
+    parts = np.array(["train/a/000.png", "train/a/001.png"])
+    root = film_folder(tmp_path / "given", {"train/a": 3, "train/b": 3, "test/a": 3, "test/b": 3})
+    assert FrameFolder(root, size=SIZE).without(parts.tolist()).given_parts == ["training", "test"]

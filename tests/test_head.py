@@ -169,7 +169,7 @@ def test_far_points_are_rejected_and_few_others(head):
     unseen, _, _ = clouds(n_samples=900, seed=1)
     head.fit(X, y, groups)
     assert head.reject(X).mean() < 0.02
-    assert 0.001 < head.reject(unseen).mean() < 0.03
+    assert 0.02 < head.reject(unseen).mean() < 0.08
     assert head.reject(X + 50).all()
 
 

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from PIL import Image
-from reports import Report
+from reports import Report, predicting
 
 from framecnn.data.reasons import REASONS, Reason
 from framecnn.errors import MissingExtraError, ShapeError
@@ -33,12 +33,13 @@ def frames(tmp_path):
 def data(frames):
     """Return the data of four test frames of two groups, one of them wrong, and eight training frames."""
     classes = ("day", "night")
-    test = EvaluationResult("test", classes, [0, 0, 1, 1], [0, 0, 1, 0], [0.9, 0.8, 0.95, 0.7], ["a", "a", "b", "b"])
-    training = EvaluationResult("training", classes, [0, 1] * 4, [0, 1] * 4, [1] * 8, [f"t{i}" for i in range(8)])
+    said = predicting([0, 0, 1, 0], [0.9, 0.8, 0.95, 0.7])
+    test = EvaluationResult("test", classes, [0, 0, 1, 1], said, ["a", "a", "b", "b"], frames[:4])
+    groups = [f"t{i}" for i in range(8)]
+    training = EvaluationResult("training", classes, [0, 1] * 4, predicting([0, 1] * 4, 1), groups, frames[4:])
     return ReportData(
         title="Films",
-        results=[training, test],
-        paths={"training": frames[4:], "test": frames[:4]},
+        results=[test, training],
         prototypes=[Prototype("day", 0, 4, tuple(frames[4:7])), Prototype("night", 1, 4, tuple(frames[7:10]))],
         filters={"36x64": np.random.default_rng(0).normal(size=(5, 6, 6, 3))},
         skipped=[SimpleNamespace(path="day/half.jpg", reason="truncated", detail="7 bytes are missing")],
@@ -77,6 +78,8 @@ def test_every_link_and_every_picture_is_in_the_report(data, read):
     report = read(data)
     assert len(report.links) > 20
     assert set(report.links) <= {f"#{name}" for name in report.ids}
+    assert report.popovers
+    assert set(report.popovers) <= set(report.ids)
     assert len(report.ids) == len(set(report.ids))
 
 
@@ -114,10 +117,9 @@ def test_the_frames_and_the_columns_of_a_confusion_matrix_are_named(data, read):
 
 
 def test_without_mistakes_in_the_test_frames_those_of_other_parts_are_linked(data, read, frames):
-    test = replace(data.results[1], predictions=data.results[1].targets)
-    validation = replace(data.results[1], part="validation")
-    shown = replace(data, results=[test, validation], paths={"test": frames[:4], "validation": frames[:4]})
-    report = read(shown)
+    test = replace(data.results[0], probabilities=predicting(data.results[0].targets, 0.9))
+    validation = replace(data.results[0], part="validation")
+    report = read(replace(data, results=[test, validation]))
     text = "all test frames are classified correctly. 1 of 4 validation frames are misclassified: see their confusion"
     assert text in report.words
     assert '<a href="#part1-1-0">see their' in report.source
@@ -139,20 +141,20 @@ def test_a_cell_opens_the_frames_behind_it(data, read, frames):
     panel = source[source.index('id="part0-1-0"') :]
     panel = panel[: panel.index("</ul>")]
     assert panel.count("<use") == 1
-    assert "frame_03" in panel.replace("<wbr>", "")
+    assert 'href="./frame_03.jpg"' in panel
 
 
 def test_a_frame_shown_in_several_places_is_stored_once(data, read, frames):
     report = read(data)
-    assert report.tags.count("image") == len(frames)
-    assert report.tags.count("use") > len(frames)
+    assert report.tags.count("image") == 2 * len(frames)  # small and at full size
+    assert report.tags.count("use") > 2 * len(frames)
 
 
 def test_a_file_that_vanished_leaves_a_placeholder(data, read, frames):
     Path(frames[3]).unlink()
     report = read(data)
     assert "no picture: vanished while framecnn was running" in report.text
-    assert report.tags.count("image") == len(frames) - 1
+    assert report.tags.count("image") == 2 * (len(frames) - 1)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +197,8 @@ def test_any_name_is_shown_and_never_interpreted(data, read, frames, name, shown
 
 def test_part_names_are_shown_and_never_interpreted(data, read, frames):
     name = "<b>holiday</b>"
-    result = replace(data.results[1], part=name)
-    assert f"These are the frames of {name}." in read(replace(data, results=[result], paths={name: frames[:4]})).words
+    result = replace(data.results[0], part=name)
+    assert f"These are the frames of {name}." in read(replace(data, results=[result])).words
 
 
 def test_the_accuracy_of_the_test_frames_comes_first(data, read):
@@ -206,20 +208,20 @@ def test_the_accuracy_of_the_test_frames_comes_first(data, read):
 
 
 def test_an_accuracy_on_training_frames_is_named_as_such(data, read):
-    report = read(replace(data, results=data.results[:1]))
+    report = read(replace(data, results=data.results[1:]))
     assert "These are the training frames: expect a lower accuracy on new frames." in report.words
 
 
 def test_an_empty_validation_part_is_in_the_table_and_nowhere_else(data, read):
-    empty = EvaluationResult("validation", ("day", "night"), [], [], [], [])
-    report = read(replace(data, results=[*data.results, empty], paths={**data.paths, "validation": []}))
+    empty = EvaluationResult("validation", ("day", "night"), [], [], [])
+    report = read(replace(data, results=[*data.results, empty]))
     assert "Validation –– 0 0".replace(" ", "") in report.words.replace(" ", "")
     assert "nan" not in report.words
 
 
 def test_a_class_without_test_frames_is_reported(data, read, frames):
-    one = EvaluationResult("test", ("day", "night"), [0, 0], [0, 0], [1, 1], ["a", "b"])
-    report = read(replace(data, results=[one], paths={"test": frames[:2]}))
+    one = EvaluationResult("test", ("day", "night"), [0, 0], predicting([0, 0], 1), ["a", "b"], frames[:2])
+    report = read(replace(data, results=[one]))
     assert "1 of the 2 classes has no frame here: the accuracy does not cover it." in report.words
     assert "The interval is wide because there are only 2 groups." in report.words
     assert "None: all test frames are classified correctly." in report.words
@@ -233,10 +235,11 @@ def test_a_report_without_data_is_a_report(read):
 
 
 def test_mistakes_of_one_group_are_one_entry_the_most_confident_first(data, read, frames):
-    wrong = EvaluationResult(
-        "test", ("day", "night"), [0] * 4, [1] * 4, [0.5, 0.6, 0.9, 0.7], ["shot 1", "shot 1", "shot 1", "shot 2"]
+    groups = ["shot 1", "shot 1", "shot 1", "shot 2"]
+    said = predicting([1] * 4, [0.55, 0.6, 0.9, 0.7])
+    report = read(
+        replace(data, results=[EvaluationResult("test", ("day", "night"), [0] * 4, said, groups, frames[:4])])
     )
-    report = read(replace(data, results=[wrong], paths={"test": frames[:4]}))
     mistakes = report.words[report.words.index("Most confident mistakes", 200) :]
     assert mistakes.index("Predicted night, 90 %True class dayand 2 more of its group") < mistakes.index(
         "Predicted night, 70 %"
@@ -247,8 +250,9 @@ def test_mistakes_of_one_group_are_one_entry_the_most_confident_first(data, read
 def test_fifty_classes_fit_and_beyond_a_hundred_the_most_confused_are_shown(data, read, frames):
     for n_classes, n_shown in ((50, 50), (120, 100)):
         classes = [f"class {number:03d}" for number in range(n_classes)]
-        result = EvaluationResult("test", classes, [n_classes - 1], [n_classes - 2], [1], ["a"])
-        report = read(replace(data, results=[result], paths={"test": frames[:1]}, prototypes=[]))
+        said = predicting([n_classes - 2], 1, n_classes)
+        result = EvaluationResult("test", classes, [n_classes - 1], said, ["a"], frames[:1])
+        report = read(replace(data, results=[result], prototypes=[]))
         assert report.source.count('<tr><th scope="row"><span class="clamp">') == n_shown
         assert f"class {n_classes - 1:03d} is classified as class {n_classes - 2:03d}" in report.words
     assert "The table shows the 100 of 120 classes with the most mistakes." in report.words
@@ -270,20 +274,26 @@ def test_every_reason_to_skip_a_file_has_a_description(data, read):
     assert all(f"1 skipped: {description} ({reason})" in words for reason, description in REASONS.items())
 
 
-def test_pictures_beyond_the_budget_are_counted_not_shown(data, tmp_path):
-    write_report(tmp_path / "report.html", data, picture_budget=4000)
+def test_pictures_beyond_the_budget_are_links_to_their_files(data, tmp_path, frames):
+    for budget, n_small, n_full in ((10**6, 12, 12), (0, 0, 0)):
+        write_report(tmp_path / "report.html", data, picture_budget=budget)
+        report = Report((tmp_path / "report.html").read_text(encoding="utf-8"))
+        assert report.tags.count("image") == n_small + n_full
+        assert {f"./{Path(frame).name}" for frame in frames} <= set(report.files)
+        assert "1 frame, without a picture here" in report.words or n_small
+    write_report(tmp_path / "report.html", data, picture_budget=12_000)
     report = Report((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert 0 < report.tags.count("image") < 12
-    assert "not shown, to keep this file small" in report.words
+    assert 0 < report.source.count('<image id="v') < report.source.count('<image id="f') < 12
+    assert report.source.count('<a class="open" href="./frame_') > 0
 
 
 def test_a_cell_shows_one_frame_of_each_group_before_the_second_of_any(data, read, frames):
     groups = ["long shot"] * 29 + ["short shot"]
-    result = EvaluationResult("test", ("day", "night"), [0] * 30, [1] * 30, np.linspace(1, 0.5, 30), groups)
-    report = read(replace(data, results=[result], paths={"test": frames[:1] * 29 + frames[1:2]}))
+    said, paths = predicting([1] * 30, np.linspace(1, 0.51, 30)), frames[:1] * 29 + frames[1:2]
+    report = read(replace(data, results=[EvaluationResult("test", ("day", "night"), [0] * 30, said, groups, paths)]))
     panel = report.source[report.source.index('id="part0-0-1"') :]
-    assert re.findall(r"frame_<wbr>(\d\d)", panel)[:3] == ["00", "01", "00"]
-    assert "and 6 more" in report.words
+    assert re.findall(r'<a href="./frame_(\d\d)', panel)[:3] == ["00", "01", "00"]
+    assert "and 6 more, without a picture here 1 to 6" in report.words
 
 
 def test_the_report_of_the_films_is_under_five_megabytes(shared_data, tmp_path):
@@ -292,14 +302,14 @@ def test_the_report_of_the_films_is_under_five_megabytes(shared_data, tmp_path):
     classes = sorted({file.parent.name for file in files})
     rng = np.random.default_rng(0)
     part = rng.integers(0, 3, len(files))
-    results, paths = [], {}
+    results = []
     for number, name in enumerate(("training", "validation", "test")):
         mine = [file for file, of in zip(files, part, strict=True) if of == number]
         targets = [classes.index(file.parent.name) for file in mine]
         said = np.where(rng.random(len(mine)) < 0.8, targets, rng.integers(0, len(classes), len(mine)))
-        results.append(EvaluationResult(name, classes, targets, said, rng.random(len(mine)), range(len(mine))))
-        paths[name] = [str(file) for file in mine]
-    write_report(tmp_path / "report.html", ReportData("films", results, paths))
+        probabilities = predicting(said, rng.uniform(0.2, 1, len(mine)), len(classes))
+        results.append(EvaluationResult(name, classes, targets, probabilities, range(len(mine)), mine))
+    write_report(tmp_path / "report.html", ReportData("films", results))
     assert 1_000_000 < (tmp_path / "report.html").stat().st_size < 5_000_000
 
 
@@ -313,8 +323,8 @@ def test_more_filters_than_fit_are_counted(data, read):
 
 def test_every_frame_of_a_result_needs_a_path_and_the_old_report_stays(data, read, tmp_path, frames):
     before = read(data).source
-    with pytest.raises(ShapeError, match="4 frames of the part 'test', got 3"):
-        write_report(tmp_path / "report.html", replace(data, paths={**data.paths, "test": frames[:3]}))
+    with pytest.raises(ShapeError, match="the paths of the 4 frames of the part 'test', got none"):
+        write_report(tmp_path / "report.html", replace(data, results=[replace(data.results[0], paths=())]))
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pictures import scene
-from reports import Report
+from reports import Report, predicting
 
 from framecnn.evaluation import EvaluationResult
 from framecnn.report import Choice, ComparisonData, ShownFrame, draw_prediction, write_comparison
@@ -22,8 +22,8 @@ def frames(tmp_path):
     return list(map(str, paths))
 
 
-def result(title, predictions):
-    return EvaluationResult(title, CLASSES, [0, 0, 1, 1, 2, 2], predictions, [0.9] * 6, list("aabbcc"))
+def result(title, predictions, paths):
+    return EvaluationResult(title, CLASSES, [0, 0, 1, 1, 2, 2], predicting(predictions, 0.9, 3), list("aabbcc"), paths)
 
 
 def data(frames, **settings):
@@ -43,8 +43,7 @@ def data(frames, **settings):
         classes=CLASSES,
         about=dict.fromkeys(TITLES, "what it is"),
         figures={TITLES[0]: figures, TITLES[1]: figures | {"accuracy": 0.9, "final_training_seconds": 30.0}},
-        results=[result(TITLES[0], [0, 0, 1, 1, 2, 0]), result(TITLES[1], [0, 1, 1, 1, 2, 2])],
-        paths=frames,
+        results=[result(TITLES[0], [0, 0, 1, 1, 2, 0], frames), result(TITLES[1], [0, 1, 1, 1, 2, 2], frames)],
         shown=[shown],
         **settings,
     )

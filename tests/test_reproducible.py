@@ -23,7 +23,7 @@ films, out = sys.argv[1:]
 features.FILTERS, features.PATCHES = 40, 20_000
 with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
     main(["train", films, "-o", out, "--size", "48x64"])
-main(["predict", out, films, "--json"])
+main(["predict", out, films, "--json", "-"])
 """
 
 

@@ -6,6 +6,7 @@ from pictures import film_folder, scene
 from framecnn.data import FrameFolder, decode
 from framecnn.data import scan as scanning
 from framecnn.data.near_duplicates import fingerprint
+from framecnn.errors import DataError
 
 SIZE = (24, 32)
 
@@ -67,3 +68,40 @@ def test_every_file_is_decoded_once_however_many_there_are(tmp_path, n_frames):
     folder = FrameFolder(root, size=(8, 8), progress=lambda *numbers: done.append(numbers))
     assert done == [(number, n_frames + 1) for number in range(1, n_frames + 2)]
     assert len(folder) == n_frames + 1
+
+
+COMPANIONS = [
+    "001.txt",
+    "labels.CSV",
+    "001.xml",
+    "001.json",
+    "README.md",
+    "film.srt",
+    "data.yaml",
+    "index.html",
+    "a.xmp",
+]
+
+
+@pytest.mark.parametrize("place", ["", "a/", "a/reel 1/"])
+def test_files_that_commonly_lie_beside_pictures_are_no_pictures_and_are_not_read(tmp_path, place):
+    root = film_folder(tmp_path / "films", {"a": 1, "a/reel 1": 1, "b": 1})
+    for name in COMPANIONS:
+        scene(0).save(root / place / name, "PNG")
+    folder = FrameFolder(root, size=SIZE)
+    assert len(folder) == 3
+    assert skips(folder) == {place + name: "not-a-picture" for name in COMPANIONS}
+    assert folder.skipped[0].detail.startswith("files called .")
+
+
+def test_a_folder_of_companions_is_no_class_but_an_empty_one_is_an_error(tmp_path):
+    root = film_folder(tmp_path / "films", {"a": 1, "b": 1, "x.txt": 1, "Annotations": 0})
+    (root / "Annotations" / "001.xml").write_text("x")
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.classes == ["a", "b", "x.txt"], "a folder may have any name"
+    assert folder.scan_warnings == [
+        "folder 'Annotations' holds no pictures, only files such as 'Annotations/001.xml': it is not a class"
+    ]
+    (root / "empty").mkdir()
+    with pytest.raises(DataError, match="the class 'empty' holds no usable frame: it is empty"):
+        FrameFolder(root, size=SIZE)

@@ -264,7 +264,7 @@ def test_a_loaded_classifier_is_a_complete_estimator(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: object(), TypeError, "save: expected a Sequential or a FrameClassifier, got object"),
+        (lambda: object(), TypeError, "save: expected a model of Sequential or FrameClassifier or .*, got object"),
         (lambda: FrameClassifier(), NotFittedError, "not fitted"),
         (lambda: Sequential([InputLayer((2,))]), ShapeError, r"call build\(seed\)"),
         (lambda: broken(np.nan), ValueError, "save: expected finite numbers, got NaN or infinity in dense_1/kernel"),

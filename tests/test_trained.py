@@ -9,9 +9,9 @@ from textures import CLASSES, Lazy, textures
 
 from framecnn import FrameClassifier, KMeansClassifier, SettingError, get_num_threads, num_threads
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.training_outputs import describe_choice
 from framecnn.estimators import TrainedFeatures, trained_features
 from framecnn.layers import ConvLayer, PoolingLayer
+from framecnn.reporting.contents import describe_choice
 from framecnn.storage import container
 from framecnn.storage.model_file import restore
 

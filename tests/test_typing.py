@@ -27,7 +27,8 @@ def test_mypy_knows_every_public_name():
     tree = ast.parse(Path(framecnn.__file__).read_text(encoding="utf-8"))
     known = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imports = {(node.module, node.names[0].name) for node in known[0].body}
-    assert imports == {(f"framecnn.{module}", name) for name, module in framecnn._HOMES.items()}
+    names = {(f"framecnn.{module}", name) for name, module in framecnn._HOMES.items()}
+    assert imports == names | {("framecnn", module) for module in framecnn._MODULES}
 
 
 def test_a_model_is_fitted_with_the_arguments_of_the_training_loop():
@@ -37,8 +38,15 @@ def test_a_model_is_fitted_with_the_arguments_of_the_training_loop():
 
 
 TYPED = """
-from framecnn import ConvLayer, InputLayer, PoolingLayer, Sequential
+import framecnn
+from framecnn import ConvLayer, FrameClassifier, InputLayer, KMeansClassifier, PoolingLayer, Sequential
 
+classifier: FrameClassifier = FrameClassifier(n_filters=8).fit([[0]], [1], groups=[2])
+classifier.save("model.safetensors")
+loaded: FrameClassifier = FrameClassifier.load("model.safetensors")
+head: KMeansClassifier = framecnn.estimators.KMeansClassifier.load("head.safetensors")
+shares = loaded.predict_proba_files(["a.jpg"]).sum()
+result = framecnn.evaluation.evaluate
 model = Sequential([InputLayer((8, 8, 3)), ConvLayer(4, kernel_size=3, strides=(1, 2)), PoolingLayer(2)])
 rows, columns = ConvLayer(4, kernel_size=3).kernel_size
 area: int = rows * columns
@@ -51,6 +59,10 @@ WRONG = {
     "PoolingLayer(2, size=3)": "call-arg",
     "model.fit([], [], epoch=3)": "call-arg",
     "model.fit([], [], epochs=None)": "arg-type",
+    "classifier.fit([[0]], [1], group=[2])": "call-arg",
+    "classifier.predict_files(3)": "arg-type",
+    "framecnn.FrameClasifier()": "attr-defined",
+    "framecnn.networks.Sequental": "attr-defined",
 }
 
 
@@ -59,7 +71,17 @@ def test_mypy_checks_what_users_write(tmp_path):
     lines = TYPED.strip().splitlines() + list(WRONG)
     (tmp_path / "user.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", "", "--ignore-missing-imports", "user.py"],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--follow-imports=silent",
+            "--config-file",
+            "",
+            "--ignore-missing-imports",
+            "user.py",
+        ],
         cwd=tmp_path,
         env={"MYPYPATH": str(Path(framecnn.__file__).parents[1]), "PATH": ""},
         capture_output=True,

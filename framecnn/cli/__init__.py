@@ -1,5 +1,6 @@
 """The command line: ``framecnn COMMAND``. A command's module is loaded when the command runs, not before."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -30,6 +31,9 @@ _COMMANDS = {
     "doctor": ("framecnn.cli.doctor", "Show what is installed, what is missing, and where kernels are cached."),
 }
 
+_COMPLETION = "_FRAMECNN_COMPLETE"
+_HELP = {"help_option_names": ["-h", "--help"]}
+
 
 class _LazyGroup(TyperGroup):
     """Commands by name; each is built from its function when it is first used."""
@@ -41,9 +45,15 @@ class _LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _COMMANDS:
             return None
-        command = typer.Typer(add_completion=False, rich_markup_mode=None)
+        command = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_HELP)
         command.command(cmd_name)(getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name))
         return typer.main.get_command(command)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete the names of commands without loading their modules."""
+        options = typer.core.TyperCommand.shell_complete(self, ctx, incomplete)
+        item: Any = typer.core.CompletionItem  # type: ignore[attr-defined]
+        return [item(name, help=text) for name, (_, text) in _COMMANDS.items() if name.startswith(incomplete)] + options
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -54,7 +64,7 @@ app = typer.Typer(
     name="framecnn",
     cls=_LazyGroup,
     help="Classify movie frames, or any folder of pictures, on an ordinary CPU, and explain the result.",
-    add_completion=False,
+    context_settings=_HELP,
     rich_markup_mode=None,  # plain help is fast and readable on any terminal
 )
 
@@ -86,6 +96,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
     def work() -> None:
         command = typer.main.get_command(app)
+        if _COMPLETION in os.environ:  # the shell asks how the command line might go on
+            command.main(prog_name="framecnn", complete_var=_COMPLETION)
         with command.make_context("framecnn", list(sys.argv[1:] if arguments is None else arguments)) as context:
             command.invoke(context)
 

@@ -2,20 +2,22 @@
 
 import json as json_text
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.environment import cpu_name, versions
-from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Seed, Size, frame_size
+from framecnn.cli.environment import cpu_name, missing_extra, versions
+from framecnn.cli.folder_options import FolderOptions, reads_folder
+from framecnn.cli.options import Figures, MaxBad, Seed, Size, frame_size
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.comparison import MODELS, Comparison, compile_kernels, report_data
 from framecnn.comparison.folds import MIN_NETWORK_SIDE
 from framecnn.data import DEFAULT_SIZE
-from framecnn.errors import DataError, MissingExtraError
+from framecnn.errors import DataError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.report import write_comparison
 from framecnn.storage.output_lock import lock_outputs
@@ -32,9 +34,9 @@ def network_frame_size(text: str) -> tuple[int, int]:
     return frame_size(text, smallest=MIN_NETWORK_SIDE)
 
 
+@reads_folder
 def compare(
-    folder: Folder,
-    groups: Groups = None,
+    source: FolderOptions,
     folds: Annotated[
         int, typer.Option("--folds", min=2, metavar="K", help="The number of folds; each is held out once.")
     ] = 4,
@@ -59,15 +61,19 @@ def compare(
     out once."""
     if resume and json is None:
         raise typer.BadParameter("expected --json FILE to resume from, got --resume alone")
-    json, report = check_outputs([json, report], [folder, groups])
+    json, report = check_outputs([json, report], source.inputs)
     outputs = [path for path in (json, report) if path is not None]
+    if report is not None and (missing := missing_extra("framecnn compare --report", "report", "jinja2")):
+        raise missing
+    if missing := missing_extra(MODELS["keras_network"].title, "keras", "keras", "tensorflow"):
+        console.warn(f"the comparison leaves out one model ({missing})")
     with lock_outputs(outputs):
         if outputs:
             settle(outputs[0], outputs)
         check_replaced({json: json_mark("compare"), report: report_mark("comparison")})
         if resume and json is not None and not json.exists():
             console.warn(f"{json} does not exist: starting from the beginning")
-        frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad)
+        frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad)
         comparison = Comparison(frames, folds, network_size or NETWORK_SIZE, seed)
         if resume and json is not None and json.exists():
             comparison.resume(_read(json))
@@ -78,8 +84,7 @@ def compare(
             compile_kernels(comparison.network_size)
         _run(comparison, json)
         _print_figures(comparison)
-        if outputs:
-            _write(comparison, json, report, outputs[0])
+        _write(comparison, json, report, outputs)
         if not comparison.outcomes:
             raise DataError("compare: expected at least one model to finish every fold, got none; see the warnings")
 
@@ -103,17 +108,16 @@ def _run(comparison: Comparison, json: Path | None) -> None:
         raise
 
 
-def _write(comparison: Comparison, json: Path | None, report: Path | None, main: Path) -> None:
-    """Write figures and report, both or none."""
-    with write_together(main) as stage:
-        if json is not None:
-            write_json(stage(json), "compare", _figures(comparison))
-        if report is not None:
-            try:
+def _write(comparison: Comparison, json: Path | None, report: Path | None, outputs: Sequence[Path]) -> None:
+    """Write figures and report, both or none; print the figures if they have no file but were asked for."""
+    if outputs:
+        with write_together(outputs[0]) as stage:
+            if json is not None:
+                write_json(stage(json), "compare", _figures(comparison))
+            if report is not None:
                 write_comparison(stage(report), report_data(comparison, _machine_in_words(), versions(*EXTRAS)))
-            except MissingExtraError as error:
-                console.warn(f"no report was written ({error})")
-                report = None
+    if json is None:
+        write_json(None, "compare", _figures(comparison))
     if json is not None:
         console.say(f"{json}: all figures")
     if report is not None:

@@ -21,6 +21,9 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "Stopped",
     "clean",
+    "keep_output_for_json",
+    "note",
+    "output_is_json",
     "progress",
     "run",
     "say",
@@ -62,14 +65,33 @@ def clean(text: object) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
 
 
+_is_kept = False
+
+
+def keep_output_for_json() -> None:
+    """Print no lines and tables on standard output until :func:`run` ends: it is for the JSON of ``--json -``."""
+    global _is_kept
+    _is_kept = True
+
+
+def output_is_json() -> bool:
+    """Return whether standard output is for JSON alone."""
+    return _is_kept
+
+
 def say(text: object = "") -> None:
-    """Print one cleaned line on standard output."""
-    _write(sys.stdout, clean(text))
+    """Print one cleaned line on standard output, unless that is for JSON alone."""
+    _print_line(clean(text))
 
 
 def warn(text: object) -> None:
     """Print one cleaned line on standard error, as a warning."""
     _print_error_line(f"warning: {clean(text)}")
+
+
+def note(text: object) -> None:
+    """Print one cleaned line on standard error that is neither a warning nor a result."""
+    _print_error_line(clean(text))
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> None:
@@ -93,7 +115,7 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> None:
         for cell, width, is_right in zip(line, widths, right or [False] * len(line), strict=True):
             space = " " * (width - cell_len(cell))
             cells.append(space + cell if is_right else cell + space)
-        _write(sys.stdout, "  ".join(cells).rstrip())
+        _print_line("  ".join(cells).rstrip())
 
 
 class Update(Protocol):
@@ -301,6 +323,8 @@ def run(work: Callable[[], None]) -> int:
     except OSError as error:
         return _fail(_describe(error))
     finally:
+        global _is_kept
+        _is_kept = False
         _finish(sys.stdout)
         _finish(sys.stderr)
     return 0
@@ -316,6 +340,11 @@ def _describe(error: OSError) -> str:
 def _fail(message: str) -> int:
     _print_error_line("error: " + "\n".join(map(clean, message.splitlines())))
     return EXIT_ERROR
+
+
+def _print_line(line: str) -> None:
+    if not _is_kept:
+        _write(sys.stdout, line)
 
 
 def _write(stream: TextIO | None, line: str) -> None:

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 from framecnn.cli import console
+from framecnn.cli.folder_options import SplitOptions
+from framecnn.cli.options import Figures
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.errors import DataError
@@ -15,7 +18,7 @@ CAUTION = (
 )
 
 
-def demo() -> None:
+def demo(json: Figures = None) -> None:
     """Run all steps on three short clips: frames, split, training, evaluation, report.
 
     Everything is written to the folder demo in the current folder; see demo/report.html.
@@ -25,6 +28,8 @@ def demo() -> None:
 
     out = Path("demo")
     frames = out / "frames"
+    (json,) = check_outputs([json], [frames])
+    check_replaced({json: json_mark("train")})
     if out.is_dir() and any(out.iterdir()) and not frames.is_dir():
         raise DataError("the folder 'demo' exists and holds other files; run the demo in another folder")
     with console.progress("cutting movies") as update:
@@ -35,10 +40,12 @@ def demo() -> None:
     console.warn(CAUTION)
     console.say()
     job = Job(
-        folder=frames,
+        source=SplitOptions(frames),
         out=out / "model.safetensors",
         report=out / "report.html",
         manifest=out / "manifest.csv",
+        predictions=out / "predictions.csv",
+        json=json,
         title="demo",
         caution=CAUTION,
     )

@@ -3,29 +3,36 @@
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 
 from packaging.requirements import Requirement
 
 from framecnn.cli import console
 from framecnn.cli.environment import cpu_name, installed_version
+from framecnn.cli.options import Figures
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 
 __all__ = ["doctor", "extras"]
 
 _MAIN = ("numpy", "numba", "scikit-learn", "pillow")
 _FOR_CONTRIBUTORS = ("dev", "bench")
+COLUMNS = ("extra", "installed", "missing", "to install")
 
 
-def doctor() -> None:
+def doctor(json: Figures = None) -> None:
     """Show what is installed, what is missing and how to install it, and where compiled kernels are cached."""
-    console.table(list(_installation()) + list(_machine()))
-    try:
+    (json,) = check_outputs([json], [])
+    check_replaced({json: json_mark("doctor")})
+    facts, rows = [*_installation(), *_machine()], []
+    console.table(facts)
+    with suppress(metadata.PackageNotFoundError):
         names = metadata.metadata("framecnn").get_all("Provides-Extra") or []
-        found = extras(names, metadata.requires("framecnn") or [])
-    except metadata.PackageNotFoundError:
-        return
-    console.say()
-    console.table(list(_extras(found)), head=("extra", "installed", "missing", "to install"))
+        rows = list(_extras(extras(names, metadata.requires("framecnn") or [])))
+        console.say()
+        console.table(rows, head=COLUMNS)
+    found = {"facts": dict(facts), "extras": [dict(zip(COLUMNS, row, strict=True)) for row in rows]}
+    write_json(json, "doctor", found)
 
 
 def _installation() -> Iterator[tuple[str, str]]:

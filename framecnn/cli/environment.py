@@ -2,11 +2,17 @@
 
 import platform
 import re
+import shlex
+import sys
 from contextlib import suppress
+from datetime import datetime
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["cpu_name", "installed_version", "versions"]
+from framecnn.errors import MissingExtraError
+
+__all__ = ["cpu_name", "describe_origin", "installed_version", "missing_extra", "versions"]
 
 
 def cpu_name(information: Path = Path("/proc/cpuinfo")) -> str:
@@ -25,8 +31,21 @@ def installed_version(package: str) -> str | None:
     return None
 
 
+def missing_extra(who: str, extra: str, *packages: str) -> MissingExtraError | None:
+    """Return the error of the first of the packages that is not installed; none of them is imported."""
+    missing = (package for package in packages if find_spec(package) is None)
+    return next((MissingExtraError(who, package, extra) for package in missing), None)
+
+
 def versions(*extras: str) -> dict[str, str]:
     """Return the versions of Python, of framecnn and its dependencies, and of those `extras` that are installed."""
     packages = ("framecnn", "numpy", "numba", "scikit-learn", "pillow", *extras)
     found = {"Python": platform.python_version()} | {name: installed_version(name) for name in packages}
     return {name: version for name, version in found.items() if version is not None}
+
+
+def describe_origin(model: Path) -> dict[str, str]:
+    """Return date, command and model, as a report shows them."""
+    program = Path(sys.argv[0]).name.replace("__main__.py", "framecnn")
+    command = shlex.join([program, *sys.argv[1:]])
+    return {"Date": f"{datetime.now():%Y-%m-%d %H:%M}", "Model": model.name, "Command": command}

@@ -1,78 +1,139 @@
 """``framecnn evaluate``: measure the accuracy of a model on frames that it was not trained on."""
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
 
-import numpy as np
+import typer
 
 from framecnn.cli import console
+from framecnn.cli.environment import describe_origin, missing_extra, versions
+from framecnn.cli.figures import print_assessment
+from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Model
-from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
-from framecnn.cli.workflow import ReportingFrames, Stages, listed, scan_folder, without_lost
+from framecnn.cli.options import Figures, MaxBad, Model, PictureMegabytes, Predictions
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
+from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
+from framecnn.data.names import same_name
+from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
+from framecnn.data.split import PARTS
 from framecnn.errors import DataError
-from framecnn.evaluation import EvaluationResult
-from framecnn.text import counted
+from framecnn.evaluation import Assessment, assess
+from framecnn.report import write_report
+from framecnn.reporting import report_data
+from framecnn.storage.output_lock import lock_outputs
+from framecnn.storage.output_set import settle, write_together
+from framecnn.text import counted, did_you_mean, listed
 
 __all__ = ["evaluate"]
 
 
-def evaluate(model: Model, folder: Folder, groups: Groups = None, json: Figures = None, max_bad: MaxBad = 5.0) -> None:
+@reads_folder
+def evaluate(
+    model: Model,
+    source: FolderOptions,
+    json: Figures = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write the report that train writes.")
+    ] = None,
+    predictions: Predictions = None,
+    picture_megabytes: PictureMegabytes = 4.0,
+    max_bad: MaxBad = 5.0,
+) -> None:
     """Measure the accuracy of a model on a folder of frames, with a 95 % interval, and list its mistakes.
 
     Use frames that the model was not trained on: on the frames of its training, the accuracy is too high.
     """
-    (json,) = check_outputs([json], [folder, groups, model])
-    check_replaced({json: json_mark("evaluate")})
-    classifier = load_classifier(model)
-    stages = Stages()
-    frames = scan_folder(stages, folder, groups, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
-    known = [str(label) for label in classifier.classes_]
-    unknown = [name for name in frames.classes if name not in known]
+    json, report, predictions = check_outputs([json, report, predictions], [*source.inputs, model])
+    if report is not None and (missing := missing_extra("framecnn evaluate --report", "report", "jinja2")):
+        raise missing
+    outputs = {
+        json: ("all figures", json_mark("evaluate")),
+        report: ("the report; open it in a browser", report_mark("training")),
+        predictions: ("the predictions for all frames, with suspected wrong labels", PREDICTIONS_MARK),
+    }
+    written = {path: what for path, (what, _) in outputs.items() if path is not None}
+    with lock_outputs([*written]):
+        if written:
+            settle(next(iter(written)), [*written])
+        check_replaced({path: mark for path, (_, mark) in outputs.items()})
+        classifier = load_classifier(model)
+        stages = Stages()
+        frames = scan_folder(stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
+        meant = _check_classes(frames, [str(label) for label in classifier.classes_])
+        while True:
+            try:
+                assessment = _measure(stages, classifier, frames, meant)
+                break
+            except FrameLost as lost:
+                frames = without_lost(frames, lost, max_bad)
+        console.say()
+        print_assessment(assessment)
+        figures = assessment.main.to_dict() | {
+            key: value for key, value in assessment.to_dict().items() if key in ("reasons", "suspects")
+        }
+        if written:
+            with write_together(next(iter(written))) as stage:
+                if predictions is not None:
+                    write_predictions(stage(predictions), assessment.main.classes, assessment.prediction_rows())
+                if report is not None:
+                    data = report_data(
+                        assessment,
+                        classifier,
+                        meaning=frames.group_note,
+                        skipped=frames.skipped,
+                        found=frames.found,
+                        origin=describe_origin(model),
+                        versions=versions(),
+                        timings=stages.seconds,
+                        warnings=frames.scan_warnings,
+                    )
+                    write_report(stage(report), data, round(1e6 * picture_megabytes))
+                if json is not None:
+                    write_json(stage(json), "evaluate", figures)
+            console.say()
+            console.table([("" if row else "wrote", path, what) for row, (path, what) in enumerate(written.items())])
+        if json is None:
+            write_json(None, "evaluate", figures)
+
+
+def _check_classes(frames: FrameFolder, known: list[str]) -> dict[str, str | None]:
+    """Return the class of the model that each class of the folder is, None if it is none; warn of differences.
+
+    Raise DataError if no class of the folder is one of the model.
+    """
+    meant = {name: same_name(name, known) for name in frames.classes}
+    unknown = [name for name, label in meant.items() if label is None]
     if len(unknown) == len(frames.classes):
         raise DataError(
             f"{frames.root.name}: expected folders of the model's classes ({listed(known)}), "
-            f"got {listed(unknown)}; name the folders as in training"
+            f"got {listed(unknown)}{did_you_mean(unknown[0], known)}; name the folders as in training"
         )
     if unknown:
         n = sum(frames.classes[target] in unknown for target in frames.targets)
-        console.warn(f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}")
-    if absent := [name for name in known if name not in frames.classes]:
+        hint = did_you_mean(unknown[0], known)
+        console.warn(f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}{hint}")
+    for name, label in meant.items():
+        if label not in (None, name):
+            console.warn(f"class {name!r} is taken as the model's class {label!r}")
+    if frames.given_parts:
+        console.say(f"evaluated: {counted(len(frames.unseen), 'frame')} of the parts that were not trained on")
+    if absent := [name for name in known if name not in meant.values()]:
         console.warn(f"no frames of {listed(absent)}: the accuracy does not cover these classes")
-    while True:
-        try:
-            result = _measure(stages, classifier, known, frames)
-            break
-        except FrameLost as lost:
-            frames = without_lost(frames, lost, max_bad)
-    console.say()
-    console.say(f"accuracy {result.describe()}")
-    console.say()
-    console.table(_by_class(result), head=("class", "frames", "recall", "mistaken for"))
-    if json is not None:
-        write_json(json, "evaluate", result.to_dict())
-        console.say()
-        console.say(f"wrote {json}")
+    return meant
 
 
-def _measure(stages: Stages, classifier: Any, known: list[str], frames: FrameFolder) -> EvaluationResult:
-    from framecnn.evaluation import evaluate as measure
-
-    names = np.array(frames.classes)[frames.targets]
-    rows = np.flatnonzero(np.isin(names, known))
-    targets = np.array([known.index(name) for name in names[rows]])
+def _measure(stages: Stages, classifier: Any, frames: FrameFolder, meant: dict[str, str | None]) -> Assessment:
+    rows = frames.unseen[[meant[frames.classes[target]] is not None for target in frames.targets[frames.unseen]]]
     part = frames.select(rows)
+    part = replace(part, classes=[meant[name] or name for name in part.classes])
     with stages("evaluate", "evaluating") as update:
-        reporting = ReportingFrames(part.frames, update, len(rows))
-        return measure(classifier, reporting, targets, part.groups, known, frames.root.name)
+        features = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
+        name = _part_name(frames)
+        return assess(classifier, {name: part}, {name: features})
 
 
-def _by_class(result: EvaluationResult) -> list[tuple[str, int, str, str]]:
-    """Return the name, number of frames, recall and mistakes of every class."""
-    rows = []
-    for truth, (name, counts, recall) in enumerate(zip(result.classes, result.confusion, result.recall, strict=True)):
-        wrong = [label for label in np.argsort(-counts, kind="stable") if counts[label] and label != truth]
-        mistaken = [f"{result.classes[label]} {counts[label]:,}" for label in wrong]
-        share = "-" if np.isnan(recall) else f"{100 * recall:.1f} %"
-        rows.append((name, int(counts.sum()), share, listed(mistaken, 5)))
-    return rows
+def _part_name(frames: FrameFolder) -> str:
+    """Return the name of the folder; one that is the name of a part of a training is marked as a folder."""
+    return f"folder {frames.root.name}" if frames.root.name in PARTS else frames.root.name

@@ -7,8 +7,8 @@ import typer
 
 from framecnn.cli import console
 from framecnn.cli.loading import load_model
-from framecnn.cli.options import Model
-from framecnn.cli.outputs import check_outputs, check_replaced
+from framecnn.cli.options import Figures, Model
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.interop.onnx_export import OPSET, to_onnx
 
 __all__ = ["export"]
@@ -20,10 +20,11 @@ Target = Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file to w
 Opset = Annotated[int, typer.Option("--opset", metavar="N", help="The version of the ONNX operators.")]
 
 
-def export(model: Model, target: Target, opset: Opset = OPSET) -> None:
+def export(model: Model, target: Target, opset: Opset = OPSET, json: Figures = None) -> None:
     """Write a model, its classes and the format of its frames as an ONNX file."""
-    (path,) = check_outputs([target], [model])
-    check_replaced({path: ONNX_MARK})
+    path, json = check_outputs([target, json], [model])
+    check_replaced({path: ONNX_MARK, json: json_mark("export")})
     file = to_onnx(load_model(model), path, opset)
-    inputs, outputs = (", ".join(value.name for value in values) for values in (file.graph.input, file.graph.output))
-    console.say(f"wrote {target}: opset {opset}; input {inputs}; outputs {outputs}")
+    inputs, outputs = ([value.name for value in values] for values in (file.graph.input, file.graph.output))
+    console.say(f"wrote {target}: opset {opset}; input {', '.join(inputs)}; outputs {', '.join(outputs)}")
+    write_json(json, "export", {"file": str(target), "opset": opset, "inputs": inputs, "outputs": outputs})

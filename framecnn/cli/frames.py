@@ -2,12 +2,17 @@
 
 import re
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.options import Figures
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.data.decode import SUFFIXES
+from framecnn.errors import DataError
 
 __all__ = ["frames", "seconds"]
 
@@ -67,6 +72,7 @@ def frames(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the frames that FOLDER holds of these movies.")
     ] = False,
+    json: Figures = None,
 ) -> None:
     """Cut movies into a folder of frames per class.
 
@@ -80,9 +86,16 @@ def frames(
     """
     if every is not None and per_shot is not None:
         raise typer.BadParameter("expected --every or --per-shot, got both")
+    for path in movies:
+        if path.suffix.lower() in SUFFIXES and path.suffix.lower() != ".gif":
+            raise DataError(
+                f"frames: expected movies, got the picture {str(path)!r}; pictures need no cutting: sort "
+                "them into one folder per class, then framecnn train FOLDER"
+            )
+    (json,) = check_outputs([json], movies)
+    check_replaced({json: json_mark("frames")})
     from framecnn.data.cutting import cutting
     from framecnn.data.movie_files import find_movies
-    from framecnn.errors import DataError
 
     found = find_movies(movies, out, label)
     for line in found.describe():
@@ -103,7 +116,9 @@ def frames(
             )
         for report in reports:
             (console.say if report.problem is None else console.warn)(report.describe())
-        console.say(f"{sum(report.n_frames for report in reports)} frames written to {out}")
+        total = sum(report.n_frames for report in reports)
+        console.say(f"{total} frames written to {out}")
+        write_json(json, "frames", {"folder": str(out), "frames": total, "movies": [asdict(each) for each in reports]})
     n_broken = sum(report.problem is not None for report in reports)
     if n_broken:
         raise DataError(

@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+from framecnn.data.decode import SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.errors import DataError
 
 __all__ = ["load_classifier", "load_model"]
 
 
 def load_model(path: Path) -> Any:
-    """Return the model of a file; raise DataError if there is no such file."""
+    """Return the model of a file; raise DataError if there is no such file, or it is a picture or a movie."""
     from framecnn import load
 
+    if path.suffix.lower() in (*SUFFIXES, *MOVIE_SUFFIXES):
+        raise DataError(f"{path}: expected a model first, got a picture or a movie; name the model before it")
     try:
         return load(path)
     except FileNotFoundError as error:
@@ -21,16 +25,10 @@ def load_model(path: Path) -> Any:
 def load_classifier(path: Path) -> Any:
     """Return the classifier of a file; raise DataError unless it takes 8-bit colour frames."""
     from framecnn import FrameClassifier
+    from framecnn.estimators.picture_files import picture_problem
 
     model = load_model(path)
-    if not isinstance(model, FrameClassifier):
-        kind = f"a {type(model).__name__}"
-    elif model.features_.frame_shape_ is None:
-        kind = "a classifier of feature vectors"
-    elif model.features_.frame_shape_[2] != 3:
-        kind = f"a classifier of frames with {model.features_.frame_shape_[2]} channels"
-    elif model.features_.dtype_kind_ != "integer" or model.features_.input_scale_ != 1:
-        kind = "a classifier of frames whose values are not 0 to 255"
-    else:
+    kind = picture_problem(model) if isinstance(model, FrameClassifier) else f"a {type(model).__name__}"
+    if kind is None:
         return model
     raise DataError(f"{path}: expected a classifier of 8-bit colour frames, got {kind}; framecnn train writes one")

@@ -2,15 +2,28 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from framecnn.cli.outputs import json_file
 from framecnn.data import DEFAULT_SIZE
-from framecnn.data.decode import MIN_SIDE
+from framecnn.data.decode import MIN_SIDE, SUFFIXES
+from framecnn.data.movie_files import MOVIE_SUFFIXES
 
-__all__ = ["Figures", "Folder", "Groups", "MaxBad", "Model", "Seed", "Size", "frame_size"]
+__all__ = [
+    "Figures",
+    "MaxBad",
+    "Model",
+    "PictureMegabytes",
+    "Predictions",
+    "Seed",
+    "Size",
+    "frame_folder",
+    "frame_size",
+]
 
 
 def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
@@ -20,8 +33,8 @@ def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
     ----------
     text : str
         HEIGHTxWIDTH in pixels.
-    smallest : int, default 8
-        The smallest side.
+    smallest : int, optional
+        The smallest side; that of a picture, `MIN_SIDE`, if it is not given.
 
     Returns
     -------
@@ -46,26 +59,39 @@ def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
 
 def frame_folder(text: str) -> Path:
     """Return the path of a folder; raise BadParameter if it is not one."""
-    if not os.path.isdir(text):
-        found = "is not a folder" if os.path.lexists(text) else "does not exist"
-        raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
-    return Path(text)
+    if os.path.isdir(text):
+        return Path(text)
+    if not os.path.lexists(text):
+        found = "does not exist"
+    elif text.lower().endswith(MOVIE_SUFFIXES):
+        found = f"is a movie; cut it first: framecnn frames {shlex.quote(text)} --out FOLDER"
+    elif text.lower().endswith(SUFFIXES):
+        found = "is a picture; name the folder that has one folder of pictures per class, or use framecnn predict"
+    else:
+        found = "is not a folder"
+    raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]
-Folder = Annotated[
-    Path,
-    typer.Argument(
-        parser=frame_folder, metavar="FOLDER", help="A folder that contains one folder of frames per class."
+Figures = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."),
+]
+PictureMegabytes = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="MB", help="How much of the report pictures may take; others are links to their files."
     ),
 ]
-Groups = Annotated[
+Predictions = Annotated[
     Path | None,
     typer.Option(
-        "--groups", metavar="CSV", help="A table with the group of each frame.", show_default="FOLDER/frames.csv"
+        "--predictions",
+        metavar="FILE",
+        help="Where to write a CSV table with the probabilities of every frame.",
+        show_default=False,
     ),
 ]
-Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures as JSON.")]
 MaxBad = Annotated[
     float,
     typer.Option(
@@ -78,7 +104,7 @@ Size = Annotated[
         "--size",
         parser=frame_size,
         metavar="HEIGHTxWIDTH",
-        help="The size to which frames are resized.",
+        help="The size to which frames are resized: height, then width.",
         show_default="x".join(map(str, DEFAULT_SIZE)),
     ),
 ]

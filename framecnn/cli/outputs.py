@@ -1,17 +1,36 @@
-"""The files that commands write: which paths are refused, and JSON."""
+"""The files that commands write: which paths are refused, and JSON.
+
+``--json FILE`` of any command writes one object. It begins with ``written_by`` (the command and the version in one
+text), ``schema`` (the number of this layout), ``command`` and ``version``; what follows depends on the command.
+``results.schema.json`` beside this module describes all of it as a JSON Schema. A new key leaves the number as it is;
+it goes up when a key is renamed, removed or gets another meaning. Numbers that do not exist are null, never NaN.
+"""
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framecnn.cli import console
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 from framecnn.version import __version__
 
-__all__ = ["check_outputs", "check_replaced", "json_mark", "report_mark", "write_json"]
+__all__ = ["SCHEMA", "check_outputs", "check_replaced", "json_file", "json_mark", "report_mark", "write_json"]
+
+SCHEMA = 1
+"""The number of the layout of JSON files."""
+
+
+def json_file(value: Path | None) -> Path | None:
+    """Return the file of ``--json``; for ``-`` keep standard output for the JSON alone, and return None."""
+    if value is None or str(value) != "-":
+        return value
+    console.keep_output_for_json()
+    return None
 
 
 def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -> list[Path | None]:
@@ -33,7 +52,11 @@ def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -
     ------
     DataError
         If two outputs are the same file; if one is an input or lies in one, is a folder or a device, or cannot be
-        replaced; if its folder is missing or cannot be written to.
+        replaced; if its folder cannot be made or written to.
+
+    Notes
+    -----
+    Folders that do not exist are made once all outputs have been accepted.
     """
     real = [None if path is None else Path(os.path.realpath(path)) for path in paths]
     times = Counter(real)
@@ -45,15 +68,13 @@ def check_outputs(paths: Sequence[Path | None], inputs: Sequence[Path | None]) -
             raise DataError(f"{path}: two outputs would be written to this file; choose another name for one")
         if file.exists() and not file.is_file():
             raise DataError(f"{path}: expected a file to write, got a folder or a device; name a file")
-        if not file.parent.is_dir():
-            raise DataError(f"{path}: expected an existing folder to write to, got {str(file.parent)!r}; create it")
         _check_is_not_an_input(path, file, read)
-        if not os.access(file.parent, os.W_OK):
-            raise DataError(
-                f"{path}: expected a folder to write to, but {str(file.parent)!r} is read-only; choose another"
-            )
+        _check_folder(path, file.parent)
         if file.exists():
             _check_replaceable(path)
+    for file in real:
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
     return [
         path if path is None or str(file) == os.path.abspath(path) else file
         for path, file in zip(paths, real, strict=True)
@@ -68,6 +89,16 @@ def _check_is_not_an_input(path: Path, file: Path, inputs: Sequence[Path]) -> No
             raise DataError(f"{path}: the command reads this file; choose another name to write to")
         if file.is_relative_to(source) or link.is_relative_to(source):
             raise DataError(f"{path}: expected a file outside {str(source)!r}, which is only read; choose another")
+
+
+def _check_folder(path: Path, folder: Path) -> None:
+    """Raise DataError unless files can be written to a folder, or the folder can be made."""
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise DataError(f"{path}: expected a folder to write to, but {str(folder)!r} is none; choose another")
+    if not os.access(folder, os.W_OK):
+        raise DataError(f"{path}: expected a folder to write to, but {str(folder)!r} is read-only; choose another")
 
 
 def _check_replaceable(path: Path) -> None:
@@ -111,8 +142,21 @@ def report_mark(kind: str) -> bytes:
     return f"framecnn {kind} report</title>".encode()
 
 
-def write_json(path: Path, command: str, data: Mapping[str, Any]) -> None:
-    """Write JSON as a whole file; its first entry names the command and the version of framecnn."""
-    marked = {"written_by": f"framecnn {command} {__version__}", **data}
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(marked, indent=2) + "\n", encoding="ascii")
+def write_json(path: Path | None, command: str, data: Mapping[str, Any]) -> None:
+    """Write the results of a command as JSON, to a whole file or to standard output.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file. If None, the JSON is printed if ``--json -`` asked for it, else nothing is done.
+    command : str
+    data : mapping of str to JSON's types
+        What follows the common head, which the documentation of this module describes.
+    """
+    head = {"written_by": f"framecnn {command} {__version__}", "schema": SCHEMA, "command": command}
+    text = json.dumps(head | {"version": __version__, **data}, indent=2, allow_nan=False) + "\n"
+    if path is not None:
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="ascii")
+    elif console.output_is_json() and sys.stdout is not None:
+        sys.stdout.write(text)

@@ -1,10 +1,7 @@
-"""``framecnn predict``: predict the class of pictures."""
+"""``framecnn predict``: predict the class of pictures and movies."""
 
-import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,69 +11,115 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Model
+from framecnn.cli.options import Figures, Model
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
-from framecnn.data.class_folders import skip_by_name
-from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.listing import skip_by_name
+from framecnn.data.movie_files import MOVIE_SUFFIXES
+from framecnn.data.movie_frames import SHORTEST
+from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 from framecnn.text import counted
 
 __all__ = ["predict"]
 
-BATCH = 32
+EXIT_INCOMPLETE = 1
 SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
-DRAWING = "framecnn-predict-show-"  # beginning of the name of the temporary folder that holds the last drawing
-VIEWER_SECONDS = 3  # within which a viewer that cannot be started has failed
-COLUMNS = ("path", "label", "probability", "out_of_distribution", "skipped")
+COLUMNS = ("path", "time_s", "label", "probability", "out_of_distribution", "skipped")
+FAR = "out-of-distribution: far from the training frames"
 
 
 def predict(
     model: Model,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Pictures, or folders of them.", show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="PATH", help="Pictures, movies, or folders of them.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the probability of every class.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Figures = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a CSV table with the probability of every class."),
+    ] = None,
+    every: Annotated[
+        float, typer.Option(parser=seconds, metavar="TIME", help="Time between frames of a movie.", show_default="1s")
+    ] = 1.0,
+    by_frame: Annotated[bool, typer.Option("--by-frame", help="Print every frame of a movie, too.")] = False,
     random_from: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Take a random picture from a folder.")
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Draw the random picture and its probabilities, and open the drawing.")
+        bool, typer.Option("--show", help="Draw the pictures and their probabilities, and open the drawing.")
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Like --show, with what speaks for the label, and similar training frames."),
     ] = False,
 ) -> None:
-    """Predict the class of pictures. Files that cannot be read are listed and skipped.
+    """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
 
     Probabilities compare the classes of the model with each other, so they sum to 100 % for any picture. One that is
     far from all training frames is marked as out-of-distribution: it may belong to none of the classes.
+
+    A movie and its shots get the class of most of their frames, with the share of these frames.
+
+    The exit code is 1 if a PATH that was given could not be predicted but others were, and 2 if none could.
     """
-    if as_json and as_csv:
-        raise typer.BadParameter("expected --json or --csv, got both")
+    if as_csv and console.output_is_json():
+        raise typer.BadParameter("expected --json - or --csv, got both")
+    if not every >= SHORTEST:
+        raise typer.BadParameter(f"expected at least {SHORTEST}s, got {every:g}s", param_hint="'--every'")
     if paths and random_from is not None:
         raise typer.BadParameter("expected PATH or --random-from FOLDER, got both")
     if not paths and random_from is None:
         raise typer.BadParameter(
             f"expected MODEL and PATH, or MODEL and --random-from FOLDER, got only {str(model)!r}, taken as MODEL"
         )
-    if show and random_from is None:
-        raise typer.BadParameter("expected --random-from FOLDER with --show, got --show alone")
+    json, predictions = check_outputs([json, predictions], [model, random_from, *(paths or ())])
+    check_replaced({json: json_mark("predict"), predictions: PREDICTIONS_MARK})
     classifier = load_classifier(model)
     files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
+    movies = [file for file in files if _is_movie(file)]
+    pictures = [file for file in files if not _is_movie(file)]
     with console.progress("predicting") as update:
-        rows = list(_predictions(classifier, files, update))
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-    elif as_csv:
-        typer.echo(_csv(rows), nl=False)
+        found = predict_all(classifier, pictures, movies, every, update)
+    if as_csv:
+        typer.echo(_csv(found), nl=False)
     else:
-        _print(rows)
-    if not any("label" in row for row in rows):
-        raise DataError(_none_readable(len(rows)))
-    if random_from is not None and not (as_json or as_csv):
-        _print_probabilities(rows[0])
-    if show:
-        _show(rows[0])
+        _print(found, by_frame)
+        _print_more(found, paths or [], random_from is not None)
+    if len(files) == len(found.skipped) == 1:
+        raise DataError("predict: {path}: {reason}".format(**found.skipped[0]))
+    for row in found.skipped:
+        console.warn(f"skipped {row['path']}: {row['reason']}")
+    write_json(json, "predict", {"model": str(model), "totals": found.totals, **vars(found)})
+    if predictions is not None:
+        write_predictions(predictions, found.classes, found.table_rows())
+    for path in (json, predictions):
+        if path is not None:
+            console.note(f"wrote {path}")
+    if not (found.pictures or found.movies):
+        raise DataError(_none_readable(len(files)))
+    if (show or explain) and found.pictures:
+        from framecnn.cli.showing import MOST_SHOWN
+        from framecnn.cli.showing import show as show_pictures
+        from framecnn.reporting.explanations import explain_pictures
+
+        drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
+        show_pictures(found.pictures, explain_pictures(classifier, drawn, model))
+    elif show or explain:
+        option = "--explain" if explain else "--show"
+        console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
+    if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
+        raise typer.Exit(EXIT_INCOMPLETE)
+
+
+def _is_movie(path: Path) -> bool:
+    return path.suffix.lower() in MOVIE_SUFFIXES
 
 
 def _random_picture(folder: Path) -> Path:
@@ -93,48 +136,7 @@ def _random_picture(folder: Path) -> Path:
 
 def _none_readable(n_files: int) -> str:
     found = f"got {counted(n_files, 'file')} that cannot be read" if n_files else "got folders without a file"
-    return f"predict: expected at least one picture, {found}; check the paths"
-
-
-def _print_probabilities(row: Mapping[str, Any]) -> None:
-    best_first = sorted(row["probabilities"].items(), key=lambda item: -item[1])
-    console.say()
-    console.table([(name, f"{100 * share:.1f} %") for name, share in best_first], head=("class", "probability"))
-
-
-def _show(row: Mapping[str, Any]) -> None:
-    """Draw the picture and its probabilities into a temporary file, and open that in the system's viewer.
-
-    The drawings of earlier calls are removed.
-    """
-    from framecnn.report import draw_prediction
-
-    for earlier in Path(tempfile.gettempdir()).glob(f"{DRAWING}*/prediction.png"):
-        with suppress(OSError):  # it belongs to another user, or is open
-            earlier.unlink()
-            earlier.parent.rmdir()
-    path = Path(tempfile.mkdtemp(prefix=DRAWING), "prediction.png")
-    far = ", out-of-distribution" if row["out_of_distribution"] else ""
-    title = f"{row['label']}, {100 * row['probability']:.1f} %{far}: {os.path.basename(row['path'])}"
-    draw_prediction(row["path"], console.clean(title), row["probabilities"]).save(path)
-    typer.echo(f"drew {path}", err=True)
-    if not _open(str(path)):
-        console.warn("no program to show it was found; open the file yourself")
-
-
-def _open(path: str) -> bool:
-    """Return whether a file could be opened in the system's viewer."""
-    if sys.platform == "win32":
-        os.startfile(path)
-        return True
-    opener = "open" if sys.platform == "darwin" else "xdg-open"
-    try:
-        viewer = subprocess.Popen([opener, path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return viewer.wait(VIEWER_SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        return True  # it ends with the viewer
-    except OSError:
-        return False
+    return f"predict: expected at least one picture or movie, {found}; check the paths"
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -143,80 +145,87 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
                 folders[:] = sorted(name for name in folders if not skip_by_name(name))
-                yield from (
-                    Path(folder, name) for name in sorted(names) if not (skip_by_name(name) or name == GROUPS_FILE)
-                )
-        elif os.path.lexists(path):
-            yield path
+                yield from (Path(folder, name) for name in sorted(names) if not skip_by_name(name, is_file=True))
         else:
-            raise DataError(
-                f"predict: expected a picture or a folder, but {str(path)!r} does not exist; check the path"
-            )
+            yield path
 
 
 def _warn_of_folder(error: OSError) -> None:
     console.warn(f"skipped the folder {error.filename}: {error.strerror}")
 
 
-def _predictions(classifier: Any, files: Sequence[Path], update: console.Update) -> Iterator[dict[str, Any]]:
-    from framecnn.data.loader import map_ahead
-    from framecnn.thread_count import get_num_threads
+def _csv(found: Predictions) -> bytes:
+    """Return a CSV table in UTF-8 without formulas; on a terminal also without control characters.
 
-    size = tuple(classifier.features_.frame_shape_[:2])
-    decoded = map_ahead(lambda path: _pixels(path, size), files, get_num_threads(), BATCH)
-    batch: list[tuple[Path, Any]] = []
-    for done, (path, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
-        batch.append((path, pixels))
-        if len(batch) == BATCH or done == len(files):
-            yield from _label(classifier, batch)
-            batch = []
-            update(done, len(files))
-
-
-def _pixels(path: Path, size: tuple[int, int]) -> Any:
-    try:
-        return decode(path, size).pixels
-    except SkippedFrame as skipped:
-        return f"{skipped.reason}: {skipped.detail}" if skipped.detail else skipped.reason
-
-
-def _label(classifier: Any, batch: Sequence[tuple[Path, Any]]) -> Iterator[dict[str, Any]]:
-    frames = [pixels for _, pixels in batch if not isinstance(pixels, str)]
-    if frames:
-        features = classifier.features_.transform(np.stack(frames))
-        rows = iter(zip(classifier.head_.predict_proba(features), classifier.head_.reject(features), strict=True))
-    names = [str(label) for label in classifier.classes_]
-    for path, pixels in batch:
-        if isinstance(pixels, str):
-            yield {"path": str(path), "skipped": pixels}
-            continue
-        probabilities, is_rejected = next(rows)
-        best = int(probabilities.argmax())
-        yield {
-            "path": str(path),
-            "label": names[best],
-            "probability": round(float(probabilities[best]), 6),
-            "out_of_distribution": bool(is_rejected),
-            "probabilities": {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)},
-        }
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return a CSV table in UTF-8 without formulas; on a terminal also without control characters."""
+    It has one row per picture, per frame of a movie, with its time in seconds, and per file that was skipped.
+    """
+    rows: list[Mapping[str, Any]] = [*found.pictures]
+    rows += [
+        {"path": movie["path"], "time_s": frame["time"], **frame} for movie in found.movies for frame in movie["frames"]
+    ]
+    rows += [{"path": skip["path"], "skipped": skip["reason"]} for skip in found.skipped]
     text = console.clean if sys.stdout.isatty() else str
     cells = ([spreadsheet_cell(text(row.get(column, ""))) for column in COLUMNS] for row in rows)
     return format_table([COLUMNS, *cells])
 
 
-def _print(rows: Sequence[Mapping[str, Any]]) -> None:
-    marks = {True: "out-of-distribution: far from the training frames", False: ""}
-    labelled = [
-        (row["path"], row["label"], f"{100 * row['probability']:.1f} %", marks[row["out_of_distribution"]])
-        for row in rows
-        if "label" in row
-    ]
-    if labelled:
-        console.table(labelled, head=("picture", "label", "probability", ""))
-    for row in rows:
-        if "skipped" in row:
-            console.warn(f"skipped {row['path']}: {row['skipped']}")
+def _print(found: Predictions, by_frame: bool) -> None:
+    if found.pictures:
+        rows = [(row["path"], *_labelled(row)) for row in found.pictures]
+        console.table(rows, ("picture", "label", "probability", ""))
+    for number, movie in enumerate(found.movies):
+        if number or found.pictures:
+            console.say()
+        _print_movie(movie, by_frame)
+
+
+def _print_movie(movie: Mapping[str, Any], by_frame: bool) -> None:
+    console.table([(movie["path"], *_voted(movie))], ("movie", "label", "share", "frames", ""))
+    console.say()
+    shots = enumerate(movie["shots"])
+    console.table(
+        [(f"  {number}", _clock(shot["start"]), _clock(shot["end"]), *_voted(shot)) for number, shot in shots],
+        ("  shot", "from", "to", "label", "share", "frames", ""),
+    )
+    if by_frame:
+        console.say()
+        frames = [(f"  {_clock(row['time'])}", row["shot"], *_labelled(row)) for row in movie["frames"]]
+        console.table(frames, ("  frame at", "shot", "label", "probability", ""))
+
+
+def _voted(votes: Mapping[str, Any]) -> tuple[str, str, int, str]:
+    share = votes["out_of_distribution"]
+    marked = f"{_percent(share)} of the frames out-of-distribution" if share else ""
+    return votes["label"] or "-", _percent(votes["share"]), votes["n_frames"], marked
+
+
+def _labelled(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["label"], _percent(row["probability"]), FAR if row["out_of_distribution"] else ""
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _clock(time: float) -> str:
+    """Return a time as minutes and seconds."""
+    minutes, rest = divmod(round(time, 1), 60)
+    return f"{minutes:.0f}:{rest:04.1f}"
+
+
+def _print_more(found: Predictions, paths: Sequence[Path], is_random: bool) -> None:
+    """Print every probability of a random picture, or how many pictures of folders have each label."""
+    if is_random and found.pictures:
+        best_first = sorted(found.pictures[0]["probabilities"].items(), key=lambda item: -item[1])
+        console.say()
+        console.table([(name, _percent(share)) for name, share in best_first], head=("class", "probability"))
+    folders = [path for path in paths if path.is_dir()]
+    if folders and found.pictures:
+        rows = [(name, number, _percent(number / len(found.pictures))) for name, number in found.totals.items()]
+        far = sum(row["out_of_distribution"] for row in found.pictures)
+        console.say()
+        console.table(rows, head=("label", "pictures", "share"))
+        console.say(f"{counted(len(found.pictures), 'picture')}, {far:,} of them out-of-distribution")
+    for folder in folders:
+        if {entry.name for entry in folder.iterdir() if entry.is_dir()} >= set(found.classes):
+            console.say(f"{folder} has a folder for each class: framecnn evaluate measures the accuracy on it")

@@ -7,19 +7,22 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
-from framecnn.cli.options import Folder, Groups, Size
-from framecnn.cli.outputs import check_outputs, check_replaced
-from framecnn.cli.workflow import Stages, scan_folder
+from framecnn.cli.folder_options import SplitOptions, describe_source, reads_folder
+from framecnn.cli.options import Figures, Size
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.manifest import MANIFEST_MARK
+from framecnn.data.split import PARTS
 
 __all__ = ["scan"]
 
 
+@reads_folder
 def scan(
-    folder: Folder,
-    groups: Groups = None,
+    source: SplitOptions,
     size: Size = None,
+    json: Figures = None,
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
     ] = None,
@@ -28,11 +31,11 @@ def scan(
 
     Without a table of groups, the groups depend on --size: use the size of the training.
     """
-    (manifest,) = check_outputs([manifest], [folder, groups])
-    check_replaced({manifest: MANIFEST_MARK})
-    frames = scan_folder(Stages(), folder, groups, size or DEFAULT_SIZE, max_bad=100)
-    for warning in frames.warnings[len(frames.scan_warnings) :]:
-        console.warn(warning)
+    json, manifest = check_outputs([json, manifest], source.inputs)
+    check_replaced({json: json_mark("scan"), manifest: MANIFEST_MARK})
+    frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad=100)
+    can_split = PARTS[0] in (frames.given_parts or PARTS)
+    warnings = warn_of_split(frames, frames.split()[0] if can_split else frames.select(frames.unseen))
     owns = [frames.targets == number for number in range(len(frames.classes))]
     rows = [
         (name, int(own.sum()), len(np.unique(frames.groups[own])))
@@ -50,5 +53,22 @@ def scan(
         console.table(frames.notes, head=("used", "note"))
     if manifest is not None:
         frames.write_manifest(manifest)
+    write_json(
+        json,
+        "scan",
+        {
+            "folder": frames.root.name,
+            "size": list(frames.size),
+            "found": frames.found,
+            "used": len(frames),
+            "classes": [dict(zip(("class", "frames", "groups"), row, strict=True)) for row in rows],
+            **describe_source(frames),
+            "skipped": [vars(skip) for skip in frames.skipped],
+            "notes": [{"path": path, "note": note} for path, note in frames.notes],
+            "warnings": warnings,
+        },
+    )
+    written = [path for path in (manifest, json) if path is not None]
+    if written:
         console.say()
-        console.say(f"wrote {manifest}")
+        console.table([("" if number else "wrote", path) for number, path in enumerate(written)])

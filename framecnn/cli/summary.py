@@ -5,39 +5,71 @@ from typing import Any
 
 from framecnn.cli import console
 from framecnn.cli.loading import load_model
-from framecnn.cli.options import Model
-from framecnn.cli.training_outputs import describe_choice
-from framecnn.cli.workflow import listed
+from framecnn.cli.options import Figures, Model
+from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.networks import Sequential
+from framecnn.networks.summary import Summary
+from framecnn.reporting.contents import describe_choice
+from framecnn.text import listed
 
 __all__ = ["summary"]
 
 
-def summary(model: Model) -> None:
+def summary(model: Model, json: Figures = None) -> None:
     """Print the layers, classes and clusters of a model."""
-    from framecnn import Sequential
-
+    (json,) = check_outputs([json], [model])
+    check_replaced({json: json_mark("summary")})
     loaded = load_model(model)
-    networks = [loaded]
-    if not isinstance(loaded, Sequential):
-        console.table(list(_facts(loaded)))
-        networks = loaded.features_.networks_
-    for network in networks:
-        if network is not loaded:
+    facts = dict(_facts(loaded))
+    console.table(list(facts.items()))
+    networks = _networks(loaded)
+    for number, network in enumerate(networks, start=1):
+        if facts:
             height, width, _ = network.input_shape
             console.say()
-            console.say(f"network for frames of {height}x{width} pixels")
+            console.say(f"network {number} of {len(networks)}, for frames of {height}x{width} pixels")
         for line in str(network.summary()).splitlines():
             console.say(line)
+    found = {
+        "model": type(loaded).__name__,
+        "classes": [str(label) for label in getattr(loaded, "classes_", ())],
+        "facts": facts,
+        "networks": [_as_json(network.summary()) for network in networks],
+    }
+    write_json(json, "summary", found)
 
 
-def _facts(classifier: Any) -> Iterator[tuple[str, str]]:
-    features, head = classifier.features_, classifier.head_
-    n_clusters, n_dimensions = head.cluster_centers_.shape
-    shape = features.frame_shape_
-    yield "classes", f"{len(classifier.classes_)}: {listed(classifier.classes_)}"
+def _networks(model: Any) -> list[Sequential]:
+    """Return the networks of a model of any kind."""
+    if isinstance(model, Sequential):
+        return [model]
+    return getattr(getattr(model, "features_", model), "networks_", [])
+
+
+def _as_json(summary: Summary) -> dict[str, Any]:
+    """Return the table of a network."""
+    layers = [
+        {"name": row.name, "layer": row.layer, "output": list(row.output_shape)}
+        | {"parameters": row.n_params, "multiply_adds": row.multiply_adds}
+        for row in summary.rows
+    ]
+    return {"layers": layers, "parameters": summary.n_params, "multiply_adds": summary.multiply_adds}
+
+
+def _facts(model: Any) -> Iterator[tuple[str, str]]:
+    """Yield what a model of any kind but a network says beside its networks."""
+    features, head = getattr(model, "features_", model), getattr(model, "head_", model)
+    shape = getattr(features, "frame_shape_", None)
+    if hasattr(model, "classes_"):
+        yield "classes", f"{len(model.classes_)}: {listed(model.classes_)}"
     if shape is not None:
         flipped = ", each also flipped left to right" if features.averages_flips_ else ""
         yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{flipped}"
-    yield "features", f"{head.n_features_in_:,}"
-    yield "head", f"{n_clusters:,} clusters in {n_dimensions:,} dimensions"
-    yield from describe_choice(classifier).items()
+    if hasattr(head, "cluster_centers_"):
+        n_clusters, n_dimensions = head.cluster_centers_.shape
+        yield "features", f"{head.n_features_in_:,}"
+        yield "head", f"{n_clusters:,} clusters in {n_dimensions:,} dimensions"
+    elif hasattr(features, "scale_"):
+        yield "features", f"{len(features.scale_):,}"
+    if hasattr(model, "chosen_"):
+        yield from describe_choice(model).items()

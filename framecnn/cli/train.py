@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from framecnn.cli.options import Figures, Folder, Groups, MaxBad, Seed, Size
+from framecnn.cli.folder_options import SplitOptions, reads_folder
+from framecnn.cli.options import Figures, MaxBad, PictureMegabytes, Predictions, Seed, Size
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
@@ -13,12 +14,12 @@ from framecnn.data import DEFAULT_SIZE
 __all__ = ["train"]
 
 
+@reads_folder
 def train(
-    folder: Folder,
+    source: SplitOptions,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the model.")] = Path(
         "model.safetensors"
     ),
-    groups: Groups = None,
     size: Size = None,
     seed: Seed = 0,
     split: Annotated[
@@ -27,33 +28,37 @@ def train(
     json: Figures = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html or NAME-report.html"),
+        typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html or NAME.report.html"),
     ] = None,
+    predictions: Predictions = None,
+    picture_megabytes: PictureMegabytes = 4.0,
     max_bad: MaxBad = 5.0,
 ) -> None:
-    """Train a classifier on a folder of frames; write the model, a report about it, and a manifest of all files.
+    """Train a classifier on a folder of frames; write the model, a report about it, the predictions for all frames, and
+    a manifest of all files.
 
-    report.html and manifest.csv are written beside model.safetensors; beside another model, such as orion.safetensors,
-    their names are orion-report.html and orion-manifest.csv.
+    report.html, predictions.csv and manifest.csv are written beside model.safetensors; beside another model, such as
+    orion.safetensors, their names are orion.report.html, orion.predictions.csv and orion.manifest.csv.
     """
     if split not in ("group", "random"):
         raise typer.BadParameter(f"expected group or random, got {split!r}", param_hint="'--split'")
     train_folder(
         Job(
-            folder=folder,
+            source=source,
             out=out,
             report=report or _beside(out, "report.html"),
             manifest=_beside(out, "manifest.csv"),
+            predictions=predictions or _beside(out, "predictions.csv"),
             json=json,
-            groups=groups,
             size=size or DEFAULT_SIZE,
             seed=seed,
             by=split,
             max_bad=max_bad,
+            picture_megabytes=picture_megabytes,
         )
     )
 
 
 def _beside(model: Path, name: str) -> Path:
     """Return the path of a file that belongs to a model, so that two models in a folder share no file."""
-    return model.parent / (name if model.stem == "model" else f"{model.stem}-{name}")
+    return model.parent / (name if model.stem == "model" else f"{model.stem}.{name}")

@@ -6,27 +6,30 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from framecnn.cli import console
+from framecnn.cli.figures import SHOWN_CLASSES, print_assessment
+from framecnn.cli.folder_options import FolderOptions
 from framecnn.cli.outputs import check_replaced
-from framecnn.cli.training_outputs import Job, Run, describe_choice, write_everything
+from framecnn.cli.training_outputs import Job, Run, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
+from framecnn.data.source import CLASS_FOLDERS
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
-from framecnn.evaluation import EvaluationResult, evaluate
+from framecnn.evaluation import Assessment, assess
+from framecnn.reporting.contents import describe_choice
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle
-from framecnn.text import counted
+from framecnn.text import counted, listed
 from framecnn.typing import Array
 
-__all__ = ["ReportingFrames", "Stages", "listed", "scan_folder", "train_folder", "without_lost"]
+__all__ = ["ReportingFrames", "Stages", "scan_folder", "train_folder", "warn_of_split", "without_lost"]
 
-NO_FRAMES = ("hidden", "system", "not-in-class", "not-in-csv")  # reasons of files that need not be usable
-SHOWN_CLASSES = 20  # on the terminal
+NO_FRAMES = ("hidden", "no-label", "not-a-picture", "not-in-class", "not-in-csv", "system", "unknown-class")
+"""The reasons of files that need not be usable."""
 
 
 @dataclass
@@ -56,37 +59,45 @@ class ReportingFrames:
         return len(self._frames)
 
     def __getitem__(self, key: Any) -> Any:
-        self._update(min(self._done, self._total), self._total)
         taken = self._frames[key]
         self._done += len(taken)
+        self._update(min(self._done, self._total), self._total)
         return taken
 
 
 def scan_folder(
-    stages: Stages, folder: Path, groups: Path | None, size: tuple[int, int], max_bad: float, min_classes: int = 2
+    stages: Stages, source: FolderOptions, size: tuple[int, int], max_bad: float, min_classes: int = 2
 ) -> FrameFolder:
     """Scan a folder and print what was found; raise DataError if more than `max_bad` percent of it is unusable."""
-    with stages("scan", f"scanning {os.path.basename(os.path.realpath(folder))}") as update:
-        frames = FrameFolder(folder, groups=groups, size=size, progress=update, min_classes=min_classes)
+    with stages("scan", f"scanning {os.path.basename(os.path.realpath(source.folder))}") as update:
+        frames = source.open(size, update, min_classes)
     reasons = _counts(skip.reason for skip in frames.skipped)
     n_groups = len(np.unique(frames.groups))
-    console.table(
-        [
-            ("frames", f"{len(frames):,} of {len(frames.classes)} classes: {listed(frames.classes)}"),
-            ("groups", f"{n_groups:,} ({frames.group_source})"),
-            ("skipped", f"{len(frames.skipped):,} of {counted(frames.found, 'file')}{reasons and f' ({reasons})'}"),
-        ]
-    )
+    rows = [("frames", f"{len(frames):,} of {len(frames.classes)} classes: {listed(frames.classes)}")]
+    if frames.label_source != CLASS_FOLDERS:
+        rows.append(("labels", f"from {frames.label_source}"))
+    if frames.parts is not None:
+        counts = ", ".join(f"{(frames.parts == part).sum():,} {part}" for part in frames.given_parts)
+        rows.append(("parts", f"{counts} (from {frames.part_source})"))
+    rows += [
+        ("groups", f"{n_groups:,} ({frames.group_source})"),
+        ("meaning", frames.group_note),
+        ("skipped", f"{len(frames.skipped):,} of {counted(frames.found, 'file')}{reasons and f' ({reasons})'}"),
+    ]
+    console.table(rows)
     for warning in frames.scan_warnings:
         console.warn(warning)
     _check_bad(frames, max_bad)
     return frames
 
 
-def listed(names: Sequence[Any], limit: int = SHOWN_CLASSES) -> str:
-    """Return the first `limit` names, separated by commas, and the number of the others."""
-    rest = len(names) - limit
-    return ", ".join(map(str, names[:limit])) + (f" and {rest:,} more" if rest > 0 else "")
+def warn_of_split(frames: FrameFolder, part: FrameSubset) -> list[str]:
+    """Print the warnings that `scan_folder` has not printed; return all warnings about a folder and its split."""
+    warnings = list(dict.fromkeys([*frames.warnings, *part.warnings]))
+    for warning in warnings:
+        if warning not in frames.scan_warnings:
+            console.warn(warning)
+    return warnings
 
 
 def _counts(reasons: Iterable[str]) -> str:
@@ -115,7 +126,7 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
     return rest
 
 
-def train_folder(job: Job) -> list[EvaluationResult]:
+def train_folder(job: Job) -> Assessment:
     """Train on a folder, print the accuracy of the model, and write the outputs of the job."""
     job = job.checked()
     with lock_outputs(job.outputs):
@@ -124,61 +135,71 @@ def train_folder(job: Job) -> list[EvaluationResult]:
         return _train_folder(job)
 
 
-def _train_folder(job: Job) -> list[EvaluationResult]:
+def _train_folder(job: Job) -> Assessment:
     from framecnn.kernels.jit import n_compiled
 
     stages = Stages()
-    folder = scan_folder(stages, job.folder, job.groups, job.size, job.max_bad)
+    folder = scan_folder(stages, job.source, job.size, job.max_bad)
     if not n_compiled():
         console.say("first run on this machine: compiling the kernels takes a few seconds, once")
     while True:
         try:
             parts = folder.split(seed=job.seed, by=job.by)
             _print_split(parts)
-            for warning in dict.fromkeys([*folder.warnings, *parts[0].warnings]):
-                if warning not in folder.scan_warnings:
-                    console.warn(warning)
-            classifier, distances = _fit(stages, parts[0], job.seed)
-            results = _evaluate(stages, classifier, distances, parts)
+            warn_of_split(folder, parts[0])
+            classifier, features = _fit(stages, parts[0], job.seed)
+            is_given = "test" in folder.given_parts
+            assessment = _assess(stages, classifier, features, parts, job, is_given)
             break
         except FrameLost as lost:
             folder = without_lost(folder, lost, job.max_bad)
-    _print_results(results, classifier)
+    print_assessment(assessment)
+    console.say()
+    console.say("chosen on the training frames:")
+    console.table([(f"  {name}", value) for name, value in describe_choice(classifier).items()])
     with stages("write", "writing"):
-        run = Run(job, folder, parts, classifier, distances, results, stages.seconds)
+        run = Run(job, folder, parts, classifier, assessment, stages.seconds)
         written = write_everything(run)
     console.say()
     console.say("duration: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.seconds.items()))
     console.say()
     console.table([("" if number else "wrote", path, what) for number, (path, what) in enumerate(written.items())])
-    return results
+    return assessment
 
 
 def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
-    """Return the fitted classifier, and the distances of the training frames to its clusters."""
-    from framecnn.estimators import FrameClassifier
+    """Return the fitted classifier, and the features of the training frames."""
+    from framecnn.estimators import FrameClassifier, FrameFeatures
 
     n = len(train)
+    n_source = min(n, FrameFeatures.max_source_frames)  # read first, to learn filters from them
     classifier = FrameClassifier(random_state=seed)
     labels = np.array(train.classes)[train.targets]
-    with stages("fit", "learning filters and features") as update:
-        reporting = ReportingFrames(train.frames, update, n + min(n, 400))
-        distances = classifier.fit_transform(reporting, labels, train.groups)
-    return classifier, distances
+    with stages("fit", "learning filters") as update:
+
+        def report(done: float, total: float | None = None, title: str | None = None) -> None:
+            if done == total:
+                update(0, None, "choosing settings and fitting the classifier")
+            elif done > n_source:
+                update(done - n_source, n, "computing features")
+
+        reporting = ReportingFrames(train.frames, report, n + n_source)
+        features = classifier.fit_features(reporting, labels, train.groups, train.paths)
+    return classifier, features
 
 
-def _evaluate(
-    stages: Stages, classifier: Any, distances: Array, parts: Sequence[FrameSubset]
-) -> list[EvaluationResult]:
-    """Return the result of every part; the training frames are classified by their `distances`."""
-    train, probabilities = parts[0], classifier.head_.probabilities(distances)
-    best, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    results = [EvaluationResult(PARTS[0], train.classes, train.targets, best, confidences, train.groups)]
-    for name, part in zip(PARTS[1:], parts[1:], strict=True):
-        with stages("evaluate", f"evaluating {name} frames") as update:
-            frames = ReportingFrames(part.frames, update, len(part))
-            results.append(evaluate(classifier, frames, part.targets, part.groups, part.classes, name))
-    return results
+def _assess(
+    stages: Stages, classifier: Any, learned: Array, parts: Sequence[FrameSubset], job: Job, has_given_parts: bool
+) -> Assessment:
+    """Return what is measured of the classifier; `learned` are the features of the training frames."""
+    named, features = dict(zip(PARTS, parts, strict=True)), {PARTS[0]: learned}
+    for name, part in named.items():
+        if name not in features and len(part):
+            with stages("evaluate", f"evaluating {name} frames") as update:
+                features[name] = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
+    with stages("evaluate", "measuring the accuracy"):
+        by_group = job.by == "group"
+        return assess(classifier, named, features, seed=job.seed, has_given_parts=has_given_parts, by_group=by_group)
 
 
 def _print_split(parts: Sequence[FrameSubset]) -> None:
@@ -194,10 +215,3 @@ def _print_split(parts: Sequence[FrameSubset]) -> None:
     console.say()
     console.table([(name, *numbers) for name, numbers in rows], head=("frames", *PARTS))
     console.say()
-
-
-def _print_results(results: Sequence[EvaluationResult], classifier: Any) -> None:
-    console.table([(f"{result.part} accuracy", result.describe()) for result in results])
-    console.say()
-    console.say("chosen on the training frames:")
-    console.table([(f"  {name}", value) for name, value in describe_choice(classifier).items()])

@@ -112,7 +112,7 @@ class Comparison:
             )
         for fold, earlier in zip(self.folds, data["folds"], strict=True):
             outcomes = earlier["outcomes"]
-            fold["outcomes"] = {name: outcomes[name] for name in MODELS if "predictions" in outcomes.get(name, ())}
+            fold["outcomes"] = {name: outcomes[name] for name in MODELS if "probabilities" in outcomes.get(name, ())}
 
     @property
     def pending(self) -> list[tuple[int, str]]:
@@ -153,7 +153,6 @@ class Comparison:
             "test": test.frames.config(size),
             "targets": train.targets.tolist(),
             "groups": train.groups.tolist(),
-            "shown": test.paths.index(self.folds[number]["shown"]),
         }
 
     @property
@@ -207,17 +206,12 @@ class Comparison:
                 part=MODELS[name].title,
                 classes=self.folder.classes,
                 targets=np.concatenate([test.targets for test in tests]),
-                predictions=np.concatenate([outcome["predictions"] for outcome in outcomes]),
-                confidences=np.concatenate([outcome["confidences"] for outcome in outcomes]),
+                probabilities=np.concatenate([outcome["probabilities"] for outcome in outcomes]),
                 groups=np.concatenate([test.groups for test in tests]),
+                paths=[path for test in tests for path in test.files],
             )
             for name, outcomes in self.outcomes.items()
         }
-
-    @property
-    def paths(self) -> list[str]:
-        """The files of the frames in `results`."""
-        return [path for test in self._tests for path in test.files]
 
     def accuracies(self, number: int) -> dict[str, float]:
         """Return the accuracy of each model on one fold, by its name; without models that failed there or are missing.
@@ -231,7 +225,7 @@ class Comparison:
         return {
             name: _accuracy(outcome, targets)
             for name, outcome in self.folds[number]["outcomes"].items()
-            if "predictions" in outcome
+            if "probabilities" in outcome
         }
 
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -274,7 +268,7 @@ class Comparison:
 
 
 def _accuracy(outcome: Outcome, targets: Array) -> float:
-    return float((np.array(outcome["predictions"]) == targets).mean())
+    return float((np.argmax(outcome["probabilities"], axis=1) == targets).mean())
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -31,7 +31,6 @@ from framecnn.thread_count import get_num_threads
 __all__ = ["Outcome", "main", "peak_megabytes", "run", "run_in_process"]
 
 TIMED_FRAMES, TIMES = 256, 3
-DIGITS = 6
 PROGRAM = f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("framecnn", sys.argv[1])
@@ -100,14 +99,13 @@ def run(job: Mapping[str, Any]) -> Outcome:
     ----------
     job : mapping
         ``model`` (its key in MODELS), ``n_classes``, ``seed``; ``settings`` (further arguments of the model, may be
-        missing); ``train`` and ``test`` (arguments of LazyFrames); ``targets`` and ``groups`` of the training frames;
-        ``shown`` (a row of the test frames).
+        missing); ``train`` and ``test`` (arguments of LazyFrames); ``targets`` and ``groups`` of the training frames.
 
     Returns
     -------
     dict
-        ``predictions`` and ``confidences`` of the test frames, ``shown`` (all probabilities of that row),
-        ``train_seconds``, ``frames_per_second``, ``peak_megabytes``, ``model_bytes``, ``device``, ``chosen``.
+        ``probabilities`` of the test frames, ``train_seconds``, ``frames_per_second``, ``peak_megabytes``,
+        ``model_bytes``, ``device``, ``chosen``.
     """
     train, test = LazyFrames(**job["train"]), LazyFrames(**job["test"])
     model = MODELS[job["model"]](job["n_classes"], job["seed"], **job.get("settings", {}))
@@ -124,9 +122,7 @@ def run(job: Mapping[str, Any]) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         model_bytes = model.save(Path(folder)).stat().st_size
     return {
-        "predictions": probabilities.argmax(axis=1).tolist(),
-        "confidences": probabilities.max(axis=1).round(DIGITS).tolist(),
-        "shown": probabilities[job["shown"]].round(DIGITS).tolist(),
+        "probabilities": probabilities.tolist(),
         "train_seconds": train_seconds,
         "frames_per_second": len(some) / statistics.median(seconds),
         "peak_megabytes": peak_megabytes(),

@@ -33,7 +33,6 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
         about={model.title: model.about for model in MODELS.values()},
         figures={own["title"]: own for own in comparison.figures().values()},
         results=list(comparison.results.values()),
-        paths=comparison.paths,
         shown=list(_shown(comparison)),
         choices=[
             Choice(MODELS[name].title, fold, _in_words(outcome["chosen"]))
@@ -55,7 +54,8 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
 
 def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
     for fold, (_, test) in zip(comparison.folds, comparison.parts, strict=True):
-        probabilities = {MODELS[name].title: fold["outcomes"][name]["shown"] for name in comparison.outcomes}
+        row, outcomes = test.paths.index(fold["shown"]), fold["outcomes"]
+        probabilities = {MODELS[name].title: outcomes[name]["probabilities"][row] for name in comparison.outcomes}
         truth = test.classes[dict(test.samples)[fold["shown"]]]
         yield ShownFrame(str(comparison.folder.root / fold["shown"]), truth, fold["fold"], probabilities)
 

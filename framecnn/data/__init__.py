@@ -3,6 +3,7 @@
 from framecnn.data.augment import Augmentation
 from framecnn.data.decode import BACKGROUND, DEFAULT_SIZE, MAX_PIXELS, Decoded, SkippedFrame, decode
 from framecnn.data.folder import FrameFolder
+from framecnn.data.labels import Labels
 from framecnn.data.loader import BatchLoader, FrameLost, LazyFrames
 from framecnn.data.reasons import Skip
 from framecnn.data.subset import FrameSubset
@@ -17,6 +18,7 @@ __all__ = [
     "FrameFolder",
     "FrameLost",
     "FrameSubset",
+    "Labels",
     "LazyFrames",
     "Skip",
     "SkippedFrame",

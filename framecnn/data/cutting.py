@@ -24,7 +24,7 @@ from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 from framecnn.version import __version__
 
-__all__ = ["MovieReport", "cut_frames", "cutting"]
+__all__ = ["JPEG_QUALITY", "MovieReport", "cut_frames", "cutting"]
 
 Progress = Callable[[float, float | None, str], None]
 Interval = tuple[float, float]  # start and end in seconds
@@ -34,7 +34,7 @@ Cropping = tuple[
 
 _BETWEEN_LETTERBOX_FRAMES = 1.0  # seconds
 _MOST_PER_SHOT = 10_000
-_JPEG_QUALITY = 90
+JPEG_QUALITY = 90
 _NO_BARS: Cropping = ((0, 0), (0, 0, 0, 0))
 
 
@@ -312,7 +312,7 @@ def _take(
                     seen.remember(small)
                     times.append(time)
                     encoded = io.BytesIO()  # Pillow's own writing does not report a full disk
-                    Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=_JPEG_QUALITY)
+                    Image.fromarray(_crop(movie.upright(frame), cropping)).save(encoded, "JPEG", quality=JPEG_QUALITY)
                     with atomic_write(staging / file_name(name, time)) as temporary:
                         temporary.write_bytes(encoded.getvalue())
             if last < slot[1]:

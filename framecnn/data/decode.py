@@ -1,6 +1,6 @@
 """The decoder of image files for training, prediction and benchmarks: the same file gives the same pixels everywhere.
 
-A file is opened for reading only, decoded by one of six decoders according to its first bytes, turned upright and
+A file is opened for reading only, decoded by one of eight decoders according to its first bytes, turned upright and
 stretched to the requested size. A file that cannot be used raises SkippedFrame, with the code of the reason.
 """
 
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -30,6 +31,7 @@ from framecnn.data.headers import claimed_size, is_lossless_jpeg
 from framecnn.data.machine_errors import machine_error
 from framecnn.data.pixels import UnsupportedDepth, check_tiff, plain_image
 from framecnn.data.reasons import Reason
+from framecnn.errors import MissingExtraError
 from framecnn.typing import Array
 
 __all__ = ["BACKGROUND", "DEFAULT_SIZE", "MAX_PIXELS", "MIN_SIDE", "Decoded", "SkippedFrame", "decode", "decode_within"]
@@ -56,14 +58,19 @@ _LARGEST_PIXEL = 8  # bytes: four channels of 16 bits, uncompressed
 _SMALL_FILE = 16_000_000  # bytes; a smaller file is read into memory whatever it contains
 _ORIENTATION = 0x0112
 
-_DECODERS: dict[type[ImageFile], tuple[re.Pattern[bytes], tuple[str, ...]]] = {
+_DECODERS: dict[type[ImageFile] | None, tuple[re.Pattern[bytes], tuple[str, ...]]] = {
     JpegImageFile: (re.compile(rb"\xff\xd8\xff"), (".jpg", ".jpeg", ".jpe", ".jfif")),
     PngImageFile: (re.compile(rb"\x89PNG\r\n\x1a\n"), (".png", ".apng")),
     WebPImageFile: (re.compile(rb"RIFF....WEBP", re.DOTALL), (".webp",)),
     BmpImageFile: (re.compile(rb"BM"), (".bmp", ".dib")),
     GifImageFile: (re.compile(rb"GIF8[79]a"), (".gif",)),
     TiffImageFile: (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), (".tif", ".tiff")),
+    AvifImageFile: (re.compile(rb"....ftyp(avi[fs]|m[is]f1.{4}(.{4})*?avi[fs])", re.DOTALL), (".avif", ".avifs")),
+    None: (re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|m[is]f1)", re.DOTALL), (".heic", ".heif", ".hif")),
 }
+"""The decoders, with the first bytes and the suffixes of their files; None is that of HEIC, an extra."""
+
+_START = 64  # bytes: the names of the standards that an AVIF or HEIC file follows
 
 SUFFIXES = tuple(suffix for _, suffixes in _DECODERS.values() for suffix in suffixes)
 """The suffixes of picture files, in lower case."""
@@ -117,13 +124,13 @@ class Decoded:
 
 
 def decode(path: str | os.PathLike[str], size: tuple[int, int] = DEFAULT_SIZE) -> Decoded:
-    """Return the RGB pixels of a JPEG, PNG, WebP, BMP, GIF or TIFF file, stretched to a given size.
+    """Return the RGB pixels of a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file, stretched to a given size.
 
-    The picture is turned upright (EXIF orientation), and transparent pixels show a mid-grey background. 16-bit grey is
-    scaled to 0..255 from the full range of its type; floating point from 0..1 or, if a value lies outside, from the
-    smallest to the largest value of the picture. Colour profiles are ignored. The whole picture is stretched to `size`
-    by an antialiased bilinear filter. A JPEG of at least twice that size is decoded at a half, a quarter or an eighth
-    of its own size, never below `size`.
+    The picture is turned upright (by its EXIF orientation, or that of an AVIF or HEIC file), and transparent pixels
+    show a mid-grey background. 16-bit grey is scaled to 0..255 from the full range of its type; floating point from
+    0..1 or, if a value lies outside, from the smallest to the largest value of the picture. Colour profiles are
+    ignored. The whole picture is stretched to `size` by an antialiased bilinear filter. A JPEG of at least twice that
+    size is decoded at a half, a quarter or an eighth of its own size, never below `size`.
 
     Parameters
     ----------
@@ -259,7 +266,7 @@ def _state(file: BinaryIO) -> FileState:
 def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit) -> Decoded:
     n_pixels = 0
     try:
-        decoder = _decoder_for(file, n_bytes)
+        decoder, suffixes = _decoder_for(file, n_bytes)
         if decoder in (PngImageFile, TiffImageFile, WebPImageFile):
             _check_header(file, n_bytes)
         if decoder is PngImageFile:
@@ -270,7 +277,7 @@ def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit
             silence_libtiff()
             # libtiff would map the file into memory; if it was truncated meanwhile, that would kill the process.
             file = io.BytesIO(file.read())
-        notes = [] if os.path.splitext(path)[1].lower() in _DECODERS[decoder][1] else ["extension-mismatch"]
+        notes = [] if os.path.splitext(path)[1].lower() in suffixes else ["extension-mismatch"]
         # Call the class itself: Image.open hides why a header is bad, and limits sizes by a global variable.
         with strict_and_quiet(), decoder(file) as image:
             _check_claim(*image.size)
@@ -287,16 +294,26 @@ def _decode(file: BinaryIO, n_bytes: int, path: str | os.PathLike[str], fit: Fit
         raise SkippedFrame(_reason(error, file), _one_line(error)) from error
 
 
-def _decoder_for(file: BinaryIO, n_bytes: int) -> type[ImageFile]:
-    start = file.read(16)
+def _decoder_for(file: BinaryIO, n_bytes: int) -> tuple[type[ImageFile], tuple[str, ...]]:
+    start = file.read(_START)
     file.seek(0)
     if not start:
         raise SkippedFrame("empty", "the file has no bytes")
-    for decoder, (magic, _) in _DECODERS.items():
+    for decoder, (magic, suffixes) in _DECODERS.items():
         if magic.match(start):
             _check_bytes(n_bytes, MAX_PIXELS)
-            return decoder
-    raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF or TIFF file")
+            if decoder is AvifImageFile and not features.check("avif"):
+                raise SkippedFrame("missing-decoder", "an AVIF picture, and this Pillow is built without AVIF")
+            return decoder or _heic_decoder(), suffixes
+    raise SkippedFrame("not-an-image", "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file")
+
+
+def _heic_decoder() -> type[ImageFile]:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise SkippedFrame("missing-decoder", str(MissingExtraError("HEIC pictures", "pillow-heif", "heif"))) from None
+    return HeifImageFile
 
 
 def _check_header(file: BinaryIO, n_bytes: int) -> None:

@@ -3,82 +3,113 @@
 import copy
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from framecnn.data.class_folders import class_folder, list_classes, structure_error
 from framecnn.data.decode import DEFAULT_SIZE, check_size
-from framecnn.data.groups import GROUPS_FILE, check_table, match_table, read_groups
-from framecnn.data.loader import LazyFrames
+from framecnn.data.groups import check_group_by, group_frames
+from framecnn.data.listing import structure_error
 from framecnn.data.manifest import write_manifest
 from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.reasons import Skip
 from framecnn.data.scan import Scanned, scan
-from framecnn.data.split import PARTS, assign_folds, assign_parts
-from framecnn.data.subset import FrameSubset
+from framecnn.data.source import PlacedFile, Source, Table, read_source
+from framecnn.data.split import PARTS
+from framecnn.data.splittable import SplittableFrames
 from framecnn.errors import DataError
-from framecnn.typing import Array
+from framecnn.text import counted
 
 __all__ = ["FrameFolder"]
 
+_NEAR_DUPLICATES = "clusters of near-duplicates; a frames.csv would keep whole shots together"
 
-class FrameFolder:
+
+class FrameFolder(SplittableFrames):
     """The frames of a folder that holds one folder per class; every file is used, or skipped with a reason.
 
     Creating one decodes every file once, in threads, to find out whether it can be used. Files are only read. Folders
-    inside a class folder belong to that class. Names that start with a dot, and files of a NAS or an operating system
-    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), are skipped. Links are followed to files inside the folder only.
+    inside a class folder belong to that class. Names that start with a dot, files of a NAS or an operating system
+    (``@eaDir``, ``__MACOSX``, ``Thumbs.db``), and files that are not pictures by their extension (``.txt``, ``.xml``,
+    ``.json``) are skipped. Links are followed to files inside the folder only.
 
-    A group is a set of frames, such as a shot, that must stay on one side of a split. Groups come from a CSV file
-    (columns ``path``, ``group`` and, optionally, ``label``); a file that it does not name is skipped, because its group
-    is unknown, and rows without a file are counted in ``warnings``. Without a CSV the groups are clusters of
-    near-duplicates, in which flat frames (black, white) are alone.
+    Folders such as ``train``, ``val`` and ``test``, in any case, above the class folders or inside them, are the parts
+    of a split that is given. Other folders of class folders can be given as `validation` and `test`. The names of their
+    classes are compared with those of the training part without regard to case and surrounding blanks.
+
+    A group is a set of frames that must stay on one side of a split: the frames of a shot or of a movie. A file of a
+    folder with a table of groups is skipped if the table does not name it, because its group is unknown; rows without a
+    file are counted in ``warnings``. Without groups in a table or in names, the groups are clusters of near-duplicates,
+    in which flat frames (black, white) are alone. Where a class holds frames of several movies, the movie is the group;
+    in a class of one movie, it is the shot.
 
     Parameters
     ----------
     root : path
         The folder.
-    groups : path, optional
-        The CSV of groups. If None, ``root/frames.csv`` if it exists, else clusters of near-duplicates.
+    groups : path or Labels, optional
+        A CSV file with the columns ``path``, ``group`` and, optionally, ``label``, ``movie`` and ``part``. If None,
+        ``root/frames.csv`` if it exists.
     size : (int, int), default (240, 360)
         Height and width in pixels to which every frame is stretched.
     progress : callable, optional
         Called as ``progress(done, total)`` after each file.
     min_classes : int, default 2
-        The smallest number of class folders: 1 for frames that are only evaluated.
+        The smallest number of classes: 1 for frames that are only evaluated.
+    labels : path or Labels, optional
+        A CSV file with the columns ``path`` and ``label`` and, optionally, ``group``, ``movie`` and ``part``. Its
+        labels replace those of class folders, which are then not needed. :class:`Labels` reads other columns, or the
+        names of files.
+    group_by : {"movie", "shot"}, optional
+        What is the group in all classes.
+    parts : {"folders", "none"}, optional
+        Whether folders such as ``train`` are parts, or classes as others. If None, their structure tells; where it does
+        not, DataError is raised.
+    validation, test : path, optional
+        Folders with the validation and the test frames.
 
     Attributes
     ----------
     root : Path
         The folder; no part of its path is a link.
+    roots : list of Path
+        `root`, and the folders of `validation` and `test`.
     size : (int, int)
         Height and width.
     classes : list of str
-        The names of the class folders, sorted.
+        The names of the classes, sorted.
     class_to_idx : dict of str to int
         The number of each class.
     samples : list of (str, int)
-        Path, relative to `root`, and class number of each used frame, sorted by path.
+        Path, relative to `root`, and class number of each used frame, sorted by path. Paths in other folders begin with
+        ``../``.
     targets : array of int64, shape (n,)
         The class number of each used frame.
     groups : array of str, shape (n,)
         The group of each used frame.
-    group_source : str
-        Where the groups come from.
+    movies : array of str, shape (n,), or None
+        The movie of each used frame, empty where it is unknown; None if no movie is known.
+    parts : array of str, shape (n,), or None
+        ``training``, ``validation`` or ``test`` for each used frame; None if no parts are given.
+    given_parts : list of str
+        The parts that are given.
+    label_source, group_source, part_source : str
+        Where labels, groups and parts come from.
+    group_note : str
+        What an accuracy on held-out groups says, in words.
     skipped : list of Skip
         The files that are not used, sorted by path.
     scan_warnings : list of str
-        Problems of the files: label conflicts, a table of groups that does not fit.
+        Problems of the files: label conflicts, a table that does not fit, what the groups give no evidence of.
 
     Raises
     ------
     DataError
         If the structure of the folder is wrong: too few class folders, a class without a usable frame, pictures beside
-        the class folders; or if the CSV of groups cannot be used.
+        the class folders, folders that may be parts or classes; or if a table cannot be used.
     ValueError
-        If `size` is not two positive integers.
+        If `size` is not two positive integers, or `group_by` or `parts` has another value.
 
     Examples
     --------
@@ -100,74 +131,119 @@ class FrameFolder:
     def __init__(
         self,
         root: str | os.PathLike[str],
-        groups: str | os.PathLike[str] | None = None,
+        groups: Table | None = None,
         size: tuple[int, int] = DEFAULT_SIZE,
         progress: Callable[[int, int], object] | None = None,
         min_classes: int = 2,
+        *,
+        labels: Table | None = None,
+        group_by: str | None = None,
+        parts: str | None = None,
+        validation: str | os.PathLike[str] | None = None,
+        test: str | os.PathLike[str] | None = None,
     ):
         self.size = check_size("FrameFolder", size)
-        self.root = Path(os.path.realpath(root))
-        if not self.root.is_dir():
-            raise DataError(f"expected an existing folder of frames, got {os.fspath(root)!r}; check the path")
-        table_path = Path(groups or self.root / GROUPS_FILE)
-        table = read_groups(table_path) if groups or table_path.is_file() else None
-        files, self.skipped = list_classes(self.root, table_path.resolve(), min_classes)
-        self.classes = sorted(files)
+        self.root = _existing_folder(root)
+        elsewhere = {"validation": validation, "test": test}
+        given = {part: _existing_folder(folder) for part, folder in elsewhere.items() if folder is not None}
+        source = read_source(self.root, groups, labels, parts, given)
+        self._check_classes(source, min_classes)
+        self.roots = [self.root, *given.values()]
+        self.classes = sorted(source.classes)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
-        found = sorted(path for paths in files.values() for path in paths)
-        table = None if table is None else match_table(table, found)
-        paths = [path for path in found if table is None or path in table]
-        self.skipped += [
-            Skip(path, "not-in-csv", "the table of groups has no row for it")
-            for path in sorted(set(found) - set(paths))
+        self.skipped, self._label_of = source.skipped, source.label_of
+        check_group_by(group_by, [file.movie for file in source.files])
+        files = sorted(source.files, key=lambda file: file.path)
+        used = self._scan(files, progress)
+        self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
+        self.targets = np.array([target for _, target in self.samples], np.int64)
+        self.parts = np.array([file.part for file in used]) if source.parts_from else None
+        self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
+        self.label_source, self.part_source = source.labels_from, source.parts_from
+        self._check_every_class_has_frames()
+        for part in sorted(source.parts - set(self.given_parts)):
+            n = sum(file.part == part for file in files)
+            raise DataError(
+                f"FrameFolder: the {part} part holds no usable frame, of {counted(n, 'file')}; add some, or remove it"
+            )
+        self.scan_warnings = source.warnings
+        if missing := self._missing_decoder():
+            self.scan_warnings.append(f"pictures that another package decodes are skipped{missing}")
+        self._group([file.group for file in used], source.groups_from, group_by)
+
+    def _missing_decoder(self, name: str | None = None) -> str:
+        """Return why pictures (of one class) cannot be decoded here, if that is so, with the remedy."""
+        found = [
+            skip
+            for skip in self.skipped
+            if skip.reason == "missing-decoder" and name in (None, self._label_of[skip.path])
         ]
-        self.samples: list[tuple[str, int]] = []
+        return f" (first: {found[0].path!r}: {found[0].detail})" if found else ""
+
+    def _scan(self, files: list[PlacedFile], progress: Callable[[int, int], object] | None) -> list[PlacedFile]:
+        """Decode all files, and return those that can be used."""
+        used = []
         self._scanned: list[Scanned] = []
-        for path, seen in scan(self.root, paths, self.size, progress):
+        paths = [file.path for file in files]
+        for file, (_, seen) in zip(files, scan(self.root, paths, self.size, progress), strict=True):
             if isinstance(seen, Skip):
                 self.skipped.append(seen)
             else:
-                self.samples.append((path, self.class_to_idx[class_folder(path)]))
+                used.append(file)
                 self._scanned.append(seen)
         self.skipped.sort(key=lambda skip: skip.path)
-        self.targets = np.array([target for _, target in self.samples], np.int64)
-        self._check_every_class_has_frames()
+        return used
+
+    def _group(self, given: list[str], table: str, group_by: str | None) -> None:
+        """Find the group of each frame; without one in the `table`, it is a cluster of near-duplicates."""
         prints = [seen.fingerprint for seen in self._scanned]
         self._clusters = near_duplicate_clusters(prints)
-        if table is None:
-            self.group_source = "clusters of near-duplicates; a frames.csv would keep whole shots together"
-            self.groups = np.array([f"near-duplicates-{cluster:06d}" for cluster in self._clusters])
-        else:
-            self.group_source = f"from {table_path.name}"
-            self.groups = np.array([table[path][0] for path, _ in self.samples])
-        self.scan_warnings = [*check_table(table, found)] if table is not None else []
+        alike = [f"near-duplicates-{cluster:06d}" for cluster in self._clusters]
+        shots = np.array([group or name for group, name in zip(given, alike, strict=True)])
+        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, bool(table))
+        self.groups, self.group_note, self._by_movie = grouping.groups, grouping.note, grouping.by_movie
+        self.group_source = f"from {table}" if table else _NEAR_DUPLICATES
+        if self.movies is not None:
+            names = {0: "shots", len(self.classes): "movies"}.get(len(self._by_movie), "movies and shots")
+            self.group_source = f"{names} from {table}"
+        self.scan_warnings += grouping.warnings
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self.scan_warnings.append(
                 f"label conflict: frames with the same pixels as a frame of another class: {len(conflicts)} "
                 f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
             )
+        if len(self.given_parts) > 1 and set(self.groups[self.parts == PARTS[0]]) & set(self.groups[self.unseen]):
+            self.group_note = (
+                "the parts are given and have groups in common: the accuracy says how well the classes hold on these "
+                f"{len(self.unseen):,} frames, not on groups or movies that were not trained on"
+            )
+
+    def _check_classes(self, source: Source, min_classes: int) -> None:
+        if len(source.classes) < min_classes:
+            links = [skip.path for skip in source.skipped if skip.reason == "outside-root"]
+            hint = f"; links out of the folder are not followed ({links[0]!r})" if links else ""
+            names = f"only one class folder ({min(source.classes)!r})" if source.classes else "no class folder"
+            needed = "one is" if min_classes == 1 else "two are"
+            raise structure_error(self.root, f"{names}, at least {needed} needed{hint}")
 
     def _check_every_class_has_frames(self) -> None:
+        has_training = PARTS[0] in self.given_parts
         for target, name in enumerate(self.classes):
-            if target not in self.targets:
-                reasons = Counter(skip.reason for skip in self.skipped if class_folder(skip.path) == name)
-                listed = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "it is empty"
-                hint = " (add rows for its files)" if "not-in-csv" in reasons else ""
-                raise structure_error(self.root, f"the class folder {name!r} holds no usable frame: {listed}{hint}")
-
-    def __len__(self) -> int:
-        return len(self.samples)
+            own = self.targets == target
+            if has_training:
+                own &= self.parts == PARTS[0]
+            if not own.any():
+                reasons = Counter(skip.reason for skip in self.skipped if self._label_of.get(skip.path) == name)
+                listing = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "it is empty"
+                hint = " (add rows for its files)" if "not-in-csv" in reasons else self._missing_decoder(name)
+                where = " in the training part" if has_training else ""
+                raise structure_error(self.root, f"the class {name!r} holds no usable frame{where}: {listing}{hint}")
 
     def __repr__(self) -> str:
         return (
             f"FrameFolder({self.root.name!r}: {len(self)} frames of {len(self.classes)} classes, "
             f"{len(np.unique(self.groups))} groups, {len(self.skipped)} skipped)"
         )
-
-    @property
-    def frames(self) -> LazyFrames:
-        """All used frames, decoded when they are indexed."""
-        return self.select(np.arange(len(self))).frames
 
     @property
     def found(self) -> int:
@@ -185,151 +261,6 @@ class FrameFolder:
     def warnings(self) -> list[str]:
         """`scan_warnings`, and a warning for each class that has one group only."""
         return [*self.scan_warnings, *self._one_group_warnings.values()]
-
-    @property
-    def _one_group_warnings(self) -> dict[str, str]:
-        """The warnings of classes that have one group only, by class."""
-        return {
-            name: f"class {name!r} has one group only: all its frames are used for training, none for the test"
-            for target, name in enumerate(self.classes)
-            if len(np.unique(self.groups[self.targets == target])) == 1
-        }
-
-    def select(self, rows: Array, split_note: str = "", warnings: tuple[str, ...] = ()) -> FrameSubset:
-        """Return some of the frames.
-
-        Parameters
-        ----------
-        rows : array of int, shape (n,)
-            Their rows in `samples`.
-        split_note : str, default ""
-            How they were chosen.
-        warnings : tuple of str, default ()
-            Warnings about the choice.
-
-        Returns
-        -------
-        FrameSubset
-        """
-        return FrameSubset(
-            root=self.root,
-            size=self.size,
-            classes=self.classes,
-            indices=rows,
-            paths=[self.samples[row][0] for row in rows],
-            targets=self.targets[rows],
-            groups=self.groups[rows],
-            file_states=[self._scanned[row].state for row in rows],
-            split_note=split_note,
-            warnings=warnings,
-        )
-
-    def split(
-        self, train: float = 0.7, val: float = 0.2, test: float = 0.1, seed: int = 0, by: str = "group"
-    ) -> tuple[FrameSubset, FrameSubset, FrameSubset]:
-        """Return training, validation and test frames.
-
-        Whole groups are divided so that each class comes close to the wanted shares. No part is empty if there are
-        enough groups; a class of one group is used for training.
-
-        Parameters
-        ----------
-        train, val, test : float, default 0.7, 0.2, 0.1
-            The shares; they sum to 1.
-        seed : int, default 0
-            Equal seeds give equal splits.
-        by : {"group", "random"}, default "group"
-            Whether whole groups stay together. ``"random"`` splits frame by frame: near-duplicates are then on both
-            sides, and the accuracies are too high.
-
-        Returns
-        -------
-        tuple of 3 FrameSubset
-            Training, validation, test; ``split_note`` and ``warnings`` of each describe the split.
-
-        Raises
-        ------
-        ValueError
-            If the shares do not sum to 1, or `by` is neither ``"group"`` nor ``"random"``.
-        """
-        if by not in ("group", "random"):
-            raise ValueError(f"FrameFolder.split: expected by='group' or by='random', got by={by!r}")
-        shares = ", ".join(f"{100 * share:.0f} % {part}" for part, share in zip(PARTS, (train, val, test), strict=True))
-        if by == "group":
-            keep = self.groups
-            note = (
-                f"by group ({self.group_source}), seed {seed}: {shares} of each class, as nearly as whole groups allow"
-            )
-        else:
-            keep = np.arange(len(self))
-            note = (
-                f"at random, not by group, seed {seed}: {shares} of each class; near-duplicates on both sides make the "
-                "accuracies too high"
-            )
-        parts = assign_parts(self.targets, keep, (train, val, test), seed)
-        indices = [np.flatnonzero(parts == part) for part in range(3)]
-        expected = [name for name, share in zip(PARTS, (train, val, test), strict=True) if share]
-        found = self._split_warnings(dict(zip(PARTS, indices, strict=True)), expected)
-        first, second, third = (self.select(rows, note, found) for rows in indices)
-        return first, second, third
-
-    def folds(self, k: int, seed: int = 0) -> list[tuple[FrameSubset, FrameSubset]]:
-        """Return pairs of training and test frames in which each of k parts is held out once.
-
-        The parts are made of whole groups and stratified by class.
-
-        Parameters
-        ----------
-        k : int
-            The number of folds, at least 2.
-        seed : int, default 0
-            Equal seeds give equal folds.
-
-        Returns
-        -------
-        list of k (FrameSubset, FrameSubset)
-            Training and test frames of each fold.
-
-        Raises
-        ------
-        ValueError
-            If `k` is below 2.
-        DataError
-            If there are too few groups or frames for k folds.
-        """
-        fold_of = assign_folds(self.targets, self.groups, k, seed)
-        pairs = []
-        for fold in range(k):
-            note = f"fold {fold + 1} of {k} by group ({self.group_source}), stratified by class, seed {seed}"
-            rows = {"training": np.flatnonzero(fold_of != fold), "test": np.flatnonzero(fold_of == fold)}
-            found = self._split_warnings(rows, ["training", "test"])
-            pairs.append((self.select(rows["training"], note, found), self.select(rows["test"], note, found)))
-        return pairs
-
-    def _split_warnings(self, rows: dict[str, Array], expected: Sequence[str]) -> tuple[str, ...]:
-        lacks = [
-            (part, name)
-            for part in expected
-            for target, name in enumerate(self.classes)
-            if target not in self.targets[rows[part]]
-        ]
-        alone = self._one_group_warnings
-        found = [
-            f"no training frames for class {name!r}"
-            if part == "training"
-            else alone.get(name, f"no {part} frames for class {name!r}")
-            for part, name in lacks
-        ]
-        others = np.concatenate([rows[part] for part in rows if part != "training"])
-        similar = others[np.isin(self._clusters[others], self._clusters[rows["training"]])]
-        if len(similar):
-            first = self.samples[similar.min()][0]
-            parts = " and ".join(part for part in expected if part != "training")
-            found.append(
-                f"near-duplicates of training frames: {len(similar):,} of {len(others):,} {parts} frames "
-                f"(first: {first!r}); their accuracy may be too high"
-            )
-        return tuple(dict.fromkeys(found))
 
     def without(self, paths: Iterable[str]) -> "FrameFolder":
         """Return the folder without some frames, which are then listed as skipped: ``vanished`` or ``changed``.
@@ -358,6 +289,8 @@ class FrameFolder:
         rest.samples = [self.samples[row] for row in kept]
         rest._scanned = [self._scanned[row] for row in kept]
         rest.targets, rest.groups, rest._clusters = self.targets[kept], self.groups[kept], self._clusters[kept]
+        rest.parts = None if self.parts is None else self.parts[kept]
+        rest.movies = None if self.movies is None else self.movies[kept]
         skips = [
             Skip(path, "changed", "it is not the file that was scanned")
             if os.path.exists(self.root / path)
@@ -382,15 +315,25 @@ class FrameFolder:
         DataError
             If the file would lie in the folder of frames.
         """
-        if Path(os.path.realpath(path)).is_relative_to(self.root):
-            raise DataError(
-                f"{os.fspath(path)!r}: expected a file outside {str(self.root)!r}, which is only read; choose another"
-            )
+        for root in self.roots:
+            if Path(os.path.realpath(path)).is_relative_to(root):
+                raise DataError(
+                    f"{os.fspath(path)!r}: expected a file outside {str(root)!r}, which is only read; choose another"
+                )
         rows = [
             (frame, self.classes[target], group, "used", "", "", " ".join(seen.notes))
             for (frame, target), group, seen in zip(self.samples, self.groups, self._scanned, strict=True)
         ]
-        for skip in self.skipped:
-            label = class_folder(skip.path) if class_folder(skip.path) in self.class_to_idx else ""
-            rows.append((skip.path, label, "", "skipped", skip.reason, skip.detail, ""))
+        rows += [
+            (skip.path, self._label_of.get(skip.path, ""), "", "skipped", skip.reason, skip.detail, "")
+            for skip in self.skipped
+        ]
         write_manifest(Path(path), rows)
+
+
+def _existing_folder(path: str | os.PathLike[str]) -> Path:
+    """Return a folder with all links followed; raise DataError if it is none."""
+    folder = Path(os.path.realpath(path))
+    if not folder.is_dir():
+        raise DataError(f"expected an existing folder of frames, got {os.fspath(path)!r}; check the path")
+    return folder

@@ -1,152 +1,153 @@
-"""The table with the group of each frame: ``frames.csv``, or a file with the same columns."""
+"""Which frames stay on one side of a split: those of a shot or, in classes that span several movies, of a movie."""
 
-import csv
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from framecnn.data.class_folders import class_folder
-from framecnn.data.names import portable_path
-from framecnn.data.tables import read_table
+import numpy as np
+
 from framecnn.errors import DataError
+from framecnn.text import counted, listed
+from framecnn.typing import Array
 
-__all__ = ["GROUPS_FILE", "check_table", "match_table", "read_groups"]
-
-GROUPS_FILE = "frames.csv"
-"""The name of the table of groups inside a folder of frames."""
+__all__ = ["Grouping", "check_group_by", "group_frames"]
 
 
-def read_groups(path: Path) -> dict[str, tuple[str, str]]:
-    """Return the group and the label of each frame in a CSV file.
+_GROUPS = "the accuracy says how well the classes hold on groups that were not trained on"
+_NEAR_DUPLICATES = (
+    "the accuracy says how well the classes hold on pictures that are not near-duplicates of training pictures; it is "
+    "too high if pictures of one film, place or series are on both sides of the split"
+)
+_SHOTS = (
+    "groups are shots, although classes hold several movies: frames of one movie are on both sides of the split, so "
+    "the accuracy does not say how well a class holds on a movie that was not seen"
+)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of frames, and what an accuracy by these groups says.
 
     Parameters
     ----------
-    path : Path
-        A CSV file with a header and the columns ``path`` (relative to the folder of frames, with ``/``) and ``group``,
-        and optionally ``label``. Other columns are ignored.
+    groups : array of str, shape (n,)
+        The group of each frame: its shot or its movie.
+    by_movie : frozenset of str
+        The classes whose groups are movies.
+    note : str
+        What an accuracy on held-out groups says, in words.
+    warnings : tuple of str
+        What it does not say, and frames without a movie.
+    """
 
-    Returns
-    -------
-    dict of str to (str, str)
-        The group and the label (empty if there is none) of each path.
+    groups: Array
+    by_movie: frozenset[str]
+    note: str
+    warnings: tuple[str, ...]
+
+
+def check_group_by(by: str | None, movies: Sequence[str]) -> None:
+    """Raise if frames cannot be grouped like this.
+
+    Parameters
+    ----------
+    by : {None, "movie", "shot"}
+        What is to be the group; None decides for each class.
+    movies : sequence of str
+        The movie of each frame, empty where it is unknown.
 
     Raises
     ------
     DataError
-        If the file cannot be read, lacks a column, has no rows or a row without path or group, or puts a frame into two
-        groups.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "frames.csv"
-    >>> _ = path.write_text("path,label,group,time_s\\ncats/1.jpg,cats,film_shot001,0.5\\n")
-    >>> read_groups(path)
-    {'cats/1.jpg': ('film_shot001', 'cats')}
+        If `by` is ``"movie"`` and the movie of a frame is unknown.
+    ValueError
+        If `by` has another value.
     """
-    try:
-        columns, rows = read_table(path, ("path", "group"))
-    except OSError as error:
+    if by not in (None, "movie", "shot"):
+        raise ValueError(f"FrameFolder: expected group_by='movie' or group_by='shot', got group_by={by!r}")
+    if by == "movie" and "" in movies:
         raise DataError(
-            f"groups: cannot read {str(path)!r} ({error.strerror}); name a CSV file, or leave out groups (--groups)"
-        ) from None
-    except csv.Error as error:
-        raise DataError(
-            f"groups: {str(path)!r} is not a CSV file ({error}); save it as comma-separated UTF-8"
-        ) from None
-    if not {"path", "group"} <= set(columns):
-        raise DataError(
-            f"groups: expected the columns path and group (and label, time_s) in {str(path)!r}, "
-            f"got {columns}; add a header line with these names"
+            "FrameFolder: expected a movie for each frame to group by (--group-by movie), got none for "
+            f"{movies.count(''):,} of {counted(len(movies), 'frame')}; add a column movie to the table of groups, as "
+            "framecnn frames writes it"
         )
-    if not rows:
-        raise DataError(f"groups: {str(path)!r} has no rows; add a row for each frame, or remove the file")
-    table: dict[str, tuple[str, str]] = {}
-    for line, cells in rows:
-        row = dict(zip(columns, cells, strict=False))
-        if not row.get("path") or not row.get("group"):
-            raise DataError(
-                f"groups: line {line} of {str(path)!r} has no path or no group; fill it in or remove the line"
-            )
-        frame = str(PurePosixPath(row["path"]))
-        entry = (row["group"], row.get("label", ""))
-        if table.setdefault(frame, entry)[0] != entry[0]:
-            raise DataError(
-                f"groups: {str(path)!r} puts {frame!r} into the groups {table[frame][0]!r} and {entry[0]!r} "
-                f"(line {line}); a frame has one group"
-            )
-    return table
 
 
-def match_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> dict[str, tuple[str, str]]:
-    r"""Return the table with paths spelled as the files are: ``/``, and the same form of accents.
+def group_frames(
+    classes: Sequence[str], targets: Array, shots: Array, movies: Array | None, by: str | None, has_table: bool
+) -> Grouping:
+    """Return the groups of frames.
+
+    Where a class holds frames of several movies, the movie is the group, since the class must hold on a movie that was
+    not seen; also for the frames of that movie in other classes. In a class of one movie, the shot is the group.
 
     Parameters
     ----------
-    table : dict
-        As ``read_groups`` returns it.
-    found : sequence of str
-        Paths of the files in the class folders.
+    classes : sequence of str
+        The names of the classes.
+    targets : array of int, shape (n,)
+        The class of each frame.
+    shots : array of str, shape (n,)
+        The shot of each frame or, more generally, its group if movies do not count.
+    movies : array of str, shape (n,), optional
+        The movie of each frame, empty where it is unknown.
+    by : {None, "movie", "shot"}
+        What is the group in every class; None decides for each class.
+    has_table : bool
+        Whether `shots` come from a table or from names; otherwise they are clusters of near-duplicates.
 
     Returns
     -------
-    dict of str to (str, str)
-        The same entries; a path without a file is kept.
-
-    Raises
-    ------
-    DataError
-        If no path of the table leads to a file, or two spellings of a path have different groups.
+    Grouping
 
     Examples
     --------
-    >>> match_table({"cats\\1.jpg": ("film", "")}, ["cats/1.jpg"])
-    {'cats/1.jpg': ('film', '')}
+    >>> targets, movies = np.array([0, 0, 1, 1]), np.array(["m1", "m2", "m3", "m3"])
+    >>> found = group_frames(["cat", "dog"], targets, np.array(["s1", "s2", "s3", "s4"]), movies, None, True)
+    >>> found.groups.tolist(), sorted(found.by_movie)
+    (['m1', 'm2', 's3', 's4'], ['cat'])
     """
-    files = {portable_path(path): path for path in found}
-    matched: dict[str, tuple[str, str]] = {path: table[path] for path in found if path in table}
-    for path in sorted(set(table) - set(matched)):
-        file = files.get(portable_path(path))
-        name = path if file is None or file in table else file
-        if matched.setdefault(name, table[path])[0] != table[path][0]:
-            raise DataError(
-                f"groups: the table puts {name!r} into the groups {matched[name][0]!r} and {table[path][0]!r}, "
-                "in two spellings; a frame has one group"
-            )
-    if found and not any(path in matched for path in found):
-        raise DataError(
-            f"groups: no path of the table leads to a file of the folder: expected paths such as {min(found)!r}, "
-            f"got {min(table)!r}; correct them, or name another table"
+    if movies is None:
+        return Grouping(shots, frozenset(), _GROUPS if has_table else _NEAR_DUPLICATES, ())
+    movies_of = {name: np.unique(movies[targets == target]).tolist() for target, name in enumerate(classes)}
+    unknown = [name for name, found in movies_of.items() if "" in found]
+    several = [name for name, found in movies_of.items() if len(found) > 1 and name not in unknown]
+    held = {None: several, "movie": classes, "shot": []}[by]
+    whole = {movie for name in held for movie in movies_of[name]}
+    by_movie = frozenset(name for name, found in movies_of.items() if whole.issuperset(found))
+    single = [name for name in classes if name not in (*several, *unknown)]
+    warnings = []
+    if unknown:
+        warnings.append(
+            f"frames without a movie in the table of groups: {(movies == '').sum():,} (of {listed(unknown, 5)}); in "
+            "these classes the shot is the group"
         )
-    return matched
-
-
-def check_table(table: dict[str, tuple[str, str]], found: Sequence[str]) -> Iterator[str]:
-    """Yield a warning for each kind of difference between a table of groups and the files.
-
-    Parameters
-    ----------
-    table : dict
-        As ``read_groups`` returns it.
-    found : sequence of str
-        Paths of the files in the class folders, sorted.
-
-    Yields
-    ------
-    str
-        Up to three: rows without a file, files without a row, and labels that differ from the class folder.
-    """
-    gone = sorted(set(table) - set(found))
-    if gone:
-        yield f"files in the table of groups that do not exist: {len(gone)} (first: {gone[0]!r})"
-    unnamed = [path for path in found if path not in table]
-    if unnamed:
-        yield (
-            f"files skipped because the table of groups has no row for them: {len(unnamed)} (first: {unnamed[0]!r}); "
-            "add rows for them to use them"
+    if several and by == "shot":
+        return Grouping(shots, by_movie, _SHOTS, (*warnings, _SHOTS))
+    if several and single:
+        warnings.append(
+            f"no evidence how well {listed(single, 5)} would hold on a movie that was not seen: such a class holds one "
+            "movie, others hold several; add frames of at least two other movies"
         )
-    moved = [path for path in found if path in table and table[path][1] not in ("", class_folder(path))]
-    if moved:
-        yield (
-            f"frames whose label in the table of groups differs from their folder: {len(moved)} "
-            f"(first: {moved[0]!r}, labelled {table[moved[0]][1]!r}); the folder counts"
-        )
+    says = {
+        "several movies, which stay whole: the accuracy says how well it holds on a movie that was not seen": several,
+        "one movie, which stays whole: there is no evidence how well it holds on a movie that was not seen": [
+            name for name in single if name in by_movie
+        ],
+        f"one movie: the accuracy says {_of_one_movie(single, movies_of)}, not how well the class holds on a movie "
+        "that was not seen": [name for name in single if name not in by_movie],
+        f"frames of unknown movies: {_GROUPS}": unknown,
+    }
+    note = "; ".join(f"{_each(names, classes)} holds {what}" for what, names in says.items() if names)
+    return Grouping(np.where(np.isin(movies, sorted(whole)), movies, shots), by_movie, note, tuple(warnings))
+
+
+def _of_one_movie(names: Sequence[str], movies_of: Mapping[str, Sequence[str]]) -> str:
+    """Return what is learned about classes of one movie: their movies are told apart, or shots of one movie."""
+    is_apart = len({movie for name in names for movie in movies_of[name]}) == len(names)
+    return "which movie a frame is from" if is_apart else "how well it holds on other shots of that movie"
+
+
+def _each(names: Sequence[str], classes: Sequence[str]) -> str:
+    if len(names) == len(classes):
+        return "each class"
+    return names[0] if len(names) == 1 else f"each of {listed(names, 5)}"

@@ -182,6 +182,9 @@ class BatchLoader:
         self._shuffle = shuffle
         self._rng = np.random.default_rng(seed)
 
+    def __repr__(self) -> str:
+        return f"BatchLoader({len(self._targets)} frames in batches of {self._batch_size}, shuffle={self._shuffle})"
+
     def __len__(self) -> int:
         return -(-len(self._targets) // self._batch_size)
 

@@ -372,5 +372,5 @@ def _import_av() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise MissingExtraError("framecnn frames", "av", "video") from None
+        raise MissingExtraError("movies", "av", "video") from None
     return av

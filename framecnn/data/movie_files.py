@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from framecnn.data.class_folders import class_folder, skip_by_name
+from framecnn.data.listing import skip_by_name
 from framecnn.data.movie import MAX_NAME_BYTES, movie_name
 from framecnn.data.names import portable_problem
 from framecnn.errors import DataError
@@ -250,7 +250,7 @@ def _found(root: Path, relative: str, label: str | None, in_classes: bool) -> Mo
         flat = f"{start}_{checksum}{Path(flat).suffix}"
     name = movie_name(flat)
     if label is None:
-        label = class_folder(relative) if in_classes else name
+        label = relative.split("/", 1)[0] if in_classes else name
         if problem := portable_problem(label):
             raise DataError(
                 f"frames: the folder {str(root / label)!r} cannot be a class: {problem}; rename it, or give all movies "

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 from pathlib import PurePosixPath
 
-__all__ = ["portable_path", "portable_problem"]
+__all__ = ["name_key", "portable_path", "portable_problem", "same_name"]
 
 RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"
@@ -54,3 +55,37 @@ def portable_path(path: str) -> str:
     'night/1.jpg'
     """
     return unicodedata.normalize("NFC", str(PurePosixPath(path.replace("\\", "/"))))
+
+
+def name_key(name: str) -> str:
+    """Return a name without surrounding blanks and without differences of case, by which names of classes are compared.
+
+    Examples
+    --------
+    >>> name_key(" Sintel ")
+    'sintel'
+    """
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def same_name(name: str, names: Collection[str]) -> str | None:
+    """Return the one of some names that is equal to a name or, if there is only one, equal in any case and blanks.
+
+    Parameters
+    ----------
+    name : str
+    names : collection of str
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> same_name("sintel ", ["orion", "Sintel"]), same_name("a", ["A", "a"]), same_name("a", ["A", "a "])
+    ('Sintel', 'a', None)
+    """
+    if name in names:
+        return name
+    same = [other for other in names if name_key(other) == name_key(name)]
+    return same[0] if len(same) == 1 else None

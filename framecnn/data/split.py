@@ -8,7 +8,7 @@ import numpy as np
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
-__all__ = ["PARTS", "assign_folds", "assign_parts"]
+__all__ = ["PARTS", "assign_folds", "assign_parts", "check_shares"]
 
 PARTS = ("training", "validation", "test")
 """The names of the parts of a split, by their number."""
@@ -16,7 +16,7 @@ PARTS = ("training", "validation", "test")
 _UNITS = 2**24  # shares of a class are counted in integer units, so that equal shares are equal on every machine
 
 
-def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed: int = 0) -> Array:
+def assign_parts(targets: Array, groups: Array, fractions: Sequence[float] | Array, seed: int = 0) -> Array:
     """Return the part of each frame: whole groups are divided into training, validation and test frames.
 
     The rules, the most important first: every class has training frames; no part is empty; every class has
@@ -51,11 +51,7 @@ def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed
     >>> np.bincount(parts[targets == 0]), np.bincount(parts[targets == 1])
     (array([6, 2, 2]), array([6, 2, 2]))
     """
-    wanted = np.asarray(fractions, float)
-    if wanted.shape != (3,) or not np.isclose(wanted.sum(), 1) or wanted.min() < 0 or wanted[0] == 0:
-        raise ValueError(
-            f"split: expected shares of train (above 0), val and test that sum to 1, got {tuple(fractions)}"
-        )
+    wanted = check_shares(fractions)
     used = np.flatnonzero(wanted)
     _, group_of = np.unique(groups, return_inverse=True)
     _, class_of = np.unique(targets, return_inverse=True)
@@ -67,6 +63,16 @@ def assign_parts(targets: Array, groups: Array, fractions: Sequence[float], seed
     base = counts.shape[1] + 1
     _improve(parts, shares, goal, np.array([base**3, 1, base])[used], base**2)
     return used[parts[group_of]]
+
+
+def check_shares(fractions: Sequence[float] | Array) -> Array:
+    """Return the shares of training, validation and test frames as an array; raise ValueError if they are none."""
+    wanted = np.asarray(fractions, float)
+    if wanted.shape != (3,) or not np.isclose(wanted.sum(), 1) or wanted.min() < 0 or wanted[0] == 0:
+        raise ValueError(
+            f"split: expected shares of train (above 0), val and test that sum to 1, got {tuple(fractions)}"
+        )
+    return wanted
 
 
 def _draw(shares: Array, goal: Array, rng: np.random.Generator) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framecnn.data.groups import GROUPS_FILE
+from framecnn.data.labels import GROUPS_FILE
 from framecnn.data.tables import format_table, read_table
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write, hidden_path, naming_users_files, temporary_path

@@ -53,6 +53,10 @@ class FrameSubset:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __repr__(self) -> str:
+        found = f"{len(self)} frames of {len(set(self.targets.tolist()))} of {len(self.classes)} classes"
+        return f"FrameSubset({self.root.name!r}: {found}, {len(set(self.groups.tolist()))} groups)"
+
     @property
     def samples(self) -> list[tuple[str, int]]:
         """The path, relative to the folder, and the class number of each frame."""

@@ -60,7 +60,8 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[li
     Returns
     -------
     list of str
-        The header, read with commas if it has the columns with no separator; [] for an empty file.
+        The header; if it has the columns with no separator, read with the one that gives the most cells; [] for an
+        empty file.
     list of (int, list of str)
         The number of the line on which each row ends, and its cells. Empty lines are skipped.
 
@@ -86,7 +87,8 @@ def read_table(path: str | os.PathLike[str], columns: Iterable[str]) -> tuple[li
     text, n_skipped = (text[named.end() :], 1) if named else (text, 0)
     separators = named[1] if named else _SEPARATORS
     headers: dict[str, list[str]] = {separator: next(_reader(text, separator), []) for separator in separators}
-    separator = next((separator for separator in separators if set(columns) <= set(headers[separator])), separators[0])
+    most_cells = max(separators, key=lambda separator: len(headers[separator]))
+    separator = next((separator for separator in separators if set(columns) <= set(headers[separator])), most_cells)
     reader = _reader(text, separator, strict=True)
     header: list[str] = next(reader, [])
     return header, [(reader.line_num + n_skipped, row) for row in reader if row]

@@ -1,8 +1,17 @@
-"""scikit-learn estimators: features of frames, the k-means head, and both together."""
+"""scikit-learn estimators: features of frames, the k-means head, and both together; explanations of predictions."""
 
 from framecnn.estimators.classifier import FrameClassifier
+from framecnn.estimators.explanation import Explanation, explain, filter_contributions
 from framecnn.estimators.features import FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.trained_features import TrainedFeatures
 
-__all__ = ["FrameClassifier", "FrameFeatures", "KMeansClassifier", "TrainedFeatures"]
+__all__ = [
+    "Explanation",
+    "FrameClassifier",
+    "FrameFeatures",
+    "KMeansClassifier",
+    "TrainedFeatures",
+    "explain",
+    "filter_contributions",
+]

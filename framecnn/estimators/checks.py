@@ -10,7 +10,16 @@ from sklearn.utils.validation import column_or_1d
 from framecnn.errors import FormatError, SettingError, ShapeError
 from framecnn.typing import Array
 
-__all__ = ["FLOATS", "as_random_state", "check_known", "check_overflow", "encode_groups", "encode_labels"]
+__all__ = [
+    "FLOATS",
+    "as_random_state",
+    "balanced_weights",
+    "check_known",
+    "check_names",
+    "check_overflow",
+    "encode_groups",
+    "encode_labels",
+]
 
 FLOATS = (np.float64, np.float32)
 """The dtypes of feature vectors; scikit-learn converts others to the first."""
@@ -36,6 +45,18 @@ def as_random_state(who: str, value: Any) -> np.random.RandomState:
         raise SettingError(
             f"{who}: expected random_state as None, a RandomState or an integer from 0 to {2**32 - 1:,}, got {value!r}"
         ) from error
+
+
+def balanced_weights(codes: Array) -> Array:
+    """Return the weight of each sample, (n,), with which all classes count the same, as scikit-learn's "balanced".
+
+    Examples
+    --------
+    >>> balanced_weights(np.array([0, 0, 0, 1])).round(2).tolist()
+    [0.67, 0.67, 0.67, 2.0]
+    """
+    sizes = np.bincount(codes)
+    return len(codes) / (np.count_nonzero(sizes) * sizes[codes])
 
 
 def check_overflow(who: str, what: str, found: Any) -> None:
@@ -89,6 +110,25 @@ def encode_groups(who: str, groups: Any, n_samples: int) -> Array | None:
     if np.shape(groups) != (n_samples,):
         raise ShapeError(f"{who}: expected one group per sample, shape ({n_samples},), got shape {np.shape(groups)}")
     return _numbered(who, "groups", np.asarray(groups))[1]
+
+
+def check_names(who: str, names: Any, n_samples: int) -> Array | None:
+    """Return names as an array of str (n_samples,), or None for None.
+
+    Raises
+    ------
+    ShapeError
+        If there is not one name per sample, or a name is no str or holds a NUL character.
+    """
+    if names is None:
+        return None
+    names = np.asarray(names)
+    if names.shape != (n_samples,):
+        raise ShapeError(f"{who}: expected one name per sample, shape ({n_samples},), got shape {names.shape}")
+    for name in names.tolist():
+        if not isinstance(name, str) or "\0" in name:
+            raise ShapeError(f"{who}: expected names that are str without NUL characters, got {name!r}; convert them")
+    return names.astype(str)
 
 
 def check_known(who: str, y: Any, classes: Array) -> None:

@@ -1,29 +1,37 @@
 """The classifier of frames: features and the k-means head together."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Self
 
-import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from framecnn.errors import SettingError
-from framecnn.estimators.checks import as_random_state, check_known, encode_groups, encode_labels
+from framecnn.estimators.checks import (
+    as_random_state,
+    balanced_weights,
+    check_known,
+    check_names,
+    encode_groups,
+    encode_labels,
+)
+from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
+from framecnn.estimators.picture_files import PictureFilesMixin
 from framecnn.estimators.ridge import Choice
-from framecnn.estimators.selection import Grid, choose_grid, selection_rows
+from framecnn.estimators.saved_estimator import SavedEstimator
+from framecnn.estimators.selection import Grid, selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
-from framecnn.estimators.state import as_number, as_parameters, describe_parameters
+from framecnn.estimators.state import as_number, as_parameters, describe_parameters, pack_names, unpack_names
 from framecnn.estimators.trained_features import TrainedFeatures
-from framecnn.storage.model_file import Description, State, expect, nested, prefixed, write_model
+from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array
 
 __all__ = ["FrameClassifier"]
 
 
-class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
+class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEstimator):
     """A classifier of frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. :meth:`fit` chooses
@@ -49,6 +57,10 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         None is 1,200.
     depth : 1 (default) or 2
         The number of filter banks; a second one is applied to the responses of the first.
+    class_weight : None (default) or "balanced"
+        "balanced" makes all classes count the same, however many frames they have; see :class:`KMeansClassifier`.
+    false_alarm_rate : float, default 0.05
+        The share of frames like those of training that :meth:`reject` is to mark, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -60,6 +72,13 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         ``grid`` (None for trained features), ``alpha``, and ``accuracies`` on held-out groups, by grid.
     prototypes_ : (n_clusters,) int array
         For each cluster, the row of the member frame nearest to its centre.
+    held_out_probabilities_ : (n, n_classes) array
+        The probabilities of the training frames, each from a head fitted without its group; filters, grid and ridge
+        penalty are those of all training frames. NaN if no group can be held out. Not saved.
+    outlier_threshold_ : float
+        The outlier score above which :meth:`reject` marks a frame.
+    training_names_ : (n,) str array or None
+        The names of the training frames that were given to :meth:`fit`.
     n_features_in_ : int
         Values of a frame.
 
@@ -91,6 +110,8 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         filters: str = "kmeans",
         n_filters: int | None = None,
         depth: int = 1,
+        class_weight: str | None = None,
+        false_alarm_rate: float = 0.05,
         random_state: Any = None,
     ):
         self.frame_shape = frame_shape
@@ -102,10 +123,12 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         self.filters = filters
         self.n_filters = n_filters
         self.depth = depth
+        self.class_weight = class_weight
+        self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
 
     @sets_atomically
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Self:
         """Learn filters or train a network, choose grid and ridge penalty, fit the head.
 
         Parameters
@@ -117,6 +140,8 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         groups : (n,) array, optional
             Frames of one group (a shot, a movie) resemble each other and are held out together, also from the training
             of a network. By default each frame is its own group.
+        names : (n,) array of str, optional
+            Names of the frames, such as their paths, by which users know the rows that :meth:`nearest` returns.
 
         Returns
         -------
@@ -127,28 +152,43 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         SettingError
             If a parameter has an invalid value.
         ShapeError
-            If X, y or groups does not fit, or y holds fewer than two classes.
+            If X, y, groups or names does not fit, or y holds fewer than two classes.
         ValueError
             If X holds NaN or infinity, or scikit-learn refuses feature vectors or labels.
         """
-        self._fit(X, y, groups)
+        self._fit(X, y, groups, names)
         return self
 
     @sets_atomically
-    def fit_transform(self, X: Any, y: Any = None, groups: Any = None) -> Array:
+    def fit_transform(self, X: Any, y: Any = None, groups: Any = None, names: Any = None) -> Array:
         """Fit; return the distances of the training frames to the clusters without reading the frames again.
 
         Parameters
         ----------
-        X, y, groups
+        X, y, groups, names
             As in :meth:`fit`.
 
         Returns
         -------
         (n, n_clusters) array
         """
-        features = self._fit(X, y, groups)
+        features = self._fit(X, y, groups, names)
         return self.head_.transform(features)
+
+    @sets_atomically
+    def fit_features(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Array:
+        """Fit; return the features of the training frames, input of ``head_``, without reading the frames again.
+
+        Parameters
+        ----------
+        X, y, groups, names
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        (n, n_features) array
+        """
+        return self._fit(X, y, groups, names)
 
     @reads_snapshot
     def predict(self, X: Any) -> Array:
@@ -197,21 +237,6 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         return self.head_.transform(features)
 
     @reads_snapshot
-    def reject(self, X: Any) -> Array:
-        """Return which frames are out-of-distribution; see :meth:`KMeansClassifier.reject`.
-
-        Parameters
-        ----------
-        X : (n, h, w, c) array, or as in :meth:`fit`
-
-        Returns
-        -------
-        (n,) bool array
-        """
-        features = self._features(X)
-        return self.head_.reject(features)
-
-    @reads_snapshot
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of frames whose predicted label is right.
 
@@ -239,23 +264,24 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         """For each cluster, the row of the member frame nearest to its centre, (n_clusters,) int."""
         return self.head_.prototypes_
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted classifier as one safetensors file, atomically; see :func:`framecnn.load`.
+    @property
+    def held_out_probabilities_(self) -> Array:
+        """The probabilities of the training frames, (n, n_classes), each from a head fitted without its group."""
+        return self.head_.held_out_probabilities_
 
-        Parameters
-        ----------
-        path : path
-        """
-        write_model(path, FrameClassifier, *self.fitted_state())
+    @property
+    def outlier_threshold_(self) -> float:
+        """The outlier score above which :meth:`reject` marks a frame."""
+        return self.head_.outlier_threshold_
 
     def fitted_state(self) -> State:
-        """Return parameters, the accuracy of each grid that was tried, and the states of features and head."""
+        """Return parameters, the accuracy of each grid, the names of training frames, and the states of the parts."""
         check_is_fitted(self, "head_")
         description: dict[str, Any] = {
             "parameters": describe_parameters(self),
             "accuracies": list(self.chosen_["accuracies"].items()),
         }
-        tensors: dict[str, Array] = {}
+        tensors = {} if self.training_names_ is None else {"training_names": pack_names(self.training_names_)}
         for name, part in (("features", self.features_), ("head", self.head_)):
             description[name], part_tensors = part.fitted_state()
             tensors |= prefixed(name, part_tensors)
@@ -275,7 +301,11 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         expect(seed is None or (type(seed) is int and seed >= 0), "random_state as None or an integer of at least 0")
         expected, _ = classifier._new_parts(seed=0)
         parts = {name: nested(name, tensors) for name in ("features", "head")}
-        expect(sum(map(len, parts.values())) == len(tensors), "no tensors beside those of features and head")
+        packed = tensors.get("training_names")
+        expect(
+            sum(map(len, parts.values())) + (packed is not None) == len(tensors),
+            "no tensors beside those of features and head, and training_names",
+        )
         features = type(expected).from_fitted_state(description["features"], parts["features"])
         head = KMeansClassifier.from_fitted_state(description["head"], parts["head"])
         expect(classifier.frame_shape in (None, features.frame_shape_), "the same frame shape in all parts")
@@ -288,7 +318,9 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         for (rows, columns), accuracy in description["accuracies"]:
             expect(type(rows) is type(columns) is int, "a pooling grid of integers for each accuracy")
             accuracies[rows, columns] = as_number(accuracy)
-        classifier._set_parts(features, head, accuracies)
+        names = None if packed is None else unpack_names(packed)
+        expect(names is None or len(names) > head.outliers_.rows[-1], "a name for each training frame")
+        classifier._set_parts(features, head, accuracies, names)
         return classifier
 
     @property
@@ -299,23 +331,29 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
         check_is_fitted(self)
         return self.features_.transform(X)
 
-    def _fit(self, X: Any, y: Any, groups: Any) -> Array:
+    def _head_and_vectors(self, X: Any) -> tuple[KMeansClassifier, Array]:
+        features = self._features(X)
+        return self.head_, features
+
+    def _fit(self, X: Any, y: Any, groups: Any, names: Any) -> Array:
         """Fit; return the features of the training frames."""
         seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
         features, head = self._new_parts(seed)
         frames = features.validate(X)
         classes, codes = encode_labels("FrameClassifier", y, len(frames))
         groups = encode_groups("FrameClassifier", groups, len(frames))
+        names = check_names("FrameClassifier", names, len(frames))
         features.learn(frames, codes, groups)
         tried: dict[Grid, Choice] = {}
         if isinstance(features, FrameFeatures) and self._chooses_grid and features.frame_shape_ is not None:
             rows = selection_rows(len(frames), groups, self.max_selection_frames, seed)
-            raw, tried = _choose_features(features, frames, rows, codes, groups, seed)
+            weights = None if self.class_weight is None else balanced_weights(codes[rows])
+            raw, tried = features.choose_grid(frames, rows, codes, groups, seed, weights)
         else:
             raw = features.compute(frames)
         found = features.standardise(raw)
         head.fit(found, classes[codes], groups)
-        self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()})
+        self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()}, names)
         return found
 
     @property
@@ -340,30 +378,23 @@ class FrameClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfor
             )
         features.check_parameters()
         head = KMeansClassifier(
-            self.clusters_per_class, projection=self.projection, alpha=self.alpha, random_state=seed
+            self.clusters_per_class,
+            projection=self.projection,
+            alpha=self.alpha,
+            class_weight=self.class_weight,
+            false_alarm_rate=self.false_alarm_rate,
+            random_state=seed,
         )
         head.check_parameters()
         return features, head
 
     def _set_parts(
-        self, features: FrameFeatures | TrainedFeatures, head: KMeansClassifier, accuracies: dict[Grid, float]
+        self,
+        features: FrameFeatures | TrainedFeatures,
+        head: KMeansClassifier,
+        accuracies: dict[Grid, float],
+        names: Array | None,
     ) -> None:
         self.classes_, self.features_, self.head_ = head.classes_, features, head
-        self.n_features_in_ = features.n_features_in_
+        self.n_features_in_, self.training_names_ = features.n_features_in_, names
         self.chosen_ = {"grid": features.grid, "alpha": getattr(head, "alpha_", None), "accuracies": accuracies}
-
-
-def _choose_features(
-    features: FrameFeatures, frames: Any, rows: Array, codes: Array, groups: Array | None, seed: int
-) -> tuple[Array, dict[Grid, Choice]]:
-    """Choose the grid on some rows and set it; return the features of all frames, and the choice of each grid."""
-    by_grid = features.extract(frames, GRIDS, rows)
-    standardised = {grid: features.standardise(raw) for grid, raw in by_grid.items()}
-    features.grid, tried = choose_grid(standardised, codes[rows], None if groups is None else groups[rows], seed)
-    known = by_grid[features.grid]
-    if len(rows) == len(frames):
-        return known, tried
-    rest = np.setdiff1d(np.arange(len(frames)), rows)
-    raw = np.empty((len(frames), known.shape[1]), known.dtype)
-    raw[rows], raw[rest] = known, features.extract(frames, [features.grid], rest)[features.grid]
-    return raw, tried

@@ -9,7 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import as_random_state
 from framecnn.estimators.filter_learning import METHODS, learn_filters, sample_patches
-from framecnn.estimators.selection import Grid
+from framecnn.estimators.ridge import Choice
+from framecnn.estimators.selection import Grid, choose_grid
 from framecnn.estimators.snapshot import sets_atomically
 from framecnn.estimators.transformer import FrameTransformer, is_count
 from framecnn.layers import (
@@ -194,6 +195,31 @@ class FrameFeatures(FrameTransformer):
                 ]
                 found[grid][batch_rows] = values[0] if len(values) == 1 else (values[0] + values[1]) / 2
         return found
+
+    def choose_grid(
+        self,
+        frames: Any,
+        rows: Array,
+        codes: Array,
+        groups: Array | None,
+        seed: int,
+        weights: Array | None,
+    ) -> tuple[Array, dict[Grid, Choice]]:
+        """Choose the grid on some rows of the frames and set it; return the features of all frames, and the choices.
+
+        Shapes: codes (n,), groups (n,) or None, features (n, d); weights (len(rows),) of the samples `rows`, or None.
+        """
+        by_grid = self.extract(frames, GRIDS, rows)
+        standardised = {grid: self.standardise(raw) for grid, raw in by_grid.items()}
+        own_groups = None if groups is None else groups[rows]
+        self.grid, tried = choose_grid(standardised, codes[rows], own_groups, seed, weights)
+        known = by_grid[self.grid]
+        if len(rows) == len(frames):
+            return known, tried
+        rest = np.setdiff1d(np.arange(len(frames)), rows)
+        raw = np.empty((len(frames), known.shape[1]), known.dtype)
+        raw[rows], raw[rest] = known, self.extract(frames, [self.grid], rest)[self.grid]
+        return raw, tried
 
     def fitted_state(self) -> State:
         """Return the state of the base class, and whether features are averaged over flips."""

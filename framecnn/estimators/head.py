@@ -6,44 +6,46 @@ from numbers import Real
 from typing import Any, Self
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.cluster import KMeans
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
-from framecnn.arguments import check_count
+from framecnn.arguments import check_count, check_number
 from framecnn.errors import SettingError
+from framecnn.estimators.calibration import fit_temperature
 from framecnn.estimators.checks import (
     FLOATS,
     as_random_state,
+    balanced_weights,
     check_known,
     check_overflow,
     encode_groups,
     encode_labels,
 )
-from framecnn.estimators.ridge import choose_alpha, folds_by_group, ridge
+from framecnn.estimators.clusters import Clusters, cluster_by_class, cluster_without_labels, nearest_by_class
+from framecnn.estimators.details import DetailsMixin
+from framecnn.estimators.outliers import OutlierDetector
+from framecnn.estimators.projection import fit_projection
+from framecnn.estimators.ridge import folds_by_group
+from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes, describe_parameters
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
-from framecnn.storage.model_file import Description, State, expect
+from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array, Shape
 
 __all__ = ["KMeansClassifier"]
 
-N_INIT = 5
-WITHIN_RADIUS = 0.99
-TINY = 1e-12  # keeps the logarithm of a likelihood of zero finite
-CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes", "radius")
+CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes")
 PROJECTION_ARRAYS = ("mean", "weights", "offset")
 
 
-class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
+class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
     """A classifier by the nearest cluster; a cluster is labelled with the class of its training samples.
 
     Samples are projected to a discriminant space with one score per class. To be scored like new samples, training
@@ -59,6 +61,11 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     alpha : "auto" (default) or float
         Penalty of the projection in units of the summed variance of the features. "auto" chooses it by the
         accuracy on held-out groups.
+    class_weight : None (default) or "balanced"
+        "balanced" gives a sample the weight ``n_samples / (n_classes * n_samples_of_its_class)``, so that all classes
+        count the same in the projection, in plain clusters, in the choice of the penalty and in the probabilities.
+    false_alarm_rate : float, default 0.05
+        The share of samples like those of training that :meth:`reject` is to mark, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -72,13 +79,17 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         The cluster of each training sample.
     prototypes_ : (n_clusters,) int array
         For each cluster, the row of the member sample nearest to its centre.
-    radius_ : (n_clusters,) array
-        For each cluster, the 99th percentile of its distances to the training samples that are nearest to it.
     alpha_ : float
     mean_, weights_, offset_ : arrays
         ``scores = (X - mean_) @ weights_ + offset_``.
     temperature_ : float
-        Scale of squared distances in :meth:`predict_proba`, fitted by maximum likelihood on the clustered scores.
+        Scale of squared distances in :meth:`predict_proba`, fitted by maximum likelihood on held-out samples.
+    held_out_probabilities_ : (n_samples, n_classes) array
+        The probabilities of the training samples, each from a projection and clusters fitted without its group; NaN if
+        no group can be held out. Not saved.
+    outlier_threshold_ : float
+        The score above which :meth:`reject` marks a sample: the quantile ``1 - false_alarm_rate`` of the scores of
+        training samples, each of them without its own group.
     n_features_in_ : int
 
     References
@@ -102,11 +113,15 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         *,
         projection: str | None = "discriminant",
         alpha: float | str = "auto",
+        class_weight: str | None = None,
+        false_alarm_rate: float = 0.05,
         random_state: Any = None,
     ):
         self.clusters_per_class = clusters_per_class
         self.projection = projection
         self.alpha = alpha
+        self.class_weight = class_weight
+        self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
 
     @sets_atomically
@@ -143,8 +158,16 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         seed = int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
         # OpenMP's limit belongs to the calling thread
         with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):
-            points = X if self.projection is None else self._fit_projection(X, codes, groups, seed)
-            self._cluster(points, codes, seed)
+            weights = None if self.class_weight is None else balanced_weights(codes)
+            folds = folds_by_group(codes, groups, seed)
+            points = X
+            if self.projection is not None:
+                rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
+                fitted = fit_projection(X, codes, groups, weights, self.alpha, rows, folds, seed)
+                (self.mean_, self.weights_, self.offset_, self.alpha_), points = fitted
+            self._fit_clusters(points, codes, weights, seed)
+            self._calibrate(points, codes, weights, folds, seed)
+            self.outliers_ = OutlierDetector.fit(X, groups, self.false_alarm_rate, seed)
         return self
 
     @reads_snapshot
@@ -159,8 +182,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         -------
         (n_samples, n_clusters) float64 array
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False).astype(self.cluster_centers_.dtype, copy=False)
+        _, X = self._head_and_vectors(X)
         with np.errstate(over="ignore", invalid="ignore"):
             distances = np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
         check_overflow("KMeansClassifier", "distances", distances)
@@ -209,22 +231,8 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         -------
         (n_samples, n_classes) array
         """
-        return softmax(-self._nearest_by_class(np.square(distances)) / self.temperature_, axis=1)
-
-    @reads_snapshot
-    def reject(self, X: Any) -> Array:
-        """Return which samples are out-of-distribution: farther from the nearest cluster than its ``radius_``.
-
-        Parameters
-        ----------
-        X : (n_samples, n_features) array
-
-        Returns
-        -------
-        (n_samples,) bool array
-        """
-        distances = self.transform(X)
-        return distances.min(axis=1) > self.radius_[distances.argmin(axis=1)]
+        by_class = nearest_by_class(np.square(distances), self.cluster_labels_, len(self.classes_))
+        return softmax(-by_class / self.temperature_, axis=1)
 
     @reads_snapshot
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -252,17 +260,21 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
     def fitted_state(self) -> State:
         """Return parameters, classes, temperature and penalty, and the arrays of clusters and projection."""
         check_is_fitted(self)
+        outliers, outlier_arrays = self.outliers_.fitted_state()
         description = {
             "parameters": describe_parameters(self),
             "classes": describe_classes(self.classes_),
             "temperature": self.temperature_,
             "alpha": getattr(self, "alpha_", None),
+            "outliers": outliers,
         }
-        return description, {name: getattr(self, f"{name}_") for name in self._array_names}
+        arrays = {name: getattr(self, f"{name}_") for name in self._array_names}
+        return description, arrays | prefixed("outliers", outlier_arrays)
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
-        """Rebuild a classifier from the state that :meth:`fitted_state` returned, which is without ``labels_``.
+        """Rebuild a classifier from the state that :meth:`fitted_state` returned, which is without ``labels_`` and
+        ``held_out_probabilities_``.
 
         Raises
         ------
@@ -271,7 +283,9 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         """
         head = cls(**as_parameters(description["parameters"]))
         head.check_parameters()
-        expect(tensors.keys() <= set(head._array_names), "no tensors beside those of clusters and projection")
+        outlier_arrays = nested("outliers", tensors)
+        own = tensors.keys() - prefixed("outliers", outlier_arrays).keys()
+        expect(own <= set(head._array_names), "no tensors beside those of clusters, projection and outliers")
         for name in head._array_names:
             setattr(head, f"{name}_", tensors[name])
         head.classes_ = classes_of(description["classes"])
@@ -282,6 +296,7 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
             expect(head.alpha_ > 0, "a positive alpha")
         head.n_features_in_ = len(head.mean_) if head.projection else head.cluster_centers_.shape[1]
         head._n_features_out = len(head.cluster_centers_)
+        head.outliers_ = OutlierDetector.from_fitted_state(description["outliers"], outlier_arrays)
         head._check_arrays()
         return head
 
@@ -303,10 +318,11 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
             min(labels.min(), prototypes.min()) >= 0 and labels.max() < n_classes,
             "labels and prototypes in range",
         )
-        expect(self.radius_.dtype.kind == "f" and self.radius_.min() >= 0, "radii as floats of at least 0")
         projection = [getattr(self, f"{name}_") for name in PROJECTION_ARRAYS if self.projection]
         same = all(array.dtype == centers.dtype for array in projection)
         expect(same and centers.dtype.kind == "f", "arrays of the same float dtype")
+        expect(self.outliers_.mean.shape == (n_features,), f"outliers/mean of shape ({n_features},)")
+        expect(self.outliers_.mean.dtype == centers.dtype, "outliers of the float dtype of the clusters")
 
     def check_parameters(self) -> None:
         """Raise SettingError unless every parameter has a valid value."""
@@ -317,84 +333,61 @@ class KMeansClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transfo
         positive = isinstance(alpha, Real) and not isinstance(alpha, bool) and 0 < float(alpha) < np.inf
         if not positive and not (isinstance(alpha, str) and alpha == "auto"):
             raise SettingError(f"KMeansClassifier: expected alpha 'auto' or a positive number, got {alpha!r}")
+        weight = self.class_weight
+        if not (weight is None or (isinstance(weight, str) and weight == "balanced")):
+            raise SettingError(f"KMeansClassifier: expected class_weight None or 'balanced', got {weight!r}")
+        if not 0 < check_number("KMeansClassifier", "false_alarm_rate", self.false_alarm_rate) < 1:
+            raise SettingError(
+                f"KMeansClassifier: expected false_alarm_rate between 0 and 1, got {self.false_alarm_rate!r}"
+            )
 
-    def _fit_projection(self, X: Array, codes: Array, groups: Array | None, seed: int) -> Array:
-        """Fit the projection; return the held-out scores of the training samples (n, n_classes)."""
-        self.mean_ = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
-        features = X - self.mean_
-        indicators = np.eye(len(self.classes_))[codes]
-        prior = indicators.mean(axis=0)
-        targets = indicators - prior
-        if self.alpha == "auto":
-            rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
-            row_groups = None if groups is None else groups[rows]
-            self.alpha_ = choose_alpha(features[rows], targets[rows], codes[rows], row_groups, seed).alpha
-        else:
-            self.alpha_ = float(self.alpha)
-        weights, scores = ridge(features, targets, self.alpha_, folds_by_group(codes, groups, seed))
-        self.weights_ = np.ascontiguousarray(weights, X.dtype)
-        self.offset_ = prior.astype(X.dtype)
-        return (scores + prior).astype(X.dtype)
+    @property
+    def outlier_threshold_(self) -> float:
+        """The outlier score above which :meth:`reject` marks a sample."""
+        return self.outliers_.threshold
 
-    def _cluster(self, points: Array, codes: Array, seed: int) -> None:
-        """Set clusters, radii and temperature from points (n, d) and their class numbers."""
-        n_classes = len(self.classes_)
-        if self.projection is None:
-            self.cluster_centers_, self.labels_ = _k_means(points, self.clusters_per_class * n_classes, seed)
-            members = np.zeros((len(self.cluster_centers_), n_classes), np.int64)
-            np.add.at(members, (self.labels_, codes), 1)
-            self.cluster_labels_ = members.argmax(axis=1)
-        else:
-            parts = [_k_means(points[codes == code], self.clusters_per_class, seed) for code in range(n_classes)]
-            sizes = [len(centres) for centres, _ in parts]
-            self.cluster_centers_ = np.concatenate([centres for centres, _ in parts])
-            self.cluster_labels_ = np.repeat(np.arange(n_classes), sizes)
-            self.labels_ = np.empty(len(points), np.int64)
-            for code, (_, assigned) in enumerate(parts):
-                self.labels_[codes == code] = assigned + sum(sizes[:code])
+    def _head_and_vectors(self, X: Any) -> tuple[Self, Array]:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        return self, X.astype(self.cluster_centers_.dtype, copy=False)
+
+    def _clusters(self, points: Array, codes: Array, weights: Array | None, seed: int) -> Clusters:
+        if self.projection is not None:
+            return cluster_by_class(points, codes, self.clusters_per_class, seed)
+        return cluster_without_labels(points, codes, self.clusters_per_class * len(self.classes_), seed, weights)
+
+    def _fit_clusters(self, points: Array, codes: Array, weights: Array | None, seed: int) -> None:
+        """Set the clusters of points (n, d) with class numbers (n,), and warn if there are fewer than asked for."""
+        self.cluster_centers_, self.cluster_labels_, self.labels_ = self._clusters(points, codes, weights, seed)
+        found, wanted = len(self.cluster_centers_), self.clusters_per_class * len(self.classes_)
+        if found < wanted:
+            message = f"KMeansClassifier: expected {wanted} clusters, got {found}: too few samples differ"
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
         squares = squared_distances(points, self.cluster_centers_)
-        to_members = np.where(self.labels_[:, None] == np.arange(len(self.cluster_centers_)), squares, np.inf)
+        to_members = np.where(self.labels_[:, None] == np.arange(found), squares, np.inf)
         self.prototypes_ = to_members.argmin(axis=0)
-        distances, nearest = np.sqrt(squares.min(axis=1)), squares.argmin(axis=1)
-        around = [distances[nearest == k] for k in range(len(self.cluster_centers_))]
-        self.radius_ = np.array([np.quantile(d if len(d) else distances, WITHIN_RADIUS) for d in around])
-        self.temperature_ = self._fit_temperature(squares, codes)
-        self._n_features_out = len(self.cluster_centers_)
+        self._n_features_out = found
 
-    def _fit_temperature(self, squares: Array, codes: Array) -> float:
-        """Return the temperature with the highest likelihood, for squared distances (n, n_clusters)."""
-        by_class = self._nearest_by_class(squares)
-        scale = np.median(by_class.min(axis=1)) or np.median(by_class[np.isfinite(by_class)]) or 1.0
-
-        def negative_log_likelihood(log_temperature: float) -> float:
-            likelihood = softmax(-by_class / (scale * np.exp(log_temperature)), axis=1)[np.arange(len(codes)), codes]
-            return -float(np.log(likelihood + TINY).mean())
-
-        return float(scale * np.exp(minimize_scalar(negative_log_likelihood, bounds=(-8, 8), method="bounded").x))
-
-    def _nearest_by_class(self, squares: Array) -> Array:
-        """Return squared distances to the nearest cluster of each class (n, n_classes), infinite if it has none."""
-        by_class = np.full((len(squares), len(self.classes_)), np.inf)
-        for cluster, label in enumerate(self.cluster_labels_):
-            by_class[:, label] = np.minimum(by_class[:, label], squares[:, cluster])
-        return by_class
+    def _calibrate(self, points: Array, codes: Array, weights: Array | None, folds: list[Array], seed: int) -> None:
+        """Set the temperature and the probabilities of held-out samples, from clusters without their fold."""
+        n_classes = len(self.classes_)
+        squares = np.full((len(points), n_classes), np.inf)
+        for rows in folds:
+            rest = np.setdiff1d(np.arange(len(points)), rows)
+            clusters = self._clusters(points[rest], codes[rest], None if weights is None else weights[rest], seed)
+            distances = squared_distances(points[rows], clusters.centers)
+            squares[rows] = nearest_by_class(distances, clusters.labels, n_classes)
+        if folds:
+            self.temperature_ = fit_temperature(squares, codes, weights)
+            self.held_out_probabilities_ = softmax(-squares / self.temperature_, axis=1)
+        else:
+            fitted = squared_distances(points, self.cluster_centers_)
+            self.temperature_ = fit_temperature(
+                nearest_by_class(fitted, self.cluster_labels_, n_classes), codes, weights
+            )
+            self.held_out_probabilities_ = np.full((len(points), n_classes), np.nan)
 
     def _project(self, X: Array) -> Array:
         if self.projection is None:
             return X
         return kernels.dense(X - self.mean_, kernels.PackedDense.of(self.weights_, self.offset_))
-
-
-def _k_means(points: Array, wanted: int, seed: int) -> tuple[Array, Array]:
-    """Return k-means centres (k, d) and the cluster of each point; fewer than `wanted` if fewer points differ."""
-    distinct: set[bytes] = set()
-    for row in points:
-        distinct.add((row + 0).tobytes())  # + 0 turns -0 into 0
-        if len(distinct) == wanted:
-            break
-    clustering = KMeans(len(distinct), n_init=N_INIT, random_state=seed).fit(points)
-    kept, assigned = np.unique(clustering.labels_, return_inverse=True)
-    if len(kept) < wanted:
-        message = f"KMeansClassifier: expected {wanted} clusters, got {len(kept)}: too few samples differ"
-        warnings.warn(message, ConvergenceWarning, stacklevel=5)
-    return np.ascontiguousarray(clustering.cluster_centers_[kept], points.dtype), assigned

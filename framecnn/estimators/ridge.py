@@ -4,7 +4,8 @@ Ridge regression on one-hot targets yields the subspace of penalised discriminan
 "Penalized Discriminant Analysis", Annals of Statistics 1995). All systems are solved in the smaller of sample and
 feature dimension, each factorisation by one BLAS thread, so that the bits do not depend on the number of threads.
 
-Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero.
+Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero, weights (n,) of samples, or None if all
+count the same.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from framecnn.kernels.linalg import blocked_product, lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["ALPHAS", "Choice", "centre_accuracy", "choose_alpha", "folds_by_group", "ridge"]
+__all__ = ["ALPHAS", "Choice", "Folds", "centre_accuracy", "choose_alpha", "folds_by_group", "ridge"]
 
 ALPHAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates: the penalty in units of the summed variance of the features (their number, when standardised)."""
@@ -70,21 +71,27 @@ def _by_first_group(codes: Array, groups: Array | None) -> Array:
 
 
 @single_threaded_blas()
-def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
+def ridge(
+    features: Array, targets: Array, alpha: float, folds: Folds, weights: Array | None = None
+) -> tuple[Array, Array]:
     """Return the solution of ``min |targets - features w|^2 + penalty |w|^2``, and the scores of held-out folds.
+
+    With weights, each squared error counts with the weight of its sample: rows are multiplied by the roots of the
+    weights, and scores divided by them.
 
     One factorisation ``L L^T`` of the penalised Gram matrix serves all folds. The residuals of a held-out fold ``b``:
 
     - Primal: ``(I - A^T A)^{-1} r_b``, ``A = L^{-1} features_b^T``, where ``r = targets - features w``.
     - Dual: ``(A^T A)^{-1} c_b``, ``A = L^{-1} e_b``, where ``L L^T c = targets`` and ``e_b`` are columns of ``I``.
 
-    Shapes: weights (d, classes), scores (n, classes); rows outside all folds have their fitted scores.
+    Shapes: solution (d, classes), scores (n, classes); rows outside all folds have their fitted scores.
 
     Raises
     ------
     SettingError
         If the penalty is so small that rounding makes the system of dependent features singular.
     """
+    features, targets, roots = _weighted(features, targets, weights)
     n_samples, n_features = features.shape
     dual = n_samples <= n_features
     in_folds = np.concatenate([np.empty(0, np.int64), *folds])  # from here on the rows of a fold are adjacent
@@ -99,8 +106,8 @@ def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[
     except linalg.LinAlgError as error:
         raise SettingError(f"alpha: expected enough to outweigh rounding, got {alpha}; raise it") from error
     solution = linalg.cho_solve((factor, True), moments, check_finite=False)
-    weights = blocked_product(features.T, solution) if dual else solution
-    scores = blocked_product(features, weights)
+    coefficients = blocked_product(features.T, solution) if dual else solution
+    scores = blocked_product(features, coefficients)
 
     def held_out(rows: slice) -> Array:
         size, first = rows.stop - rows.start, rows.start if dual else 0  # L^{-1} e_b is zero above the fold
@@ -114,11 +121,13 @@ def ridge(features: Array, targets: Array, alpha: float, folds: Folds) -> tuple[
     slices = [slice(int(end) - len(rows), int(end)) for rows, end in zip(folds, ends, strict=True)]
     for rows, found in zip(slices, ordered_map(held_out, slices), strict=True):
         scores[rows] = found
-    return weights, scores[np.argsort(order)]
+    return coefficients, scores[np.argsort(order)] / roots
 
 
 @single_threaded_blas()
-def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | None, seed: int) -> Choice:
+def choose_alpha(
+    features: Array, targets: Array, codes: Array, groups: Array | None, seed: int, weights: Array | None = None
+) -> Choice:
     """Return the ridge penalty with the best accuracy over held-out folds, averaged over several splits by group.
 
     One eigendecomposition serves all alphas and splits: with ``H`` the matrix that maps targets to fitted scores,
@@ -128,6 +137,7 @@ def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | 
     splits = [folds for number in range(N_SPLITS) if (folds := folds_by_group(codes, groups, seed + number))]
     if not splits:
         return Choice(FALLBACK, np.nan, np.nan)
+    features, targets, roots = _weighted(features, targets, weights)
     vectors, values = _eigen(features)
     projected = vectors.T @ targets
 
@@ -142,7 +152,7 @@ def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | 
                 fold = damped[rows]
                 missing = linalg.solve(np.eye(len(rows)) - fold @ fold.T, residuals[rows], assume_a="pos")
                 scores[rows] = targets[rows] - missing
-            found += [centre_accuracy(scores, codes, rows) for rows in folds]
+            found += [centre_accuracy(scores / roots, codes, rows, weights) for rows in folds]
         return found
 
     table = np.array(ordered_map(accuracies, ALPHAS))
@@ -151,14 +161,27 @@ def choose_alpha(features: Array, targets: Array, codes: Array, groups: Array | 
     return Choice(ALPHAS[best], float(table[best].mean()), float(error))
 
 
-def centre_accuracy(scores: Array, codes: Array, rows: Array) -> float:
-    """Return the share of `rows` that are nearest to the centre of their own class; centres are means of all rows."""
+def centre_accuracy(scores: Array, codes: Array, rows: Array, weights: Array | None = None) -> float:
+    """Return the share of `rows`, or of their weights, that are nearest to the centre of their own class.
+
+    Centres are means of all rows.
+    """
     classes = np.unique(codes)
     centres = np.stack([scores[codes == code].mean(axis=0) for code in classes])
     size = max(1, BLOCK_VALUES // centres.size)
     blocks = np.split(scores[rows], range(size, len(rows), size))
     nearest = [((block[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1) for block in blocks]
-    return float((classes[np.concatenate(nearest)] == codes[rows]).mean())
+    right = classes[np.concatenate(nearest)] == codes[rows]
+    return float(np.average(right, weights=None if weights is None else weights[rows]))
+
+
+def _weighted(features: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array | float]:
+    """Return features and targets, centred and times the roots of the weights, and the roots (n, 1); 1 without."""
+    if weights is None:
+        return features, targets, 1.0
+    roots = np.sqrt(weights)[:, None]
+    centred = features - (weights @ features / weights.sum()).astype(features.dtype)
+    return centred * roots.astype(features.dtype), targets * roots, roots
 
 
 def _penalty(summed_squares: float, n_samples: int, alpha: float) -> float:

@@ -13,7 +13,7 @@ Grid = tuple[int, int]
 
 @single_threaded_blas()
 def choose_grid(
-    features: dict[Grid, Array], codes: Array, groups: Array | None, seed: int
+    features: dict[Grid, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
 ) -> tuple[Grid, dict[Grid, Choice]]:
     """Return the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
 
@@ -29,6 +29,8 @@ def choose_grid(
         Class numbers.
     groups : (n,) array or None
     seed : int
+    weights : (n,) array, optional
+        Weights of samples in the regression and in the accuracy.
 
     Returns
     -------
@@ -40,8 +42,8 @@ def choose_grid(
     if not folds_by_group(codes, groups, seed):
         return next(iter(features)), {}
     indicators = np.eye(codes.max() + 1)[codes]
-    targets = indicators - indicators.mean(axis=0)
-    tried = {grid: choose_alpha(x, targets, codes, groups, seed) for grid, x in features.items()}
+    targets = indicators - np.average(indicators, axis=0, weights=weights)
+    tried = {grid: choose_alpha(x, targets, codes, groups, seed, weights) for grid, x in features.items()}
     best = max(tried.values(), key=lambda choice: choice.accuracy)
     grid = next(g for g, choice in tried.items() if choice.accuracy >= best.accuracy - best.standard_error)
     return grid, tried

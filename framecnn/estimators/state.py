@@ -9,9 +9,18 @@ from framecnn.storage.container import canonical
 from framecnn.storage.model_file import Description, expect
 from framecnn.typing import Array
 
-__all__ = ["as_number", "as_parameters", "classes_of", "describe_classes", "describe_parameters"]
+__all__ = [
+    "as_number",
+    "as_parameters",
+    "classes_of",
+    "describe_classes",
+    "describe_parameters",
+    "pack_names",
+    "unpack_names",
+]
 
 LARGEST_LABELS = 2**26  # bytes of all class labels
+FILL = b"\xff"  # occurs in no UTF-8 text
 LABEL_DTYPES = re.compile(r"\|b1|[<>|][iuf][1248]|[<>]U\d{1,7}|\|O")  # those that JSON can represent
 
 
@@ -67,6 +76,28 @@ def classes_of(described: Description) -> Array:
         len(classes) > 1 and bool((classes[1:] > classes[:-1]).all()), "at least two labels, sorted, without duplicates"
     )
     return classes
+
+
+def pack_names(names: Array) -> Array:
+    """Return names (n,) as an int64 array: their UTF-8 bytes, each name ended by a zero byte, filled up with 0xFF."""
+    content = b"".join(name.encode("utf-8", "surrogatepass") + b"\0" for name in names.tolist())
+    return np.frombuffer(content + FILL * (-len(content) % 8), "<i8")
+
+
+def unpack_names(packed: Array) -> Array:
+    """Return the names, (n,) str, that :func:`pack_names` packed; raise FormatError for other arrays.
+
+    Examples
+    --------
+    >>> unpack_names(pack_names(np.array(["a/1.png", "Ö.png"]))).tolist()
+    ['a/1.png', 'Ö.png']
+    """
+    expect(packed.dtype == np.int64 and packed.ndim == 1, "names as an int64 array of one dimension")
+    *names, rest = packed.tobytes().rstrip(FILL).split(b"\0")
+    expect(not rest, "names that end with a zero byte")
+    longest = max(map(len, names), default=0)
+    expect(4 * longest * len(names) <= LARGEST_LABELS, f"names of at most {LARGEST_LABELS} bytes")
+    return np.array([name.decode("utf-8", "surrogatepass") for name in names])
 
 
 def _as_tuples(value: Any) -> Any:

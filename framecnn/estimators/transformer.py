@@ -6,12 +6,13 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from framecnn.arguments import channels_first_hint
 from framecnn.data.loader import map_ahead
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import FLOATS, check_overflow
+from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.snapshot import reads_snapshot
 from framecnn.estimators.state import as_parameters, describe_parameters
 from framecnn.kernels.threads import ordered_map
@@ -21,12 +22,13 @@ from framecnn.typing import Array, Shape
 
 __all__ = ["FrameTransformer", "is_count"]
 
+LARGEST_CHANNELS = 4  # frames with more, and of a height of 1 or 3, are taken for frames whose channels come first
 DARKEST = 1e-30  # frames whose largest value is below it are black
 BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a time
 KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
-class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FrameTransformer(SavedEstimator):
     """A transformer of frames, or feature vectors, to standardised features.
 
     A subclass has a parameter ``frame_shape`` and implements :meth:`learn`, which sets ``backbones_``, and
@@ -220,7 +222,13 @@ class FrameTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         flat = self.frame_shape is not None and received[1:] == (np.prod(shape),)
         if not flat and received[1:] != shape:
             expected = ", ".join(map(str, shape))
-            raise ShapeError(f"{self._who}: expected frames of shape (n, {expected}), got {received}")
+            hint = channels_first_hint(received, shape)
+            raise ShapeError(f"{self._who}: expected frames of shape (n, {expected}), got {received}{hint}")
+        if reset and self.frame_shape is None and shape[0] in (1, 3) and min(shape[1:]) > LARGEST_CHANNELS:
+            raise ShapeError(
+                f"{self._who}: expected frames (n, height, width, channels), got shape {received}, whose channels seem "
+                f"to come first; pass X.transpose(0, 2, 3, 1), or frame_shape={shape} if it is right"
+            )
         kind = KINDS.get(frames.dtype.kind)
         if kind is None or (not reset and kind != self.dtype_kind_):
             expected = "integers or floats" if reset else f"{self.dtype_kind_}s"

@@ -4,13 +4,13 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from framecnn.arguments import check_shape
+from framecnn.arguments import channels_first_hint, check_shape
 from framecnn.errors import FormatError, SettingError, ShapeError
 from framecnn.layers import initializers
 from framecnn.layers.params import REAL, SWAPPING, Param, Params
@@ -107,7 +107,19 @@ class Layer:
             )
         if _depth(cls, "forward") < _depth(cls, "vjp"):
             cls.vjp = Layer.vjp  # type: ignore[method-assign]
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = Layer.__repr__  # type: ignore[method-assign]  # before dataclass adds one with all settings
         Layer.registry[cls.__name__] = cls
+
+    def __repr__(self) -> str:
+        """Return the code that builds the layer again, without the settings that have their default."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        required = [field.name for field in fields(self) if field.default is MISSING]  # type: ignore[arg-type]
+        usual = type(self)(**{name: settings[name] for name in required})
+        shown = [
+            f"{name}={value!r}" for name, value in settings.items() if name in required or value != getattr(usual, name)
+        ]
+        return f"{self._who}({', '.join(shown)})"
 
     def infer_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the output; raise ShapeError unless the input shape fits."""
@@ -368,7 +380,8 @@ def check_batch_shape(who: str, x: Any, shape: Shape) -> None:
     """Raise ShapeError unless `x` is (n, *shape); lazily decoded frames are not read, only their shape."""
     received = np.shape(x)
     if len(received) != len(shape) + 1 or received[1:] != shape:
-        raise ShapeError(f"{who}: expected x of shape (n, {', '.join(map(str, shape))}), got {received}")
+        hint = channels_first_hint(received, shape)
+        raise ShapeError(f"{who}: expected x of shape (n, {', '.join(map(str, shape))}), got {received}{hint}")
 
 
 def check_frame(who: str, input_shape: Shape) -> tuple[int, int, int]:

@@ -17,11 +17,12 @@ from framecnn.errors import SettingError, ShapeError
 from framecnn.layers import Backward, InputLayer, Layer, Param
 from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_attributes
 from framecnn.layers.params import REAL, SWAPPING
+from framecnn.networks.input_warnings import warn_of_input
 from framecnn.networks.limits import check_description
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.networks.snapshot import NetworkSnapshot, layer_snapshots
 from framecnn.networks.summary import Summary, SummaryRow
-from framecnn.storage.model_file import Description, State, write_model
+from framecnn.storage.model_file import Description, SavedModel, State
 from framecnn.training import loop
 from framecnn.training.history import History
 from framecnn.training.losses import Loss, softmax_cross_entropy
@@ -34,7 +35,7 @@ __all__ = ["Sequential"]
 BATCH_SIZE = 32
 
 
-class Sequential:
+class Sequential(SavedModel):
     """Layers applied one after the other.
 
     Any number of threads may call a model. A call uses a consistent set of parameters, taken when it begins;
@@ -240,6 +241,7 @@ class Sequential:
         progress: Callable[[Progress], None] | None = print_progress,
     ) -> History:
         """Train the model; :func:`framecnn.training.loop.fit` describes the parameters."""
+        warn_of_input(self.input_shape, getattr(self.layers[0], "scale", 1), x)
         return loop.fit(
             self,
             x,
@@ -377,10 +379,6 @@ class Sequential:
             built.append((layer, layer.assigned_attributes(shape, values, getattr(layer, "dtype", dtype))))
         set_attributes(built)
         return self
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the built model as one safetensors file, atomically; see :func:`framecnn.save`."""
-        write_model(path, Sequential, *self.fitted_state())
 
     def fitted_state(self) -> State:
         """Return the settings of the layers, and :meth:`parameters`."""

@@ -39,6 +39,10 @@ class Summary:
         """The number of multiply-adds for one frame."""
         return sum(row.multiply_adds for row in self.rows)
 
+    def __repr__(self) -> str:
+        """Return the table, which a notebook or an interactive session shows."""
+        return str(self)
+
     def __str__(self) -> str:
         from rich.box import Box
         from rich.console import Console

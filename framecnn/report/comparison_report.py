@@ -7,7 +7,6 @@ from typing import Any
 
 from framecnn.evaluation import EvaluationResult
 from framecnn.report.layout import Part, wanted_pictures
-from framecnn.report.pictures import PICTURE_BUDGET, thumbnails
 from framecnn.report.templates import write_html
 
 __all__ = ["Choice", "ComparisonData", "ShownFrame", "write_comparison"]
@@ -68,9 +67,7 @@ class ComparisonData:
         By title: ``accuracies``, ``accuracy``, ``train_seconds``, ``final_training_seconds`` (or None),
         ``frames_per_second``, ``peak_megabytes``, ``model_bytes``, ``device``.
     results : sequence of EvaluationResult
-        The predictions for the test frames of all folds; the part of each is the title of its model.
-    paths : sequence of str
-        The file of every frame of a result.
+        The predictions for the test frames of all folds, with their paths; the part of each is the title of its model.
     shown : sequence of ShownFrame
     choices : sequence of Choice
     facts : mapping of str to str
@@ -86,7 +83,6 @@ class ComparisonData:
     about: Mapping[str, str]
     figures: Mapping[str, Mapping[str, Any]]
     results: Sequence[EvaluationResult]
-    paths: Sequence[str]
     shown: Sequence[ShownFrame] = ()
     choices: Sequence[Choice] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -113,11 +109,10 @@ def write_comparison(path: str | os.PathLike[str], data: ComparisonData) -> None
     --------
     >>> import tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "compare.html")
-    >>> write_comparison(path, ComparisonData("films", ["day", "night"], {}, {}, [], []))
+    >>> write_comparison(path, ComparisonData("films", ["day", "night"], {}, {}, []))
     >>> "films" in open(path, encoding="utf-8").read()
     True
     """
-    parts = [Part(f"part{number}", result, data.paths) for number, result in enumerate(data.results)]
+    parts = [Part(f"part{number}", result) for number, result in enumerate(data.results)]
     wanted = dict.fromkeys([*(frame.path for frame in data.shown), *wanted_pictures(parts)])
-    pictures = thumbnails(list(wanted), PICTURE_BUDGET)
-    write_html(path, "comparison", pictures, data=data, parts=parts)
+    write_html(path, "comparison", list(wanted), data=data, parts=parts)

@@ -5,10 +5,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framecnn.data.reasons import Skip
-from framecnn.evaluation import EvaluationResult
+from framecnn.evaluation import EvaluationResult, OutOfFoldEstimate, Suspect
 from framecnn.typing import Array
 
-__all__ = ["Prototype", "ReportData"]
+__all__ = ["Evidence", "Prototype", "ReportData"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for the predicted class of a frame rather than for another class, and which training frames are near.
+
+    Parameters
+    ----------
+    label, against : str
+        The predicted class and the class that it is compared with.
+    map : array, shape (h, w)
+        The contribution of each pixel of the frame, as stretched for the model: positive for `label`.
+    nearest : tuple of (str, str)
+        File and class of the most similar training frames, the nearest first.
+    """
+
+    label: str
+    against: str
+    map: Array
+    nearest: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,24 +61,36 @@ class ReportData:
     ----------
     title : str
         The headline, such as the name of the folder.
-    results : sequence of EvaluationResult
-        One for each part of the data; the part named ``"test"`` comes first in the report.
-    paths : mapping of str to sequence of str
-        The file of each frame, in the order of the rows of the result, by the name of the part.
+    results : sequence of EvaluationResult or OutOfFoldEstimate
+        One for each part of the data, with the paths of its frames; the first is the main figure.
+    verdict : str
+        A sentence if the main figure is not better than always answering the largest class; it comes first.
+    reasons : sequence of str
+        Why that is probably so.
+    suspects : sequence of Suspect
+        Frames whose label is probably wrong, the most suspicious first.
     prototypes : sequence of Prototype
         The clusters of the head.
     filters : mapping of str to array (n, height, width, channels)
         The learned filters, by the name of their scale, such as ``"240x360"``.
+    evidence : mapping of str to Evidence
+        By the path of a frame; :func:`~framecnn.report.layout.shown_mistakes` are those that the report shows.
+    class_filters : mapping of str to mapping of str to sequence of int
+        By scale and class: numbers of the filters that speak most for the class, the first first.
     skipped : sequence of Skip
         The files that were not used; each has ``path``, ``reason`` and ``detail``.
     found : int
         Number of files found, used and skipped.
     split : str
         How the frames were divided into parts.
+    meaning : str
+        What an accuracy on the groups says.
     split_table : sequence of dict
         Rows with the keys ``part``, ``class``, ``frames``, ``groups``.
     chosen : mapping of str to str
         The settings that were chosen on the training frames.
+    origin : mapping of str to str
+        Where the report comes from: date, command, model.
     versions : mapping of str to str
         The software.
     timings : mapping of str to float
@@ -68,15 +100,21 @@ class ReportData:
     """
 
     title: str
-    results: Sequence[EvaluationResult] = ()
-    paths: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    results: Sequence[EvaluationResult | OutOfFoldEstimate] = ()
+    verdict: str = ""
+    reasons: Sequence[str] = ()
+    suspects: Sequence[Suspect] = ()
     prototypes: Sequence[Prototype] = ()
     filters: Mapping[str, Array] = field(default_factory=dict)
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    class_filters: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
     skipped: Sequence[Skip] = ()
     found: int = 0
     split: str = ""
+    meaning: str = ""
     split_table: Sequence[Mapping[str, Any]] = ()
     chosen: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()

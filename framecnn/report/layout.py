@@ -6,24 +6,41 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from framecnn.data.reasons import Skip
-from framecnn.evaluation import EvaluationResult
-from framecnn.report.data import Prototype, ReportData
-from framecnn.report.pictures import Picture, filter_tiles
+from framecnn.evaluation import EvaluationResult, OutOfFoldEstimate
+from framecnn.report.data import Evidence, Prototype, ReportData
+from framecnn.report.pictures import Picture, filter_tiles, grey_first
 from framecnn.typing import Array, Shape
 
-__all__ = ["PROTOTYPE_FRAMES", "Layout", "Part", "arrange", "one_of_each_group_first", "wanted_pictures"]
+__all__ = [
+    "CELL_FRAMES",
+    "MATRIX_CLASSES",
+    "N_CLASS_FILTERS",
+    "PROTOTYPE_FRAMES",
+    "Layout",
+    "Part",
+    "arrange",
+    "one_of_each_group_first",
+    "shown_mistakes",
+    "wanted_pictures",
+]
 
 CELL_FRAMES = 24
+"""The largest number of frames of a cell of a matrix that are shown as pictures."""
 MISTAKES = 24
+SUSPECTS = 24
+N_CLASS_FILTERS = 10
+"""The number of filters that are shown for a class, at every scale."""
 PROTOTYPE_FRAMES = 6
 """The number of frames that are shown of each cluster."""
 SKIPS_LISTED = 20
 MATRIX_CLASSES = 100
+"""The largest number of classes in a matrix."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Panel:
-    """The frames behind one cell of a confusion matrix."""
+    """The frames behind one cell of a confusion matrix, those that are shown as pictures first."""
 
     anchor: str
     truth: str
@@ -67,10 +84,15 @@ class Row:
 class Part:
     """The confusion matrix and the lists of one evaluated part of the data."""
 
-    def __init__(self, anchor: str, result: EvaluationResult, paths: Sequence[str]):
+    def __init__(self, anchor: str, figure: EvaluationResult | OutOfFoldEstimate):
         self.anchor = anchor
-        self.result = result
-        self._paths = paths
+        self.figure = figure
+        self.result = figure.mean if isinstance(figure, OutOfFoldEstimate) else figure
+
+    @cached_property
+    def numbers(self) -> dict[str, Any]:
+        """The figures, with None for those that do not exist."""
+        return self.figure.to_dict()
 
     @cached_property
     def columns(self) -> list[int]:
@@ -96,7 +118,7 @@ class Part:
             for truth in self.columns
         ]
 
-    @property
+    @cached_property
     def panels(self) -> list[Panel]:
         """The cells of the matrix that have frames."""
         return [panel for row in self.rows for panel in row.cells if panel]
@@ -104,14 +126,17 @@ class Part:
     @cached_property
     def mistakes(self) -> list[Frame]:
         """The most confident mistake of each group, the most confident first."""
-        result = self.result
-        first: dict[tuple[str, int, int], int] = {}
-        times: Counter[tuple[str, int, int]] = Counter()
-        for row in result.mistakes().tolist():
-            same = result.groups[row], result.targets[row], result.predictions[row]
-            first.setdefault(same, row)
-            times[same] += 1
-        return [self._frame(row, times[same] - 1) for same, row in list(first.items())[:MISTAKES]]
+        return [self._frame(row, more) for row, more in shown_mistakes(self.result).items()]
+
+    @cached_property
+    def other_mistakes(self) -> list[Frame]:
+        """The mistakes of classes that are not in the matrix."""
+        result, columns = self.result, set(self.columns)
+        return [
+            self._frame(row)
+            for row in result.mistakes().tolist()
+            if not {int(result.targets[row]), int(result.predictions[row])} <= columns
+        ]
 
     @property
     def confusions(self) -> list[Panel]:
@@ -129,13 +154,6 @@ class Part:
         """The number of classes without a frame in this part."""
         return int(np.count_nonzero(self.result.confusion.sum(axis=1) == 0))
 
-    @property
-    def baseline(self) -> tuple[str, float]:
-        """The most frequent class, and the accuracy of always predicting it."""
-        counts = self.result.confusion.sum(axis=1)
-        most_frequent = int(counts.argmax())
-        return self.result.classes[most_frequent], float(counts[most_frequent] / counts.sum())
-
     def _panel(self, truth: int, predicted: int) -> Panel:
         result = self.result
         rows = np.flatnonzero((result.targets == truth) & (result.predictions == predicted))
@@ -148,13 +166,13 @@ class Part:
             predicted=result.classes[predicted],
             n_frames=rows.size,
             n_groups=len(set(result.groups[rows])),
-            frames=[self._frame(row) for row in rows[:CELL_FRAMES]],
+            frames=[self._frame(row) for row in rows.tolist()],
         )
 
     def _frame(self, row: int, more: int = 0) -> Frame:
         result = self.result
         return Frame(
-            path=str(self._paths[row]),
+            path=result.paths[row],
             truth=result.classes[result.targets[row]],
             predicted=result.classes[result.predictions[row]],
             confidence=float(result.confidences[row]),
@@ -163,13 +181,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class ClassFilters:
+    """The filters that speak for each class, at every scale: in picture `n`, row `m` belongs to class `m`."""
+
+    classes: list[str]
+    scales: list[tuple[str, Picture]]
+
+
+@dataclass(frozen=True)
 class Layout:
     """The contents of a training report in the order in which the template shows them."""
 
     lead: Part | None
     parts: list[Part]
+    suspects: list[Frame]
     prototypes: list[tuple[str, list[Prototype]]]
     tiles: list[tuple[str, Shape, Picture]]
+    class_filters: ClassFilters | None
     skips: list[tuple[str, int, list[Skip]]]
     split_parts: list[str]
     split_rows: list[tuple[str, list[Mapping[str, Any] | None]]]
@@ -189,12 +217,11 @@ def arrange(data: ReportData) -> Layout:
     Layout
         Matrices, lists, and the files whose thumbnails are wanted, the most important first.
     """
-    parts = [
-        Part(f"part{number}", result, data.paths[result.part])
-        for number, result in enumerate(sorted(data.results, key=_held_out_first))
-        if result.n_frames
-    ]
+    parts = [Part(f"part{number}", result) for number, result in enumerate(data.results) if result.n_frames]
     prototypes = _by_label(data.prototypes)
+    suspects = [
+        Frame(own.file, own.label, own.suggestion, own.suggestion_probability) for own in data.suspects[:SUSPECTS]
+    ]
     lead = parts[0] if parts else None
     split_parts = list(dict.fromkeys(row["part"] for row in data.split_table))
     split_cells = {(row["class"], row["part"]): row for row in data.split_table}
@@ -202,13 +229,42 @@ def arrange(data: ReportData) -> Layout:
     return Layout(
         lead=lead,
         parts=parts,
+        suspects=suspects,
         prototypes=prototypes,
-        tiles=[(name, bank.shape, filter_tiles(bank)) for name, bank in data.filters.items() if len(bank)],
+        tiles=[(name, bank.shape, filter_tiles(grey_first(bank))) for name, bank in data.filters.items() if len(bank)],
+        class_filters=_class_filters(data),
         skips=_by_reason(data.skipped),
         split_parts=split_parts,
         split_rows=[(name, [split_cells.get((name, part)) for part in split_parts]) for name in split_classes],
-        wanted=list(dict.fromkeys(wanted_pictures(parts, prototypes))),
+        wanted=list(dict.fromkeys(wanted_pictures(parts, prototypes, data.evidence, suspects))),
     )
+
+
+def shown_mistakes(result: EvaluationResult) -> dict[int, int]:
+    """Return the rows of the mistakes that a report shows, and how many more like it the group of each has.
+
+    Parameters
+    ----------
+    result : EvaluationResult
+
+    Returns
+    -------
+    dict of int to int
+        Of each group the most confident one of a kind, the most confident first; at most 24.
+
+    Examples
+    --------
+    >>> probabilities = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    >>> shown_mistakes(EvaluationResult("test", ("day", "night"), [0, 0, 1], probabilities, ["a", "a", "b"]))
+    {0: 1}
+    """
+    first: dict[tuple[str, int, int], int] = {}
+    times: Counter[tuple[str, int, int]] = Counter()
+    for row in result.mistakes().tolist():
+        same = result.groups[row], result.targets[row], result.predictions[row]
+        first.setdefault(same, row)
+        times[same] += 1
+    return {row: times[same] - 1 for same, row in list(first.items())[:MISTAKES]}
 
 
 def one_of_each_group_first(rows: Array, groups: Array) -> Array:
@@ -238,18 +294,33 @@ def one_of_each_group_first(rows: Array, groups: Array) -> Array:
     return rows[np.argsort(ranks, kind="stable")]
 
 
-def wanted_pictures(parts: list[Part], prototypes: Sequence[tuple[str, list[Prototype]]] = ()) -> Iterator[str]:
-    """Yield the files of mistakes, then the first file of each remaining list, then the second, and so on."""
+def wanted_pictures(
+    parts: list[Part],
+    prototypes: Sequence[tuple[str, list[Prototype]]] = (),
+    evidence: Mapping[str, Evidence] = MappingProxyType({}),
+    suspects: Sequence[Frame] = (),
+) -> Iterator[str]:
+    """Yield the files of mistakes, suspects and training frames near mistakes, then those of other lists in turn."""
     if parts:
         yield from (frame.path for frame in parts[0].mistakes)
+    yield from (frame.path for frame in suspects)
+    yield from (path for shown in evidence.values() for path, _ in shown.nearest)
     lists = [list(prototype.paths[:PROTOTYPE_FRAMES]) for _, some in prototypes for prototype in some]
-    lists += [[frame.path for frame in panel.frames] for part in parts for panel in part.panels]
+    lists += [[frame.path for frame in panel.frames[:CELL_FRAMES]] for part in parts for panel in part.panels]
     for rank in zip_longest(*lists):
         yield from (path for path in rank if path is not None)
 
 
-def _held_out_first(result: EvaluationResult) -> int:
-    return {"test": 0, "validation": 1, "training": 3}.get(result.part, 2)
+def _class_filters(data: ReportData) -> ClassFilters | None:
+    """Return the filters that speak for each class, drawn in one picture per scale."""
+    scales = [(scale, of_class) for scale, of_class in data.class_filters.items() if of_class]
+    if not scales:
+        return None
+    pictures = [
+        (scale, filter_tiles(data.filters[scale][np.concatenate(list(of_class.values()))], N_CLASS_FILTERS))
+        for scale, of_class in scales
+    ]
+    return ClassFilters(list(scales[0][1]), pictures)
 
 
 def _by_label(prototypes: Iterable[Prototype]) -> list[tuple[str, list[Prototype]]]:

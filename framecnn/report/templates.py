@@ -3,14 +3,16 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framecnn.data.decode import DEFAULT_SIZE
 from framecnn.data.reasons import REASONS
 from framecnn.errors import MissingExtraError
-from framecnn.report.pictures import Missing, Picture
+from framecnn.report.layout import CELL_FRAMES
+from framecnn.report.links import link_from
+from framecnn.report.pictures import PICTURE_BUDGET, Picture, embed
 from framecnn.storage.atomic import atomic_write
 from framecnn.text import counted
 
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["in_seconds", "write_html"]
 
+LISTED = 1000
+"""The largest number of correctly classified frames that are listed for a cell of a matrix; all mistakes are."""
+PAGE = 200
+"""The number of frames on a page of a list."""
 CONTROL_CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def write_html(
-    path: str | os.PathLike[str], kind: str, pictures: Mapping[str, Picture | Missing], **values: Any
+    path: str | os.PathLike[str], kind: str, paths: Sequence[str], picture_budget: int = PICTURE_BUDGET, **values: Any
 ) -> None:
     """Write a report as an HTML file.
 
@@ -33,8 +39,11 @@ def write_html(
         The file to create or replace.
     kind : {"training", "comparison"}
         Which template is used.
-    pictures : mapping of str to Picture or Missing
-        The thumbnail of each frame's file; each is stored once, however often it is shown.
+    paths : sequence of str
+        The files of the frames that are shown, the most important first; each is stored once, however often it is
+        shown.
+    picture_budget : int, default 4,000,000
+        How many characters the pictures of all frames together may take.
     values : any
         The variables of the template.
 
@@ -43,11 +52,15 @@ def write_html(
     MissingExtraError
         If jinja2 is not installed.
     """
+    environment = _environment()
+    environment.filters["link"] = link_from(Path(path).parent)
+    pictures, full = embed(paths, picture_budget)
     numbers = {name: number for number, name in enumerate(pictures)}
     sizes = Counter((shown.width, shown.height) for shown in pictures.values() if isinstance(shown, Picture))
     width, height = sizes.most_common(1)[0][0] if sizes else DEFAULT_SIZE[::-1]
-    values |= {"kind": kind, "pictures": pictures, "numbers": numbers, "reasons": REASONS}
-    html = _environment().get_template(f"{kind}_report.html.j2").render(tile_ratio=f"{width} / {height}", **values)
+    values |= {"kind": kind, "pictures": pictures, "full": full, "numbers": numbers, "reasons": REASONS}
+    values |= {"cell_frames": CELL_FRAMES, "listed": LISTED, "page": PAGE}
+    html = environment.get_template(f"{kind}_report.html.j2").render(tile_ratio=f"{width} / {height}", **values)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
 
@@ -77,6 +90,7 @@ def _environment() -> "Environment":
         "counted": counted,
         "percent": _percent,
         "seconds": in_seconds,
+        "short": lambda path: "/".join(Path(path).parts[-2:]),
     }
     return environment
 

@@ -3,9 +3,10 @@
 import os
 
 from framecnn.errors import ShapeError
+from framecnn.evaluation import OutOfFoldEstimate
 from framecnn.report.data import ReportData
 from framecnn.report.layout import arrange
-from framecnn.report.pictures import MAX_FILTERS, PICTURE_BUDGET, thumbnails
+from framecnn.report.pictures import MAX_FILTERS, PICTURE_BUDGET, map_picture
 from framecnn.report.templates import in_seconds, write_html
 
 __all__ = ["write_report"]
@@ -14,8 +15,8 @@ __all__ = ["write_report"]
 def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget: int = PICTURE_BUDGET) -> None:
     """Write the report as one HTML file that needs no other file, no network and no script.
 
-    Thumbnails are made from the frame files now; a file that is gone leaves a placeholder. The report of a thousand
-    frames stays under 5 MB, since each section shows its first frames and says how many more there are.
+    Pictures are made from the frame files now; a file that is gone leaves a placeholder. Pictures that are not in the
+    report, to keep it small, are links to their files, relative to the report.
 
     Parameters
     ----------
@@ -23,15 +24,15 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
         The file to create or replace.
     data : ReportData
         What the report shows.
-    picture_budget : int, default 3,600,000
-        How many characters all thumbnails together may take.
+    picture_budget : int, default 4,000,000
+        How many characters the pictures of all frames together may take.
 
     Raises
     ------
     MissingExtraError
         If jinja2 is not installed.
     ShapeError
-        If a part of the results does not have one path for every frame.
+        If a part of the results does not have the paths of its frames.
 
     Examples
     --------
@@ -42,19 +43,21 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
     True
     """
     for result in data.results:
-        n_paths = len(data.paths.get(result.part, ()))
-        if n_paths != result.n_frames:
+        paths = result.mean.paths if isinstance(result, OutOfFoldEstimate) else result.paths
+        if len(paths) != result.n_frames:
             raise ShapeError(
-                f"write_report: expected one path for each of the {result.n_frames} frames of the part "
-                f"{result.part!r}, got {n_paths}"
+                f"write_report: expected the paths of the {result.n_frames} frames of the part {result.part!r}, got "
+                "none; pass paths to EvaluationResult"
             )
     layout = arrange(data)
     write_html(
         path,
         "training",
-        thumbnails(layout.wanted, picture_budget),
+        layout.wanted,
+        picture_budget,
         data=data,
         layout=layout,
         max_filters=MAX_FILTERS,
+        maps={path: map_picture(shown.map) for path, shown in data.evidence.items()},
         timings=[(stage, in_seconds(seconds)) for stage, seconds in data.timings.items()],
     )

@@ -40,6 +40,12 @@ class History:
     def __len__(self) -> int:
         return len(self.loss)
 
+    def __repr__(self) -> str:
+        best = {name: values[self.best_epoch - 1] for name, values in vars(self).items() if values}
+        figures = [f"{name} {value:.4g}" for name, value in best.items() if value is not None and name != "seconds"]
+        parts = [f"{len(self)} epochs", *([f"epoch {self.best_epoch}: {', '.join(figures)}"] if figures else [])]
+        return f"History({'; '.join(parts)})"
+
     def append(self, figures: Mapping[str, float], learning_rate: float, seconds: float) -> None:
         """Add an epoch, with the existing values among loss, accuracy, val_loss and val_accuracy as `figures`."""
         values = {**figures, "learning_rate": learning_rate, "seconds": seconds}

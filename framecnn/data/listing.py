@@ -1,16 +1,15 @@
-"""The structure of a folder of frames, one folder per class: the files of each class, and what is skipped unread."""
+"""The files of a folder of frames, and what is skipped unread."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from framecnn.data.decode import SUFFIXES
 from framecnn.data.machine_errors import machine_error
 from framecnn.data.reasons import Reason, Skip
 from framecnn.errors import DataError
 
-__all__ = ["class_folder", "list_classes", "skip_by_name", "structure_error"]
+__all__ = ["list_files", "skip_by_name", "structure_error"]
 
 _SYSTEM = re.compile(
     r"@eadir|@tmp|#recycle|#snapshot|@recycle|@recently-snapshot|~snapshot"  # Synology, QNAP, NetApp
@@ -21,59 +20,75 @@ _SYSTEM = re.compile(
     re.IGNORECASE,
 )
 
+_COMPANIONS = {
+    *(".txt", ".md", ".rst", ".rtf", ".pdf", ".doc", ".docx", ".htm", ".html", ".url", ".log", ".nfo", ".sfv", ".md5"),
+    *(".xml", ".xmp", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".db", ".sqlite", ".lnk"),
+    *(
+        ".csv",
+        ".tsv",
+        ".xls",
+        ".xlsx",
+        ".ods",
+        ".parquet",
+        ".npy",
+        ".npz",
+        ".mat",
+        ".pkl",
+        ".h5",
+        ".zip",
+        ".gz",
+        ".tar",
+    ),
+    *(".srt", ".sub", ".idx", ".ass", ".vtt", ".py", ".ipynb", ".sh", ".bat", ".aae"),
+}
+"""Extensions, in lower case, of files that commonly lie beside pictures."""
 
-def list_classes(root: Path, table: Path, min_classes: int = 2) -> tuple[dict[str, list[str]], list[Skip]]:
-    """Return the files of each class folder, without opening them.
+
+def list_files(root: Path, left_out: Collection[Path] = ()) -> tuple[list[str], set[str], list[Skip]]:
+    """Return the files of a folder that may be pictures, without opening them.
 
     Parameters
     ----------
     root : Path
-        The folder that holds the class folders; no part of its path is a link.
-    table : Path
-        The CSV file of groups, which is not listed as skipped if it lies in the folder.
-    min_classes : int, default 2
-        The smallest number of class folders.
+        The folder; no part of its path is a link.
+    left_out : collection of Path, default ()
+        Files and folders in it that are read for another purpose, such as the table of groups.
 
     Returns
     -------
-    dict of str to list of str
-        The paths of the files of each class folder, relative to `root`, in no particular order.
+    list of str
+        The paths of the files, relative to `root`, sorted.
+    set of str
+        The paths of all folders, also of empty ones.
     list of Skip
         The files and folders that are skipped.
-
-    Raises
-    ------
-    DataError
-        If there are pictures beside the class folders, or fewer than `min_classes` class folders.
     """
-    files: dict[str, list[str]] = {}
+    files: list[str] = []
+    folders: set[str] = set()
     skipped: list[Skip] = []
-    loose = []
-    for path, kind in _entries(root, "", skipped):
-        if kind == "folder":
-            files[path] = list(_files_below(root, path, skipped))
-        elif path.lower().endswith(SUFFIXES):
-            loose.append(path)
-        elif root / path != table:
-            skipped.append(Skip(path, "not-in-class", "it lies beside the class folders"))
-    if loose:
-        raise structure_error(root, f"pictures beside the class folders: {len(loose)} (first: {min(loose)!r})")
-    if len(files) < min_classes:
-        links = [skip.path for skip in skipped if skip.reason == "outside-root"]
-        hint = f"; links out of the folder are not followed ({links[0]!r})" if links else ""
-        names = "no class folder" if not files else f"only one class folder ({min(files)!r})"
-        needed = "one is" if min_classes == 1 else "two are"
-        raise structure_error(root, f"{names}, at least {needed} needed{hint}")
-    return files, skipped
+    absent = {path.relative_to(root).as_posix() for path in left_out if path.is_relative_to(root)}
+    pending = [""]
+    while pending:
+        for path, kind in _entries(root, pending.pop(), skipped):
+            if path in absent:
+                pass
+            elif kind == "folder":
+                folders.add(path)
+                pending.append(path)
+            else:
+                files.append(path)
+    return sorted(files), folders, [skip for skip in skipped if skip.path not in absent]
 
 
-def skip_by_name(name: str) -> tuple[Reason, str] | None:
+def skip_by_name(name: str, is_file: bool = False) -> tuple[Reason, str] | None:
     """Return why a name alone rules out a file or folder, as reason and detail; None if it does not.
 
     Parameters
     ----------
     name : str
         The name without its folders.
+    is_file : bool, default False
+        Whether it is known to be a file, whose extension then counts.
 
     Returns
     -------
@@ -83,17 +98,17 @@ def skip_by_name(name: str) -> tuple[Reason, str] | None:
     --------
     >>> skip_by_name(".DS_Store")[0], skip_by_name("@eaDir")[0], skip_by_name("001.jpg")
     ('hidden', 'system', None)
+    >>> skip_by_name("001.xml", is_file=True)
+    ('not-a-picture', 'files called .xml are not pictures')
     """
     if name.startswith("."):
         return "hidden", "names that start with a dot are skipped"
     if _SYSTEM.fullmatch(name):
         return "system", "it belongs to a NAS or an operating system"
+    suffix = os.path.splitext(name)[1].lower()
+    if is_file and suffix in _COMPANIONS:
+        return "not-a-picture", f"files called {suffix} are not pictures"
     return None
-
-
-def class_folder(path: str) -> str:
-    """Return the name of the class folder in which a file lies, from its path relative to the folder of frames."""
-    return path.split("/", 1)[0]
 
 
 def structure_error(root: Path, problem: str) -> DataError:
@@ -105,7 +120,8 @@ def structure_error(root: Path, problem: str) -> DataError:
         "            001.jpg\n"
         "            002.jpg\n"
         "        nosferatu/\n"
-        "            001.jpg"
+        "            001.jpg\n"
+        "or labels from a table (--labels) or from the names of the files (--label-pattern)"
     )
 
 
@@ -120,7 +136,7 @@ def _entries(root: Path, folder: str, skipped: list[Skip]) -> Iterator[tuple[str
         return
     for entry in entries:
         path = f"{folder}/{entry.name}" if folder else entry.name
-        if problem := skip_by_name(entry.name):
+        if problem := skip_by_name(entry.name, is_file=not entry.is_dir(follow_symlinks=False)):
             skipped.append(Skip(path, *problem))
         elif entry.is_symlink():
             if problem := _link_problem(root, entry.path):
@@ -139,13 +155,3 @@ def _link_problem(root: Path, path: str) -> tuple[Reason, str] | None:
             raise trouble from error
         return "not-a-file", f"a broken link ({error.strerror})"
     return None if target.is_relative_to(root) else ("outside-root", "a link that leads out of the folder")
-
-
-def _files_below(root: Path, folder: str, skipped: list[Skip]) -> Iterator[str]:
-    pending = [folder]
-    while pending:
-        for path, kind in _entries(root, pending.pop(), skipped):
-            if kind == "folder":
-                pending.append(path)
-            else:
-                yield path

@@ -1,0 +1,65 @@
+"""How ``train`` and ``evaluate`` print what was measured of a classifier."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from framecnn.cli import console
+from framecnn.evaluation import Assessment
+from framecnn.text import listed
+
+__all__ = ["SHOWN_CLASSES", "print_assessment"]
+
+SHOWN_CLASSES = 20
+"""The number of classes that are printed."""
+SHOWN_SUSPECTS = 3
+HEAD = ("class", "frames", "precision", "recall", "F1", "mistaken for")
+
+
+def print_assessment(assessment: Assessment) -> None:
+    """Print the verdict, if there is one, all accuracies, the figures of each class, and the suspected wrong labels."""
+    if assessment.verdict:
+        console.say(assessment.verdict)
+        for reason in assessment.reasons:
+            console.say(f"  - {reason}")
+        console.say()
+    console.table([(f"{figure.part} accuracy", figure.describe()) for figure in assessment.figures])
+    if assessment.main.n_frames:
+        console.say()
+        console.say(f"{assessment.main.part}: {_in_one_line(assessment.main.to_dict())}")
+        console.say()
+        console.table(_by_class(assessment.main), head=HEAD)
+    if suspects := assessment.suspects:
+        console.say()
+        first = [f"{own.path} ({own.suggestion}?)" for own in suspects]
+        console.say(f"suspected wrong labels: {listed(first, SHOWN_SUSPECTS)}")
+
+
+def _in_one_line(figures: dict[str, Any]) -> str:
+    parts = [
+        f"balanced accuracy {_percent(figures['balanced_accuracy'])}",
+        f"mean F1 {_percent(figures['macro']['f1'])}",
+    ]
+    if len(figures["classes"]) > 2:
+        parts.append(f"top-2 accuracy {_percent(figures['top_2_accuracy'])}")
+    parts += [f"Brier score {figures['brier_score']:.3f}", f"log loss {figures['log_loss']:.3f}"]
+    parts.append(f"calibration error {_percent(figures['expected_calibration_error'])}")
+    return ", ".join(parts)
+
+
+def _by_class(figure: Any) -> Iterator[tuple[str, ...]]:
+    """Yield the figures and the mistakes of each class; of the first classes, if there are many."""
+    figures = figure.to_dict()
+    for truth, (name, own) in enumerate(list(figures["by_class"].items())[:SHOWN_CLASSES]):
+        counts = np.array(figures["confusion"][truth])
+        wrong = [label for label in np.argsort(-counts, kind="stable") if counts[label] and label != truth]
+        mistaken = listed([f"{figures['classes'][label]} {counts[label]:,}" for label in wrong], 5)
+        shares = [_percent(own[key]) for key in ("precision", "recall", "f1")]
+        yield (name, f"{own['support']:,}", *shares, mistaken)
+    if (rest := len(figures["classes"]) - SHOWN_CLASSES) > 0:
+        yield (f"{rest:,} more", "", "", "", "", "")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,198 @@
+"""The contents of the report of a classifier, from what was measured of it."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from framecnn.data import FrameSubset
+from framecnn.evaluation import Assessment, assess
+from framecnn.evaluation.assessment import TRAINING
+from framecnn.report import Prototype, ReportData, write_report
+from framecnn.report.layout import PROTOTYPE_FRAMES, one_of_each_group_first
+from framecnn.reporting.explanations import explain_mistakes, filters_of_classes, scale_name
+from framecnn.typing import Array
+
+__all__ = ["describe_choice", "report_data", "split_table", "write_training_report"]
+
+
+def write_training_report(
+    path: str | os.PathLike[str],
+    classifier: Any,
+    parts: Mapping[str, FrameSubset],
+    *,
+    title: str = "",
+    has_given_parts: bool = False,
+) -> Assessment:
+    """Measure a fitted classifier on the parts of a folder, write the report as an HTML file, return the figures.
+
+    It is the report that ``framecnn train`` writes; ``framecnn.evaluation.assess`` says what is measured.
+
+    Parameters
+    ----------
+    path : path
+        The file to create or replace.
+    classifier : FrameClassifier
+        A fitted one.
+    parts : mapping of str to FrameSubset
+        The frames by the name of the part, the test part last; ``"training"`` holds those on which the classifier was
+        fitted, in the same order, with their ``groups``.
+    title : str, optional
+        The headline; by default the name of the folder.
+    has_given_parts : bool, default False
+        Whether you divided the frames, so that the test part is the main figure in any case.
+
+    Returns
+    -------
+    Assessment
+
+    Raises
+    ------
+    MissingExtraError
+        If jinja2 is not installed.
+    DataError
+        If a part has a class that the classifier does not know.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from framecnn import FrameClassifier, FrameFolder
+    >>> root = Path(tempfile.mkdtemp())
+    >>> for name, grey in [("day", 200), ("night", 20)]:
+    ...     (root / "frames" / name).mkdir(parents=True)
+    ...     for i in range(12):
+    ...         Image.new("L", (32, 24), grey + i).save(root / "frames" / name / f"{i}.png")
+    >>> train, validation, test = FrameFolder(root / "frames", size=(24, 32)).split(seed=0)
+    >>> classifier = FrameClassifier(n_filters=8, random_state=0).fit(train.frames, train.targets, train.groups)
+    >>> parts = {"training": train, "validation": validation, "test": test}
+    >>> found = write_training_report(root / "report.html", classifier, parts)
+    >>> found.main.part, found.main.accuracy
+    ('out-of-fold', 1.0)
+    """
+    assessment = assess(classifier, parts, has_given_parts=has_given_parts)
+    write_report(path, report_data(assessment, classifier, title=title))
+    return assessment
+
+
+def report_data(assessment: Assessment, classifier: Any, *, title: str = "", **contents: Any) -> ReportData:
+    """Return what the report of a classifier shows.
+
+    Parameters
+    ----------
+    assessment : Assessment
+        What was measured.
+    classifier : FrameClassifier
+        The classifier, for its clusters, filters and choices.
+    title : str, optional
+        The headline; by default the name of the folder.
+    **contents
+        Further fields of ReportData: ``meaning``, ``skipped``, ``found``, ``versions``, ``timings``, ``warnings``.
+
+    Returns
+    -------
+    ReportData
+    """
+    first = next(iter(assessment.parts.values()))
+    notes = dict.fromkeys(text for part in assessment.parts.values() for text in part.warnings)
+    settings: dict[str, Any] = {"found": sum(map(len, assessment.parts.values())), "warnings": list(notes)} | contents
+    return ReportData(
+        title=title or first.root.name,
+        results=assessment.figures,
+        verdict=assessment.verdict,
+        reasons=assessment.reasons,
+        suspects=assessment.suspects,
+        prototypes=_prototypes(assessment, classifier),
+        filters=_filters(classifier),
+        evidence=explain_mistakes(classifier, assessment),
+        class_filters=_class_filters(assessment, classifier),
+        split=first.split_note,
+        split_table=split_table(assessment.parts),
+        chosen=describe_choice(classifier),
+        **settings,
+    )
+
+
+def split_table(parts: Mapping[str, FrameSubset]) -> list[dict[str, Any]]:
+    """Return the numbers of frames and groups of each class in each part: ``part``, ``class``, ``frames``, ``groups``.
+
+    Parameters
+    ----------
+    parts : mapping of str to FrameSubset
+
+    Returns
+    -------
+    list of dict
+    """
+    return [
+        {"part": name, "class": label, "frames": int(own.sum()), "groups": len(np.unique(part.groups[own]))}
+        for name, part in parts.items()
+        for number, label in enumerate(part.classes)
+        if (own := part.targets == number).any()
+    ]
+
+
+def describe_choice(classifier: Any) -> dict[str, str]:
+    """Return the settings that were chosen on the training frames, as text by name.
+
+    Parameters
+    ----------
+    classifier : FrameClassifier
+
+    Returns
+    -------
+    dict
+    """
+    chosen = classifier.chosen_
+    found = {}
+    if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
+        found["pooling grid"] = _grid(chosen["grid"])
+    for grid, accuracy in chosen["accuracies"].items():
+        found[f"accuracy in cross-validation, {_grid(grid)}"] = f"{100 * accuracy:.1f} %"
+    if chosen["alpha"] is not None:
+        found["ridge penalty (alpha)"] = f"{chosen['alpha']:g}"
+    return found
+
+
+def _grid(grid: tuple[int, int]) -> str:
+    return "whole frame" if tuple(grid) == (1, 1) else f"{grid[0]}x{grid[1]}"
+
+
+def _prototypes(assessment: Assessment, classifier: Any) -> list[Prototype]:
+    """Return each cluster with its frames, nearest first, one of each group before others.
+
+    They are the training frames; without these, the frames of all parts.
+    """
+    head = classifier.head_
+    names = [TRAINING] if TRAINING in assessment.parts else list(assessment.parts)
+    distances = np.concatenate([assessment.details[name].distances for name in names])
+    groups = np.concatenate([assessment.parts[name].groups for name in names])
+    files = [path for name in names for path in assessment.parts[name].files]
+    assigned = distances.argmin(axis=1)
+    found = []
+    for cluster, label in enumerate(head.cluster_labels_):
+        members = np.flatnonzero(assigned == cluster)
+        nearest = members[np.argsort(distances[members, cluster], kind="stable")]
+        shown = one_of_each_group_first(nearest, groups)[:PROTOTYPE_FRAMES]
+        paths = tuple(files[row] for row in shown)
+        found.append(Prototype(assessment.main.classes[label], cluster, len(members), paths))
+    return found
+
+
+def _class_filters(assessment: Assessment, classifier: Any) -> dict[str, dict[str, list[int]]]:
+    """Return the filters that speak most for each class on typical training frames; empty without these."""
+    if TRAINING not in assessment.parts:
+        return {}
+    train = assessment.parts[TRAINING]
+    return filters_of_classes(classifier, assessment.details[TRAINING].distances, train.frames)
+
+
+def _filters(classifier: Any) -> dict[str, Array]:
+    """Return the kernels of the first filter bank of each scale, shape (n, kh, kw, c), by the size of its frames."""
+    found = {}
+    for network in classifier.features_.backbones_:
+        bank = next(layer for layer in network.layers if "kernel" in layer.params)
+        found[scale_name(network)] = np.moveaxis(bank.params["kernel"], -1, 0)
+    return found

@@ -1,0 +1,187 @@
+"""Which reasons a report and ``predict --explain`` show: of mistakes, of pictures, of classes."""
+
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+from commands import framecnn, quick, refused, train_quickly, write_frames
+from PIL import Image
+from reports import Report
+from textures import textures
+
+from framecnn import FrameClassifier, FrameFolder, load
+from framecnn.cli import showing
+from framecnn.cli.environment import describe_origin
+from framecnn.data.loader import FrameLost
+from framecnn.errors import MachineError
+from framecnn.estimators import explain
+from framecnn.evaluation import assess
+from framecnn.reporting import explanations
+from framecnn.reporting.explanations import explain_mistakes, explain_pictures, filters_of_classes
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_quickly(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def opened(monkeypatch, tmp_path):
+    files = []
+    monkeypatch.setattr(showing, "_has_screen", lambda: True)
+    monkeypatch.setattr(showing, "_open", lambda path: not files.append(path))
+    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
+    return files
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Return a classifier that makes mistakes on its test part, and what was measured of it."""
+    folder = FrameFolder(write_frames(tmp_path_factory.mktemp("films") / "frames", n_groups=8), size=(24, 32))
+    train, validation, test = folder.split(seed=0)
+    labels = np.random.default_rng(1).permutation(np.array(train.classes)[train.targets])
+    classifier = FrameClassifier(n_filters=12, grid=(2, 2), alpha=0.1, random_state=0)
+    classifier.fit(train.frames, labels, train.groups, train.paths)
+    parts = {"training": train, "validation": validation, "test": test}
+    return classifier, assess(classifier, parts, has_given_parts=True)
+
+
+def test_a_mistake_is_explained_against_its_true_class_with_training_frames_of_other_groups(measured):
+    classifier, assessment = measured
+    found = explain_mistakes(classifier, assessment)
+    main, train = assessment.main, assessment.parts["training"]
+    assert found
+    for path, evidence in found.items():
+        row = main.paths.index(path)
+        assert evidence.label == main.classes[main.predictions[row]]
+        assert evidence.against == main.classes[main.targets[row]]
+        frame = np.asarray(assessment.parts["test"].frames[np.array([row])])[0]
+        np.testing.assert_allclose(evidence.map, explain(classifier, frame, evidence.against).map)
+        assert len(evidence.nearest) == 3
+        for near, label in evidence.nearest:
+            own = train.files.index(near)
+            assert label == train.classes[train.targets[own]]
+            assert train.groups[own] != main.groups[row]
+
+
+@pytest.mark.parametrize("error", [FrameLost(["a.jpg"], "vanished"), MachineError("decode: no memory left")])
+def test_a_frame_that_is_gone_loses_the_reasons_and_not_the_model(measured, monkeypatch, error):
+    classifier, assessment = measured
+
+    class Gone:
+        def __getitem__(self, rows):
+            raise error
+
+    monkeypatch.setattr(type(assessment.parts["test"]), "frames", Gone())
+    assert explain_mistakes(classifier, assessment) == {}
+    assert filters_of_classes(classifier, np.zeros((9, len(classifier.head_.cluster_labels_))), Gone()) == {}
+
+
+def test_the_filters_of_a_class_are_those_that_add_most_on_its_typical_frames(measured):
+    classifier, assessment = measured
+    train, distances = assessment.parts["training"], assessment.details["training"].distances
+    ((scale, found),) = filters_of_classes(classifier, distances, train.frames).items()
+    assert scale == "24x32"
+    assert set(found) == set(train.classes)
+    for code, label in enumerate(classifier.classes_):
+        rows = np.sort(np.argsort(distances[:, code], kind="stable")[:6])
+        features = classifier.features_.transform(np.asarray(train.frames[rows])).astype(float).mean(axis=0)
+        added = (features * classifier.head_.weights_[:, code]).reshape(4, 2, 12).sum(axis=(0, 1))
+        np.testing.assert_allclose(added[found[str(label)]], np.sort(added)[::-1][:10], rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"depth": 2}, {"features": "trained"}, {"projection": None}])
+def test_a_model_whose_filters_have_no_weights_of_classes_shows_none(settings):
+    X, y, _ = textures(3)
+    classifier = FrameClassifier(n_filters=8, random_state=0, **settings).fit(X, y)
+    assert filters_of_classes(classifier, classifier.transform(X), X) == {}
+
+
+def test_with_very_many_classes_the_filters_of_the_first_hundred_are_found():
+    X, y = textures(42)[0], np.repeat(np.arange(126), 2)
+    classifier = FrameClassifier(n_filters=4, grid=(1, 1), alpha=1.0, random_state=0).fit(X, y)
+    (found,) = filters_of_classes(classifier, classifier.transform(X), X).values()
+    assert set(found) <= {str(code) for code in range(100)}
+    assert len(found) == 100
+
+
+def test_explain_draws_what_speaks_for_the_label_and_similar_training_frames(trained, opened):
+    films, model = trained / "films", trained / "model.safetensors"
+    frames = sorted((films / "down").iterdir())[:2]
+    heights = []
+    for option in ("--show", "--explain"):
+        ended = framecnn("predict", model, *frames, option)
+        assert (ended.code, ended.err) == (0, f"drew {opened[-1]}\n")
+        with Image.open(opened[-1]) as drawn:
+            heights.append(drawn.height)
+    assert heights[1] > 2 * heights[0]
+
+
+def test_training_frames_are_found_beside_the_picture_the_model_or_here(trained, monkeypatch, tmp_path):
+    films, model = trained / "films", load(trained / "model.safetensors")
+    path = str(sorted((films / "down").iterdir())[0])
+    names = [name for _, name in explain_pictures(model, [path], tmp_path / "m")[path].nearest]
+    beside = explain_pictures(model, [path], tmp_path / "m")[path].nearest
+    assert [file for file, _ in beside] == [str(films / name) for name in names]
+    elsewhere = tmp_path / "a" / "x.jpg"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes((films / names[0]).read_bytes())
+    assert explain_pictures(model, [str(elsewhere)], films / "m")[str(elsewhere)].nearest[0][0] == str(films / names[0])
+    nowhere = explain_pictures(model, [str(elsewhere)], tmp_path / "m")[str(elsewhere)].nearest
+    assert nowhere[0] == (names[0], names[0])
+    monkeypatch.chdir(films)
+    assert os.path.isfile(explain_pictures(model, [str(elsewhere)], tmp_path / "m")[str(elsewhere)].nearest[0][0])
+
+
+def test_a_model_without_names_of_training_frames_explains_without_them(tmp_path):
+    X, y, _ = textures(3)
+    Image.fromarray(X[0]).save(tmp_path / "a.png")
+    classifier = FrameClassifier(n_filters=8, random_state=0).fit(X, y)
+    (found,) = explain_pictures(classifier, [str(tmp_path / "a.png")], tmp_path / "m").values()
+    assert found.nearest == ()
+
+
+def test_explain_of_trained_features_is_refused_after_the_predictions(tmp_path, opened):
+    X, y, _ = textures(3)
+    Image.fromarray(X[0]).save(tmp_path / "a.png")
+    FrameClassifier(features="trained", random_state=0).fit(X, y).save(tmp_path / "m.safetensors")
+    ended = framecnn("predict", tmp_path / "m.safetensors", tmp_path / "a.png", "--explain")
+    assert ended.code == 2
+    assert "a.png" in ended.out
+    assert ended.err.startswith("error: explain: expected a FrameClassifier fitted on frames with features='learned'")
+
+
+def test_the_budget_of_pictures_is_an_option(tmp_path, monkeypatch):
+    quick(monkeypatch)
+    films = write_frames(tmp_path / "films")
+    sizes = []
+    for megabytes in ("0", "4"):
+        ended = framecnn(
+            "train", films, "-o", tmp_path / "m.safetensors", "--picture-megabytes", megabytes, "--size", "24x32"
+        )
+        assert ended.code == 0
+        report = Report((tmp_path / "m.report.html").read_text(encoding="utf-8"))
+        sizes.append(report.source.count('<image id="f'))
+        files = {os.path.normpath(file) for file in report.files}
+        assert {f"films/{path.parent.name}/{path.name}" for path in films.glob("*/*.jpg")} <= files
+    assert sizes[0] == 0 < sizes[1]
+    assert "greater than or equal to 0" in refused("train", films, "--picture-megabytes", "-1")
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [("/usr/bin/framecnn", "framecnn"), ("/x/framecnn/__main__.py", "framecnn"), ("mine.py", "mine.py")],
+)
+def test_the_command_is_shown_as_it_can_be_typed_again(monkeypatch, tmp_path, program, shown):
+    monkeypatch.setattr(sys, "argv", [program, "train", "my films"])
+    origin = describe_origin(tmp_path / "b.safetensors")
+    assert (origin["Model"], origin["Command"]) == ("b.safetensors", f"{shown} train 'my films'")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", origin["Date"])
+
+
+def test_no_mistake_needs_no_reason(measured, monkeypatch):
+    classifier, assessment = measured
+    monkeypatch.setattr(explanations, "shown_mistakes", lambda result: {})
+    assert explain_mistakes(classifier, assessment) == {}
