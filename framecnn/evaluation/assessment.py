@@ -140,10 +140,11 @@ class Assessment:
 
         They are found by :func:`~framecnn.evaluation.label_errors.find_label_errors` on probabilities of models that
         were fitted without the frame's group: the out-of-fold estimate where it covers the frame, else the held-out
-        probabilities of training frames, else the model itself.
+        probabilities of training frames, else the model itself. There are none if the main figure is not better than
+        always answering the largest class: such probabilities say nothing about labels.
         """
         frames = [(name, row) for name, part in self.parts.items() for row in range(len(part))]
-        if not frames:
+        if self.verdict or not frames:
             return []
         targets = np.concatenate([result.targets for result in self.results.values()])
         probabilities = np.concatenate([self._out_of_sample(name) for name in self.parts])
