@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn import training as training
     from framecnn.data import BatchLoader as BatchLoader
     from framecnn.data import FrameFolder as FrameFolder
+    from framecnn.data import Labels as Labels
     from framecnn.errors import DataError as DataError
     from framecnn.errors import FormatError as FormatError
     from framecnn.errors import MachineError as MachineError
@@ -62,6 +63,7 @@ _HOMES = {
     "FrameFolder": "data",
     "InputLayer": "layers",
     "KMeansClassifier": "estimators",
+    "Labels": "data",
     "Layer": "layers",
     "MachineError": "errors",
     "MissingExtraError": "errors",

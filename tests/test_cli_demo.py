@@ -22,7 +22,7 @@ def test_the_demo_runs_all_steps_and_can_be_run_again(tmp_path, monkeypatch):
         assert ended.out.endswith("  framecnn predict demo/model.safetensors PICTURE.jpg\n")
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
-        *("frames", "manifest.csv", "model.safetensors", "report.html")
+        *("frames", "manifest.csv", "model.safetensors", "predictions.csv", "report.html")
     ]
     report = (tmp_path / "demo" / "report.html").read_text()
     assert CAUTION in report

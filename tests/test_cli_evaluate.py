@@ -174,8 +174,8 @@ def test_a_useless_result_is_said_first(model, tmp_path):
         "Worse than chance, and than always answering 'across': accuracy 0.0 % against"
     )
     lines = ended.out.splitlines()
-    assert lines[4] == figures["verdict"]
-    assert [line.removeprefix("  - ") for line in lines[5 : 5 + len(figures["reasons"])]] == figures["reasons"]
+    assert lines[5] == figures["verdict"]
+    assert [line.removeprefix("  - ") for line in lines[6 : 6 + len(figures["reasons"])]] == figures["reasons"]
     assert Report((tmp_path / "r.html").read_text(encoding="utf-8")).words.index(figures["verdict"]) < 600
 
 

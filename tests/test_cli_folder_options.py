@@ -57,7 +57,7 @@ def test_train_uses_the_parts_that_are_given_and_evaluate_the_test_part(given, t
     assert re.search(r"^test accuracy .* 12 frames of \d+ groups", ended.out, re.MULTILINE)
     said = framecnn("evaluate", out, given)
     assert "evaluated: 12 frames of the parts that were not trained on\n" in said.out
-    assert re.search(r"^accuracy .* 12 frames of", said.out, re.MULTILINE)
+    assert re.search(r"^given accuracy .* 12 frames of", said.out, re.MULTILINE)
 
 
 def test_parts_elsewhere_are_used_and_nothing_is_written_into_them(given, tmp_path):
@@ -165,6 +165,17 @@ def test_folders_that_may_be_parts_stop_the_command_until_an_option_says_what_th
     assert "frames   12 of 2 classes: car, train\n" in framecnn("scan", films, "--parts", "none", *SIZE).out
 
 
+def test_scan_shows_a_folder_without_a_training_part(tmp_path):
+    films = film_folder(tmp_path / "films", {"test/a": 3, "test/b": 3})
+    ended = framecnn("scan", films, "--parts", "folders", *SIZE)
+    assert (ended.code, warnings(ended)) == (0, [])
+    assert "parts    6 test (from names of folders)\n" in ended.out
+    assert (
+        "expected a training part, got only test; add one"
+        in framecnn("train", films, "--parts", "folders", *SIZE, "-o", tmp_path / "m.safetensors").err
+    )
+
+
 def test_evaluate_takes_names_of_classes_in_any_case_and_suggests_others(films, tmp_path):
     framecnn("train", films, "-o", tmp_path / "m.safetensors", *SIZE)
     (films / "frames.csv").unlink()
@@ -177,4 +188,4 @@ def test_evaluate_takes_names_of_classes_in_any_case_and_suggests_others(films, 
     ]
     assert "no frames of blobs: the accuracy does not cover these classes" in warnings(ended)[2]
     assert re.search(r"^across +10 ", ended.out, re.MULTILINE)
-    assert np.isfinite(float(re.search(r"^accuracy ([\d.]+) %", ended.out, re.MULTILINE)[1]))
+    assert np.isfinite(float(re.search(r"^films accuracy +([\d.]+) %", ended.out, re.MULTILINE)[1]))

@@ -12,7 +12,7 @@ import pytest
 from commands import fingerprint, framecnn, quick, refused, write_frames
 
 from framecnn import FrameFolder, load
-from framecnn.cli import console, workflow
+from framecnn.cli import console, figures, workflow
 from framecnn.kernels import jit
 
 SIZE = ("--size", "24x32")
@@ -45,7 +45,7 @@ def test_training_writes_a_model_a_report_a_manifest_and_figures(films, out):
     ended = framecnn("train", films, "--out", out, *SIZE, "--json", out.with_name("figures.json"))
     assert ended.code == 0, ended.err
     assert sorted(path.name for path in out.parent.iterdir()) == [
-        *("figures.json", "manifest.csv", "model.safetensors", "report.html")
+        *("figures.json", "manifest.csv", "model.safetensors", "predictions.csv", "report.html")
     ]
     assert load(out).classes_.tolist() == ["across", "blobs", "down"]
     assert load(out).features_.frame_shape_ == (24, 32, 3)
@@ -89,6 +89,8 @@ def test_every_step_is_printed(films, out):
         r"duration: scan [\d.]+ s, fit [\d.]+ s, evaluate [\d.]+ s, write [\d.]+ s",
         rf"wrote  {re.escape(str(out))} +the model",
         rf"       {re.escape(str(out.parent))}/report\.html +the report; open it in a browser",
+        r"class +frames +precision +recall +F1 +mistaken for",
+        rf"       {re.escape(str(out.parent))}/predictions\.csv +the predictions for all frames, with suspected .*",
         rf"       {re.escape(str(out.parent))}/manifest\.csv +the manifest: all files, used or skipped",
     ):
         assert re.search(f"^{line}$", said, re.MULTILINE), line
@@ -205,7 +207,8 @@ def test_the_first_run_announces_that_it_compiles(films, out, monkeypatch):
 
 
 def test_a_split_of_many_classes_is_shortened(films, out, monkeypatch):
-    monkeypatch.setattr(workflow, "SHOWN_CLASSES", 2)
+    for module in (workflow, figures):
+        monkeypatch.setattr(module, "SHOWN_CLASSES", 2)
     said = framecnn("train", films, "-o", out, *SIZE).out
     assert "\nacross  " in said
     assert "\n1 more  " in said
@@ -249,7 +252,7 @@ def test_a_second_model_in_a_folder_leaves_the_report_and_the_manifest_of_the_fi
     assert framecnn("train", films, "-o", out.with_name("other.safetensors"), *SIZE, "--seed", "1").code == 0
     assert {name: out.with_name(name).read_bytes() for name in before} == before
     assert {path.name for path in out.parent.iterdir()} - set(before) == {
-        *("other.safetensors", "other-report.html", "other-manifest.csv")
+        *("other.safetensors", "other.report.html", "other.manifest.csv", "other.predictions.csv")
     }
 
 
@@ -266,7 +269,9 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
     assert framecnn("train", films, "-o", out, *SIZE, "--max-bad", "10").code == 0
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "report.html", "manifest.csv", "figures.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "report.html", "manifest.csv", "predictions.csv", "figures.json"]
+)
 def test_only_files_of_an_earlier_run_are_replaced(films, out, name):
     mine = out.with_name(name)
     mine.write_text("my notes")

@@ -228,6 +228,14 @@ def test_classes_of_one_part_that_differ_only_in_case_stay_apart_with_a_warning(
     ]
 
 
+def test_parts_that_are_forced_may_be_completed_from_elsewhere(tmp_path):
+    root = film_folder(tmp_path / "data", {"train/a": 4, "train/b": 4, "other": 1})
+    test = film_folder(tmp_path / "held", {"a": 1, "b": 1}, first_seed=60)
+    folder = FrameFolder(root, size=SIZE, parts="folders", test=test)
+    assert (folder.given_parts, reasons(folder)) == (["training", "test"], {"not-in-class": 1})
+    assert folder.part_source == "names of folders, --test held"
+
+
 def test_near_duplicates_and_groups_across_given_parts_are_warned_of(tmp_path):
     root = film_folder(tmp_path, {"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 2})
     scene(0).resize((60, 50)).save(root / "test" / "a" / "000.png")

@@ -8,6 +8,7 @@ from pictures import encoded, film_folder, scene
 from PIL import Image, features
 
 from framecnn.data import FrameFolder, SkippedFrame, decode
+from framecnn.errors import DataError
 
 SIZE = (24, 32)
 HAS_AVIF = pytest.mark.skipif(not features.check("avif"), reason="this Pillow is built without AVIF")
@@ -79,22 +80,43 @@ def test_a_folder_of_phone_pictures_is_used(tmp_path, heic):
     ]
 
 
-def test_without_the_extra_the_reason_names_it(tmp_path, monkeypatch):
-    def without_heif(name, *arguments, original=builtins.__import__, **options):
+@pytest.fixture
+def without_heif(monkeypatch):
+    """Hide pillow-heif."""
+
+    def hiding(name, *arguments, original=builtins.__import__, **options):
         if name == "pillow_heif":
             raise ImportError(name)
         return original(name, *arguments, **options)
 
-    monkeypatch.setattr(builtins, "__import__", without_heif)
+    monkeypatch.setattr(builtins, "__import__", hiding)
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+REMEDY = "HEIC pictures: the package pillow-heif is not installed; run: pip install 'framecnn[heif]'"
+
+
+def test_a_folder_of_heic_without_the_extra_names_it(tmp_path, without_heif):
+    root = film_folder(tmp_path, {"a": 2, "b": 2})
+    (root / "b" / "IMG_0001.HEIC").write_bytes(HEIC)
+    folder = FrameFolder(root, size=SIZE)
+    assert folder.scan_warnings == [
+        f"pictures that another package decodes are skipped (first: 'b/IMG_0001.HEIC': {REMEDY})"
+    ]
+    (root / "c").mkdir()
+    (root / "c" / "IMG_0002.HEIC").write_bytes(HEIC)
+    with pytest.raises(DataError) as error:
+        FrameFolder(root, size=SIZE)
+    assert f"'c' holds no usable frame: 1 missing-decoder (first: 'c/IMG_0002.HEIC': {REMEDY})" in str(error.value)
+
+
+def test_without_the_extra_the_reason_names_it(tmp_path, without_heif):
     path = tmp_path / "IMG_0001.HEIC"
     for start in (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", b"\0\0\0\x18ftyphevx"):
         path.write_bytes(start + bytes(100))
         with pytest.raises(SkippedFrame) as skipped:
             decode(path)
-        assert str(skipped.value) == (
-            "missing-decoder: HEIC pictures: the package pillow-heif is not installed; "
-            "run: pip install 'framecnn[heif]'"
-        )
+        assert str(skipped.value) == f"missing-decoder: {REMEDY}"
 
 
 def test_a_pillow_without_avif_is_named(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write
 from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.manifest import MANIFEST_MARK
+from framecnn.data.split import PARTS
 
 __all__ = ["scan"]
 
@@ -33,7 +34,8 @@ def scan(
     json, manifest = check_outputs([json, manifest], source.inputs)
     check_replaced({json: json_mark("scan"), manifest: MANIFEST_MARK})
     frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad=100)
-    warnings = warn_of_split(frames, frames.split()[0])
+    can_split = PARTS[0] in (frames.given_parts or PARTS)
+    warnings = warn_of_split(frames, frames.split()[0] if can_split else frames.select(frames.unseen))
     owns = [frames.targets == number for number in range(len(frames.classes))]
     rows = [
         (name, int(own.sum()), len(np.unique(frames.groups[own])))

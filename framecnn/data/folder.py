@@ -160,7 +160,18 @@ class FrameFolder(SplittableFrames):
         self.label_source, self.part_source = source.labels_from, source.parts_from
         self._check_every_class_has_frames()
         self.scan_warnings = source.warnings
+        if missing := self._missing_decoder():
+            self.scan_warnings.append(f"pictures that another package decodes are skipped{missing}")
         self._group([file.group for file in used], source.groups_from, group_by)
+
+    def _missing_decoder(self, name: str | None = None) -> str:
+        """Return why pictures (of one class) cannot be decoded here, if that is so, with the remedy."""
+        found = [
+            skip
+            for skip in self.skipped
+            if skip.reason == "missing-decoder" and name in (None, self._label_of[skip.path])
+        ]
+        return f" (first: {found[0].path!r}: {found[0].detail})" if found else ""
 
     def _scan(self, files: list[PlacedFile], progress: Callable[[int, int], object] | None) -> list[PlacedFile]:
         """Decode all files, and return those that can be used."""
@@ -217,7 +228,7 @@ class FrameFolder(SplittableFrames):
             if not own.any():
                 reasons = Counter(skip.reason for skip in self.skipped if self._label_of.get(skip.path) == name)
                 listing = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())) or "it is empty"
-                hint = " (add rows for its files)" if "not-in-csv" in reasons else ""
+                hint = " (add rows for its files)" if "not-in-csv" in reasons else self._missing_decoder(name)
                 where = " in the training part" if has_training else ""
                 raise structure_error(self.root, f"the class {name!r} holds no usable frame{where}: {listing}{hint}")
 

@@ -118,7 +118,7 @@ def read_source(
                 "its training part"
             )
         names = labels if isinstance(labels, Labels) and labels.pattern is not None else None
-        _add(source, root, part, folder, _read_root(folder, None, names, parts, [root]))
+        _add(source, root, part, folder, _read_root(folder, None, names, "none" if parts == "none" else None, [root]))
     if source.parts_from:
         _match_classes(source)
     source.warnings += _similar_labels(source.classes)
@@ -155,7 +155,9 @@ def _read_root(
         first = min(file.path for file in placed if not file.part)
         raise DataError(f"table: expected a part for every frame or for none, got none for {first!r}; fill it in")
     label_of = {file.path: file.label for file in placed}
-    label_of |= {skip.path: "" if has_labels else layout.place(skip.path)[1] for skip in skipped}
+    for skip in skipped:
+        inside = f"{skip.path}/" if skip.path in folders else skip.path
+        label_of[skip.path] = "" if has_labels else layout.place(inside)[1]
     classes = {file.label for file in placed}
     if not has_labels:
         named = {layout.place(f"{folder}/")[1] for folder in folders} - {"", *classes}
