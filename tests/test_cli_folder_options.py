@@ -65,7 +65,10 @@ def test_parts_elsewhere_are_used_and_nothing_is_written_into_them(given, tmp_pa
     (test / "across").rename(test / "ACROSS ")
     ended = framecnn("train", given / "train", "--test", test, "-o", tmp_path / "m.safetensors", *SIZE)
     assert "parts    24 training, 12 test (from --test Test)\n" in ended.out
-    assert "warning: class 'ACROSS ' of the test part is taken as 'across' of the training part" in warnings(ended)
+    assert warnings(ended)[0] == (
+        "warning: classes of the test part whose names differ in case or blanks from the training part: 1 "
+        "(first: 'ACROSS ', taken as 'across')"
+    )
     assert (tmp_path / "m.safetensors").is_file()
     message = refused("train", given / "train", "--test", test, "-o", test / "m.safetensors", *SIZE)
     assert "expected a file outside " in message
@@ -122,7 +125,7 @@ def test_labels_and_groups_of_a_flat_folder(films, tmp_path):
     ]
     assert "accuracy " in framecnn("evaluate", tmp_path / "m.safetensors", flat, *columns).out
     assert "expected a column 'clas' in " in refused("scan", flat, *columns[:4], "--label-column", "clas")
-    assert refused("scan", flat, *columns[:4], "--label-column", "clas").split("; ")[1] == "did you mean 'class'?"
+    assert refused("scan", flat, *columns[:4], "--label-column", "clas").endswith("; did you mean 'class'?")
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def test_columns_that_are_missing_are_named_with_a_similar_one(flat, tmp_path):
     path = write_labels(tmp_path / "t.csv", flat)
     with pytest.raises(
         DataError,
-        match=r"expected a column 'clas' in .*t.csv', got \['file', 'class', 'film'\]; did you mean 'class'\?",
+        match=r"expected a column 'clas' in .*t.csv', got \['file', 'class', 'film'\]; name the columns, or add",
     ):
         Labels.from_csv(path, "file", {"label": "clas"})
     with pytest.raises(
@@ -369,3 +369,12 @@ def test_a_pattern_or_a_table_that_fits_no_file_is_an_error_and_one_wrong_path_i
         "files skipped because t.csv has no row for them: 1 (first: 'cat_film0_000.png'); "
         "add rows for them to use them",
     ]
+
+
+def test_names_of_columns_match_in_any_case_and_none_may_be_there_twice(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(" Path,LABEL ,time_s\n1.jpg,cat,0.5\n")
+    assert Labels.from_csv(path).rows == {"1.jpg": FrameFacts("cat")}
+    path.write_text("path,label,label\n1.jpg,cat,dog\n")
+    with pytest.raises(DataError, match=r"table: .*t.csv' has 2 columns 'label'; rename one"):
+        Labels.from_csv(path)

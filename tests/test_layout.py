@@ -199,11 +199,10 @@ def test_names_of_classes_match_between_parts_in_any_case_and_blanks_and_others_
     assert folder.classes == ["Dogs", "cats"]
     assert reasons(folder) == {"unknown-class": 3}
     assert folder.scan_warnings == [
-        "class 'Cats ' of the test part is taken as 'cats' of the training part",
-        "class 'dgos' of the test part is not a class of the training part: its 1 file is skipped; "
+        "classes of the test part whose names differ in case or blanks from the training part: 2 "
+        "(first: 'Cats ', taken as 'cats')",
+        "classes of the test part that the training part does not have: dgos, zebra; skipped 3 files; "
         "did you mean 'Dogs'?",
-        "class 'dogs' of the test part is taken as 'Dogs' of the training part",
-        "class 'zebra' of the test part is not a class of the training part: its 2 files are skipped",
     ]
     assert Counter(folder.split()[2].targets.tolist()) == {0: 2, 1: 2}
 
@@ -217,6 +216,15 @@ def test_a_part_without_a_class_of_the_training_part_and_a_class_without_trainin
     root = film_folder(tmp_path / "two", {"train/a": 2, "train/b": 0, "test/a": 2})
     (root / "train" / "b" / "x.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"the class 'b' holds no usable frame in the training part: 1 not-an-image"):
+        FrameFolder(root, size=SIZE)
+
+
+@pytest.mark.parametrize(("n_files", "text"), [(0, "0 files"), (1, "1 file")])
+def test_a_given_part_without_a_usable_frame_is_an_error(tmp_path, n_files, text):
+    root = film_folder(tmp_path, {"train/a": 2, "train/b": 2, "test/a": 0})
+    for i in range(n_files):
+        (root / "test" / "a" / f"{i}.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=rf"FrameFolder: the test part holds no usable frame, of {text}; add some"):
         FrameFolder(root, size=SIZE)
 
 

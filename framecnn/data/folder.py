@@ -19,6 +19,7 @@ from framecnn.data.source import PlacedFile, Source, Table, read_source
 from framecnn.data.split import PARTS
 from framecnn.data.splittable import SplittableFrames
 from framecnn.errors import DataError
+from framecnn.text import counted
 
 __all__ = ["FrameFolder"]
 
@@ -152,13 +153,19 @@ class FrameFolder(SplittableFrames):
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         self.skipped, self._label_of = source.skipped, source.label_of
         check_group_by(group_by, [file.movie for file in source.files])
-        used = self._scan(sorted(source.files, key=lambda file: file.path), progress)
+        files = sorted(source.files, key=lambda file: file.path)
+        used = self._scan(files, progress)
         self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
         self.targets = np.array([target for _, target in self.samples], np.int64)
         self.parts = np.array([file.part for file in used]) if source.parts_from else None
         self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
         self.label_source, self.part_source = source.labels_from, source.parts_from
         self._check_every_class_has_frames()
+        for part in sorted(source.parts - set(self.given_parts)):
+            n = sum(file.part == part for file in files)
+            raise DataError(
+                f"FrameFolder: the {part} part holds no usable frame, of {counted(n, 'file')}; add some, or remove it"
+            )
         self.scan_warnings = source.warnings
         if missing := self._missing_decoder():
             self.scan_warnings.append(f"pictures that another package decodes are skipped{missing}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from framecnn.data.names import portable_path
+from framecnn.data.names import portable_path, same_name
 from framecnn.data.tables import read_table
 from framecnn.errors import DataError
 from framecnn.text import did_you_mean
@@ -86,8 +86,8 @@ class Labels:
             The column with the path of each frame, relative to the folder of frames.
         columns : mapping of str to str, optional
             The names of other columns: ``{"label": "class", "group": "film"}``. A field that is not in it is the column
-            of its own name (``label``, ``group``, ``movie``, ``part``), if there is one. Other columns are ignored, and
-            so is ``time_s`` of ``frames.csv``.
+            of its own name (``label``, ``group``, ``movie``, ``part``), if there is one. Names match in any case. Other
+            columns, such as ``time_s`` of ``frames.csv``, are ignored.
 
         Returns
         -------
@@ -96,8 +96,8 @@ class Labels:
         Raises
         ------
         DataError
-            If the file cannot be read, lacks a column, has no rows, or has a row without a path or with an empty label,
-            group or part; or if two rows of a path differ.
+            If the file cannot be read, lacks a column or has it twice, has no rows, or has a row without a path or with
+            an empty group or part; or if two rows of a path differ.
         ValueError
             If `columns` has a key that is no field.
 
@@ -113,37 +113,21 @@ class Labels:
             raise ValueError(
                 f"Labels.from_csv: expected columns for {', '.join(FrameFacts._fields)}, got one for {min(unknown)!r}"
             )
-        named = {"path": path_column, **(columns or {})}
         table = os.fspath(path)
-        try:
-            header, rows = read_table(table, named.values())
-        except OSError as error:
-            raise DataError(
-                f"table: cannot read {table!r} ({error.strerror}); name a CSV file, or leave out the option"
-            ) from None
-        except csv.Error as error:
-            raise DataError(f"table: {table!r} is not a CSV file ({error}); save it as comma-separated UTF-8") from None
-        for column in named.values():
-            if column not in header:
-                raise DataError(
-                    f"table: expected a column {column!r} in {table!r}, got {header}"
-                    f"{did_you_mean(column, header)}; name the columns, or add a header line"
-                )
-        if not rows:
-            raise DataError(f"table: {table!r} has no rows; add a row for each frame, or remove the file")
-        fields = [field for field in FrameFacts._fields if named.get(field, field) in header]
+        cell_of, rows = _read(table, {"path": path_column, **(columns or {})})
         found: dict[str, FrameFacts] = {}
         for line, cells in rows:
-            row = dict(zip(header, cells, strict=False))
-            facts = FrameFacts(**{field: row.get(named.get(field, field), "") for field in fields})
+            row = {field: cells[cell] if cell < len(cells) else "" for field, cell in cell_of.items()}
+            path_cell = row.pop("path")
+            facts = FrameFacts(**row)
             facts = facts._replace(label=facts.label.strip(), part=facts.part.strip())
-            needed = {"path": row.get(path_column), **{field: getattr(facts, field) for field in ("group", "part")}}
-            if empty := [name for name, text in needed.items() if not text and name in ("path", *fields)]:
+            needed = {"path": path_cell, "group": row.get("group", "-"), "part": row.get("part", "-").strip()}
+            if empty := [field for field, text in needed.items() if not text]:
                 raise DataError(
                     f"table: line {line} of {table!r} has no {' and no '.join(empty)}; fill it in or remove the line"
                 )
-            _add(found, str(PurePosixPath(row[path_column])), facts, f"line {line} of {table!r}")
-        return cls(Path(table).name, frozenset(fields), found, path=Path(os.path.realpath(table)))
+            _add(found, str(PurePosixPath(path_cell)), facts, f"line {line} of {table!r}")
+        return cls(Path(table).name, frozenset(cell_of) - {"path"}, found, path=Path(os.path.realpath(table)))
 
     @classmethod
     def from_names(cls, pattern: str) -> "Labels":
@@ -283,3 +267,30 @@ def _add(rows: dict[str, FrameFacts], path: str, facts: FrameFacts, where: str) 
             raise DataError(
                 f"table: {path!r} has two {field}s, {before!r} and {now!r} ({where}); a frame has one {field}"
             )
+
+
+def _read(table: str, named: Mapping[str, str]) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
+    """Return the number of the column of each field, `named` or of its own name, and the rows with their lines."""
+    try:
+        header, rows = read_table(table, named.values())
+    except OSError as error:
+        raise DataError(
+            f"table: cannot read {table!r} ({error.strerror}); name a CSV file, or leave out the option"
+        ) from None
+    except csv.Error as error:
+        raise DataError(f"table: {table!r} is not a CSV file ({error}); save it as comma-separated UTF-8") from None
+    cell_of = {}
+    for field in ("path", *FrameFacts._fields):
+        column = same_name(named.get(field, field), header)
+        if column is not None and header.count(column) > 1:
+            raise DataError(f"table: {table!r} has {header.count(column)} columns {column!r}; rename one")
+        if column is not None:
+            cell_of[field] = header.index(column)
+        elif field in named:
+            raise DataError(
+                f"table: expected a column {named[field]!r} in {table!r}, got {header}; name the columns, or add a "
+                f"header line{did_you_mean(named[field], header)}"
+            )
+    if not rows:
+        raise DataError(f"table: {table!r} has no rows; add a row for each frame, or remove the file")
+    return cell_of, rows

@@ -13,7 +13,7 @@ from framecnn.data.listing import list_files, structure_error
 from framecnn.data.names import name_key, same_name
 from framecnn.data.reasons import Reason, Skip
 from framecnn.errors import DataError
-from framecnn.text import counted, did_you_mean
+from framecnn.text import counted, did_you_mean, listed
 
 __all__ = ["CLASS_FOLDERS", "PlacedFile", "Source", "Table", "read_source"]
 
@@ -61,6 +61,8 @@ class Source:
         The class of each file, used or skipped; empty if it has none.
     classes : set of str
         All classes, also those of empty folders.
+    parts : set of str
+        The parts that are given, also empty ones.
     labels_from, groups_from, parts_from : str
         Where they come from; the last two are empty if no table has groups, and if no parts are given.
     warnings : list of str
@@ -71,6 +73,7 @@ class Source:
     skipped: list[Skip]
     label_of: dict[str, str]
     classes: set[str]
+    parts: set[str]
     labels_from: str
     groups_from: str
     parts_from: str
@@ -111,6 +114,7 @@ def read_source(
     source = _read_root(root, groups, labels, parts, list(given.values()))
     if given and not source.parts_from:
         source.files = [replace(file, part="training") for file in source.files]
+        source.parts = {"training"}
     for part, folder in given.items():
         if any(file.part == part for file in source.files):
             raise DataError(
@@ -159,8 +163,9 @@ def _read_root(
         inside = f"{skip.path}/" if skip.path in folders else skip.path
         label_of[skip.path] = "" if has_labels else layout.place(inside)[1]
     classes = {file.label for file in placed}
+    places = {layout.place(f"{folder}/") for folder in folders}
     if not has_labels:
-        named = {layout.place(f"{folder}/")[1] for folder in folders} - {"", *classes}
+        named = {label for _, label in places} - {"", *classes}
         empty, others = _classes_without_files(named, label_of, skipped)
         classes |= empty
         warnings += others
@@ -169,6 +174,7 @@ def _read_root(
         skipped=skipped,
         label_of=label_of,
         classes=classes,
+        parts={file.part for file in placed if file.part} | {part for part, label in places if part and label},
         labels_from=labelled.source if labelled and has_labels else CLASS_FOLDERS,
         groups_from=next((table.source for table in tables if table.fields & {"group", "movie"}), ""),
         parts_from=next(
@@ -286,6 +292,7 @@ def _add(source: Source, root: Path, part: str, folder: Path, other: Source) -> 
     source.skipped += [replace(skip, path=f"{prefix}/{skip.path}") for skip in other.skipped]
     source.label_of |= {f"{prefix}/{path}": label for path, label in other.label_of.items()}
     source.classes |= other.classes
+    source.parts |= {part}
     source.warnings += [f"{folder.name}: {warning}" for warning in other.warnings]
     source.parts_from = f"{source.parts_from}, --{part} {folder.name}".removeprefix(", ")
 
@@ -296,25 +303,29 @@ def _match_classes(source: Source) -> None:
     if not trained:
         return
     others = Counter((file.part, file.label) for file in source.files if file.part != "training")
-    names = {name: name for name in trained}
-    for part, name in sorted(others):
-        same, n = same_name(name, trained), others[part, name]
-        if same is None:
+    names = {name: same_name(name, trained) for _, name in others} | {name: name for name in trained}
+    for part in sorted({part for part, _ in others}):
+        own = [name for other, name in sorted(others) if other == part]
+        if renamed := [name for name in own if names[name] not in (None, name)]:
             source.warnings.append(
-                f"class {name!r} of the {part} part is not a class of the training part: its {counted(n, 'file')} "
-                f"{'is' if n == 1 else 'are'} skipped{did_you_mean(name, trained)}"
+                f"classes of the {part} part whose names differ in case or blanks from the training part: "
+                f"{len(renamed)} (first: {renamed[0]!r}, taken as {names[renamed[0]]!r})"
             )
-        elif same != name:
-            names[name] = same
-            source.warnings.append(f"class {name!r} of the {part} part is taken as {same!r} of the training part")
-    unknown = [file for file in source.files if file.label not in names]
+        if foreign := [name for name in own if names[name] is None]:
+            n = sum(others[part, name] for name in foreign)
+            source.warnings.append(
+                f"classes of the {part} part that the training part does not have: {listed(foreign, 5)}; skipped "
+                f"{counted(n, 'file')}{did_you_mean(foreign[0], trained)}"
+            )
+    files = source.files
+    source.files = [replace(file, label=label) for file in files if (label := names[file.label]) is not None]
+    unknown = [file for file in files if names[file.label] is None]
     source.skipped += [Skip(file.path, "unknown-class", "its class has no training frames") for file in unknown]
-    source.files = [replace(file, label=names[file.label]) for file in source.files if file.label in names]
     source.label_of |= {file.path: file.label for file in source.files}
     for part in sorted({part for part, _ in others} - {file.part for file in source.files}):
         raise DataError(
-            f"FrameFolder: expected classes of the training part ({', '.join(sorted(trained)[:9])}) in the {part} "
-            f"part, got {', '.join(sorted(name for other, name in others if other == part)[:9])}; name its folders as "
-            "in the training part"
+            f"FrameFolder: expected classes of the training part ({listed(sorted(trained), 9)}) in the {part} part, "
+            f"got {listed(sorted(name for other, name in others if other == part), 9)}; name its folders as in the "
+            "training part"
         )
     source.classes = set(trained)
