@@ -242,6 +242,12 @@ def test_progress_reports_the_position_in_each_movie(movie, out):
     assert told[-1][:2] == pytest.approx((167 / RATE, 7), abs=0.01)
 
 
+def test_progress_says_how_many_of_several_movies_are_done(two, out):
+    told = []
+    cut_frames(two, out, progress=lambda *args: told.append(args[2]))
+    assert set(told) == {"a (1 of 2)", "b (2 of 2)"}
+
+
 def test_the_same_movie_gives_the_same_bytes(movie, out, tmp_path):
     cut_frames([movie], out)
     cut_frames([movie], tmp_path / "again")
@@ -279,8 +285,8 @@ def cut_names(movies, out, stop=None, **options):
     seen = []
 
     def progress(done, total, name):
-        seen.append(name)
-        if name == stop:
+        seen.append(name.split()[0])
+        if seen[-1] == stop:
             raise KeyboardInterrupt
 
     with nullcontext() if stop is None else pytest.raises(KeyboardInterrupt):

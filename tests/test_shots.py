@@ -253,6 +253,37 @@ def test_white_frames_are_not_a_cut_and_hide_none(rate, length, strength):
     assert 30 <= second <= 30 + length
 
 
+@pytest.mark.parametrize(("change", "is_boundary"), [(0.2, (False, False)), (0.5, (True, False)), (0.7, (True, True))])
+def test_across_white_frames_scenes_must_differ_more_than_across_a_fade(monkeypatch, change, is_boundary):
+    monkeypatch.setattr("framecnn.data.boundaries._change", lambda *arguments: change)
+    white = [np.full_like(BLACK, 255)] * 6
+    faded, back = ([blend(x, np.uint8(255), i / 12) for i, x in enumerate(shot(1, 12))] for _ in "ab")
+    fade = [*shot(1, 48), *faded, *white, *back[::-1], *shot(1, 48)]
+    flash = [*shot(1, 60), *white, *shot(1, 60)]
+    assert (len(starts(fade)) == 2, len(starts(flash)) == 2) == is_boundary
+
+
+@pytest.mark.parametrize(("rate", "score", "is_cut"), [(24, 0.4, True), (10, 0.4, False), (10, 0.5, True)])
+def test_frames_further_apart_must_differ_more(monkeypatch, rate, score, is_cut):
+    def scores(elapsed, differences):
+        found = np.zeros(len(elapsed), np.float32)
+        found[24] = score
+        return found
+
+    monkeypatch.setattr("framecnn.data.boundaries.cut_scores", scores)
+    assert (starts(shot(1, 24) + shot(2, 24), rate) == [0, 24]) == is_cut
+
+
+@pytest.mark.parametrize("length", [3, 5])
+def test_a_weak_flash_at_the_end_of_a_pan_is_not_a_cut(length):
+    wide = still(5, HEIGHT, WIDTH * 3)
+    places = [*[0] * 24, *range(5, 30, 5), *[40] * (24 + length)]
+    pictures = [wide[:, place : place + WIDTH] for place in places]
+    for i in range(29, 29 + length):
+        pictures[i] = blend(pictures[i], np.uint8(255), 0.5)
+    assert starts(pictures) == [0]
+
+
 def test_a_strobe_is_one_shot():
     pictures = shot(1, 96)
     for i in range(24, 72):

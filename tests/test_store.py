@@ -132,29 +132,6 @@ def test_a_forged_table_deletes_no_files_elsewhere(tmp_path):
     assert all(target.exists() for target in targets)
 
 
-def test_a_table_without_movies_gets_them_from_its_groups(tmp_path):
-    (tmp_path / "frames.csv").write_text(
-        "path,label,group,time_s\na/m_shot1.jpg,a,m_shot1_shot000_block01,0\na/k.jpg,a,k_shot002,1\n"
-    )
-    add(tmp_path, "orion", "space", [0])
-    assert [row["movie"] for row in table(tmp_path)] == ["m_shot1", "k", "orion"]
-    with pytest.raises(DataError, match="already holds frames of a movie 'k'"):
-        add(tmp_path, "k", "a", [0])
-
-
-def test_a_table_whose_groups_name_no_movie_needs_the_column(tmp_path):
-    text = "path,label,group,time_s\na/1.jpg,a,scene 5,0\n"
-    (tmp_path / "frames.csv").write_text(text)
-    with pytest.raises(
-        DataError, match=r"has no column movie, and the group 'scene 5' of 'a/1.jpg' does not begin .*; add a column"
-    ):
-        add(tmp_path, "orion", "space", [0])
-    assert (tmp_path / "frames.csv").read_text() == text
-    (tmp_path / "frames.csv").write_text("path,label,group,time_s,movie\na/1.jpg,a,scene 5,0,\n")
-    add(tmp_path, "orion", "space", [0])
-    assert [row["movie"] for row in table(tmp_path)] == ["", "orion"]
-
-
 def test_rows_and_columns_of_others_are_kept(tmp_path):
     (tmp_path / "frames.csv").write_bytes(
         b'\xef\xbb\xbfpath,label,group,time_s,note\r\n"a,b/\xe9.jpg","a,b",film_shot1_2,3,"two\nlines"\r\n'

@@ -1,7 +1,8 @@
 """The boundaries between shots in a sequence of frames, and how certain they are.
 
 The search has this order. A dip of the contrast to nothing (a fade, a flash to white or black, black between
-shots) is a boundary if the frames after it differ from those before. Cuts are peaks of `cut_scores` outside of dips and
+shots) is a boundary if the frames after it differ from those before: much, or less if the contrast falls and rises
+gradually, since people make fades between shots. Cuts are peaks of `cut_scores` outside of dips and
 flashes. Between those, gradual changes (dissolves, wipes) are peaks of `blend_scores`.
 """
 
@@ -25,7 +26,7 @@ _FAINT = 0.3  # share of the contrast around it below which a frame can be the m
 _FLATTEST = 0.1  # units of luma: frames whose contrast is this near to the lowest are the flattest part
 _STEP = 0.1  # seconds: shorter breaks between low frames, and shorter steps on a flank, do not count
 _GROWTH, _NOISE = 1.08, 2.0  # factor by which contrast or distance rise on a flank, and units of luma to be added
-_FLANK_ENDS = 0.12  # share of the contrast of a flank at which a frame counts as its end
+_LARGEST_STEP = 0.6  # share of the change of contrast on a flank that one step from frame to frame can be
 _FADE, _SURE_FADE = 0.3, 0.6  # least change across a dip with two flanks that a shot boundary has
 _BREAK, _SURE_BREAK = 0.6, 0.75  # the same if the contrast falls or rises at once, as in a flash
 _CLEAR = 3.0  # contrast in units of luma of frames whose change is certain
@@ -172,14 +173,13 @@ def _climb(frames: Described, index: int, step: int, flat: float) -> int:
 
 
 def _has_flanks(frames: Described, dip: Dip) -> bool:
-    """Return whether the contrast falls and rises gradually, with frames in between on both sides."""
+    """Return whether the contrast falls and rises gradually: no step from frame to frame is most of the change."""
     before, turn, after = dip
     level = np.where(frames.is_blank, 0, frames.contrast)
-    for full, flank in ((before, level[before + 1 : turn]), (after, level[turn:after])):
-        share = (flank - level[turn - 1]) / max(level[full] - level[turn - 1], _FLATTEST)
-        if not ((share > _FLANK_ENDS) & (share < 1 - _FLANK_ENDS)).any():
-            return False
-    return True
+    return all(
+        np.abs(np.diff(flank)).max() < _LARGEST_STEP * np.ptp(flank)
+        for flank in (level[before:turn], level[turn - 1 : after + 1])
+    )
 
 
 def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:

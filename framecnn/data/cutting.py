@@ -156,7 +156,8 @@ def cut_frames(
         again, including those that an interrupted run finished. Only an interrupted run with the same movies and
         settings, and `replace`, is resumed.
     progress : callable, optional
-        Called as ``progress(seconds_done, seconds_in_all, movie)``; the second is None if it is unknown.
+        Called as ``progress(seconds_done, seconds_in_all, movie)``; the second is None if it is unknown. Of several
+        movies the third is such as ``"orion (2 of 3)"``.
 
     Returns
     -------
@@ -205,9 +206,16 @@ def cutting(
         yield [
             _report(done[file.name])
             if file.name in done
-            else _cut_or_say(file, problems.get(file.name), store, jobs[file.name], progress)
-            for file in found.movies
+            else _cut_or_say(file, problems.get(file.name), store, jobs[file.name], _counting(progress, i, len(jobs)))
+            for i, file in enumerate(found.movies, 1)
         ]
+
+
+def _counting(progress: Progress | None, number: int, n_movies: int) -> Progress | None:
+    """Return `progress` with the number of the movie in its title, if there are several."""
+    if progress is None or n_movies == 1:
+        return progress
+    return lambda done, total, movie: progress(done, total, f"{movie} ({number} of {n_movies})")
 
 
 def _state(path: str | os.PathLike[str]) -> list[int]:
