@@ -41,6 +41,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from framecnn import DenseLayer, InputLayer, Sequential
     >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
     >>> save(Sequential([InputLayer((2,)), DenseLayer(1)]).build(), path)
@@ -76,6 +77,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from framecnn import DenseLayer, InputLayer, Sequential
     >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
     >>> Sequential([InputLayer((2,)), DenseLayer(1)]).build().save(path)

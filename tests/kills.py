@@ -88,10 +88,10 @@ class Train:
         self.out.mkdir()
         self.films = [write_frames(root / name / "films") for name in ("even", "odd")]
         (self.films[1] / "across" / "broken.jpg").write_text("broken")
-        self.turn, self.models = 0, []
+        self.turn, self.sets = 0, []
         for self.turn in (0, 1):
             self.seconds = ended_seconds(self.start())
-            self.models.append(digests(self.out)["model.safetensors"])
+            self.sets.append(digests(self.out))
         self.turn = 0
 
     def start(self):
@@ -101,7 +101,10 @@ class Train:
     def sides(self):
         names = ("manifest.csv", "report.html", "figures.json")
         found = {name: int("broken.jpg" in (self.out / name).read_text(errors="replace")) for name in names}
-        return found | {"model": self.models.index(digests(self.out)["model.safetensors"])}
+        left = digests(self.out)
+        for name in ("model.safetensors", "predictions.csv"):
+            found[name] = [own[name] for own in self.sets].index(left[name])
+        return found
 
     def state(self):
         try:
@@ -111,7 +114,7 @@ class Train:
 
     def check_complete(self):
         hidden = any(path.name.startswith(".") for path in self.out.iterdir())
-        wrong = self.state() or ("lost" if hidden or self.sides()["model"] != self.turn else "")
+        wrong = self.state() or ("lost" if hidden or self.sides()["model.safetensors"] != self.turn else "")
         self.turn = 1 - self.turn
         return wrong
 

@@ -7,7 +7,7 @@ import pytest
 from commands import write_frames
 from reports import Report
 
-from framecnn import DataError, FrameClassifier, FrameFolder
+from framecnn import DataError, FrameClassifier, FrameFolder, load
 from framecnn.evaluation import assess, assessment
 from framecnn.reporting import write_training_report
 
@@ -130,6 +130,14 @@ def test_without_groups_to_hold_out_the_probabilities_are_those_of_the_model(fol
     assert found.held_out is None
     assert {row.fold for row in found.prediction_rows()} == {"none"}
     assert {row.nearest_training_path for row in found.prediction_rows()} == {""}
+
+
+def test_a_model_from_a_file_has_no_held_out_probabilities(classifier, parts, tmp_path):
+    classifier.save(tmp_path / "model.safetensors")
+    found = assess(load(tmp_path / "model.safetensors"), parts)
+    assert found.held_out is None
+    assert found.main.accuracy == assess(classifier, parts).main.accuracy
+    assert {row.fold for row in found.prediction_rows() if row.part == "training"} == {"none"}
 
 
 def test_a_report_takes_one_call(classifier, parts, tmp_path):

@@ -1,5 +1,6 @@
 """``framecnn compare``: one command, figures after every model, a report, and a second run that resumes."""
 
+import csv
 import json
 import re
 import shutil
@@ -100,6 +101,16 @@ def test_one_command_writes_figures_and_a_report_and_only_reads_the_folder(films
         "<title>Comparison of 4 models: films – framecnn comparison report</title>",
     ):
         assert words in text
+
+
+def test_the_predictions_of_every_model_are_written_on_request(films, out):
+    ended = framecnn("compare", films, *ARGUMENTS, "--predictions", out / "p.csv")
+    assert f"{out / 'p.csv'}: the predictions of every model for all test frames" in ended.out
+    with open(out / "p.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["part"] for row in rows} == set(TITLES)
+    assert {row["fold"] for row in rows} == {"1", "2", "3"}
+    assert len(rows) == len({(row["part"], row["path"]) for row in rows}) == 30 * len(TITLES)
 
 
 def test_after_an_interruption_finished_models_are_kept(films, out, script):

@@ -54,6 +54,7 @@ def test_labels_that_mean_nothing_are_said_to_mean_nothing(tmp_path, out):
     found = json.loads(figures.read_text())
     assert re.match("(Not better|Worse|No evidence that the model is better) than", found["verdict"])
     assert found["reasons"]
+    assert found["suspects"] == []
     lines = ended.out.splitlines()
     first = lines.index(found["verdict"])
     assert lines[first + 1] == f"  - {found['reasons'][0]}"

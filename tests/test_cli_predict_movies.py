@@ -129,7 +129,7 @@ def test_a_movie_that_cannot_be_predicted_is_named_and_the_others_are_predicted(
     ended = framecnn("predict", model, tmp_path / "broken.mp4", tmp_path / "gone.mkv", dark, film)
     assert ended.code == 1
     broken, gone, blank = ended.err.splitlines()
-    assert broken.startswith(f"warning: skipped {tmp_path}/broken.mp4: movie '{tmp_path}/broken.mp4': the movie cannot")
+    assert broken.startswith(f"warning: skipped {tmp_path}/broken.mp4: the movie cannot be read (")
     assert "the file does not exist; check the name" in gone
     assert blank == f"warning: skipped {dark}: every frame is blank (black or of one colour)"
 

@@ -106,6 +106,17 @@ def test_figures_follow_from_the_predictions(folder, script):
     assert next(iter(comparison.results.values())).paths[0].startswith(str(folder.root))
 
 
+def test_every_model_has_a_row_of_predictions_for_every_frame(folder, script):
+    comparison = compared(folder, script)
+    rows = list(comparison.prediction_rows())
+    assert len(rows) == len(MODELS) * len(folder)
+    assert list(dict.fromkeys(row.part for row in rows)) == [model.title for model in MODELS.values()]
+    for row in rows:
+        fold = comparison.parts[int(row.fold) - 1][1]
+        assert row.path in fold.paths
+        assert row.label == row.path.split("/")[0]
+
+
 def test_a_missing_model_is_named_and_has_no_figures(folder, script):
     script.instead["keras_network"] = {"missing": "no Keras"}
     comparison = compared(folder, script)

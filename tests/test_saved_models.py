@@ -1,7 +1,11 @@
 """Every model has save and load; a file of another class is named; a user's subclass is saved as framecnn's class."""
 
+import ast
+import re
+
 import numpy as np
 import pytest
+from commands import write_frames
 from textures import textures
 
 import framecnn
@@ -15,6 +19,8 @@ from framecnn import (
     Sequential,
 )
 from framecnn.estimators.trained_features import TrainedFeatures
+from framecnn.evaluation import EvaluationResult
+from framecnn.training.history import History
 
 FRAMES, LABELS, GROUPS = textures(4, (16, 20, 3))
 VECTORS = FRAMES.reshape(len(FRAMES), -1)[:, ::40].astype(float)
@@ -97,3 +103,31 @@ def test_a_fitted_estimator_says_to_what_it_was_fitted(files):
     assert repr(files[KMeansClassifier][1]).endswith(", fitted to 24 features, 3 classes (across, blobs, down)")
     labels = np.repeat(np.arange(8), 3)
     assert repr(KMeansClassifier(random_state=0).fit(VECTORS, labels)).endswith("8 classes (0, 1, 2, 3, 4, ...)")
+
+
+@pytest.mark.parametrize("name", framecnn.layers.__all__)
+def test_the_repr_of_a_layer_builds_it_again_without_defaults(name):
+    kind = getattr(framecnn.layers, name)
+    for case in getattr(kind, "cases", ()):
+        layer = kind(**case.settings)
+        arguments = re.fullmatch(rf"{name}\((.*)\)", repr(layer))[1]
+        settings = dict(re.findall(r"(\w+)=(.+?)(?:, (?=\w+=)|$)", arguments))
+        assert kind(**{key: ast.literal_eval(value) for key, value in settings.items()}) == layer
+        assert "glorot_uniform" not in repr(layer)
+
+
+def test_other_objects_have_short_reprs():
+    history = History()
+    assert repr(history) == "History(0 epochs)"
+    for val_loss in (0.75, 0.5, 0.625):
+        history.append({"loss": 0.25, "val_loss": val_loss}, learning_rate=0.001, seconds=2)
+    assert repr(history) == "History(3 epochs; epoch 2: loss 0.25, val_loss 0.5, learning_rate 0.001)"
+    loader = framecnn.BatchLoader(np.zeros((5, 2)), np.zeros(5), batch_size=2)
+    assert repr(loader) == "BatchLoader(5 frames in batches of 2, shuffle=False)"
+    result = EvaluationResult("test", ("day", "night"), [0, 1], np.eye(2), ["a", "b"])
+    assert repr(result) == "EvaluationResult('test': 2 frames of 2 groups and 2 classes)"
+
+
+def test_a_part_of_a_folder_has_a_short_repr(tmp_path):
+    part, *_ = framecnn.FrameFolder(write_frames(tmp_path / "films"), size=(24, 32)).split()
+    assert repr(part) == f"FrameSubset('films': {len(part)} frames of 3 of 3 classes, {len(set(part.groups))} groups)"

@@ -113,8 +113,5 @@ def test_a_layer_class_of_ones_own_is_drawn_from_its_cases_and_in_networks(monke
 
 def test_what_fails_is_shrunk_to_a_plain_case_that_can_be_built_again():
     layer = find(layers([ConvLayer]), lambda layer: layer.filters > 2)
-    assert pretty(layer) == (
-        "ConvLayer(filters=3, kernel_size=(1, 1), strides=(1, 1), padding='valid', dilation_rate=(1, 1), groups=1, "
-        "use_bias=True, kernel_initializer='glorot_uniform', algorithm='auto').build((1, 1, 1), dtype='float32')"
-    )
+    assert pretty(layer) == "ConvLayer(filters=3, kernel_size=(1, 1)).build((1, 1, 1), dtype='float32')"
     assert pretty(DenseLayer(2)) == repr(DenseLayer(2))

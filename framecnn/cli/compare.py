@@ -11,12 +11,13 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.environment import cpu_name, missing_extra, versions
 from framecnn.cli.folder_options import FolderOptions, reads_folder
-from framecnn.cli.options import Figures, MaxBad, Seed, Size, frame_size
+from framecnn.cli.options import Figures, MaxBad, Predictions, Seed, Size, frame_size
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.comparison import MODELS, Comparison, compile_kernels, report_data
 from framecnn.comparison.folds import MIN_NETWORK_SIDE
 from framecnn.data import DEFAULT_SIZE
+from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
 from framecnn.errors import DataError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.report import write_comparison
@@ -53,6 +54,7 @@ def compare(
     seed: Seed = 0,
     json: Figures = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Where to write the report.")] = None,
+    predictions: Predictions = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the results in the file of --json.")] = False,
     max_bad: MaxBad = 5.0,
 ) -> None:
@@ -61,8 +63,8 @@ def compare(
     out once."""
     if resume and json is None:
         raise typer.BadParameter("expected --json FILE to resume from, got --resume alone")
-    json, report = check_outputs([json, report], source.inputs)
-    outputs = [path for path in (json, report) if path is not None]
+    json, report, predictions = check_outputs([json, report, predictions], source.inputs)
+    outputs = [path for path in (json, report, predictions) if path is not None]
     if report is not None and (missing := missing_extra("framecnn compare --report", "report", "jinja2")):
         raise missing
     if missing := missing_extra(MODELS["keras_network"].title, "keras", "keras", "tensorflow"):
@@ -70,7 +72,7 @@ def compare(
     with lock_outputs(outputs):
         if outputs:
             settle(outputs[0], outputs)
-        check_replaced({json: json_mark("compare"), report: report_mark("comparison")})
+        check_replaced({json: json_mark("compare"), report: report_mark("comparison"), predictions: PREDICTIONS_MARK})
         if resume and json is not None and not json.exists():
             console.warn(f"{json} does not exist: starting from the beginning")
         frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad)
@@ -84,7 +86,7 @@ def compare(
             compile_kernels(comparison.network_size)
         _run(comparison, json)
         _print_figures(comparison)
-        _write(comparison, json, report, outputs)
+        _write(comparison, json, report, predictions, outputs)
         if not comparison.outcomes:
             raise DataError("compare: expected at least one model to finish every fold, got none; see the warnings")
 
@@ -108,12 +110,16 @@ def _run(comparison: Comparison, json: Path | None) -> None:
         raise
 
 
-def _write(comparison: Comparison, json: Path | None, report: Path | None, outputs: Sequence[Path]) -> None:
-    """Write figures and report, both or none; print the figures if they have no file but were asked for."""
+def _write(
+    comparison: Comparison, json: Path | None, report: Path | None, predictions: Path | None, outputs: Sequence[Path]
+) -> None:
+    """Write figures, report and predictions, all or none; print the figures if they have no file but were asked for."""
     if outputs:
         with write_together(outputs[0]) as stage:
             if json is not None:
                 write_json(stage(json), "compare", _figures(comparison))
+            if predictions is not None:
+                write_predictions(stage(predictions), comparison.folder.classes, comparison.prediction_rows())
             if report is not None:
                 write_comparison(stage(report), report_data(comparison, _machine_in_words(), versions(*EXTRAS)))
     if json is None:
@@ -122,6 +128,8 @@ def _write(comparison: Comparison, json: Path | None, report: Path | None, outpu
         console.say(f"{json}: all figures")
     if report is not None:
         console.say(f"{report}: the report; open it in a browser")
+    if predictions is not None:
+        console.say(f"{predictions}: the predictions of every model for all test frames")
 
 
 def _figures(comparison: Comparison) -> dict[str, Any]:

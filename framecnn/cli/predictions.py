@@ -107,7 +107,8 @@ def predict_all(
         try:
             found.movies.append(_movie(classifier, found.classes, path, every, size, update))
         except (DataError, MissingExtraError, SkippedFrame) as error:
-            found.skipped.append({"path": str(path), "reason": str(error)})
+            reason = str(error).removeprefix(f"movie {str(path)!r}: ")
+            found.skipped.append({"path": str(path), "reason": reason})
     return found
 
 

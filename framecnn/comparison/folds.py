@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from framecnn.comparison.model_process import Outcome, run_in_process
 from framecnn.comparison.models import MODELS
 from framecnn.data import FrameFolder, FrameSubset
+from framecnn.data.predictions import PredictionRow
 from framecnn.errors import DataError, ShapeError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.evaluation import EvaluationResult
@@ -227,6 +228,23 @@ class Comparison:
             for name, outcome in self.folds[number]["outcomes"].items()
             if "probabilities" in outcome
         }
+
+    def prediction_rows(self) -> Iterator[PredictionRow]:
+        """Yield the rows of a table of predictions: the test frames of all complete folds, for each model in turn.
+
+        The part of a row is the title of the model, its fold the number of the fold, from 1.
+        """
+        for result in self.results.values():
+            numbered = [(number + 1, path) for number in self._complete for path in self.parts[number][1].paths]
+            for row, (fold, path) in enumerate(numbered):
+                yield PredictionRow(
+                    path=path,
+                    probabilities=result.probabilities[row],
+                    part=result.part,
+                    fold=str(fold),
+                    group=str(result.groups[row]),
+                    label=result.classes[result.targets[row]],
+                )
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Return the figures of every model in `outcomes`.

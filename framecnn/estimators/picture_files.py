@@ -54,12 +54,15 @@ class PictureFilesMixin:
         >>> import numpy as np, tempfile
         >>> from PIL import Image
         >>> from framecnn import FrameClassifier
-        >>> path = os.path.join(tempfile.mkdtemp(), "night.png")
-        >>> Image.new("RGB", (64, 48)).save(path)
-        >>> X = np.repeat(np.arange(8, dtype=np.uint8), 24 * 32 * 3).reshape(8, 24, 32, 3) * 30
-        >>> clf = FrameClassifier(n_filters=4, random_state=0).fit(X, ["night"] * 4 + ["day"] * 4)
+        >>> rng = np.random.default_rng(0)
+        >>> across = np.repeat(rng.integers(0, 256, (8, 24, 1, 3), np.uint8), 32, axis=2)
+        >>> down = np.repeat(rng.integers(0, 256, (8, 1, 32, 3), np.uint8), 24, axis=1)
+        >>> X, y = np.concatenate([across, down]), ["across"] * 8 + ["down"] * 8
+        >>> clf = FrameClassifier(n_filters=20, random_state=0).fit(X, y)
+        >>> path = os.path.join(tempfile.mkdtemp(), "stripes.png")
+        >>> Image.fromarray(down[0]).save(path)
         >>> clf.predict_files([path]).tolist()
-        ['night']
+        ['down']
         """
         return self.predict(self._pictures("predict_files", paths))  # type: ignore[attr-defined]
 

@@ -140,10 +140,11 @@ class Assessment:
 
         They are found by :func:`~framecnn.evaluation.label_errors.find_label_errors` on probabilities of models that
         were fitted without the frame's group: the out-of-fold estimate where it covers the frame, else the held-out
-        probabilities of training frames, else the model itself.
+        probabilities of training frames, else the model itself. There are none if the main figure is not better than
+        always answering the largest class: such probabilities say nothing about labels.
         """
         frames = [(name, row) for name, part in self.parts.items() for row in range(len(part))]
-        if not frames:
+        if self.verdict or not frames:
             return []
         targets = np.concatenate([result.targets for result in self.results.values()])
         probabilities = np.concatenate([self._out_of_sample(name) for name in self.parts])
@@ -285,11 +286,10 @@ def assess(
         probabilities, details[name] = _measured(classifier.head_, known[name], part, name == TRAINING)
         results[name] = EvaluationResult(name, classes, targets, probabilities, part.groups, part.files)
     held_out = None
-    if TRAINING in parts and not np.isnan(classifier.held_out_probabilities_).any():
+    shares = getattr(classifier, "held_out_probabilities_", None)  # a model from a file has none
+    if TRAINING in parts and shares is not None and not np.isnan(shares).any():
         own = results[TRAINING]
-        held_out = EvaluationResult(
-            "held-out", classes, own.targets, classifier.held_out_probabilities_, own.groups, own.paths
-        )
+        held_out = EvaluationResult("held-out", classes, own.targets, shares, own.groups, own.paths)
     estimate = None
     last = list(results.values())[-1]
     if TRAINING in parts and (last.n_frames < SMALL_FRAMES or last.n_groups < SMALL_GROUPS):
@@ -345,7 +345,7 @@ def _nearest_of_other_groups(head: Any, features: Array, groups: Array) -> Array
     n = len(features)
     _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     found = np.full(n, -1)
-    k = min(n, int(sizes.max()) + 1)
+    k = min(len(head.outliers_.rows), int(sizes.max()) + 1)
     for start in range(0, n, BATCH):
         rows = np.arange(start, min(start + BATCH, n))
         nearest, _ = head.nearest(features[rows], k)

@@ -61,10 +61,12 @@ def write_training_report(
     >>> from PIL import Image
     >>> from framecnn import FrameClassifier, FrameFolder
     >>> root = Path(tempfile.mkdtemp())
-    >>> for name, grey in [("day", 200), ("night", 20)]:
+    >>> rng = np.random.default_rng(0)
+    >>> for name, shape in [("across", (24, 1)), ("down", (1, 32))]:
     ...     (root / "frames" / name).mkdir(parents=True)
     ...     for i in range(12):
-    ...         Image.new("L", (32, 24), grey + i).save(root / "frames" / name / f"{i}.png")
+    ...         stripes = np.broadcast_to(rng.integers(0, 256, shape, np.uint8), (24, 32))
+    ...         Image.fromarray(stripes).save(root / "frames" / name / f"{i}.png")
     >>> train, validation, test = FrameFolder(root / "frames", size=(24, 32)).split(seed=0)
     >>> classifier = FrameClassifier(n_filters=8, random_state=0).fit(train.frames, train.targets, train.groups)
     >>> parts = {"training": train, "validation": validation, "test": test}
