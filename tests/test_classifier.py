@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 from textures import CLASSES, Lazy, textures
 from threadpoolctl import threadpool_limits
 
-from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, SettingError, ShapeError, num_threads
+from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, SettingError, ShapeError, load, num_threads
 
 
 def small(**parameters):
@@ -30,7 +30,7 @@ def test_a_classifier_is_its_features_followed_by_its_head(fitted):
     assert isinstance(fitted.features_, FrameFeatures)
     assert isinstance(fitted.head_, KMeansClassifier)
     features = fitted.features_.transform(frames)
-    for method in ("predict", "predict_proba", "transform", "reject"):
+    for method in ("predict", "predict_proba", "transform", "reject", "outlier_scores"):
         np.testing.assert_array_equal(getattr(fitted, method)(frames), getattr(fitted.head_, method)(features))
 
 
@@ -135,12 +135,15 @@ def test_prototypes_are_training_frames_of_their_class(fitted):
     np.testing.assert_array_equal(labels[fitted.prototypes_], fitted.classes_[fitted.head_.cluster_labels_])
 
 
-def test_noise_is_rejected_as_out_of_distribution():
+@pytest.mark.parametrize("parameters", [{}, {"projection": None, "grid": (1, 1)}, {"features": "trained"}], ids=str)
+def test_noise_and_empty_frames_are_rejected_as_out_of_distribution(parameters):
     frames, labels, groups = textures(n_groups=10)
-    classifier = small(grid=(1, 1), projection=None).fit(frames, labels, groups)
-    noise = np.random.default_rng(0).integers(0, 256, (20, 24, 32, 3), np.uint8)
-    assert classifier.reject(noise).all()
+    classifier = small(**parameters).fit(frames, labels, groups)
+    noise = np.random.default_rng(1).integers(0, 256, (20, 24, 32, 3), np.uint8)
+    empty = np.stack([np.full((24, 32, 3), value, np.uint8) for value in (0, 255)])
+    assert classifier.reject(np.concatenate([noise, empty])).all()
     assert classifier.reject(frames).mean() < 0.1
+    assert classifier.reject(textures(n_groups=10, seed=1)[0]).mean() < 0.2
 
 
 def test_feature_vectors_are_only_standardised_for_the_head():
@@ -161,6 +164,39 @@ def test_a_failed_fit_leaves_the_classifier_as_it_was():
     np.testing.assert_array_equal(classifier.predict_proba(frames), before)
 
 
+def test_details_hold_what_the_methods_return_and_a_training_frame_is_nearest_to_itself(fitted):
+    frames, _, _ = textures()
+    details = fitted.predict_details(frames)
+    np.testing.assert_array_equal(details.probabilities, fitted.predict_proba(frames))
+    np.testing.assert_array_equal(details.outlier_scores, fitted.outlier_scores(frames))
+    np.testing.assert_array_equal(details.out_of_distribution, details.outlier_scores > fitted.outlier_threshold_)
+    np.testing.assert_array_equal(details.nearest[:, 0], np.arange(len(frames)))
+    rows, distances = fitted.nearest(frames, k=3)
+    np.testing.assert_array_equal(rows, details.nearest)
+    assert (np.diff(distances, axis=1) >= 0).all()
+
+
+def test_the_nearest_training_frame_is_the_other_one_of_its_group():
+    frames, labels, groups = textures(n_groups=10)
+    first = np.unique(groups, return_index=True)[1]
+    second = np.setdiff1d(np.arange(len(frames)), first)
+    classifier = small().fit(frames[first], labels[first], groups[first])
+    rows, _ = classifier.nearest(frames[second], k=1)
+    assert (groups[first][rows[:, 0]] == groups[second]).mean() > 0.9
+
+
+def test_names_of_training_frames_are_kept(tmp_path):
+    frames, labels, _ = textures()
+    names = [f"Größe/{number}.png" for number in range(len(frames))]
+    classifier = small(grid=(1, 1)).fit(frames, labels, names=names)
+    assert classifier.training_names_.tolist() == names
+    classifier.save(tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    assert again.training_names_.tolist() == names
+    np.testing.assert_array_equal(again.outlier_scores(frames[::-1]), classifier.outlier_scores(frames)[::-1])
+    assert small(grid=(1, 1)).fit(frames, labels).training_names_ is None
+
+
 X, Y = np.zeros((4, 8, 9, 3), np.uint8), np.array([0, 0, 1, 1])
 REFUSED = [
     ({"grid": (5, 5)}, {}, r"FrameFeatures: expected grid as \(rows, columns\) that divide 6 and 4, got \(5, 5\)"),
@@ -177,6 +213,10 @@ REFUSED = [
     ({}, {"y": np.eye(4)}, "1d array"),
     ({}, {"groups": Y[:3]}, r"FrameClassifier: expected one group per sample, shape \(4,\), got shape \(3,\)"),
     ({}, {"groups": ["s", None, "s", "t"]}, "FrameClassifier: expected groups of one type, got NoneType, str; make"),
+    ({}, {"names": ["a"]}, r"FrameClassifier: expected one name per sample, shape \(4,\), got shape \(1,\)"),
+    ({}, {"names": [1, 2, 3, 4]}, "FrameClassifier: expected names that are str without NUL characters, got 1; conv"),
+    ({}, {"names": ["a", "b", "c", "d\0e"]}, "expected names that are str without NUL characters, got 'd"),
+    ({"class_weight": "equal"}, {}, "KMeansClassifier: expected class_weight None or 'balanced', got 'equal'"),
     ({"filters": np.array(["pca", "ica"])}, {}, "FrameFeatures: expected filters as one of kmeans, .* got array"),
     ({"projection": np.array(["a", "b"])}, {}, "KMeansClassifier: expected projection 'discriminant' or None, got arr"),
     ({"depth": 2.0}, {}, "FrameFeatures: expected depth 1 or 2, got 2.0"),

@@ -353,6 +353,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
             raw = features.compute(frames)
         found = features.standardise(raw)
         head.fit(found, classes[codes], groups)
+        if features.frame_shape_ is not None:
+            head.outliers_ = head.outliers_.with_blanks(features.transform(features.blank_frames(frames.dtype)))
         self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()}, names)
         return found
 

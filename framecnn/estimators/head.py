@@ -167,7 +167,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
                 (self.mean_, self.weights_, self.offset_, self.alpha_), points = fitted
             self._fit_clusters(points, codes, weights, seed)
             self._calibrate(points, codes, weights, folds, seed)
-            self.outliers_ = OutlierDetector.fit(X, groups, self.false_alarm_rate, seed)
+            self.outliers_ = OutlierDetector.fit(X, codes, groups, self.false_alarm_rate, seed)
         return self
 
     @reads_snapshot

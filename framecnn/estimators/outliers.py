@@ -1,7 +1,7 @@
-"""Outlier scores: how far a sample is from the training samples, and which of them are the nearest."""
+"""Outlier scores: how unlike the training samples a sample is, and which of them are the most like it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -10,71 +10,117 @@ from scipy import linalg
 from framecnn import kernels
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import check_overflow
+from framecnn.estimators.ridge import folds_by_group
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.state import as_number
-from framecnn.kernels.linalg import blocked_product, lower_gram, squared_distances
+from framecnn.kernels.linalg import lower_gram, squared_distances
 from framecnn.storage.model_file import Description, State, expect
 from framecnn.typing import Array
 
 __all__ = ["OutlierDetector"]
 
-N_COMPONENTS = 64
-MAX_SAMPLES = 20_000  # training samples that are kept
-MAX_AXES_SAMPLES = 2000  # training samples that the components are computed from
+N_COMPONENTS, N_LEADING = 128, 32
+SHRINKAGE = 1e-4  # added to within-class variances, in units of the summed variance of the features
+MAX_SAMPLES = 5000  # training samples that are kept
+MAX_SELECTION = 2000  # training samples from which components and threshold are computed
+N_FOLDS = 10  # of nearly as many samples as all: a nearest sample of fewer samples is farther away
+BLOCK = 1024  # samples that are compared at a time
+SMALLEST = 1e-6  # cosine distances below it are rounding
+ARRAYS = ("mean", "components", "rotation", "offset", "samples", "rows")
 
 
 @dataclass(frozen=True)
 class OutlierDetector:
-    """The training samples on whitened principal components, and the score above which a new one is an outlier.
+    """Coordinates of the training samples, and the score above which a new sample is an outlier.
 
-    The outlier score of a sample is its distance to the nearest training sample. The threshold is a quantile of the
-    distances of training samples to the nearest sample of another group.
+    Features are projected to up to 128 principal components. The dissimilarity of two samples is the product of
 
-    mean (d,), components (d, k), samples (m, k) on the components, rows (m,) of the samples in the training data.
+    * the Euclidean distance on the first 32 components, each divided by the fourth root of its variance;
+    * the cosine distance on all components after whitening by the within-class covariance, as Mahalanobis distances of
+      classes use it (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018),
+      shrunk by 1e-4 of the summed variance of all features.
+
+    The first sees samples far from all training samples; the second sees samples in directions in which classes do not
+    lie. The outlier score is the dissimilarity to the nearest training sample (as Sun et al., "Out-of-Distribution
+    Detection with Deep Nearest Neighbors", ICML 2022). A sample that is nearer to a blank one than to all training
+    samples has a score that is larger by the ratio. The threshold is a quantile of the scores of training samples,
+    each compared with the samples of the other folds by group, and whitened by their covariance.
+
+    mean (d,), components (d, k), rotation (k, l + k), offset (l + k,), samples (m, l + k): the l leading coordinates,
+    and k of length one together; rows (m,) of the samples in the training data, at most 5,000, evenly over the groups;
+    blanks (b, l + k).
     """
 
     mean: Array
     components: Array
+    rotation: Array
+    offset: Array
     samples: Array
     rows: Array
+    blanks: Array
     threshold: float
 
     @classmethod
-    def fit(cls, X: Array, groups: Array | None, false_alarm_rate: float, seed: int) -> Self:
-        """Fit the detector to samples (n, d) and their groups (n,), None if each sample is its own group."""
+    def fit(cls, X: Array, codes: Array, groups: Array | None, false_alarm_rate: float, seed: int) -> Self:
+        """Fit the detector to samples (n, d), their class numbers (n,), and groups (n,), None if each is its own."""
         mean = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
-        components = _whitening(X[selection_rows(len(X), groups, MAX_AXES_SAMPLES, seed)] - mean)
+        components, total = _principal_components(X[selection_rows(len(X), groups, MAX_SELECTION, seed)] - mean)
         rows = selection_rows(len(X), groups, MAX_SAMPLES, seed)
-        samples = blocked_product(X[rows] - mean, components)
-        own = rows if groups is None else groups[rows]
-        squares = squared_distances(samples, samples)
-        same = own[:, None] == own
-        if same.all():
-            same = np.eye(len(rows), dtype=bool)
-        scores = np.sqrt(np.where(same, np.inf, squares).min(axis=1))
-        return cls(mean, components, samples, rows, float(np.quantile(scores, 1 - false_alarm_rate)))
+        placed = kernels.dense(X[rows] - mean, kernels.PackedDense.of(components))
+        codes, groups = codes[rows], None if groups is None else groups[rows]
+        rotation, offset = _rotation(placed, codes, placed, total)
+        samples = _coordinates(placed, rotation, offset)
+        detector = cls(mean, components, rotation, offset, samples, rows, samples[:0], 0.0)
+        chosen = selection_rows(len(rows), groups, MAX_SELECTION, seed)
+        scores = np.empty(len(rows))
+        folds = folds_by_group(codes, groups, seed, N_FOLDS) or folds_by_group(codes, None, seed, N_FOLDS)
+        for fold in folds or np.array_split(np.arange(len(rows)), 2):
+            own, rest = np.intersect1d(fold, chosen), np.setdiff1d(np.arange(len(rows)), fold)
+            turned = _rotation(placed[rest], codes[rest], placed, total)
+            others = _coordinates(placed[rest], *turned)
+            scores[own] = _dissimilarities(_coordinates(placed[own], *turned), others).min(axis=1, initial=np.inf)
+        return replace(detector, threshold=float(np.quantile(scores[chosen], 1 - false_alarm_rate)))
+
+    def with_blanks(self, X: Array) -> Self:
+        """Return a detector that knows the features (b, d) of samples without content, such as noise."""
+        return replace(self, blanks=self._place(X))
 
     def compare(self, X: Array, k: int) -> tuple[Array, Array, Array]:
-        """Return outlier scores (n,), and rows and distances (n, k) of the nearest training samples, nearest first.
+        """Return outlier scores (n,), and rows and dissimilarities (n, k) of the nearest training samples in order.
 
         Raises
         ------
         SettingError
             If `k` is larger than the number of training samples that are kept.
+        FormatError
+            If dissimilarities are not finite: X is too large, or the model comes from a forged file.
         """
         if k > len(self.rows):
             raise SettingError(f"nearest: expected k of at most {len(self.rows)}, the training samples, got {k}")
+        found = [self._compare_block(X[start : start + BLOCK], k) for start in range(0, len(X), BLOCK)]
+        scores, rows, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return scores, rows, distances
+
+    def _compare_block(self, X: Array, k: int) -> tuple[Array, Array, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
-            placed = kernels.dense(X - self.mean, kernels.PackedDense.of(self.components))
-            distances = np.sqrt(squared_distances(placed, self.samples))
+            placed = self._place(X)
+            distances = _dissimilarities(placed, self.samples)
+            to_blank = _dissimilarities(placed, self.blanks).min(axis=1, initial=np.inf)
+            scores = distances.min(axis=1)
+            scores = scores * np.maximum(1, scores / np.maximum(to_blank, SMALLEST**2))
         check_overflow("KMeansClassifier", "distances", distances)
+        check_overflow("KMeansClassifier", "distances", scores)
         nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        return distances.min(axis=1), self.rows[nearest], np.take_along_axis(distances, nearest, axis=1)
+        return scores, self.rows[nearest], np.take_along_axis(distances, nearest, axis=1)
+
+    def _place(self, X: Array) -> Array:
+        placed = kernels.dense(X - self.mean, kernels.PackedDense.of(self.components))
+        return _coordinates(placed, self.rotation, self.offset)
 
     def fitted_state(self) -> State:
         """Return the threshold, and the arrays."""
-        arrays = {"mean": self.mean, "components": self.components, "samples": self.samples, "rows": self.rows}
-        return {"threshold": self.threshold}, arrays
+        names = (*ARRAYS, "blanks") if len(self.blanks) else ARRAYS
+        return {"threshold": self.threshold}, {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
@@ -85,26 +131,71 @@ class OutlierDetector:
         FormatError
             If the parts do not fit together.
         """
-        detector = cls(**tensors, threshold=as_number(description["threshold"]))
-        mean, components, samples, rows = (tensors[name] for name in ("mean", "components", "samples", "rows"))
+        mean, components, rotation, offset, samples, rows = (tensors[name] for name in ARRAYS)
+        expect(tensors.keys() <= {*ARRAYS, "blanks"}, "outliers of six arrays, and blanks")
         expect(mean.ndim == 1 and components.ndim == 2, "outliers/mean and components of 1 and 2 dimensions")
-        expect(len(components) == len(mean), f"outliers/components of {len(mean)} rows")
-        expect(samples.shape == (len(rows), components.shape[1]), "outliers/samples on all components")
-        floats = mean.dtype == components.dtype == samples.dtype and mean.dtype.kind == "f"
-        expect(floats, "outliers/mean, components and samples of the same float dtype")
+        k = components.shape[1]
+        leading = min(k, N_LEADING)
+        blanks = tensors.get("blanks", np.empty((0, leading + k), mean.dtype))
+        shapes = {"components": (len(mean), k), "rotation": (k, leading + k), "offset": (leading + k,)}
+        shapes |= {"samples": (rows.size, leading + k), "blanks": (len(blanks), leading + k)}
+        floats = {"mean": mean, "components": components, "rotation": rotation, "offset": offset}
+        floats |= {"samples": samples, "blanks": blanks}
+        for name, shape in shapes.items():
+            expect(floats[name].shape == shape, f"outliers/{name} of shape {shape}")
+        same = all(array.dtype == mean.dtype for array in floats.values()) and mean.dtype.kind == "f"
+        expect(same, "outliers of the same float dtype")
         expect(rows.ndim == 1 and rows.dtype == np.int64, "outliers/rows as int64")
         expect(rows[0] >= 0 and bool((rows[1:] > rows[:-1]).all()), "outliers/rows in ascending order")
-        expect(detector.threshold >= 0, "an outlier threshold of at least 0")
-        return detector
+        threshold = as_number(description["threshold"])
+        expect(threshold >= 0, "an outlier threshold of at least 0")
+        return cls(mean, components, rotation, offset, samples, rows, blanks, threshold)
 
 
-def _whitening(centred: Array) -> Array:
-    """Return directions (d, k) on which samples (n, d), of mean zero, have variance one."""
+def _principal_components(centred: Array) -> tuple[Array, float]:
+    """Return directions (d, k) of length one of samples (n, d) with mean zero, and their summed variance."""
     dual = len(centred) <= centred.shape[1]
     values, vectors = linalg.eigh(lower_gram(centred if dual else centred.T), driver="evd", check_finite=False)
-    kept = values > max(values[-1], 1e-30) * 1e-6
-    values, vectors = values[kept][::-1][:N_COMPONENTS], vectors[:, kept][:, ::-1][:, :N_COMPONENTS]
-    if not len(values):
-        return np.zeros((centred.shape[1], 1), centred.dtype)
-    directions = centred.T @ vectors / np.sqrt(values) if dual else vectors
-    return np.ascontiguousarray(directions * np.sqrt(len(centred) / values), centred.dtype)
+    kept = np.flatnonzero(values > values[-1] * np.finfo(centred.dtype).eps)[::-1][:N_COMPONENTS]
+    if not len(kept):
+        return np.zeros((centred.shape[1], 1), centred.dtype), 1.0
+    vectors = np.ascontiguousarray(vectors[:, kept])
+    directions = centred.T @ vectors / np.sqrt(values[kept]) if dual else vectors
+    return np.ascontiguousarray(directions, centred.dtype), float(values.sum()) / len(centred)
+
+
+def _rotation(points: Array, codes: Array, spread: Array, total: float) -> tuple[Array, Array]:
+    """Return matrix (k, l + k) and offset (l + k,) from components to coordinates, before lengths become one.
+
+    The within-class covariance is that of `points` (n, k) with class numbers `codes` (n,); variances of the leading
+    components are those of `spread` (m, k).
+    """
+    classes, codes = np.unique(codes, return_inverse=True)
+    exact = points.astype(np.float64)
+    centres = np.stack([exact[codes == code].mean(axis=0) for code in range(len(classes))])
+    within = exact - centres[codes]
+    values, vectors = linalg.eigh(within.T @ within / len(points), check_finite=False)
+    whitening = vectors / np.sqrt(np.maximum(values, 0) + SHRINKAGE * total)
+    variances = spread[:, :N_LEADING].var(axis=0, dtype=np.float64)
+    scales = np.where(variances > 0, variances, 1) ** -0.25
+    leading = np.eye(points.shape[1])[:, :N_LEADING] * scales
+    offset = np.concatenate([np.zeros(len(scales)), -centres.mean(axis=0) @ whitening])
+    return np.ascontiguousarray(np.hstack([leading, whitening]), points.dtype), offset.astype(points.dtype)
+
+
+def _coordinates(placed: Array, rotation: Array, offset: Array) -> Array:
+    """Return coordinates (n, l + k) from components (n, k), with whitened parts of length one."""
+    found = kernels.dense(placed, kernels.PackedDense.of(rotation, offset))
+    whitened = found[:, len(offset) - len(rotation) :]
+    lengths = np.sqrt(np.square(whitened, dtype=np.float64).sum(axis=1, keepdims=True))
+    whitened /= np.where(lengths > 0, lengths, 1).astype(found.dtype)
+    return found
+
+
+def _dissimilarities(x: Array, samples: Array) -> Array:
+    """Return Euclidean times cosine distances (n, m) of coordinates (n, l + k) and (m, l + k)."""
+    leading = min(x.shape[1] // 2, N_LEADING)
+    if not len(samples):
+        return np.empty((len(x), 0))
+    distances = np.sqrt(squared_distances(x[:, :leading], samples[:, :leading]))
+    return distances * (squared_distances(x[:, leading:], samples[:, leading:]) / 2 + SMALLEST)

@@ -42,8 +42,8 @@ class Choice:
     standard_error: float
 
 
-def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
-    """Return the rows of up to four folds that share no group and are stratified by class as far as groups allow.
+def folds_by_group(codes: Array, groups: Array | None, seed: int, n_folds: int = N_FOLDS) -> Folds:
+    """Return the rows of up to `n_folds` folds that share no group and are stratified by class as far as groups allow.
 
     Shapes: codes (n,) class numbers, groups (n,), or None if each row is its own group. The list is empty if
     there are fewer than two folds.
@@ -51,7 +51,7 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int) -> Folds:
     codes = _by_first_group(codes, groups)
     n_groups = len(codes) if groups is None else len(np.unique(groups))
     sizes = np.bincount(codes)
-    n_folds = min(N_FOLDS, n_groups, sizes.max())
+    n_folds = min(n_folds, n_groups, sizes.max())
     if n_folds < 2:
         return []
     strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns about rarer classes

@@ -39,6 +39,7 @@ class FrameTransformer(SavedEstimator):
     frame_shape_: Any
     dtype_kind_: str
     backbones_: list[Sequential]
+    input_scale_: Any
     grid: Any = None
     averages_flips_ = False
     batch_values = 8_000_000
@@ -101,6 +102,15 @@ class FrameTransformer(SavedEstimator):
         self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
         self._n_features_out = raw.shape[1]
         return self._scaled(raw)
+
+    def blank_frames(self, dtype: Any) -> Array:
+        """Return frames without content, (4, h, w, c), in the range of those at fit: black, white, noise, grey noise."""
+        height, width, channels = self.frame_shape_
+        rng = np.random.default_rng(0)
+        noises = [rng.random((height, width, n)) for n in (channels, 1)]
+        parts = [np.zeros(1), np.ones(1), *noises]
+        shares = np.stack([np.broadcast_to(part, self.frame_shape_) for part in parts])
+        return (shares * (255 / self.input_scale_)).astype(dtype)
 
     def _scaled(self, raw: Array) -> Array:
         centred = raw - self.mean_
