@@ -9,7 +9,7 @@ from reports import Report
 
 from framecnn import DataError, FrameClassifier, FrameFolder, load
 from framecnn.evaluation import assess, assessment
-from framecnn.reporting import write_training_report
+from framecnn.report import write_training_report
 
 PARTS = ("training", "validation", "test")
 

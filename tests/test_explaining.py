@@ -18,8 +18,8 @@ from framecnn.data.loader import FrameLost
 from framecnn.errors import MachineError
 from framecnn.estimators import explain
 from framecnn.evaluation import assess
-from framecnn.reporting import explanations
-from framecnn.reporting.explanations import explain_mistakes, explain_pictures, filters_of_classes
+from framecnn.report import explanations
+from framecnn.report.explanations import explain_mistakes, explain_pictures, filters_of_classes
 
 
 @pytest.fixture(scope="module")

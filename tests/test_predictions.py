@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from framecnn.data.predictions import PREDICTIONS_MARK, PredictionRow, write_predictions
+from framecnn.data.prediction_table import PREDICTIONS_MARK, PredictionRow, write_predictions
 
 COLUMNS = [
     *("path", "part", "fold", "group", "label", "prediction", "out_of_distribution", "nearest_training_path"),

@@ -11,7 +11,7 @@ from framecnn import FrameClassifier, KMeansClassifier, SettingError, get_num_th
 from framecnn.cli.loading import load_classifier
 from framecnn.estimators import TrainedFeatures, trained_features
 from framecnn.layers import ConvLayer, PoolingLayer
-from framecnn.reporting.contents import describe_choice
+from framecnn.report.contents import describe_choice
 from framecnn.storage import container
 from framecnn.storage.model_file import restore
 

@@ -17,7 +17,7 @@ from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.comparison import MODELS, Comparison, compile_kernels, report_data
 from framecnn.comparison.folds import MIN_NETWORK_SIDE
 from framecnn.data import DEFAULT_SIZE
-from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
+from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.errors import DataError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.report import write_comparison

@@ -16,12 +16,11 @@ from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, repor
 from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
 from framecnn.data.names import same_name
-from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
+from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
 from framecnn.evaluation import Assessment, assess
-from framecnn.report import write_report
-from framecnn.reporting import report_data
+from framecnn.report import report_data, write_report
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle, write_together
 from framecnn.text import counted, did_you_mean, listed

@@ -20,7 +20,7 @@ from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
 from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.data.movie_frames import SHORTEST
-from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
+from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 from framecnn.text import counted
@@ -107,7 +107,7 @@ def predict(
     if (show or explain) and found.pictures:
         from framecnn.cli.showing import MOST_SHOWN
         from framecnn.cli.showing import show as show_pictures
-        from framecnn.reporting.explanations import explain_pictures
+        from framecnn.report.explanations import explain_pictures
 
         drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
         show_pictures(found.pictures, explain_pictures(classifier, drawn, model))

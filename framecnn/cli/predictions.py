@@ -11,7 +11,7 @@ import numpy as np
 from framecnn.cli import console
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.loader import map_ahead
-from framecnn.data.predictions import PredictionRow
+from framecnn.data.prediction_table import PredictionRow
 from framecnn.errors import DataError, MissingExtraError
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array

@@ -9,7 +9,7 @@ from framecnn.cli.options import Figures, Model
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.networks import Sequential
 from framecnn.networks.summary import Summary
-from framecnn.reporting.contents import describe_choice
+from framecnn.report.contents import describe_choice
 from framecnn.text import listed
 
 __all__ = ["summary"]

@@ -11,11 +11,11 @@ from framecnn.cli.folder_options import FolderOptions, describe_source
 from framecnn.cli.outputs import check_outputs, json_mark, report_mark, write_json
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.data.manifest import MANIFEST_MARK
-from framecnn.data.predictions import PREDICTIONS_MARK, write_predictions
+from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.errors import MissingExtraError
 from framecnn.evaluation import Assessment
 from framecnn.report import write_report
-from framecnn.reporting.contents import describe_choice, report_data, split_table
+from framecnn.report.contents import describe_choice, report_data, split_table
 from framecnn.storage.output_set import write_together
 
 __all__ = ["Job", "Run", "write_everything"]

@@ -20,7 +20,7 @@ from framecnn.data.source import CLASS_FOLDERS
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
 from framecnn.evaluation import Assessment, assess
-from framecnn.reporting.contents import describe_choice
+from framecnn.report.contents import describe_choice
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle
 from framecnn.text import counted, listed

@@ -10,7 +10,7 @@ import numpy as np
 from framecnn.comparison.model_process import Outcome, run_in_process
 from framecnn.comparison.models import MODELS
 from framecnn.data import FrameFolder, FrameSubset
-from framecnn.data.predictions import PredictionRow
+from framecnn.data.prediction_table import PredictionRow
 from framecnn.errors import DataError, ShapeError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.evaluation import EvaluationResult

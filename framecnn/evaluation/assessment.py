@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.data import FrameSubset
-from framecnn.data.predictions import PredictionRow
+from framecnn.data.prediction_table import PredictionRow
 from framecnn.errors import DataError
 from framecnn.evaluation.label_errors import find_label_errors
 from framecnn.evaluation.out_of_fold import OutOfFoldEstimate, estimate_out_of_fold

@@ -9,9 +9,10 @@ import numpy as np
 from framecnn.data import FrameSubset
 from framecnn.evaluation import Assessment, assess
 from framecnn.evaluation.assessment import TRAINING
-from framecnn.report import Prototype, ReportData, write_report
+from framecnn.report.data import Prototype, ReportData
+from framecnn.report.explanations import explain_mistakes, filters_of_classes, scale_name
 from framecnn.report.layout import PROTOTYPE_FRAMES, one_of_each_group_first
-from framecnn.reporting.explanations import explain_mistakes, filters_of_classes, scale_name
+from framecnn.report.training_report import write_report
 from framecnn.typing import Array
 
 __all__ = ["describe_choice", "report_data", "split_table", "write_training_report"]

@@ -12,7 +12,7 @@ from framecnn.errors import MachineError, SettingError
 from framecnn.estimators import explain, filter_contributions
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
 from framecnn.evaluation.assessment import TRAINING
-from framecnn.report import Evidence
+from framecnn.report.data import Evidence
 from framecnn.report.layout import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.typing import Array
 
