@@ -19,7 +19,7 @@ from framecnn.typing import Array
 
 __all__ = ["OutlierDetector"]
 
-N_COMPONENTS, N_LEADING = 128, 16
+N_COMPONENTS, N_LEADING = 128, 32
 SHRINKAGE = 1e-4  # added to within-class variances, in units of the summed variance of the features
 MAX_SAMPLES = 5000  # training samples that are kept
 MAX_SELECTION = 2000  # training samples from which components and threshold are computed
@@ -35,7 +35,7 @@ class OutlierDetector:
 
     Features are projected to up to 128 principal components. The dissimilarity of two samples is the product of
 
-    * the Euclidean distance on the first 16 components, each divided by the fourth root of its variance;
+    * the Euclidean distance on the first 32 components, each divided by the fourth root of its variance;
     * the cosine distance on all components after whitening by the within-class covariance, as Mahalanobis distances of
       classes use it (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018),
       shrunk by 1e-4 of the summed variance of all features.
