@@ -222,7 +222,7 @@ FLOATS = np.ones(3, np.float32)
         ),
         ({"tensors__head_of_outliers_of_components": FLOATS}, "expected outliers/mean and components of 1 and 2"),
         ({"tensors__head_of_outliers_of_further": FLOATS}, "expected outliers of six arrays, and blanks"),
-        ({"tensors__training_names": np.array([97])}, "expected names that end with a zero byte"),
+        ({"tensors__training_names": np.array([2**56 + 1])}, "expected names that end with a zero byte"),
         ({"tensors__training_names": FLOATS}, "expected names as an int64 array of one dimension"),
         ({"tensors__training_names": np.array([0])}, "expected a name for each training frame"),
     ],

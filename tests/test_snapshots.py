@@ -151,7 +151,7 @@ def samples(offset):
     return rng.normal(size=(12, 40)) + offset, np.repeat([f"{offset}a", f"{offset}b"], 6)
 
 
-@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "reject"])
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "outlier_scores"])
 @pytest.mark.parametrize("kind", [KMeansClassifier, FrameClassifier])
 def test_an_estimator_may_be_fitted_again_while_other_threads_predict(kind, method):
     estimator = kind(alpha=1.0, random_state=0)

@@ -104,7 +104,7 @@ class FrameTransformer(SavedEstimator):
         return self._scaled(raw)
 
     def blank_frames(self, dtype: Any) -> Array:
-        """Return frames without content, (4, h, w, c), in the range of those at fit: black, white, noise, grey noise."""
+        """Return a black, a white, a noise and a grey noise frame, (4, h, w, c), in the range of the frames at fit."""
         height, width, channels = self.frame_shape_
         rng = np.random.default_rng(0)
         noises = [rng.random((height, width, n)) for n in (channels, 1)]
