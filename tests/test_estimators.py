@@ -27,7 +27,9 @@ BARE = [
 
 
 def test_every_estimator_is_tested_by_the_checks_of_scikit_learn():
-    assert {type(estimator).__name__ for estimator in BARE} == set(estimators.__all__)
+    assert {type(estimator).__name__ for estimator in BARE} == {
+        name for name in estimators.__all__ if hasattr(getattr(estimators, name), "fit")
+    }
 
 
 @parametrize_with_checks(BARE)

@@ -127,7 +127,6 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
         self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
 
-    @sets_atomically
     def fit(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Self:
         """Learn filters or train a network, choose grid and ridge penalty, fit the head.
 
@@ -156,10 +155,9 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
         ValueError
             If X holds NaN or infinity, or scikit-learn refuses feature vectors or labels.
         """
-        self._fit(X, y, groups, names)
+        self.fit_features(X, y, groups, names)
         return self
 
-    @sets_atomically
     def fit_transform(self, X: Any, y: Any = None, groups: Any = None, names: Any = None) -> Array:
         """Fit; return the distances of the training frames to the clusters without reading the frames again.
 
@@ -172,7 +170,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
         -------
         (n, n_clusters) array
         """
-        features = self._fit(X, y, groups, names)
+        features = self.fit_features(X, y, groups, names)
         return self.head_.transform(features)
 
     @sets_atomically
@@ -188,7 +186,26 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
         -------
         (n, n_features) array
         """
-        return self._fit(X, y, groups, names)
+        seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
+        features, head = self._new_parts(seed)
+        frames = features.validate(X)
+        classes, codes = encode_labels("FrameClassifier", y, len(frames))
+        groups = encode_groups("FrameClassifier", groups, len(frames))
+        names = check_names("FrameClassifier", names, len(frames))
+        features.learn(frames, codes, groups)
+        tried: dict[Grid, Choice] = {}
+        if isinstance(features, FrameFeatures) and self._chooses_grid and features.frame_shape_ is not None:
+            rows = selection_rows(len(frames), groups, self.max_selection_frames, seed)
+            weights = None if self.class_weight is None else balanced_weights(codes[rows])
+            raw, tried = features.choose_grid(frames, rows, codes, groups, seed, weights)
+        else:
+            raw = features.compute(frames)
+        found = features.standardise(raw)
+        head.fit(found, classes[codes], groups)
+        if features.frame_shape_ is not None:
+            head.outliers_ = head.outliers_.with_blanks(features.transform(features.blank_frames(frames.dtype)))
+        self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()}, names)
+        return found
 
     @reads_snapshot
     def predict(self, X: Any) -> Array:
@@ -334,29 +351,6 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
     def _head_and_vectors(self, X: Any) -> tuple[KMeansClassifier, Array]:
         features = self._features(X)
         return self.head_, features
-
-    def _fit(self, X: Any, y: Any, groups: Any, names: Any) -> Array:
-        """Fit; return the features of the training frames."""
-        seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
-        features, head = self._new_parts(seed)
-        frames = features.validate(X)
-        classes, codes = encode_labels("FrameClassifier", y, len(frames))
-        groups = encode_groups("FrameClassifier", groups, len(frames))
-        names = check_names("FrameClassifier", names, len(frames))
-        features.learn(frames, codes, groups)
-        tried: dict[Grid, Choice] = {}
-        if isinstance(features, FrameFeatures) and self._chooses_grid and features.frame_shape_ is not None:
-            rows = selection_rows(len(frames), groups, self.max_selection_frames, seed)
-            weights = None if self.class_weight is None else balanced_weights(codes[rows])
-            raw, tried = features.choose_grid(frames, rows, codes, groups, seed, weights)
-        else:
-            raw = features.compute(frames)
-        found = features.standardise(raw)
-        head.fit(found, classes[codes], groups)
-        if features.frame_shape_ is not None:
-            head.outliers_ = head.outliers_.with_blanks(features.transform(features.blank_frames(frames.dtype)))
-        self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()}, names)
-        return found
 
     @property
     def _chooses_grid(self) -> bool:

@@ -369,23 +369,26 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         self._n_features_out = found
 
     def _calibrate(self, points: Array, codes: Array, weights: Array | None, folds: list[Array], seed: int) -> None:
-        """Set the temperature and the probabilities of held-out samples, from clusters without their fold."""
+        """Set the temperature, and the probabilities of held-out samples from clusters without their fold.
+
+        Projected points are held-out scores already, so the temperature of the final clusters is fitted to them. It
+        has a higher likelihood on new frames than one of clusters without each fold, which lie farther away.
+        """
         n_classes = len(self.classes_)
-        squares = np.full((len(points), n_classes), np.inf)
+
+        def by_class(rows: Array, clusters: Clusters) -> Array:
+            return nearest_by_class(squared_distances(points[rows], clusters.centers), clusters.labels, n_classes)
+
+        everything = np.arange(len(points))
+        fitted = by_class(everything, Clusters(self.cluster_centers_, self.cluster_labels_, self.labels_))
+        held_out = np.full((len(points), n_classes), np.nan)
         for rows in folds:
-            rest = np.setdiff1d(np.arange(len(points)), rows)
-            clusters = self._clusters(points[rest], codes[rest], None if weights is None else weights[rest], seed)
-            distances = squared_distances(points[rows], clusters.centers)
-            squares[rows] = nearest_by_class(distances, clusters.labels, n_classes)
-        if folds:
-            self.temperature_ = fit_temperature(squares, codes, weights)
-            self.held_out_probabilities_ = softmax(-squares / self.temperature_, axis=1)
-        else:
-            fitted = squared_distances(points, self.cluster_centers_)
-            self.temperature_ = fit_temperature(
-                nearest_by_class(fitted, self.cluster_labels_, n_classes), codes, weights
-            )
-            self.held_out_probabilities_ = np.full((len(points), n_classes), np.nan)
+            rest = np.setdiff1d(everything, rows)
+            own_weights = None if weights is None else weights[rest]
+            held_out[rows] = by_class(rows, self._clusters(points[rest], codes[rest], own_weights, seed))
+        in_sample = self.projection is None
+        self.temperature_ = fit_temperature(held_out if in_sample and folds else fitted, codes, weights)
+        self.held_out_probabilities_ = softmax(-held_out / self.temperature_, axis=1)
 
     def _project(self, X: Array) -> Array:
         if self.projection is None:
