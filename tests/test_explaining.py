@@ -3,12 +3,14 @@
 import os
 import re
 import sys
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from commands import framecnn, quick, refused, train_quickly, write_frames
 from PIL import Image
-from reports import Report
+from reports import Report, predicting
 from textures import textures
 
 from framecnn import FrameClassifier, FrameFolder, load
@@ -17,8 +19,8 @@ from framecnn.cli.environment import describe_origin
 from framecnn.data.loader import FrameLost
 from framecnn.errors import MachineError
 from framecnn.estimators import explain
-from framecnn.evaluation import assess
-from framecnn.report import explanations
+from framecnn.evaluation import EvaluationResult, assess
+from framecnn.report import explanations, report_data
 from framecnn.report.explanations import explain_mistakes, explain_pictures, filters_of_classes
 
 
@@ -76,13 +78,14 @@ def test_a_frame_that_is_gone_loses_the_reasons_and_not_the_model(measured, monk
 
     monkeypatch.setattr(type(assessment.parts["test"]), "frames", Gone())
     assert explain_mistakes(classifier, assessment) == {}
-    assert filters_of_classes(classifier, np.zeros((9, len(classifier.head_.cluster_labels_))), Gone()) == {}
+    distances = np.zeros((9, len(classifier.head_.cluster_labels_)))
+    assert filters_of_classes(classifier, assessment.main.classes, distances, Gone()) == {}
 
 
 def test_the_filters_of_a_class_are_those_that_add_most_on_its_typical_frames(measured):
     classifier, assessment = measured
     train, distances = assessment.parts["training"], assessment.details["training"].distances
-    ((scale, found),) = filters_of_classes(classifier, distances, train.frames).items()
+    ((scale, found),) = filters_of_classes(classifier, train.classes, distances, train.frames).items()
     assert scale == "24x32"
     assert set(found) == set(train.classes)
     for code, label in enumerate(classifier.classes_):
@@ -96,15 +99,44 @@ def test_the_filters_of_a_class_are_those_that_add_most_on_its_typical_frames(me
 def test_a_model_whose_filters_have_no_weights_of_classes_shows_none(settings):
     X, y, _ = textures(3)
     classifier = FrameClassifier(n_filters=8, random_state=0, **settings).fit(X, y)
-    assert filters_of_classes(classifier, classifier.transform(X), X) == {}
+    assert filters_of_classes(classifier, sorted(set(y)), classifier.transform(X), X) == {}
 
 
 def test_with_very_many_classes_the_filters_of_the_first_hundred_are_found():
     X, y = textures(42)[0], np.repeat(np.arange(126), 2)
     classifier = FrameClassifier(n_filters=4, grid=(1, 1), alpha=1.0, random_state=0).fit(X, y)
-    (found,) = filters_of_classes(classifier, classifier.transform(X), X).values()
-    assert set(found) <= {str(code) for code in range(100)}
-    assert len(found) == 100
+    names = [f"class {code}" for code in range(126)]
+    (found,) = filters_of_classes(classifier, names, classifier.transform(X), X).values()
+    assert list(found) == names[:100]
+
+
+def test_filters_have_the_class_names_of_the_other_sections(measured):
+    classifier, assessment = measured
+    train = assessment.parts["training"]
+    numbered = FrameClassifier(n_filters=4, grid=(1, 1), alpha=0.1, random_state=0)
+    numbered.fit(train.frames, train.targets, train.groups)
+    (found,) = report_data(assess(numbered, {"training": train}), numbered).class_filters.values()
+    assert list(found) == list(train.classes)
+
+
+def test_of_a_class_without_a_cluster_only_its_own_mistakes_have_no_reasons(measured):
+    classifier, assessment = measured
+    test = assessment.main
+    wrong = predicting((test.targets + 1 + np.arange(test.n_frames) % 2) % 3, 0.8, 3)
+    main = EvaluationResult("test", test.classes, test.targets, wrong, [str(i) for i in range(len(wrong))], test.paths)
+    assessment = replace(assessment, results=assessment.results | {"test": main})
+    with_all = explain_mistakes(classifier, assessment)
+    names = np.array(main.classes)
+    truth, said = (dict(zip(main.paths, names[codes], strict=True)) for codes in (main.targets, main.predictions))
+    label = truth[next(iter(with_all))]
+    fewer, head = copy(classifier), copy(classifier.head_)
+    kept = head.classes_[head.cluster_labels_] != label
+    head.cluster_centers_, head.cluster_labels_ = head.cluster_centers_[kept], head.cluster_labels_[kept]
+    fewer.head_ = head
+    found = explain_mistakes(fewer, assessment).keys()
+    of_others = {path for path in with_all if label not in (truth[path], said[path])}
+    assert of_others
+    assert of_others <= found <= {path for path in with_all if truth[path] != label}
 
 
 def test_explain_draws_what_speaks_for_the_label_and_similar_training_frames(trained, opened):

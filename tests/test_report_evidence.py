@@ -14,6 +14,7 @@ from reports import Report, predicting
 from framecnn.data import SkippedFrame
 from framecnn.evaluation import EvaluationResult
 from framecnn.report import Evidence, Prototype, ReportData, draw_explanation, write_report
+from framecnn.report.layout import arrange
 from framecnn.report.links import link_from
 
 CLASSES = ("day", "<b>night</b>")
@@ -133,6 +134,9 @@ def test_filters_are_shown_with_the_classes_they_speak_for(data, read):
     assert report.source.count('<use href="#w') == 4
     assert "These filters add most to the score of each class on its typical frames" in report.words
     assert "more classes" not in report.words
+    few = {"12x18": {name: [0, 3, 1, 2] for name in CLASSES}}
+    ((_, picture),) = arrange(replace(data, filters=filters, class_filters=few)).class_filters.scales
+    assert (picture.width, picture.height) == (4 * 27 - 3, len(CLASSES) * 27 - 3)
     many = {name: list(range(10)) for name in (f"class {i}" for i in range(100))}
     assert "88 more classes" in read(replace(data, filters=filters, class_filters={"24x36": many})).words
 

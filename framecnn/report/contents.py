@@ -189,7 +189,8 @@ def _class_filters(assessment: Assessment, classifier: Any) -> dict[str, dict[st
     if TRAINING not in assessment.parts:
         return {}
     train = assessment.parts[TRAINING]
-    return filters_of_classes(classifier, assessment.details[TRAINING].distances, train.frames)
+    classes = assessment.main.classes
+    return filters_of_classes(classifier, classes, assessment.details[TRAINING].distances, train.frames)
 
 
 def _filters(classifier: Any) -> dict[str, Array]:

@@ -76,7 +76,8 @@ class ReportData:
     evidence : mapping of str to Evidence
         By the path of a frame; :func:`~framecnn.report.layout.shown_mistakes` are those that the report shows.
     class_filters : mapping of str to mapping of str to sequence of int
-        By scale and class: numbers of the filters that speak most for the class, the first first.
+        By scale and class: numbers of the filters that speak most for the class, the first first; at a scale as many
+        for each class.
     skipped : sequence of Skip
         The files that were not used; each has ``path``, ``reason`` and ``detail``.
     found : int

@@ -41,7 +41,8 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     Returns
     -------
     dict of str to Evidence
-        Empty if the features have no places, as trained ones; without frames that can no longer be read.
+        Empty if the features have no places, as trained ones; without frames that can no longer be read, or whose true
+        class has no cluster.
     """
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
@@ -65,8 +66,8 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
         is_right = answer == truth  # the classifier itself may classify an out-of-fold mistake correctly
         try:
             explanation = explain(classifier, frame, predicted if is_right else truth)
-        except SettingError:  # features without places, or a class without a cluster
-            return {}
+        except SettingError:  # features without places; or a class without a cluster
+            continue
         sides = names[explanation.label], names[explanation.against]
         label, against = reversed(sides) if is_right else sides
         contributions = -explanation.map if is_right else explanation.map
@@ -126,7 +127,9 @@ def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tu
     return tuple((train.files[row], train.classes[train.targets[row]]) for row in others)
 
 
-def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[str, dict[str, list[int]]]:
+def filters_of_classes(
+    classifier: Any, classes: Sequence[str], distances: Array, frames: Any
+) -> dict[str, dict[str, list[int]]]:
     """Return the filters that speak most for each class on its typical training frames, by scale and class.
 
     Empty if the filters of the first bank have no weights of classes: with trained features, depth 2, or without a
@@ -135,6 +138,8 @@ def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[s
     Parameters
     ----------
     classifier : FrameClassifier
+    classes : sequence of str
+        The names of its classes.
     distances : (n, n_clusters) array
         Of the training frames to the clusters.
     frames : (n, h, w, c) array
@@ -154,7 +159,7 @@ def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[s
         return {}
     return {
         scale_name(backbone): {
-            str(head.classes_[code]): np.argsort(-found[code], kind="stable")[:N_CLASS_FILTERS].tolist()
+            classes[code]: np.argsort(-found[code], kind="stable")[:N_CLASS_FILTERS].tolist()
             for code in np.unique(labels)
         }
         for backbone, found in zip(classifier.features_.backbones_, by_scale, strict=True)

@@ -317,8 +317,8 @@ def _class_filters(data: ReportData) -> ClassFilters | None:
     if not scales:
         return None
     pictures = [
-        (scale, filter_tiles(data.filters[scale][np.concatenate(list(of_class.values()))], N_CLASS_FILTERS))
-        for scale, of_class in scales
+        (scale, filter_tiles(data.filters[scale][np.concatenate(rows)], len(rows[0])))
+        for scale, rows in ((scale, list(of_class.values())) for scale, of_class in scales)
     ]
     return ClassFilters(list(scales[0][1]), pictures)
 
