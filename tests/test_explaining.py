@@ -5,6 +5,7 @@ import re
 import sys
 from copy import copy
 from dataclasses import replace
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -143,35 +144,86 @@ def test_explain_draws_what_speaks_for_the_label_and_similar_training_frames(tra
     films, model = trained / "films", trained / "model.safetensors"
     frames = sorted((films / "down").iterdir())[:2]
     heights = []
-    for option in ("--show", "--explain"):
-        ended = framecnn("predict", model, *frames, option)
+    for options in (["--show"], ["--explain", "--training-folder", films]):
+        ended = framecnn("predict", model, *frames, *options)
         assert (ended.code, ended.err) == (0, f"drew {opened[-1]}\n")
         with Image.open(opened[-1]) as drawn:
             heights.append(drawn.height)
     assert heights[1] > 2 * heights[0]
 
 
-def test_training_frames_are_found_beside_the_picture_the_model_or_here(trained, monkeypatch, tmp_path):
+def test_explain_says_which_option_finds_training_frames(trained, opened, monkeypatch, tmp_path):
+    films, model = trained / "films", trained / "model.safetensors"
+    ended = framecnn("predict", model, next((films / "down").iterdir()), "--explain")
+    said = "some similar training frames were not found; name their folder: --training-folder FOLDER"
+    assert (ended.code, ended.err.splitlines()) == (0, [f"drew {opened[-1]}", said])
+    monkeypatch.chdir(films)
+    assert framecnn("predict", model, next((films / "down").iterdir()), "--explain").err == f"drew {opened[-1]}\n"
+    ended = framecnn("predict", model, films, "--explain", "--training-folder", tmp_path)
+    assert ended.err.splitlines()[-1] == said  # the named folder alone
+
+
+def test_a_training_folder_is_a_folder_for_explain(trained, tmp_path):
+    model = trained / "model.safetensors"
+    alone = refused("predict", model, trained / "films", "--training-folder", tmp_path)
+    assert "expected --training-folder with --explain, got --training-folder alone" in alone
+    missing = refused("predict", model, trained / "films", "--explain", "--training-folder", tmp_path / "none")
+    assert f"expected a folder, got '{tmp_path / 'none'}'" in missing
+    inside = tmp_path / "films"
+    inside.mkdir()
+    over = ("--training-folder", inside, "--json", inside / "a.json")
+    assert "expected a file outside" in refused("predict", model, trained / "films", "--explain", *over)
+
+
+def test_training_frames_are_looked_for_in_the_folders_in_their_order(trained, tmp_path):
     films, model = trained / "films", load(trained / "model.safetensors")
     path = str(sorted((films / "down").iterdir())[0])
-    names = [name for _, name in explain_pictures(model, [path], tmp_path / "m")[path].nearest]
-    beside = explain_pictures(model, [path], tmp_path / "m")[path].nearest
-    assert [file for file, _ in beside] == [str(films / name) for name in names]
-    elsewhere = tmp_path / "a" / "x.jpg"
-    elsewhere.parent.mkdir()
-    elsewhere.write_bytes((films / names[0]).read_bytes())
-    assert explain_pictures(model, [str(elsewhere)], films / "m")[str(elsewhere)].nearest[0][0] == str(films / names[0])
-    nowhere = explain_pictures(model, [str(elsewhere)], tmp_path / "m")[str(elsewhere)].nearest
-    assert nowhere[0] == (names[0], names[0])
-    monkeypatch.chdir(films)
-    assert os.path.isfile(explain_pictures(model, [str(elsewhere)], tmp_path / "m")[str(elsewhere)].nearest[0][0])
+    nearest = explain_pictures(model, [path], [tmp_path, films])[path].nearest
+    assert [file for file, _ in nearest] == [str(films / name) for _, name in nearest]
+    copied = tmp_path / nearest[0][1]
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes((films / nearest[0][1]).read_bytes())
+    assert explain_pictures(model, [path], [tmp_path, films])[path].nearest[0][0] == str(copied)
+    assert [file for file, _ in explain_pictures(model, [path], [])[path].nearest] == ["", "", ""]
+
+
+def test_a_name_in_a_forged_model_never_leads_out_of_the_folders(trained, tmp_path, monkeypatch):
+    films, model = trained / "films", copy(load(trained / "model.safetensors"))
+    path = str(sorted((films / "down").iterdir())[0])
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes((films / "down" / os.path.basename(path)).read_bytes())
+    (tmp_path / "work" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    leading_out = (str(secret), "../secret.jpg", "in/../../secret.jpg", f"{tmp_path}/work/../secret.jpg")
+    for name in (*leading_out, "nul\0.jpg", "", "."):
+        model.training_names_ = np.full(len(model.training_names_), name, object)
+        nearest = explain_pictures(model, [path], [Path(), tmp_path / "work"])[path].nearest
+        assert nearest == (("", name),) * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "is_below"),
+    [
+        ("down/1.jpg", True),
+        ("down\\..jpg", True),
+        ("C:1.jpg", False),
+        ("C:\\1.jpg", False),
+        ("\\1.jpg", False),
+        ("/1.jpg", False),
+        ("\\\\server\\share\\1.jpg", False),
+        ("//server/share/1.jpg", False),
+        ("down\\..\\..\\1.jpg", False),
+    ],
+)
+def test_on_windows_a_name_has_no_drive_and_no_server(name, is_below):
+    assert explanations._is_below(PureWindowsPath(name)) == is_below
 
 
 def test_a_model_without_names_of_training_frames_explains_without_them(tmp_path):
     X, y, _ = textures(3)
     Image.fromarray(X[0]).save(tmp_path / "a.png")
     classifier = FrameClassifier(n_filters=8, random_state=0).fit(X, y)
-    (found,) = explain_pictures(classifier, [str(tmp_path / "a.png")], tmp_path / "m").values()
+    (found,) = explain_pictures(classifier, [str(tmp_path / "a.png")], [tmp_path]).values()
     assert found.nearest == ()
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from reports import Report, predicting
 
 from framecnn.data import SkippedFrame
@@ -182,6 +182,17 @@ def test_a_drawing_has_the_frame_its_map_and_the_training_frames(tmp_path):
     assert left[2] > left[0] + 50  # blue
     assert right[0] > right[2] + 50  # orange
     assert np.ptp(middle) < 5  # grey
+
+
+def test_a_drawing_says_why_a_training_frame_has_no_picture(tmp_path, monkeypatch):
+    (tmp_path / "text.jpg").write_text("no picture")
+    path = picture(tmp_path / "a.png")
+    nearest = (("", "b/1.jpg"), (str(tmp_path / "gone.jpg"), "b/2.jpg"), (str(tmp_path / "text.jpg"), "b/3.jpg"))
+    texts = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, place, text, *rest, **settings: texts.append(text))
+    draw_explanation(path, "", {"day": 1.0}, Evidence("day", "night", np.eye(4), nearest))
+    assert texts[-6::2] == ["picture not found", "picture not found", "picture unreadable"]
+    assert texts[-5::2] == ["b/1.jpg", "b/2.jpg", "b/3.jpg"]
 
 
 def test_a_drawing_of_a_file_that_is_gone_is_refused(tmp_path):

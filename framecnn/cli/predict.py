@@ -59,6 +59,14 @@ def predict(
         bool,
         typer.Option("--explain", help="Like --show, with what speaks for the label, and similar training frames."),
     ] = False,
+    training_folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder of frames that the model was trained on, where --explain looks for similar ones.",
+            show_default="the folder of MODEL, and the working directory",
+        ),
+    ] = None,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
 
@@ -79,7 +87,11 @@ def predict(
         raise typer.BadParameter(
             f"expected MODEL and PATH, or MODEL and --random-from FOLDER, got only {str(model)!r}, taken as MODEL"
         )
-    json, predictions = check_outputs([json, predictions], [model, random_from, *(paths or ())])
+    if training_folder is not None and not explain:
+        raise typer.BadParameter("expected --training-folder with --explain, got --training-folder alone")
+    if training_folder is not None and not training_folder.is_dir():
+        raise typer.BadParameter(f"expected a folder, got {str(training_folder)!r}", param_hint="'--training-folder'")
+    json, predictions = check_outputs([json, predictions], [model, random_from, training_folder, *(paths or ())])
     check_replaced({json: json_mark("predict"), predictions: PREDICTIONS_MARK})
     classifier = load_classifier(model)
     files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
@@ -110,7 +122,11 @@ def predict(
         from framecnn.report.explanations import explain_pictures
 
         drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
-        show_pictures(found.pictures, explain_pictures(classifier, drawn, model))
+        folders = [model.parent, Path()] if training_folder is None else [training_folder]
+        evidence = explain_pictures(classifier, drawn, folders)
+        show_pictures(found.pictures, evidence)
+        if not all(file for own in evidence.values() for file, _ in own.nearest):
+            console.note("some similar training frames were not found; name their folder: --training-folder FOLDER")
     elif show or explain:
         option = "--explain" if explain else "--show"
         console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")

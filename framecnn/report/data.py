@@ -22,7 +22,7 @@ class Evidence:
     map : array, shape (h, w)
         The contribution of each pixel of the frame, as stretched for the model: positive for `label`.
     nearest : tuple of (str, str)
-        File and class of the most similar training frames, the nearest first.
+        File and class of the most similar training frames, the nearest first; ``""`` for a file that was not found.
     """
 
     label: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -76,22 +76,23 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     return found
 
 
-def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
+def explain_pictures(classifier: Any, paths: Sequence[str], folders: Sequence[Path]) -> dict[str, Evidence]:
     """Return what speaks for the labels of pictures rather than for the second most probable class, by path.
 
-    Training frames are looked for by their names in the model: from the working directory, the folder of the model, and
-    the folders that contain the picture.
+    Training frames are looked for by their names in the model, which may come from anyone: a name never leads out of
+    the folders.
 
     Parameters
     ----------
     classifier : FrameClassifier
     paths : sequence of str
-    model : Path
-        The file of the classifier.
+    folders : sequence of Path
+        Where training frames are looked for, in this order.
 
     Returns
     -------
     dict of str to Evidence
+        The near training frames have their names in the place of their classes, which the model does not know.
 
     Raises
     ------
@@ -105,15 +106,24 @@ def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict
         frame = decode(path, size).pixels
         shown = explain(classifier, frame)
         rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
-        folders = [Path(), model.parent, *Path(path).absolute().parents]
         nearest = tuple((_file_of(str(names[row]), folders), str(names[row])) for row in rows)
         found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
     return found
 
 
 def _file_of(name: str, folders: Sequence[Path]) -> str:
-    """Return the file with this relative path in the first folder that has it, or the path itself."""
-    return next((str(folder / name) for folder in folders if (folder / name).is_file()), name)
+    """Return the file with this name in the first folder that has it; "" if none has, or it would not be inside."""
+    if not _is_below(PurePath(name)):
+        return ""
+    return next((str(folder / name) for folder in folders if (folder / name).is_file()), "")
+
+
+def _is_below(name: PurePath) -> bool:
+    """Return whether a name leads below the folder that it is joined to: it has no root, no drive and no "..".
+
+    On Windows, a name with the drive of another computer would be looked for there.
+    """
+    return not name.anchor and ".." not in name.parts
 
 
 def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
