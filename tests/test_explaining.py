@@ -112,8 +112,7 @@ def test_with_very_many_classes_the_filters_of_the_first_hundred_are_found():
 
 
 def test_filters_have_the_class_names_of_the_other_sections(measured):
-    classifier, assessment = measured
-    train = assessment.parts["training"]
+    train = measured[1].parts["training"]
     numbered = FrameClassifier(n_filters=4, grid=(1, 1), alpha=0.1, random_state=0)
     numbered.fit(train.frames, train.targets, train.groups)
     (found,) = report_data(assess(numbered, {"training": train}), numbered).class_filters.values()

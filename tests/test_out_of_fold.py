@@ -61,6 +61,11 @@ def test_figures_are_means_over_the_repeats_and_fit_into_json():
     assert (figures["n_frames"], figures["n_groups"], figures["n_repeats"], figures["n_folds"]) == (48, 12, 3, 4)
     assert figures["by_class"]["day"]["support"] == 16
     assert np.sum(figures["confusion"]) == 48
+    assert found.to_dict() == figures
+    figures["by_class"].clear()
+    figures["confusion"].clear()
+    assert found.to_dict()["by_class"]
+    assert found.to_dict()["confusion"]
     assert found.describe().endswith("; 48 frames of 12 groups, 3 repeats of 4 folds)")
 
 

@@ -27,7 +27,7 @@ def print_assessment(assessment: Assessment) -> None:
     console.table([(f"{figure.part} accuracy", figure.describe()) for figure in assessment.figures])
     if assessment.main.n_frames:
         console.say()
-        console.say(f"{assessment.main.part}: {_in_one_line(assessment.main.to_dict())}")
+        console.say(f"{assessment.main.part}: {_in_one_line(assessment.main.numbers)}")
         console.say()
         console.table(_by_class(assessment.main), head=HEAD)
     if suspects := assessment.suspects:
@@ -50,9 +50,10 @@ def _in_one_line(figures: dict[str, Any]) -> str:
 
 def _by_class(figure: Any) -> Iterator[tuple[str, ...]]:
     """Yield the figures and the mistakes of each class; of the first classes, if there are many."""
-    figures = figure.to_dict()
+    figures = figure.numbers
+    confusion = getattr(figure, "mean", figure).confusion
     for truth, (name, own) in enumerate(list(figures["by_class"].items())[:SHOWN_CLASSES]):
-        counts = np.array(figures["confusion"][truth])
+        counts = confusion[truth]
         wrong = [label for label in np.argsort(-counts, kind="stable") if counts[label] and label != truth]
         mistaken = listed([f"{figures['classes'][label]} {counts[label]:,}" for label in wrong], 5)
         shares = [_percent(own[key]) for key in ("precision", "recall", "f1")]

@@ -8,6 +8,7 @@ it goes up when a key is renamed, removed or gets another meaning. Numbers that 
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ __all__ = ["SCHEMA", "check_outputs", "check_replaced", "json_file", "json_mark"
 
 SCHEMA = 1
 """The number of the layout of JSON files."""
+NUMBERS = re.compile(r'\[\n[^][{}"]+\]')
+"""A list of numbers in indented JSON, which becomes one line; the text of a string has no such line break."""
 
 
 def json_file(value: Path | None) -> Path | None:
@@ -154,7 +157,8 @@ def write_json(path: Path | None, command: str, data: Mapping[str, Any]) -> None
         What follows the common head, which the documentation of this module describes.
     """
     head = {"written_by": f"framecnn {command} {__version__}", "schema": SCHEMA, "command": command}
-    text = json.dumps(head | {"version": __version__, **data}, indent=2, allow_nan=False) + "\n"
+    indented = json.dumps(head | {"version": __version__, **data}, indent=2, allow_nan=False) + "\n"
+    text = NUMBERS.sub(lambda found: "".join(found[0].split()), indented)
     if path is not None:
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="ascii")

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -144,14 +145,16 @@ class OutOfFoldEstimate:
             As :meth:`EvaluationResult.to_dict`, each number the mean over the repeats; confusion and reliability are
             those of `mean`. Also ``n_repeats``, ``n_folds``, and ``accuracies``, one for each repeat.
         """
-        figures = _means([result.to_dict() for result in self.repeats])
-        mean = self.mean.to_dict()
+        return deepcopy(self.numbers) | {"confusion": self.mean.confusion.tolist()}
+
+    @cached_property
+    def numbers(self) -> dict[str, Any]:
+        """What `to_dict` returns, without the confusion, which is large with many classes; not to be changed."""
         return {
-            **figures,
+            **_means([result.numbers for result in self.repeats]),
             "interval": list(self.interval),
             "verdict": self.verdict or None,
-            "confusion": mean["confusion"],
-            "reliability": mean["reliability"],
+            "reliability": self.mean.numbers["reliability"],
             "n_repeats": len(self.repeats),
             "n_folds": self.n_folds,
             "accuracies": [result.accuracy for result in self.repeats],

@@ -92,7 +92,7 @@ class Part:
     @cached_property
     def numbers(self) -> dict[str, Any]:
         """The figures, with None for those that do not exist."""
-        return self.figure.to_dict()
+        return self.figure.numbers
 
     @cached_property
     def columns(self) -> list[int]:
