@@ -55,7 +55,7 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
 def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
     for fold, (_, test) in zip(comparison.folds, comparison.parts, strict=True):
         row, outcomes = test.paths.index(fold["shown"]), fold["outcomes"]
-        probabilities = {MODELS[name].title: outcomes[name]["probabilities"][row] for name in comparison.outcomes}
+        probabilities = {MODELS[name].title: outcomes[name]["probabilities"][row].tolist() for name in comparison.outcomes}
         truth = test.classes[dict(test.samples)[fold["shown"]]]
         yield ShownFrame(str(comparison.folder.root / fold["shown"]), truth, fold["fold"], probabilities)
 
