@@ -10,7 +10,7 @@ import pytest
 from commands import fingerprint, framecnn, train_quickly, write_frames
 from reports import Report
 
-from framecnn.cli import environment
+from framecnn.cli import environment, evaluate
 from framecnn.data import LazyFrames
 
 
@@ -144,6 +144,18 @@ def test_evaluate_writes_the_report_and_the_predictions_of_the_frames(model, fil
 
 def zip_options(names, values):
     return [text for pair in zip(names, values, strict=True) for text in pair]
+
+
+def test_the_report_names_the_table_of_predictions_if_there_is_one(model, films, tmp_path, monkeypatch):
+    names, write = [], evaluate.write_report
+
+    monkeypatch.setattr(
+        evaluate, "write_report", lambda path, data, budget: names.append(data.predictions) or write(path, data, budget)
+    )
+    for options in ([], ["--predictions", tmp_path / "p.csv"]):
+        ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html", *options)
+        assert names, ended.err
+    assert names == ["", "p.csv"]
 
 
 def test_a_report_without_jinja2_is_refused_before_the_scan(model, films, tmp_path, monkeypatch):

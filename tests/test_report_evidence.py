@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from reports import Report, predicting
 
 from framecnn.data import SkippedFrame
-from framecnn.evaluation import EvaluationResult
+from framecnn.evaluation import EvaluationResult, Suspect
 from framecnn.report import Evidence, Prototype, ReportData, draw_explanation, write_report
 from framecnn.report.layout import arrange
 from framecnn.report.links import link_from
@@ -97,13 +97,27 @@ def test_all_frames_can_be_reached(read, tmp_path, n_wrong, n_right):
     assert "1 to 200" in report.words or n_wrong < 200
 
 
-def test_of_very_many_correct_frames_the_table_of_predictions_is_named_but_all_mistakes_are_listed(read, tmp_path):
+@pytest.mark.parametrize("table", ["b.predictions.csv", ""])
+def test_of_very_many_correct_frames_the_table_of_predictions_is_named_but_all_mistakes_are_listed(
+    read, tmp_path, table
+):
     paths = [f"{tmp_path}/{i}.jpg" for i in range(4000)]
-    report = read(ReportData(title="films", results=[result(paths, wrong=2000)]))
+    report = read(ReportData(title="films", results=[result(paths, wrong=2000)], predictions=table))
     found = {os.path.normpath(file) for file in report.files}
     assert {f"{i}.jpg" for i in range(2000)} <= found
     assert len(found) < 3100
-    assert "more, in the table of predictions" in report.words
+    assert ("more, in the table of predictions b.predictions.csv" in report.words) == bool(table)
+    assert re.search(r"and [\d,]+ more", report.words)
+
+
+def test_suspects_beyond_those_shown_are_in_a_table_of_predictions_only_if_there_is_one(data, read, tmp_path):
+    path = picture(tmp_path / "a.jpg")
+    suspects = [Suspect("test", "a.jpg", path, "g", "day", CLASSES[1], 0.01, 0.99)] * 30
+    words = [read(replace(data, suspects=suspects[:n])).words for n in (24, 30)]
+    words.append(read(replace(data, suspects=suspects, predictions="p.csv")).words)
+    said = ["in the table of predictions p.csv, column suspected_label", "These are the first 24 of 30 suspects."]
+    assert [[text in found for text in said] for found in words] == [[False, False], [False, True], [True, False]]
+    assert all("Frames that models which were not fitted on them confidently assign" in found for found in words)
 
 
 def test_mistakes_of_classes_that_are_not_in_the_matrix_are_listed(read, tmp_path):

@@ -121,7 +121,9 @@ def _write(
             if predictions is not None:
                 write_predictions(stage(predictions), comparison.folder.classes, comparison.prediction_rows())
             if report is not None:
-                write_comparison(stage(report), report_data(comparison, _machine_in_words(), versions(*EXTRAS)))
+                table = "" if predictions is None else predictions.name
+                data = report_data(comparison, _machine_in_words(), versions(*EXTRAS), table)
+                write_comparison(stage(report), data)
     if json is None:
         write_json(None, "compare", _figures(comparison))
     if json is not None:

@@ -82,6 +82,7 @@ def evaluate(
                         classifier,
                         meaning=frames.group_note,
                         skipped=frames.skipped,
+                        predictions="" if predictions is None else predictions.name,
                         found=frames.found,
                         origin=describe_origin(model),
                         versions=versions(),

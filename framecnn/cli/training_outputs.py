@@ -159,6 +159,7 @@ def _write_report(run: Run, path: Path) -> bool:
         title=run.job.title,
         meaning=run.folder.group_note,
         skipped=run.folder.skipped,
+        predictions=run.job.predictions.name,
         found=run.folder.found,
         origin=describe_origin(run.job.out),
         versions=versions(),

@@ -10,7 +10,9 @@ from framecnn.report import Choice, ComparisonData, ShownFrame
 __all__ = ["report_data"]
 
 
-def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str]) -> ComparisonData:
+def report_data(
+    comparison: Comparison, machine: str, versions: Mapping[str, str], predictions: str = ""
+) -> ComparisonData:
     """Return what the report of a comparison shows.
 
     Parameters
@@ -21,6 +23,8 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
         A description of the machine.
     versions : mapping of str to str
         The software.
+    predictions : str, optional
+        The name of the table of predictions that is written with the report.
 
     Returns
     -------
@@ -47,6 +51,7 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
             "seed": str(settings["seed"]),
             "machine": machine,
         },
+        predictions=predictions,
         versions=versions,
         warnings=[*comparison.absences, *comparison.warnings],
     )
@@ -55,7 +60,9 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
 def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
     for fold, (_, test) in zip(comparison.folds, comparison.parts, strict=True):
         row, outcomes = test.paths.index(fold["shown"]), fold["outcomes"]
-        probabilities = {MODELS[name].title: outcomes[name]["probabilities"][row].tolist() for name in comparison.outcomes}
+        probabilities = {
+            MODELS[name].title: outcomes[name]["probabilities"][row].tolist() for name in comparison.outcomes
+        }
         truth = test.classes[dict(test.samples)[fold["shown"]]]
         yield ShownFrame(str(comparison.folder.root / fold["shown"]), truth, fold["fold"], probabilities)
 

@@ -92,7 +92,8 @@ def report_data(assessment: Assessment, classifier: Any, *, title: str = "", **c
     title : str, optional
         The headline; by default the name of the folder.
     **contents
-        Further fields of ReportData: ``meaning``, ``skipped``, ``found``, ``versions``, ``timings``, ``warnings``.
+        Further fields of ReportData: ``meaning``, ``skipped``, ``found``, ``predictions``, ``versions``, ``timings``,
+        ``warnings``.
 
     Returns
     -------

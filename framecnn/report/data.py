@@ -69,6 +69,8 @@ class ReportData:
         Why that is probably so.
     suspects : sequence of Suspect
         Frames whose label is probably wrong, the most suspicious first.
+    predictions : str
+        The name of the table of predictions that is written with the report; empty if none is.
     prototypes : sequence of Prototype
         The clusters of the head.
     filters : mapping of str to array (n, height, width, channels)
@@ -105,6 +107,7 @@ class ReportData:
     verdict: str = ""
     reasons: Sequence[str] = ()
     suspects: Sequence[Suspect] = ()
+    predictions: str = ""
     prototypes: Sequence[Prototype] = ()
     filters: Mapping[str, Array] = field(default_factory=dict)
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
