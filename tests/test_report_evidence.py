@@ -14,7 +14,7 @@ from reports import Report, predicting
 from framecnn.data import SkippedFrame
 from framecnn.evaluation import EvaluationResult, Suspect
 from framecnn.report import Evidence, Prototype, ReportData, draw_explanation, write_report
-from framecnn.report.layout import arrange
+from framecnn.report.arrangement import arrange
 from framecnn.report.links import link_from
 
 CLASSES = ("day", "<b>night</b>")

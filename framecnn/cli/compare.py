@@ -14,7 +14,7 @@ from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.options import Figures, MaxBad, Predictions, Seed, Size, frame_size
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
-from framecnn.comparison import MODELS, Comparison, compile_kernels, report_data
+from framecnn.comparison import MODELS, Comparison, comparison_data, compile_kernels
 from framecnn.comparison.folds import MIN_NETWORK_SIDE
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
@@ -23,6 +23,7 @@ from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.report import write_comparison
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle, write_together
+from framecnn.text import percent
 from framecnn.thread_count import get_num_threads
 
 __all__ = ["compare"]
@@ -122,7 +123,7 @@ def _write(
                 write_predictions(stage(predictions), comparison.folder.classes, comparison.prediction_rows())
             if report is not None:
                 table = "" if predictions is None else predictions.name
-                data = report_data(comparison, _machine_in_words(), versions(*EXTRAS), table)
+                data = comparison_data(comparison, _machine_in_words(), versions(*EXTRAS), table)
                 write_comparison(stage(report), data)
     if json is None:
         write_json(None, "compare", _figures(comparison))
@@ -155,7 +156,7 @@ def _machine_in_words() -> str:
 
 def _print_fold(comparison: Comparison, number: int) -> None:
     accuracies = comparison.accuracies(number).items()
-    shown = [f"{MODELS[name].title} {100 * accuracy:.1f} %" for name, accuracy in accuracies]
+    shown = [f"{MODELS[name].title} {percent(accuracy)}" for name, accuracy in accuracies]
     console.say(f"fold {number + 1} of {len(comparison.parts)}: {', '.join(shown) or 'no model finished'}")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from framecnn.cli import console
 from framecnn.evaluation import Assessment
-from framecnn.text import listed
+from framecnn.text import listed, percent
 
 __all__ = ["SHOWN_CLASSES", "print_assessment"]
 
@@ -38,13 +38,13 @@ def print_assessment(assessment: Assessment) -> None:
 
 def _in_one_line(figures: dict[str, Any]) -> str:
     parts = [
-        f"balanced accuracy {_percent(figures['balanced_accuracy'])}",
-        f"mean F1 {_percent(figures['macro']['f1'])}",
+        f"balanced accuracy {percent(figures['balanced_accuracy'])}",
+        f"mean F1 {percent(figures['macro']['f1'])}",
     ]
     if len(figures["classes"]) > 2:
-        parts.append(f"top-2 accuracy {_percent(figures['top_2_accuracy'])}")
+        parts.append(f"top-2 accuracy {percent(figures['top_2_accuracy'])}")
     parts += [f"Brier score {figures['brier_score']:.3f}", f"log loss {figures['log_loss']:.3f}"]
-    parts.append(f"calibration error {_percent(figures['expected_calibration_error'])}")
+    parts.append(f"calibration error {percent(figures['expected_calibration_error'])}")
     return ", ".join(parts)
 
 
@@ -56,11 +56,7 @@ def _by_class(figure: Any) -> Iterator[tuple[str, ...]]:
         counts = confusion[truth]
         wrong = [label for label in np.argsort(-counts, kind="stable") if counts[label] and label != truth]
         mistaken = listed([f"{figures['classes'][label]} {counts[label]:,}" for label in wrong], 5)
-        shares = [_percent(own[key]) for key in ("precision", "recall", "f1")]
+        shares = [percent(own[key]) for key in ("precision", "recall", "f1")]
         yield (name, f"{own['support']:,}", *shares, mistaken)
     if (rest := len(figures["classes"]) - SHOWN_CLASSES) > 0:
         yield (f"{rest:,} more", "", "", "", "", "")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"

@@ -23,7 +23,7 @@ from framecnn.data.movie_frames import SHORTEST
 from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
-from framecnn.text import counted
+from framecnn.text import counted, percent
 
 __all__ = ["predict"]
 
@@ -211,16 +211,12 @@ def _print_movie(movie: Mapping[str, Any], by_frame: bool) -> None:
 
 def _voted(votes: Mapping[str, Any]) -> tuple[str, str, int, str]:
     share = votes["out_of_distribution"]
-    marked = f"{_percent(share)} of the frames out-of-distribution" if share else ""
-    return votes["label"] or "-", _percent(votes["share"]), votes["n_frames"], marked
+    marked = f"{percent(share)} of the frames out-of-distribution" if share else ""
+    return votes["label"] or "-", percent(votes["share"]), votes["n_frames"], marked
 
 
 def _labelled(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["label"], _percent(row["probability"]), FAR if row["out_of_distribution"] else ""
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return row["label"], percent(row["probability"]), FAR if row["out_of_distribution"] else ""
 
 
 def _clock(time: float) -> str:
@@ -234,10 +230,10 @@ def _print_more(found: Predictions, paths: Sequence[Path], is_random: bool) -> N
     if is_random and found.pictures:
         best_first = sorted(found.pictures[0]["probabilities"].items(), key=lambda item: -item[1])
         console.say()
-        console.table([(name, _percent(share)) for name, share in best_first], head=("class", "probability"))
+        console.table([(name, percent(share)) for name, share in best_first], head=("class", "probability"))
     folders = [path for path in paths if path.is_dir()]
     if folders and found.pictures:
-        rows = [(name, number, _percent(number / len(found.pictures))) for name, number in found.totals.items()]
+        rows = [(name, number, percent(number / len(found.pictures))) for name, number in found.totals.items()]
         far = sum(row["out_of_distribution"] for row in found.pictures)
         console.say()
         console.table(rows, head=("label", "pictures", "share"))

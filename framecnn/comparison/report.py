@@ -6,11 +6,12 @@ from typing import Any
 from framecnn.comparison.folds import Comparison
 from framecnn.comparison.models import MODELS
 from framecnn.report import Choice, ComparisonData, ShownFrame
+from framecnn.text import percent
 
-__all__ = ["report_data"]
+__all__ = ["comparison_data"]
 
 
-def report_data(
+def comparison_data(
     comparison: Comparison, machine: str, versions: Mapping[str, str], predictions: str = ""
 ) -> ComparisonData:
     """Return what the report of a comparison shows.
@@ -75,5 +76,5 @@ def _in_words(chosen: Mapping[str, Any]) -> str:
         return f"pooling grid: {grid}{alpha}"
     augmented = "augmented" if chosen["augmented"] else "not augmented"
     accuracy, epoch = chosen["val_accuracy"], chosen["best_epoch"]
-    result = "" if accuracy is None else f"; validation accuracy {100 * accuracy:.1f} % after epoch {epoch}"
+    result = "" if accuracy is None else f"; validation accuracy {percent(accuracy)} after epoch {epoch}"
     return f"learning rate {chosen['learning_rate']:g}, {augmented}{result}"

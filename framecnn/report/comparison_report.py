@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framecnn.evaluation import EvaluationResult
-from framecnn.report.layout import Part, wanted_pictures
+from framecnn.report.arrangement import Part, wanted_pictures
 from framecnn.report.templates import write_html
 
 __all__ = ["Choice", "ComparisonData", "ShownFrame", "write_comparison"]

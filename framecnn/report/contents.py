@@ -9,10 +9,11 @@ import numpy as np
 from framecnn.data import FrameSubset
 from framecnn.evaluation import Assessment, assess
 from framecnn.evaluation.assessment import TRAINING
+from framecnn.report.arrangement import PROTOTYPE_FRAMES, one_of_each_group_first
 from framecnn.report.data import Prototype, ReportData
 from framecnn.report.explanations import explain_mistakes, filters_of_classes, scale_name
-from framecnn.report.layout import PROTOTYPE_FRAMES, one_of_each_group_first
 from framecnn.report.training_report import write_report
+from framecnn.text import percent
 from framecnn.typing import Array
 
 __all__ = ["describe_choice", "report_data", "split_table", "write_training_report"]
@@ -154,7 +155,7 @@ def describe_choice(classifier: Any) -> dict[str, str]:
     if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
         found["pooling grid"] = _grid(chosen["grid"])
     for grid, accuracy in chosen["accuracies"].items():
-        found[f"accuracy in cross-validation, {_grid(grid)}"] = f"{100 * accuracy:.1f} %"
+        found[f"accuracy in cross-validation, {_grid(grid)}"] = percent(accuracy)
     if chosen["alpha"] is not None:
         found["ridge penalty (alpha)"] = f"{chosen['alpha']:g}"
     return found

@@ -76,7 +76,7 @@ class ReportData:
     filters : mapping of str to array (n, height, width, channels)
         The learned filters, by the name of their scale, such as ``"240x360"``.
     evidence : mapping of str to Evidence
-        By the path of a frame; :func:`~framecnn.report.layout.shown_mistakes` are those that the report shows.
+        By the path of a frame; :func:`~framecnn.report.arrangement.shown_mistakes` are those that the report shows.
     class_filters : mapping of str to mapping of str to sequence of int
         By scale and class: numbers of the filters that speak most for the class, the first first; at a scale as many
         for each class.

@@ -10,17 +10,17 @@ import numpy as np
 from framecnn.data import FrameLost, decode
 from framecnn.errors import MachineError, SettingError
 from framecnn.estimators import explain, filter_contributions
+from framecnn.estimators.details import N_NEAREST
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
 from framecnn.evaluation.assessment import TRAINING
+from framecnn.report.arrangement import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.report.data import Evidence
-from framecnn.report.layout import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.typing import Array
 
 __all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
 
 UNREADABLE = (FrameLost, MachineError)
 """Errors of frames that a report does without: it is written after the training, which must not be lost."""
-N_NEAREST = 3
 TYPICAL_FRAMES = 6
 MOST_FRAMES = 120
 """The largest number of frames that are read to find the filters of classes."""
