@@ -194,7 +194,7 @@ def test_a_name_in_a_forged_model_never_leads_out_of_the_folders(trained, tmp_pa
     (tmp_path / "work" / "in").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")
     leading_out = (str(secret), "../secret.jpg", "in/../../secret.jpg", f"{tmp_path}/work/../secret.jpg")
-    for name in (*leading_out, "nul\0.jpg", "", "."):
+    for name in (*leading_out, "nul\0.jpg", "\ud800.jpg", "", "."):
         model.training_names_ = np.full(len(model.training_names_), name, object)
         nearest = explain_pictures(model, [path], [Path(), tmp_path / "work"])[path].nearest
         assert nearest == (("", name),) * 3

@@ -207,6 +207,9 @@ def test_a_drawing_says_why_a_training_frame_has_no_picture(tmp_path, monkeypatc
     draw_explanation(path, "", {"day": 1.0}, Evidence("day", "night", np.eye(4), nearest))
     assert texts[-6::2] == ["picture not found", "picture not found", "picture unreadable"]
     assert texts[-5::2] == ["b/1.jpg", "b/2.jpg", "b/3.jpg"]
+    names = [f"{'film' * 9}/{'shot' * 99}/{number}.jpg" for number in (1, 2)]
+    draw_explanation(path, "", {"day": 1.0}, Evidence("day", "night", np.eye(4), tuple(("", name) for name in names)))
+    assert [text[:6] + text[-5:] for text in texts[-3::2]] == ["filmfi1.jpg", "filmfi2.jpg"]
 
 
 def test_a_drawing_of_a_file_that_is_gone_is_refused(tmp_path):

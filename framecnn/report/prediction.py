@@ -136,10 +136,12 @@ def _near(path: str) -> Image.Image:
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Return text cut to a width in pixels."""
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2] + "…"
-    return text
+    """Return text without its middle, so that it has a width in pixels: beginnings and ends of paths tell them apart."""
+    shown, kept = text, min(len(text), width)
+    while kept > 1 and font.getlength(shown) > width:
+        kept -= 1
+        shown = text[: kept // 2] + "…" + text[len(text) - (kept - kept // 2) :]
+    return shown
 
 
 def _short(name: str) -> str:
