@@ -136,7 +136,7 @@ def _near(path: str) -> Image.Image:
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Return text without its middle, so that it has a width in pixels: beginnings and ends of paths tell them apart."""
+    """Return text without its middle, so that it has a width in pixels; the ends of paths tell them apart."""
     shown, kept = text, min(len(text), width)
     while kept > 1 and font.getlength(shown) > width:
         kept -= 1
