@@ -13,7 +13,6 @@ from framecnn.typing import Array
 __all__ = [
     "FLOATS",
     "as_random_state",
-    "balanced_weights",
     "check_known",
     "check_names",
     "check_overflow",
@@ -45,18 +44,6 @@ def as_random_state(who: str, value: Any) -> np.random.RandomState:
         raise SettingError(
             f"{who}: expected random_state as None, a RandomState or an integer from 0 to {2**32 - 1:,}, got {value!r}"
         ) from error
-
-
-def balanced_weights(codes: Array) -> Array:
-    """Return the weight of each sample, (n,), with which all classes count the same, as scikit-learn's "balanced".
-
-    Examples
-    --------
-    >>> balanced_weights(np.array([0, 0, 0, 1])).round(2).tolist()
-    [0.67, 0.67, 0.67, 2.0]
-    """
-    sizes = np.bincount(codes)
-    return len(codes) / (np.count_nonzero(sizes) * sizes[codes])
 
 
 def check_overflow(who: str, what: str, found: Any) -> None:
