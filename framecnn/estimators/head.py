@@ -25,12 +25,7 @@ from framecnn.estimators.checks import (
 from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.clusters import Clusters, cluster_by_class, cluster_without_labels, nearest_by_class
 from framecnn.estimators.details import DetailsMixin
-from framecnn.estimators.head_checks import (
-    CLUSTER_ARRAYS,
-    PROJECTION_ARRAYS,
-    check_head_arrays,
-    check_head_parameters,
-)
+from framecnn.estimators.head_checks import check_head_arrays, check_head_parameters, names_of_arrays
 from framecnn.estimators.outliers import OutlierDetector
 from framecnn.estimators.projection import fit_projection
 from framecnn.estimators.ridge import Folds, folds_by_group
@@ -169,7 +164,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
 
     @sets_atomically
     def fit_probabilities(self, X: Any, y: Any, groups: Any = None) -> Self:
-        """Fit what :meth:`predict_proba` needs: no outlier scores, no held-out probabilities, no warnings.
+        """Fit what :meth:`predict_proba` needs; :meth:`reject` and the like need :meth:`fit`.
 
         Parameters
         ----------
@@ -283,7 +278,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
             "alpha": getattr(self, "alpha_", None),
             "outliers": outliers,
         }
-        arrays = {name: getattr(self, f"{name}_") for name in self._array_names}
+        arrays = {name: getattr(self, f"{name}_") for name in names_of_arrays(self)}
         return description, arrays | prefixed("outliers", outlier_arrays)
 
     @classmethod
@@ -300,8 +295,8 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         head.check_parameters()
         outlier_arrays = nested("outliers", tensors)
         own = tensors.keys() - prefixed("outliers", outlier_arrays).keys()
-        expect(own <= set(head._array_names), "no tensors beside those of clusters, projection and outliers")
-        for name in head._array_names:
+        expect(own <= set(names_of_arrays(head)), "no tensors beside those of clusters, projection and outliers")
+        for name in names_of_arrays(head):
             setattr(head, f"{name}_", tensors[name])
         head.classes_ = classes_of(description["classes"])
         head.temperature_ = as_number(description["temperature"])
@@ -314,10 +309,6 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         head.outliers_ = OutlierDetector.from_fitted_state(description["outliers"], outlier_arrays)
         check_head_arrays(head)
         return head
-
-    @property
-    def _array_names(self) -> tuple[str, ...]:
-        return CLUSTER_ARRAYS + PROJECTION_ARRAYS if self.projection else CLUSTER_ARRAYS
 
     def check_parameters(self) -> None:
         """Raise SettingError unless every parameter has a valid value."""
@@ -349,24 +340,24 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
     def _fit_classes(self, X: Array, codes: Array, groups: Array | None, seed: int) -> Folds:
         """Set projection, clusters and temperature; return the folds of held-out samples.
 
-        Projected points are held-out scores already, so the temperature of the final clusters is fitted to them. It
-        has a higher likelihood on new frames than one of clusters without each fold, which lie farther away.
+        The temperature of projected samples is that of the final clusters on held-out scores. It has a higher
+        likelihood on new frames than one of clusters without each fold, which lie farther away.
         """
         n_classes = len(self.classes_)
         weights = None if self.class_weight is None else balanced_weights(codes)
         folds = folds_by_group(codes, groups, seed)
-        points = X
+        scores = points = X
         if self.projection is not None:
             rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
             fitted = fit_projection(X, codes, groups, weights, self.alpha, rows, folds, seed)
-            (self.mean_, self.weights_, self.offset_, self.alpha_), points = fitted
+            (self.mean_, self.weights_, self.offset_, self.alpha_), scores, points = fitted
         clusters = self._clusters(points, codes, weights, seed)
         self.cluster_centers_, self.cluster_labels_, self.labels_ = clusters
         self._n_features_out = len(clusters.centers)
         squares = squared_distances(points, clusters.centers)
         to_members = np.where(self.labels_[:, None] == np.arange(len(clusters.centers)), squares, np.inf)
         self.prototypes_ = to_members.argmin(axis=0)
-        by_class = nearest_by_class(squares, clusters.labels, n_classes)
+        by_class = nearest_by_class(squared_distances(scores, clusters.centers), clusters.labels, n_classes)
         if self.projection is not None:
             self.temperature_ = fit_temperature(by_class, codes, weights)
             return folds

@@ -10,7 +10,7 @@ from framecnn.errors import SettingError
 from framecnn.storage.model_file import expect
 from framecnn.typing import Shape
 
-__all__ = ["CLUSTER_ARRAYS", "PROJECTION_ARRAYS", "check_head_arrays", "check_head_parameters"]
+__all__ = ["check_head_arrays", "check_head_parameters", "names_of_arrays"]
 
 CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes")
 PROJECTION_ARRAYS = ("mean", "weights", "offset")
@@ -54,3 +54,8 @@ def check_head_arrays(head: Any) -> None:
     expect(same and centers.dtype.kind == "f", "arrays of the same float dtype")
     expect(head.outliers_.mean.shape == (n_features,), f"outliers/mean of shape ({n_features},)")
     expect(head.outliers_.mean.dtype == centers.dtype, "outliers of the float dtype of the clusters")
+
+
+def names_of_arrays(head: Any) -> tuple[str, ...]:
+    """Return the names of the arrays of a head in a file, without those of outliers."""
+    return CLUSTER_ARRAYS + PROJECTION_ARRAYS if head.projection else CLUSTER_ARRAYS
