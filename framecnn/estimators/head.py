@@ -300,7 +300,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
             setattr(head, f"{name}_", tensors[name])
         head.classes_ = classes_of(description["classes"])
         head.temperature_ = as_number(description["temperature"])
-        expect(SMALLEST_TEMPERATURE <= head.temperature_ < np.inf, "a positive, finite temperature")
+        expect(head.temperature_ >= SMALLEST_TEMPERATURE, "a positive temperature")
         if head.projection:
             head.alpha_ = as_number(description["alpha"])
             expect(head.alpha_ > 0, "a positive alpha")
