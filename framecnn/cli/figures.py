@@ -7,6 +7,7 @@ import numpy as np
 
 from framecnn.cli import console
 from framecnn.evaluation import Assessment
+from framecnn.evaluation.assessment import TRAINING
 from framecnn.text import listed, percent
 
 __all__ = ["SHOWN_CLASSES", "print_assessment"]
@@ -18,7 +19,7 @@ HEAD = ("class", "frames", "precision", "recall", "F1", "mistaken for")
 
 
 def print_assessment(assessment: Assessment) -> None:
-    """Print the verdict, if there is one, all accuracies, the figures of each class, and the suspected wrong labels."""
+    """Print verdict, accuracies, the figures of each class, classes without frames, and the suspected wrong labels."""
     if assessment.verdict:
         console.say(assessment.verdict)
         for reason in assessment.reasons:
@@ -30,6 +31,9 @@ def print_assessment(assessment: Assessment) -> None:
         console.say(f"{assessment.main.part}: {_in_one_line(assessment.main.numbers)}")
         console.say()
         console.table(_by_class(assessment.main), head=HEAD)
+    if assessment.uncovered and TRAINING in assessment.parts:  # evaluate has said it before
+        console.say()
+        console.warn(f"no frames of {listed(assessment.uncovered)}: the accuracy does not cover these classes")
     if suspects := assessment.suspects:
         console.say()
         first = [f"{own.path} ({own.suggestion}?)" for own in suspects]

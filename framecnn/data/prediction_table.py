@@ -38,8 +38,9 @@ class PredictionRow:
     part : str, default ""
         ``"training"``, ``"validation"``, ``"test"``, or what else the frame belongs to.
     fold : str, default ""
-        Which model the probabilities are from: ``"held-out"`` for one that was fitted without the frame's group; the
-        number of a fold; empty for the model itself.
+        Which model the probabilities are from: ``"held-out"`` for one that was fitted without the frame's group;
+        ``"out-of-fold"`` for the mean over several such models; the number of a fold; ``"none"`` for the model itself,
+        which was fitted on the frame; empty for the model itself, which was not.
     group, label : str, default ""
         The frame's group and true class, where they are known.
     suspected_label : str, default ""

@@ -9,12 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import (
     as_random_state,
-    balanced_weights,
     check_known,
     check_names,
     encode_groups,
     encode_labels,
 )
+from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.head import KMeansClassifier
@@ -74,7 +74,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
         For each cluster, the row of the member frame nearest to its centre.
     held_out_probabilities_ : (n, n_classes) array
         The probabilities of the training frames, each from a head fitted without its group; filters, grid and ridge
-        penalty are those of all training frames. NaN if no group can be held out. Not saved.
+        penalty are those of all training frames, and so are trained features, which makes the probabilities of these
+        too high. NaN for a frame whose group cannot be held out, as the only one of a class. Not saved.
     outlier_threshold_ : float
         The outlier score above which :meth:`reject` marks a frame.
     training_names_ : (n,) str array or None
@@ -283,7 +284,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
 
     @property
     def held_out_probabilities_(self) -> Array:
-        """The probabilities of the training frames, (n, n_classes), each from a head fitted without its group."""
+        """The probabilities of the training frames, (n, n_classes), each from a head without its group; else NaN."""
         return self.head_.held_out_probabilities_
 
     @property

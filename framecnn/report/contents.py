@@ -1,7 +1,7 @@
 """The contents of the report of a classifier, from what was measured of it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ def write_training_report(
     *,
     title: str = "",
     has_given_parts: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> Assessment:
     """Measure a fitted classifier on the parts of a folder, write the report as an HTML file, return the figures.
 
@@ -44,6 +45,8 @@ def write_training_report(
         The headline; by default the name of the folder.
     has_given_parts : bool, default False
         Whether you divided the frames, so that the test part is the main figure in any case.
+    classes : sequence of str, optional
+        The name of each class in the order of ``classifier.classes_``; by default as ``assess`` finds them.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def write_training_report(
     MissingExtraError
         If jinja2 is not installed.
     DataError
-        If a part has a class that the classifier does not know.
+        If a part has a class that the classifier does not know, or the training part is not that of the classifier.
 
     Examples
     --------
@@ -76,7 +79,7 @@ def write_training_report(
     >>> found.main.part, found.main.accuracy
     ('out-of-fold', 1.0)
     """
-    assessment = assess(classifier, parts, has_given_parts=has_given_parts)
+    assessment = assess(classifier, parts, has_given_parts=has_given_parts, classes=classes)
     write_report(path, report_data(assessment, classifier, title=title))
     return assessment
 
