@@ -71,7 +71,7 @@ def test_the_json_of_a_command_follows_the_schema_in_a_file_and_alone_on_standar
 
 
 def test_after_an_error_standard_output_is_empty():
-    for arguments in (["evaluate", "gone", "films"], ["predict", "model.safetensors", "gone.jpg"]):
+    for arguments in (["evaluate", "gone", "films"], ["predict", "gone", "films"]):
         ended = framecnn(*arguments, "--json", "-")
         assert (ended.code, ended.out) == (2, "")
 

@@ -3,7 +3,7 @@
 import copy
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -161,11 +161,7 @@ class FrameFolder(SplittableFrames):
         self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
         self.label_source, self.part_source = source.labels_from, source.parts_from
         self._check_every_class_has_frames()
-        for part in sorted(source.parts - set(self.given_parts)):
-            n = sum(file.part == part for file in files)
-            raise DataError(
-                f"FrameFolder: the {part} part holds no usable frame, of {counted(n, 'file')}; add some, or remove it"
-            )
+        self._check_every_part_has_frames({part: sum(file.part == part for file in files) for part in source.parts})
         self.scan_warnings = source.warnings
         if missing := self._missing_decoder():
             self.scan_warnings.append(f"pictures that another package decodes are skipped{missing}")
@@ -239,6 +235,14 @@ class FrameFolder(SplittableFrames):
                 where = " in the training part" if has_training else ""
                 raise structure_error(self.root, f"the class {name!r} holds no usable frame{where}: {listing}{hint}")
 
+    def _check_every_part_has_frames(self, n_files: Mapping[str, int]) -> None:
+        """Raise DataError if a part has no frame; `n_files` has the number of its files."""
+        for part in sorted(set(n_files) - set(self.given_parts)):
+            raise DataError(
+                f"FrameFolder: the {part} part holds no usable frame, of {counted(n_files[part], 'file')}; add some, "
+                "or remove it"
+            )
+
     def __repr__(self) -> str:
         return (
             f"FrameFolder({self.root.name!r}: {len(self)} frames of {len(self.classes)} classes, "
@@ -278,7 +282,7 @@ class FrameFolder(SplittableFrames):
         Raises
         ------
         DataError
-            If a path does not belong to a used frame, or a class has no frame left.
+            If a path does not belong to a used frame, or a class or a given part has no frame left.
         """
         lost = set(paths)
         unknown = lost - {path for path, _ in self.samples}
@@ -299,6 +303,7 @@ class FrameFolder(SplittableFrames):
         ]
         rest.skipped = sorted(self.skipped + skips, key=lambda skip: skip.path)
         rest._check_every_class_has_frames()
+        rest._check_every_part_has_frames({part: int((self.parts == part).sum()) for part in self.given_parts})
         return rest
 
     def write_manifest(self, path: str | os.PathLike[str]) -> None:
