@@ -195,3 +195,69 @@ def test_a_useless_result_is_said_first(model, tmp_path):
 def test_a_folder_with_the_name_of_a_part_is_a_folder(model, tmp_path, name):
     films = write_frames(tmp_path / name, n_groups=2)
     assert f"folder {name} accuracy" in framecnn("evaluate", model, films).out
+
+
+def with_parts(films, part_of):
+    """Add a column with the part of each frame, which depends on its class and group."""
+    with open(films / "frames.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with open(films / "frames.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["path", "label", "group", "part"])
+        table.writeheader()
+        table.writerows(row | {"part": part_of(row)} for row in rows)
+    return films
+
+
+def test_counts_and_warnings_are_about_the_part_that_is_evaluated(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=3, names=("across", "new", "down"))
+    groups = {"across 2", "blobs 2"}
+    with_parts(films, lambda row: "test" if row["group"] in groups else "train")
+    ended = framecnn("evaluate", model, films)
+    assert ended.code == 0, ended.err
+    assert "evaluated: 4 frames of the test part\n" in ended.out
+    assert "skipped 2 frames of classes that the model does not know: new\n" in ended.err
+    assert "warning: no frames of blobs, down: the accuracy does not cover these classes\n" in ended.err
+    assert "2 frames of 1 group" in ended.out
+
+
+def test_a_class_of_the_training_part_alone_is_not_said_to_be_skipped(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=3, names=("across", "new", "down"))
+    with_parts(films, lambda row: "test" if row["group"] in ("across 2", "down 2") else "train")
+    ended = framecnn("evaluate", model, films)
+    assert ended.err == "warning: no frames of blobs: the accuracy does not cover these classes\n"
+
+
+def test_a_test_part_without_a_class_of_the_model_is_an_error(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=3, names=("across", "new", "down"))
+    with_parts(films, lambda row: "test" if row["group"] == "blobs 2" else "train")
+    assert framecnn("evaluate", model, films).err == (
+        "error: films: expected folders of the model's classes (across, blobs, down), got new; "
+        "name the folders as in training\n"
+    )
+
+
+def test_frames_of_a_training_part_alone_are_evaluated_with_a_warning(model, tmp_path):
+    films = with_parts(write_frames(tmp_path / "films", n_groups=2), lambda row: "train")
+    ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html")
+    warning = "all frames belong to a training part: if the model was trained on them, the accuracy is too high"
+    assert ended.code == 0, ended.err
+    assert f"warning: {warning}; use others\n" in ended.err
+    assert "not trained on" not in ended.out.split("\n\n")[1]
+    assert warning.capitalize() in Report((tmp_path / "r.html").read_text(encoding="utf-8")).words
+
+
+def test_a_test_part_that_vanishes_is_not_replaced_by_the_training_part(model, tmp_path, monkeypatch):
+    films = with_parts(
+        write_frames(tmp_path / "films", n_groups=3), lambda row: "test" if row["group"] == "down 2" else "train"
+    )
+    read = LazyFrames.__getitem__
+
+    def losing(frames, key):
+        for path in frames._paths:
+            (films / path).unlink(missing_ok=True)
+        return read(frames, key)
+
+    monkeypatch.setattr(LazyFrames, "__getitem__", losing)
+    ended = framecnn("evaluate", model, films, "--max-bad", "50")
+    assert ended.code == 2
+    assert "error: FrameFolder: the test part holds no usable frame, of 2 files; add some" in ended.err

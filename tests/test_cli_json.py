@@ -83,7 +83,7 @@ def test_lists_of_numbers_are_one_line_and_texts_stay_as_they_are(tmp_path):
 
 
 def test_after_an_error_standard_output_is_empty():
-    for arguments in (["evaluate", "gone", "films"], ["predict", "model.safetensors", "gone.jpg"]):
+    for arguments in (["evaluate", "gone", "films"], ["predict", "gone", "films"]):
         ended = framecnn(*arguments, "--json", "-")
         assert (ended.code, ended.out) == (2, "")
 

@@ -89,6 +89,13 @@ def test_a_movie_and_its_shots_get_the_label_of_most_frames(model, film, labels)
     assert [(frame["time"], frame["shot"]) for frame in movie["frames"]] == [(0, 0), (1, 0), (2, 0), (3, 1)]
 
 
+def test_the_first_frame_of_a_shot_belongs_to_that_shot(model, tmp_path):
+    path = write_movie(tmp_path / "m.mp4", shots(32, 16))  # the second shot begins at 4/3 s
+    (movie,) = json.loads(framecnn("predict", model, path, "--every", "10ms", "--json", "-").out)["movies"]
+    assert [frame["shot"] for frame in movie["frames"]] == [0] * 32 + [1] * 16
+    assert [shot["n_frames"] for shot in movie["shots"]] == [32, 16]
+
+
 def test_shots_are_printed_and_frames_on_request(model, film, labels):
     out = framecnn("predict", model, film).out
     assert re.search(rf"^{film} +across +50.0 % +4  25.0 % of the frames out-of-distribution$", out, re.MULTILINE)

@@ -14,7 +14,7 @@ from framecnn.cli import console
 from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import Figures, Model
-from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.cli.outputs import OutputSet
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
@@ -27,7 +27,6 @@ from framecnn.text import counted, percent
 
 __all__ = ["predict"]
 
-EXIT_INCOMPLETE = 1
 SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
 COLUMNS = ("path", "time_s", "label", "probability", "out_of_distribution", "skipped")
 FAR = "out-of-distribution: far from the training frames"
@@ -91,29 +90,30 @@ def predict(
         raise typer.BadParameter("expected --training-folder with --explain, got --training-folder alone")
     if training_folder is not None and not training_folder.is_dir():
         raise typer.BadParameter(f"expected a folder, got {str(training_folder)!r}", param_hint="'--training-folder'")
-    json, predictions = check_outputs([json, predictions], [model, random_from, training_folder, *(paths or ())])
-    check_replaced({json: json_mark("predict"), predictions: PREDICTIONS_MARK})
-    classifier = load_classifier(model)
-    files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
-    movies = [file for file in files if _is_movie(file)]
-    pictures = [file for file in files if not _is_movie(file)]
-    with console.progress("predicting") as update:
-        found = predict_all(classifier, pictures, movies, every, update)
-    if as_csv:
-        typer.echo(_csv(found), nl=False)
-    else:
-        _print(found, by_frame)
-        _print_more(found, paths or [], random_from is not None)
+    inputs = [model, random_from, training_folder, *(paths or ())]
+    outputs = OutputSet("predict", json, inputs, predictions=(predictions, PREDICTIONS_MARK))
+    with outputs.held():
+        classifier = load_classifier(model)
+        files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
+        movies = [file for file in files if _is_movie(file)]
+        pictures = [file for file in files if not _is_movie(file)]
+        with console.progress("predicting") as update:
+            found = predict_all(classifier, pictures, movies, every, update)
+        if as_csv:
+            typer.echo(_csv(found), nl=False)
+        else:
+            _print(found, by_frame)
+            _print_more(found, paths or [], random_from is not None)
+        outputs.write(
+            {"model": str(model), "totals": found.totals, **vars(found)},
+            predictions=lambda path: write_predictions(path, found.classes, found.table_rows()),
+        )
+    for path in outputs.files:
+        console.note(f"wrote {path}")
     if len(files) == len(found.skipped) == 1:
         raise DataError("predict: {path}: {reason}".format(**found.skipped[0]))
     for row in found.skipped:
         console.warn(f"skipped {row['path']}: {row['reason']}")
-    write_json(json, "predict", {"model": str(model), "totals": found.totals, **vars(found)})
-    if predictions is not None:
-        write_predictions(predictions, found.classes, found.table_rows())
-    for path in (json, predictions):
-        if path is not None:
-            console.note(f"wrote {path}")
     if not (found.pictures or found.movies):
         raise DataError(_none_readable(len(files)))
     if (show or explain) and found.pictures:
@@ -131,7 +131,7 @@ def predict(
         option = "--explain" if explain else "--show"
         console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
     if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
-        raise typer.Exit(EXIT_INCOMPLETE)
+        raise typer.Exit(console.EXIT_INCOMPLETE)
 
 
 def _is_movie(path: Path) -> bool:

@@ -149,6 +149,7 @@ def _movie(
     update(0, None, f"reading {path.name}")
     movie = MovieFrames(path, every, size, update)
     rows: list[Row] = []
+    times: list[float] = []
     batch: list[tuple[float, Array]] = []
 
     def label() -> None:
@@ -157,6 +158,7 @@ def _movie(
         batch.clear()
 
     for time, pixels in movie:
+        times.append(time)
         batch.append((time, pixels))
         if len(batch) == BATCH:
             label()
@@ -164,8 +166,8 @@ def _movie(
     if not rows:
         raise DataError("every frame is blank (black or of one colour)")
     starts = [start for start, _ in movie.shots]
-    for row in rows:
-        row["shot"] = max(int(np.searchsorted(starts, row["time"], side="right")) - 1, 0)
+    for row, shot in zip(rows, np.searchsorted(starts, times, side="right") - 1, strict=True):
+        row["shot"] = max(int(shot), 0)
     shots = [
         {"start": round(start, 3), "end": round(end, 3), **_votes([row for row in rows if row["shot"] == number])}
         for number, (start, end) in enumerate(movie.shots)

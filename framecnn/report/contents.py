@@ -118,6 +118,7 @@ def report_data(assessment: Assessment, classifier: Any, *, title: str = "", **c
         class_filters=_class_filters(assessment, classifier),
         split=first.split_note,
         split_table=split_table(assessment.parts),
+        settings=_settings(classifier),
         chosen=describe_choice(classifier),
         **settings,
     )
@@ -162,6 +163,14 @@ def describe_choice(classifier: Any) -> dict[str, str]:
     if chosen["alpha"] is not None:
         found["ridge penalty (alpha)"] = f"{chosen['alpha']:g}"
     return found
+
+
+def _settings(classifier: Any) -> dict[str, str]:
+    """Return the settings that were given for the training, as text by name."""
+    return {
+        "class weights": classifier.class_weight or "each frame counts the same",
+        "false alarms (out-of-distribution)": f"{100 * classifier.false_alarm_rate:g} %",
+    }
 
 
 def _grid(grid: tuple[int, int]) -> str:

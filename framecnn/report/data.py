@@ -90,6 +90,8 @@ class ReportData:
         What an accuracy on the groups says.
     split_table : sequence of dict
         Rows with the keys ``part``, ``class``, ``frames``, ``groups``.
+    settings : mapping of str to str
+        The settings that were given.
     chosen : mapping of str to str
         The settings that were chosen on the training frames.
     origin : mapping of str to str
@@ -117,6 +119,7 @@ class ReportData:
     split: str = ""
     meaning: str = ""
     split_table: Sequence[Mapping[str, Any]] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
