@@ -186,8 +186,9 @@ def test_clusters_of_near_duplicates_are_not_called_shots(tmp_path):
 def test_the_words_about_shots_are_right_for_clusters_of_near_duplicates():
     targets, movies = np.array([0, 0, 1, 1]), np.array(["m1", "m2", "m3", ""])
     shots = np.array(["n1", "n2", "n3", "n4"])
-    assert "in these classes the cluster of near-duplicates is the group" in (
-        group_frames("ab", targets, shots, movies, None, False).warnings[0]
+    assert (
+        "in these classes the cluster of near-duplicates is the group"
+        in (group_frames("ab", targets, shots, movies, None, False).warnings[0])
     )
     by_shot = group_frames("ab", targets, shots, np.array(["m1", "m2", "m3", "m3"]), "shot", False)
     assert by_shot.note.startswith("groups are clusters of near-duplicates, although classes hold several movies")

@@ -119,9 +119,7 @@ def _write(comparison: Comparison, outputs: OutputSet) -> None:
     outputs.write(
         _figures(comparison),
         predictions=lambda path: write_predictions(path, comparison.folder.classes, comparison.prediction_rows()),
-        report=lambda path: write_comparison(
-            path, report_data(comparison, _machine_in_words(), versions(*EXTRAS))
-        ),
+        report=lambda path: write_comparison(path, report_data(comparison, _machine_in_words(), versions(*EXTRAS))),
     )
     for name, what in CONTENTS.items():
         if (path := outputs.paths[name]) is not None:

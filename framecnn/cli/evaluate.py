@@ -81,7 +81,6 @@ def evaluate(
             key: value for key, value in assessment.to_dict().items() if key in ("reasons", "suspects")
         }
 
-
         def report_to(path: Path) -> None:
             data = report_data(
                 assessment,

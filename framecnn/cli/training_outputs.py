@@ -161,9 +161,7 @@ def write_everything(run: Run) -> dict[Path, str]:
         **report,
         model=run.classifier.save,
     )
-    return {
-        path: what for name, what in CONTENTS.items() if (path := paths[name]) is not None and path not in stale
-    }
+    return {path: what for name, what in CONTENTS.items() if (path := paths[name]) is not None and path not in stale}
 
 
 def _figures(run: Run) -> dict[str, Any]:

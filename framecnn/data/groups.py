@@ -139,8 +139,8 @@ def group_frames(
         "one movie, which stays whole: there is no evidence how well it holds on a movie that was not seen": [
             name for name in single if name in by_movie
         ],
-        f"one movie: the accuracy says {_of_one_movie(single, movies_of, has_groups)}, not how well the class holds on a movie "
-        "that was not seen": [name for name in single if name not in by_movie],
+        f"one movie: the accuracy says {_of_one_movie(single, movies_of, has_groups)}, not how well the class holds on "
+        "a movie that was not seen": [name for name in single if name not in by_movie],
         f"frames of unknown movies: {_GROUPS}": unknown,
     }
     note = "; ".join(f"{_each(names, classes)} holds {what}" for what, names in says.items() if names)
@@ -152,7 +152,11 @@ def group_frames(
 def _of_one_movie(names: Sequence[str], movies_of: Mapping[str, Sequence[str]], has_groups: bool) -> str:
     """Return what is learned about classes of one movie: their movies are told apart, or shots of one movie."""
     is_apart = len({movie for name in names for movie in movies_of[name]}) == len(names)
-    return "which movie a frame is from" if is_apart else f"how well it holds on other {'shots' if has_groups else 'frames'} of that movie"
+    return (
+        "which movie a frame is from"
+        if is_apart
+        else f"how well it holds on other {'shots' if has_groups else 'frames'} of that movie"
+    )
 
 
 def _each(names: Sequence[str], classes: Sequence[str]) -> str:
