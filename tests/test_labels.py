@@ -158,7 +158,7 @@ def test_a_table_without_the_column_of_paths_is_an_error(tmp_path, header):
 def test_a_table_of_groups_needs_a_group_a_movie_or_a_part(root, header):
     table(root / "frames.csv", "a/000.png,a", header=header)
     with pytest.raises(
-        DataError, match=r"table: expected a column group or movie or part in 'frames.csv', got none of"
+        DataError, match=r"table: expected a column group or movie or part in 'frames.csv', got none to use"
     ):
         FrameFolder(root, size=SIZE)
 
@@ -274,7 +274,7 @@ def test_a_pattern_with_a_slash_is_matched_with_the_path_and_one_without_a_label
     assert folder.movies.tolist() == ["film1"] * 2 + ["film2"] * 2 + ["film3"] * 2
     assert (folder.label_source, folder.group_source) == (
         "names of the class folders",
-        "movies and shots from file names",
+        "movies from file names and clusters of near-duplicates; a frames.csv would keep whole shots together",
     )
 
 
@@ -333,7 +333,7 @@ def test_columns_that_are_missing_are_named_with_a_similar_one(flat, tmp_path):
     ):
         FrameFolder(flat, size=SIZE, labels=path)
     with pytest.raises(
-        DataError, match=r"expected a column label in 't.csv', got none of these names; name the column \(--label"
+        DataError, match=r"expected a column label in 't.csv', got none to use; name the column \(--label"
     ):
         FrameFolder(flat, size=SIZE, labels=Labels.from_csv(path, "file"))
     with pytest.raises(

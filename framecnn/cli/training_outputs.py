@@ -193,7 +193,7 @@ def _write_report(run: Run, path: Path) -> None:
         title=run.job.title,
         meaning=run.folder.group_note,
         skipped=run.folder.skipped,
-        predictions=run.job.predictions.name,
+        predictions=run.job.outputs.name_of("predictions"),
         found=run.folder.found,
         origin=describe_origin(run.job.model),
         versions=versions(),

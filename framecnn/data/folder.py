@@ -311,7 +311,7 @@ class FrameFolder(SplittableFrames):
         ]
         rest.skipped = sorted(self.skipped + skips, key=lambda skip: skip.path)
         rest._check_every_class_has_frames()
-        rest._check_every_part_has_frames({part: int((self.parts == part).sum()) for part in self.given_parts})
+        rest._check_every_part_has_frames(Counter() if self.parts is None else Counter(self.parts.tolist()))
         return rest
 
     def write_manifest(self, path: str | os.PathLike[str]) -> None:

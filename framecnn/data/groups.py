@@ -139,8 +139,8 @@ def group_frames(
         "one movie, which stays whole: there is no evidence how well it holds on a movie that was not seen": [
             name for name in single if name in by_movie
         ],
-        f"one movie: the accuracy says {_of_one_movie(single, movies_of, has_groups)}, not how well the class holds on a movie "
-        "that was not seen": [name for name in single if name not in by_movie],
+        f"one movie: the accuracy says {_of_one_movie(single, movies_of, has_groups)}, not how well the class holds on "
+        "a movie that was not seen": [name for name in single if name not in by_movie],
         f"frames of unknown movies: {_GROUPS}": unknown,
     }
     note = "; ".join(f"{_each(names, classes)} holds {what}" for what, names in says.items() if names)

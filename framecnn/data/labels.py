@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from framecnn.data.manifest import MANIFEST_COLUMNS
 from framecnn.data.names import portable_path, same_name
-from framecnn.data.tables import read_table
+from framecnn.data.prediction_table import PREDICTION_COLUMNS
+from framecnn.data.tables import read_table, text_of_cell
 from framecnn.errors import DataError
 from framecnn.text import did_you_mean
 
@@ -87,7 +89,8 @@ class Labels:
         columns : mapping of str to str, optional
             The names of other columns: ``{"label": "class", "group": "film"}``. A field that is not in it is the column
             of its own name (``label``, ``group``, ``movie``, ``part``), if there is one. Names match in any case. Other
-            columns, such as ``time_s`` of ``frames.csv``, are ignored.
+            columns, such as ``time_s`` of ``frames.csv``, are ignored; and so are ``group`` and ``part`` of a table of
+            predictions unless they are in `columns`, because they say how the frames were divided in one run.
 
         Returns
         -------
@@ -279,8 +282,13 @@ def _read(table: str, named: Mapping[str, str]) -> tuple[dict[str, int], list[tu
         ) from None
     except csv.Error as error:
         raise DataError(f"table: {table!r} is not a CSV file ({error}); save it as comma-separated UTF-8") from None
+    is_of_predictions = set(PREDICTION_COLUMNS) <= set(header)
+    if is_of_predictions or set(MANIFEST_COLUMNS) <= set(header):
+        rows = [(line, [text_of_cell(cell) for cell in cells]) for line, cells in rows]
     cell_of = {}
     for field in ("path", *FrameFacts._fields):
+        if is_of_predictions and field in ("group", "part") and field not in named:
+            continue
         column = same_name(named.get(field, field), header)
         if column is not None and header.count(column) > 1:
             raise DataError(f"table: {table!r} has {header.count(column)} columns {column!r}; rename one")

@@ -10,14 +10,15 @@ from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
-__all__ = ["PREDICTIONS_MARK", "PredictionRow", "write_predictions"]
+__all__ = ["PREDICTIONS_MARK", "PREDICTION_COLUMNS", "PredictionRow", "write_predictions"]
 
-_COLUMNS = (
+PREDICTION_COLUMNS = (
     *("path", "part", "fold", "group", "label", "prediction", "out_of_distribution", "nearest_training_path"),
     *("suspected_label", "suspect_rank"),
 )
+"""The columns of every table of predictions; those of the probabilities follow."""
 
-PREDICTIONS_MARK = ",".join(_COLUMNS).encode()
+PREDICTIONS_MARK = ",".join(PREDICTION_COLUMNS).encode()
 """The bytes at the beginning of every table of predictions."""
 
 
@@ -89,7 +90,10 @@ def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[Predict
     >>> row
     'day/1.jpg,,,,day,day,,,,,0.9,0.1'
     """
-    table = [(*_COLUMNS, *(f"probability:{name}" for name in classes)), *(_cells(classes, row) for row in rows)]
+    table = [
+        (*PREDICTION_COLUMNS, *(f"probability:{name}" for name in classes)),
+        *(_cells(classes, row) for row in rows),
+    ]
     with atomic_write(path) as temporary:
         temporary.write_bytes(format_table(table))
 

@@ -240,7 +240,7 @@ def _open(table: Table | None, *needed: str) -> Labels | None:
     labels = table if isinstance(table, Labels) else Labels.from_csv(table)
     if labels.pattern is None and not labels.fields & set(needed):
         raise DataError(
-            f"table: expected a column {' or '.join(needed)} in {labels.source!r}, got none of these names; "
+            f"table: expected a column {' or '.join(needed)} in {labels.source!r}, got none to use; "
             f"name the column (--{needed[0]}-column)"
         )
     return labels

@@ -48,7 +48,7 @@ class SplittableFrames:
 
     @property
     def unseen_part(self) -> str:
-        """The given part on which a model is evaluated: the test part, else the validation part; empty if there is none."""
+        """The given part on which a model is evaluated: the test part, else the validation part, else ``""``."""
         return next((part for part in reversed(PARTS[1:]) if part in self.given_parts), "")
 
     @property
