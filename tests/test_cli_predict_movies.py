@@ -31,7 +31,7 @@ def film(tmp_path_factory):
 
 @pytest.fixture
 def labels(monkeypatch):
-    """Let the model call the four frames across, across, blobs and blobs, and mark the last one."""
+    """Let the model call the four frames across, across, blobs and blobs; the last one is out-of-distribution."""
 
     def script(classifier, classes, frames):
         return [

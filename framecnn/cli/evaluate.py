@@ -12,7 +12,7 @@ from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.figures import print_assessment
 from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, MaxBad, Model, PictureMegabytes, Predictions
+from framecnn.cli.options import Figures, MaxBad, Model, PictureMegabytes, PredictionsFile
 from framecnn.cli.outputs import OutputSet, report_mark
 from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
@@ -45,7 +45,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write the report that train writes.")
     ] = None,
-    predictions: Predictions = None,
+    predictions: PredictionsFile = None,
     picture_megabytes: PictureMegabytes = 4.0,
     max_bad: MaxBad = 5.0,
 ) -> None:

@@ -19,7 +19,7 @@ __all__ = [
     "MaxBad",
     "Model",
     "PictureMegabytes",
-    "Predictions",
+    "PredictionsFile",
     "Seed",
     "Size",
     "frame_folder",
@@ -114,7 +114,7 @@ PictureMegabytes = Annotated[
         min=0, metavar="MB", help="How much of the report pictures may take; others are links to their files."
     ),
 ]
-Predictions = Annotated[
+PredictionsFile = Annotated[
     Path | None,
     typer.Option(
         "--predictions",

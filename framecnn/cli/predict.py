@@ -70,7 +70,7 @@ def predict(
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
 
     Probabilities compare the classes of the model with each other, so they sum to 100 % for any picture. One that is
-    far from all training frames is marked as out-of-distribution: it may belong to none of the classes.
+    far from all training frames is out-of-distribution: it may belong to none of the classes.
 
     A movie and its shots get the class of most of their frames, with the share of these frames.
 
@@ -211,8 +211,8 @@ def _print_movie(movie: Mapping[str, Any], by_frame: bool) -> None:
 
 def _voted(votes: Mapping[str, Any]) -> tuple[str, str, int, str]:
     share = votes["out_of_distribution"]
-    marked = f"{percent(share)} of the frames out-of-distribution" if share else ""
-    return votes["label"] or "-", percent(votes["share"]), votes["n_frames"], marked
+    far = f"{percent(share)} of the frames out-of-distribution" if share else ""
+    return votes["label"] or "-", percent(votes["share"]), votes["n_frames"], far
 
 
 def _labelled(row: Mapping[str, Any]) -> tuple[str, str, str]:

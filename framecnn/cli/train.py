@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from framecnn.cli.folder_options import SplitOptions, reads_folder
-from framecnn.cli.options import Figures, MaxBad, PictureMegabytes, Predictions, Seed, Size, one_of, percentage
+from framecnn.cli.options import Figures, MaxBad, PictureMegabytes, PredictionsFile, Seed, Size, one_of, percentage
 from framecnn.cli.training_outputs import Job, training_outputs
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
@@ -30,7 +30,7 @@ def train(
         Path | None,
         typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html or NAME.report.html"),
     ] = None,
-    predictions: Predictions = None,
+    predictions: PredictionsFile = None,
     picture_megabytes: PictureMegabytes = 4.0,
     class_weight: Annotated[
         str | None,
@@ -45,7 +45,7 @@ def train(
         typer.Option(
             parser=percentage,
             metavar="PERCENT",
-            help="How many frames like those of training are to be marked as out-of-distribution.",
+            help="How many frames like those of training are to be out-of-distribution.",
             show_default="5",
         ),
     ] = 5.0,

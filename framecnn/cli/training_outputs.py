@@ -51,7 +51,7 @@ class Job:
     class_weight : {None, "balanced"}
         How much each class counts, as for FrameClassifier.
     false_alarms : float, default 5
-        The percentage of frames like those of training that the model is to mark as out-of-distribution.
+        The percentage of frames like those of training that are to be out-of-distribution.
     max_bad : float, default 5
         The largest percentage of files that may be unusable.
     picture_megabytes : float, default 4

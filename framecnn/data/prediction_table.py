@@ -33,7 +33,7 @@ class PredictionRow:
     probabilities : array of float, shape (n_classes,)
         The probability of each class.
     out_of_distribution : bool, optional
-        Whether the model marks the frame as unlike its training frames.
+        Whether the frame is out-of-distribution: its outlier score is above the threshold of the model.
     nearest_training_path : str, default ""
         The training frame that is most similar.
     part : str, default ""

@@ -17,8 +17,8 @@ from framecnn.estimators.checks import (
 from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.features import GRIDS, FrameFeatures
+from framecnn.estimators.file_predictions import PictureFilesMixin
 from framecnn.estimators.head import KMeansClassifier
-from framecnn.estimators.picture_files import PictureFilesMixin
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import Grid, selection_rows
@@ -60,7 +60,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
     class_weight : None (default) or "balanced"
         "balanced" makes all classes count the same, however many frames they have; see :class:`KMeansClassifier`.
     false_alarm_rate : float, default 0.05
-        The share of frames like those of training that :meth:`reject` is to mark, above 0 and below 1.
+        The share of frames like those of training that are to be out-of-distribution, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -77,7 +77,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
         penalty are those of all training frames, and so are trained features, which makes the probabilities of these
         too high. NaN for a frame whose group cannot be held out, as the only one of a class. Not saved.
     outlier_threshold_ : float
-        The outlier score above which :meth:`reject` marks a frame.
+        The outlier score above which a frame is out-of-distribution; :meth:`reject` says which are.
     training_names_ : (n,) str array or None
         The names of the training frames that were given to :meth:`fit`.
     n_features_in_ : int
@@ -289,7 +289,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEst
 
     @property
     def outlier_threshold_(self) -> float:
-        """The outlier score above which :meth:`reject` marks a frame."""
+        """The outlier score above which a frame is out-of-distribution."""
         return self.head_.outlier_threshold_
 
     def fitted_state(self) -> State:

@@ -63,7 +63,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         "balanced" gives a sample the weight ``n_samples / (n_classes * n_samples_of_its_class)``, so that all classes
         count the same in the projection, in plain clusters, in the choice of the penalty and in the probabilities.
     false_alarm_rate : float, default 0.05
-        The share of samples like those of training that :meth:`reject` is to mark, above 0 and below 1.
+        The share of samples like those of training that are to be out-of-distribution, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -87,8 +87,8 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         group; only a penalty that is chosen, and the temperature with ``projection=None``, are those of all samples.
         NaN for a sample whose group cannot be held out: all other samples are of other classes. Not saved.
     outlier_threshold_ : float
-        The score above which :meth:`reject` marks a sample: the quantile ``1 - false_alarm_rate`` of the scores of
-        training samples, each of them without its own group.
+        The outlier score above which a sample is out-of-distribution: the quantile ``1 - false_alarm_rate`` of the
+        scores of training samples, each of them without its own group.
     n_features_in_ : int
 
     References
@@ -316,7 +316,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
 
     @property
     def outlier_threshold_(self) -> float:
-        """The outlier score above which :meth:`reject` marks a sample."""
+        """The outlier score above which a sample is out-of-distribution."""
         return self.outliers_.threshold
 
     def _head_and_vectors(self, X: Any) -> tuple[Self, Array]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from framecnn.data import FrameSubset
 from framecnn.data.prediction_table import PredictionRow
+from framecnn.data.split import PARTS
 from framecnn.evaluation.label_errors import find_label_errors
 from framecnn.evaluation.matching import check_training_part, class_names, targets_of
 from framecnn.evaluation.out_of_fold import OutOfFoldEstimate, estimate_out_of_fold
@@ -18,7 +19,7 @@ from framecnn.typing import Array
 
 __all__ = ["TRAINING", "Assessment", "PartDetails", "Suspect", "assess"]
 
-TRAINING = "training"
+TRAINING = PARTS[0]
 """The name of the part on which the classifier was fitted."""
 SMALL_FRAMES, SMALL_GROUPS = 100, 10  # a test part below these is not the main figure
 BATCH = 256
@@ -66,7 +67,7 @@ class PartDetails:
     nearest : array of int, shape (n,)
         The row of the training frame that is most similar; of training frames: the most similar of another group.
     out_of_distribution : array of bool, shape (n,), or None
-        Which frames the model marks; None for training frames.
+        Which frames are out-of-distribution; None for training frames.
     """
 
     distances: Array
@@ -194,12 +195,12 @@ class Assessment:
         for name, part in self.parts.items():
             result, details = self.results[name], self.details[name]
             probabilities, folds = self._out_of_sample(name)
-            marks = details.out_of_distribution
+            is_far = details.out_of_distribution
             for row, path in enumerate(part.paths):
                 yield PredictionRow(
                     path=path,
                     probabilities=probabilities[row],
-                    out_of_distribution=None if marks is None else bool(marks[row]),
+                    out_of_distribution=None if is_far is None else bool(is_far[row]),
                     nearest_training_path=self._name(details.nearest[row]),
                     part=name,
                     fold=str(folds[row]),

@@ -11,7 +11,7 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.evaluation.bootstrap import bootstrap_interval
 from framecnn.evaluation.by_class import ClassFigures, class_figures
-from framecnn.evaluation.calibration import Bin, brier_score, expected_calibration_error, log_loss, reliability
+from framecnn.evaluation.reliability import Bin, brier_score, expected_calibration_error, log_loss, reliability
 from framecnn.evaluation.verdict import Baseline, baseline_of, verdict_of
 from framecnn.text import counted
 from framecnn.typing import Array
