@@ -8,8 +8,10 @@ import shutil
 import numpy as np
 import pytest
 from commands import fingerprint, framecnn, train_quickly, write_frames
+from PIL import Image
 from reports import Report
 
+from framecnn import FrameClassifier, FrameFolder
 from framecnn.cli import environment, evaluate
 from framecnn.data import LazyFrames
 
@@ -261,3 +263,21 @@ def test_a_test_part_that_vanishes_is_not_replaced_by_the_training_part(model, t
     ended = framecnn("evaluate", model, films, "--max-bad", "50")
     assert ended.code == 2
     assert "error: FrameFolder: the test part holds no usable frame, of 2 files; add some" in ended.err
+
+
+def test_integer_labels_are_names_of_folders_whatever_their_order_as_text(tmp_path):
+    films, rng = tmp_path / "films", np.random.default_rng(0)
+    for number in range(12):
+        (films / str(number)).mkdir(parents=True)
+        for shot in range(4):
+            grey = np.clip(20 * number + rng.integers(0, 9, (24, 32)), 0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(films / str(number) / f"{shot}.png")
+    folder = FrameFolder(films, size=(24, 32))
+    labels = np.array(folder.classes, int)[folder.targets]
+    classifier = FrameClassifier(n_filters=12, grid=(1, 1), alpha=0.001, random_state=0).fit(folder.frames, labels)
+    classifier.save(tmp_path / "m.safetensors")
+    ended = framecnn("evaluate", tmp_path / "m.safetensors", films, "--json", tmp_path / "f.json")
+    assert ended.code == 0, ended.err
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["accuracy"] == classifier.score(folder.frames, labels) > 0.8
+    assert figures["classes"] == [str(number) for number in range(12)]

@@ -159,8 +159,8 @@ class Assessment:
         if self.verdict or not frames:
             return []
         targets = np.concatenate([result.targets for result in self.results.values()])
-        found = [self._out_of_sample(name) for name in self.parts]
-        probabilities = np.concatenate([np.where(folds[:, None] == IN_SAMPLE, np.nan, own) for own, folds in found])
+        known = [self._out_of_sample(name) for name in self.parts]
+        probabilities = np.concatenate([np.where(folds[:, None] == IN_SAMPLE, np.nan, own) for own, folds in known])
         found = find_label_errors(targets, probabilities)
         classes = self.main.classes
         suspects = []
@@ -316,7 +316,7 @@ def assess(
     shares = getattr(classifier, "held_out_probabilities_", None)  # a model from a file has none
     if is_held_out and shares is not None and len(rows := np.flatnonzero(~np.isnan(shares).any(axis=1))):
         own = results[TRAINING]
-        paths = [own.paths[row] for row in rows]
+        paths = [own.paths[row] for row in rows.tolist()]
         held_out = EvaluationResult("held-out", classes, own.targets[rows], shares[rows], own.groups[rows], paths)
     estimate = None
     last = list(results.values())[-1]

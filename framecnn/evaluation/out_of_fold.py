@@ -180,7 +180,7 @@ def estimate_out_of_fold(
     For each fold a copy of `head` is fitted, with the choice of its ridge penalty, on the features of all other groups;
     it predicts the frames of the fold. The features themselves are not learned again: filters are learned without
     labels, so what they know of the frames of a fold does not tell their class. But the pooling grid was chosen with
-    the labels of all training frames: one of three, on held-out groups, which makes the estimate a little too high.
+    the labels of all training frames: one of three, on held-out groups, which may make the estimate a little too high.
 
     Parameters
     ----------
