@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -176,7 +177,8 @@ def test_a_file_of_another_command_is_not_replaced(model, films, tmp_path, optio
     assert mine.read_text() == "my notes"
 
 
-def test_a_useless_result_is_said_first(model, tmp_path):
+def test_a_useless_result_is_said_first(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["framecnn"])  # the report shows it above the result
     relabelled = write_frames(tmp_path / "films", n_groups=6, names=("down", "blobs", "across"))
     for path in (relabelled / "blobs").iterdir():
         path.unlink()

@@ -46,7 +46,6 @@ def train(
             parser=percentage,
             metavar="PERCENT",
             help="How many frames like those of training are to be out-of-distribution.",
-            show_default="5",
         ),
     ] = 5.0,
     max_bad: MaxBad = 5.0,
