@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy import linalg
@@ -22,7 +22,7 @@ __all__ = ["OutlierDetector"]
 N_COMPONENTS, N_LEADING = 128, 32
 SHRINKAGE = 1e-4  # added to within-class variances, in units of the summed variance of the features
 MAX_SAMPLES = 5000  # training samples that are kept
-MAX_SELECTION = 2000  # training samples from which components and threshold are computed
+MAX_SELECTION = 1000  # training samples from which components and threshold are computed
 N_FOLDS = 10  # of nearly as many samples as all: a nearest sample of fewer samples is farther away
 BLOCK = 1024  # samples that are compared at a time
 SMALLEST = 1e-6  # cosine distances below it are rounding
@@ -44,17 +44,13 @@ class OutlierDetector:
     lie. The outlier score is the dissimilarity to the nearest training sample (as Sun et al., "Out-of-Distribution
     Detection with Deep Nearest Neighbors", ICML 2022). A sample that is nearer to a blank one than to all training
     samples has a score that is larger by the ratio. The threshold is a quantile of the scores of training samples,
-    each compared with the samples of the other folds by group, and whitened by their covariance.
+    each compared with the samples of the other folds by group, with components and covariance of these alone.
 
-    mean (d,), components (d, k), rotation (k, l + k), offset (l + k,), samples (m, l + k): the l leading coordinates,
-    and k of length one together; rows (m,) of the samples in the training data, at most 5,000, evenly over the groups;
+    samples (m, l + k); rows (m,) of the samples in the training data, at most 5,000, evenly over the groups;
     blanks (b, l + k).
     """
 
-    mean: Array
-    components: Array
-    rotation: Array
-    offset: Array
+    space: "_Space"
     samples: Array
     rows: Array
     blanks: Array
@@ -63,27 +59,25 @@ class OutlierDetector:
     @classmethod
     def fit(cls, X: Array, codes: Array, groups: Array | None, false_alarm_rate: float, seed: int) -> Self:
         """Fit the detector to samples (n, d), their class numbers (n,), and groups (n,), None if each is its own."""
-        mean = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
-        components, total = _principal_components(X[selection_rows(len(X), groups, MAX_SELECTION, seed)] - mean)
         rows = selection_rows(len(X), groups, MAX_SAMPLES, seed)
-        placed = kernels.dense(X[rows] - mean, kernels.PackedDense.of(components))
         codes, groups = codes[rows], None if groups is None else groups[rows]
-        rotation, offset = _rotation(placed, codes, placed, total)
-        samples = _coordinates(placed, rotation, offset)
-        detector = cls(mean, components, rotation, offset, samples, rows, samples[:0], 0.0)
         chosen = selection_rows(len(rows), groups, MAX_SELECTION, seed)
         scores = np.empty(len(rows))
+        everything = np.arange(len(rows))
         folds = folds_by_group(codes, groups, seed, N_FOLDS) or folds_by_group(codes, None, seed, N_FOLDS)
-        for fold in folds or np.array_split(np.arange(len(rows)), 2):
-            own, rest = np.intersect1d(fold, chosen), np.setdiff1d(np.arange(len(rows)), fold)
-            turned = _rotation(placed[rest], codes[rest], placed, total)
-            others = _coordinates(placed[rest], *turned)
-            scores[own] = _dissimilarities(_coordinates(placed[own], *turned), others).min(axis=1, initial=np.inf)
-        return replace(detector, threshold=float(np.quantile(scores[chosen], 1 - false_alarm_rate)))
+        for fold in folds or np.array_split(everything, 2):
+            known = np.setdiff1d(chosen, fold)
+            own, others = np.intersect1d(chosen, fold), np.setdiff1d(everything, fold)
+            space = _Space.fit(X[rows[known]], codes[known])
+            found = _dissimilarities(space.place(X, rows[own]), space.place(X, rows[others]))
+            scores[own] = found.min(axis=1, initial=np.inf)
+        space = _Space.fit(X[rows[chosen]], codes[chosen])
+        samples = space.place(X, rows)
+        return cls(space, samples, rows, samples[:0], float(np.quantile(scores[chosen], 1 - false_alarm_rate)))
 
     def with_blanks(self, X: Array) -> Self:
         """Return a detector that knows the features (b, d) of samples without content, such as noise."""
-        return replace(self, blanks=self._place(X))
+        return replace(self, blanks=self.space.place(X))
 
     def compare(self, X: Array, k: int) -> tuple[Array, Array, Array]:
         """Return outlier scores (n,), and rows and dissimilarities (n, k) of the nearest training samples in order.
@@ -103,7 +97,7 @@ class OutlierDetector:
 
     def _compare_block(self, X: Array, k: int) -> tuple[Array, Array, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
-            placed = self._place(X)
+            placed = self.space.place(X)
             distances = _dissimilarities(placed, self.samples)
             to_blank = _dissimilarities(placed, self.blanks).min(axis=1, initial=np.inf)
             scores = distances.min(axis=1)
@@ -113,14 +107,10 @@ class OutlierDetector:
         nearest = _smallest(distances, k)
         return scores, self.rows[nearest], np.take_along_axis(distances, nearest, axis=1)
 
-    def _place(self, X: Array) -> Array:
-        placed = kernels.dense(X - self.mean, kernels.PackedDense.of(self.components))
-        return _coordinates(placed, self.rotation, self.offset)
-
     def fitted_state(self) -> State:
         """Return the threshold, and the arrays."""
-        names = (*ARRAYS, "blanks") if len(self.blanks) else ARRAYS
-        return {"threshold": self.threshold}, {name: getattr(self, name) for name in names}
+        arrays = self.space._asdict() | {"samples": self.samples, "rows": self.rows}
+        return {"threshold": self.threshold}, arrays | ({"blanks": self.blanks} if len(self.blanks) else {})
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
@@ -149,7 +139,52 @@ class OutlierDetector:
         expect(rows[0] >= 0 and bool((rows[1:] > rows[:-1]).all()), "outliers/rows in ascending order")
         threshold = as_number(description["threshold"])
         expect(threshold >= 0, "an outlier threshold of at least 0")
-        return cls(mean, components, rotation, offset, samples, rows, blanks, threshold)
+        return cls(_Space(mean, components, rotation, offset), samples, rows, blanks, threshold)
+
+
+class _Space(NamedTuple):
+    """Where samples are compared: principal components, some of them scaled, and all of them whitened.
+
+    Shapes: mean (d,), components (d, k), rotation (k, l + k), offset (l + k,): coordinates are the l leading ones, and
+    k that have length one together.
+    """
+
+    mean: Array
+    components: Array
+    rotation: Array
+    offset: Array
+
+    @classmethod
+    def fit(cls, X: Array, codes: Array) -> Self:
+        """Fit the space to samples (n, d) and their class numbers (n,)."""
+        mean = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
+        components, total = _principal_components(X - mean)
+        points = kernels.dense(X - mean, kernels.PackedDense.of(components)).astype(np.float64)
+        classes, codes = np.unique(codes, return_inverse=True)
+        centres = np.stack([points[codes == code].mean(axis=0) for code in range(len(classes))])
+        within = points - centres[codes]
+        values, vectors = linalg.eigh(within.T @ within / len(points), check_finite=False)
+        whitening = vectors / np.sqrt(np.maximum(values, 0) + SHRINKAGE * total)
+        variances = points[:, :N_LEADING].var(axis=0)
+        scales = np.where(variances > 0, variances, 1) ** -0.25
+        leading = np.eye(points.shape[1])[:, :N_LEADING] * scales
+        offset = np.concatenate([np.zeros(len(scales)), -centres.mean(axis=0) @ whitening])
+        rotation = np.ascontiguousarray(np.hstack([leading, whitening]), X.dtype)
+        return cls(mean, components, rotation, offset.astype(X.dtype))
+
+    def place(self, X: Array, rows: Array | None = None) -> Array:
+        """Return the coordinates (n, l + k) of samples (n, d), of some rows of them if these are named."""
+        rows = np.arange(len(X)) if rows is None else rows
+        components = kernels.PackedDense.of(self.components)
+        rotation = kernels.PackedDense.of(self.rotation, self.offset)
+        found = np.empty((len(rows), len(self.offset)), self.offset.dtype)
+        for start in range(0, len(rows), BLOCK):
+            block = X[rows[start : start + BLOCK]] - self.mean
+            found[start : start + BLOCK] = kernels.dense(kernels.dense(block, components), rotation)
+        whitened = found[:, len(self.offset) - len(self.rotation) :]
+        lengths = np.sqrt(np.square(whitened, dtype=np.float64).sum(axis=1, keepdims=True))
+        whitened /= np.where(lengths > 0, lengths, 1).astype(found.dtype)
+        return found
 
 
 def _principal_components(centred: Array) -> tuple[Array, float]:
@@ -162,34 +197,6 @@ def _principal_components(centred: Array) -> tuple[Array, float]:
     vectors = np.ascontiguousarray(vectors[:, kept])
     directions = centred.T @ vectors / np.sqrt(values[kept]) if dual else vectors
     return np.ascontiguousarray(directions, centred.dtype), float(values.sum()) / len(centred)
-
-
-def _rotation(points: Array, codes: Array, spread: Array, total: float) -> tuple[Array, Array]:
-    """Return matrix (k, l + k) and offset (l + k,) from components to coordinates, before lengths become one.
-
-    The within-class covariance is that of `points` (n, k) with class numbers `codes` (n,); variances of the leading
-    components are those of `spread` (m, k).
-    """
-    classes, codes = np.unique(codes, return_inverse=True)
-    exact = points.astype(np.float64)
-    centres = np.stack([exact[codes == code].mean(axis=0) for code in range(len(classes))])
-    within = exact - centres[codes]
-    values, vectors = linalg.eigh(within.T @ within / len(points), check_finite=False)
-    whitening = vectors / np.sqrt(np.maximum(values, 0) + SHRINKAGE * total)
-    variances = spread[:, :N_LEADING].var(axis=0, dtype=np.float64)
-    scales = np.where(variances > 0, variances, 1) ** -0.25
-    leading = np.eye(points.shape[1])[:, :N_LEADING] * scales
-    offset = np.concatenate([np.zeros(len(scales)), -centres.mean(axis=0) @ whitening])
-    return np.ascontiguousarray(np.hstack([leading, whitening]), points.dtype), offset.astype(points.dtype)
-
-
-def _coordinates(placed: Array, rotation: Array, offset: Array) -> Array:
-    """Return coordinates (n, l + k) from components (n, k), with whitened parts of length one."""
-    found = kernels.dense(placed, kernels.PackedDense.of(rotation, offset))
-    whitened = found[:, len(offset) - len(rotation) :]
-    lengths = np.sqrt(np.square(whitened, dtype=np.float64).sum(axis=1, keepdims=True))
-    whitened /= np.where(lengths > 0, lengths, 1).astype(found.dtype)
-    return found
 
 
 def _dissimilarities(x: Array, samples: Array) -> Array:
