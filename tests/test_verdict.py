@@ -23,7 +23,7 @@ def test_a_good_result_has_no_verdict():
 @pytest.mark.parametrize(
     ("n_right", "verdict"),
     [
-        (5, "Worse than chance, and than always answering 'day': accuracy 8.3 % against 50.0 % (60 groups)."),
+        (5, "Worse than guessing (50.0 %) and always answering 'day': accuracy 8.3 % against 50.0 % (60 groups)."),
         (30, "Not better than always answering 'day': accuracy 50.0 % against 50.0 % (60 groups)."),
         (33, "No evidence that the model is better than always answering 'day': accuracy 55.0 % against 50.0 % "),
     ],
@@ -86,4 +86,24 @@ def test_reasons_name_what_to_look_at():
     )
     assert likely_reasons(useless, training, training)[0].startswith(
         "The parts differ: held-out groups of the training part reach 100.0 %."
+    )
+
+
+def test_a_class_of_one_group_is_named_first():
+    useless = result(1 - HALVES, HALVES, GROUPS)
+    lonely = EvaluationResult(
+        "training", ["day", "night", "dusk"], [0, 0, 1, 1, 2], np.eye(3)[[0, 0, 1, 1, 2]], list("abcde")
+    )
+    assert likely_reasons(useless, lonely)[0] == (
+        "'dusk' has one group only, so nothing about it can be measured, and it may draw frames of other classes to "
+        "itself: leave it out, or add about 5 groups."
+    )
+
+
+def test_few_groups_do_not_make_training_frames_alike():
+    """The verdict on two groups is that they are no evidence, even if all frames are right."""
+    training = result([0, 1], [0, 1], ["a", "b"], "training")
+    assert training.verdict
+    assert likely_reasons(result([1, 0], [0, 1], ["c", "d"]), training)[-1].startswith(
+        "The training frames are told apart (100.0 %)"
     )

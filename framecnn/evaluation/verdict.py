@@ -27,7 +27,7 @@ class Baseline:
     accuracy : float
         The share of the frames that it answers correctly.
     chance : float
-        The share of correct answers that are drawn in proportion to the numbers of frames: the sum of squared shares.
+        The share of correct answers when each class is as likely to be guessed: one over the number of classes.
     """
 
     name: str
@@ -52,10 +52,10 @@ def baseline_of(targets: Array, classes: Sequence[str]) -> Baseline:
     Examples
     --------
     >>> baseline_of(np.array([0, 0, 0, 1]), ["day", "night"])
-    Baseline(name='day', accuracy=0.75, chance=0.625)
+    Baseline(name='day', accuracy=0.75, chance=0.5)
     """
     shares = np.bincount(targets, minlength=len(classes)) / max(1, len(targets))
-    return Baseline(classes[int(shares.argmax())], float(shares.max()), float(np.square(shares).sum()))
+    return Baseline(classes[int(shares.argmax())], float(shares.max()), 1 / len(classes))
 
 
 def verdict_of(correct: Array, targets: Array, groups: Array, classes: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def verdict_of(correct: Array, targets: Array, groups: Array, classes: Sequence[
     accuracy, n_groups = right.mean(), counted(len(np.unique(groups)), "group")
     figures = f"accuracy {100 * accuracy:.1f} % against {100 * baseline.accuracy:.1f} % ({n_groups})"
     if bootstrap_interval(right, groups)[1] < baseline.chance:
-        return f"Worse than chance, and than always answering {baseline.name!r}: {figures}."
+        return f"Worse than guessing ({100 * baseline.chance:.1f} %) and always answering {baseline.name!r}: {figures}."
     if high < 0:
         return f"Worse than always answering {baseline.name!r}: {figures}."
     if accuracy <= baseline.accuracy:
@@ -126,6 +126,12 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
         Sentences, each with what to do.
     """
     found = []
+    lonely = [name for name, number in _groups_by_class(training).items() if number < 2] if training is not None else []
+    if lonely:
+        found.append(
+            f"{lonely[0]!r} has one group only, so nothing about it can be measured, and it may draw frames of other "
+            f"classes to itself: leave it out, or add about {FEW_GROUPS} groups."
+        )
     if others is not None and not others.verdict:
         found.append(
             f"The parts differ: held-out groups of the training part reach {100 * others.accuracy:.1f} %. The classes "
@@ -145,7 +151,7 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
             f"Too few groups: {main.n_groups} for {len(counts)} classes{least}. "
             f"Add movies, shots or albums: about {FEW_GROUPS} or more for each class."
         )
-    if training is not None and training.verdict:
+    if training is not None and training.accuracy < (1 + training.baseline.accuracy) / 2:
         found.append(
             f"The classes cannot be told apart even in the training frames ({100 * training.accuracy:.1f} %): their "
             "pictures look alike, or labels are mixed up."
@@ -158,7 +164,8 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
     if main.baseline.accuracy > UNEVEN:
         found.append(
             f"{100 * main.baseline.accuracy:.0f} % of the frames are {main.baseline.name!r}: the balanced accuracy, "
-            f"{100 * main.balanced_accuracy:.1f} %, says more; class_weight='balanced' or more frames of others help."
+            f"{100 * main.balanced_accuracy:.1f} %, says more; more frames of others help, or class_weight='balanced' "
+            "(--class-weight balanced)."
         )
     return found
 
