@@ -245,7 +245,10 @@ def test_labels_and_groups_come_from_a_table_with_any_names_of_columns(flat, tmp
     assert [folder.classes[target] for target in folder.targets] == [path[:3] for path, _ in folder.samples]
     assert set(folder.groups) == {"film0", "film1", "film2"}
     assert (folder.label_source, folder.group_source) == ("mine.csv", "from mine.csv")
-    assert folder.group_note == "the accuracy says how well the classes hold on groups that were not trained on"
+    assert folder.group_note == (
+        "expect this accuracy on groups that were not trained on; if several groups are from one film, add a column "
+        "movie, else the model may only recognise the film"
+    )
     assert folder.skipped == [], "the table that is read is no file of the folder"
     given = FrameFolder(flat, size=SIZE, labels=write_labels(flat / "named.csv", flat, "path;label;group"))
     assert (given.groups == folder.groups).all()

@@ -204,8 +204,8 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
 def test_a_split_describes_itself_and_its_gaps(folder):
     train, val, test = folder.split(seed=5)
     assert train.split_note == (
-        "by group (clusters of near-duplicates; a frames.csv would keep whole shots together), seed 5: "
-        "70 % training, 20 % validation, 10 % test of each class, as nearly as whole groups allow"
+        "by group (clusters of near-duplicates), seed 5: 70 % training, 20 % validation, 10 % test of each class, as "
+        "nearly as whole groups allow"
     )
     alone = "class 'c' has one group only: all its frames are used for training, none for the test"
     assert train.warnings == (alone,)

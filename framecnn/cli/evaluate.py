@@ -24,8 +24,14 @@ from framecnn.report import report_data, write_report
 from framecnn.storage.output_lock import lock_outputs
 from framecnn.storage.output_set import settle, write_together
 from framecnn.text import counted, did_you_mean, listed
+from framecnn.typing import Array
 
 __all__ = ["evaluate"]
+
+MEANING = (
+    "expect this accuracy on frames like these; if they are from films, places or series of the training frames, it will "
+    "be lower on others"
+)
 
 
 @reads_folder
@@ -34,7 +40,7 @@ def evaluate(
     source: FolderOptions,
     json: Figures = None,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write the report that train writes.")
+        Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML report, as train does.")
     ] = None,
     predictions: Predictions = None,
     picture_megabytes: PictureMegabytes = 4.0,
@@ -59,14 +65,16 @@ def evaluate(
         check_replaced({path: mark for path, (_, mark) in outputs.items()})
         classifier = load_classifier(model)
         stages = Stages()
-        frames = scan_folder(stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
+        frames = scan_folder(stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1, meaning=MEANING)
         meant = _check_classes(frames, [str(label) for label in classifier.classes_])
         while True:
             try:
-                assessment = _measure(stages, classifier, frames, meant)
+                assessment, own = _measure(stages, classifier, frames, meant)
                 break
             except FrameLost as lost:
                 frames = without_lost(frames, lost, max_bad)
+        for warning in own:
+            console.warn(warning)
         console.say()
         print_assessment(assessment)
         figures = assessment.main.to_dict() | {
@@ -80,13 +88,13 @@ def evaluate(
                     data = report_data(
                         assessment,
                         classifier,
-                        meaning=frames.group_note,
+                        meaning=MEANING,
                         skipped=frames.skipped,
                         found=frames.found,
                         origin=describe_origin(model),
                         versions=versions(),
                         timings=stages.seconds,
-                        warnings=frames.scan_warnings,
+                        warnings=[*frames.scan_warnings, *own],
                     )
                     write_report(stage(report), data, round(1e6 * picture_megabytes))
                 if json is not None:
@@ -123,14 +131,29 @@ def _check_classes(frames: FrameFolder, known: list[str]) -> dict[str, str | Non
     return meant
 
 
-def _measure(stages: Stages, classifier: Any, frames: FrameFolder, meant: dict[str, str | None]) -> Assessment:
+def _measure(
+    stages: Stages, classifier: Any, frames: FrameFolder, meant: dict[str, str | None]
+) -> tuple[Assessment, list[str]]:
+    """Return what is measured of the model, and a warning if it was trained on some of the frames."""
     rows = frames.unseen[[meant[frames.classes[target]] is not None for target in frames.targets[frames.unseen]]]
     part = frames.select(rows)
     part = replace(part, classes=[meant[name] or name for name in part.classes])
     with stages("evaluate", "evaluating") as update:
         features = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
         name = _part_name(frames)
-        return assess(classifier, {name: part}, {name: features})
+        found = assess(classifier, {name: part}, {name: features})
+    return found, _trained_on(classifier, features)
+
+
+def _trained_on(classifier: Any, features: Array) -> list[str]:
+    """Return a warning if frames with these features were trained on: their outlier score is zero."""
+    n = int((classifier.head_.outlier_scores(features) == 0).sum())
+    if not n:
+        return []
+    names, kept = classifier.training_names_, classifier.head_.outliers_.rows
+    least = "at least " if names is not None and len(names) > len(kept) else ""
+    were = f"{least}{n:,} of {counted(len(features), 'frame')} {'was' if n == 1 else 'were'}"
+    return [f"{were} trained on: the accuracy is too high; evaluate other frames"]
 
 
 def _part_name(frames: FrameFolder) -> str:

@@ -119,6 +119,8 @@ class SplittableFrames:
 
         Raises
         ------
+        DataError
+            If the data gives parts but none for training, or all parts and `by` is ``"random"``.
         ValueError
             If the shares do not sum to 1, or `by` is neither ``"group"`` nor ``"random"``.
         """
@@ -129,6 +131,11 @@ class SplittableFrames:
         if given and PARTS[0] not in given:
             raise DataError(f"FrameFolder.split: expected a training part, got only {listed(given)}; add one")
         drawn = [part for part, share in zip(PARTS, shares, strict=True) if share and part not in given[1:]]
+        if by == "random" and given and len(drawn) < 2:
+            raise DataError(
+                f"FrameFolder.split: expected parts to draw at random (--split random), but all are given "
+                f"({self.part_source}); leave the option out, or use parts='none' (--parts none) for folders"
+            )
         wanted = np.where([part in drawn for part in PARTS], shares, 0)
         wanted /= wanted.sum()
         kept = self.groups if by == "group" else np.arange(len(self))
