@@ -132,7 +132,10 @@ def test_groups_may_come_from_another_file_or_from_the_frames_themselves(films, 
     table = films.rename(films.with_name("elsewhere")) / "frames.csv"
     films = write_frames(films, with_groups=False)
     assert "groups   15 (from frames.csv)" in framecnn("train", films, "-o", out, *SIZE, "--groups", table).out
-    assert "(no groups given: only near-duplicates are kept together; if pictures come in series, give" in framecnn("train", films, "-o", out, *SIZE).out
+    assert (
+        "(no groups given: only near-duplicates are kept together; if pictures come in series, give"
+        in framecnn("train", films, "-o", out, *SIZE).out
+    )
 
 
 def test_a_class_of_one_group_is_used_for_training_with_a_warning(tmp_path, out):

@@ -137,8 +137,8 @@ def test_movies_cannot_be_groups_without_movies_and_other_groups_are_refused(tmp
         FrameFolder(root, size=SIZE, group_by="film")
     with pytest.raises(
         DataError,
-        match=r"expected a shot for each frame to group by \(--group-by shot\), got none for 4 of 4 frames; add a column "
-        "group to the table of groups, as framecnn frames writes it",
+        match=r"expected a shot for each frame to group by \(--group-by shot\), got none for 4 of 4 frames; add a "
+        "column group to the table of groups, as framecnn frames writes it",
     ):
         FrameFolder(root, size=SIZE, group_by="shot")
     folder = FrameFolder(root, size=SIZE)

@@ -130,11 +130,12 @@ def test_one_frame_written_in_two_ways_has_one_group():
 @pytest.mark.parametrize("start", ["C:\\films\\", "/home/me/films/", "films/"])
 def test_a_table_without_a_path_of_the_folder_is_an_error_with_an_example(root, start):
     table(root / "frames.csv", *(start + row for row in ROWS))
+    hint = "" if start.startswith("/") else "; did you mean 'a/000.png'?"
     with pytest.raises(DataError) as error:
         FrameFolder(root, size=SIZE)
     assert str(error.value) == (
         "table: no path of 'frames.csv' leads to a file of the folder: expected paths such as 'a/000.png', "
-        f"got {start + 'a/000.png'!r}; correct them, or name another table"
+        f"got {start + 'a/000.png'!r}; correct them, or name another table{hint}"
     )
 
 
@@ -156,7 +157,7 @@ def test_a_table_without_the_column_of_paths_is_an_error(tmp_path, header):
 
 @pytest.mark.parametrize("header", ["path,label", "path;label"])
 def test_a_table_of_groups_needs_a_group_a_movie_or_a_part(root, header):
-    table(root / "frames.csv", "a/000.png,a", header=header)
+    table(root / "frames.csv", f"a/000.png{header[4]}a", header=header)
     with pytest.raises(
         DataError, match=r"table: expected a column group or movie or part in 'frames.csv', got none of"
     ):
@@ -165,7 +166,12 @@ def test_a_table_of_groups_needs_a_group_a_movie_or_a_part(root, header):
 
 @pytest.mark.parametrize(
     ("row", "lacks"),
-    [("a/0.png,a,,1", "no group"), (",a,g,1", "no path"), ("a/0.png", "no group"), (",a", "no path and no group")],
+    [
+        ("a/0.png,a,,1", "no group"),
+        (",a,g,1", "no path"),
+        ("a/0.png", "no group and no label"),
+        (",a", "no path and no group"),
+    ],
 )
 def test_a_row_without_path_or_group_is_an_error_that_names_the_line(tmp_path, row, lacks):
     path = table(tmp_path / "t.csv", "a/1.png,a,g,1", row)
@@ -240,7 +246,9 @@ def write_labels(path, root, header="file;class;film"):
 
 def test_labels_and_groups_come_from_a_table_with_any_names_of_columns(flat, tmp_path):
     path = write_labels(flat / "mine.csv", flat)
-    folder = FrameFolder(flat, size=SIZE, labels=Labels.from_csv(path, "file", {"label": "class", "group": "film"}))
+    folder = FrameFolder(
+        flat, size=SIZE, labels=Labels.from_csv(path, "file", label_column="class", group_column="film")
+    )
     assert folder.classes == ["cat", "dog"]
     assert [folder.classes[target] for target in folder.targets] == [path[:3] for path, _ in folder.samples]
     assert set(folder.groups) == {"film0", "film1", "film2"}
@@ -263,7 +271,9 @@ def test_labels_and_groups_come_from_the_names_of_files(flat, tmp_path):
     assert (folder.label_source, folder.group_source) == ("file names", "from file names")
     assert [(skip.path, skip.reason) for skip in folder.skipped] == [("other.png", "no-label")]
     assert folder.warnings == [
-        "files skipped because the label pattern does not match their names: 1 (first: 'other.png')"
+        "files skipped because the label pattern does not match their names: 1 (first: 'other.png')",
+        "groups in file names that hold frames of several classes: 3 (first: 'film0' of cat, dog); if these are "
+        "different series, let (?P<group>...) include the label",
     ]
     with_extension = FrameFolder(flat, size=SIZE, labels=Labels.from_names(r"(?P<label>[a-z]+)_.*\.png"))
     assert with_extension.samples == folder.samples
@@ -322,6 +332,9 @@ def test_a_label_that_is_empty_is_a_skip(flat):
     assert [(skip.path, skip.reason, skip.detail) for skip in folder.skipped] == [
         ("cat_film0_000.png", "no-label", "its label is empty")
     ]
+    assert folder.scan_warnings == [
+        "files skipped because their label in mine.csv is empty: 1 (first: 'cat_film0_000.png')"
+    ]
 
 
 def test_columns_that_are_missing_are_named_with_a_similar_one(flat, tmp_path):
@@ -330,7 +343,7 @@ def test_columns_that_are_missing_are_named_with_a_similar_one(flat, tmp_path):
         DataError,
         match=r"expected a column 'clas' in .*t.csv', got \['file', 'class', 'film'\]; name the columns, or add",
     ):
-        Labels.from_csv(path, "file", {"label": "clas"})
+        Labels.from_csv(path, "file", label_column="clas")
     with pytest.raises(
         DataError, match=r"table: expected a column 'path' in .*; name the columns, or add a header line"
     ):
@@ -339,10 +352,71 @@ def test_columns_that_are_missing_are_named_with_a_similar_one(flat, tmp_path):
         DataError, match=r"expected a column label in 't.csv', got none of these names; name the column \(--label"
     ):
         FrameFolder(flat, size=SIZE, labels=Labels.from_csv(path, "file"))
+
+
+def test_labels_are_a_file_or_labels(flat):
+    with pytest.raises(ValueError, match=r"expected rows or a pattern, got only 'my.csv'; use Labels.from_csv"):
+        Labels("my.csv")
+    for option, column in (("labels", "label"), ("groups", "group")):
+        with pytest.raises(
+            TypeError,
+            match=f"expected a CSV file or Labels, got dict; write a CSV file with the columns path and {column}",
+        ):
+            FrameFolder(flat, size=SIZE, **{option: {"cat_film0_000.png": "cat"}})
+
+
+def test_absolute_paths_that_lead_into_the_folder_are_those_of_its_files(flat, tmp_path):
+    path = write_labels(tmp_path / "t.csv", flat, "path;label;group")
+    expected = FrameFolder(flat, size=SIZE, labels=path).samples
+    (tmp_path / "link").symlink_to(flat)
+    for folder in (flat, tmp_path / "link"):
+        path = write_labels(tmp_path / "t.csv", flat, "path;label;group")
+        text = path.read_text()
+        path.write_text("\n".join([text.splitlines()[0], *(f"{folder}/{row}" for row in text.splitlines()[1:])]))
+        found = FrameFolder(flat, size=SIZE, labels=path)
+        assert (found.samples, found.scan_warnings) == (expected, [])
+    path.write_text(f"path,label\ncat_film0_000.png,cat\n{flat}/cat_film0_000.png,dog\n")
+    with pytest.raises(DataError, match=r"'cat_film0_000.png' has two labels, 'cat' and 'dog' \(another sp"):
+        FrameFolder(flat, size=SIZE, labels=path)
+    path.write_text("path,label\n/elsewhere/cat_film0_000.png,cat\n")
+    with pytest.raises(DataError, match=r"no path of 't.csv' leads to a file of the folder: .*, got '/elsewhere/cat_"):
+        FrameFolder(flat, size=SIZE, labels=path)
+
+
+def test_paths_without_extension_are_an_error_with_a_file_that_may_be_meant(flat, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("path,label\ncat_film0_000,cat\ndog_film1_001,dog\n")
     with pytest.raises(
-        ValueError, match=r"Labels.from_csv: expected columns for label, group, movie, part, got one for 'lable'"
+        DataError, match=r"got 'cat_film0_000'; correct them, or name another table; did you mean 'cat_film0_000.png'\?"
     ):
-        Labels.from_csv(path, "file", {"lable": "class"})
+        FrameFolder(flat, size=SIZE, labels=path)
+
+
+def test_an_empty_table_is_said_to_be_empty(tmp_path):
+    (tmp_path / "t.csv").write_text("")
+    with pytest.raises(DataError, match=r"table: .*t.csv' is empty; add a header line, and a row for each frame"):
+        Labels.from_csv(tmp_path / "t.csv")
+
+
+def test_a_row_that_ends_before_its_label_is_an_error_that_names_the_line(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\na.jpg,a\nb.jpg\n")
+    with pytest.raises(DataError, match=r"table: line 3 of .*t.csv' has no label; fill it in or remove the line"):
+        Labels.from_csv(tmp_path / "t.csv")
+
+
+def test_a_part_that_is_none_is_named_with_its_table(flat, tmp_path):
+    path = write_labels(tmp_path / "t.csv", flat, "path;label;part")
+    with pytest.raises(
+        DataError, match=r"^column part of 't.csv', 'cat_film0_000.png': expected training, .* as part, got 'film0'"
+    ):
+        FrameFolder(flat, size=SIZE, labels=path)
+
+
+def test_groups_of_a_pattern_over_several_classes_are_warned_of(flat):
+    shared = Labels.from_names(r"(?P<label>[a-z]+)_(?P<group>film\d)_.*")
+    assert FrameFolder(flat, size=SIZE, labels=shared).scan_warnings[0].startswith("groups in file names that hold fra")
+    apart = Labels.from_names(r"(?P<group>(?P<label>[a-z]+)_film\d)_.*")
+    assert FrameFolder(flat, size=SIZE, labels=apart).scan_warnings == []
 
 
 @pytest.mark.parametrize(

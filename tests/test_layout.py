@@ -267,7 +267,7 @@ def test_near_duplicates_and_groups_across_given_parts_are_warned_of(tmp_path):
     )
     assert folder.group_note == (
         "the parts are given and have groups in common: expect this accuracy on frames like these 4, not on "
-        " groups or movies that were not trained on"
+        "groups or movies that were not trained on"
     )
 
 

@@ -29,8 +29,8 @@ from framecnn.typing import Array
 __all__ = ["evaluate"]
 
 MEANING = (
-    "expect this accuracy on frames like these; if they are from films, places or series of the training frames, it will "
-    "be lower on others"
+    "expect this accuracy on frames like these; if they are from films, places or series of the training frames, it "
+    "will be lower on others"
 )
 
 
@@ -65,7 +65,9 @@ def evaluate(
         check_replaced({path: mark for path, (_, mark) in outputs.items()})
         classifier = load_classifier(model)
         stages = Stages()
-        frames = scan_folder(stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1, meaning=MEANING)
+        frames = scan_folder(
+            stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1, meaning=MEANING
+        )
         meant = _check_classes(frames, [str(label) for label in classifier.classes_])
         while True:
             try:

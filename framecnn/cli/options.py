@@ -23,6 +23,7 @@ __all__ = [
     "Size",
     "frame_folder",
     "frame_size",
+    "png_file",
 ]
 
 
@@ -70,6 +71,13 @@ def frame_folder(text: str) -> Path:
     else:
         found = "is not a folder"
     raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
+
+
+def png_file(text: str) -> Path:
+    """Return the path of a PNG file; raise BadParameter if it has another extension."""
+    if not text.lower().endswith(".png"):
+        raise typer.BadParameter(f"expected a file called .png, got {text!r}")
+    return Path(text)
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]

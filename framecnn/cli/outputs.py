@@ -19,10 +19,21 @@ from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 from framecnn.version import __version__
 
-__all__ = ["SCHEMA", "check_outputs", "check_replaced", "json_file", "json_mark", "report_mark", "write_json"]
+__all__ = [
+    "DRAWING_MARK",
+    "SCHEMA",
+    "check_outputs",
+    "check_replaced",
+    "json_file",
+    "json_mark",
+    "report_mark",
+    "write_json",
+]
 
 SCHEMA = 1
 """The number of the layout of JSON files."""
+DRAWING_MARK = b"framecnn predict drawing"
+"""Bytes at the beginning of every drawing that is written to a file."""
 
 
 def json_file(value: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +14,15 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, Model
-from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.cli.options import Figures, Model, png_file
+from framecnn.cli.outputs import DRAWING_MARK, check_outputs, check_replaced, json_mark, write_json
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
 from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.data.movie_frames import SHORTEST
 from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
+from framecnn.data.reasons import REASONS
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 from framecnn.text import counted
@@ -29,8 +31,9 @@ __all__ = ["predict"]
 
 EXIT_INCOMPLETE = 1
 SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
-COLUMNS = ("path", "time_s", "label", "probability", "out_of_distribution", "skipped")
+COLUMNS = ("path", "time_s", "label", "probability", "outlier_score", "out_of_distribution", "skipped")
 FAR = "out-of-distribution: far from the training frames"
+NONE = "none of these (out-of-distribution)"
 
 
 def predict(
@@ -59,6 +62,10 @@ def predict(
         bool,
         typer.Option("--explain", help="Like --show, with what speaks for the label, and similar training frames."),
     ] = False,
+    drawing: Annotated[
+        Path | None,
+        typer.Option(parser=png_file, metavar="FILE", help="Write the drawing to this PNG file, and do not open it."),
+    ] = None,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
 
@@ -79,10 +86,14 @@ def predict(
         raise typer.BadParameter(
             f"expected MODEL and PATH, or MODEL and --random-from FOLDER, got only {str(model)!r}, taken as MODEL"
         )
-    json, predictions = check_outputs([json, predictions], [model, random_from, *(paths or ())])
-    check_replaced({json: json_mark("predict"), predictions: PREDICTIONS_MARK})
+    json, predictions, drawing = check_outputs([json, predictions, drawing], [model, random_from, *(paths or ())])
+    check_replaced({json: json_mark("predict"), predictions: PREDICTIONS_MARK, drawing: DRAWING_MARK})
     classifier = load_classifier(model)
-    files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
+    files = (
+        list({os.path.abspath(file): file for file in _files(paths or ())}.values())
+        if random_from is None
+        else [_random_picture(random_from)]
+    )
     movies = [file for file in files if _is_movie(file)]
     pictures = [file for file in files if not _is_movie(file)]
     with console.progress("predicting") as update:
@@ -93,10 +104,15 @@ def predict(
         _print(found, by_frame)
         _print_more(found, paths or [], random_from is not None)
     if len(files) == len(found.skipped) == 1:
-        raise DataError("predict: {path}: {reason}".format(**found.skipped[0]))
+        raise DataError(f"predict: {found.skipped[0]['path']}: {_in_words(found.skipped[0]['reason'])}")
     for row in found.skipped:
-        console.warn(f"skipped {row['path']}: {row['reason']}")
-    write_json(json, "predict", {"model": str(model), "totals": found.totals, **vars(found)})
+        console.warn(f"skipped {row['path']}: {_in_words(row['reason'])}")
+    threshold = round(float(classifier.outlier_threshold_), 6)
+    write_json(
+        json,
+        "predict",
+        {"model": str(model), "totals": found.totals, "outlier_threshold": threshold, **vars(found)},
+    )
     if predictions is not None:
         write_predictions(predictions, found.classes, found.table_rows())
     for path in (json, predictions):
@@ -104,18 +120,25 @@ def predict(
             console.note(f"wrote {path}")
     if not (found.pictures or found.movies):
         raise DataError(_none_readable(len(files)))
-    if (show or explain) and found.pictures:
+    if (show or explain or drawing) and found.pictures:
         from framecnn.cli.showing import MOST_SHOWN
         from framecnn.cli.showing import show as show_pictures
         from framecnn.report.explanations import explain_pictures
 
         drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
-        show_pictures(found.pictures, explain_pictures(classifier, drawn, model))
-    elif show or explain:
-        option = "--explain" if explain else "--show"
+        show_pictures(found.pictures, explain_pictures(classifier, drawn, model), drawing)
+    elif show or explain or drawing:
+        option = "--explain" if explain else "--show" if show else "--drawing"
         console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
-    if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
+    given = set(map(os.path.abspath, paths or ()))
+    if any(os.path.abspath(row["path"]) in given for row in found.skipped):
         raise typer.Exit(EXIT_INCOMPLETE)
+
+
+def _in_words(reason: str) -> str:
+    """Return why a file was skipped, without the code before it."""
+    code, _, detail = reason.partition(": ")
+    return detail if code in REASONS else reason
 
 
 def _is_movie(path: Path) -> bool:
@@ -221,11 +244,12 @@ def _print_more(found: Predictions, paths: Sequence[Path], is_random: bool) -> N
         console.table([(name, _percent(share)) for name, share in best_first], head=("class", "probability"))
     folders = [path for path in paths if path.is_dir()]
     if folders and found.pictures:
-        rows = [(name, number, _percent(number / len(found.pictures))) for name, number in found.totals.items()]
+        labels = Counter(row["label"] for row in found.pictures if not row["out_of_distribution"]).most_common()
         far = sum(row["out_of_distribution"] for row in found.pictures)
+        rows = [(name, number, _percent(number / len(found.pictures))) for name, number in [*labels, (NONE, far)]]
         console.say()
-        console.table(rows, head=("label", "pictures", "share"))
-        console.say(f"{counted(len(found.pictures), 'picture')}, {far:,} of them out-of-distribution")
+        console.table(rows if far else rows[:-1], head=("label", "pictures", "share"))
+        console.say(counted(len(found.pictures), "picture"))
     for folder in folders:
         if {entry.name for entry in folder.iterdir() if entry.is_dir()} >= set(found.classes):
             console.say(f"{folder} has a folder for each class: framecnn evaluate measures the accuracy on it")

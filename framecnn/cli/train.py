@@ -23,7 +23,12 @@ def train(
     size: Size = None,
     seed: Seed = 0,
     split: Annotated[
-        str, typer.Option(metavar="group|random", help="Split by whole groups, or frame by frame.")
+        str,
+        typer.Option(
+            metavar="group|random",
+            help="Divide the frames by whole groups or one by one: 70 % training, 20 % validation, 10 % test. Parts that "
+            "are given stay.",
+        ),
     ] = "group",
     json: Figures = None,
     report: Annotated[

@@ -16,7 +16,8 @@ NEAR_DUPLICATES = "clusters of near-duplicates"
 
 _NEW_GROUPS = "expect this accuracy on groups that were not trained on"
 _GROUPS = (
-    f"{_NEW_GROUPS}; if several groups are from one film, add a column movie, else the model may only recognise the film"
+    f"{_NEW_GROUPS}; if several groups are from one film, add a column movie, "
+    "else the model may only recognise the film"
 )
 _NEAR_DUPLICATES = (
     "expect this accuracy on pictures that are no near-duplicates of training pictures; on new films, places or series "
