@@ -47,11 +47,11 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
         r"films accuracy +\d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[5]
     )
     assert re.fullmatch(
-        r"films: balanced accuracy [\d.]+ %, mean F1 [\d.]+ %, top-2 accuracy [\d.]+ %, Brier score [\d.]+, "
-        r"log loss [\d.]+, calibration error [\d.]+ %",
+        r"films: balanced accuracy [\d.]+ %, mean F1 [\d.]+ %, top-2 accuracy [\d.]+ % \(100 % is best\); "
+        r"Brier score [\d.]+, log loss [\d.]+, calibration error [\d.]+ % \(0 is best\)",
         lines[7],
     )
-    assert re.fullmatch(r"class +frames +precision +recall +F1 +mistaken for", lines[9])
+    assert re.fullmatch(r"class +frames +precision +recall +F1 +frames mistaken for", lines[9])
     assert [re.match(r"(\w+) +12( +\d+\.\d %){3}", line)[1] for line in lines[10:13]] == ["across", "blobs", "down"]
     assert lines[-1] == f"wrote  {tmp_path / 'f.json'}  all figures"
     figures = json.loads((tmp_path / "f.json").read_text())
@@ -100,6 +100,14 @@ def test_mistakes_are_listed(model, tmp_path):
     relabelled = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
     said = framecnn("evaluate", model, relabelled).out
     assert re.search(r"^across +4 +0\.0 % +0\.0 % +0\.0 % +down 4$", said, re.MULTILINE)
+    shutil.rmtree(relabelled / "across")
+    ended = framecnn("evaluate", model, relabelled, "--report", tmp_path / "r.html")
+    assert re.search(r"^down +4 +- +0\.0 % +0\.0 % +across 4$", ended.out, re.MULTILINE)
+    assert re.search(r"^across +0 +- +- +-$", ended.out, re.MULTILINE), "it is predicted, but has no frames"
+    words = Report((tmp_path / "r.html").read_text("utf-8")).words
+    assert "across 0 – – –" in words
+    assert "Confusion matrix of the frames of “films”" in words
+    assert "The misclassified frames of “films” with the highest" in words
     assert re.search(r"^down +4 +0\.0 % +0\.0 % +0\.0 % +across 4$", said, re.MULTILINE)
 
 
@@ -167,7 +175,7 @@ def test_evaluate_writes_the_report_and_the_predictions_of_the_frames(model, fil
     ended = framecnn("evaluate", model, films, *zip_options(("--report", "--predictions", "--json"), outputs))
     assert ended.code == 0, ended.err
     words = Report(outputs[0].read_text(encoding="utf-8")).words
-    for text in ("These are the frames of films.", "Typical frames", "Learned filters", "Expected calibration error"):
+    for text in ("These are the frames of “films”.", "Typical frames", "Learned filters", "Expected calibration error"):
         assert text in words, text
     with open(outputs[1], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

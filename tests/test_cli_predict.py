@@ -369,3 +369,14 @@ def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
     with open(tmp_path / "m.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
     assert "m.csv: expected a file outside " in refused("scan", films, "--manifest", films / "m.csv")
+
+
+def test_scan_lists_ten_skipped_files_and_counts_the_others(tmp_path):
+    films = write_frames(tmp_path / "films")
+    for number in range(12):
+        (films / "down" / f"{number}.txt").write_text("x")
+    said = framecnn("scan", films, "--size", "24x32").out
+    assert said.count("files called .txt are not pictures\n") == 10
+    assert "and 2 more; --manifest FILE lists all\n" in said
+    said = framecnn("scan", films, "--size", "24x32", "--manifest", tmp_path / "m.csv").out
+    assert f"and 2 more, in {tmp_path / 'm.csv'}\n" in said

@@ -83,14 +83,14 @@ def test_every_step_is_printed(films, out):
         assert re.search(line, said, re.MULTILINE)
     for line in (
         r"chosen on the training frames:",
-        r"  pooling grid +(whole frame|\dx\d)",
+        r"  pooling grid +(whole frame|\dx\d) \(the simplest within the error of the best\)",
         r"  accuracy in cross-validation, whole frame +[\d.]+ %",
         r"  accuracy in cross-validation, 3x4 +[\d.]+ %",
         r"  ridge penalty \(alpha\) +[\d.e-]+",
         r"duration: scan [\d.]+ s, fit [\d.]+ s, evaluate [\d.]+ s, write [\d.]+ s",
         rf"wrote  {re.escape(str(out))} +the model",
         rf"       {re.escape(str(out.parent))}/report\.html +the report; open it in a browser",
-        r"class +frames +precision +recall +F1 +mistaken for",
+        r"class +frames +precision +recall +F1 +frames mistaken for",
         rf"       {re.escape(str(out.parent))}/predictions\.csv +the predictions for all frames, with suspected .*",
         rf"       {re.escape(str(out.parent))}/manifest\.csv +the manifest: all files, used or skipped",
     ):

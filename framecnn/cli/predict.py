@@ -89,11 +89,7 @@ def predict(
     json, predictions, drawing = check_outputs([json, predictions, drawing], [model, random_from, *(paths or ())])
     check_replaced({json: json_mark("predict"), predictions: PREDICTIONS_MARK, drawing: DRAWING_MARK})
     classifier = load_classifier(model)
-    files = (
-        list({os.path.abspath(file): file for file in _files(paths or ())}.values())
-        if random_from is None
-        else [_random_picture(random_from)]
-    )
+    files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
     movies = [file for file in files if _is_movie(file)]
     pictures = [file for file in files if not _is_movie(file)]
     with console.progress("predicting") as update:
@@ -163,7 +159,11 @@ def _none_readable(n_files: int) -> str:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the given files and those below the given folders, sorted, without tables of groups and system files."""
+    """Yield the files at and below some paths, each once, sorted, without tables of groups and system files."""
+    yield from {os.path.abspath(file): file for file in _all_files(paths)}.values()
+
+
+def _all_files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):

@@ -17,6 +17,8 @@ from framecnn.data.split import PARTS
 
 __all__ = ["scan"]
 
+SHOWN_SKIPS = 10
+
 
 @reads_folder
 def scan(
@@ -45,9 +47,12 @@ def scan(
     console.table(rows, head=("class", "frames", "groups"))
     if frames.skipped:
         console.say()
-        console.table(
-            [(skip.path, skip.reason, skip.detail) for skip in frames.skipped], head=("skipped", "reason", "")
-        )
+        first = frames.skipped[:SHOWN_SKIPS]
+        console.table([(skip.path, skip.reason, skip.detail) for skip in first], head=("skipped", "reason", ""))
+        if (rest := len(frames.skipped) - len(first)) and manifest is None:
+            console.say(f"and {rest:,} more; --manifest FILE lists all")
+        elif rest:
+            console.say(f"and {rest:,} more, in {manifest}")
     if frames.notes:
         console.say()
         console.table(frames.notes, head=("used", "note"))

@@ -26,8 +26,8 @@ def train(
         str,
         typer.Option(
             metavar="group|random",
-            help="Divide the frames by whole groups or one by one: 70 % training, 20 % validation, 10 % test. Parts that "
-            "are given stay.",
+            help="Divide the frames by whole groups or one by one: 70 % training, 20 % validation, 10 % test. Parts "
+            "that are given stay.",
         ),
     ] = "group",
     json: Figures = None,
