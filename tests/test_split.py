@@ -196,6 +196,8 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
         assert part.samples == [folder.samples[index] for index in part.indices]
         assert part.paths == [path for path, _ in part.samples]
         assert part.targets.tolist() == [target for _, target in part.samples]
+        assert part.labels.tolist() == folder.labels[part.indices].tolist()
+        assert part.labels.tolist() == [folder.classes[target] for target in part.targets]
         assert (part.groups == folder.groups[part.indices]).all()
         assert (np.asarray(part.frames) == np.asarray(folder.frames)[part.indices]).all()
     assert not set(parts[0].groups) & set(parts[1].groups) | set(parts[1].groups) & set(parts[2].groups)

@@ -187,7 +187,6 @@ def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
     n = len(train)
     n_source = min(n, FrameFeatures.max_source_frames)  # read first, to learn filters from them
     classifier = FrameClassifier(random_state=seed)
-    labels = np.array(train.classes)[train.targets]
     with stages("fit", "learning filters") as update:
 
         def report(done: float, total: float | None = None, title: str | None = None) -> None:
@@ -197,7 +196,7 @@ def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
                 update(done - n_source, n, "computing features")
 
         reporting = ReportingFrames(train.frames, report, n + n_source)
-        features = classifier.fit_features(reporting, labels, train.groups, train.paths)
+        features = classifier.fit_features(reporting, train.labels, train.groups, train.paths)
     return classifier, features
 
 

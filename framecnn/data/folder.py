@@ -84,6 +84,8 @@ class FrameFolder(SplittableFrames):
         ``../``.
     targets : array of int64, shape (n,)
         The class number of each used frame.
+    labels : array of str, shape (n,)
+        The name of the class of each used frame.
     groups : array of str, shape (n,)
         The group of each used frame.
     movies : array of str, shape (n,), or None

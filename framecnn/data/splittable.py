@@ -42,6 +42,11 @@ class SplittableFrames:
         return self.select(np.arange(len(self))).frames
 
     @property
+    def labels(self) -> Array:
+        """The name of the class of each used frame, shape (n,)."""
+        return np.array(self.classes)[self.targets]
+
+    @property
     def given_parts(self) -> list[str]:
         """The parts of a split that the data gives."""
         return [] if self.parts is None else [part for part in PARTS if part in self.parts]
