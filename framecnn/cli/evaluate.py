@@ -11,7 +11,7 @@ from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.figures import print_assessment
 from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, MaxBad, Model, PictureMegabytes, Predictions
+from framecnn.cli.options import OUTPUT, Figures, MaxBad, Model, PictureMegabytes, Predictions
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
 from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
@@ -40,7 +40,8 @@ def evaluate(
     source: FolderOptions,
     json: Figures = None,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML report, as train does.")
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write an HTML report, as train does.", rich_help_panel=OUTPUT),
     ] = None,
     predictions: Predictions = None,
     picture_megabytes: PictureMegabytes = 4.0,

@@ -14,6 +14,7 @@ from framecnn.data import FrameFolder, Labels
 
 __all__ = ["FolderOptions", "SplitOptions", "describe_source", "reads_folder"]
 
+LABELS, PARTS = "Labels and groups", "Parts of a split"
 COLUMNS = ("path_column", "label_column", "group_column", "movie_column", "part_column")
 
 
@@ -145,12 +146,13 @@ def _one_of(*values: str) -> Mapping[str, Any]:
 
 
 def _column(field: str, help_text: str) -> Any:
-    return typer.Option(f"--{field}-column", metavar="NAME", show_default=field, help=help_text)
+    title = PARTS if field == "part" else LABELS
+    return typer.Option(f"--{field}-column", metavar="NAME", show_default=field, help=help_text, rich_help_panel=title)
 
 
 def _part(part: str) -> Any:
     text = f"A folder with one folder of {part} frames per class."
-    return typer.Option(f"--{part}", parser=frame_folder, metavar="FOLDER", help=text)
+    return typer.Option(f"--{part}", parser=frame_folder, metavar="FOLDER", help=text, rich_help_panel=PARTS)
 
 
 _EVALUATED = "framecnn evaluate uses the test part only, or the validation part."
@@ -159,10 +161,15 @@ _SHOWN: Mapping[str, Any] = {
         parser=frame_folder, metavar="FOLDER", help="A folder that contains one folder of frames per class."
     ),
     "groups": typer.Option(
-        metavar="CSV", help="A table with the group of each frame.", show_default="FOLDER/frames.csv"
+        metavar="CSV",
+        help="A table with the group of each frame.",
+        rich_help_panel=LABELS,
+        show_default="FOLDER/frames.csv",
     ),
-    "labels": typer.Option(metavar="CSV", help="A table with the label of each frame, instead of class folders."),
-    "path_column": _column("path", "The column of that table with paths relative to FOLDER."),
+    "labels": typer.Option(
+        metavar="CSV", help="A table with the label of each frame, instead of class folders.", rich_help_panel=LABELS
+    ),
+    "path_column": _column("path", "The column of that table with paths, absolute or relative to FOLDER."),
     "label_column": _column("label", "The column with labels."),
     "group_column": _column("group", "The column with groups."),
     "movie_column": _column("movie", "The column with movies."),
@@ -171,16 +178,19 @@ _SHOWN: Mapping[str, Any] = {
         metavar="REGEX",
         help="Labels and groups from names of files: '(?P<label>[a-z]+)_(?P<group>.+)_\\d+'. It must match the "
         "whole name, with or without extension: end it with .* if need be.",
+        rich_help_panel=LABELS,
     ),
     "group_by": typer.Option(
         **_one_of("movie", "shot"),
         help="Keep whole movies or shots together.",
         show_default="movie if a class has several",
+        rich_help_panel=LABELS,
     ),
     "parts": typer.Option(
         **_one_of("folders", "none"),
         help=f"Folders called train, validation, test are parts of a split, or not. {_EVALUATED}",
         show_default="by their contents",
+        rich_help_panel=PARTS,
     ),
     "validation": _part("validation"),
     "test": _part("test"),

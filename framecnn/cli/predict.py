@@ -14,7 +14,7 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, Model, png_file
+from framecnn.cli.options import OUTPUT, Figures, Model, png_file
 from framecnn.cli.outputs import DRAWING_MARK, check_outputs, check_replaced, json_mark, write_json
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
@@ -43,10 +43,12 @@ def predict(
         typer.Argument(metavar="PATH", help="Pictures, movies, or folders of them.", show_default=False),
     ] = None,
     json: Figures = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.", rich_help_panel=OUTPUT)] = False,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a CSV table with the probability of every class."),
+        typer.Option(
+            metavar="FILE", help="Write a CSV table with the probability of every class.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     every: Annotated[
         float, typer.Option(parser=seconds, metavar="TIME", help="Time between frames of a movie.", show_default="1s")
@@ -64,7 +66,12 @@ def predict(
     ] = False,
     drawing: Annotated[
         Path | None,
-        typer.Option(parser=png_file, metavar="FILE", help="Write the drawing to this PNG file, and do not open it."),
+        typer.Option(
+            parser=png_file,
+            metavar="FILE",
+            help="Write the drawing to this PNG file, and do not open it.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.

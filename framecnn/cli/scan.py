@@ -8,7 +8,7 @@ import typer
 
 from framecnn.cli import console
 from framecnn.cli.folder_options import SplitOptions, describe_source, reads_folder
-from framecnn.cli.options import Figures, Size
+from framecnn.cli.options import OUTPUT, Figures, Size
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
@@ -26,7 +26,8 @@ def scan(
     size: Size = None,
     json: Figures = None,
     manifest: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.", rich_help_panel=OUTPUT),
     ] = None,
 ) -> None:
     """List the classes, groups and unusable files of a folder. Every file is decoded; none is changed.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from framecnn.cli.folder_options import SplitOptions, reads_folder
-from framecnn.cli.options import Figures, MaxBad, PictureMegabytes, Predictions, Seed, Size
+from framecnn.cli.options import OUTPUT, Figures, MaxBad, PictureMegabytes, Predictions, Seed, Size
 from framecnn.cli.training_outputs import Job
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
@@ -17,9 +17,9 @@ __all__ = ["train"]
 @reads_folder
 def train(
     source: SplitOptions,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the model.")] = Path(
-        "model.safetensors"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the model.", rich_help_panel=OUTPUT)
+    ] = Path("model.safetensors"),
     size: Size = None,
     seed: Seed = 0,
     split: Annotated[
@@ -33,7 +33,12 @@ def train(
     json: Figures = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html or NAME.report.html"),
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the report.",
+            show_default="report.html or NAME.report.html",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     predictions: Predictions = None,
     picture_megabytes: PictureMegabytes = 4.0,
