@@ -53,8 +53,9 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, monkeypatc
     """On two movies of six shots, under the names that the README gives them."""
     quick(monkeypatch)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "movies").mkdir()
     for name, seeds in (("alien.mp4", range(6)), ("brazil.mkv", range(6, 12))):
-        write_movie(tmp_path / name, [picture for seed in seeds for picture in moving(seed, 48)])
+        write_movie(tmp_path / "movies" / name, [picture for seed in seeds for picture in moving(seed, 48)])
     ran = []
     for line in README_COMMANDS:
         arguments = shlex.split(line, comments=True)
@@ -64,5 +65,8 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, monkeypatc
         if arguments[0] == "frames":
             shutil.copytree("films", "others")
             shutil.copy(min(Path("films/alien").iterdir()), "still.jpg")
-    assert ran == ["frames", "scan", "train", "predict", "evaluate", "export", "summary", "doctor"]
-    assert {"model.safetensors", "report.html", "manifest.csv"} <= {path.name for path in tmp_path.iterdir()}
+            shutil.copy("movies/alien.mp4", "film.mp4")
+    assert ran == ["frames", "scan", "train", *["predict"] * 3, "evaluate", "export", "summary", "doctor"]
+    assert {"model.safetensors", "report.html", "predictions.csv", "manifest.csv"} <= {
+        path.name for path in tmp_path.iterdir()
+    }

@@ -378,3 +378,14 @@ def test_samples_of_another_width_are_refused():
         head.predict(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="contains NaN"):
         head.predict_proba([[np.nan, 0]])
+
+
+def test_a_class_is_not_exchanged_with_another_when_few_samples_are_hard_to_tell_apart():
+    """Of 40 draws of 16 noisy samples each, held-out scores alone exchanged the classes in several."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(16, 60)).astype(np.float32)
+        y = np.arange(16) % 2
+        X[:, 0] += y
+        head = KMeansClassifier(random_state=0).fit(X, y)
+        assert head.score(X, y) > 0.5

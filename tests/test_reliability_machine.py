@@ -151,13 +151,13 @@ def test_a_call_from_inside_a_busy_call_asks_for_no_helpers(two_threads, monkeyp
 def test_a_head_is_fitted_by_one_thread_of_blas_and_of_openmp(two_threads, monkeypatch, projection):
     seen, fit = set(), KMeans.fit
 
-    def watched(self, *arguments):
+    def watched(self, *arguments, **settings):
         seen.update((library["user_api"], library["num_threads"]) for library in threadpool_info())
-        return fit(self, *arguments)
+        return fit(self, *arguments, **settings)
 
     monkeypatch.setattr(KMeans, "fit", watched)
     X = np.random.default_rng(0).normal(size=(30, 4))
-    KMeansClassifier(projection=projection, random_state=0).fit(X, np.arange(30) % 2)
+    KMeansClassifier(2, projection=projection, random_state=0).fit(X, np.arange(30) % 2)
     assert seen == {("blas", 1), ("openmp", 1)}
 
 

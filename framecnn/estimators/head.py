@@ -160,13 +160,13 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):
             weights = None if self.class_weight is None else balanced_weights(codes)
             folds = folds_by_group(codes, groups, seed)
-            points = X
+            scores = points = X
             if self.projection is not None:
                 rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
                 fitted = fit_projection(X, codes, groups, weights, self.alpha, rows, folds, seed)
-                (self.mean_, self.weights_, self.offset_, self.alpha_), points = fitted
+                (self.mean_, self.weights_, self.offset_, self.alpha_), scores, points = fitted
             self._fit_clusters(points, codes, weights, seed)
-            self._calibrate(points, codes, weights, folds, seed)
+            self._calibrate(scores, codes, weights, folds, seed)
             self.outliers_ = OutlierDetector.fit(X, codes, groups, self.false_alarm_rate, seed)
         return self
 

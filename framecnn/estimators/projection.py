@@ -9,6 +9,8 @@ from framecnn.typing import Array
 
 __all__ = ["Projection", "fit_projection"]
 
+MIN_SHRINKAGE = 0.05  # of class means that held-out scores do not confirm at all
+
 
 class Projection(NamedTuple):
     """``scores = (X - mean) @ weights + offset``, and the ridge penalty with which it was fitted.
@@ -31,8 +33,10 @@ def fit_projection(
     selection: Array,
     folds: Folds,
     seed: int,
-) -> tuple[Projection, Array]:
-    """Return the projection, and the held-out scores of the samples (n, n_classes).
+) -> tuple[Projection, Array, Array]:
+    """Return the projection, the held-out scores of the samples (n, n_classes), and the points to cluster.
+
+    The points are the held-out scores, unless these are inverted; see :func:`_confirmed`.
 
     Shapes: X (n, d), codes (n,) class numbers, groups (n,) or None, weights (n,) of samples or None. With ``alpha``
     "auto" the penalty is chosen on the rows `selection`; scores are held out by `folds`.
@@ -47,4 +51,26 @@ def fit_projection(
         alpha = chosen.alpha
     solution, scores = ridge(features, targets, float(alpha), folds, weights)
     projection = Projection(mean, np.ascontiguousarray(solution, X.dtype), prior.astype(X.dtype), float(alpha))
-    return projection, (scores + prior).astype(X.dtype)
+    points = _confirmed(scores, features, solution, codes)
+    return projection, (scores + prior).astype(X.dtype), (points + prior).astype(X.dtype)
+
+
+def _confirmed(scores: Array, features: Array, solution: Array, codes: Array) -> Array:
+    """Return held-out scores, moved class by class to the shrunk fitted means of the classes if they are inverted.
+
+    Of few samples the held-out means are so noisy that samples of one class may score lower for it than those of
+    another class do; the clusters of the two would then be exchanged. The fitted means have the right order but lie too
+    far apart, so they are shrunk by the factor that the held-out means of most classes confirm.
+
+    Shapes: scores (n, n_classes), features (n, d), solution (d, n_classes), codes (n,) class numbers.
+    """
+    classes, codes = np.unique(codes, return_inverse=True)
+    means = np.stack([scores[codes == code].mean(axis=0) for code in range(len(classes))])
+    own = np.eye(scores.shape[1], dtype=bool)[classes]
+    if (means[own] > np.where(own, -np.inf, means).max(axis=0)[classes]).all():
+        return scores
+    centres = np.stack([features[codes == code].mean(axis=0, dtype=np.float64) for code in range(len(classes))])
+    fitted = centres @ solution
+    lengths = np.square(fitted).sum(axis=1)
+    shrinkage = np.median((means * fitted).sum(axis=1) / np.where(lengths > 0, lengths, 1))
+    return scores + (max(shrinkage, MIN_SHRINKAGE) * fitted - means)[codes]

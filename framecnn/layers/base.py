@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -113,8 +113,10 @@ class Layer:
 
     def __repr__(self) -> str:
         """Return the code that builds the layer again, without the settings that have their default."""
-        settings = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        required = [field.name for field in fields(self) if field.default is MISSING]  # type: ignore[arg-type]
+        if not is_dataclass(self):
+            return f"{self._who}()"
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        required = [field.name for field in fields(self) if field.default is MISSING]
         usual = type(self)(**{name: settings[name] for name in required})
         shown = [
             f"{name}={value!r}" for name, value in settings.items() if name in required or value != getattr(usual, name)
