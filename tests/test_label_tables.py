@@ -79,7 +79,7 @@ def test_a_row_that_ends_before_its_label_is_an_error_that_names_the_line(tmp_pa
 def test_a_part_that_is_none_is_named_with_its_table(flat, tmp_path):
     path = write_labels(tmp_path / "t.csv", flat, "path;label;part")
     with pytest.raises(
-        DataError, match=r"^column part of 't.csv', 'cat_film0_000.png': expected training, .* as part, got 'film0'"
+        DataError, match=r"^table: part of 'cat_film0_000.png' in 't.csv': expected training, .* as part, got 'film0'"
     ):
         FrameFolder(flat, size=SIZE, labels=path)
 

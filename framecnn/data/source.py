@@ -147,13 +147,21 @@ def _read_root(
     facts = _facts_about(root, found, tables, skipped, warnings)
     if grouped is not None and not has_labels:
         warnings += _other_labels(grouped, layout, facts)
-    parts_in = next((f"column part of {table.source!r}, " for table in tables if "part" in table.fields), "")
+    parts_in = next((table.source for table in tables if "part" in table.fields), "")
     placed, unlabelled = [], []
     for path, (label, group, movie, cell) in facts.items():
         part, folder = layout.place(path)
         label = label if has_labels else folder
         if label:
-            placed.append(PlacedFile(path, label, part_of(cell, parts_in + repr(path)) if cell else part, group, movie))
+            placed.append(
+                PlacedFile(
+                    path,
+                    label,
+                    part_of(cell, f"table: part of {path!r} in {parts_in!r}") if cell else part,
+                    group,
+                    movie,
+                )
+            )
         else:
             unlabelled.append(path)
     skipped += [Skip(path, "no-label", "its label is empty") for path in unlabelled]
