@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["counted", "did_you_mean", "listed", "shortened"]
+__all__ = ["counted", "did_you_mean", "listed", "percent", "shortened"]
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -16,6 +16,17 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     ('1,136 frames', '1 group', '2 classes')
     """
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def percent(share: float | None, digits: int = 1, missing: str = "-") -> str:
+    """Return a share in percent; `missing` for None and NaN.
+
+    Examples
+    --------
+    >>> percent(0.941), percent(0.5, digits=0), percent(None), percent(float("nan"))
+    ('94.1 %', '50 %', '-', '-')
+    """
+    return missing if share is None or share != share else f"{100 * share:.{digits}f} %"
 
 
 def shortened(message: object, length: int = 400) -> str:

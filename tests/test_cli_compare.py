@@ -113,6 +113,16 @@ def test_the_predictions_of_every_model_are_written_on_request(films, out):
     assert len(rows) == len({(row["part"], row["path"]) for row in rows}) == 30 * len(TITLES)
 
 
+def test_the_report_names_the_table_of_predictions_if_there_is_one(films, out, monkeypatch):
+    names, write = [], compare.write_comparison
+    monkeypatch.setattr(
+        compare, "write_comparison", lambda path, data: names.append(data.predictions) or write(path, data)
+    )
+    for options in ([], ["--predictions", out / "p.csv"]):
+        assert framecnn("compare", films, *ARGUMENTS, "--report", out / "r.html", *options).code == 0
+    assert names == ["", "p.csv"]
+
+
 def test_after_an_interruption_finished_models_are_kept(films, out, script):
     figures = out / "figures.json"
     script.fail_at = 2 * len(MODELS) + 1

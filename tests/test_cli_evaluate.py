@@ -4,14 +4,16 @@ import csv
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from commands import fingerprint, framecnn, train_quickly, write_frames
+from PIL import Image
 from reports import Report
 
-from framecnn import load
+from framecnn import FrameClassifier, FrameFolder, load
 from framecnn.cli import environment, evaluate
 from framecnn.data import LazyFrames
 
@@ -194,6 +196,18 @@ def zip_options(names, values):
     return [text for pair in zip(names, values, strict=True) for text in pair]
 
 
+def test_the_report_names_the_table_of_predictions_if_there_is_one(model, films, tmp_path, monkeypatch):
+    names, write = [], evaluate.write_report
+
+    monkeypatch.setattr(
+        evaluate, "write_report", lambda path, data, budget: names.append(data.predictions) or write(path, data, budget)
+    )
+    for options in ([], ["--predictions", tmp_path / "p.csv"]):
+        ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html", *options)
+        assert names, ended.err
+    assert names == ["", "p.csv"]
+
+
 def test_a_report_without_jinja2_is_refused_before_the_scan(model, films, tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "find_spec", lambda name: None)
     ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html")
@@ -210,7 +224,8 @@ def test_a_file_of_another_command_is_not_replaced(model, films, tmp_path, optio
     assert mine.read_text() == "my notes"
 
 
-def test_a_useless_result_is_said_first(model, tmp_path):
+def test_a_useless_result_is_said_first(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["framecnn"])  # the report shows it above the result
     relabelled = write_frames(tmp_path / "films", n_groups=6, names=("down", "blobs", "across"))
     for path in (relabelled / "blobs").iterdir():
         path.unlink()
@@ -231,3 +246,86 @@ def test_a_useless_result_is_said_first(model, tmp_path):
 def test_a_folder_with_the_name_of_a_part_is_a_folder(model, tmp_path, name):
     films = write_frames(tmp_path / name, n_groups=2)
     assert f"folder {name} accuracy" in framecnn("evaluate", model, films).out
+
+
+def with_parts(films, part_of):
+    """Add a column with the part of each frame, which depends on its class and group."""
+    with open(films / "frames.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with open(films / "frames.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["path", "label", "group", "part"])
+        table.writeheader()
+        table.writerows(row | {"part": part_of(row)} for row in rows)
+    return films
+
+
+def test_counts_and_warnings_are_about_the_part_that_is_evaluated(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=3, names=("across", "new", "down"))
+    groups = {"across 2", "blobs 2"}
+    with_parts(films, lambda row: "test" if row["group"] in groups else "train")
+    ended = framecnn("evaluate", model, films)
+    assert ended.code == 0, ended.err
+    assert "evaluated: 4 frames of the test part\n" in ended.out
+    assert "skipped 2 frames of classes that the model does not know: new\n" in ended.err
+    assert "warning: no frames of blobs, down: the accuracy does not cover these classes\n" in ended.err
+    assert "2 frames of 1 group" in ended.out
+
+
+def test_a_class_of_the_training_part_alone_is_not_said_to_be_skipped(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=3, names=("across", "new", "down"))
+    with_parts(films, lambda row: "test" if row["group"] in ("across 2", "down 2") else "train")
+    ended = framecnn("evaluate", model, films)
+    assert ended.err.startswith("warning: no frames of blobs: the accuracy does not cover these classes\n")
+
+
+def test_a_test_part_without_a_class_of_the_model_is_an_error(model, tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=3, names=("across", "new", "down"))
+    with_parts(films, lambda row: "test" if row["group"] == "blobs 2" else "train")
+    assert framecnn("evaluate", model, films).err == (
+        "error: films: expected folders of the model's classes (across, blobs, down), got new; "
+        "name the folders as in training\n"
+    )
+
+
+def test_frames_of_a_training_part_alone_are_evaluated_with_a_warning(model, tmp_path):
+    films = with_parts(write_frames(tmp_path / "films", n_groups=2), lambda row: "train")
+    ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html")
+    warning = "8 of 12 frames were trained on: the accuracy is too high; evaluate other frames"
+    assert (ended.code, ended.err) == (0, f"warning: {warning}\n")
+    assert "not trained on" not in ended.out.split("\n\n")[1]
+    assert warning in Report((tmp_path / "r.html").read_text(encoding="utf-8")).words
+
+
+def test_a_test_part_that_vanishes_is_not_replaced_by_the_training_part(model, tmp_path, monkeypatch):
+    films = with_parts(
+        write_frames(tmp_path / "films", n_groups=3), lambda row: "test" if row["group"] == "down 2" else "train"
+    )
+    read = LazyFrames.__getitem__
+
+    def losing(frames, key):
+        for path in frames._paths:
+            (films / path).unlink(missing_ok=True)
+        return read(frames, key)
+
+    monkeypatch.setattr(LazyFrames, "__getitem__", losing)
+    ended = framecnn("evaluate", model, films, "--max-bad", "50")
+    assert ended.code == 2
+    assert "error: FrameFolder: the test part holds no usable frame, of 2 files; add some" in ended.err
+
+
+def test_integer_labels_are_names_of_folders_whatever_their_order_as_text(tmp_path):
+    films, rng = tmp_path / "films", np.random.default_rng(0)
+    for number in range(12):
+        (films / str(number)).mkdir(parents=True)
+        for shot in range(4):
+            grey = np.clip(20 * number + rng.integers(0, 9, (24, 32)), 0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(films / str(number) / f"{shot}.png")
+    folder = FrameFolder(films, size=(24, 32))
+    labels = np.array(folder.classes, int)[folder.targets]
+    classifier = FrameClassifier(n_filters=12, grid=(1, 1), alpha=0.001, random_state=0).fit(folder.frames, labels)
+    classifier.save(tmp_path / "m.safetensors")
+    ended = framecnn("evaluate", tmp_path / "m.safetensors", films, "--json", tmp_path / "f.json")
+    assert ended.code == 0, ended.err
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["accuracy"] == classifier.score(folder.frames, labels) > 0.8
+    assert figures["classes"] == [str(number) for number in range(12)]

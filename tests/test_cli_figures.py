@@ -63,6 +63,23 @@ def test_labels_that_mean_nothing_are_said_to_mean_nothing(tmp_path, out):
     assert 0 < report.index(found["verdict"]) < report.index("out-of-fold estimate")
 
 
+def test_classes_that_the_main_figure_does_not_cover_are_named_and_one_class_alone_is_no_evidence(tmp_path):
+    films = write_frames(tmp_path / "films", n_groups=6)
+    table = films / "frames.csv"
+    only = {name: f"{name} 0" for name in ("blobs", "down")}
+    rows = [row.split(",") for row in table.read_text().splitlines()]
+    table.write_text("\n".join(",".join([path, label, only.get(label, group)]) for path, label, group in rows))
+    ended = framecnn("train", films, "-o", tmp_path / "m.safetensors", *SIZE, "--json", tmp_path / "f.json")
+    assert ended.code == 0, ended.err
+    assert "warning: no frames of blobs, down: the accuracy does not cover these classes\n" in ended.err
+    found = json.loads((tmp_path / "f.json").read_text())
+    assert found["verdict"] == "No evidence that the classes can be told apart: this figure covers only 'across'."
+    assert found["reasons"][0].startswith("It has no frames of blobs, down. A class needs at least two groups")
+    assert "out-of-fold" not in found["results"]
+    assert found["results"]["held-out"]["by_class"]["down"]["support"] == 0
+    assert found["suspects"] == []
+
+
 def test_the_table_of_predictions_may_go_elsewhere(films, out):
     table = out.with_name("elsewhere.csv")
     assert framecnn("train", films, "-o", out, *SIZE, "--predictions", table).code == 0
@@ -70,4 +87,5 @@ def test_the_table_of_predictions_may_go_elsewhere(films, out):
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 30
-    assert {row["part"]: row["fold"] for row in rows} == {"training": "held-out", "validation": "", "test": ""}
+    assert {row["part"] for row in rows} == {"training", "validation", "test"}
+    assert {row["fold"] for row in rows} == {"out-of-fold"}

@@ -56,7 +56,7 @@ def test_train_uses_the_parts_that_are_given_and_evaluate_the_test_part(given, t
     assert re.search(r"^all classes +18 +6 +12$", ended.out, re.MULTILINE)
     assert re.search(r"^test accuracy .* 12 frames of \d+ groups", ended.out, re.MULTILINE)
     said = framecnn("evaluate", out, given)
-    assert "evaluated: 12 frames of the parts that were not trained on\n" in said.out
+    assert "evaluated: 12 frames of the test part\n" in said.out
     assert re.search(r"^given accuracy .* 12 frames of", said.out, re.MULTILINE)
 
 

@@ -135,7 +135,7 @@ def test_broken_movies_of_a_folder_are_a_line_each_and_cut_once_they_are_repaire
     (folder / "b.mkv").write_bytes(b"no movie" * 100)
     hollow = bytearray(write_movie(folder / "d.mp4", moving(4, 24), movflags="faststart").read_bytes())
     (folder / "d.mp4").write_bytes(hollow[: hollow.index(b"mdat") + 4].ljust(len(hollow), b"\xff"))
-    assert run(folder, "-o", out) == 2
+    assert run(folder, "-o", out) == 1
     said = capsys.readouterr()
     assert said.out.splitlines()[1:] == [
         *(f"{name}: 1 frame; 1 shot found; 1.0 s" for name in "ace"),
@@ -145,7 +145,7 @@ def test_broken_movies_of_a_folder_are_a_line_each_and_cut_once_they_are_repaire
     assert lines[0].startswith(f"warning: movie '{folder}/b.mkv': the movie cannot be read")
     assert lines[1].startswith(f"warning: frames: no frame of '{folder}/d.mp4' could be decoded")
     assert lines[2:] == [
-        "error: frames: 2 of 5 movies could not be cut; copy them again, or take them out of their folder, and repeat "
+        "warning: 2 of 5 movies could not be cut; copy them again, or take them out of their folder, and repeat "
         "the command: it cuts only what is missing"
     ]
     assert [path for path, _ in rows(out)] == [f"{name}/{name}_0000.000s.jpg" for name in "ace"]
@@ -184,6 +184,25 @@ def test_a_movie_that_is_added_to_a_folder_is_cut_alone(tmp_path, capsys, monkey
     write_movie(folder / "c.mp4", moving(6, 24))
     assert run(folder, "-o", out) == 2, "a frame is missing"
     assert "already holds frames of a movie 'a'" in capsys.readouterr().err
+
+
+def test_movies_of_which_none_can_be_cut_are_an_error(tmp_path, capsys):
+    (tmp_path / "movies").mkdir()
+    hollow = bytearray(write_movie(tmp_path / "movies/d.mp4", moving(4, 24), movflags="faststart").read_bytes())
+    (tmp_path / "movies/d.mp4").write_bytes(hollow[: hollow.index(b"mdat") + 4].ljust(len(hollow), b"\xff"))
+    assert run(tmp_path / "movies", "-o", tmp_path / "frames") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: frames: none of the movies could be cut; copy them again, or take them out of their folder, and repeat "
+        "the command: it cuts only what is missing"
+    )
+
+
+@pytest.mark.parametrize("command", ["frames", "predict"])
+def test_the_help_says_which_exit_code_partial_success_has(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "-h"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"The exit code is 1 if .* (others|some) .*, and 2 if (none|no) ", text)
 
 
 def test_python_gets_a_report_with_the_problem_of_a_broken_movie(tmp_path):

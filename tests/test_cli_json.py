@@ -4,6 +4,7 @@ import json
 from functools import partial
 from importlib.resources import files
 
+import numpy as np
 import pytest
 from commands import framecnn, train_quickly
 from json_schema import problems
@@ -12,6 +13,7 @@ from test_cli_compare import ARGUMENTS, Script
 
 from framecnn import DenseLayer, InputLayer, Sequential
 from framecnn.cli import _COMMANDS, compare
+from framecnn.cli.outputs import write_json
 from framecnn.comparison import Comparison
 from framecnn.version import __version__
 
@@ -70,8 +72,18 @@ def test_the_json_of_a_command_follows_the_schema_in_a_file_and_alone_on_standar
         assert (target == "-") == ended.out.startswith("{")
 
 
+def test_lists_of_numbers_are_one_line_and_texts_stay_as_they_are(tmp_path):
+    texts = ["[ 1,\n 2 ]", "[\n", " 3\n]", 'a "[\n 4 ]" b']
+    data = {"confusion": np.eye(300, dtype=int).tolist(), "none": [], "mixed": [1.5e-7, None, True, [], {}], "a": texts}
+    write_json(tmp_path / "a.json", "scan", data)
+    text = (tmp_path / "a.json").read_text("ascii")
+    assert data.items() <= json.loads(text).items()
+    assert len(text.splitlines()) < 300 + 40
+    assert len(text) < 300 * 300 * 2 + 300 * 10
+
+
 def test_after_an_error_standard_output_is_empty():
-    for arguments in (["evaluate", "gone", "films"], ["predict", "model.safetensors", "gone.jpg"]):
+    for arguments in (["evaluate", "gone", "films"], ["predict", "gone", "films"]):
         ended = framecnn(*arguments, "--json", "-")
         assert (ended.code, ended.out) == (2, "")
 

@@ -1,7 +1,16 @@
 """No command overwrites a file of the user, writes into a folder that it reads, or replaces a link."""
 
+import errno
+import json
+
 import pytest
 from commands import fingerprint, framecnn, refused, train_quickly, write_frames
+
+from framecnn.cli.outputs import OutputSet
+from framecnn.errors import DataError
+from framecnn.storage import output_set
+from framecnn.storage.atomic import hidden_path
+from framecnn.storage.output_lock import lock_outputs
 
 TRAIN = ("train", "FILMS", "--out", "new/m.safetensors", "--size", "24x32")
 OPTIONS = {
@@ -109,3 +118,65 @@ def test_a_refused_command_makes_no_folder(here):
     )
     assert "expected a file outside" in refused("train", "films", "--out", "made/m", "--report", "films/report.html")
     assert not (here / "made").exists()
+
+
+TWO_FILES = {
+    "export": ("export", "model.safetensors", "new/other", "--json", "new/json"),
+    "predict": ("predict", "model.safetensors", "films", "--json", "new/json", "--predictions", "new/other"),
+    "scan": ("scan", "films", "--json", "new/json", "--manifest", "new/other"),
+}
+
+
+@pytest.mark.parametrize("command", TWO_FILES)
+def test_two_files_of_a_command_are_written_together_under_their_locks(here, command, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "new/other")
+
+    for name in ("json", "other"):
+        with lock_outputs([here / "new" / name]):
+            assert "expected no other run to write here" in framecnn(*TWO_FILES[command]).err
+    with monkeypatch.context() as full:
+        full.setattr(output_set, "switch", fail)
+        ended = framecnn(*TWO_FILES[command])
+        assert (ended.code, "No space left on device" in ended.err) == (2, True)
+    assert list((here / "new").iterdir()) == []
+    assert framecnn(*TWO_FILES[command]).code == 0
+    assert {path.name for path in (here / "new").iterdir()} == {"json", "other"}
+
+
+def two_files(folder):
+    return OutputSet("scan", folder / "json", [], table=(folder / "table", b"path"))
+
+
+def test_all_files_of_a_set_are_replaced_or_none(tmp_path):
+    outputs = two_files(tmp_path)
+    assert outputs.files == [tmp_path / "table", tmp_path / "json"]
+    with outputs.held():
+        outputs.write({"n": 1}, table=lambda path: path.write_text("path,1"))
+        with pytest.raises(ZeroDivisionError):
+            outputs.write({"n": 2}, table=lambda path: path.write_text(f"path,{1 / 0}"))
+    assert json.loads((tmp_path / "json").read_text())["n"] == 1
+    assert (tmp_path / "table").read_text() == "path,1"
+    (tmp_path / "table").write_text("my notes")
+    with pytest.raises(DataError, match=r"table: the file exists and was not written by this command"), outputs.held():
+        pass
+
+
+def test_what_a_killed_run_was_writing_is_settled_beside_whichever_file_its_journal_is(tmp_path, monkeypatch):
+    def killed(change):
+        raise SystemExit
+
+    outputs = two_files(tmp_path)
+    for name in ("table", "json"):
+        (tmp_path / name).write_text('path "written_by": "framecnn scan 1')
+    with monkeypatch.context() as run:
+        run.setattr(output_set._Change, "do", killed)
+        run.setattr(output_set._Change, "undo", killed)
+        with pytest.raises(SystemExit), outputs.held():
+            outputs.write({"n": 1}, table=lambda path: path.write_text("path,new"))
+    (journal,) = tmp_path.glob("*.journal")
+    journal.rename(hidden_path(tmp_path / "json", ".journal"))
+    with outputs.held():
+        assert (tmp_path / "table").read_text() == "path,new"
+        assert json.loads((tmp_path / "json").read_text())["n"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"table", "json"}

@@ -123,6 +123,17 @@ def test_a_missing_file_is_named_and_the_others_are_predicted(model, films, tmp_
     assert framecnn("predict", model, films / "down").code == 0
 
 
+@pytest.mark.parametrize("names", [["gone.jpg"], ["gone.jpg", "gone.png"]])
+def test_the_json_lists_missing_files_also_if_there_are_no_others(model, tmp_path, monkeypatch, names):
+    monkeypatch.chdir(tmp_path)
+    ended = framecnn("predict", model, *names, "--json", "f.json", "--predictions", "p.csv")
+    assert ended.code == 2
+    found = json.loads((tmp_path / "f.json").read_text())
+    assert [row["path"] for row in found["skipped"]] == names
+    assert (tmp_path / "p.csv").read_text().startswith("path,part,")
+    assert predictions(model, *names) == found
+
+
 def test_the_table_of_predictions_has_every_probability(model, films, tmp_path):
     table = tmp_path / "predictions.csv"
     for _ in range(2):

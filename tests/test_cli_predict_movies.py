@@ -31,7 +31,7 @@ def film(tmp_path_factory):
 
 @pytest.fixture
 def labels(monkeypatch):
-    """Let the model call the four frames across, across, blobs and blobs, and mark the last one."""
+    """Let the model call the four frames across, across, blobs and blobs; the last one is out-of-distribution."""
 
     def script(classifier, classes, frames):
         return [
@@ -87,6 +87,13 @@ def test_a_movie_and_its_shots_get_the_label_of_most_frames(model, film, labels)
     ]
     assert [(shot["start"], shot["end"]) for shot in movie["shots"]] == [(0, 3), (3, 4)]
     assert [(frame["time"], frame["shot"]) for frame in movie["frames"]] == [(0, 0), (1, 0), (2, 0), (3, 1)]
+
+
+def test_the_first_frame_of_a_shot_belongs_to_that_shot(model, tmp_path):
+    path = write_movie(tmp_path / "m.mp4", shots(32, 16))  # the second shot begins at 4/3 s
+    (movie,) = json.loads(framecnn("predict", model, path, "--every", "10ms", "--json", "-").out)["movies"]
+    assert [frame["shot"] for frame in movie["frames"]] == [0] * 32 + [1] * 16
+    assert [shot["n_frames"] for shot in movie["shots"]] == [32, 16]
 
 
 def test_shots_are_printed_and_frames_on_request(model, film, labels):

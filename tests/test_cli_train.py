@@ -144,8 +144,10 @@ def test_a_class_of_one_group_is_used_for_training_with_a_warning(tmp_path, out)
     (films / "frames.csv").write_text(re.sub(r"across \d", "across 0", text))
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0
-    said = "warning: class 'across' has one group only: all its frames are used for training, none for the test\n"
-    assert ended.err.startswith(said)
+    assert [line for line in ended.err.splitlines() if line.startswith("warning: ")] == [
+        "warning: class 'across' has one group only: all its frames are used for training, none for the test",
+        "warning: no frames of across: the accuracy does not cover these classes",
+    ]
 
 
 def test_a_frame_that_vanishes_or_changes_is_reported_and_the_run_continues(films, out, monkeypatch):
@@ -184,16 +186,19 @@ def test_a_run_that_loses_too_many_frames_stops(films, out, monkeypatch):
 
 
 def test_without_jinja2_the_model_is_written_and_a_warning_names_the_package(films, out, monkeypatch):
-    out.with_name("report.html").write_text("<title>an older report – framecnn training report</title>")
+    report = out.with_name("report.html")
+    report.write_text("<title>an older report – framecnn training report</title>")
     monkeypatch.setitem(sys.modules, "jinja2", None)
     ended = framecnn("train", films, "-o", out, *SIZE)
     assert ended.code == 0
-    assert (
-        "warning: no report was written (framecnn report: the package jinja2 is not installed; run: pip install"
-        in ended.err
+    assert ended.err.startswith(
+        "warning: no report will be written (framecnn report: the package jinja2 is not installed; run: pip install "
+        f"'framecnn[report]'); {report}, the report of an earlier model, will be removed\n"
     )
     assert "report.html" not in ended.out
+    assert not report.exists()
     assert load(out).classes_.tolist() == ["across", "blobs", "down"]
+    assert "earlier model" not in framecnn("train", films, "-o", out, *SIZE).err
 
 
 def test_progress_is_plain_lines_without_a_terminal(films, out, monkeypatch):

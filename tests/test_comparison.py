@@ -106,6 +106,22 @@ def test_figures_follow_from_the_predictions(folder, script):
     assert next(iter(comparison.results.values())).paths[0].startswith(str(folder.root))
 
 
+def test_results_are_made_again_only_after_another_model_has_run(folder, script):
+    comparison = compared(folder, script)
+    assert comparison.results is comparison.results
+    script.parts = comparison.parts
+    half = Comparison(folder, folds=3, network_size=(16, 16), run=script)
+    n_frames = []
+    while half.pending:
+        half.run_next(lambda *_: None)
+        n_frames.append(sum(result.n_frames for result in half.results.values()))
+    assert sorted(set(n_frames)) == [0, *np.cumsum([len(MODELS) * len(test) for _, test in half.parts]).tolist()]
+    before = half.results
+    half.resume(json.loads(json.dumps(comparison.to_dict())))
+    assert half.results is not before
+    assert isinstance(half.folds[0]["outcomes"]["network"]["probabilities"], np.ndarray)
+
+
 def test_every_model_has_a_row_of_predictions_for_every_frame(folder, script):
     comparison = compared(folder, script)
     rows = list(comparison.prediction_rows())

@@ -113,7 +113,7 @@ def test_numbers_survive_json():
         "n_groups": 2,
         "accuracy": 0.5,
         "interval": list(result.interval),
-        "verdict": None,
+        "verdict": "No evidence that the classes can be told apart: this figure covers only 'day'.",
         "baseline": {"name": "day", "accuracy": 1.0, "chance": 1.0},
         "balanced_accuracy": 0.5,
         "top_2_accuracy": 1.0,
@@ -202,6 +202,11 @@ def test_figures_are_those_of_scikit_learn():
     assert result.log_loss == pytest.approx(sklearn.metrics.log_loss(targets, result.probabilities, labels=range(5)))
     one_hot = np.eye(5)[targets]
     assert result.brier_score == pytest.approx(5 * sklearn.metrics.mean_squared_error(one_hot, result.probabilities))
+
+
+def test_certain_right_predictions_have_a_log_loss_of_zero_without_a_sign():
+    for sure in (1, 1 + 1e-4):
+        assert f"{EvaluationResult('test', 'ab', [0, 1], sure * np.eye(2), ['a', 'b']).log_loss:.3f}" == "0.000"
 
 
 def test_a_certain_wrong_prediction_has_a_finite_log_loss():

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from refusals import little_memory, refusal, write_models
 
-from framecnn import DenseLayer
+from framecnn import DenseLayer, FormatError, load
+from framecnn.estimators.state import pack_names
 from framecnn.storage import container
 
 
@@ -168,6 +169,7 @@ FLOATS = np.ones(3, np.float32)
         ({"features__backbones__0__layers__2__pool_size": [3, 4]}, "expected no strides, padding or dilation_rate"),
         ({"head__temperature": 0}, "expected a positive temperature"),
         ({"head__temperature": -1.5}, "expected a positive temperature"),
+        ({"head__temperature": 5e-324}, "expected a positive temperature"),
         ({"head__temperature": "1.5"}, "expected a number"),
         ({"head__temperature": True}, "expected a number"),
         ({"head__alpha": None}, "expected a number"),
@@ -224,12 +226,30 @@ FLOATS = np.ones(3, np.float32)
         ({"tensors__head_of_outliers_of_further": FLOATS}, "expected outliers of six arrays, and blanks"),
         ({"tensors__training_names": np.array([2**56 + 1])}, "expected names that end with a zero byte"),
         ({"tensors__training_names": FLOATS}, "expected names as an int64 array of one dimension"),
-        ({"tensors__training_names": np.array([0])}, "expected a name for each training frame"),
+        ({"tensors__training_names": np.array([0])}, "expected names that are not empty"),
+        ({"tensors__training_names": pack_names(np.array(["a.png"]))}, "expected a name for each training frame"),
+        ({"tensors__training_names": pack_names(np.array(["a", 2**24 * "b"]))}, "expected names of at most 67108864"),
+        ({"tensors__training_names": np.zeros(2**17 + 1, np.int64)}, "expected at most 1,048,576 names"),
     ],
     ids=str,
 )
 def test_a_classifier_whose_parts_do_not_fit_together_is_refused(tmp_path, models, change, message):
     assert message in refusal(forged(tmp_path, models / "frames", **change))
+
+
+def test_a_head_for_other_features_is_refused(tmp_path, models):
+    _, tensors = container.read(models / "frames")
+    names = "head/mean", "head/weights", "head/outliers/mean", "head/outliers/components"
+    fewer = {f"tensors__{name.replace('/', '_of_')}": np.ascontiguousarray(tensors[name][:-1]) for name in names}
+    message = "expected a head for as many features as are computed"
+    assert message in refusal(forged(tmp_path, models / "frames", **fewer))
+
+
+def test_a_temperature_that_overflows_is_refused_where_it_does(tmp_path, models):
+    path = forged(tmp_path, models / "frames", head__temperature=3e-308)
+    head = load(path).head_
+    with pytest.raises(FormatError, match="KMeansClassifier: expected finite probabilities for finite input, got NaN"):
+        head.probabilities(np.full((1, 3), 10.0))
 
 
 def test_a_scale_that_makes_other_cells_is_refused(tmp_path, models):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pictures import film_folder
 
-from framecnn.data import FrameFolder
+from framecnn.data import FrameFolder, Labels
+from framecnn.data.groups import group_frames
 from framecnn.errors import DataError
 
 SIZE = (24, 32)
@@ -157,6 +158,54 @@ def test_movies_without_groups_keep_near_duplicates_together_in_classes_of_one_m
     folder = FrameFolder(tmp_path, size=SIZE)
     assert set(folder.groups[folder.targets == 0]) == {"a0", "a1"}
     assert all(group.startswith("near-duplicates-") for group in folder.groups[folder.targets == 1])
+    assert folder.group_source == ("movies from frames.csv and clusters of near-duplicates")
+    assert folder.group_note.endswith(LEAK)
+
+
+LEAK = (
+    "; groups are clusters of near-duplicates, not shots: the accuracy is too high if frames of one shot are on both "
+    "sides of the split"
+)
+
+
+def test_clusters_of_near_duplicates_are_not_called_shots(tmp_path):
+    for name in "ab":
+        film_folder(tmp_path / "films", {name: 4})
+    (tmp_path / "films" / "labels.csv").write_text(
+        "path,label,movie\n" + "".join(f"{name}/{i:03d}.png,{name},m{name}\n" for name in "ab" for i in range(4))
+    )
+    pattern = Labels.from_names(r"(?P<movie>\w)/.*")
+    for labels, table in ((tmp_path / "films" / "labels.csv", "labels.csv"), (pattern, "file names")):
+        groups, labels = (labels, None) if labels is pattern else (None, labels)
+        folder = FrameFolder(tmp_path / "films", groups, SIZE, labels=labels)
+        assert folder.movies is not None, table
+        assert all(group.startswith("near-duplicates-") for group in folder.groups)
+        assert folder.group_source == "clusters of near-duplicates"
+        assert folder.group_note.endswith(LEAK)
+
+
+def test_the_words_about_shots_are_right_for_clusters_of_near_duplicates():
+    targets, movies = np.array([0, 0, 1, 1]), np.array(["m1", "m2", "m3", ""])
+    shots = np.array(["n1", "n2", "n3", "n4"])
+    assert (
+        "in these classes the cluster of near-duplicates is the group"
+        in (group_frames("ab", targets, shots, movies, None, False).warnings[0])
+    )
+    by_shot = group_frames("ab", targets, shots, np.array(["m1", "m2", "m3", "m3"]), "shot", False)
+    assert by_shot.note.startswith("groups are clusters of near-duplicates, although classes hold several movies")
+    same = group_frames("ab", targets, shots, np.array(["m1", "m1", "m1", "m1"]), None, False)
+    assert "expect this accuracy on other frames of that movie" in same.note
+
+
+def test_groups_and_movies_of_two_tables_are_both_named(tmp_path):
+    root = film_folder(tmp_path / "films", {"a": 4, "b": 4})
+    rows = [f"{name}/{i:03d}.png,{name},{name}{i % 2 if name == 'a' else ''}" for name in "ab" for i in range(4)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,movie", *rows]))
+    rows = [f"{name}/{i:03d}.png,{name}{i // 2}" for name in "ab" for i in range(4)]
+    (root / "frames.csv").write_text("\n".join(["path,group", *rows]))
+    folder = FrameFolder(root, size=SIZE, labels=tmp_path / "labels.csv")
+    assert folder.group_source == "movies from labels.csv and shots from frames.csv"
+    assert folder.groups.tolist() == ["a0", "a1", "a0", "a1", "b0", "b0", "b1", "b1"]
 
 
 def test_frames_that_are_left_out_keep_the_others_movies_and_parts(tmp_path):

@@ -5,29 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
+from clouds import clouds, heads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from framecnn import KMeansClassifier, SettingError, num_threads
-
-HEADS = [
-    KMeansClassifier(random_state=0),
-    KMeansClassifier(3, random_state=0),
-    KMeansClassifier(projection=None, random_state=0),
-    KMeansClassifier(2, projection=None, random_state=0),
-]
-heads = pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{head.projection}-{head.clusters_per_class}")
-
-
-def clouds(n_samples=90, n_features=5, spread=0.5, seed=0):
-    """Return samples around one point a class, their labels, and groups of up to three samples."""
-    rng = np.random.default_rng(seed)
-    codes = np.arange(n_samples) % 3
-    X = 3 * np.eye(3, n_features)[codes] + spread * rng.normal(size=(n_samples, n_features))
-    return X, np.array(["cut", "fade", "wipe"])[codes], np.arange(n_samples) // 9 * 3 + codes
+from framecnn import KMeansClassifier, num_threads
 
 
 @heads
@@ -227,7 +211,10 @@ def test_one_and_two_threads_give_the_same_bits(head):
         with num_threads(n):
             with threadpool_limits(n):
                 head.fit(X.astype(np.float32), y, groups)
-            found.append((head.cluster_centers_, head.transform(X), head.predict_proba(X)))
+            found.append(
+                (head.cluster_centers_, head.transform(X), head.predict_proba(X), head.held_out_probabilities_)
+            )
+            found[-1] += (head.outlier_scores(X), *head.nearest(X, 5))
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -270,40 +257,6 @@ def test_three_samples_of_three_groups_are_enough():
     assert head.predict([[-1.0], [3.0]]).tolist() == ["a", "b"]
 
 
-@pytest.mark.parametrize("rate", [0.02, 0.05, 0.1])
-def test_the_false_alarm_rate_is_that_of_new_groups(rate):
-    X, y, groups = clouds(n_samples=1800, spread=1.0)
-    unseen, _, _ = clouds(n_samples=1800, spread=1.0, seed=1)
-    head = KMeansClassifier(false_alarm_rate=rate, random_state=0).fit(X, y, groups)
-    assert abs(head.reject(unseen).mean() - rate) < 0.03
-    np.testing.assert_array_equal(head.reject(unseen), head.outlier_scores(unseen) > head.outlier_threshold_)
-
-
-def test_samples_of_a_class_that_was_not_trained_have_higher_outlier_scores():
-    X, y, groups = clouds(n_samples=900, n_features=40)
-    unseen, truth, _ = clouds(n_samples=900, n_features=40, seed=1)
-    known = y != "wipe"
-    scores = KMeansClassifier(random_state=0).fit(X[known], y[known], groups[known]).outlier_scores(unseen)
-    assert roc_auc_score(truth == "wipe", scores) > 0.9
-
-
-@heads
-def test_held_out_probabilities_are_right_as_often_as_those_of_new_samples(head):
-    X, y, groups = clouds(n_samples=900, spread=1.5)
-    unseen, truth, _ = clouds(n_samples=3000, spread=1.5, seed=1)
-    head.fit(X, y, groups)
-    held_out = head.classes_[head.held_out_probabilities_.argmax(axis=1)] == y
-    assert abs(held_out.mean() - head.score(unseen, truth)) < 0.05
-    np.testing.assert_allclose(head.held_out_probabilities_.sum(axis=1), 1)
-
-
-def test_held_out_probabilities_are_nan_where_no_group_can_be_held_out():
-    X, y, _ = clouds()
-    head = KMeansClassifier(random_state=0).fit(X, y, np.zeros(len(X)))
-    assert np.isnan(head.held_out_probabilities_).all()
-    assert head.score(X, y) > 0.9
-
-
 @pytest.mark.parametrize("projection", ["discriminant", None])
 def test_balanced_weights_raise_the_balanced_accuracy_on_unequal_classes(projection):
     X, y, _ = clouds(n_samples=2400, n_features=30, spread=1.6)
@@ -322,15 +275,6 @@ def test_equal_classes_give_the_same_labels_with_balanced_weights():
     X, y, groups = clouds(spread=1.0)
     plain, balanced = (KMeansClassifier(class_weight=w, random_state=0).fit(X, y, groups) for w in (None, "balanced"))
     np.testing.assert_allclose(balanced.weights_, plain.weights_, atol=1e-10)
-
-
-def test_more_nearest_samples_than_there_are_is_refused():
-    head = KMeansClassifier(random_state=0).fit(X, Y)
-    assert head.predict_details(X).nearest.shape == (6, 3)
-    with pytest.raises(SettingError, match="nearest: expected k of at most 6, the training samples, got 7"):
-        head.nearest(X, k=7)
-    with pytest.raises(SettingError, match="nearest: expected k as a positive integer, got 0"):
-        head.nearest(X, k=0)
 
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 0, 0, 1, 1, 1])

@@ -159,7 +159,7 @@ def test_a_table_without_the_column_of_paths_is_an_error(tmp_path, header):
 def test_a_table_of_groups_needs_a_group_a_movie_or_a_part(root, header):
     table(root / "frames.csv", f"a/000.png{header[4]}a", header=header)
     with pytest.raises(
-        DataError, match=r"table: expected a column group or movie or part in 'frames.csv', got none of"
+        DataError, match=r"table: expected a column group or movie or part in 'frames.csv', got none to use"
     ):
         FrameFolder(root, size=SIZE)
 
@@ -287,7 +287,7 @@ def test_a_pattern_with_a_slash_is_matched_with_the_path_and_one_without_a_label
     assert folder.movies.tolist() == ["film1"] * 2 + ["film2"] * 2 + ["film3"] * 2
     assert (folder.label_source, folder.group_source) == (
         "names of the class folders",
-        "movies and shots from file names",
+        "movies from file names and clusters of near-duplicates",
     )
 
 
@@ -313,7 +313,8 @@ def test_parts_come_from_a_column(root):
     assert folder.split()[0].split_note == "as given (frames.csv): training, validation, test"
     table(root / "frames.csv", *rows[:-1], rows[-1].replace(",test", ",held"), header="path,label,group,time_s,part")
     with pytest.raises(
-        DataError, match=r"'b/003.png': expected training, validation, test or a name such as train as part"
+        DataError,
+        match=r"'b/003.png' in 'frames.csv': expected training, validation, test or a name such as train as part",
     ):
         FrameFolder(root, size=SIZE)
     pattern = Labels.from_names(r"(?P<label>\w+?)(_(?P<part>train))?")
@@ -349,7 +350,7 @@ def test_columns_that_are_missing_are_named_with_a_similar_one(flat, tmp_path):
     ):
         FrameFolder(flat, size=SIZE, labels=path)
     with pytest.raises(
-        DataError, match=r"expected a column label in 't.csv', got none of these names; name the column \(--label"
+        DataError, match=r"expected a column label in 't.csv', got none to use; name the column \(--label"
     ):
         FrameFolder(flat, size=SIZE, labels=Labels.from_csv(path, "file"))
 

@@ -271,6 +271,34 @@ def test_near_duplicates_and_groups_across_given_parts_are_warned_of(tmp_path):
     )
 
 
+def tabled(folder, movie, first_seed):
+    """Return a folder of two classes with a table in which the shots of a movie are called shot0 and shot1."""
+    film_folder(folder, {"a": 4, "b": 4}, first_seed=first_seed)
+    rows = [f"{name}/00{i}.png,shot{i // 2} of {name},{movie}" for name in "ab" for i in range(4)]
+    (folder / "frames.csv").write_text("\n".join(["path,group,movie", *rows]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("movie", "other", "shared"), [("", "", False), ("m", "n", False), ("m", "", False), ("m", "m", True)]
+)
+def test_groups_of_two_folders_are_the_same_only_if_they_are_of_the_same_movie(tmp_path, movie, other, shared):
+    root, test = tabled(tmp_path / "data", movie, 0), tabled(tmp_path / "held", other, 50)
+    folder = FrameFolder(root, size=SIZE, test=test, group_by="shot" if movie and other else None)
+    warned = [text for text in folder.split(1, 0, 0)[0].warnings if text.startswith("groups with frames both in")]
+    assert (len(warned), "have groups in common" in folder.group_note) == (shared, shared)
+    assert len(set(folder.groups)) == (4 if shared else 8)
+    assert {"shot0 of a"} < set(folder.groups)
+    assert ("../held/shot0 of a" in folder.groups) == (not shared)
+
+
+def test_a_pattern_names_the_groups_of_all_folders(tmp_path):
+    root, test = film_folder(tmp_path / "data", {"a": 4, "b": 4}), film_folder(tmp_path / "held", {"a": 2}, 50)
+    folder = FrameFolder(root, size=SIZE, test=test, labels=Labels.from_names(r"(?P<label>\w)/(?P<group>.*)"))
+    assert len(set(folder.groups)) == 4
+    assert folder.split(1, 0, 0)[0].warnings[1].startswith("groups with frames both in the training part and in a part")
+
+
 PARTS = ["", "train/", "Test/", "val/"]
 LABELS = ["", "a", "B", "b", "a b"]
 

@@ -54,6 +54,7 @@ def job(folder, model, size=(24, 32)):
 def check_outcome(outcome, n_test):
     assert np.shape(outcome["probabilities"]) == (n_test, 3)
     np.testing.assert_allclose(np.sum(outcome["probabilities"], axis=1), 1, rtol=1e-4)
+    assert all(share == float(f"{share:.6g}") for row in outcome["probabilities"] for share in row)
     assert outcome["train_seconds"] > 0
     assert outcome["frames_per_second"] > 0
     assert 50 < outcome["peak_megabytes"] < 10_000

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from framecnn import KMeansClassifier, ShapeError
 from framecnn.evaluation import EvaluationResult, OutOfFoldEstimate, estimate_out_of_fold
@@ -28,9 +29,9 @@ def test_each_frame_is_predicted_in_every_repeat_by_a_head_without_its_group(mon
     fitted = []
 
     class Watching(KMeansClassifier):
-        def fit(self, X, y, groups=None):
+        def fit_probabilities(self, X, y, groups=None):
             fitted.append(set(groups.tolist()))
-            return super().fit(X, y, groups)
+            return super().fit_probabilities(X, y, groups)
 
     features, targets, groups = vectors()
     found = estimate_out_of_fold(Watching(random_state=0), features, targets, groups, CLASSES)
@@ -43,6 +44,24 @@ def test_each_frame_is_predicted_in_every_repeat_by_a_head_without_its_group(mon
         assert held_out
         assert not held_out & {names[number] for number in fitted[fold]}
     assert any((found.folds[0] != folds).any() for folds in found.folds[1:])
+
+
+def test_another_classifier_is_fitted_by_its_fit():
+    class Other(ClassifierMixin, BaseEstimator):
+        """It answers in the proportions of training."""
+
+        def fit(self, X, y, groups):
+            self.classes_, counts = np.unique(y, return_counts=True)
+            self.shares = counts / len(y)
+            return self
+
+        def predict_proba(self, X):
+            return np.tile(self.shares, (len(X), 1))
+
+    features, targets, groups = vectors()
+    found = estimate_out_of_fold(Other(), features, targets, groups, CLASSES)
+    assert found.accuracy < 0.5
+    assert 0.3 < found.mean.probabilities.max() < 0.5
 
 
 def test_the_estimate_depends_on_the_seed_only():
@@ -61,6 +80,11 @@ def test_figures_are_means_over_the_repeats_and_fit_into_json():
     assert (figures["n_frames"], figures["n_groups"], figures["n_repeats"], figures["n_folds"]) == (48, 12, 3, 4)
     assert figures["by_class"]["day"]["support"] == 16
     assert np.sum(figures["confusion"]) == 48
+    assert found.to_dict() == figures
+    figures["by_class"].clear()
+    figures["confusion"].clear()
+    assert found.to_dict()["by_class"]
+    assert found.to_dict()["confusion"]
     assert found.describe().endswith("; 48 frames of 12 groups, 3 repeats of 4 folds)")
 
 
@@ -103,6 +127,8 @@ def test_with_too_few_groups_or_classes_there_is_no_estimate():
     features, targets, groups = vectors()
     assert estimated(features, targets, np.zeros(48)) is None
     assert estimated(features, np.zeros(48, int), groups) is None
+    only = np.where(groups == 0, 2, np.where(groups == 1, 1, 0))
+    assert estimated(features, only, groups) is None
     assert estimated(features[:0], targets[:0], groups[:0]) is None
 
 

@@ -51,6 +51,23 @@ def test_all_are_new_and_nothing_else_is_left(folder):
     assert state(folder) == NEW
 
 
+def test_files_are_removed_with_the_others_or_kept_with_them(folder):
+    def write():
+        with write_together(folder / "c.txt", [folder / "a.txt", folder / "gone.txt"]) as stage:
+            for name in ("b.txt", "c.txt"):
+                stage(folder / name).write_text(NEW[name])
+
+    def check(error):
+        left = {name: text for name, text in state(folder).items() if name in NAMES}
+        assert left in (OLD, {name: NEW[name] for name in ("b.txt", "c.txt")})
+
+    assert every_failure(write, lambda: write_old(folder), check) > 10
+    assert not (folder / "a.txt").exists()
+    with pytest.raises(ZeroDivisionError), write_together(folder / "c.txt", [folder / "b.txt"]) as stage:
+        stage(folder / "c.txt").write_text(str(1 / 0))
+    assert (folder / "b.txt").exists()
+
+
 def test_after_any_failure_all_are_old_or_all_are_new(folder):
     def check(error):
         assert {name: text for name, text in state(folder).items() if name in NAMES} in (OLD, NEW)

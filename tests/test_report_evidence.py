@@ -8,12 +8,13 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from reports import Report, predicting
 
 from framecnn.data import SkippedFrame
-from framecnn.evaluation import EvaluationResult
+from framecnn.evaluation import EvaluationResult, Suspect
 from framecnn.report import Evidence, Prototype, ReportData, draw_explanation, write_report
+from framecnn.report.arrangement import arrange
 from framecnn.report.links import link_from
 
 CLASSES = ("day", "<b>night</b>")
@@ -96,13 +97,27 @@ def test_all_frames_can_be_reached(read, tmp_path, n_wrong, n_right):
     assert "1 to 200" in report.words or n_wrong < 200
 
 
-def test_of_very_many_correct_frames_the_table_of_predictions_is_named_but_all_mistakes_are_listed(read, tmp_path):
+@pytest.mark.parametrize("table", ["b.predictions.csv", ""])
+def test_of_very_many_correct_frames_the_table_of_predictions_is_named_but_all_mistakes_are_listed(
+    read, tmp_path, table
+):
     paths = [f"{tmp_path}/{i}.jpg" for i in range(4000)]
-    report = read(ReportData(title="films", results=[result(paths, wrong=2000)]))
+    report = read(ReportData(title="films", results=[result(paths, wrong=2000)], predictions=table))
     found = {os.path.normpath(file) for file in report.files}
     assert {f"{i}.jpg" for i in range(2000)} <= found
     assert len(found) < 3100
-    assert "more, in the table of predictions" in report.words
+    assert ("more, in the table of predictions b.predictions.csv" in report.words) == bool(table)
+    assert re.search(r"and [\d,]+ more", report.words)
+
+
+def test_suspects_beyond_those_shown_are_in_a_table_of_predictions_only_if_there_is_one(data, read, tmp_path):
+    path = picture(tmp_path / "a.jpg")
+    suspects = [Suspect("test", "a.jpg", path, "g", "day", CLASSES[1], 0.01, 0.99)] * 30
+    words = [read(replace(data, suspects=suspects[:n])).words for n in (24, 30)]
+    words.append(read(replace(data, suspects=suspects, predictions="p.csv")).words)
+    said = ["in the table of predictions p.csv, column suspected_label", "These are the first 24 of 30 suspects."]
+    assert [[text in found for text in said] for found in words] == [[False, False], [False, True], [True, False]]
+    assert all("Frames that models which were not fitted on them confidently assign" in found for found in words)
 
 
 def test_mistakes_of_classes_that_are_not_in_the_matrix_are_listed(read, tmp_path):
@@ -133,6 +148,9 @@ def test_filters_are_shown_with_the_classes_they_speak_for(data, read):
     assert report.source.count('<use href="#w') == 4
     assert "These filters add most to the score of each class on its typical frames" in report.words
     assert "more classes" not in report.words
+    few = {"12x18": {name: [0, 3, 1, 2] for name in CLASSES}}
+    ((_, picture),) = arrange(replace(data, filters=filters, class_filters=few)).class_filters.scales
+    assert (picture.width, picture.height) == (4 * 27 - 3, len(CLASSES) * 27 - 3)
     many = {name: list(range(10)) for name in (f"class {i}" for i in range(100))}
     assert "88 more classes" in read(replace(data, filters=filters, class_filters={"24x36": many})).words
 
@@ -178,6 +196,20 @@ def test_a_drawing_has_the_frame_its_map_and_the_training_frames(tmp_path):
     assert left[2] > left[0] + 50  # blue
     assert right[0] > right[2] + 50  # orange
     assert np.ptp(middle) < 5  # grey
+
+
+def test_a_drawing_says_why_a_training_frame_has_no_picture(tmp_path, monkeypatch):
+    (tmp_path / "text.jpg").write_text("no picture")
+    path = picture(tmp_path / "a.png")
+    nearest = (("", "b/1.jpg"), (str(tmp_path / "gone.jpg"), "b/2.jpg"), (str(tmp_path / "text.jpg"), "b/3.jpg"))
+    texts = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, place, text, *rest, **settings: texts.append(text))
+    draw_explanation(path, "", {"day": 1.0}, Evidence("day", "night", np.eye(4), nearest))
+    assert texts[-6::2] == ["picture not found", "picture not found", "picture unreadable"]
+    assert texts[-5::2] == ["b/1.jpg", "b/2.jpg", "b/3.jpg"]
+    names = [f"{'film' * 9}/{'shot' * 99}/{number}.jpg" for number in (1, 2)]
+    draw_explanation(path, "", {"day": 1.0}, Evidence("day", "night", np.eye(4), tuple(("", name) for name in names)))
+    assert [text[:6] + text[-5:] for text in texts[-3::2]] == ["filmfi1.jpg", "filmfi2.jpg"]
 
 
 def test_a_drawing_of_a_file_that_is_gone_is_refused(tmp_path):

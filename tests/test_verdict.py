@@ -57,9 +57,15 @@ def test_chance_seldom_passes_for_evidence_whatever_the_size_of_the_groups():
     assert passed <= 4
 
 
-def test_frames_of_one_class_have_no_verdict():
-    assert result([0, 1], [0, 0], ["a", "b"]).verdict == ""
+def test_frames_of_one_class_of_several_are_no_evidence():
+    found = result([0, 0], [0, 0], ["a", "b"])
+    assert found.verdict == "No evidence that the classes can be told apart: this figure covers only 'day'."
+    assert likely_reasons(found, result(HALVES, HALVES, GROUPS, "training")) == [
+        "It has no frames of night. A class needs at least two groups (movies, shots or albums), one to train on and "
+        "one to test on; about 5 or more are evidence."
+    ]
     assert EvaluationResult("test", "ab", [], [], []).verdict == ""
+    assert EvaluationResult("test", ["day"], [0], [[1]], ["a"]).verdict == ""
 
 
 def test_reasons_name_what_to_look_at():

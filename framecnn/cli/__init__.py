@@ -105,9 +105,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Raises
     ------
     SystemExit
-        Always. The code is 0 after success; 2 after an error of the user, the files or the machine, which is one line
-        on standard error; 130 when interrupted, 143 when terminated, 129 when the terminal hung up; 141 when standard
-        output was closed.
+        Always. The code is 0 after success; 1 if some of the given files could not be used and others were; 2 after an
+        error of the user, the files or the machine, which is one line on standard error; 130 when interrupted, 143 when
+        terminated, 129 when the terminal hung up; 141 when standard output was closed.
     """
 
     def work() -> None:

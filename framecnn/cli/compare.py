@@ -2,7 +2,6 @@
 
 import json as json_text
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,23 +10,27 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.environment import cpu_name, missing_extra, versions
 from framecnn.cli.folder_options import FolderOptions, reads_folder
-from framecnn.cli.options import OUTPUT, Figures, MaxBad, Predictions, Seed, Size, frame_size
-from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
+from framecnn.cli.options import OUTPUT, Figures, MaxBad, PredictionsFile, Seed, Size, frame_size
+from framecnn.cli.outputs import OutputSet, report_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
-from framecnn.comparison import MODELS, Comparison, compile_kernels, report_data
+from framecnn.comparison import MODELS, Comparison, comparison_data, compile_kernels
 from framecnn.comparison.folds import MIN_NETWORK_SIDE
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.errors import DataError
 from framecnn.estimators.trained_features import NETWORK_SIZE
 from framecnn.report import write_comparison
-from framecnn.storage.output_lock import lock_outputs
-from framecnn.storage.output_set import settle, write_together
+from framecnn.text import percent
 from framecnn.thread_count import get_num_threads
 
 __all__ = ["compare"]
 
 EXTRAS = ("keras", "tensorflow", "tensorflow-cpu")
+CONTENTS = {
+    "json": "all figures",
+    "report": "the report; open it in a browser",
+    "predictions": "the predictions of every model for all test frames",
+}
 
 
 def network_frame_size(text: str) -> tuple[int, int]:
@@ -56,7 +59,7 @@ def compare(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Where to write the report.", rich_help_panel=OUTPUT)
     ] = None,
-    predictions: Predictions = None,
+    predictions: PredictionsFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the results in the file of --json.")] = False,
     max_bad: MaxBad = 5.0,
 ) -> None:
@@ -65,16 +68,19 @@ def compare(
     out once."""
     if resume and json is None:
         raise typer.BadParameter("expected --json FILE to resume from, got --resume alone")
-    json, report, predictions = check_outputs([json, report, predictions], source.inputs)
-    outputs = [path for path in (json, report, predictions) if path is not None]
+    outputs = OutputSet(
+        "compare",
+        json,
+        source.inputs,
+        report=(report, report_mark("comparison")),
+        predictions=(predictions, PREDICTIONS_MARK),
+    )
+    json = outputs.paths["json"]
     if report is not None and (missing := missing_extra("framecnn compare --report", "report", "jinja2")):
         raise missing
     if missing := missing_extra(MODELS["keras_network"].title, "keras", "keras", "tensorflow"):
         console.warn(f"the comparison leaves out one model ({missing})")
-    with lock_outputs(outputs):
-        if outputs:
-            settle(outputs[0], outputs)
-        check_replaced({json: json_mark("compare"), report: report_mark("comparison"), predictions: PREDICTIONS_MARK})
+    with outputs.held():
         if resume and json is not None and not json.exists():
             console.warn(f"{json} does not exist: starting from the beginning")
         frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad)
@@ -88,7 +94,7 @@ def compare(
             compile_kernels(comparison.network_size)
         _run(comparison, json)
         _print_figures(comparison)
-        _write(comparison, json, report, predictions, outputs)
+        _write(comparison, outputs)
         if not comparison.outcomes:
             raise DataError("compare: expected at least one model to finish every fold, got none; see the warnings")
 
@@ -112,26 +118,17 @@ def _run(comparison: Comparison, json: Path | None) -> None:
         raise
 
 
-def _write(
-    comparison: Comparison, json: Path | None, report: Path | None, predictions: Path | None, outputs: Sequence[Path]
-) -> None:
-    """Write figures, report and predictions, all or none; print the figures if they have no file but were asked for."""
-    if outputs:
-        with write_together(outputs[0]) as stage:
-            if json is not None:
-                write_json(stage(json), "compare", _figures(comparison))
-            if predictions is not None:
-                write_predictions(stage(predictions), comparison.folder.classes, comparison.prediction_rows())
-            if report is not None:
-                write_comparison(stage(report), report_data(comparison, _machine_in_words(), versions(*EXTRAS)))
-    if json is None:
-        write_json(None, "compare", _figures(comparison))
-    if json is not None:
-        console.say(f"{json}: all figures")
-    if report is not None:
-        console.say(f"{report}: the report; open it in a browser")
-    if predictions is not None:
-        console.say(f"{predictions}: the predictions of every model for all test frames")
+def _write(comparison: Comparison, outputs: OutputSet) -> None:
+    outputs.write(
+        _figures(comparison),
+        predictions=lambda path: write_predictions(path, comparison.folder.classes, comparison.prediction_rows()),
+        report=lambda path: write_comparison(
+            path, comparison_data(comparison, _machine_in_words(), versions(*EXTRAS), outputs.name_of("predictions"))
+        ),
+    )
+    for name, what in CONTENTS.items():
+        if (path := outputs.paths[name]) is not None:
+            console.say(f"{path}: {what}")
 
 
 def _figures(comparison: Comparison) -> dict[str, Any]:
@@ -155,7 +152,7 @@ def _machine_in_words() -> str:
 
 def _print_fold(comparison: Comparison, number: int) -> None:
     accuracies = comparison.accuracies(number).items()
-    shown = [f"{MODELS[name].title} {100 * accuracy:.1f} %" for name, accuracy in accuracies]
+    shown = [f"{MODELS[name].title} {percent(accuracy)}" for name, accuracy in accuracies]
     console.say(f"fold {number + 1} of {len(comparison.parts)}: {', '.join(shown) or 'no model finished'}")
 
 

@@ -18,6 +18,7 @@ from framecnn.errors import DataError, FormatError, MissingExtraError, SettingEr
 __all__ = [
     "EXIT_CLOSED",
     "EXIT_ERROR",
+    "EXIT_INCOMPLETE",
     "EXIT_INTERRUPTED",
     "Stopped",
     "clean",
@@ -31,6 +32,7 @@ __all__ = [
     "warn",
 ]
 
+EXIT_INCOMPLETE = 1  # done, but some of the given files could not be used
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED = 141
@@ -293,9 +295,9 @@ def run(work: Callable[[], None]) -> int:
     Returns
     -------
     int
-        0, or the exit code of the command; `EXIT_ERROR` after an expected error; 128 plus the number of the signal
-        after SIGINT (`EXIT_INTERRUPTED`), SIGTERM or SIGHUP; `EXIT_CLOSED` when standard output was closed. Other
-        errors are faults of framecnn and keep their traceback.
+        0, or the exit code of the command, such as `EXIT_INCOMPLETE`; `EXIT_ERROR` after an expected error; 128 plus
+        the number of the signal after SIGINT (`EXIT_INTERRUPTED`), SIGTERM or SIGHUP; `EXIT_CLOSED` when standard
+        output was closed. Other errors are faults of framecnn and keep their traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # the stream is None or not a text stream

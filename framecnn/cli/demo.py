@@ -6,7 +6,7 @@ from framecnn.cli import console
 from framecnn.cli.folder_options import SplitOptions
 from framecnn.cli.options import Figures
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark
-from framecnn.cli.training_outputs import Job
+from framecnn.cli.training_outputs import Job, training_outputs
 from framecnn.cli.workflow import train_folder
 from framecnn.errors import DataError
 
@@ -39,17 +39,9 @@ def demo(json: Figures = None) -> None:
     console.say()
     console.warn(CAUTION)
     console.say()
-    job = Job(
-        source=SplitOptions(frames),
-        out=out / "model.safetensors",
-        report=out / "report.html",
-        manifest=out / "manifest.csv",
-        predictions=out / "predictions.csv",
-        json=json,
-        title="demo",
-        caution=CAUTION,
-    )
-    train_folder(job)
+    source = SplitOptions(frames)
+    outputs = training_outputs(out / "model.safetensors", source.inputs, json)
+    train_folder(Job(source, outputs, title="demo", caution=CAUTION))
     console.say()
     console.say("Next: open demo/report.html in a browser, or classify a picture of your own:")
     console.say("  framecnn predict demo/model.safetensors PICTURE.jpg")

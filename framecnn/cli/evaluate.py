@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from framecnn.cli import console
@@ -11,8 +12,8 @@ from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.figures import print_assessment
 from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import OUTPUT, Figures, MaxBad, Model, PictureMegabytes, Predictions
-from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, report_mark, write_json
+from framecnn.cli.options import OUTPUT, Figures, MaxBad, Model, PictureMegabytes, PredictionsFile
+from framecnn.cli.outputs import OutputSet, report_mark
 from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
 from framecnn.data.names import same_name
@@ -21,8 +22,6 @@ from framecnn.data.split import PARTS
 from framecnn.errors import DataError
 from framecnn.evaluation import Assessment, assess
 from framecnn.report import report_data, write_report
-from framecnn.storage.output_lock import lock_outputs
-from framecnn.storage.output_set import settle, write_together
 from framecnn.text import counted, did_you_mean, listed
 from framecnn.typing import Array
 
@@ -32,6 +31,11 @@ MEANING = (
     "expect this accuracy on frames like these; if they are from films, places or series of the training frames, it "
     "will be lower on others"
 )
+CONTENTS = {
+    "json": "all figures",
+    "report": "the report; open it in a browser",
+    "predictions": "the predictions for all frames, with suspected wrong labels",
+}
 
 
 @reads_folder
@@ -43,7 +47,7 @@ def evaluate(
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write an HTML report, as train does.", rich_help_panel=OUTPUT),
     ] = None,
-    predictions: Predictions = None,
+    predictions: PredictionsFile = None,
     picture_megabytes: PictureMegabytes = 4.0,
     max_bad: MaxBad = 5.0,
 ) -> None:
@@ -51,27 +55,23 @@ def evaluate(
 
     Use frames that the model was not trained on: on the frames of its training, the accuracy is too high.
     """
-    json, report, predictions = check_outputs([json, report, predictions], [*source.inputs, model])
+    outputs = OutputSet(
+        "evaluate",
+        json,
+        [*source.inputs, model],
+        report=(report, report_mark("training")),
+        predictions=(predictions, PREDICTIONS_MARK),
+    )
     if report is not None and (missing := missing_extra("framecnn evaluate --report", "report", "jinja2")):
         raise missing
-    outputs = {
-        json: ("all figures", json_mark("evaluate")),
-        report: ("the report; open it in a browser", report_mark("training")),
-        predictions: ("the predictions for all frames, with suspected wrong labels", PREDICTIONS_MARK),
-    }
-    written = {path: what for path, (what, _) in outputs.items() if path is not None}
-    with lock_outputs([*written]):
-        if written:
-            settle(next(iter(written)), [*written])
-        check_replaced({path: mark for path, (_, mark) in outputs.items()})
+    with outputs.held():
         classifier = load_classifier(model)
         stages = Stages()
-        frames = scan_folder(
-            stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1, meaning=MEANING
-        )
-        meant = _check_classes(frames, [str(label) for label in classifier.classes_])
+        size = classifier.features_.frame_shape_[:2]
+        frames = scan_folder(stages, source, size, max_bad, min_classes=1, meaning=MEANING)
         while True:
             try:
+                meant = _check_classes(frames, [str(label) for label in classifier.classes_])
                 assessment, own = _measure(stages, classifier, frames, meant)
                 break
             except FrameLost as lost:
@@ -83,52 +83,55 @@ def evaluate(
         figures = assessment.main.to_dict() | {
             key: value for key, value in assessment.to_dict().items() if key in ("reasons", "suspects")
         }
-        if written:
-            with write_together(next(iter(written))) as stage:
-                if predictions is not None:
-                    write_predictions(stage(predictions), assessment.main.classes, assessment.prediction_rows())
-                if report is not None:
-                    data = report_data(
-                        assessment,
-                        classifier,
-                        meaning=MEANING,
-                        skipped=frames.skipped,
-                        found=frames.found,
-                        origin=describe_origin(model),
-                        versions=versions(),
-                        timings=stages.seconds,
-                        warnings=[*frames.scan_warnings, *own],
-                    )
-                    write_report(stage(report), data, round(1e6 * picture_megabytes))
-                if json is not None:
-                    write_json(stage(json), "evaluate", figures)
+
+        def report_to(path: Path) -> None:
+            data = report_data(
+                assessment,
+                classifier,
+                meaning=MEANING,
+                skipped=frames.skipped,
+                predictions=outputs.name_of("predictions"),
+                found=frames.found,
+                origin=describe_origin(model),
+                versions=versions(),
+                timings=stages.seconds,
+                warnings=[*frames.scan_warnings, *own],
+            )
+            write_report(path, data, round(1e6 * picture_megabytes))
+
+        outputs.write(
+            figures,
+            predictions=lambda path: write_predictions(path, assessment.main.classes, assessment.prediction_rows()),
+            report=report_to,
+        )
+        if outputs.files:
             console.say()
-            console.table([("" if row else "wrote", path, what) for row, (path, what) in enumerate(written.items())])
-        if json is None:
-            write_json(None, "evaluate", figures)
+            written = [(path, CONTENTS[name]) for name, path in outputs.paths.items() if path is not None]
+            console.table([("" if row else "wrote", *what) for row, what in enumerate(written)])
 
 
 def _check_classes(frames: FrameFolder, known: list[str]) -> dict[str, str | None]:
     """Return the class of the model that each class of the folder is, None if it is none; warn of differences.
 
-    Raise DataError if no class of the folder is one of the model.
+    Only the frames that are evaluated count. Raise DataError if no class of these is one of the model.
     """
-    meant = {name: same_name(name, known) for name in frames.classes}
+    targets = frames.targets[frames.unseen]
+    meant = {frames.classes[target]: same_name(frames.classes[target], known) for target in np.unique(targets)}
     unknown = [name for name, label in meant.items() if label is None]
-    if len(unknown) == len(frames.classes):
+    if len(unknown) == len(meant):
         raise DataError(
             f"{frames.root.name}: expected folders of the model's classes ({listed(known)}), "
             f"got {listed(unknown)}{did_you_mean(unknown[0], known)}; name the folders as in training"
         )
     if unknown:
-        n = sum(frames.classes[target] in unknown for target in frames.targets)
+        n = sum(frames.classes[target] in unknown for target in targets)
         hint = did_you_mean(unknown[0], known)
         console.warn(f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}{hint}")
     for name, label in meant.items():
         if label not in (None, name):
             console.warn(f"class {name!r} is taken as the model's class {label!r}")
-    if frames.given_parts:
-        console.say(f"evaluated: {counted(len(frames.unseen), 'frame')} of the parts that were not trained on")
+    if frames.unseen_part:
+        console.say(f"evaluated: {counted(len(targets), 'frame')} of the {frames.unseen_part} part")
     if absent := [name for name in known if name not in meant.values()]:
         console.warn(f"no frames of {listed(absent)}: the accuracy does not cover these classes")
     return meant
@@ -140,7 +143,7 @@ def _measure(
     """Return what is measured of the model, and a warning if it was trained on some of the frames."""
     rows = frames.unseen[[meant[frames.classes[target]] is not None for target in frames.targets[frames.unseen]]]
     part = frames.select(rows)
-    part = replace(part, classes=[meant[name] or name for name in part.classes])
+    part = replace(part, classes=[meant.get(name) or name for name in part.classes])
     with stages("evaluate", "evaluating") as update:
         features = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
         name = _part_name(frames)

@@ -8,7 +8,7 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.loading import load_model
 from framecnn.cli.options import Figures, Model
-from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.cli.outputs import OutputSet
 from framecnn.interop.onnx_export import OPSET, to_onnx
 
 __all__ = ["export"]
@@ -22,9 +22,10 @@ Opset = Annotated[int, typer.Option("--opset", metavar="N", help="The version of
 
 def export(model: Model, target: Target, opset: Opset = OPSET, json: Figures = None) -> None:
     """Write a model, its classes and the format of its frames as an ONNX file."""
-    path, json = check_outputs([target, json], [model])
-    check_replaced({path: ONNX_MARK, json: json_mark("export")})
-    file = to_onnx(load_model(model), path, opset)
-    inputs, outputs = ([value.name for value in values] for values in (file.graph.input, file.graph.output))
+    files = OutputSet("export", json, [model], onnx=(target, ONNX_MARK))
+    with files.held():
+        file = to_onnx(load_model(model), opset=opset)
+        inputs, outputs = ([value.name for value in values] for values in (file.graph.input, file.graph.output))
+        figures = {"file": str(target), "opset": opset, "inputs": inputs, "outputs": outputs}
+        files.write(figures, onnx=lambda path: path.write_bytes(file.SerializeToString()))
     console.say(f"wrote {target}: opset {opset}; input {', '.join(inputs)}; outputs {', '.join(outputs)}")
-    write_json(json, "export", {"file": str(target), "opset": opset, "inputs": inputs, "outputs": outputs})

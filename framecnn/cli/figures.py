@@ -7,7 +7,8 @@ import numpy as np
 
 from framecnn.cli import console
 from framecnn.evaluation import Assessment
-from framecnn.text import listed
+from framecnn.evaluation.assessment import TRAINING
+from framecnn.text import listed, percent
 
 __all__ = ["SHOWN_CLASSES", "print_assessment"]
 
@@ -18,7 +19,7 @@ HEAD = ("class", "frames", "precision", "recall", "F1", "frames mistaken for")
 
 
 def print_assessment(assessment: Assessment) -> None:
-    """Print the verdict, if there is one, all accuracies, the figures of each class, and the suspected wrong labels."""
+    """Print verdict, accuracies, the figures of each class, classes without frames, and the suspected wrong labels."""
     if assessment.verdict:
         console.say(assessment.verdict)
         for reason in assessment.reasons:
@@ -27,9 +28,12 @@ def print_assessment(assessment: Assessment) -> None:
     console.table([(f"{figure.part} accuracy", figure.describe()) for figure in assessment.figures])
     if assessment.main.n_frames:
         console.say()
-        console.say(f"{assessment.main.part}: {_in_one_line(assessment.main.to_dict())}")
+        console.say(f"{assessment.main.part}: {_in_one_line(assessment.main.numbers)}")
         console.say()
         console.table(_by_class(assessment.main), head=HEAD)
+    if assessment.uncovered and TRAINING in assessment.parts:  # evaluate has said it before
+        console.say()
+        console.warn(f"no frames of {listed(assessment.uncovered)}: the accuracy does not cover these classes")
     if suspects := assessment.suspects:
         console.say()
         first = [f"{own.path} ({own.suggestion}?)" for own in suspects]
@@ -38,28 +42,25 @@ def print_assessment(assessment: Assessment) -> None:
 
 def _in_one_line(figures: dict[str, Any]) -> str:
     parts = [
-        f"balanced accuracy {_percent(figures['balanced_accuracy'])}",
-        f"mean F1 {_percent(figures['macro']['f1'])}",
+        f"balanced accuracy {percent(figures['balanced_accuracy'])}",
+        f"mean F1 {percent(figures['macro']['f1'])}",
     ]
     if len(figures["classes"]) > 2:
-        parts.append(f"top-2 accuracy {_percent(figures['top_2_accuracy'])}")
+        parts.append(f"top-2 accuracy {percent(figures['top_2_accuracy'])}")
     best_zero = [f"Brier score {figures['brier_score']:.3f}", f"log loss {figures['log_loss']:.3f}"]
-    best_zero.append(f"calibration error {_percent(figures['expected_calibration_error'])}")
+    best_zero.append(f"calibration error {percent(figures['expected_calibration_error'])}")
     return f"{', '.join(parts)} (100 % is best); {', '.join(best_zero)} (0 is best)"
 
 
 def _by_class(figure: Any) -> Iterator[tuple[str, ...]]:
     """Yield the figures and the mistakes of each class; of the first classes, if there are many."""
-    figures = figure.to_dict()
+    figures = figure.numbers
+    confusion = getattr(figure, "mean", figure).confusion
     for truth, (name, own) in enumerate(list(figures["by_class"].items())[:SHOWN_CLASSES]):
-        counts = np.array(figures["confusion"][truth])
+        counts = confusion[truth]
         wrong = [label for label in np.argsort(-counts, kind="stable") if counts[label] and label != truth]
         mistaken = listed([f"{figures['classes'][label]} {counts[label]:,}" for label in wrong], 5)
-        shares = [_percent(own[key] if own["support"] else None) for key in ("precision", "recall", "f1")]
+        shares = [percent(own[key] if own["support"] else None) for key in ("precision", "recall", "f1")]
         yield (name, f"{own['support']:,}", *shares, mistaken)
     if (rest := len(figures["classes"]) - SHOWN_CLASSES) > 0:
         yield (f"{rest:,} more", "", "", "", "", "")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from framecnn.cli.options import frame_folder
+from framecnn.cli.options import frame_folder, one_of
 from framecnn.data import FrameFolder, Labels
 
 __all__ = ["FolderOptions", "SplitOptions", "describe_source", "reads_folder"]
@@ -134,17 +134,6 @@ class SplitOptions(FolderOptions):
         }
 
 
-def _one_of(*values: str) -> Mapping[str, Any]:
-    """Return the settings of an option that has one of these values."""
-
-    def chosen(text: str) -> str:
-        if text not in values:
-            raise typer.BadParameter(f"expected {' or '.join(values)}, got {text!r}")
-        return text
-
-    return {"parser": chosen, "metavar": "|".join(values)}
-
-
 def _column(field: str, help_text: str) -> Any:
     title = PARTS if field == "part" else LABELS
     return typer.Option(f"--{field}-column", metavar="NAME", show_default=field, help=help_text, rich_help_panel=title)
@@ -181,13 +170,13 @@ _SHOWN: Mapping[str, Any] = {
         rich_help_panel=LABELS,
     ),
     "group_by": typer.Option(
-        **_one_of("movie", "shot"),
+        **one_of("movie", "shot"),
         help="Keep whole movies or shots together.",
         show_default="movie if a class has several",
         rich_help_panel=LABELS,
     ),
     "parts": typer.Option(
-        **_one_of("folders", "none"),
+        **one_of("folders", "none"),
         help=f"Folders called train, validation, test are parts of a split, or not. {_EVALUATED}",
         show_default="by their contents",
         rich_help_panel=PARTS,

@@ -85,6 +85,8 @@ def frames(
 
     Of a folder of movies all are cut, also in folders of it. If all lie in such folders, those are the classes:
     movies/comedy/a.mp4 gets the label comedy and the name comedy_a. Movies that cannot be read are left out and listed.
+
+    The exit code is 1 if some movies of a folder could not be cut but others were, and 2 if none could.
     """
     if every is not None and per_shot is not None:
         raise typer.BadParameter("expected --every or --per-shot, got both")
@@ -122,8 +124,9 @@ def frames(
         console.say(f"{counted(total, 'frame')} written to {out}")
         write_json(json, "frames", {"folder": str(out), "frames": total, "movies": [asdict(each) for each in reports]})
     n_broken = sum(report.problem is not None for report in reports)
+    remedy = "copy them again, or take them out of their folder, and repeat the command: it cuts only what is missing"
+    if n_broken == len(reports):
+        raise DataError(f"frames: none of the movies could be cut; {remedy}")
     if n_broken:
-        raise DataError(
-            f"frames: {n_broken} of {len(reports)} movies could not be cut; copy them again, or take them out of their "
-            "folder, and repeat the command: it cuts only what is missing"
-        )
+        console.warn(f"{n_broken} of {len(reports)} movies could not be cut; {remedy}")
+        raise typer.Exit(console.EXIT_INCOMPLETE)

@@ -25,7 +25,7 @@ def load_model(path: Path) -> Any:
 def load_classifier(path: Path) -> Any:
     """Return the classifier of a file; raise DataError unless it takes 8-bit colour frames."""
     from framecnn import FrameClassifier
-    from framecnn.estimators.picture_files import picture_problem
+    from framecnn.estimators.file_predictions import picture_problem
 
     model = load_model(path)
     kind = picture_problem(model) if isinstance(model, FrameClassifier) else f"a {type(model).__name__}"

@@ -1,10 +1,11 @@
 """Arguments and options of several commands."""
 
+import math
 import os
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,11 +21,13 @@ __all__ = [
     "MaxBad",
     "Model",
     "PictureMegabytes",
-    "Predictions",
+    "PredictionsFile",
     "Seed",
     "Size",
     "frame_folder",
     "frame_size",
+    "one_of",
+    "percentage",
     "png_file",
 ]
 
@@ -75,6 +78,34 @@ def frame_folder(text: str) -> Path:
     raise typer.BadParameter(f"expected a folder of frames, got {text!r}, which {found}")
 
 
+def one_of(*values: str) -> dict[str, Any]:
+    """Return the settings of an option that has one of these values."""
+
+    def chosen(text: str) -> str:
+        if text not in values:
+            raise typer.BadParameter(f"expected {' or '.join(values)}, got {text!r}")
+        return text
+
+    return {"parser": chosen, "metavar": "|".join(values)}
+
+
+def percentage(text: str) -> float:
+    """Return a number above 0 and below 100; raise BadParameter if it is not one.
+
+    Examples
+    --------
+    >>> percentage("2.5")
+    2.5
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 100:
+        raise typer.BadParameter(f"expected a number above 0 and below 100, got {str(text)!r}")
+    return value
+
+
 def png_file(text: str) -> Path:
     """Return the path of a PNG file; raise BadParameter if it has another extension."""
     if not text.lower().endswith(".png"):
@@ -105,7 +136,7 @@ PictureMegabytes = Annotated[
         rich_help_panel=LIMITS,
     ),
 ]
-Predictions = Annotated[
+PredictionsFile = Annotated[
     Path | None,
     typer.Option(
         "--predictions",

@@ -1,4 +1,4 @@
-"""The files that commands write: which paths are refused, and JSON.
+"""The files that commands write: which paths are refused, JSON, and sets of files that are written together.
 
 ``--json FILE`` of any command writes one object. It begins with ``written_by`` (the command and the version in one
 text), ``schema`` (the number of this layout), ``command`` and ``version``; what follows depends on the command.
@@ -8,20 +8,25 @@ it goes up when a key is renamed, removed or gets another meaning. Numbers that 
 
 import json
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from framecnn.cli import console
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
+from framecnn.storage.output_lock import lock_outputs
+from framecnn.storage.output_set import settle, write_together
 from framecnn.version import __version__
 
 __all__ = [
     "DRAWING_MARK",
     "SCHEMA",
+    "OutputSet",
     "check_outputs",
     "check_replaced",
     "json_file",
@@ -34,6 +39,8 @@ SCHEMA = 1
 """The number of the layout of JSON files."""
 DRAWING_MARK = b"framecnn predict drawing"
 """Bytes at the beginning of every drawing that is written to a file."""
+NUMBERS = re.compile(r'\[\n[^][{}"]+\]')
+"""A list of numbers in indented JSON, which becomes one line; the text of a string has no such line break."""
 
 
 def json_file(value: Path | None) -> Path | None:
@@ -165,9 +172,94 @@ def write_json(path: Path | None, command: str, data: Mapping[str, Any]) -> None
         What follows the common head, which the documentation of this module describes.
     """
     head = {"written_by": f"framecnn {command} {__version__}", "schema": SCHEMA, "command": command}
-    text = json.dumps(head | {"version": __version__, **data}, indent=2, allow_nan=False) + "\n"
+    indented = json.dumps(head | {"version": __version__, **data}, indent=2, allow_nan=False) + "\n"
+    text = NUMBERS.sub(lambda found: "".join(found[0].split()), indented)
     if path is not None:
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="ascii")
     elif console.output_is_json() and sys.stdout is not None:
         sys.stdout.write(text)
+
+
+class OutputSet:
+    """The files that a command writes: all are replaced, or none is.
+
+    Parameters
+    ----------
+    command : str
+        Its name.
+    json : Path or None
+        The file of ``--json``; None if there is none, and for standard output.
+    inputs : sequence of Path or None
+        The files and folders that the command reads.
+    **others : (Path or None, bytes)
+        Each other file by a name: its path, None if it is not asked for, and bytes at its beginning if an earlier run
+        wrote it.
+
+    Attributes
+    ----------
+    paths : dict of str to Path or None
+        Where each file is to be written, as :func:`check_outputs` returns it; ``"json"`` is the last.
+
+    Raises
+    ------
+    DataError
+        As :func:`check_outputs`.
+    """
+
+    def __init__(
+        self, command: str, json: Path | None, inputs: Sequence[Path | None], **others: tuple[Path | None, bytes]
+    ):
+        given = {name: path for name, (path, _) in others.items()} | {"json": json}
+        self.paths = dict(zip(given, check_outputs([*given.values()], inputs), strict=True))
+        self._command = command
+        self._marks = {name: mark for name, (_, mark) in others.items()} | {"json": json_mark(command)}
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are asked for."""
+        return [path for path in self.paths.values() if path is not None]
+
+    def name_of(self, name: str) -> str:
+        """Return the file name of one of the files; empty if it is not asked for."""
+        path = self.paths[name]
+        return "" if path is None else path.name
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the locks of the files; finish or undo what a killed run was writing; refuse files of other origin.
+
+        Raises
+        ------
+        DataError
+            If another run holds a lock, or a file was not written by the same command.
+        """
+        with lock_outputs(self.files):
+            for path in self.files:  # the killed run may have had other options, so that its journal is beside any
+                settle(path, self.files)
+            check_replaced({path: self._marks[name] for name, path in self.paths.items()})
+            yield
+
+    def write(
+        self, figures: Mapping[str, Any], removed: Sequence[Path] = (), **writers: Callable[[Path], object]
+    ) -> None:
+        """Write the files, while they are held.
+
+        Parameters
+        ----------
+        figures : mapping of str to JSON's types
+            What :func:`write_json` writes: to the file of ``--json``, or to standard output when all is written.
+        removed : sequence of Path, optional
+            Files that are removed at the same moment, if they exist.
+        **writers : callable
+            By the name of each other file, what is called with a path to write it there. The last is renamed last.
+        """
+        if self.files:
+            with write_together(self.files[0], removed) as stage:
+                if (json := self.paths["json"]) is not None:
+                    write_json(stage(json), self._command, figures)
+                for name, write in writers.items():
+                    if (path := self.paths[name]) is not None:
+                        write(stage(path))
+        if self.paths["json"] is None:
+            write_json(None, self._command, figures)

@@ -15,7 +15,7 @@ from framecnn.cli import console
 from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import OUTPUT, Figures, Model, png_file
-from framecnn.cli.outputs import DRAWING_MARK, check_outputs, check_replaced, json_mark, write_json
+from framecnn.cli.outputs import DRAWING_MARK, OutputSet, check_outputs, check_replaced
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
@@ -25,11 +25,10 @@ from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.data.reasons import REASONS
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
-from framecnn.text import counted
+from framecnn.text import counted, percent
 
 __all__ = ["predict"]
 
-EXIT_INCOMPLETE = 1
 SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
 COLUMNS = ("path", "time_s", "label", "probability", "outlier_score", "out_of_distribution", "skipped")
 FAR = "out-of-distribution: far from the training frames"
@@ -73,11 +72,19 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    training_folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder of frames that the model was trained on, where --explain looks for similar ones.",
+            show_default="the folder of MODEL, and the working directory",
+        ),
+    ] = None,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
 
     Probabilities compare the classes of the model with each other, so they sum to 100 % for any picture. One that is
-    far from all training frames is marked as out-of-distribution: it may belong to none of the classes.
+    far from all training frames is out-of-distribution: it may belong to none of the classes.
 
     A movie and its shots get the class of most of their frames, with the share of these frames.
 
@@ -93,34 +100,41 @@ def predict(
         raise typer.BadParameter(
             f"expected MODEL and PATH, or MODEL and --random-from FOLDER, got only {str(model)!r}, taken as MODEL"
         )
-    json, predictions, drawing = check_outputs([json, predictions, drawing], [model, random_from, *(paths or ())])
-    check_replaced({json: json_mark("predict"), predictions: PREDICTIONS_MARK, drawing: DRAWING_MARK})
-    classifier = load_classifier(model)
-    files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
-    movies = [file for file in files if _is_movie(file)]
-    pictures = [file for file in files if not _is_movie(file)]
-    with console.progress("predicting") as update:
-        found = predict_all(classifier, pictures, movies, every, update)
-    if as_csv:
-        typer.echo(_csv(found), nl=False)
-    else:
-        _print(found, by_frame)
-        _print_more(found, paths or [], random_from is not None)
+    if training_folder is not None and not explain:
+        raise typer.BadParameter("expected --training-folder with --explain, got --training-folder alone")
+    if training_folder is not None and not training_folder.is_dir():
+        raise typer.BadParameter(f"expected a folder, got {str(training_folder)!r}", param_hint="'--training-folder'")
+    inputs = [model, random_from, training_folder, *(paths or ())]
+    outputs = OutputSet("predict", json, inputs, predictions=(predictions, PREDICTIONS_MARK))
+    (drawing,) = check_outputs([drawing], inputs)
+    check_replaced({drawing: DRAWING_MARK})
+    with outputs.held():
+        classifier = load_classifier(model)
+        files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
+        movies = [file for file in files if _is_movie(file)]
+        pictures = [file for file in files if not _is_movie(file)]
+        with console.progress("predicting") as update:
+            found = predict_all(classifier, pictures, movies, every, update)
+        if as_csv:
+            typer.echo(_csv(found), nl=False)
+        else:
+            _print(found, by_frame)
+            _print_more(found, paths or [], random_from is not None)
+        outputs.write(
+            {
+                "model": str(model),
+                "totals": found.totals,
+                "outlier_threshold": round(float(classifier.outlier_threshold_), 6),
+                **vars(found),
+            },
+            predictions=lambda path: write_predictions(path, found.classes, found.table_rows()),
+        )
+    for path in outputs.files:
+        console.note(f"wrote {path}")
     if len(files) == len(found.skipped) == 1:
         raise DataError(f"predict: {found.skipped[0]['path']}: {_in_words(found.skipped[0]['reason'])}")
     for row in found.skipped:
         console.warn(f"skipped {row['path']}: {_in_words(row['reason'])}")
-    threshold = round(float(classifier.outlier_threshold_), 6)
-    write_json(
-        json,
-        "predict",
-        {"model": str(model), "totals": found.totals, "outlier_threshold": threshold, **vars(found)},
-    )
-    if predictions is not None:
-        write_predictions(predictions, found.classes, found.table_rows())
-    for path in (json, predictions):
-        if path is not None:
-            console.note(f"wrote {path}")
     if not (found.pictures or found.movies):
         raise DataError(_none_readable(len(files)))
     if (show or explain or drawing) and found.pictures:
@@ -129,13 +143,17 @@ def predict(
         from framecnn.report.explanations import explain_pictures
 
         drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
-        show_pictures(found.pictures, explain_pictures(classifier, drawn, model), drawing)
+        folders = [model.parent, Path()] if training_folder is None else [training_folder]
+        evidence = explain_pictures(classifier, drawn, folders)
+        show_pictures(found.pictures, evidence, drawing)
+        if not all(file for own in evidence.values() for file, _ in own.nearest):
+            console.note("some similar training frames were not found; name their folder: --training-folder FOLDER")
     elif show or explain or drawing:
         option = "--explain" if explain else "--show" if show else "--drawing"
         console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
     given = set(map(os.path.abspath, paths or ()))
     if any(os.path.abspath(row["path"]) in given for row in found.skipped):
-        raise typer.Exit(EXIT_INCOMPLETE)
+        raise typer.Exit(console.EXIT_INCOMPLETE)
 
 
 def _in_words(reason: str) -> str:
@@ -225,16 +243,12 @@ def _print_movie(movie: Mapping[str, Any], by_frame: bool) -> None:
 
 def _voted(votes: Mapping[str, Any]) -> tuple[str, str, int, str]:
     share = votes["out_of_distribution"]
-    marked = f"{_percent(share)} of the frames out-of-distribution" if share else ""
-    return votes["label"] or "-", _percent(votes["share"]), votes["n_frames"], marked
+    far = f"{percent(share)} of the frames out-of-distribution" if share else ""
+    return votes["label"] or "-", percent(votes["share"]), votes["n_frames"], far
 
 
 def _labelled(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["label"], _percent(row["probability"]), FAR if row["out_of_distribution"] else ""
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return row["label"], percent(row["probability"]), FAR if row["out_of_distribution"] else ""
 
 
 def _clock(time: float) -> str:
@@ -248,12 +262,12 @@ def _print_more(found: Predictions, paths: Sequence[Path], is_random: bool) -> N
     if is_random and found.pictures:
         best_first = sorted(found.pictures[0]["probabilities"].items(), key=lambda item: -item[1])
         console.say()
-        console.table([(name, _percent(share)) for name, share in best_first], head=("class", "probability"))
+        console.table([(name, percent(share)) for name, share in best_first], head=("class", "probability"))
     folders = [path for path in paths if path.is_dir()]
     if folders and found.pictures:
         labels = Counter(row["label"] for row in found.pictures if not row["out_of_distribution"]).most_common()
         far = sum(row["out_of_distribution"] for row in found.pictures)
-        rows = [(name, number, _percent(number / len(found.pictures))) for name, number in [*labels, (NONE, far)]]
+        rows = [(name, number, percent(number / len(found.pictures))) for name, number in [*labels, (NONE, far)]]
         console.say()
         console.table(rows if far else rows[:-1], head=("label", "pictures", "share"))
         console.say(counted(len(found.pictures), "picture"))

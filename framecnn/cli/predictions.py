@@ -35,7 +35,7 @@ class Predictions:
     movies : list of dict
         ``path``, ``seconds``, and the votes of the movie; ``shots`` (``start`` and ``end`` in seconds, and the votes of
         each) and ``frames`` (``time``, ``shot``, and the keys of a picture but ``path``). Votes are ``label`` (of most
-        frames), ``share`` (of the frames with this label), ``out_of_distribution`` (the share of frames so marked) and
+        frames), ``share`` (of the frames with this label), ``out_of_distribution`` (the share of frames that are) and
         ``n_frames``; a shot without a frame has no label.
     skipped : list of dict
         ``path`` and the ``reason`` why the file has no prediction.
@@ -121,7 +121,7 @@ def _pixels(path: Path, size: tuple[int, int]) -> Any:
 
 
 def _label(classifier: Any, classes: Sequence[str], frames: Sequence[Array]) -> list[Row]:
-    """Return label, probabilities, mark and nearest training frame of each frame."""
+    """Return label, probabilities and nearest training frame of each frame, and whether it is out-of-distribution."""
     if not frames:
         return []
     found, names = classifier.predict_details(np.stack(frames)), classifier.training_names_
@@ -151,6 +151,7 @@ def _movie(
     update(0, None, f"reading {path.name}")
     movie = MovieFrames(path, every, size, update)
     rows: list[Row] = []
+    times: list[float] = []
     batch: list[tuple[float, Array]] = []
 
     def label() -> None:
@@ -159,6 +160,7 @@ def _movie(
         batch.clear()
 
     for time, pixels in movie:
+        times.append(time)
         batch.append((time, pixels))
         if len(batch) == BATCH:
             label()
@@ -166,8 +168,8 @@ def _movie(
     if not rows:
         raise DataError("every frame is blank (black or of one colour)")
     starts = [start for start, _ in movie.shots]
-    for row in rows:
-        row["shot"] = max(int(np.searchsorted(starts, row["time"], side="right")) - 1, 0)
+    for row, shot in zip(rows, np.searchsorted(starts, times, side="right") - 1, strict=True):
+        row["shot"] = max(int(shot), 0)
     shots = [
         {"start": round(start, 3), "end": round(end, 3), **_votes([row for row in rows if row["shot"] == number])}
         for number, (start, end) in enumerate(movie.shots)
@@ -181,6 +183,6 @@ def _votes(frames: Sequence[Row]) -> Row:
     if not counts:
         return {"label": None, "share": None, "out_of_distribution": None, "n_frames": 0}
     label = max(counts, key=lambda name: (counts[name], sum(row["probabilities"][name] for row in frames)))
-    marked = sum(row["out_of_distribution"] for row in frames)
-    shares = {"share": round(counts[label] / len(frames), 6), "out_of_distribution": round(marked / len(frames), 6)}
+    n_far = sum(row["out_of_distribution"] for row in frames)
+    shares = {"share": round(counts[label] / len(frames), 6), "out_of_distribution": round(n_far / len(frames), 6)}
     return {"label": label, **shares, "n_frames": len(frames)}

@@ -9,7 +9,7 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.folder_options import SplitOptions, describe_source, reads_folder
 from framecnn.cli.options import OUTPUT, Figures, Size
-from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.cli.outputs import OutputSet
 from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.manifest import MANIFEST_MARK
@@ -34,8 +34,12 @@ def scan(
 
     Without a table of groups, the groups depend on --size: use the size of the training.
     """
-    json, manifest = check_outputs([json, manifest], source.inputs)
-    check_replaced({json: json_mark("scan"), manifest: MANIFEST_MARK})
+    outputs = OutputSet("scan", json, source.inputs, manifest=(manifest, MANIFEST_MARK))
+    with outputs.held():
+        _scan(source, size, outputs)
+
+
+def _scan(source: SplitOptions, size: tuple[int, int] | None, outputs: OutputSet) -> None:
     frames = scan_folder(Stages(), source, size or DEFAULT_SIZE, max_bad=100)
     can_split = PARTS[0] in (frames.given_parts or PARTS)
     warnings = warn_of_split(frames, frames.split()[0] if can_split else frames.select(frames.unseen))
@@ -48,7 +52,7 @@ def scan(
     console.table(rows, head=("class", "frames", "groups"))
     if frames.skipped:
         console.say()
-        first = frames.skipped[:SHOWN_SKIPS]
+        first, manifest = frames.skipped[:SHOWN_SKIPS], outputs.paths["manifest"]
         console.table([(skip.path, skip.reason, skip.detail) for skip in first], head=("skipped", "reason", ""))
         if (rest := len(frames.skipped) - len(first)) and manifest is None:
             console.say(f"and {rest:,} more; --manifest FILE lists all")
@@ -57,24 +61,18 @@ def scan(
     if frames.notes:
         console.say()
         console.table(frames.notes, head=("used", "note"))
-    if manifest is not None:
-        frames.write_manifest(manifest)
-    write_json(
-        json,
-        "scan",
-        {
-            "folder": frames.root.name,
-            "size": list(frames.size),
-            "found": frames.found,
-            "used": len(frames),
-            "classes": [dict(zip(("class", "frames", "groups"), row, strict=True)) for row in rows],
-            **describe_source(frames),
-            "skipped": [vars(skip) for skip in frames.skipped],
-            "notes": [{"path": path, "note": note} for path, note in frames.notes],
-            "warnings": warnings,
-        },
-    )
-    written = [path for path in (manifest, json) if path is not None]
-    if written:
+    figures = {
+        "folder": frames.root.name,
+        "size": list(frames.size),
+        "found": frames.found,
+        "used": len(frames),
+        "classes": [dict(zip(("class", "frames", "groups"), row, strict=True)) for row in rows],
+        **describe_source(frames),
+        "skipped": [vars(skip) for skip in frames.skipped],
+        "notes": [{"path": path, "note": note} for path, note in frames.notes],
+        "warnings": warnings,
+    }
+    outputs.write(figures, manifest=frames.write_manifest)
+    if outputs.files:
         console.say()
-        console.table([("" if number else "wrote", path) for number, path in enumerate(written)])
+        console.table([("" if number else "wrote", path) for number, path in enumerate(outputs.files)])

@@ -6,8 +6,18 @@ from typing import Annotated
 import typer
 
 from framecnn.cli.folder_options import SplitOptions, reads_folder
-from framecnn.cli.options import OUTPUT, Figures, MaxBad, PictureMegabytes, Predictions, Seed, Size
-from framecnn.cli.training_outputs import Job
+from framecnn.cli.options import (
+    OUTPUT,
+    Figures,
+    MaxBad,
+    PictureMegabytes,
+    PredictionsFile,
+    Seed,
+    Size,
+    one_of,
+    percentage,
+)
+from framecnn.cli.training_outputs import Job, training_outputs
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
 
@@ -40,8 +50,24 @@ def train(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    predictions: Predictions = None,
+    predictions: PredictionsFile = None,
     picture_megabytes: PictureMegabytes = 4.0,
+    class_weight: Annotated[
+        str | None,
+        typer.Option(
+            **one_of("balanced"),
+            help="balanced makes all classes count the same, however many frames they have.",
+            show_default="each frame counts the same",
+        ),
+    ] = None,
+    false_alarms: Annotated[
+        float,
+        typer.Option(
+            parser=percentage,
+            metavar="PERCENT",
+            help="How many frames like those of training are to be out-of-distribution.",
+        ),
+    ] = 5.0,
     max_bad: MaxBad = 5.0,
 ) -> None:
     """Train a classifier on a folder of frames; write the model, a report about it, the predictions for all frames, and
@@ -55,20 +81,13 @@ def train(
     train_folder(
         Job(
             source=source,
-            out=out,
-            report=report or _beside(out, "report.html"),
-            manifest=_beside(out, "manifest.csv"),
-            predictions=predictions or _beside(out, "predictions.csv"),
-            json=json,
+            outputs=training_outputs(out, source.inputs, json, report, predictions),
             size=size or DEFAULT_SIZE,
             seed=seed,
             by=split,
+            class_weight=class_weight,
+            false_alarms=false_alarms,
             max_bad=max_bad,
             picture_megabytes=picture_megabytes,
         )
     )
-
-
-def _beside(model: Path, name: str) -> Path:
-    """Return the path of a file that belongs to a model, so that two models in a folder share no file."""
-    return model.parent / (name if model.stem == "model" else f"{model.stem}.{name}")

@@ -1,14 +1,13 @@
 """What a training writes: the model, the report, the manifest, the predictions and the figures."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framecnn.cli import console
-from framecnn.cli.environment import describe_origin, versions
+from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.folder_options import FolderOptions, describe_source
-from framecnn.cli.outputs import check_outputs, json_mark, report_mark, write_json
+from framecnn.cli.outputs import OutputSet, report_mark
 from framecnn.data import DEFAULT_SIZE, FrameFolder, FrameSubset
 from framecnn.data.manifest import MANIFEST_MARK
 from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
@@ -16,14 +15,22 @@ from framecnn.errors import MissingExtraError
 from framecnn.evaluation import Assessment
 from framecnn.report import write_report
 from framecnn.report.contents import describe_choice, report_data, split_table
-from framecnn.storage.output_set import write_together
 
-__all__ = ["Job", "Run", "write_everything"]
+__all__ = ["Job", "Run", "missing_for_report", "training_outputs", "write_everything"]
 
 RANDOM_SPLIT = (
     "The frames were split at random, not by group: near-duplicates of training frames are among the other frames, so "
     "the accuracies are too high."
 )
+
+
+CONTENTS = {
+    "model": "the model",
+    "report": "the report; open it in a browser",
+    "predictions": "the predictions for all frames, with suspected wrong labels",
+    "manifest": "the manifest: all files, used or skipped",
+    "json": "all figures",
+}
 
 
 @dataclass(frozen=True)
@@ -34,16 +41,17 @@ class Job:
     ----------
     source : FolderOptions
         The frames, and how their labels, groups and parts are found.
-    out, report, manifest, predictions : Path
-        Where the model, the report, the manifest, which lists all files of the folder, and the table of predictions are
-        written.
-    json : Path, optional
-        Where all figures are written.
+    outputs : OutputSet
+        The files to write, as :func:`training_outputs` returns them.
     size : (int, int), default (240, 360)
         Height and width in pixels to which frames are resized.
     seed : int, default 0
     by : {"group", "random"}, default "group"
         How the frames are split.
+    class_weight : {None, "balanced"}
+        How much each class counts, as for FrameClassifier.
+    false_alarms : float, default 5
+        The percentage of frames like those of training that are to be out-of-distribution.
     max_bad : float, default 5
         The largest percentage of files that may be unusable.
     picture_megabytes : float, default 4
@@ -53,40 +61,66 @@ class Job:
     """
 
     source: FolderOptions
-    out: Path
-    report: Path
-    manifest: Path
-    predictions: Path
-    json: Path | None = None
+    outputs: OutputSet
     size: tuple[int, int] = DEFAULT_SIZE
     seed: int = 0
     by: str = "group"
+    class_weight: str | None = None
+    false_alarms: float = 5.0
     max_bad: float = 5.0
     picture_megabytes: float = 4.0
     title: str = ""
     caution: str = ""
 
     @property
-    def outputs(self) -> list[Path | None]:
-        """The files to write."""
-        return [self.out, self.report, self.manifest, self.predictions, self.json]
+    def model(self) -> Path:
+        """Where the model is written."""
+        return self.outputs.files[0]
 
-    @property
-    def marks(self) -> dict[Path | None, bytes]:
-        """Bytes at the beginning of each output if an earlier run wrote it."""
-        return {
-            self.out: b'"framecnn"',
-            self.report: report_mark("training"),
-            self.manifest: MANIFEST_MARK,
-            self.predictions: PREDICTIONS_MARK,
-            self.json: json_mark("train"),
-        }
 
-    def checked(self) -> "Job":
-        """Return the job with the outputs that :func:`~framecnn.cli.outputs.check_outputs` accepts."""
-        checked = check_outputs(self.outputs, self.source.inputs)
-        changes: dict[str, Any] = dict(zip(("out", "report", "manifest", "predictions", "json"), checked, strict=True))
-        return replace(self, **changes)
+def training_outputs(
+    model: Path,
+    inputs: Sequence[Path | None],
+    json: Path | None = None,
+    report: Path | None = None,
+    predictions: Path | None = None,
+) -> OutputSet:
+    """Return the files that a training writes: ``model``, ``report``, ``manifest``, ``predictions`` and ``json``.
+
+    Parameters
+    ----------
+    model : Path
+        Where the model is written.
+    inputs : sequence of Path or None
+        The files and folders that are read.
+    json : Path, optional
+        Where all figures are written.
+    report, predictions : Path, optional
+        Where these are written. By default beside the model; the names follow that of the model, so that two models in
+        a folder share no file.
+
+    Returns
+    -------
+    OutputSet
+    """
+
+    def beside(name: str) -> Path:
+        return model.parent / (name if model.stem == "model" else f"{model.stem}.{name}")
+
+    return OutputSet(
+        "train",
+        json,
+        inputs,
+        model=(model, b'"framecnn"'),
+        report=(report or beside("report.html"), report_mark("training")),
+        manifest=(beside("manifest.csv"), MANIFEST_MARK),
+        predictions=(predictions or beside("predictions.csv"), PREDICTIONS_MARK),
+    )
+
+
+def missing_for_report() -> MissingExtraError | None:
+    """Return the error of the package that a report needs and that is not installed."""
+    return missing_extra("framecnn report", "report", "jinja2")
 
 
 @dataclass(frozen=True)
@@ -111,24 +145,23 @@ class Run:
 def write_everything(run: Run) -> dict[Path, str]:
     """Write all outputs of the job, or none; return the description of each file.
 
-    The model is renamed last, so a new model never lies beside old files.
+    The model is renamed last, so a new model never lies beside old files. If the report cannot be written, that of an
+    earlier model is removed.
     """
-    job, figures = run.job, _figures(run)
-    with write_together(job.out) as stage:
-        run.folder.write_manifest(stage(job.manifest))
-        write_predictions(stage(job.predictions), run.assessment.main.classes, run.assessment.prediction_rows())
-        has_report = _write_report(run, stage(job.report))
-        if job.json is not None:
-            write_json(stage(job.json), "train", figures)
-        run.classifier.save(stage(job.out))
-    if job.json is None:
-        write_json(None, "train", figures)
-    written: dict[Path | None, str] = {job.out: "the model"}
-    if has_report:
-        written[job.report] = "the report; open it in a browser"
-    written[job.predictions] = "the predictions for all frames, with suspected wrong labels"
-    written |= {job.manifest: "the manifest: all files, used or skipped", job.json: "all figures"}
-    return {path: what for path, what in written.items() if path is not None}
+    assessment, paths = run.assessment, run.job.outputs.paths
+    report: dict[str, Callable[[Path], object]] = {"report": lambda path: _write_report(run, path)}
+    stale: list[Path] = []
+    if missing_for_report() and (old := paths["report"]) is not None:
+        report, stale = {}, [old]
+    run.job.outputs.write(
+        _figures(run),
+        stale,
+        manifest=run.folder.write_manifest,
+        predictions=lambda path: write_predictions(path, assessment.main.classes, assessment.prediction_rows()),
+        **report,
+        model=run.classifier.save,
+    )
+    return {path: what for name, what in CONTENTS.items() if (path := paths[name]) is not None and path not in stale}
 
 
 def _figures(run: Run) -> dict[str, Any]:
@@ -136,6 +169,8 @@ def _figures(run: Run) -> dict[str, Any]:
     return {
         "folder": folder.root.name,
         "seed": job.seed,
+        "class_weight": job.class_weight,
+        "false_alarms": job.false_alarms,
         "size": list(job.size),
         "found": folder.found,
         "used": len(folder),
@@ -151,23 +186,18 @@ def _figures(run: Run) -> dict[str, Any]:
     }
 
 
-def _write_report(run: Run, path: Path) -> bool:
-    """Return whether the report could be written; warn if a package for it is not installed."""
+def _write_report(run: Run, path: Path) -> None:
     data = report_data(
         run.assessment,
         run.classifier,
         title=run.job.title,
         meaning=run.folder.group_note,
         skipped=run.folder.skipped,
+        predictions=run.job.outputs.name_of("predictions"),
         found=run.folder.found,
-        origin=describe_origin(run.job.out),
+        origin=describe_origin(run.job.model),
         versions=versions(),
         timings=run.seconds,
         warnings=run.warnings,
     )
-    try:
-        write_report(path, data, round(1e6 * run.job.picture_megabytes))
-    except MissingExtraError as error:
-        console.warn(f"no report was written ({error})")
-        return False
-    return True
+    write_report(path, data, round(1e6 * run.job.picture_megabytes))

@@ -13,8 +13,7 @@ import numpy as np
 from framecnn.cli import console
 from framecnn.cli.figures import SHOWN_CLASSES, print_assessment
 from framecnn.cli.folder_options import FolderOptions
-from framecnn.cli.outputs import check_replaced
-from framecnn.cli.training_outputs import Job, Run, write_everything
+from framecnn.cli.training_outputs import Job, Run, missing_for_report, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.data.groups import NEAR_DUPLICATES
 from framecnn.data.source import CLASS_FOLDERS
@@ -22,8 +21,6 @@ from framecnn.data.split import PARTS
 from framecnn.errors import DataError
 from framecnn.evaluation import Assessment, assess
 from framecnn.report.contents import describe_choice
-from framecnn.storage.output_lock import lock_outputs
-from framecnn.storage.output_set import settle
 from framecnn.text import counted, listed
 from framecnn.typing import Array
 
@@ -141,10 +138,11 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
 
 def train_folder(job: Job) -> Assessment:
     """Train on a folder, print the accuracy of the model, and write the outputs of the job."""
-    job = job.checked()
-    with lock_outputs(job.outputs):
-        settle(job.out, job.outputs)
-        check_replaced(job.marks)
+    with job.outputs.held():
+        if missing := missing_for_report():
+            report = job.outputs.paths["report"]
+            old = f"; {report}, the report of an earlier model, will be removed" if report and report.exists() else ""
+            console.warn(f"no report will be written ({missing}){old}")
         return _train_folder(job)
 
 
@@ -160,7 +158,7 @@ def _train_folder(job: Job) -> Assessment:
             parts = folder.split(seed=job.seed, by=job.by)
             _print_split(parts)
             warn_of_split(folder, parts[0])
-            classifier, features = _fit(stages, parts[0], job.seed)
+            classifier, features = _fit(stages, parts[0], job)
             is_given = "test" in folder.given_parts
             assessment = _assess(stages, classifier, features, parts, job, is_given)
             break
@@ -180,13 +178,15 @@ def _train_folder(job: Job) -> Assessment:
     return assessment
 
 
-def _fit(stages: Stages, train: FrameSubset, seed: int) -> tuple[Any, Array]:
+def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Array]:
     """Return the fitted classifier, and the features of the training frames."""
     from framecnn.estimators import FrameClassifier, FrameFeatures
 
     n = len(train)
     n_source = min(n, FrameFeatures.max_source_frames)  # read first, to learn filters from them
-    classifier = FrameClassifier(random_state=seed)
+    classifier = FrameClassifier(
+        class_weight=job.class_weight, false_alarm_rate=job.false_alarms / 100, random_state=job.seed
+    )
     with stages("fit", "learning filters") as update:
 
         def report(done: float, total: float | None = None, title: str | None = None) -> None:

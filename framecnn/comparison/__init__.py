@@ -2,6 +2,6 @@
 
 from framecnn.comparison.folds import Comparison
 from framecnn.comparison.models import MODELS, compile_kernels
-from framecnn.comparison.report import report_data
+from framecnn.comparison.report import comparison_data
 
-__all__ = ["MODELS", "Comparison", "compile_kernels", "report_data"]
+__all__ = ["MODELS", "Comparison", "comparison_data", "compile_kernels"]

@@ -44,8 +44,8 @@ class Comparison:
     settings : dict
         What defines the comparison: frames, classes, folds, sizes, seed.
     folds : list of dict
-        One per fold, ready for JSON: ``fold`` (from 1), ``n_train``, ``n_test``, ``shown`` (the path of a random test
-        frame), and ``outcomes``, by the name of each model that has been run.
+        One per fold: ``fold`` (from 1), ``n_train``, ``n_test``, ``shown`` (the path of a random test frame), and
+        ``outcomes``, by the name of each model that has been run, with their probabilities as arrays.
 
     Raises
     ------
@@ -71,6 +71,7 @@ class Comparison:
         self.folder, self.network_size, self.seed, self._run = folder, network_size, seed, run
         self.parts = folder.folds(folds, seed)
         self.folds = [self._fold(number, train, test) for number, (train, test) in enumerate(self.parts)]
+        self._results: dict[str, EvaluationResult] | None = None
         rows = [folder.samples, folder.groups.tolist()]
         self.settings: dict[str, Any] = {
             "folder": folder.root.name,
@@ -113,7 +114,9 @@ class Comparison:
             )
         for fold, earlier in zip(self.folds, data["folds"], strict=True):
             outcomes = earlier["outcomes"]
-            fold["outcomes"] = {name: outcomes[name] for name in MODELS if "probabilities" in outcomes.get(name, ())}
+            known = [name for name in MODELS if "probabilities" in outcomes.get(name, ())]
+            fold["outcomes"] = {name: _with_array(outcomes[name]) for name in known}
+        self._results = None
 
     @property
     def pending(self) -> list[tuple[int, str]]:
@@ -139,7 +142,7 @@ class Comparison:
         outcomes = self.folds[number]["outcomes"]
         title = f"fold {number + 1} of {len(self.parts)}: {MODELS[name].title}"
         progress(len(outcomes), len(MODELS), title)
-        outcomes[name] = self._run(self._job(name, number))
+        outcomes[name], self._results = _with_array(self._run(self._job(name, number))), None
         self.folds[number]["outcomes"] = {own: outcomes[own] for own in MODELS if own in outcomes}
         return number if len(outcomes) == len(MODELS) else None
 
@@ -201,18 +204,20 @@ class Comparison:
     @property
     def results(self) -> dict[str, EvaluationResult]:
         """The predictions of each model for the test frames of all complete folds together."""
-        tests = self._tests
-        return {
-            name: EvaluationResult(
-                part=MODELS[name].title,
-                classes=self.folder.classes,
-                targets=np.concatenate([test.targets for test in tests]),
-                probabilities=np.concatenate([outcome["probabilities"] for outcome in outcomes]),
-                groups=np.concatenate([test.groups for test in tests]),
-                paths=[path for test in tests for path in test.files],
-            )
-            for name, outcomes in self.outcomes.items()
-        }
+        if self._results is None:
+            tests = self._tests
+            self._results = {
+                name: EvaluationResult(
+                    part=MODELS[name].title,
+                    classes=self.folder.classes,
+                    targets=np.concatenate([test.targets for test in tests]),
+                    probabilities=np.concatenate([outcome["probabilities"] for outcome in outcomes]),
+                    groups=np.concatenate([test.groups for test in tests]),
+                    paths=[path for test in tests for path in test.files],
+                )
+                for name, outcomes in self.outcomes.items()
+            }
+        return self._results
 
     def accuracies(self, number: int) -> dict[str, float]:
         """Return the accuracy of each model on one fold, by its name; without models that failed there or are missing.
@@ -281,8 +286,25 @@ class Comparison:
             "models": self.figures(),
             "missing": self.missing,
             "failed": self.failed,
-            "folds": self.folds,
+            "folds": [
+                fold | {"outcomes": {name: _with_lists(own) for name, own in fold["outcomes"].items()}}
+                for fold in self.folds
+            ],
         }
+
+
+def _with_array(outcome: Outcome) -> Outcome:
+    """Return an outcome whose probabilities, if it has any, are an array."""
+    if "probabilities" not in outcome:
+        return outcome
+    return outcome | {"probabilities": np.asarray(outcome["probabilities"], np.float64)}
+
+
+def _with_lists(outcome: Outcome) -> Outcome:
+    """Return an outcome that is ready for JSON."""
+    if "probabilities" not in outcome:
+        return outcome
+    return outcome | {"probabilities": outcome["probabilities"].tolist()}
 
 
 def _accuracy(outcome: Outcome, targets: Array) -> float:

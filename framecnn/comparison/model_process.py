@@ -31,6 +31,7 @@ from framecnn.thread_count import get_num_threads
 __all__ = ["Outcome", "main", "peak_megabytes", "run", "run_in_process"]
 
 TIMED_FRAMES, TIMES = 256, 3
+DIGITS = 6  # of probabilities, significant ones: a logarithm of a small one is as exact as that of a large one
 PROGRAM = f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("framecnn", sys.argv[1])
@@ -104,8 +105,8 @@ def run(job: Mapping[str, Any]) -> Outcome:
     Returns
     -------
     dict
-        ``probabilities`` of the test frames, ``train_seconds``, ``frames_per_second``, ``peak_megabytes``,
-        ``model_bytes``, ``device``, ``chosen``.
+        ``probabilities`` of the test frames (6 significant digits), ``train_seconds``, ``frames_per_second``,
+        ``peak_megabytes``, ``model_bytes``, ``device``, ``chosen``.
     """
     train, test = LazyFrames(**job["train"]), LazyFrames(**job["test"])
     model = MODELS[job["model"]](job["n_classes"], job["seed"], **job.get("settings", {}))
@@ -122,7 +123,7 @@ def run(job: Mapping[str, Any]) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         model_bytes = model.save(Path(folder)).stat().st_size
     return {
-        "probabilities": probabilities.tolist(),
+        "probabilities": [[float(f"{share:.{DIGITS}g}") for share in row] for row in probabilities.tolist()],
         "train_seconds": train_seconds,
         "frames_per_second": len(some) / statistics.median(seconds),
         "peak_megabytes": peak_megabytes(),

@@ -6,11 +6,14 @@ from typing import Any
 from framecnn.comparison.folds import Comparison
 from framecnn.comparison.models import MODELS
 from framecnn.report import Choice, ComparisonData, ShownFrame
+from framecnn.text import percent
 
-__all__ = ["report_data"]
+__all__ = ["comparison_data"]
 
 
-def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str]) -> ComparisonData:
+def comparison_data(
+    comparison: Comparison, machine: str, versions: Mapping[str, str], predictions: str = ""
+) -> ComparisonData:
     """Return what the report of a comparison shows.
 
     Parameters
@@ -21,6 +24,8 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
         A description of the machine.
     versions : mapping of str to str
         The software.
+    predictions : str, optional
+        The name of the table of predictions that is written with the report.
 
     Returns
     -------
@@ -47,6 +52,7 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
             "seed": str(settings["seed"]),
             "machine": machine,
         },
+        predictions=predictions,
         versions=versions,
         warnings=[*comparison.absences, *comparison.warnings],
     )
@@ -55,7 +61,9 @@ def report_data(comparison: Comparison, machine: str, versions: Mapping[str, str
 def _shown(comparison: Comparison) -> Iterator[ShownFrame]:
     for fold, (_, test) in zip(comparison.folds, comparison.parts, strict=True):
         row, outcomes = test.paths.index(fold["shown"]), fold["outcomes"]
-        probabilities = {MODELS[name].title: outcomes[name]["probabilities"][row] for name in comparison.outcomes}
+        probabilities = {
+            MODELS[name].title: outcomes[name]["probabilities"][row].tolist() for name in comparison.outcomes
+        }
         truth = test.classes[dict(test.samples)[fold["shown"]]]
         yield ShownFrame(str(comparison.folder.root / fold["shown"]), truth, fold["fold"], probabilities)
 
@@ -68,5 +76,5 @@ def _in_words(chosen: Mapping[str, Any]) -> str:
         return f"pooling grid: {grid}{alpha}"
     augmented = "augmented" if chosen["augmented"] else "not augmented"
     accuracy, epoch = chosen["val_accuracy"], chosen["best_epoch"]
-    result = "" if accuracy is None else f"; validation accuracy {100 * accuracy:.1f} % after epoch {epoch}"
+    result = "" if accuracy is None else f"; validation accuracy {percent(accuracy)} after epoch {epoch}"
     return f"learning rate {chosen['learning_rate']:g}, {augmented}{result}"

@@ -3,7 +3,7 @@
 import copy
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -161,15 +161,11 @@ class FrameFolder(SplittableFrames):
         self.movies = np.array([file.movie for file in used]) if any(file.movie for file in used) else None
         self.label_source, self.part_source = source.labels_from, source.parts_from
         self._check_every_class_has_frames()
-        for part in sorted(source.parts - set(self.given_parts)):
-            n = sum(file.part == part for file in files)
-            raise DataError(
-                f"FrameFolder: the {part} part holds no usable frame, of {counted(n, 'file')}; add some, or remove it"
-            )
+        self._check_every_part_has_frames({part: sum(file.part == part for file in files) for part in source.parts})
         self.scan_warnings = source.warnings
         if missing := self._missing_decoder():
             self.scan_warnings.append(f"pictures that another package decodes are skipped{missing}")
-        self._group([file.group for file in used], source.groups_from, group_by)
+        self._group([file.group for file in used], source, group_by)
 
     def _missing_decoder(self, name: str | None = None) -> str:
         """Return why pictures (of one class) cannot be decoded here, if that is so, with the remedy."""
@@ -194,18 +190,15 @@ class FrameFolder(SplittableFrames):
         self.skipped.sort(key=lambda skip: skip.path)
         return used
 
-    def _group(self, given: list[str], table: str, group_by: str | None) -> None:
-        """Find the group of each frame; without one in the `table`, it is a cluster of near-duplicates."""
+    def _group(self, given: list[str], source: Source, group_by: str | None) -> None:
+        """Find the group of each frame; one that is not given is a cluster of near-duplicates."""
         prints = [seen.fingerprint for seen in self._scanned]
         self._clusters = near_duplicate_clusters(prints)
         alike = [f"near-duplicates-{cluster:06d}" for cluster in self._clusters]
         shots = np.array([group or name for group, name in zip(given, alike, strict=True)])
-        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, bool(table))
+        grouping = group_frames(self.classes, self.targets, shots, self.movies, group_by, bool(source.groups_from))
         self.groups, self.group_note, self._by_movie = grouping.groups, grouping.note, grouping.by_movie
-        self.group_source = f"from {table}" if table else NEAR_DUPLICATES
-        if self.movies is not None:
-            names = {0: "shots", len(self.classes): "movies"}.get(len(self._by_movie), "movies and shots")
-            self.group_source = f"{names} from {table}"
+        self.group_source = self._source_of_groups(source.groups_from, source.movies_from)
         self.scan_warnings += grouping.warnings
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self.scan_warnings.append(
@@ -217,6 +210,17 @@ class FrameFolder(SplittableFrames):
                 "the parts are given and have groups in common: expect this accuracy on frames like these "
                 f"{len(self.unseen):,}, not on groups or movies that were not trained on"
             )
+
+    def _source_of_groups(self, groups: str, movies: str) -> str:
+        """Return where groups come from: from the sources of `groups` and `movies`, if there are any."""
+        if self.movies is None:
+            return f"from {groups}" if groups else NEAR_DUPLICATES
+        shots = f"shots from {groups}" if groups else NEAR_DUPLICATES
+        if not self._by_movie:
+            return shots
+        if len(self._by_movie) == len(self.classes):
+            return f"movies from {movies}"
+        return f"movies and {shots}" if groups == movies else f"movies from {movies} and {shots}"
 
     def _check_classes(self, source: Source, min_classes: int) -> None:
         if len(source.classes) < min_classes:
@@ -238,6 +242,14 @@ class FrameFolder(SplittableFrames):
                 hint = " (add rows for its files)" if "not-in-csv" in reasons else self._missing_decoder(name)
                 where = " in the training part" if has_training else ""
                 raise structure_error(self.root, f"the class {name!r} holds no usable frame{where}: {listing}{hint}")
+
+    def _check_every_part_has_frames(self, n_files: Mapping[str, int]) -> None:
+        """Raise DataError if a part has no frame; `n_files` has the number of its files."""
+        for part in sorted(set(n_files) - set(self.given_parts)):
+            raise DataError(
+                f"FrameFolder: the {part} part holds no usable frame, of {counted(n_files[part], 'file')}; add some, "
+                "or remove it"
+            )
 
     def __repr__(self) -> str:
         return (
@@ -278,7 +290,7 @@ class FrameFolder(SplittableFrames):
         Raises
         ------
         DataError
-            If a path does not belong to a used frame, or a class has no frame left.
+            If a path does not belong to a used frame, or a class or a given part has no frame left.
         """
         lost = set(paths)
         unknown = lost - {path for path, _ in self.samples}
@@ -299,6 +311,7 @@ class FrameFolder(SplittableFrames):
         ]
         rest.skipped = sorted(self.skipped + skips, key=lambda skip: skip.path)
         rest._check_every_class_has_frames()
+        rest._check_every_part_has_frames(Counter() if self.parts is None else Counter(self.parts.tolist()))
         return rest
 
     def write_manifest(self, path: str | os.PathLike[str]) -> None:

@@ -23,9 +23,13 @@ _NEAR_DUPLICATES = (
     "expect this accuracy on pictures that are no near-duplicates of training pictures; on new films, places or series "
     "it will be lower"
 )
-_SHOTS = (
-    "groups are shots, although classes hold several movies: frames of one movie are on both sides of the split; "
-    "expect a lower accuracy on movies that were not seen"
+_ALTHOUGH = (
+    ", although classes hold several movies: frames of one movie are on both sides of the split; expect a lower "
+    "accuracy on movies that were not seen"
+)
+_LEAK = (
+    "groups are clusters of near-duplicates, not shots: the accuracy is too high if frames of one shot are on both "
+    "sides of the split"
 )
 
 
@@ -83,7 +87,7 @@ def check_group_by(by: str | None, movies: Sequence[str], shots: Sequence[str]) 
 
 
 def group_frames(
-    classes: Sequence[str], targets: Array, shots: Array, movies: Array | None, by: str | None, has_table: bool
+    classes: Sequence[str], targets: Array, shots: Array, movies: Array | None, by: str | None, has_groups: bool
 ) -> Grouping:
     """Return the groups of frames.
 
@@ -102,7 +106,7 @@ def group_frames(
         The movie of each frame, empty where it is unknown.
     by : {None, "movie", "shot"}
         What is the group in every class; None decides for each class.
-    has_table : bool
+    has_groups : bool
         Whether `shots` come from a table or from names; otherwise they are clusters of near-duplicates.
 
     Returns
@@ -117,7 +121,7 @@ def group_frames(
     (['m1', 'm2', 's3', 's4'], ['cat'])
     """
     if movies is None:
-        return Grouping(shots, frozenset(), _GROUPS if has_table else _NEAR_DUPLICATES, ())
+        return Grouping(shots, frozenset(), _GROUPS if has_groups else _NEAR_DUPLICATES, ())
     movies_of = {name: np.unique(movies[targets == target]).tolist() for target, name in enumerate(classes)}
     unknown = [name for name, found in movies_of.items() if "" in found]
     several = [name for name, found in movies_of.items() if len(found) > 1 and name not in unknown]
@@ -126,13 +130,15 @@ def group_frames(
     by_movie = frozenset(name for name, found in movies_of.items() if whole.issuperset(found))
     single = [name for name in classes if name not in (*several, *unknown)]
     warnings = []
+    shot = "shot" if has_groups else "cluster of near-duplicates"
     if unknown:
         warnings.append(
             f"frames without a movie in the table of groups: {(movies == '').sum():,} (of {listed(unknown, 5)}); in "
-            "these classes the shot is the group"
+            f"these classes the {shot} is the group"
         )
     if several and by == "shot":
-        return Grouping(shots, by_movie, _SHOTS, (*warnings, _SHOTS))
+        note = f"groups are {'shots' if has_groups else 'clusters of near-duplicates'}{_ALTHOUGH}"
+        return Grouping(shots, by_movie, note, (*warnings, note))
     if several and single:
         warnings.append(
             f"no evidence how well {listed(single, 5)} would hold on a movie that was not seen: such a class holds one "
@@ -143,19 +149,21 @@ def group_frames(
         "one movie, which stays whole: there is no evidence how well it holds on a movie that was not seen": [
             name for name in single if name in by_movie
         ],
-        f"one movie: expect this accuracy {_of_one_movie(single, movies_of)}, not on movies that were not seen": [
-            name for name in single if name not in by_movie
-        ],
+        f"one movie: expect this accuracy {_of_one_movie(single, movies_of, has_groups)}, not on movies that were not "
+        "seen": [name for name in single if name not in by_movie],
         f"frames of unknown movies: {_NEW_GROUPS}": unknown,
     }
     note = "; ".join(f"{_each(names, classes)} holds {what}" for what, names in says.items() if names)
+    if not has_groups and len(by_movie) < len(classes):
+        note += f"; {_LEAK}"
     return Grouping(np.where(np.isin(movies, sorted(whole)), movies, shots), by_movie, note, tuple(warnings))
 
 
-def _of_one_movie(names: Sequence[str], movies_of: Mapping[str, Sequence[str]]) -> str:
+def _of_one_movie(names: Sequence[str], movies_of: Mapping[str, Sequence[str]], has_groups: bool) -> str:
     """Return where an accuracy on classes of one movie holds: where these are told apart, or on shots of one movie."""
     is_apart = len({movie for name in names for movie in movies_of[name]}) == len(names)
-    return "in telling these movies apart" if is_apart else "on other shots of that movie"
+    unit = "shots" if has_groups else "frames"
+    return "in telling these movies apart" if is_apart else f"on other {unit} of that movie"
 
 
 def _each(names: Sequence[str], classes: Sequence[str]) -> str:

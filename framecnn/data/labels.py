@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from framecnn.data.manifest import MANIFEST_COLUMNS
 from framecnn.data.names import portable_path, same_name
-from framecnn.data.tables import read_table
+from framecnn.data.prediction_table import PREDICTION_COLUMNS
+from framecnn.data.tables import read_table, text_of_cell
 from framecnn.errors import DataError
 from framecnn.text import did_you_mean
 
@@ -102,7 +104,9 @@ class Labels:
             The column with the path of each frame, relative to the folder of frames, or absolute.
         label_column, group_column, movie_column, part_column : str, optional
             The names of other columns. One that is not given is the column ``label``, ``group``, ``movie`` or ``part``,
-            if there is one. Names match in any case. Other columns, such as ``time_s`` of ``frames.csv``, are ignored.
+            if there is one. Names match in any case. Other columns, such as ``time_s`` of ``frames.csv``, are ignored;
+            and so are ``group`` and ``part`` of a table of predictions unless they are given, because they say how the
+            frames were divided in one run.
 
         Returns
         -------
@@ -322,8 +326,13 @@ def _read(table: str, named: Mapping[str, str]) -> tuple[dict[str, int], list[tu
         raise DataError(f"table: {table!r} is not a CSV file ({error}); save it as comma-separated UTF-8") from None
     if not header and not rows:
         raise DataError(f"table: {table!r} is empty; add a header line, and a row for each frame")
+    is_of_predictions = set(PREDICTION_COLUMNS) <= set(header)
+    if is_of_predictions or set(MANIFEST_COLUMNS) <= set(header):
+        rows = [(line, [text_of_cell(cell) for cell in cells]) for line, cells in rows]
     cell_of = {}
     for name in ("path", *FrameFacts._fields):
+        if is_of_predictions and name in ("group", "part") and name not in named:
+            continue
         column = same_name(named.get(name, name), header)
         if column is not None and header.count(column) > 1:
             raise DataError(f"table: {table!r} has {header.count(column)} columns {column!r}; rename one")

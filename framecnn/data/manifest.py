@@ -6,11 +6,12 @@ from pathlib import Path
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.storage.atomic import atomic_write
 
-__all__ = ["MANIFEST_MARK", "write_manifest"]
+__all__ = ["MANIFEST_COLUMNS", "MANIFEST_MARK", "write_manifest"]
 
-_COLUMNS = ("path", "label", "group", "status", "reason", "detail", "notes")
+MANIFEST_COLUMNS = ("path", "label", "group", "status", "reason", "detail", "notes")
+"""The columns of every manifest."""
 
-MANIFEST_MARK = ",".join(_COLUMNS).encode()
+MANIFEST_MARK = ",".join(MANIFEST_COLUMNS).encode()
 """The bytes at the beginning of every manifest."""
 
 
@@ -25,6 +26,6 @@ def write_manifest(path: Path, rows: Iterable[tuple[str, ...]]) -> None:
         Path, label, group, status (``used`` or ``skipped``), reason, detail and notes of each file. A cell that a
         spreadsheet would run as a formula gets a leading apostrophe.
     """
-    table = [_COLUMNS, *([spreadsheet_cell(text) for text in row] for row in sorted(rows))]
+    table = [MANIFEST_COLUMNS, *([spreadsheet_cell(text) for text in row] for row in sorted(rows))]
     with atomic_write(path) as temporary:
         temporary.write_bytes(format_table(table))

@@ -10,14 +10,15 @@ from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
-__all__ = ["PREDICTIONS_MARK", "PredictionRow", "write_predictions"]
+__all__ = ["PREDICTIONS_MARK", "PREDICTION_COLUMNS", "PredictionRow", "write_predictions"]
 
-_COLUMNS = (
+PREDICTION_COLUMNS = (
     *("path", "part", "fold", "group", "label", "prediction", "out_of_distribution", "nearest_training_path"),
     *("suspected_label", "suspect_rank"),
 )
+"""The columns of every table of predictions; those of the probabilities follow."""
 
-PREDICTIONS_MARK = ",".join(_COLUMNS).encode()
+PREDICTIONS_MARK = ",".join(PREDICTION_COLUMNS).encode()
 """The bytes at the beginning of every table of predictions."""
 
 
@@ -32,14 +33,15 @@ class PredictionRow:
     probabilities : array of float, shape (n_classes,)
         The probability of each class.
     out_of_distribution : bool, optional
-        Whether the model marks the frame as unlike its training frames.
+        Whether the frame is out-of-distribution: its outlier score is above the threshold of the model.
     nearest_training_path : str, default ""
         The training frame that is most similar.
     part : str, default ""
         ``"training"``, ``"validation"``, ``"test"``, or what else the frame belongs to.
     fold : str, default ""
-        Which model the probabilities are from: ``"held-out"`` for one that was fitted without the frame's group; the
-        number of a fold; empty for the model itself.
+        Which model the probabilities are from: ``"held-out"`` for one that was fitted without the frame's group;
+        ``"out-of-fold"`` for the mean over several such models; the number of a fold; ``"none"`` for the model itself,
+        which was fitted on the frame; empty for the model itself, which was not.
     group, label : str, default ""
         The frame's group and true class, where they are known.
     suspected_label : str, default ""
@@ -88,7 +90,10 @@ def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[Predict
     >>> row
     'day/1.jpg,,,,day,day,,,,,0.9,0.1'
     """
-    table = [(*_COLUMNS, *(f"probability:{name}" for name in classes)), *(_cells(classes, row) for row in rows)]
+    table = [
+        (*PREDICTION_COLUMNS, *(f"probability:{name}" for name in classes)),
+        *(_cells(classes, row) for row in rows),
+    ]
     with atomic_write(path) as temporary:
         temporary.write_bytes(format_table(table))
 

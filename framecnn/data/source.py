@@ -63,8 +63,8 @@ class Source:
         All classes, also those of empty folders.
     parts : set of str
         The parts that are given, also empty ones.
-    labels_from, groups_from, parts_from : str
-        Where they come from; the last two are empty if no table has groups, and if no parts are given.
+    labels_from, groups_from, movies_from, parts_from : str
+        Where they come from; all but the first are empty if no table has them, and if no parts are given.
     warnings : list of str
         Differences between tables and files, and between the names of classes.
     """
@@ -76,6 +76,7 @@ class Source:
     parts: set[str]
     labels_from: str
     groups_from: str
+    movies_from: str
     parts_from: str
     warnings: list[str] = field(default_factory=list)
 
@@ -122,7 +123,8 @@ def read_source(
                 "its training part"
             )
         names = labels if isinstance(labels, Labels) and labels.pattern is not None else None
-        _add(source, root, part, folder, _read_root(folder, None, names, "none" if parts == "none" else None, [root]))
+        other = _read_root(folder, None, names, "none" if parts == "none" else None, [root])
+        _add(source, root, part, folder, other, names is not None and "group" in names.fields)
     if source.parts_from:
         _match_classes(source)
     source.warnings += _similar_labels(source.classes)
@@ -193,13 +195,16 @@ def _read_root(
         classes=classes,
         parts={file.part for file in placed if file.part} | {part for part, label in places if part and label},
         labels_from=labelled.source if labelled and has_labels else CLASS_FOLDERS,
-        groups_from=next((table.source for table in tables if table.fields & {"group", "movie"}), ""),
-        parts_from=next(
-            (table.source for table in tables if "part" in table.fields),
-            "" if layout.part_level is None else "names of folders",
-        ),
+        groups_from=_first_with("group", tables),
+        movies_from=_first_with("movie", tables),
+        parts_from=_first_with("part", tables) or ("" if layout.part_level is None else "names of folders"),
         warnings=warnings,
     )
+
+
+def _first_with(name: str, tables: list[Labels]) -> str:
+    """Return where the first table with a field comes from; empty if there is none."""
+    return next((table.source for table in tables if name in table.fields), "")
 
 
 def _facts_about(
@@ -258,7 +263,7 @@ def _open(table: Table | None, *needed: str) -> Labels | None:
     labels = table if isinstance(table, Labels) else Labels.from_csv(table)
     if labels.pattern is None and not labels.fields & set(needed):
         raise DataError(
-            f"table: expected a column {' or '.join(needed)} in {labels.source!r}, got none of these names; "
+            f"table: expected a column {' or '.join(needed)} in {labels.source!r}, got none to use; "
             f"name the column (--{needed[0]}-column)"
         )
     return labels
@@ -312,8 +317,11 @@ def _similar_labels(classes: Collection[str]) -> list[str]:
     ]
 
 
-def _add(source: Source, root: Path, part: str, folder: Path, other: Source) -> None:
-    """Add the files of another folder as a part of the split."""
+def _add(source: Source, root: Path, part: str, folder: Path, other: Source, shares_groups: bool) -> None:
+    """Add the files of another folder as a part of the split.
+
+    Groups of two folders that are called the same are the same if `shares_groups`, or if they are of one movie.
+    """
     if other.parts_from:
         raise DataError(
             f"FrameFolder: expected class folders in {str(folder)!r}, got parts of a split; name the folder of its "
@@ -325,7 +333,13 @@ def _add(source: Source, root: Path, part: str, folder: Path, other: Source) -> 
         prefix = Path(os.path.relpath(folder, root)).as_posix()
     except ValueError:  # another drive
         prefix = folder.as_posix()
-    source.files += [replace(file, path=f"{prefix}/{file.path}", part=part) for file in other.files]
+    movies_of = defaultdict(set)
+    for file in source.files:
+        movies_of[file.group].add(file.movie)
+    for file in other.files:
+        taken = file.group in movies_of and not (file.movie and file.movie in movies_of[file.group])
+        group = f"{prefix}/{file.group}" if file.group and taken and not shares_groups else file.group
+        source.files.append(replace(file, path=f"{prefix}/{file.path}", part=part, group=group))
     source.skipped += [replace(skip, path=f"{prefix}/{skip.path}") for skip in other.skipped]
     source.label_of |= {f"{prefix}/{path}": label for path, label in other.label_of.items()}
     source.classes |= other.classes

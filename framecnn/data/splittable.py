@@ -52,10 +52,15 @@ class SplittableFrames:
         return [] if self.parts is None else [part for part in PARTS if part in self.parts]
 
     @property
+    def unseen_part(self) -> str:
+        """The given part on which a model is evaluated: the test part, else the validation part, else ``""``."""
+        return next((part for part in reversed(PARTS[1:]) if part in self.given_parts), "")
+
+    @property
     def unseen(self) -> Array:
-        """The rows of the frames on which a model is evaluated: the test part, else the validation part, else all."""
-        part = next((part for part in reversed(PARTS[1:]) if part in self.given_parts), None)
-        return np.arange(len(self)) if part is None else np.flatnonzero(self.parts == part)
+        """The rows of the frames on which a model is evaluated: those of `unseen_part`, else all."""
+        part = self.unseen_part
+        return np.flatnonzero(self.parts == part) if part else np.arange(len(self))
 
     @property
     def _one_group_warnings(self) -> dict[str, str]:

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["format_table", "read_table", "spreadsheet_cell"]
+__all__ = ["format_table", "read_table", "spreadsheet_cell", "text_of_cell"]
 
+_FORMULA = ("=", "+", "-", "@", "'", "\t", "\r")
+"""How a cell begins that a spreadsheet would run, or whose apostrophe would be taken for an added one."""
 _SEPARATORS = ",;\t"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"])"?[,;\t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 
@@ -110,7 +112,26 @@ def spreadsheet_cell(text: str) -> str:
     >>> spreadsheet_cell("=cmd()"), spreadsheet_cell("sintel/001.jpg")
     ("'=cmd()", 'sintel/001.jpg')
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "'", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """Return the text for which :func:`spreadsheet_cell` returned a cell.
+
+    Parameters
+    ----------
+    cell : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> text_of_cell("'=cmd()"), text_of_cell("sintel/001.jpg"), text_of_cell("'twas")
+    ('=cmd()', 'sintel/001.jpg', "'twas")
+    """
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def _decoded(data: bytes) -> str:

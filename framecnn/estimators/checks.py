@@ -1,5 +1,6 @@
 """Checks of seeds, labels and groups that all estimators share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,22 @@ from framecnn.typing import Array
 
 __all__ = [
     "FLOATS",
+    "LARGEST_NAMES",
+    "MOST_NAMES",
     "as_random_state",
-    "balanced_weights",
     "check_known",
     "check_names",
     "check_overflow",
     "encode_groups",
     "encode_labels",
+    "size_of_names",
 ]
 
 FLOATS = (np.float64, np.float32)
 """The dtypes of feature vectors; scikit-learn converts others to the first."""
 
+LARGEST_NAMES, MOST_NAMES = 2**26, 2**20
+"""Limits of the names of training samples: their bytes as an array of NumPy, and their number."""
 SHOWN_LABELS = 10
 
 
@@ -45,18 +50,6 @@ def as_random_state(who: str, value: Any) -> np.random.RandomState:
         raise SettingError(
             f"{who}: expected random_state as None, a RandomState or an integer from 0 to {2**32 - 1:,}, got {value!r}"
         ) from error
-
-
-def balanced_weights(codes: Array) -> Array:
-    """Return the weight of each sample, (n,), with which all classes count the same, as scikit-learn's "balanced".
-
-    Examples
-    --------
-    >>> balanced_weights(np.array([0, 0, 0, 1])).round(2).tolist()
-    [0.67, 0.67, 0.67, 2.0]
-    """
-    sizes = np.bincount(codes)
-    return len(codes) / (np.count_nonzero(sizes) * sizes[codes])
 
 
 def check_overflow(who: str, what: str, found: Any) -> None:
@@ -118,17 +111,32 @@ def check_names(who: str, names: Any, n_samples: int) -> Array | None:
     Raises
     ------
     ShapeError
-        If there is not one name per sample, or a name is no str or holds a NUL character.
+        If there is not one name per sample, a name is no str, is empty or holds a NUL character, or the names are more
+        or take more memory than a model file may hold.
     """
     if names is None:
         return None
     names = np.asarray(names)
     if names.shape != (n_samples,):
         raise ShapeError(f"{who}: expected one name per sample, shape ({n_samples},), got shape {names.shape}")
-    for name in names.tolist():
-        if not isinstance(name, str) or "\0" in name:
-            raise ShapeError(f"{who}: expected names that are str without NUL characters, got {name!r}; convert them")
+    found = names.tolist()
+    for name in found:
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise ShapeError(
+                f"{who}: expected names that are str, not empty and without NUL characters, got {name!r}; convert them"
+            )
+    size = size_of_names([name.encode("utf-8", "surrogatepass") for name in found])
+    if len(found) > MOST_NAMES or size > LARGEST_NAMES:
+        raise ShapeError(
+            f"{who}: expected at most {MOST_NAMES:,} names of {LARGEST_NAMES:,} bytes, got {len(found):,} of {size:,} "
+            "(each counts as the longest one); shorten them, or fit without names"
+        )
     return names.astype(str)
+
+
+def size_of_names(names: Sequence[bytes]) -> int:
+    """Return the most bytes that names in UTF-8 take as an array of NumPy: four for each character of the longest."""
+    return 4 * len(names) * max(map(len, names), default=0)
 
 
 def check_known(who: str, y: Any, classes: Array) -> None:

@@ -9,17 +9,17 @@ from sklearn.utils.validation import check_is_fitted
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import (
     as_random_state,
-    balanced_weights,
     check_known,
     check_names,
     encode_groups,
     encode_labels,
 )
+from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.explanation import ExplanationMixin
 from framecnn.estimators.features import GRIDS, FrameFeatures
+from framecnn.estimators.file_predictions import PictureFilesMixin
 from framecnn.estimators.head import KMeansClassifier
-from framecnn.estimators.picture_files import PictureFilesMixin
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import Grid, selection_rows
@@ -61,7 +61,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     class_weight : None (default) or "balanced"
         "balanced" makes all classes count the same, however many frames they have; see :class:`KMeansClassifier`.
     false_alarm_rate : float, default 0.05
-        The share of frames like those of training that :meth:`reject` is to mark, above 0 and below 1.
+        The share of frames like those of training that are to be out-of-distribution, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -75,9 +75,10 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         For each cluster, the row of the member frame nearest to its centre.
     held_out_probabilities_ : (n, n_classes) array
         The probabilities of the training frames, each from a head fitted without its group; filters, grid and ridge
-        penalty are those of all training frames. NaN if no group can be held out. Not saved.
+        penalty are those of all training frames, and so are trained features, which makes the probabilities of these
+        too high. NaN for a frame whose group cannot be held out, as the only one of a class. Not saved.
     outlier_threshold_ : float
-        The outlier score above which :meth:`reject` marks a frame.
+        The outlier score above which a frame is out-of-distribution; :meth:`reject` says which are.
     training_names_ : (n,) str array or None
         The names of the training frames that were given to :meth:`fit`.
     n_features_in_ : int
@@ -284,12 +285,12 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
 
     @property
     def held_out_probabilities_(self) -> Array:
-        """The probabilities of the training frames, (n, n_classes), each from a head fitted without its group."""
+        """The probabilities of the training frames, (n, n_classes), each from a head without its group; else NaN."""
         return self.head_.held_out_probabilities_
 
     @property
     def outlier_threshold_(self) -> float:
-        """The outlier score above which :meth:`reject` marks a frame."""
+        """The outlier score above which a frame is out-of-distribution."""
         return self.head_.outlier_threshold_
 
     def fitted_state(self) -> State:

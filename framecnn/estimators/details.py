@@ -100,7 +100,9 @@ class DetailsMixin:
 
     @reads_snapshot
     def predict_details(self, X: Any) -> PredictionDetails:
-        """Return probabilities, outlier scores, marks and nearest training samples; X is read once.
+        """Return probabilities, outlier scores, the nearest training samples, and what is out-of-distribution.
+
+        X is read once.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
 """The k-means head: a classifier by clusters in a discriminant space, labelled by their samples."""
 
+import copy
 import warnings
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -13,23 +13,22 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
-from framecnn.arguments import check_count, check_number
-from framecnn.errors import SettingError
-from framecnn.estimators.calibration import fit_temperature
+from framecnn.estimators.calibration import fit_temperature, held_out_by_fold
 from framecnn.estimators.checks import (
     FLOATS,
     as_random_state,
-    balanced_weights,
     check_known,
     check_overflow,
     encode_groups,
     encode_labels,
 )
+from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.clusters import Clusters, cluster_by_class, cluster_without_labels, nearest_by_class
 from framecnn.estimators.details import DetailsMixin
+from framecnn.estimators.head_checks import check_head_arrays, check_head_parameters, names_of_arrays
 from framecnn.estimators.outliers import OutlierDetector
 from framecnn.estimators.projection import fit_projection
-from framecnn.estimators.ridge import folds_by_group
+from framecnn.estimators.ridge import Folds, folds_by_group
 from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
@@ -37,12 +36,11 @@ from framecnn.estimators.state import as_number, as_parameters, classes_of, desc
 from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed
-from framecnn.typing import Array, Shape
+from framecnn.typing import Array
 
 __all__ = ["KMeansClassifier"]
 
-CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes")
-PROJECTION_ARRAYS = ("mean", "weights", "offset")
+SMALLEST_TEMPERATURE = float(np.finfo(np.float64).tiny)
 
 
 class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
@@ -65,7 +63,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         "balanced" gives a sample the weight ``n_samples / (n_classes * n_samples_of_its_class)``, so that all classes
         count the same in the projection, in plain clusters, in the choice of the penalty and in the probabilities.
     false_alarm_rate : float, default 0.05
-        The share of samples like those of training that :meth:`reject` is to mark, above 0 and below 1.
+        The share of samples like those of training that are to be out-of-distribution, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -85,11 +83,12 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
     temperature_ : float
         Scale of squared distances in :meth:`predict_proba`, fitted by maximum likelihood on held-out samples.
     held_out_probabilities_ : (n_samples, n_classes) array
-        The probabilities of the training samples, each from a projection and clusters fitted without its group; NaN if
-        no group can be held out. Not saved.
+        The probabilities of the training samples, each from a projection, clusters and a temperature fitted without its
+        group; only a penalty that is chosen, and the temperature with ``projection=None``, are those of all samples.
+        NaN for a sample whose group cannot be held out: all other samples are of other classes. Not saved.
     outlier_threshold_ : float
-        The score above which :meth:`reject` marks a sample: the quantile ``1 - false_alarm_rate`` of the scores of
-        training samples, each of them without its own group.
+        The outlier score above which a sample is out-of-distribution: the quantile ``1 - false_alarm_rate`` of the
+        scores of training samples, each of them without its own group.
     n_features_in_ : int
 
     References
@@ -151,23 +150,34 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         ConvergenceWarning
             If there are fewer distinct samples than clusters; fewer clusters are made then.
         """
-        self.check_parameters()
-        X = validate_data(self, X, dtype=FLOATS)
-        self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
-        groups = encode_groups("KMeansClassifier", groups, len(X))
-        seed = int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
-        # OpenMP's limit belongs to the calling thread
-        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):
-            weights = None if self.class_weight is None else balanced_weights(codes)
-            folds = folds_by_group(codes, groups, seed)
-            scores = points = X
+        X, codes, groups, seed = self._validated(X, y, groups)
+        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # a limit of the calling thread
+            folds = self._fit_classes(X, codes, groups, seed)
             if self.projection is not None:
-                rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
-                fitted = fit_projection(X, codes, groups, weights, self.alpha, rows, folds, seed)
-                (self.mean_, self.weights_, self.offset_, self.alpha_), scores, points = fitted
-            self._fit_clusters(points, codes, weights, seed)
-            self._calibrate(scores, codes, weights, folds, seed)
+                self.held_out_probabilities_ = self._held_out(X, codes, groups, folds, seed)
             self.outliers_ = OutlierDetector.fit(X, codes, groups, self.false_alarm_rate, seed)
+        found, wanted = len(self.cluster_centers_), self.clusters_per_class * len(self.classes_)
+        if found < wanted:
+            message = f"KMeansClassifier: expected {wanted} clusters, got {found}: too few samples differ"
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        return self
+
+    @sets_atomically
+    def fit_probabilities(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Fit what :meth:`predict_proba` needs; :meth:`reject` and the like need :meth:`fit`.
+
+        Parameters
+        ----------
+        X, y, groups
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self
+        """
+        X, codes, groups, seed = self._validated(X, y, groups)
+        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # a limit of the calling thread
+            self._fit_classes(X, codes, groups, seed)
         return self
 
     @reads_snapshot
@@ -183,10 +193,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         (n_samples, n_clusters) float64 array
         """
         _, X = self._head_and_vectors(X)
-        with np.errstate(over="ignore", invalid="ignore"):
-            distances = np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
-        check_overflow("KMeansClassifier", "distances", distances)
-        return distances
+        return self._distances(X)
 
     @reads_snapshot
     def predict(self, X: Any) -> Array:
@@ -232,7 +239,10 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         (n_samples, n_classes) array
         """
         by_class = nearest_by_class(np.square(distances), self.cluster_labels_, len(self.classes_))
-        return softmax(-by_class / self.temperature_, axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = softmax(-by_class / self.temperature_, axis=1)
+        check_overflow("KMeansClassifier", "probabilities", found)
+        return found
 
     @reads_snapshot
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -268,7 +278,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
             "alpha": getattr(self, "alpha_", None),
             "outliers": outliers,
         }
-        arrays = {name: getattr(self, f"{name}_") for name in self._array_names}
+        arrays = {name: getattr(self, f"{name}_") for name in names_of_arrays(self)}
         return description, arrays | prefixed("outliers", outlier_arrays)
 
     @classmethod
@@ -285,65 +295,28 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         head.check_parameters()
         outlier_arrays = nested("outliers", tensors)
         own = tensors.keys() - prefixed("outliers", outlier_arrays).keys()
-        expect(own <= set(head._array_names), "no tensors beside those of clusters, projection and outliers")
-        for name in head._array_names:
+        expect(own <= set(names_of_arrays(head)), "no tensors beside those of clusters, projection and outliers")
+        for name in names_of_arrays(head):
             setattr(head, f"{name}_", tensors[name])
         head.classes_ = classes_of(description["classes"])
         head.temperature_ = as_number(description["temperature"])
-        expect(head.temperature_ > 0, "a positive temperature")
+        expect(head.temperature_ >= SMALLEST_TEMPERATURE, "a positive temperature")
         if head.projection:
             head.alpha_ = as_number(description["alpha"])
             expect(head.alpha_ > 0, "a positive alpha")
         head.n_features_in_ = len(head.mean_) if head.projection else head.cluster_centers_.shape[1]
         head._n_features_out = len(head.cluster_centers_)
         head.outliers_ = OutlierDetector.from_fitted_state(description["outliers"], outlier_arrays)
-        head._check_arrays()
+        check_head_arrays(head)
         return head
-
-    @property
-    def _array_names(self) -> tuple[str, ...]:
-        return CLUSTER_ARRAYS + PROJECTION_ARRAYS if self.projection else CLUSTER_ARRAYS
-
-    def _check_arrays(self) -> None:
-        n_clusters, n_classes, n_features = len(self.cluster_centers_), len(self.classes_), self.n_features_in_
-        shapes: dict[str, Shape] = {"cluster_centers": (n_clusters, n_classes if self.projection else n_features)}
-        shapes |= dict.fromkeys(CLUSTER_ARRAYS[1:], (n_clusters,))
-        if self.projection:
-            shapes |= {"mean": (n_features,), "weights": (n_features, n_classes), "offset": (n_classes,)}
-        for name, shape in shapes.items():
-            expect(getattr(self, f"{name}_").shape == shape, f"head/{name} of shape {shape}")
-        labels, prototypes, centers = self.cluster_labels_, self.prototypes_, self.cluster_centers_
-        expect(labels.dtype == prototypes.dtype == np.int64, "int64 labels and prototypes of clusters")
-        expect(
-            min(labels.min(), prototypes.min()) >= 0 and labels.max() < n_classes,
-            "labels and prototypes in range",
-        )
-        projection = [getattr(self, f"{name}_") for name in PROJECTION_ARRAYS if self.projection]
-        same = all(array.dtype == centers.dtype for array in projection)
-        expect(same and centers.dtype.kind == "f", "arrays of the same float dtype")
-        expect(self.outliers_.mean.shape == (n_features,), f"outliers/mean of shape ({n_features},)")
-        expect(self.outliers_.mean.dtype == centers.dtype, "outliers of the float dtype of the clusters")
 
     def check_parameters(self) -> None:
         """Raise SettingError unless every parameter has a valid value."""
-        check_count("KMeansClassifier", "clusters_per_class", self.clusters_per_class)
-        if not (self.projection is None or (isinstance(self.projection, str) and self.projection == "discriminant")):
-            raise SettingError(f"KMeansClassifier: expected projection 'discriminant' or None, got {self.projection!r}")
-        alpha = self.alpha
-        positive = isinstance(alpha, Real) and not isinstance(alpha, bool) and 0 < float(alpha) < np.inf
-        if not positive and not (isinstance(alpha, str) and alpha == "auto"):
-            raise SettingError(f"KMeansClassifier: expected alpha 'auto' or a positive number, got {alpha!r}")
-        weight = self.class_weight
-        if not (weight is None or (isinstance(weight, str) and weight == "balanced")):
-            raise SettingError(f"KMeansClassifier: expected class_weight None or 'balanced', got {weight!r}")
-        if not 0 < check_number("KMeansClassifier", "false_alarm_rate", self.false_alarm_rate) < 1:
-            raise SettingError(
-                f"KMeansClassifier: expected false_alarm_rate between 0 and 1, got {self.false_alarm_rate!r}"
-            )
+        check_head_parameters(self)
 
     @property
     def outlier_threshold_(self) -> float:
-        """The outlier score above which :meth:`reject` marks a sample."""
+        """The outlier score above which a sample is out-of-distribution."""
         return self.outliers_.threshold
 
     def _head_and_vectors(self, X: Any) -> tuple[Self, Array]:
@@ -351,44 +324,72 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         return self, X.astype(self.cluster_centers_.dtype, copy=False)
 
+    def _validated(self, X: Any, y: Any, groups: Any) -> tuple[Array, Array, Array | None, int]:
+        """Set the classes; return X, class numbers, groups and seed, or raise the errors of :meth:`fit`."""
+        self.check_parameters()
+        X = validate_data(self, X, dtype=FLOATS)
+        self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
+        groups = encode_groups("KMeansClassifier", groups, len(X))
+        return X, codes, groups, int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
+
     def _clusters(self, points: Array, codes: Array, weights: Array | None, seed: int) -> Clusters:
         if self.projection is not None:
             return cluster_by_class(points, codes, self.clusters_per_class, seed)
         return cluster_without_labels(points, codes, self.clusters_per_class * len(self.classes_), seed, weights)
 
-    def _fit_clusters(self, points: Array, codes: Array, weights: Array | None, seed: int) -> None:
-        """Set the clusters of points (n, d) with class numbers (n,), and warn if there are fewer than asked for."""
-        self.cluster_centers_, self.cluster_labels_, self.labels_ = self._clusters(points, codes, weights, seed)
-        found, wanted = len(self.cluster_centers_), self.clusters_per_class * len(self.classes_)
-        if found < wanted:
-            message = f"KMeansClassifier: expected {wanted} clusters, got {found}: too few samples differ"
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
-        squares = squared_distances(points, self.cluster_centers_)
-        to_members = np.where(self.labels_[:, None] == np.arange(found), squares, np.inf)
-        self.prototypes_ = to_members.argmin(axis=0)
-        self._n_features_out = found
+    def _fit_classes(self, X: Array, codes: Array, groups: Array | None, seed: int) -> Folds:
+        """Set projection, clusters and temperature; return the folds of held-out samples.
 
-    def _calibrate(self, points: Array, codes: Array, weights: Array | None, folds: list[Array], seed: int) -> None:
-        """Set the temperature, and the probabilities of held-out samples from clusters without their fold.
-
-        Projected points are held-out scores already, so the temperature of the final clusters is fitted to them. It
-        has a higher likelihood on new frames than one of clusters without each fold, which lie farther away.
+        The temperature of projected samples is that of the final clusters on held-out scores. It has a higher
+        likelihood on new frames than one of clusters without each fold, which lie farther away.
         """
         n_classes = len(self.classes_)
+        weights = None if self.class_weight is None else balanced_weights(codes)
+        folds = folds_by_group(codes, groups, seed)
+        scores = points = X
+        if self.projection is not None:
+            rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
+            fitted = fit_projection(X, codes, groups, weights, self.alpha, rows, folds, seed)
+            (self.mean_, self.weights_, self.offset_, self.alpha_), scores, points = fitted
+        clusters = self._clusters(points, codes, weights, seed)
+        self.cluster_centers_, self.cluster_labels_, self.labels_ = clusters
+        self._n_features_out = len(clusters.centers)
+        squares = squared_distances(points, clusters.centers)
+        to_members = np.where(self.labels_[:, None] == np.arange(len(clusters.centers)), squares, np.inf)
+        self.prototypes_ = to_members.argmin(axis=0)
+        by_class = nearest_by_class(squared_distances(scores, clusters.centers), clusters.labels, n_classes)
+        if self.projection is not None:
+            self.temperature_ = fit_temperature(by_class, codes, weights)
+            return folds
 
-        def by_class(rows: Array, clusters: Clusters) -> Array:
-            return nearest_by_class(squared_distances(points[rows], clusters.centers), clusters.labels, n_classes)
+        def without_fold(rows: Array, rest: Array) -> Array:
+            own = self._clusters(X[rest], codes[rest], None if weights is None else weights[rest], seed)
+            return nearest_by_class(squared_distances(X[rows], own.centers), own.labels, n_classes)
 
-        everything = np.arange(len(points))
-        fitted = by_class(everything, Clusters(self.cluster_centers_, self.cluster_labels_, self.labels_))
-        held_out = np.full((len(points), n_classes), np.nan)
-        for rows in folds:
-            rest = np.setdiff1d(everything, rows)
-            own_weights = None if weights is None else weights[rest]
-            held_out[rows] = by_class(rows, self._clusters(points[rest], codes[rest], own_weights, seed))
-        in_sample = self.projection is None
-        self.temperature_ = fit_temperature(held_out if in_sample and folds else fitted, codes, weights)
+        held_out = held_out_by_fold(without_fold, codes, folds, n_classes)
+        rows = np.flatnonzero(~np.isnan(held_out).any(axis=1))
+        squares, rows = (held_out, rows) if len(rows) else (by_class, np.arange(len(X)))
+        self.temperature_ = fit_temperature(squares[rows], codes[rows], None if weights is None else weights[rows])
         self.held_out_probabilities_ = softmax(-held_out / self.temperature_, axis=1)
+        return folds
+
+    def _held_out(self, X: Array, codes: Array, groups: Array | None, folds: Folds, seed: int) -> Array:
+        """Return probabilities (n, n_classes), each from a head with the same penalty fitted without its fold."""
+
+        def without_fold(rows: Array, rest: Array) -> Array:
+            head = copy.copy(self)
+            head.alpha = self.alpha_
+            head._fit_classes(X[rest], codes[rest], None if groups is None else groups[rest], seed)
+            return head.probabilities(head._distances(X[rows]))
+
+        return held_out_by_fold(without_fold, codes, folds, len(self.classes_))
+
+    def _distances(self, X: Array) -> Array:
+        """Return the distance of every vector (n, d) to every cluster, (n, n_clusters)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            distances = np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
+        check_overflow("KMeansClassifier", "distances", distances)
+        return distances
 
     def _project(self, X: Array) -> Array:
         if self.projection is None:

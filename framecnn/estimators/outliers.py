@@ -110,7 +110,7 @@ class OutlierDetector:
             scores = scores * np.maximum(1, scores / np.maximum(to_blank, SMALLEST**2))
         check_overflow("KMeansClassifier", "distances", distances)
         check_overflow("KMeansClassifier", "distances", scores)
-        nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        nearest = _smallest(distances, k)
         return scores, self.rows[nearest], np.take_along_axis(distances, nearest, axis=1)
 
     def _place(self, X: Array) -> Array:
@@ -199,3 +199,18 @@ def _dissimilarities(x: Array, samples: Array) -> Array:
         return np.empty((len(x), 0))
     distances = np.sqrt(squared_distances(x[:, :leading], samples[:, :leading]))
     return distances * (squared_distances(x[:, leading:], samples[:, leading:]) / 2 + SMALLEST)
+
+
+def _smallest(values: Array, k: int) -> Array:
+    """Return the columns of the `k` smallest values of each row, (n, k), in order; of equal values the first columns.
+
+    It is ``np.argsort(values, axis=1, kind="stable")[:, :k]``, without sorting the others.
+    """
+    if k == 1:
+        return values.argmin(axis=1)[:, None]
+    found = np.sort(np.argpartition(values, k - 1, axis=1)[:, :k], axis=1)
+    own = np.take_along_axis(values, found, axis=1)
+    tied = np.count_nonzero(values <= own.max(axis=1, keepdims=True), axis=1) > k  # any of them may have been taken
+    found = np.take_along_axis(found, np.argsort(own, axis=1, kind="stable"), axis=1)
+    found[tied] = np.argsort(values[tied], axis=1, kind="stable")[:, :k]
+    return found

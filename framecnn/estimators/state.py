@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from framecnn.estimators.checks import LARGEST_NAMES, MOST_NAMES, size_of_names
 from framecnn.storage.container import canonical
 from framecnn.storage.model_file import Description, expect
 from framecnn.typing import Array
@@ -93,10 +94,12 @@ def unpack_names(packed: Array) -> Array:
     ['a/1.png', 'Ö.png']
     """
     expect(packed.dtype == np.int64 and packed.ndim == 1, "names as an int64 array of one dimension")
-    *names, rest = packed.tobytes().rstrip(FILL).split(b"\0")
+    content = packed.tobytes().rstrip(FILL)
+    expect(content.count(b"\0") <= MOST_NAMES, f"at most {MOST_NAMES:,} names")
+    *names, rest = content.split(b"\0")
     expect(not rest, "names that end with a zero byte")
-    longest = max(map(len, names), default=0)
-    expect(4 * longest * len(names) <= LARGEST_LABELS, f"names of at most {LARGEST_LABELS} bytes")
+    expect(all(names), "names that are not empty")
+    expect(size_of_names(names) <= LARGEST_NAMES, f"names of at most {LARGEST_NAMES} bytes")
     return np.array([name.decode("utf-8", "surrogatepass") for name in names])
 
 

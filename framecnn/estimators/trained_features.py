@@ -113,6 +113,11 @@ class TrainedFeatures(FrameTransformer):
         tags.target_tags.required = True
         return tags
 
+    @property
+    def uses_labels_(self) -> bool:
+        """Whether a network was trained: not for feature vectors."""
+        return bool(self.backbones_)
+
     def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
         """Train the network on frames that :meth:`validate` returned, their class numbers (n,) and groups (n,)."""
         self.backbones_, self.history_ = [], None

@@ -59,6 +59,11 @@ class FrameTransformer(SavedEstimator):
         raise NotImplementedError(f"{type(self).__name__}: expected a method compute, got none; define it")
 
     @property
+    def uses_labels_(self) -> bool:
+        """Whether the features were learned with labels, so that they say more of training frames than of others."""
+        return False
+
+    @property
     def networks_(self) -> list[Sequential]:
         """Networks from frames (n, h, w, c) to features (n, d) before standardisation; none for feature vectors."""
         check_is_fitted(self)

@@ -9,8 +9,9 @@ import numpy as np
 
 from framecnn.data import FrameSubset
 from framecnn.data.prediction_table import PredictionRow
-from framecnn.errors import DataError
+from framecnn.data.split import PARTS
 from framecnn.evaluation.label_errors import find_label_errors
+from framecnn.evaluation.matching import check_training_part, class_names, targets_of
 from framecnn.evaluation.out_of_fold import OutOfFoldEstimate, estimate_out_of_fold
 from framecnn.evaluation.result import EvaluationResult
 from framecnn.evaluation.verdict import likely_reasons
@@ -18,10 +19,11 @@ from framecnn.typing import Array
 
 __all__ = ["TRAINING", "Assessment", "PartDetails", "Suspect", "assess"]
 
-TRAINING = "training"
+TRAINING = PARTS[0]
 """The name of the part on which the classifier was fitted."""
 SMALL_FRAMES, SMALL_GROUPS = 100, 10  # a test part below these is not the main figure
 BATCH = 256
+IN_SAMPLE = "none"  # the fold of probabilities by a model that was fitted on the frame
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class PartDetails:
     nearest : array of int, shape (n,)
         The row of the training frame that is most similar; of training frames: the most similar of another group.
     out_of_distribution : array of bool, shape (n,), or None
-        Which frames the model marks; None for training frames.
+        Which frames are out-of-distribution; None for training frames.
     """
 
     distances: Array
@@ -88,7 +90,8 @@ class Assessment:
     training_names : sequence of str
         The names of the training frames, which ``PartDetails.nearest`` indexes; empty if the model has none.
     held_out : EvaluationResult, optional
-        The result of the training frames by heads that were fitted without their group.
+        The result of the training frames by heads that were fitted without their group; it is without the frames of a
+        group that cannot be held out, as the only one of a class.
     estimate : OutOfFoldEstimate, optional
         The out-of-fold estimate, where the test part is small.
     has_given_parts : bool, default False
@@ -131,8 +134,16 @@ class Assessment:
         """Why the main figure is probably not better than that; empty if it is."""
         if not self.verdict:
             return []
-        others = self.estimate if self.has_given_parts else None
-        return likely_reasons(self.main, self.results.get(TRAINING), others or (self.held_out if others else None))
+        others = (self.estimate or self.held_out) if self.has_given_parts else None
+        return likely_reasons(self.main, self.results.get(TRAINING), others)
+
+    @property
+    def uncovered(self) -> list[str]:
+        """The classes without a frame in the main figure; empty if it has no frames at all."""
+        supports = np.bincount(_result_of(self.main).targets, minlength=len(self.main.classes))
+        return [
+            name for name, support in zip(self.main.classes, supports, strict=True) if supports.any() and not support
+        ]
 
     @cached_property
     def suspects(self) -> list[Suspect]:
@@ -140,14 +151,16 @@ class Assessment:
 
         They are found by :func:`~framecnn.evaluation.label_errors.find_label_errors` on probabilities of models that
         were fitted without the frame's group: the out-of-fold estimate where it covers the frame, else the held-out
-        probabilities of training frames, else the model itself. There are none if the main figure is not better than
-        always answering the largest class: such probabilities say nothing about labels.
+        probabilities of training frames, else, of frames that are no training frames, the model itself. There are none
+        if the main figure is not better than always answering the largest class: such probabilities say nothing about
+        labels.
         """
         frames = [(name, row) for name, part in self.parts.items() for row in range(len(part))]
         if self.verdict or not frames:
             return []
         targets = np.concatenate([result.targets for result in self.results.values()])
-        probabilities = np.concatenate([self._out_of_sample(name) for name in self.parts])
+        known = [self._out_of_sample(name) for name in self.parts]
+        probabilities = np.concatenate([np.where(folds[:, None] == IN_SAMPLE, np.nan, own) for own, folds in known])
         found = find_label_errors(targets, probabilities)
         classes = self.main.classes
         suspects = []
@@ -172,25 +185,25 @@ class Assessment:
     def prediction_rows(self) -> Iterator[PredictionRow]:
         """Yield the rows of the table of predictions, part by part.
 
-        The probabilities of training frames are the held-out ones, and their ``fold`` is ``held-out``; where no group
-        can be held out, they are those of the model itself, and ``fold`` is ``none``.
+        The probabilities are those by which suspected labels are found and by which the main figure counts mistakes;
+        ``fold`` says which they are: ``out-of-fold`` if the out-of-fold estimate covers the frame (the mean over its
+        repeats), ``held-out`` for other training frames. For a training frame whose group cannot be held out they are
+        those of the model itself, and ``fold`` is ``none``; for other frames they are, too, and it is empty.
         """
         ranks = {(suspect.part, suspect.path): number for number, suspect in enumerate(self.suspects, start=1)}
         suggestions = {(suspect.part, suspect.path): suspect.suggestion for suspect in self.suspects}
         for name, part in self.parts.items():
             result, details = self.results[name], self.details[name]
-            fold = ""
-            if name == TRAINING:
-                result, fold = (self.held_out, "held-out") if self.held_out is not None else (result, "none")
-            marks = details.out_of_distribution
+            probabilities, folds = self._out_of_sample(name)
+            is_far = details.out_of_distribution
             for row, path in enumerate(part.paths):
                 yield PredictionRow(
                     path=path,
-                    probabilities=result.probabilities[row],
-                    out_of_distribution=None if marks is None else bool(marks[row]),
+                    probabilities=probabilities[row],
+                    out_of_distribution=None if is_far is None else bool(is_far[row]),
                     nearest_training_path=self._name(details.nearest[row]),
                     part=name,
-                    fold=fold,
+                    fold=str(folds[row]),
                     group=str(part.groups[row]),
                     label=result.classes[result.targets[row]],
                     suspected_label=suggestions.get((name, path), ""),
@@ -218,19 +231,22 @@ class Assessment:
             "suspects": [{key: value for key, value in asdict(own).items() if key != "file"} for own in self.suspects],
         }
 
-    def _out_of_sample(self, name: str) -> Array:
-        """Return probabilities of the frames of a part, (n, n_classes), by models fitted without them; else NaN."""
+    def _out_of_sample(self, name: str) -> tuple[Array, Array]:
+        """Return the probabilities of the frames of a part, (n, n_classes), by models fitted without their groups.
+
+        Also what :class:`PredictionRow` calls ``fold``, (n,) of str; ``none`` where there is no such model.
+        """
         result = self.results[name]
-        probabilities = result.probabilities
-        if name == TRAINING:
-            probabilities = (
-                np.full_like(probabilities, np.nan) if self.held_out is None else self.held_out.probabilities
-            )
-        if self.estimate is None or not result.n_frames:
-            return probabilities
-        covered = {path: row for row, path in enumerate(self.estimate.mean.paths)}
-        rows = np.array([covered.get(path, -1) for path in result.paths])
-        return np.where(rows[:, None] >= 0, self.estimate.mean.probabilities[rows], probabilities)
+        probabilities = result.probabilities.copy()
+        folds = np.full(result.n_frames, IN_SAMPLE if name == TRAINING else "", "<U11")
+        place = {path: row for row, path in enumerate(result.paths)}
+        for figure in (self.held_out, self.estimate):  # the estimate replaces the others
+            if figure is not None:
+                other = _result_of(figure)
+                covered = np.array([place.get(path, -1) for path in other.paths], np.int64)
+                rows = covered[covered >= 0]
+                probabilities[rows], folds[rows] = other.probabilities[covered >= 0], other.part
+        return probabilities, folds
 
     def _name(self, row: int) -> str:
         return self.training_names[row] if 0 <= row < len(self.training_names) else ""
@@ -244,11 +260,14 @@ def assess(
     seed: int = 0,
     has_given_parts: bool = False,
     by_group: bool = True,
+    classes: Sequence[str] | None = None,
 ) -> Assessment:
     """Measure a fitted classifier on the parts of a folder.
 
     Where the last part has fewer than 100 frames or 10 groups, and there are training frames, the out-of-fold estimate
-    over all groups is made, too; with given parts over the groups of the training part.
+    over all groups is made, too; with given parts over the groups of the training part. Features that are trained with
+    labels know the labels of all training frames, so that no head fitted to them is without a group: there is neither
+    the estimate nor the held-out result then.
 
     Parameters
     ----------
@@ -265,6 +284,9 @@ def assess(
         Whether the user divided the frames.
     by_group : bool, default True
         Whether the parts are made of whole groups. If not, the folds of the estimate are not either.
+    classes : sequence of str, optional
+        The name of each class in the order of ``classifier.classes_``. By default integer labels are class numbers of
+        the training part, and other labels, and all of them without a training part, are the names themselves.
 
     Returns
     -------
@@ -273,26 +295,32 @@ def assess(
     Raises
     ------
     DataError
-        If a part has a class that the classifier does not know.
+        If a part has a class that the classifier does not know, the names of its classes are not clear, or the training
+        part is not that of the classifier.
     """
-    classes = _class_names(classifier, parts)
+    train = parts.get(TRAINING)
+    classes = class_names(classifier, train, classes)
+    if train is not None:
+        check_training_part(classifier, train)
+    is_held_out = train is not None and not classifier.features_.uses_labels_
     known = dict(features or {})
     results, details = {}, {}
     names = getattr(classifier, "training_names_", None)
     for name, part in parts.items():
-        targets = _targets(classes, part)
+        targets = targets_of(classes, part)
         if name not in known:
             known[name] = classifier.features_.transform(part.frames) if len(part) else np.zeros((0, 0))
         probabilities, details[name] = _measured(classifier.head_, known[name], part, name == TRAINING)
         results[name] = EvaluationResult(name, classes, targets, probabilities, part.groups, part.files)
     held_out = None
     shares = getattr(classifier, "held_out_probabilities_", None)  # a model from a file has none
-    if TRAINING in parts and shares is not None and not np.isnan(shares).any():
+    if is_held_out and shares is not None and len(rows := np.flatnonzero(~np.isnan(shares).any(axis=1))):
         own = results[TRAINING]
-        held_out = EvaluationResult("held-out", classes, own.targets, shares, own.groups, own.paths)
+        paths = [own.paths[row] for row in rows.tolist()]
+        held_out = EvaluationResult("held-out", classes, own.targets[rows], shares[rows], own.groups[rows], paths)
     estimate = None
     last = list(results.values())[-1]
-    if TRAINING in parts and (last.n_frames < SMALL_FRAMES or last.n_groups < SMALL_GROUPS):
+    if is_held_out and (last.n_frames < SMALL_FRAMES or last.n_groups < SMALL_GROUPS):
         used = [name for name, part in parts.items() if len(part) and (name == TRAINING or not has_given_parts)]
         groups = np.concatenate([parts[name].groups for name in used])
         estimate = estimate_out_of_fold(
@@ -308,21 +336,9 @@ def assess(
     return Assessment(parts, results, details, training_names, held_out, estimate, has_given_parts)
 
 
-def _class_names(classifier: Any, parts: Mapping[str, FrameSubset]) -> list[str]:
-    """Return the names of the classes of a classifier; integer labels are class numbers of the parts."""
-    labels = classifier.classes_.tolist()
-    names = next((part.classes for part in parts.values()), [])
-    if all(isinstance(label, int) and 0 <= label < len(names) for label in labels):
-        return [names[label] for label in labels]
-    return [str(label) for label in labels]
-
-
-def _targets(classes: Sequence[str], part: FrameSubset) -> Array:
-    """Return the class of each frame of a part, as an index of the classes of the model."""
-    number = {name: index for index, name in enumerate(classes)}
-    if unknown := sorted({part.classes[target] for target in part.targets} - number.keys()):
-        raise DataError(f"assess: expected frames of the model's classes, got frames of {unknown[0]!r}; leave them out")
-    return np.array([number[part.classes[target]] for target in part.targets], np.int64)
+def _result_of(figure: EvaluationResult | OutOfFoldEstimate) -> EvaluationResult:
+    """Return a figure that has one prediction for each frame."""
+    return figure.mean if isinstance(figure, OutOfFoldEstimate) else figure
 
 
 def _measured(head: Any, features: Array, part: FrameSubset, is_training: bool) -> tuple[Array, PartDetails]:

@@ -38,8 +38,8 @@ def find_label_errors(targets: Array, probabilities: Array) -> LabelErrors:
     targets : array of int, shape (n,)
         The label of each frame, as an index of the columns of `probabilities`.
     probabilities : array, shape (n, n_classes)
-        Out-of-sample probabilities: by a model that was not fitted on the frame or its group. Rows with NaN are not
-        judged.
+        Out-of-sample probabilities: by a model that was not fitted on the frame or its group. Rows with NaN are left
+        out.
 
     Returns
     -------
@@ -66,8 +66,8 @@ def find_label_errors(targets: Array, probabilities: Array) -> LabelErrors:
             f"find_label_errors: expected one row of probabilities for each of the {targets.size} labels, got shape "
             f"{probabilities.shape}"
         )
-    judged = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
-    labels, shares = targets[judged], probabilities[judged]
+    used = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
+    labels, shares = targets[used], probabilities[used]
     one_hot = np.eye(shares.shape[1])[labels]
     sizes = one_hot.sum(axis=0)
     thresholds = np.where(sizes > 0, (one_hot * shares).sum(axis=0) / np.maximum(sizes, 1), np.inf)
@@ -77,4 +77,4 @@ def find_label_errors(targets: Array, probabilities: Array) -> LabelErrors:
     rows = np.flatnonzero(is_suspect)
     margins = shares[rows, labels[rows]] - shares[rows, found[rows]]
     rows = rows[np.argsort(margins, kind="stable")]
-    return LabelErrors(judged[rows], found[rows])
+    return LabelErrors(used[rows], found[rows])

@@ -1,6 +1,7 @@
 """The predictions of a classifier for one part of the data, and the figures that follow from them."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.evaluation.bootstrap import bootstrap_interval
 from framecnn.evaluation.by_class import ClassFigures, class_figures
-from framecnn.evaluation.calibration import Bin, brier_score, expected_calibration_error, log_loss, reliability
+from framecnn.evaluation.reliability import Bin, brier_score, expected_calibration_error, log_loss, reliability
 from framecnn.evaluation.verdict import Baseline, baseline_of, verdict_of
 from framecnn.text import counted
 from framecnn.typing import Array
@@ -243,7 +244,7 @@ class EvaluationResult:
         dict
             ``part, n_frames, n_groups, accuracy, interval, verdict`` (None if better than the baseline), ``baseline,
             balanced_accuracy, top_2_accuracy, macro, brier_score, log_loss, expected_calibration_error, classes,
-            by_class, confusion, reliability``; None if there are no frames.
+            by_class, reliability, confusion``; None if there are no frames.
 
         Examples
         --------
@@ -251,7 +252,12 @@ class EvaluationResult:
         >>> result.to_dict()["by_class"]["night"]
         {'support': 0, 'precision': None, 'recall': None, 'f1': None}
         """
-        numbers = ("balanced_accuracy", "top_2_accuracy", "macro", "brier_score", "log_loss")
+        return deepcopy(self.numbers) | {"confusion": self.confusion.tolist()}
+
+    @cached_property
+    def numbers(self) -> dict[str, Any]:
+        """What `to_dict` returns, without the confusion, which is large with many classes; not to be changed."""
+        names = ("balanced_accuracy", "top_2_accuracy", "macro", "brier_score", "log_loss")
         return {
             "part": self.part,
             "n_frames": self.n_frames,
@@ -260,10 +266,9 @@ class EvaluationResult:
             "interval": _plain(list(self.interval)),
             "verdict": self.verdict or None,
             "baseline": asdict(self.baseline),
-            **{name: _plain(getattr(self, name)) for name in (*numbers, "expected_calibration_error")},
+            **{name: _plain(getattr(self, name)) for name in (*names, "expected_calibration_error")},
             "classes": list(self.classes),
             "by_class": {name: _plain(asdict(figures)) for name, figures in self.by_class.items()},
-            "confusion": self.confusion.tolist(),
             "reliability": [asdict(own) for own in self.reliability],
         }
 

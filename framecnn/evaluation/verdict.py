@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.evaluation.bootstrap import bootstrap_interval
-from framecnn.text import counted
+from framecnn.text import counted, listed
 from framecnn.typing import Array
 
 __all__ = ["Baseline", "baseline_of", "likely_reasons", "verdict_of"]
@@ -77,7 +77,7 @@ def verdict_of(correct: Array, targets: Array, groups: Array, classes: Sequence[
     Returns
     -------
     str
-        Empty also if all frames belong to one class: nothing can be told apart then.
+        Frames of one class of several are no evidence, whatever the accuracy: nothing is told apart then.
 
     Examples
     --------
@@ -87,8 +87,10 @@ def verdict_of(correct: Array, targets: Array, groups: Array, classes: Sequence[
     >>> verdict_of(np.arange(40) < 38, groups % 2, groups, ["day", "night"])
     ''
     """
-    if len(np.unique(targets)) < 2:
+    if not len(targets) or len(classes) < 2:
         return ""
+    if len(np.unique(targets)) < 2:
+        return f"No evidence that the classes can be told apart: this figure covers only {classes[targets[0]]!r}."
     baseline = baseline_of(targets, classes)
     right = np.atleast_2d(correct).astype(float)
     always = np.array(classes)[targets] == baseline.name
@@ -130,6 +132,12 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
             "look different there, or have other names; draw the parts from the same frames."
         )
     counts = _groups_by_class(main)
+    if len(counts) < 2:
+        missing = [name for name in main.classes if name not in counts]
+        return [
+            f"It has no frames of {listed(missing)}. A class needs at least two groups (movies, shots or albums), one "
+            f"to train on and one to test on; about {FEW_GROUPS} or more are evidence."
+        ]
     rare = [name for name, number in counts.items() if number < FEW_GROUPS]
     if main.n_groups < FEW_GROUPS * max(2, len(counts)) or rare:
         least = f"; {rare[0]!r} has {counts[rare[0]]}" if rare else ""

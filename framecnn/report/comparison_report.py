@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framecnn.evaluation import EvaluationResult
-from framecnn.report.layout import Part, wanted_pictures
+from framecnn.report.arrangement import Part, wanted_pictures
 from framecnn.report.templates import write_html
 
 __all__ = ["Choice", "ComparisonData", "ShownFrame", "write_comparison"]
@@ -70,6 +70,8 @@ class ComparisonData:
         The predictions for the test frames of all folds, with their paths; the part of each is the title of its model.
     shown : sequence of ShownFrame
     choices : sequence of Choice
+    predictions : str
+        The name of the table of predictions that is written with the report; empty if none is.
     facts : mapping of str to str
         Folds, sizes, seed, machine.
     versions : mapping of str to str
@@ -85,6 +87,7 @@ class ComparisonData:
     results: Sequence[EvaluationResult]
     shown: Sequence[ShownFrame] = ()
     choices: Sequence[Choice] = ()
+    predictions: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()

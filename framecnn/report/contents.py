@@ -1,7 +1,7 @@
 """The contents of the report of a classifier, from what was measured of it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ import numpy as np
 from framecnn.data import FrameSubset
 from framecnn.evaluation import Assessment, assess
 from framecnn.evaluation.assessment import TRAINING
+from framecnn.report.arrangement import PROTOTYPE_FRAMES, one_of_each_group_first
 from framecnn.report.data import Prototype, ReportData
 from framecnn.report.explanations import explain_mistakes, filters_of_classes, scale_name
-from framecnn.report.layout import PROTOTYPE_FRAMES, one_of_each_group_first
 from framecnn.report.training_report import write_report
+from framecnn.text import percent
 from framecnn.typing import Array
 
 __all__ = ["describe_choice", "report_data", "split_table", "write_training_report"]
@@ -25,6 +26,7 @@ def write_training_report(
     *,
     title: str = "",
     has_given_parts: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> Assessment:
     """Measure a fitted classifier on the parts of a folder, write the report as an HTML file, return the figures.
 
@@ -43,6 +45,8 @@ def write_training_report(
         The headline; by default the name of the folder.
     has_given_parts : bool, default False
         Whether you divided the frames, so that the test part is the main figure in any case.
+    classes : sequence of str, optional
+        The name of each class in the order of ``classifier.classes_``; by default as ``assess`` finds them.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def write_training_report(
     MissingExtraError
         If jinja2 is not installed.
     DataError
-        If a part has a class that the classifier does not know.
+        If a part has a class that the classifier does not know, or the training part is not that of the classifier.
 
     Examples
     --------
@@ -75,7 +79,7 @@ def write_training_report(
     >>> found.main.part, found.main.accuracy
     ('out-of-fold', 1.0)
     """
-    assessment = assess(classifier, parts, has_given_parts=has_given_parts)
+    assessment = assess(classifier, parts, has_given_parts=has_given_parts, classes=classes)
     write_report(path, report_data(assessment, classifier, title=title))
     return assessment
 
@@ -92,7 +96,8 @@ def report_data(assessment: Assessment, classifier: Any, *, title: str = "", **c
     title : str, optional
         The headline; by default the name of the folder.
     **contents
-        Further fields of ReportData: ``meaning``, ``skipped``, ``found``, ``versions``, ``timings``, ``warnings``.
+        Further fields of ReportData: ``meaning``, ``skipped``, ``found``, ``predictions``, ``versions``, ``timings``,
+        ``warnings``.
 
     Returns
     -------
@@ -113,6 +118,7 @@ def report_data(assessment: Assessment, classifier: Any, *, title: str = "", **c
         class_filters=_class_filters(assessment, classifier),
         split=first.split_note,
         split_table=split_table(assessment.parts),
+        settings=_settings(classifier),
         chosen=describe_choice(classifier),
         **settings,
     )
@@ -154,10 +160,18 @@ def describe_choice(classifier: Any) -> dict[str, str]:
         why = " (the simplest within the error of the best)" if chosen["accuracies"] else ""
         found["pooling grid"] = _grid(chosen["grid"]) + why
     for grid, accuracy in chosen["accuracies"].items():
-        found[f"accuracy in cross-validation, {_grid(grid)}"] = f"{100 * accuracy:.1f} %"
+        found[f"accuracy in cross-validation, {_grid(grid)}"] = percent(accuracy)
     if chosen["alpha"] is not None:
         found["ridge penalty (alpha)"] = f"{chosen['alpha']:g}"
     return found
+
+
+def _settings(classifier: Any) -> dict[str, str]:
+    """Return the settings that were given for the training, as text by name."""
+    return {
+        "class weights": classifier.class_weight or "each frame counts the same",
+        "false alarms (out-of-distribution)": f"{100 * classifier.false_alarm_rate:g} %",
+    }
 
 
 def _grid(grid: tuple[int, int]) -> str:
@@ -190,7 +204,8 @@ def _class_filters(assessment: Assessment, classifier: Any) -> dict[str, dict[st
     if TRAINING not in assessment.parts:
         return {}
     train = assessment.parts[TRAINING]
-    return filters_of_classes(classifier, assessment.details[TRAINING].distances, train.frames)
+    classes = assessment.main.classes
+    return filters_of_classes(classifier, classes, assessment.details[TRAINING].distances, train.frames)
 
 
 def _filters(classifier: Any) -> dict[str, Array]:

@@ -22,7 +22,7 @@ class Evidence:
     map : array, shape (h, w)
         The contribution of each pixel of the frame, as stretched for the model: positive for `label`.
     nearest : tuple of (str, str)
-        File and class of the most similar training frames, the nearest first.
+        File and class of the most similar training frames, the nearest first; ``""`` for a file that was not found.
     """
 
     label: str
@@ -69,14 +69,17 @@ class ReportData:
         Why that is probably so.
     suspects : sequence of Suspect
         Frames whose label is probably wrong, the most suspicious first.
+    predictions : str
+        The name of the table of predictions that is written with the report; empty if none is.
     prototypes : sequence of Prototype
         The clusters of the head.
     filters : mapping of str to array (n, height, width, channels)
         The learned filters, by the name of their scale, such as ``"240x360"``.
     evidence : mapping of str to Evidence
-        By the path of a frame; :func:`~framecnn.report.layout.shown_mistakes` are those that the report shows.
+        By the path of a frame; :func:`~framecnn.report.arrangement.shown_mistakes` are those that the report shows.
     class_filters : mapping of str to mapping of str to sequence of int
-        By scale and class: numbers of the filters that speak most for the class, the first first.
+        By scale and class: numbers of the filters that speak most for the class, the first first; at a scale as many
+        for each class.
     skipped : sequence of Skip
         The files that were not used; each has ``path``, ``reason`` and ``detail``.
     found : int
@@ -87,6 +90,8 @@ class ReportData:
         What an accuracy on the groups says.
     split_table : sequence of dict
         Rows with the keys ``part``, ``class``, ``frames``, ``groups``.
+    settings : mapping of str to str
+        The settings that were given.
     chosen : mapping of str to str
         The settings that were chosen on the training frames.
     origin : mapping of str to str
@@ -104,6 +109,7 @@ class ReportData:
     verdict: str = ""
     reasons: Sequence[str] = ()
     suspects: Sequence[Suspect] = ()
+    predictions: str = ""
     prototypes: Sequence[Prototype] = ()
     filters: Mapping[str, Array] = field(default_factory=dict)
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
@@ -113,6 +119,7 @@ class ReportData:
     split: str = ""
     meaning: str = ""
     split_table: Sequence[Mapping[str, Any]] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

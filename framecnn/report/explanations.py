@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,17 @@ import numpy as np
 from framecnn.data import FrameLost, decode
 from framecnn.errors import MachineError, SettingError
 from framecnn.estimators import explain, filter_contributions
+from framecnn.estimators.details import N_NEAREST
 from framecnn.evaluation import Assessment, OutOfFoldEstimate
 from framecnn.evaluation.assessment import TRAINING
+from framecnn.report.arrangement import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.report.data import Evidence
-from framecnn.report.layout import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.typing import Array
 
 __all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
 
 UNREADABLE = (FrameLost, MachineError)
 """Errors of frames that a report does without: it is written after the training, which must not be lost."""
-N_NEAREST = 3
 TYPICAL_FRAMES = 6
 MOST_FRAMES = 120
 """The largest number of frames that are read to find the filters of classes."""
@@ -41,7 +41,8 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     Returns
     -------
     dict of str to Evidence
-        Empty if the features have no places, as trained ones; without frames that can no longer be read.
+        Empty if the features have no places, as trained ones; without frames that can no longer be read, or whose true
+        class has no cluster.
     """
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
@@ -65,8 +66,8 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
         is_right = answer == truth  # the classifier itself may classify an out-of-fold mistake correctly
         try:
             explanation = explain(classifier, frame, predicted if is_right else truth)
-        except SettingError:  # features without places, or a class without a cluster
-            return {}
+        except SettingError:  # features without places; or a class without a cluster
+            continue
         sides = names[explanation.label], names[explanation.against]
         label, against = reversed(sides) if is_right else sides
         contributions = -explanation.map if is_right else explanation.map
@@ -75,22 +76,23 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     return found
 
 
-def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict[str, Evidence]:
+def explain_pictures(classifier: Any, paths: Sequence[str], folders: Sequence[Path]) -> dict[str, Evidence]:
     """Return what speaks for the labels of pictures rather than for the second most probable class, by path.
 
-    Training frames are looked for by their names in the model: from the working directory, the folder of the model, and
-    the folders that contain the picture.
+    Training frames are looked for by their names in the model, which may come from anyone: a name never leads out of
+    the folders.
 
     Parameters
     ----------
     classifier : FrameClassifier
     paths : sequence of str
-    model : Path
-        The file of the classifier.
+    folders : sequence of Path
+        Where training frames are looked for, in this order.
 
     Returns
     -------
     dict of str to Evidence
+        The near training frames have their names in the place of their classes, which the model does not know.
 
     Raises
     ------
@@ -104,15 +106,24 @@ def explain_pictures(classifier: Any, paths: Sequence[str], model: Path) -> dict
         frame = decode(path, size).pixels
         shown = explain(classifier, frame)
         rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
-        folders = [Path(), model.parent, *Path(path).absolute().parents]
         nearest = tuple((_file_of(str(names[row]), folders), str(names[row])) for row in rows)
         found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
     return found
 
 
 def _file_of(name: str, folders: Sequence[Path]) -> str:
-    """Return the file with this relative path in the first folder that has it, or the path itself."""
-    return next((str(folder / name) for folder in folders if (folder / name).is_file()), name)
+    """Return the file with this name in the first folder that has it; "" if none has, or it would not be inside."""
+    if not _is_below(PurePath(name)):
+        return ""
+    return next((str(folder / name) for folder in folders if (folder / name).is_file()), "")
+
+
+def _is_below(name: PurePath) -> bool:
+    """Return whether a name leads below the folder that it is joined to: it has no root, no drive and no "..".
+
+    On Windows, a name with the drive of another computer would be looked for there.
+    """
+    return not name.anchor and ".." not in name.parts
 
 
 def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tuple[tuple[str, str], ...]:
@@ -126,7 +137,9 @@ def _nearest(head: Any, vector: Array, assessment: Assessment, group: str) -> tu
     return tuple((train.files[row], train.classes[train.targets[row]]) for row in others)
 
 
-def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[str, dict[str, list[int]]]:
+def filters_of_classes(
+    classifier: Any, classes: Sequence[str], distances: Array, frames: Any
+) -> dict[str, dict[str, list[int]]]:
     """Return the filters that speak most for each class on its typical training frames, by scale and class.
 
     Empty if the filters of the first bank have no weights of classes: with trained features, depth 2, or without a
@@ -135,6 +148,8 @@ def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[s
     Parameters
     ----------
     classifier : FrameClassifier
+    classes : sequence of str
+        The names of its classes.
     distances : (n, n_clusters) array
         Of the training frames to the clusters.
     frames : (n, h, w, c) array
@@ -154,7 +169,7 @@ def filters_of_classes(classifier: Any, distances: Array, frames: Any) -> dict[s
         return {}
     return {
         scale_name(backbone): {
-            str(head.classes_[code]): np.argsort(-found[code], kind="stable")[:N_CLASS_FILTERS].tolist()
+            classes[code]: np.argsort(-found[code], kind="stable")[:N_CLASS_FILTERS].tolist()
             for code in np.unique(labels)
         }
         for backbone, found in zip(classifier.features_.backbones_, by_scale, strict=True)

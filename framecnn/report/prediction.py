@@ -71,7 +71,7 @@ def draw_explanation(path: str, title: str, probabilities: Mapping[str, float], 
     path, title, probabilities
         As for :func:`draw_prediction`.
     evidence : Evidence
-        A training frame whose file cannot be read is named without a picture.
+        A training frame whose file was not found or cannot be read is named without a picture.
 
     Returns
     -------
@@ -119,24 +119,29 @@ def _mapped(path: str, evidence: Evidence) -> Image.Image:
 
 
 def _near(path: str) -> Image.Image:
-    """Return a training frame in the middle of its box, or a box that says so if its file cannot be read."""
+    """Return a training frame in the middle of its box, or a box that says why there is none."""
     height, width = NEAR_BOX
     box = Image.new("RGB", (width, height), EMPTY)
-    try:
-        frame = Image.fromarray(decode_within(path, NEAR_BOX).pixels)
-    except SkippedFrame:
-        font = ImageFont.load_default(TEXT)
-        ImageDraw.Draw(box).text((width / 2, height / 2), "no picture", SOFT, font, anchor="mm")
-        return box
-    box.paste(frame, ((width - frame.width) // 2, (height - frame.height) // 2))
+    text = "picture not found"
+    if path:
+        try:
+            frame = Image.fromarray(decode_within(path, NEAR_BOX).pixels)
+            box.paste(frame, ((width - frame.width) // 2, (height - frame.height) // 2))
+            return box
+        except SkippedFrame as skipped:
+            text = "picture not found" if skipped.reason == "vanished" else "picture unreadable"
+    font = ImageFont.load_default(TEXT)
+    ImageDraw.Draw(box).text((width / 2, height / 2), text, SOFT, font, anchor="mm")
     return box
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Return text cut to a width in pixels."""
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2] + "…"
-    return text
+    """Return text without its middle, so that it has a width in pixels; the ends of paths tell them apart."""
+    shown, kept = text, min(len(text), width)
+    while kept > 1 and font.getlength(shown) > width:
+        kept -= 1
+        shown = text[: kept // 2] + "…" + text[len(text) - (kept - kept // 2) :]
+    return shown
 
 
 def _short(name: str) -> str:

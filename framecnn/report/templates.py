@@ -4,17 +4,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framecnn.data.decode import DEFAULT_SIZE
 from framecnn.data.reasons import REASONS
 from framecnn.errors import MissingExtraError
-from framecnn.report.layout import CELL_FRAMES
+from framecnn.report.arrangement import CELL_FRAMES
 from framecnn.report.links import link_from
 from framecnn.report.pictures import PICTURE_BUDGET, Picture, embed
 from framecnn.storage.atomic import atomic_write
-from framecnn.text import counted
+from framecnn.text import counted, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -88,7 +89,7 @@ def _environment() -> "Environment":
         "basename": os.path.basename,
         "breakable": breakable,
         "counted": counted,
-        "percent": _percent,
+        "percent": partial(percent, missing="–"),
         "seconds": in_seconds,
         "short": lambda path: "/".join(Path(path).parts[-2:]),
     }
@@ -100,10 +101,6 @@ def _printable(value: object) -> object:
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     return CONTROL_CODES.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), value)
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %" if share == share else "–"
 
 
 def in_seconds(value: float) -> str:

@@ -4,8 +4,8 @@ import os
 
 from framecnn.errors import ShapeError
 from framecnn.evaluation import OutOfFoldEstimate
+from framecnn.report.arrangement import arrange
 from framecnn.report.data import ReportData
-from framecnn.report.layout import arrange
 from framecnn.report.pictures import MAX_FILTERS, PICTURE_BUDGET, map_picture
 from framecnn.report.templates import in_seconds, write_html
 
@@ -49,14 +49,14 @@ def write_report(path: str | os.PathLike[str], data: ReportData, picture_budget:
                 f"write_report: expected the paths of the {result.n_frames} frames of the part {result.part!r}, got "
                 "none; pass paths to EvaluationResult"
             )
-    layout = arrange(data)
+    arranged = arrange(data)
     write_html(
         path,
         "training",
-        layout.wanted,
+        arranged.wanted,
         picture_budget,
         data=data,
-        layout=layout,
+        arranged=arranged,
         max_filters=MAX_FILTERS,
         maps={path: map_picture(shown.map) for path, shown in data.evidence.items()},
         timings=[(stage, in_seconds(seconds)) for stage, seconds in data.timings.items()],

@@ -56,7 +56,7 @@ class _Change(NamedTuple):
 
 
 @contextmanager
-def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
+def write_together(main: Path, removed: Sequence[Path] = ()) -> Iterator[Callable[[Path], Path]]:
     """Yield a function that maps each file to its temporary file; when the block ends, all replace their files.
 
     The caller holds the lock of `main` (:func:`~framecnn.storage.output_lock.lock_outputs`) and has called
@@ -67,6 +67,8 @@ def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
     ----------
     main : Path
         The file beside which the journal is written.
+    removed : sequence of Path, optional
+        Files that are removed when the others are replaced, if they exist.
 
     Yields
     ------
@@ -100,7 +102,8 @@ def write_together(main: Path) -> Iterator[Callable[[Path], Path]]:
                 if temporary.exists():
                     with open(temporary, "rb+") as written:
                         os.fsync(written.fileno())
-            switch(main, {path: temporary for path, temporary in staged.items() if temporary.exists()})
+            changes: dict[Path, Path | None] = {path: None for path in removed if path.exists()}
+            switch(main, changes | {path: temporary for path, temporary in staged.items() if temporary.exists()})
     finally:
         if not hidden_path(main, _JOURNAL).exists():
             for temporary in staged.values():

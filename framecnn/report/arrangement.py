@@ -22,7 +22,7 @@ __all__ = [
     "MATRIX_CLASSES",
     "N_CLASS_FILTERS",
     "PROTOTYPE_FRAMES",
-    "Layout",
+    "Arrangement",
     "Part",
     "arrange",
     "one_of_each_group_first",
@@ -72,7 +72,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One row of a confusion matrix: the predictions for the frames of one class."""
 
     name: str
@@ -92,7 +92,7 @@ class Part:
     @cached_property
     def numbers(self) -> dict[str, Any]:
         """The figures, with None for those that do not exist."""
-        return self.figure.to_dict()
+        return self.figure.numbers
 
     @cached_property
     def columns(self) -> list[int]:
@@ -102,11 +102,11 @@ class Part:
         return sorted(np.argsort(-mistakes, kind="stable")[:MATRIX_CLASSES].tolist())
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[MatrixRow]:
         """The rows of the matrix."""
         result = self.result
         return [
-            Row(
+            MatrixRow(
                 result.classes[truth],
                 int(result.confusion[truth].sum()),
                 float(result.recall[truth]),
@@ -189,7 +189,7 @@ class ClassFilters:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Arrangement:
     """The contents of a training report in the order in which the template shows them."""
 
     lead: Part | None
@@ -204,7 +204,7 @@ class Layout:
     wanted: list[str]
 
 
-def arrange(data: ReportData) -> Layout:
+def arrange(data: ReportData) -> Arrangement:
     """Return the data of a training report, arranged for its template.
 
     Parameters
@@ -214,7 +214,7 @@ def arrange(data: ReportData) -> Layout:
 
     Returns
     -------
-    Layout
+    Arrangement
         Matrices, lists, and the files whose thumbnails are wanted, the most important first.
     """
     parts = [Part(f"part{number}", result) for number, result in enumerate(data.results) if result.n_frames]
@@ -226,7 +226,7 @@ def arrange(data: ReportData) -> Layout:
     split_parts = list(dict.fromkeys(row["part"] for row in data.split_table))
     split_cells = {(row["class"], row["part"]): row for row in data.split_table}
     split_classes = dict.fromkeys(row["class"] for row in data.split_table)
-    return Layout(
+    return Arrangement(
         lead=lead,
         parts=parts,
         suspects=suspects,
@@ -317,8 +317,8 @@ def _class_filters(data: ReportData) -> ClassFilters | None:
     if not scales:
         return None
     pictures = [
-        (scale, filter_tiles(data.filters[scale][np.concatenate(list(of_class.values()))], N_CLASS_FILTERS))
-        for scale, of_class in scales
+        (scale, filter_tiles(data.filters[scale][np.concatenate(rows)], len(rows[0])))
+        for scale, rows in ((scale, list(of_class.values())) for scale, of_class in scales)
     ]
     return ClassFilters(list(scales[0][1]), pictures)
 
