@@ -7,15 +7,15 @@ from typing import Any
 __all__ = ["counted", "did_you_mean", "listed", "percent", "shortened"]
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number, with thousands separated, and its noun in singular or plural.
 
     Examples
     --------
-    >>> counted(1136, "frame"), counted(1, "group")
-    ('1,136 frames', '1 group')
+    >>> counted(1136, "frame"), counted(1, "group"), counted(2, "class", "classes")
+    ('1,136 frames', '1 group', '2 classes')
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def percent(share: float | None, digits: int = 1, missing: str = "-") -> str:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from commands import fingerprint, framecnn, train_quickly, write_frames
 from PIL import Image
 from reports import Report
 
-from framecnn import FrameClassifier, FrameFolder
+from framecnn import FrameClassifier, FrameFolder, load
 from framecnn.cli import environment, evaluate
 from framecnn.data import LazyFrames
 
@@ -35,23 +36,24 @@ def films(trained):
 def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_path):
     before = fingerprint(films)
     ended = framecnn("evaluate", model, films, "--json", tmp_path / "f.json")
-    assert (ended.code, ended.err, fingerprint(films)) == (0, "", before)
+    assert (ended.code, fingerprint(films)) == (0, before)
     lines = ended.out.splitlines()
     assert lines[:4] == [
         "frames   36 of 3 classes: across, blobs, down",
         "groups   18 (from frames.csv)",
-        "meaning  the accuracy says how well the classes hold on groups that were not trained on",
+        "meaning  expect this accuracy on frames like these; if they are from films, places or series of the training "
+        "frames, it will be lower on others",
         "skipped  0 of 36 files",
     ]
     assert re.fullmatch(
         r"films accuracy +\d+\.\d % \(95 % interval [\d.]+ to [\d.]+; 36 frames of 18 groups\)", lines[5]
     )
     assert re.fullmatch(
-        r"films: balanced accuracy [\d.]+ %, mean F1 [\d.]+ %, top-2 accuracy [\d.]+ %, Brier score [\d.]+, "
-        r"log loss [\d.]+, calibration error [\d.]+ %",
+        r"films: balanced accuracy [\d.]+ %, mean F1 [\d.]+ %, top-2 accuracy [\d.]+ % \(100 % is best\); "
+        r"Brier score [\d.]+, log loss [\d.]+, calibration error [\d.]+ % \(0 is best\)",
         lines[7],
     )
-    assert re.fullmatch(r"class +frames +precision +recall +F1 +mistaken for", lines[9])
+    assert re.fullmatch(r"class +frames +precision +recall +F1 +frames mistaken for", lines[9])
     assert [re.match(r"(\w+) +12( +\d+\.\d %){3}", line)[1] for line in lines[10:13]] == ["across", "blobs", "down"]
     assert lines[-1] == f"wrote  {tmp_path / 'f.json'}  all figures"
     figures = json.loads((tmp_path / "f.json").read_text())
@@ -59,10 +61,55 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
     assert figures["accuracy"] > 0.9
 
 
+def test_frames_that_were_trained_on_are_counted(model, films, tmp_path, monkeypatch):
+    names = training_names(model)
+    ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html")
+    warning = f"{len(names)} of 36 frames were trained on: the accuracy is too high; evaluate other frames"
+    assert (ended.code, ended.err) == (0, f"warning: {warning}\n")
+    assert warning in Report((tmp_path / "r.html").read_text("utf-8")).words
+    for path in films.glob("*/*.jpg"):
+        if path.relative_to(films).as_posix() != names[0]:
+            copy = tmp_path / "new" / path.relative_to(films)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    for name in names[1:]:
+        (tmp_path / "new" / name).unlink()
+    assert framecnn("evaluate", model, tmp_path / "new").err == ""
+    shutil.copy(films / names[0], tmp_path / "new" / names[0])
+    assert "warning: 1 of " in framecnn("evaluate", model, tmp_path / "new").err
+    monkeypatch.setattr(evaluate, "load_classifier", lambda path: thinned(load(path)))
+    assert "warning: at least 5 of 36 frames were trained on" in framecnn("evaluate", model, films).err
+
+
+def training_names(model):
+    """Return the names of the training frames of a model."""
+    return load(model).training_names_.tolist()
+
+
+def thinned(classifier):
+    """Return a classifier that keeps five training frames, as one of many frames keeps 5,000."""
+    outliers = classifier.head_.outliers_
+    classifier.head_.outliers_ = replace(outliers, samples=outliers.samples[:5], rows=outliers.rows[:5])
+    return classifier
+
+
+def test_one_class_is_counted_as_one(model, tmp_path):
+    films = write_frames(tmp_path / "films", names=("across",) * 3, with_groups=False)
+    assert "frames   30 of 1 class: across\n" in framecnn("evaluate", model, films).out
+
+
 def test_mistakes_are_listed(model, tmp_path):
     relabelled = write_frames(tmp_path / "films", n_groups=2, names=("down", "blobs", "across"))
     said = framecnn("evaluate", model, relabelled).out
     assert re.search(r"^across +4 +0\.0 % +0\.0 % +0\.0 % +down 4$", said, re.MULTILINE)
+    shutil.rmtree(relabelled / "across")
+    ended = framecnn("evaluate", model, relabelled, "--report", tmp_path / "r.html")
+    assert re.search(r"^down +4 +- +0\.0 % +0\.0 % +across 4$", ended.out, re.MULTILINE)
+    assert re.search(r"^across +0 +- +- +-$", ended.out, re.MULTILINE), "it is predicted, but has no frames"
+    words = Report((tmp_path / "r.html").read_text("utf-8")).words
+    assert "across0–––" in words.replace(" ", "")
+    assert "Confusion matrix of the frames of “films”" in words
+    assert "The misclassified frames of “films” with the highest" in words
     assert re.search(r"^down +4 +0\.0 % +0\.0 % +0\.0 % +across 4$", said, re.MULTILINE)
 
 
@@ -130,7 +177,7 @@ def test_evaluate_writes_the_report_and_the_predictions_of_the_frames(model, fil
     ended = framecnn("evaluate", model, films, *zip_options(("--report", "--predictions", "--json"), outputs))
     assert ended.code == 0, ended.err
     words = Report(outputs[0].read_text(encoding="utf-8")).words
-    for text in ("These are the frames of films.", "Typical frames", "Learned filters", "Expected calibration error"):
+    for text in ("These are the frames of “films”.", "Typical frames", "Learned filters", "Expected calibration error"):
         assert text in words, text
     with open(outputs[1], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -228,7 +275,7 @@ def test_a_class_of_the_training_part_alone_is_not_said_to_be_skipped(model, tmp
     films = write_frames(tmp_path / "films", n_groups=3, names=("across", "new", "down"))
     with_parts(films, lambda row: "test" if row["group"] in ("across 2", "down 2") else "train")
     ended = framecnn("evaluate", model, films)
-    assert ended.err == "warning: no frames of blobs: the accuracy does not cover these classes\n"
+    assert ended.err.startswith("warning: no frames of blobs: the accuracy does not cover these classes\n")
 
 
 def test_a_test_part_without_a_class_of_the_model_is_an_error(model, tmp_path):
@@ -243,11 +290,10 @@ def test_a_test_part_without_a_class_of_the_model_is_an_error(model, tmp_path):
 def test_frames_of_a_training_part_alone_are_evaluated_with_a_warning(model, tmp_path):
     films = with_parts(write_frames(tmp_path / "films", n_groups=2), lambda row: "train")
     ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html")
-    warning = "all frames belong to a training part: if the model was trained on them, the accuracy is too high"
-    assert ended.code == 0, ended.err
-    assert f"warning: {warning}; use others\n" in ended.err
+    warning = "8 of 12 frames were trained on: the accuracy is too high; evaluate other frames"
+    assert (ended.code, ended.err) == (0, f"warning: {warning}\n")
     assert "not trained on" not in ended.out.split("\n\n")[1]
-    assert warning.capitalize() in Report((tmp_path / "r.html").read_text(encoding="utf-8")).words
+    assert warning in Report((tmp_path / "r.html").read_text(encoding="utf-8")).words
 
 
 def test_a_test_part_that_vanishes_is_not_replaced_by_the_training_part(model, tmp_path, monkeypatch):

@@ -92,7 +92,7 @@ def test_scan_shows_what_train_would_and_the_same_warnings(tmp_path):
     assert scanned.code == trained.code == 0
     assert warnings(scanned) == warnings(trained) != []
     assert scanned.out.splitlines()[:4] == trained.out.splitlines()[:4]
-    assert "meaning  each of across, down holds several movies, which stay whole: the accuracy says how" in scanned.out
+    assert "meaning  each of across, down holds several movies, which stay whole: expect this accuracy" in scanned.out
     assert "(movies and shots from frames.csv)" in scanned.out
     assert "skipped  1 of 25 files (1 not-a-picture)" in scanned.out
     by_shot = framecnn("scan", films, *SIZE, "--group-by", "shot")

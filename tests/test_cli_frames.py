@@ -1,6 +1,7 @@
 """``framecnn frames``."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -158,6 +159,30 @@ def test_broken_movies_of_a_folder_are_a_line_each_and_cut_once_they_are_repaire
     assert "4 frames written" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {*"aced", "frames.csv"}
     assert run(*good, "-o", out) == 2
+    assert "already holds frames of a movie 'a'" in capsys.readouterr().err
+
+
+def test_a_movie_that_is_added_to_a_folder_is_cut_alone(tmp_path, capsys, monkeypatch):
+    folder, out = tmp_path / "movies", tmp_path / "frames"
+    folder.mkdir()
+    write_movie(folder / "a.mp4", moving(4, 24))
+    assert run(folder, "-o", out) == 0
+    assert run(folder, "-o", out) == 2, "nothing is new"
+    assert "already holds frames of a movie 'a'" in capsys.readouterr().err
+    before = (out / "a").stat().st_mtime_ns, (out / "frames.csv").read_text()
+    write_movie(folder / "b.mp4", moving(5, 24))
+    cut, real = [], cutting._cut
+    monkeypatch.setattr(cutting, "_cut", lambda file, *rest: cut.append(file.name) or real(file, *rest))
+    assert run(folder, "-o", out, "--json", tmp_path / "f.json") == 0
+    assert cut == ["b"]
+    said = capsys.readouterr().out
+    assert "a: 1 frame cut before; --replace cuts the movie again\n" in said
+    assert "\n1 frame written to" in said
+    assert [movie["is_kept"] for movie in json.loads((tmp_path / "f.json").read_text())["movies"]] == [True, False]
+    assert ((out / "a").stat().st_mtime_ns, (out / "frames.csv").read_text()[: len(before[1])]) == before
+    (out / "a" / "a_0000.000s.jpg").unlink()
+    write_movie(folder / "c.mp4", moving(6, 24))
+    assert run(folder, "-o", out) == 2, "a frame is missing"
     assert "already holds frames of a movie 'a'" in capsys.readouterr().err
 
 

@@ -1,6 +1,7 @@
 """Help of every command, and completion in the shell."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -56,3 +57,20 @@ def test_completing_a_command_loads_no_module_of_a_command():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()) == (0, ["train"]), done.stderr
+
+
+def test_the_help_of_a_command_with_many_options_lists_them_below_titles():
+    said = framecnn("train", "-h").out
+    titles = ["Arguments", "Options", "Labels and groups", "Parts of a split", "Output", "Limits"]
+    assert re.findall(r"^(\w.*):$", said, re.MULTILINE) == titles
+    sections = dict(zip(titles, re.split(r"^\w.*:$", said, flags=re.MULTILINE)[1:], strict=True))
+    places = {
+        "--size": "Options",
+        "-h, --help": "Options",
+        "--labels": "Labels and groups",
+        "--test": "Parts of a split",
+    }
+    places |= {"--part-column": "Parts of a split", "--report": "Output", "--json": "Output", "--max-bad": "Limits"}
+    for option, title in places.items():
+        assert [name for name, text in sections.items() if f"  {option}" in text] == [title]
+    assert re.findall(r"^(\w.*):$", framecnn("summary", "-h").out, re.MULTILINE) == ["Arguments", "Options", "Output"]

@@ -114,6 +114,14 @@ def test_the_summary_of_a_network_has_its_layers(tmp_path):
 )
 def test_the_schema_finds_faults(change, problem):
     head = {"written_by": "", "schema": 1, "command": "predict", "version": ""}
-    body = {"model": "", "totals": {}, "classes": [], "pictures": [], "movies": [], "skipped": []}
+    body = {
+        "model": "",
+        "totals": {},
+        "outlier_threshold": 1.5,
+        "classes": [],
+        "pictures": [],
+        "movies": [],
+        "skipped": [],
+    }
     assert list(problems(head | body, SCHEMA, SCHEMA)) == []
     assert any(problem in found for found in problems(head | body | change, SCHEMA, SCHEMA))

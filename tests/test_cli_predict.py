@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from functools import partial
 from types import SimpleNamespace
 
@@ -68,9 +69,8 @@ def test_pictures_are_classified_and_unreadable_files_are_named(model, pictures)
     right = [re.match(rf"{pictures}/(\w+)/\d+\.jpg +\1 +\d+\.\d %", line) for line in lines[1:7]]
     assert sum(map(bool, right)) >= 5
     assert ended.err.splitlines() == [
-        f"warning: skipped {pictures}/across/empty.jpg: empty: the file has no bytes",
-        f"warning: skipped {pictures}/down/text.jpg: not-an-image: "
-        "not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file",
+        f"warning: skipped {pictures}/across/empty.jpg: the file has no bytes",
+        f"warning: skipped {pictures}/down/text.jpg: not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file",
     ]
 
 
@@ -83,11 +83,36 @@ def test_a_picture_has_the_same_label_alone_and_in_a_batch(model, films):
 
 def test_totals_are_printed_for_folders_and_a_folder_of_classes_is_pointed_out(model, films):
     ended = framecnn("predict", model, films)
-    rows = dict(re.findall(r"^(across|blobs|down) +(\d+) +[\d.]+ %$", ended.out, re.MULTILINE))
-    assert rows == {name: str(n) for name, n in predictions(model, films)["totals"].items()}
-    assert re.search(r"^36 pictures, \d+ of them out-of-distribution$", ended.out, re.MULTILINE)
+    table = re.findall(r"^(across|blobs|down|none of these .*\)) +(\d+) +[\d.]+ %$", ended.out, re.MULTILINE)
+    rows = predictions(model, films)["pictures"]
+    far = "none of these (out-of-distribution)"
+    expected = Counter(far if row["out_of_distribution"] else row["label"] for row in rows)
+    assert {name: int(n) for name, n in table} == expected
+    assert "\n36 pictures\n" in ended.out
     assert ended.out.endswith(f"{films} has a folder for each class: framecnn evaluate measures the accuracy on it\n")
-    assert "of them" not in framecnn("predict", model, next((films / "down").iterdir())).out
+    assert "1 picture" not in framecnn("predict", model, next((films / "down").iterdir())).out
+
+
+def test_a_picture_that_is_named_twice_is_predicted_once(model, films, monkeypatch):
+    monkeypatch.chdir(films)
+    frame = next((films / "down").iterdir())
+    (films / "model.safetensors").symlink_to(model)
+    rows = predictions(model, films, films / "down", "down", frame)["pictures"]
+    assert len(rows) == len({row["path"] for row in rows}) == 36
+    (films / "model.safetensors").unlink()
+
+
+def test_models_beside_pictures_are_no_pictures(model, films, tmp_path):
+    (tmp_path / "new").mkdir()
+    copy(next((films / "down").iterdir()), tmp_path / "new" / "1.jpg")
+    for name in ("m.safetensors", "m.onnx", "m.keras"):
+        (tmp_path / "new" / name).write_bytes(b"x")
+    assert framecnn("predict", model, tmp_path / "new").err == ""
+
+
+def test_why_a_file_cannot_be_read_is_said_in_words(model, pictures):
+    said = refused("predict", model, pictures / "down" / "text.jpg")
+    assert said == f"predict: {pictures}/down/text.jpg: not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file"
 
 
 def test_a_missing_file_is_named_and_the_others_are_predicted(model, films, tmp_path):
@@ -142,7 +167,7 @@ def test_json_has_all_results(model, pictures):
         assert set(row["probabilities"]) == {"across", "blobs", "down"}
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-        assert isinstance(row["out_of_distribution"], bool)
+        assert row["out_of_distribution"] is (row["outlier_score"] > found["outlier_threshold"])
     assert [row["reason"].split(":")[0] for row in found["skipped"]] == ["empty", "not-an-image"]
 
 
@@ -153,7 +178,8 @@ def test_csv_has_one_row_per_picture(model, pictures):
         assert row["path"] == expected["path"]
         assert row["label"] == expected.get("label", "")
         assert row["probability"] == str(expected.get("probability", ""))
-        assert row["out_of_distribution"] == str(expected.get("out_of_distribution", ""))
+        for column in ("outlier_score", "out_of_distribution"):
+            assert row[column] == str(expected.get(column, ""))
         assert row["skipped"] == expected.get("reason", "")
 
 
@@ -332,7 +358,7 @@ def test_summary_prints_the_contents_of_a_model(model, models):
 def test_scan_finds_the_groups_of_a_training_at_the_same_size(tmp_path):
     films = write_frames(tmp_path / "films", with_groups=False)
     for size in ("8x8", "24x32"):
-        line = f"groups   {len(np.unique(FrameFolder(films, size=frame_size(size)).groups))} (clusters"
+        line = f"groups   {len(np.unique(FrameFolder(films, size=frame_size(size)).groups))} (no groups given"
         assert line in framecnn("scan", films, "--size", size).out
 
 
@@ -354,3 +380,14 @@ def test_scan_lists_classes_and_what_cannot_be_used(tmp_path):
     with open(tmp_path / "m.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)].count("used") == 23
     assert "m.csv: expected a file outside " in refused("scan", films, "--manifest", films / "m.csv")
+
+
+def test_scan_lists_ten_skipped_files_and_counts_the_others(tmp_path):
+    films = write_frames(tmp_path / "films")
+    for number in range(12):
+        (films / "down" / f"{number}.txt").write_text("x")
+    said = framecnn("scan", films, "--size", "24x32").out
+    assert said.count("files called .txt are not pictures\n") == 10
+    assert "and 2 more; --manifest FILE lists all\n" in said
+    said = framecnn("scan", films, "--size", "24x32", "--manifest", tmp_path / "m.csv").out
+    assert f"and 2 more, in {tmp_path / 'm.csv'}\n" in said

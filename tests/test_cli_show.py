@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from commands import framecnn, train_quickly, write_frames
+from commands import framecnn, refused, train_quickly, write_frames
 from PIL import Image
 from test_cli_predict import predictions
 
@@ -85,12 +85,32 @@ def test_without_a_screen_the_drawing_is_named_and_nothing_is_started(model, fil
     assert re.fullmatch(r"drew \S+/prediction\.png; no program to show it was found, open it yourself\n", ended.err)
 
 
-def test_only_the_last_drawing_is_kept(model, films, opened, tmp_path):
-    (tmp_path / "framecnn-mine").mkdir()
-    (tmp_path / "framecnn-mine/prediction.png").touch()
+def test_every_drawing_is_kept(model, films, opened, tmp_path):
     for _ in range(3):
         assert framecnn("predict", model, "--random-from", films, "--show").code == 0
-    assert {str(path) for path in tmp_path.glob("*/*")} == {opened[-1], str(tmp_path / "framecnn-mine/prediction.png")}
+    assert {str(path) for path in tmp_path.glob("*/*")} == set(opened)
+    assert len(set(opened)) == 3
+
+
+@pytest.mark.parametrize("options", [[], ["--show"], ["--explain"]])
+def test_the_drawing_is_written_to_a_file_and_not_opened(model, films, opened, tmp_path, options):
+    frame, file = next((films / "down").iterdir()), tmp_path / "drawn.png"
+    for _ in range(2):
+        ended = framecnn("predict", model, frame, "--drawing", file, *options)
+        assert (ended.code, ended.err.splitlines()[0], opened) == (0, f"drew {file}", [])
+    with Image.open(file) as picture:
+        assert picture.format == "PNG"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_no_other_picture_is_replaced_by_a_drawing(model, films, opened, tmp_path):
+    frame, file = next((films / "down").iterdir()), tmp_path / "mine.png"
+    Image.new("RGB", (9, 9)).save(file)
+    before = file.read_bytes()
+    said = refused("predict", model, frame, "--drawing", file)
+    assert said == f"{file}: the file exists and was not written by this command; move it or choose another name"
+    assert file.read_bytes() == before
+    assert "expected a file called .png, got 'a.jpg'" in refused("predict", model, frame, "--drawing", "a.jpg")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows opens files itself")

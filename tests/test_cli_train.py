@@ -67,7 +67,8 @@ def test_every_step_is_printed(films, out):
     assert said.startswith(
         "frames   29 of 3 classes: across, blobs, down\n"
         "groups   15 (from frames.csv)\n"
-        "meaning  the accuracy says how well the classes hold on groups that were not trained on\n"
+        "meaning  expect this accuracy on groups that were not trained on; if several groups are from one film, add a "
+        "column movie, else the model may only recognise the film\n"
         "skipped  1 of 30 files (1 empty)\n"
         "\n"
         "split by group (from frames.csv), seed 0: 70 % training, 20 % validation, 10 % test of each class, as nearly "
@@ -82,14 +83,14 @@ def test_every_step_is_printed(films, out):
         assert re.search(line, said, re.MULTILINE)
     for line in (
         r"chosen on the training frames:",
-        r"  pooling grid +(whole frame|\dx\d)",
+        r"  pooling grid +(whole frame|\dx\d) \(the simplest within the error of the best\)",
         r"  accuracy in cross-validation, whole frame +[\d.]+ %",
         r"  accuracy in cross-validation, 3x4 +[\d.]+ %",
         r"  ridge penalty \(alpha\) +[\d.e-]+",
         r"duration: scan [\d.]+ s, fit [\d.]+ s, evaluate [\d.]+ s, write [\d.]+ s",
         rf"wrote  {re.escape(str(out))} +the model",
         rf"       {re.escape(str(out.parent))}/report\.html +the report; open it in a browser",
-        r"class +frames +precision +recall +F1 +mistaken for",
+        r"class +frames +precision +recall +F1 +frames mistaken for",
         rf"       {re.escape(str(out.parent))}/predictions\.csv +the predictions for all frames, with suspected .*",
         rf"       {re.escape(str(out.parent))}/manifest\.csv +the manifest: all files, used or skipped",
     ):
@@ -131,7 +132,10 @@ def test_groups_may_come_from_another_file_or_from_the_frames_themselves(films, 
     table = films.rename(films.with_name("elsewhere")) / "frames.csv"
     films = write_frames(films, with_groups=False)
     assert "groups   15 (from frames.csv)" in framecnn("train", films, "-o", out, *SIZE, "--groups", table).out
-    assert "(clusters of near-duplicates;" in framecnn("train", films, "-o", out, *SIZE).out
+    assert (
+        "(no groups given: only near-duplicates are kept together; if pictures come in series, give"
+        in framecnn("train", films, "-o", out, *SIZE).out
+    )
 
 
 def test_a_class_of_one_group_is_used_for_training_with_a_warning(tmp_path, out):

@@ -306,3 +306,11 @@ def test_greying_what_speaks_for_a_class_lowers_its_evidence_and_what_speaks_aga
     lowered, raised = np.mean(changes, axis=0)
     assert lowered < raised
     assert lowered < 0
+
+
+def test_the_method_of_a_classifier_explains_as_the_function_does(plain):
+    classifier, frames = plain
+    other = next(name for name in ("across", "blobs", "down") if name != classifier.predict(frames[:1])[0])
+    own, found = classifier.explain(frames[0], against=other), explain(classifier, frames[0], against=other)
+    assert (own.label, own.against, own.evidence) == (found.label, other, found.evidence)
+    assert (own.map == found.map).all()

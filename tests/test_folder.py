@@ -13,8 +13,9 @@ import pytest
 from pictures import encoded, film_folder, scene
 from PIL import Image
 
+from framecnn import FrameClassifier
 from framecnn.data import FrameFolder, FrameLost, Skip
-from framecnn.errors import DataError
+from framecnn.errors import DataError, ShapeError
 
 SIZE = (24, 32)
 
@@ -344,3 +345,14 @@ def test_frames_that_vanish_or_change_are_named_and_the_others_can_be_used(tmp_p
 def test_a_class_of_one_group_is_a_warning(tmp_path):
     folder = FrameFolder(film_folder(tmp_path, {"a": 3, "b": 1}), size=SIZE)
     assert folder.warnings == ["class 'b' has one group only: all its frames are used for training, none for the test"]
+
+
+def test_a_classifier_takes_the_frames_and_labels_of_a_folder_not_the_folder(tmp_path):
+    folder = FrameFolder(film_folder(tmp_path, {"a": 4, "b": 4}), size=SIZE)
+    classifier = FrameClassifier(n_filters=4, random_state=0)
+    for given in (folder, folder.split()[0]):
+        kind = type(given).__name__
+        with pytest.raises(ShapeError, match=rf"expected frames, got {kind}; pass its frames, labels and groups"):
+            classifier.fit(given, given.labels)
+    classifier.fit(folder.frames, folder.labels, folder.groups)
+    assert set(classifier.predict(folder.frames).tolist()) <= {"a", "b"}

@@ -27,8 +27,7 @@ def test_two_labels_that_mean_nothing_over_three_films_each_are_grouped_by_film(
     assert len(set(folder.groups)) == 6
     assert folder.group_source == "movies from frames.csv"
     assert folder.group_note == (
-        "each class holds several movies, which stay whole: the accuracy says how well it holds on a movie that was "
-        "not seen"
+        "each class holds several movies, which stay whole: expect this accuracy on movies that were not seen"
     )
     assert folder.warnings == []
     for seed in range(3):
@@ -42,8 +41,8 @@ def test_with_one_movie_a_class_the_shot_is_the_group_and_it_is_said_what_is_mea
     assert folder.groups.tolist()[:2] == ["orion0_shot0", "orion0_shot1"]
     assert folder.group_source == "shots from frames.csv"
     assert folder.group_note == (
-        "each class holds one movie: the accuracy says which movie a frame is from, not how well the class holds on a "
-        "movie that was not seen"
+        "each class holds one movie: expect this accuracy in telling these movies apart, not on movies that were not "
+        "seen"
     )
 
 
@@ -52,7 +51,7 @@ def test_two_classes_of_the_same_movie_are_not_said_to_tell_movies_apart(tmp_pat
     text = (tmp_path / "frames.csv").read_text()
     (tmp_path / "frames.csv").write_text(text.replace(",night0", ",day0", 99).replace(",night0_", ",day0_n"))
     note = FrameFolder(tmp_path, size=SIZE).group_note
-    assert "each class holds one movie: the accuracy says how well it holds on other shots of that movie" in note
+    assert "each class holds one movie: expect this accuracy on other shots of that movie, not on movies" in note
 
 
 def test_a_folder_of_both_kinds_of_classes_has_the_rule_for_each_class_and_says_so(tmp_path):
@@ -65,9 +64,8 @@ def test_a_folder_of_both_kinds_of_classes_has_the_rule_for_each_class_and_says_
     }
     assert folder.group_source == "movies and shots from frames.csv"
     assert folder.group_note == (
-        "each of four, two holds several movies, which stay whole: the accuracy says how well it holds on a movie that "
-        "was not seen; alone holds one movie: the accuracy says which movie a frame is from, not how well the class "
-        "holds on a movie that was not seen"
+        "each of four, two holds several movies, which stay whole: expect this accuracy on movies that were not seen; "
+        "alone holds one movie: expect this accuracy in telling these movies apart, not on movies that were not seen"
     )
     assert folder.warnings == [
         "no evidence how well alone would hold on a movie that was not seen: such a class holds one movie, others hold "
@@ -122,9 +120,8 @@ def test_frames_without_a_movie_are_grouped_by_shot_with_a_warning(tmp_path):
     assert folder.warnings == [
         "frames without a movie in the table of groups: 1 (of a); in these classes the shot is the group"
     ]
-    assert (
-        "a holds frames of unknown movies: the accuracy says how well the classes hold on groups" in folder.group_note
-    )
+    note = folder.group_note
+    assert note.endswith("a holds frames of unknown movies: expect this accuracy on groups that were not trained on")
     with pytest.raises(
         DataError, match=r"to group by \(--group-by movie\), got none for 1 of 24 frames; add a column movie"
     ):
@@ -139,11 +136,17 @@ def test_movies_cannot_be_groups_without_movies_and_other_groups_are_refused(tmp
         FrameFolder(root, size=SIZE, group_by="movie")
     with pytest.raises(ValueError, match="expected group_by='movie' or group_by='shot', got group_by='film'"):
         FrameFolder(root, size=SIZE, group_by="film")
-    folder = FrameFolder(root, size=SIZE, group_by="shot")
+    with pytest.raises(
+        DataError,
+        match=r"expected a shot for each frame to group by \(--group-by shot\), got none for 4 of 4 frames; add a "
+        "column group to the table of groups, as framecnn frames writes it",
+    ):
+        FrameFolder(root, size=SIZE, group_by="shot")
+    folder = FrameFolder(root, size=SIZE)
     assert folder.movies is None
     assert folder.group_note == (
-        "the accuracy says how well the classes hold on pictures that are not near-duplicates of training pictures; it "
-        "is too high if pictures of one film, place or series are on both sides of the split"
+        "expect this accuracy on pictures that are no near-duplicates of training pictures; on new films, places or "
+        "series it will be lower"
     )
 
 
@@ -155,9 +158,7 @@ def test_movies_without_groups_keep_near_duplicates_together_in_classes_of_one_m
     folder = FrameFolder(tmp_path, size=SIZE)
     assert set(folder.groups[folder.targets == 0]) == {"a0", "a1"}
     assert all(group.startswith("near-duplicates-") for group in folder.groups[folder.targets == 1])
-    assert folder.group_source == (
-        "movies from frames.csv and clusters of near-duplicates; a frames.csv would keep whole shots together"
-    )
+    assert folder.group_source == ("movies from frames.csv and clusters of near-duplicates")
     assert folder.group_note.endswith(LEAK)
 
 
@@ -179,7 +180,7 @@ def test_clusters_of_near_duplicates_are_not_called_shots(tmp_path):
         folder = FrameFolder(tmp_path / "films", groups, SIZE, labels=labels)
         assert folder.movies is not None, table
         assert all(group.startswith("near-duplicates-") for group in folder.groups)
-        assert folder.group_source == "clusters of near-duplicates; a frames.csv would keep whole shots together"
+        assert folder.group_source == "clusters of near-duplicates"
         assert folder.group_note.endswith(LEAK)
 
 
@@ -193,7 +194,7 @@ def test_the_words_about_shots_are_right_for_clusters_of_near_duplicates():
     by_shot = group_frames("ab", targets, shots, np.array(["m1", "m2", "m3", "m3"]), "shot", False)
     assert by_shot.note.startswith("groups are clusters of near-duplicates, although classes hold several movies")
     same = group_frames("ab", targets, shots, np.array(["m1", "m1", "m1", "m1"]), None, False)
-    assert "the accuracy says how well it holds on other frames of that movie" in same.note
+    assert "expect this accuracy on other frames of that movie" in same.note
 
 
 def test_groups_and_movies_of_two_tables_are_both_named(tmp_path):

@@ -75,7 +75,13 @@ def test_a_given_part_stays_even_if_no_share_is_asked_for_it_and_folds_say_that_
     )
     assert [len(part) for part in folder.split(0.75, 0.25, 0)] == [6, 2, 8]
     assert [len(part) for part in folder.split(1, 0, 0)] == [8, 0, 8]
-    assert folder.split(1, 0, 0, by="random")[0].split_note == "as given (names of folders): training, test"
+    assert folder.split(1, 0, 0)[0].split_note == "as given (names of folders): training, test"
+    with pytest.raises(
+        DataError,
+        match=r"expected parts to draw at random \(--split random\), but all are given \(names of folders\); leave the "
+        r"option out, or use parts='none' \(--parts none\) for folders",
+    ):
+        folder.split(1, 0, 0, by="random")
     train, _ = folder.folds(2)[0]
     assert train.split_note.endswith("seed 0; the given parts (names of folders) are not used")
 
@@ -260,8 +266,8 @@ def test_near_duplicates_and_groups_across_given_parts_are_warned_of(tmp_path):
         "the accuracy may be too high",
     )
     assert folder.group_note == (
-        "the parts are given and have groups in common: the accuracy says how well the classes hold on these 4 frames, "
-        "not on groups or movies that were not trained on"
+        "the parts are given and have groups in common: expect this accuracy on frames like these 4, not on "
+        "groups or movies that were not trained on"
     )
 
 

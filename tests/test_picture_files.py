@@ -35,7 +35,7 @@ def test_files_are_labelled_as_their_decoded_frames_are(classifier, paths):
 
 def test_a_file_that_cannot_be_read_is_named(classifier, paths, tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
-    for name, reason in (("text.jpg", "not-an-image: "), ("gone.jpg", "vanished: "), (".", "not-a-file: ")):
+    for name, reason in (("text.jpg", "not a JPEG, "), ("gone.jpg", "there is no such file"), (".", "a folder")):
         path = str(tmp_path / name)
         with pytest.raises(DataError, match=rf"pictures: expected files .*, got '{path}' \({reason}.*\); leave it out"):
             classifier.predict_files([*paths, path])

@@ -198,7 +198,7 @@ def test_any_name_is_shown_and_never_interpreted(data, read, frames, name, shown
 def test_part_names_are_shown_and_never_interpreted(data, read, frames):
     name = "<b>holiday</b>"
     result = replace(data.results[0], part=name)
-    assert f"These are the frames of {name}." in read(replace(data, results=[result])).words
+    assert f"These are the frames of “{name}”." in read(replace(data, results=[result])).words
 
 
 def test_the_accuracy_of_the_test_frames_comes_first(data, read):

@@ -196,6 +196,8 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
         assert part.samples == [folder.samples[index] for index in part.indices]
         assert part.paths == [path for path, _ in part.samples]
         assert part.targets.tolist() == [target for _, target in part.samples]
+        assert part.labels.tolist() == folder.labels[part.indices].tolist()
+        assert part.labels.tolist() == [folder.classes[target] for target in part.targets]
         assert (part.groups == folder.groups[part.indices]).all()
         assert (np.asarray(part.frames) == np.asarray(folder.frames)[part.indices]).all()
     assert not set(parts[0].groups) & set(parts[1].groups) | set(parts[1].groups) & set(parts[2].groups)
@@ -204,8 +206,8 @@ def test_the_parts_of_a_folder_are_its_frames(folder):
 def test_a_split_describes_itself_and_its_gaps(folder):
     train, val, test = folder.split(seed=5)
     assert train.split_note == (
-        "by group (clusters of near-duplicates; a frames.csv would keep whole shots together), seed 5: "
-        "70 % training, 20 % validation, 10 % test of each class, as nearly as whole groups allow"
+        "by group (clusters of near-duplicates), seed 5: 70 % training, 20 % validation, 10 % test of each class, as "
+        "nearly as whole groups allow"
     )
     alone = "class 'c' has one group only: all its frames are used for training, none for the test"
     assert train.warnings == (alone,)

@@ -46,7 +46,7 @@ class _LazyGroup(TyperGroup):
         if cmd_name not in _COMMANDS:
             return None
         command = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_HELP)
-        command.command(cmd_name)(getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name))
+        command.command(cmd_name, cls=_TitledCommand)(getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name))
         return typer.main.get_command(command)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
@@ -58,6 +58,22 @@ class _LazyGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+class _TitledCommand(typer.core.TyperCommand):
+    """A command whose help lists options below titles: the ``rich_help_panel`` of each option."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                is_argument = parameter.param_type_name == "argument"
+                title = "Arguments" if is_argument else getattr(parameter, "rich_help_panel", None) or "Options"
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 app = typer.Typer(

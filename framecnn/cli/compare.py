@@ -10,7 +10,7 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.environment import cpu_name, missing_extra, versions
 from framecnn.cli.folder_options import FolderOptions, reads_folder
-from framecnn.cli.options import Figures, MaxBad, PredictionsFile, Seed, Size, frame_size
+from framecnn.cli.options import OUTPUT, Figures, MaxBad, PredictionsFile, Seed, Size, frame_size
 from framecnn.cli.outputs import OutputSet, report_mark, write_json
 from framecnn.cli.workflow import Stages, scan_folder
 from framecnn.comparison import MODELS, Comparison, comparison_data, compile_kernels
@@ -56,7 +56,9 @@ def compare(
     ] = None,
     seed: Seed = 0,
     json: Figures = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Where to write the report.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Where to write the report.", rich_help_panel=OUTPUT)
+    ] = None,
     predictions: PredictionsFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the results in the file of --json.")] = False,
     max_bad: MaxBad = 5.0,

@@ -12,7 +12,7 @@ from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.figures import print_assessment
 from framecnn.cli.folder_options import FolderOptions, reads_folder
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, MaxBad, Model, PictureMegabytes, PredictionsFile
+from framecnn.cli.options import OUTPUT, Figures, MaxBad, Model, PictureMegabytes, PredictionsFile
 from framecnn.cli.outputs import OutputSet, report_mark
 from framecnn.cli.workflow import ReportingFrames, Stages, scan_folder, without_lost
 from framecnn.data import FrameFolder, FrameLost
@@ -21,14 +21,15 @@ from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
 from framecnn.evaluation import Assessment, assess
-from framecnn.evaluation.assessment import TRAINING
 from framecnn.report import report_data, write_report
 from framecnn.text import counted, did_you_mean, listed
+from framecnn.typing import Array
 
 __all__ = ["evaluate"]
 
-TRAINED_ON = (
-    "all frames belong to a training part: if the model was trained on them, the accuracy is too high; use others"
+MEANING = (
+    "expect this accuracy on frames like these; if they are from films, places or series of the training frames, it "
+    "will be lower on others"
 )
 CONTENTS = {
     "json": "all figures",
@@ -43,7 +44,8 @@ def evaluate(
     source: FolderOptions,
     json: Figures = None,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write the report that train writes.")
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write an HTML report, as train does.", rich_help_panel=OUTPUT),
     ] = None,
     predictions: PredictionsFile = None,
     picture_megabytes: PictureMegabytes = 4.0,
@@ -65,16 +67,17 @@ def evaluate(
     with outputs.held():
         classifier = load_classifier(model)
         stages = Stages()
-        frames = scan_folder(stages, source, classifier.features_.frame_shape_[:2], max_bad, min_classes=1)
-        if is_training := frames.given_parts == [TRAINING]:
-            console.warn(TRAINED_ON)
+        size = classifier.features_.frame_shape_[:2]
+        frames = scan_folder(stages, source, size, max_bad, min_classes=1, meaning=MEANING)
         while True:
             try:
                 meant = _check_classes(frames, [str(label) for label in classifier.classes_])
-                assessment = _measure(stages, classifier, frames, meant)
+                assessment, own = _measure(stages, classifier, frames, meant)
                 break
             except FrameLost as lost:
                 frames = without_lost(frames, lost, max_bad)
+        for warning in own:
+            console.warn(warning)
         console.say()
         print_assessment(assessment)
         figures = assessment.main.to_dict() | {
@@ -85,14 +88,14 @@ def evaluate(
             data = report_data(
                 assessment,
                 classifier,
-                meaning=frames.group_note,
+                meaning=MEANING,
                 skipped=frames.skipped,
                 predictions=outputs.name_of("predictions"),
                 found=frames.found,
                 origin=describe_origin(model),
                 versions=versions(),
                 timings=stages.seconds,
-                warnings=[*frames.scan_warnings, *([TRAINED_ON] if is_training else [])],
+                warnings=[*frames.scan_warnings, *own],
             )
             write_report(path, data, round(1e6 * picture_megabytes))
 
@@ -134,14 +137,29 @@ def _check_classes(frames: FrameFolder, known: list[str]) -> dict[str, str | Non
     return meant
 
 
-def _measure(stages: Stages, classifier: Any, frames: FrameFolder, meant: dict[str, str | None]) -> Assessment:
+def _measure(
+    stages: Stages, classifier: Any, frames: FrameFolder, meant: dict[str, str | None]
+) -> tuple[Assessment, list[str]]:
+    """Return what is measured of the model, and a warning if it was trained on some of the frames."""
     rows = frames.unseen[[meant[frames.classes[target]] is not None for target in frames.targets[frames.unseen]]]
     part = frames.select(rows)
     part = replace(part, classes=[meant.get(name) or name for name in part.classes])
     with stages("evaluate", "evaluating") as update:
         features = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
         name = _part_name(frames)
-        return assess(classifier, {name: part}, {name: features})
+        found = assess(classifier, {name: part}, {name: features})
+    return found, _trained_on(classifier, features)
+
+
+def _trained_on(classifier: Any, features: Array) -> list[str]:
+    """Return a warning if frames with these features were trained on: their outlier score is zero."""
+    n = int((classifier.head_.outlier_scores(features) == 0).sum())
+    if not n:
+        return []
+    names, kept = classifier.training_names_, classifier.head_.outliers_.rows
+    least = "at least " if names is not None and len(names) > len(kept) else ""
+    were = f"{least}{n:,} of {counted(len(features), 'frame')} {'was' if n == 1 else 'were'}"
+    return [f"{were} trained on: the accuracy is too high; evaluate other frames"]
 
 
 def _part_name(frames: FrameFolder) -> str:

@@ -15,7 +15,7 @@ __all__ = ["SHOWN_CLASSES", "print_assessment"]
 SHOWN_CLASSES = 20
 """The number of classes that are printed."""
 SHOWN_SUSPECTS = 3
-HEAD = ("class", "frames", "precision", "recall", "F1", "mistaken for")
+HEAD = ("class", "frames", "precision", "recall", "F1", "frames mistaken for")
 
 
 def print_assessment(assessment: Assessment) -> None:
@@ -47,9 +47,9 @@ def _in_one_line(figures: dict[str, Any]) -> str:
     ]
     if len(figures["classes"]) > 2:
         parts.append(f"top-2 accuracy {percent(figures['top_2_accuracy'])}")
-    parts += [f"Brier score {figures['brier_score']:.3f}", f"log loss {figures['log_loss']:.3f}"]
-    parts.append(f"calibration error {percent(figures['expected_calibration_error'])}")
-    return ", ".join(parts)
+    best_zero = [f"Brier score {figures['brier_score']:.3f}", f"log loss {figures['log_loss']:.3f}"]
+    best_zero.append(f"calibration error {percent(figures['expected_calibration_error'])}")
+    return f"{', '.join(parts)} (100 % is best); {', '.join(best_zero)} (0 is best)"
 
 
 def _by_class(figure: Any) -> Iterator[tuple[str, ...]]:
@@ -60,7 +60,7 @@ def _by_class(figure: Any) -> Iterator[tuple[str, ...]]:
         counts = confusion[truth]
         wrong = [label for label in np.argsort(-counts, kind="stable") if counts[label] and label != truth]
         mistaken = listed([f"{figures['classes'][label]} {counts[label]:,}" for label in wrong], 5)
-        shares = [percent(own[key]) for key in ("precision", "recall", "f1")]
+        shares = [percent(own[key] if own["support"] else None) for key in ("precision", "recall", "f1")]
         yield (name, f"{own['support']:,}", *shares, mistaken)
     if (rest := len(figures["classes"]) - SHOWN_CLASSES) > 0:
         yield (f"{rest:,} more", "", "", "", "", "")

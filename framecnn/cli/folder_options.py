@@ -14,7 +14,8 @@ from framecnn.data import FrameFolder, Labels
 
 __all__ = ["FolderOptions", "SplitOptions", "describe_source", "reads_folder"]
 
-COLUMNS = ("path", "label", "group", "movie", "part")
+LABELS, PARTS = "Labels and groups", "Parts of a split"
+COLUMNS = ("path_column", "label_column", "group_column", "movie_column", "part_column")
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,18 @@ class FolderOptions:
         """
         if self.labels and self.label_pattern:
             raise typer.BadParameter("expected --labels or --label-pattern, got both")
-        columns = {name: getattr(self, f"{name}_column") for name in COLUMNS if getattr(self, f"{name}_column")}
+        columns = {name: getattr(self, name) for name in COLUMNS if getattr(self, name)}
         if columns and not (self.labels or self.groups):
-            raise typer.BadParameter(f"expected --labels CSV or --groups CSV with --{min(columns)}-column, got neither")
-        path_column = columns.pop("path", "path")
+            option = min(columns).replace("_", "-")
+            raise typer.BadParameter(f"expected --labels CSV or --groups CSV with --{option}, got neither")
         groups: Path | Labels | None = self.groups
         labels: Path | Labels | None = self.labels
         if self.label_pattern:
             labels = Labels.from_names(self.label_pattern)
         elif self.labels:
-            labels = Labels.from_csv(self.labels, path_column, columns)
+            labels = Labels.from_csv(self.labels, **columns)
         elif self.groups:
-            groups = Labels.from_csv(self.groups, path_column, columns)
+            groups = Labels.from_csv(self.groups, **columns)
         return FrameFolder(
             self.folder,
             groups,
@@ -134,39 +135,51 @@ class SplitOptions(FolderOptions):
 
 
 def _column(field: str, help_text: str) -> Any:
-    return typer.Option(f"--{field}-column", metavar="NAME", show_default=field, help=help_text)
+    title = PARTS if field == "part" else LABELS
+    return typer.Option(f"--{field}-column", metavar="NAME", show_default=field, help=help_text, rich_help_panel=title)
 
 
 def _part(part: str) -> Any:
     text = f"A folder with one folder of {part} frames per class."
-    return typer.Option(f"--{part}", parser=frame_folder, metavar="FOLDER", help=text)
+    return typer.Option(f"--{part}", parser=frame_folder, metavar="FOLDER", help=text, rich_help_panel=PARTS)
 
 
+_EVALUATED = "framecnn evaluate uses the test part only, or the validation part."
 _SHOWN: Mapping[str, Any] = {
     "folder": typer.Argument(
         parser=frame_folder, metavar="FOLDER", help="A folder that contains one folder of frames per class."
     ),
     "groups": typer.Option(
-        metavar="CSV", help="A table with the group of each frame.", show_default="FOLDER/frames.csv"
+        metavar="CSV",
+        help="A table with the group of each frame.",
+        rich_help_panel=LABELS,
+        show_default="FOLDER/frames.csv",
     ),
-    "labels": typer.Option(metavar="CSV", help="A table with the label of each frame, instead of class folders."),
-    "path_column": _column("path", "The column of that table with paths relative to FOLDER."),
+    "labels": typer.Option(
+        metavar="CSV", help="A table with the label of each frame, instead of class folders.", rich_help_panel=LABELS
+    ),
+    "path_column": _column("path", "The column of that table with paths, absolute or relative to FOLDER."),
     "label_column": _column("label", "The column with labels."),
     "group_column": _column("group", "The column with groups."),
     "movie_column": _column("movie", "The column with movies."),
-    "part_column": _column("part", "The column with train, validation or test."),
+    "part_column": _column("part", f"The column with train, validation or test. {_EVALUATED}"),
     "label_pattern": typer.Option(
-        metavar="REGEX", help="Labels and groups from file names: '(?P<label>[a-z]+)_(?P<group>.+)_\\d+'."
+        metavar="REGEX",
+        help="Labels and groups from names of files: '(?P<label>[a-z]+)_(?P<group>.+)_\\d+'. It must match the "
+        "whole name, with or without extension: end it with .* if need be.",
+        rich_help_panel=LABELS,
     ),
     "group_by": typer.Option(
         **one_of("movie", "shot"),
         help="Keep whole movies or shots together.",
         show_default="movie if a class has several",
+        rich_help_panel=LABELS,
     ),
     "parts": typer.Option(
         **one_of("folders", "none"),
-        help="Folders called train, validation, test are parts of a split, or not.",
+        help=f"Folders called train, validation, test are parts of a split, or not. {_EVALUATED}",
         show_default="by their contents",
+        rich_help_panel=PARTS,
     ),
     "validation": _part("validation"),
     "test": _part("test"),

@@ -13,6 +13,7 @@ from framecnn.cli.options import Figures
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
 from framecnn.data.decode import SUFFIXES
 from framecnn.errors import DataError
+from framecnn.text import counted
 
 __all__ = ["frames", "seconds"]
 
@@ -79,7 +80,8 @@ def frames(
     Writes FOLDER/LABEL/MOVIE_SECONDS.jpg, and FOLDER/frames.csv with the movie and the group of each frame: its shot
     (the frames between two cuts), or a block of it if the shot is long. Training and test frames never share a group.
     Black frames and near-duplicates are skipped. To add movies of another class, run the command again with the same
-    FOLDER. An interrupted run resumes when it is started again.
+    FOLDER. An interrupted run resumes when it is started again. Of a
+    folder of movies only those are cut that FOLDER does not hold.
 
     Of a folder of movies all are cut, also in folders of it. If all lie in such folders, those are the classes:
     movies/comedy/a.mp4 gets the label comedy and the name comedy_a. Movies that cannot be read are left out and listed.
@@ -118,8 +120,8 @@ def frames(
             )
         for report in reports:
             (console.say if report.problem is None else console.warn)(report.describe())
-        total = sum(report.n_frames for report in reports)
-        console.say(f"{total} frames written to {out}")
+        total = sum(report.n_frames for report in reports if not report.is_kept)
+        console.say(f"{counted(total, 'frame')} written to {out}")
         write_json(json, "frames", {"folder": str(out), "frames": total, "movies": [asdict(each) for each in reports]})
     n_broken = sum(report.problem is not None for report in reports)
     remedy = "copy them again, or take them out of their folder, and repeat the command: it cuts only what is missing"

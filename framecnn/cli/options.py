@@ -15,6 +15,8 @@ from framecnn.data.decode import MIN_SIDE, SUFFIXES
 from framecnn.data.movie_files import MOVIE_SUFFIXES
 
 __all__ = [
+    "LIMITS",
+    "OUTPUT",
     "Figures",
     "MaxBad",
     "Model",
@@ -26,6 +28,7 @@ __all__ = [
     "frame_size",
     "one_of",
     "percentage",
+    "png_file",
 ]
 
 
@@ -103,15 +106,34 @@ def percentage(text: str) -> float:
     return value
 
 
+def png_file(text: str) -> Path:
+    """Return the path of a PNG file; raise BadParameter if it has another extension."""
+    if not text.lower().endswith(".png"):
+        raise typer.BadParameter(f"expected a file called .png, got {text!r}")
+    return Path(text)
+
+
+OUTPUT, LIMITS = "Output", "Limits"
+"""Titles in the help of a command, below which options are listed."""
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that framecnn train wrote.")]
 Figures = Annotated[
     Path | None,
-    typer.Option("--json", metavar="FILE", callback=json_file, help="Write all results as JSON; - is standard output."),
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        callback=json_file,
+        help="Write all results as JSON; - is standard output.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 PictureMegabytes = Annotated[
     float,
     typer.Option(
-        min=0, metavar="MB", help="How much of the report pictures may take; others are links to their files."
+        min=0,
+        metavar="MB",
+        help="How much of the report pictures may take; others are links to their files.",
+        rich_help_panel=LIMITS,
     ),
 ]
 PredictionsFile = Annotated[
@@ -120,13 +142,19 @@ PredictionsFile = Annotated[
         "--predictions",
         metavar="FILE",
         help="Where to write a CSV table with the probabilities of every frame.",
+        rich_help_panel=OUTPUT,
         show_default=False,
     ),
 ]
 MaxBad = Annotated[
     float,
     typer.Option(
-        "--max-bad", min=0, max=100, metavar="PERCENT", help="Stop if a larger share of the files is unusable."
+        "--max-bad",
+        min=0,
+        max=100,
+        metavar="PERCENT",
+        help="Stop if a larger share of the files is unusable.",
+        rich_help_panel=LIMITS,
     ),
 ]
 Size = Annotated[

@@ -24,6 +24,7 @@ from framecnn.storage.output_set import settle, write_together
 from framecnn.version import __version__
 
 __all__ = [
+    "DRAWING_MARK",
     "SCHEMA",
     "OutputSet",
     "check_outputs",
@@ -36,6 +37,8 @@ __all__ = [
 
 SCHEMA = 1
 """The number of the layout of JSON files."""
+DRAWING_MARK = b"framecnn predict drawing"
+"""Bytes at the beginning of every drawing that is written to a file."""
 NUMBERS = re.compile(r'\[\n[^][{}"]+\]')
 """A list of numbers in indented JSON, which becomes one line; the text of a string has no such line break."""
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +14,15 @@ import typer
 from framecnn.cli import console
 from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
-from framecnn.cli.options import Figures, Model
-from framecnn.cli.outputs import OutputSet
+from framecnn.cli.options import OUTPUT, Figures, Model, png_file
+from framecnn.cli.outputs import DRAWING_MARK, OutputSet, check_outputs, check_replaced
 from framecnn.cli.predictions import Predictions, predict_all
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
 from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.data.movie_frames import SHORTEST
 from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
+from framecnn.data.reasons import REASONS
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
 from framecnn.text import counted, percent
@@ -28,8 +30,9 @@ from framecnn.text import counted, percent
 __all__ = ["predict"]
 
 SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
-COLUMNS = ("path", "time_s", "label", "probability", "out_of_distribution", "skipped")
+COLUMNS = ("path", "time_s", "label", "probability", "outlier_score", "out_of_distribution", "skipped")
 FAR = "out-of-distribution: far from the training frames"
+NONE = "none of these (out-of-distribution)"
 
 
 def predict(
@@ -39,10 +42,12 @@ def predict(
         typer.Argument(metavar="PATH", help="Pictures, movies, or folders of them.", show_default=False),
     ] = None,
     json: Figures = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.", rich_help_panel=OUTPUT)] = False,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a CSV table with the probability of every class."),
+        typer.Option(
+            metavar="FILE", help="Write a CSV table with the probability of every class.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     every: Annotated[
         float, typer.Option(parser=seconds, metavar="TIME", help="Time between frames of a movie.", show_default="1s")
@@ -58,6 +63,15 @@ def predict(
         bool,
         typer.Option("--explain", help="Like --show, with what speaks for the label, and similar training frames."),
     ] = False,
+    drawing: Annotated[
+        Path | None,
+        typer.Option(
+            parser=png_file,
+            metavar="FILE",
+            help="Write the drawing to this PNG file, and do not open it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     training_folder: Annotated[
         Path | None,
         typer.Option(
@@ -92,6 +106,8 @@ def predict(
         raise typer.BadParameter(f"expected a folder, got {str(training_folder)!r}", param_hint="'--training-folder'")
     inputs = [model, random_from, training_folder, *(paths or ())]
     outputs = OutputSet("predict", json, inputs, predictions=(predictions, PREDICTIONS_MARK))
+    (drawing,) = check_outputs([drawing], inputs)
+    check_replaced({drawing: DRAWING_MARK})
     with outputs.held():
         classifier = load_classifier(model)
         files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
@@ -105,18 +121,23 @@ def predict(
             _print(found, by_frame)
             _print_more(found, paths or [], random_from is not None)
         outputs.write(
-            {"model": str(model), "totals": found.totals, **vars(found)},
+            {
+                "model": str(model),
+                "totals": found.totals,
+                "outlier_threshold": round(float(classifier.outlier_threshold_), 6),
+                **vars(found),
+            },
             predictions=lambda path: write_predictions(path, found.classes, found.table_rows()),
         )
     for path in outputs.files:
         console.note(f"wrote {path}")
     if len(files) == len(found.skipped) == 1:
-        raise DataError("predict: {path}: {reason}".format(**found.skipped[0]))
+        raise DataError(f"predict: {found.skipped[0]['path']}: {_in_words(found.skipped[0]['reason'])}")
     for row in found.skipped:
-        console.warn(f"skipped {row['path']}: {row['reason']}")
+        console.warn(f"skipped {row['path']}: {_in_words(row['reason'])}")
     if not (found.pictures or found.movies):
         raise DataError(_none_readable(len(files)))
-    if (show or explain) and found.pictures:
+    if (show or explain or drawing) and found.pictures:
         from framecnn.cli.showing import MOST_SHOWN
         from framecnn.cli.showing import show as show_pictures
         from framecnn.report.explanations import explain_pictures
@@ -124,14 +145,21 @@ def predict(
         drawn = [row["path"] for row in found.pictures[: MOST_SHOWN if explain else 0]]
         folders = [model.parent, Path()] if training_folder is None else [training_folder]
         evidence = explain_pictures(classifier, drawn, folders)
-        show_pictures(found.pictures, evidence)
+        show_pictures(found.pictures, evidence, drawing)
         if not all(file for own in evidence.values() for file, _ in own.nearest):
             console.note("some similar training frames were not found; name their folder: --training-folder FOLDER")
-    elif show or explain:
-        option = "--explain" if explain else "--show"
+    elif show or explain or drawing:
+        option = "--explain" if explain else "--show" if show else "--drawing"
         console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
-    if {row["path"] for row in found.skipped} & set(map(str, paths or ())):
+    given = set(map(os.path.abspath, paths or ()))
+    if any(os.path.abspath(row["path"]) in given for row in found.skipped):
         raise typer.Exit(console.EXIT_INCOMPLETE)
+
+
+def _in_words(reason: str) -> str:
+    """Return why a file was skipped, without the code before it."""
+    code, _, detail = reason.partition(": ")
+    return detail if code in REASONS else reason
 
 
 def _is_movie(path: Path) -> bool:
@@ -156,7 +184,11 @@ def _none_readable(n_files: int) -> str:
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the given files and those below the given folders, sorted, without tables of groups and system files."""
+    """Yield the files at and below some paths, each once, sorted, without tables of groups and system files."""
+    yield from {os.path.abspath(file): file for file in _all_files(paths)}.values()
+
+
+def _all_files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_warn_of_folder):
@@ -233,11 +265,12 @@ def _print_more(found: Predictions, paths: Sequence[Path], is_random: bool) -> N
         console.table([(name, percent(share)) for name, share in best_first], head=("class", "probability"))
     folders = [path for path in paths if path.is_dir()]
     if folders and found.pictures:
-        rows = [(name, number, percent(number / len(found.pictures))) for name, number in found.totals.items()]
+        labels = Counter(row["label"] for row in found.pictures if not row["out_of_distribution"]).most_common()
         far = sum(row["out_of_distribution"] for row in found.pictures)
+        rows = [(name, number, percent(number / len(found.pictures))) for name, number in [*labels, (NONE, far)]]
         console.say()
-        console.table(rows, head=("label", "pictures", "share"))
-        console.say(f"{counted(len(found.pictures), 'picture')}, {far:,} of them out-of-distribution")
+        console.table(rows if far else rows[:-1], head=("label", "pictures", "share"))
+        console.say(counted(len(found.pictures), "picture"))
     for folder in folders:
         if {entry.name for entry in folder.iterdir() if entry.is_dir()} >= set(found.classes):
             console.say(f"{folder} has a folder for each class: framecnn evaluate measures the accuracy on it")

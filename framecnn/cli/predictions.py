@@ -30,8 +30,8 @@ class Predictions:
     ----------
     classes : list of str
     pictures : list of dict
-        ``path``, ``label``, ``probability``, ``out_of_distribution``, ``nearest_training_path`` (None if the model does
-        not know the names of its training frames) and ``probabilities`` of each picture.
+        ``path``, ``label``, ``probability``, ``outlier_score``, ``out_of_distribution``, ``nearest_training_path``
+        (None if the model does not know the names of its training frames) and ``probabilities`` of each picture.
     movies : list of dict
         ``path``, ``seconds``, and the votes of the movie; ``shots`` (``start`` and ``end`` in seconds, and the votes of
         each) and ``frames`` (``time``, ``shot``, and the keys of a picture but ``path``). Votes are ``label`` (of most
@@ -126,12 +126,14 @@ def _label(classifier: Any, classes: Sequence[str], frames: Sequence[Array]) -> 
         return []
     found, names = classifier.predict_details(np.stack(frames)), classifier.training_names_
     rows = []
-    for shares, is_far, near in zip(found.probabilities, found.out_of_distribution, found.nearest, strict=True):
+    details = found.probabilities, found.outlier_scores, found.out_of_distribution, found.nearest
+    for shares, score, is_far, near in zip(*details, strict=True):
         best = int(shares.argmax())
         rows.append(
             {
                 "label": classes[best],
                 "probability": round(float(shares[best]), 6),
+                "outlier_score": round(float(score), 6),
                 "out_of_distribution": bool(is_far),
                 "nearest_training_path": None if names is None else str(names[near[0]]),
                 "probabilities": {name: round(float(p), 6) for name, p in zip(classes, shares, strict=True)},

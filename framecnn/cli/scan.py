@@ -8,7 +8,7 @@ import typer
 
 from framecnn.cli import console
 from framecnn.cli.folder_options import SplitOptions, describe_source, reads_folder
-from framecnn.cli.options import Figures, Size
+from framecnn.cli.options import OUTPUT, Figures, Size
 from framecnn.cli.outputs import OutputSet
 from framecnn.cli.workflow import Stages, scan_folder, warn_of_split
 from framecnn.data import DEFAULT_SIZE
@@ -17,6 +17,8 @@ from framecnn.data.split import PARTS
 
 __all__ = ["scan"]
 
+SHOWN_SKIPS = 10
+
 
 @reads_folder
 def scan(
@@ -24,7 +26,8 @@ def scan(
     size: Size = None,
     json: Figures = None,
     manifest: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.", rich_help_panel=OUTPUT),
     ] = None,
 ) -> None:
     """List the classes, groups and unusable files of a folder. Every file is decoded; none is changed.
@@ -49,9 +52,12 @@ def _scan(source: SplitOptions, size: tuple[int, int] | None, outputs: OutputSet
     console.table(rows, head=("class", "frames", "groups"))
     if frames.skipped:
         console.say()
-        console.table(
-            [(skip.path, skip.reason, skip.detail) for skip in frames.skipped], head=("skipped", "reason", "")
-        )
+        first, manifest = frames.skipped[:SHOWN_SKIPS], outputs.paths["manifest"]
+        console.table([(skip.path, skip.reason, skip.detail) for skip in first], head=("skipped", "reason", ""))
+        if (rest := len(frames.skipped) - len(first)) and manifest is None:
+            console.say(f"and {rest:,} more; --manifest FILE lists all")
+        elif rest:
+            console.say(f"and {rest:,} more, in {manifest}")
     if frames.notes:
         console.say()
         console.table(frames.notes, head=("used", "note"))

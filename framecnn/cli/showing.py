@@ -5,27 +5,33 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from framecnn.cli import console
+from framecnn.cli.outputs import DRAWING_MARK
 from framecnn.report import Evidence, draw_explanation, draw_prediction
+from framecnn.storage.atomic import atomic_write
 
 __all__ = ["MOST_SHOWN", "show"]
 
 MOST_SHOWN = 12  # pictures
-DRAWING = "framecnn-predict-show-"  # beginning of the name of the temporary folder that holds the last drawing
+FOLDER = "framecnn-predict-show-"  # beginning of the name of the temporary folder of a drawing
 VIEWER_SECONDS = 3  # within which a viewer that cannot be started has failed
 
 
-def show(rows: Sequence[Mapping[str, Any]], evidence: Mapping[str, Evidence] = MappingProxyType({})) -> None:
-    """Draw the first pictures with their probabilities, one below the other, into a temporary file, and open it.
+def show(
+    rows: Sequence[Mapping[str, Any]],
+    evidence: Mapping[str, Evidence] = MappingProxyType({}),
+    file: Path | None = None,
+) -> None:
+    """Draw the first pictures with their probabilities, one below the other.
 
-    The drawings of earlier calls are removed. Without a screen the file is only named.
+    Without `file` the drawing is written to a temporary file and opened; without a screen it is only named.
 
     Parameters
     ----------
@@ -33,16 +39,17 @@ def show(rows: Sequence[Mapping[str, Any]], evidence: Mapping[str, Evidence] = M
         ``path``, ``label``, ``probability``, ``out_of_distribution`` and ``probabilities`` of each picture.
     evidence : mapping of str to Evidence, optional
         By path; such pictures are drawn with it.
+    file : Path, optional
+        Where to write the drawing.
     """
-    for earlier in Path(tempfile.gettempdir()).glob(f"{DRAWING}*/prediction.png"):
-        with suppress(OSError):  # it belongs to another user, or is open
-            earlier.unlink()
-            earlier.parent.rmdir()
-    path = Path(tempfile.mkdtemp(prefix=DRAWING), "prediction.png")
+    path = file or Path(tempfile.mkdtemp(prefix=FOLDER), "prediction.png")
+    mark = PngInfo()
+    mark.add_text("Software", DRAWING_MARK.decode())
     drawings = [_draw(row, evidence.get(row["path"])) for row in rows[:MOST_SHOWN]]
-    _stacked(drawings).save(path)
+    with atomic_write(path) as temporary:
+        _stacked(drawings).save(temporary, "PNG", pnginfo=mark)
     which = f" (the first {MOST_SHOWN} of {len(rows):,} pictures)" if len(rows) > MOST_SHOWN else ""
-    is_shown = _has_screen() and _open(str(path))
+    is_shown = file is not None or (_has_screen() and _open(str(path)))
     console.note(f"drew {path}{which}" + ("" if is_shown else "; no program to show it was found, open it yourself"))
 
 

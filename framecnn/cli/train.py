@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from framecnn.cli.folder_options import SplitOptions, reads_folder
-from framecnn.cli.options import Figures, MaxBad, PictureMegabytes, PredictionsFile, Seed, Size, one_of, percentage
+from framecnn.cli.options import (
+    OUTPUT,
+    Figures,
+    MaxBad,
+    PictureMegabytes,
+    PredictionsFile,
+    Seed,
+    Size,
+    one_of,
+    percentage,
+)
 from framecnn.cli.training_outputs import Job, training_outputs
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
@@ -17,18 +27,28 @@ __all__ = ["train"]
 @reads_folder
 def train(
     source: SplitOptions,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the model.")] = Path(
-        "model.safetensors"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the model.", rich_help_panel=OUTPUT)
+    ] = Path("model.safetensors"),
     size: Size = None,
     seed: Seed = 0,
     split: Annotated[
-        str, typer.Option(metavar="group|random", help="Split by whole groups, or frame by frame.")
+        str,
+        typer.Option(
+            metavar="group|random",
+            help="Divide the frames by whole groups or one by one: 70 % training, 20 % validation, 10 % test. Parts "
+            "that are given stay.",
+        ),
     ] = "group",
     json: Figures = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write the report.", show_default="report.html or NAME.report.html"),
+        typer.Option(
+            metavar="FILE",
+            help="Where to write the report.",
+            show_default="report.html or NAME.report.html",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     predictions: PredictionsFile = None,
     picture_megabytes: PictureMegabytes = 4.0,

@@ -15,6 +15,7 @@ from framecnn.cli.figures import SHOWN_CLASSES, print_assessment
 from framecnn.cli.folder_options import FolderOptions
 from framecnn.cli.training_outputs import Job, Run, missing_for_report, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
+from framecnn.data.groups import NEAR_DUPLICATES
 from framecnn.data.source import CLASS_FOLDERS
 from framecnn.data.split import PARTS
 from framecnn.errors import DataError
@@ -27,6 +28,9 @@ __all__ = ["ReportingFrames", "Stages", "scan_folder", "train_folder", "warn_of_
 
 NO_FRAMES = ("hidden", "no-label", "not-a-picture", "not-in-class", "not-in-csv", "system", "unknown-class")
 """The reasons of files that need not be usable."""
+NO_GROUPS = (
+    "no groups given: only near-duplicates are kept together; if pictures come in series, give these with --groups CSV"
+)
 
 
 @dataclass
@@ -63,22 +67,31 @@ class ReportingFrames:
 
 
 def scan_folder(
-    stages: Stages, source: FolderOptions, size: tuple[int, int], max_bad: float, min_classes: int = 2
+    stages: Stages,
+    source: FolderOptions,
+    size: tuple[int, int],
+    max_bad: float,
+    min_classes: int = 2,
+    meaning: str = "",
 ) -> FrameFolder:
-    """Scan a folder and print what was found; raise DataError if more than `max_bad` percent of it is unusable."""
+    """Scan a folder and print what was found; raise DataError if more than `max_bad` percent of it is unusable.
+
+    Without `meaning`, what an accuracy says is what it says on held-out groups of the folder.
+    """
     with stages("scan", f"scanning {os.path.basename(os.path.realpath(source.folder))}") as update:
         frames = source.open(size, update, min_classes)
     reasons = _counts(skip.reason for skip in frames.skipped)
     n_groups = len(np.unique(frames.groups))
-    rows = [("frames", f"{len(frames):,} of {len(frames.classes)} classes: {listed(frames.classes)}")]
+    n_classes = counted(len(frames.classes), "class", "classes")
+    rows = [("frames", f"{len(frames):,} of {n_classes}: {listed(frames.classes)}")]
     if frames.label_source != CLASS_FOLDERS:
         rows.append(("labels", f"from {frames.label_source}"))
     if frames.parts is not None:
         counts = ", ".join(f"{(frames.parts == part).sum():,} {part}" for part in frames.given_parts)
         rows.append(("parts", f"{counts} (from {frames.part_source})"))
     rows += [
-        ("groups", f"{n_groups:,} ({frames.group_source})"),
-        ("meaning", frames.group_note),
+        ("groups", f"{n_groups:,} ({NO_GROUPS if frames.group_source == NEAR_DUPLICATES else frames.group_source})"),
+        ("meaning", meaning or frames.group_note),
         ("skipped", f"{len(frames.skipped):,} of {counted(frames.found, 'file')}{reasons and f' ({reasons})'}"),
     ]
     console.table(rows)
@@ -174,7 +187,6 @@ def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Array]:
     classifier = FrameClassifier(
         class_weight=job.class_weight, false_alarm_rate=job.false_alarms / 100, random_state=job.seed
     )
-    labels = np.array(train.classes)[train.targets]
     with stages("fit", "learning filters") as update:
 
         def report(done: float, total: float | None = None, title: str | None = None) -> None:
@@ -184,7 +196,7 @@ def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Array]:
                 update(done - n_source, n, "computing features")
 
         reporting = ReportingFrames(train.frames, report, n + n_source)
-        features = classifier.fit_features(reporting, labels, train.groups, train.paths)
+        features = classifier.fit_features(reporting, train.labels, train.groups, train.paths)
     return classifier, features
 
 

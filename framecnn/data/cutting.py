@@ -21,6 +21,7 @@ from framecnn.data.small_pictures import is_blank
 from framecnn.data.store import FrameStore, file_name
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
+from framecnn.text import counted
 from framecnn.typing import Array
 from framecnn.version import __version__
 
@@ -65,6 +66,8 @@ class MovieReport:
         The conversions applied, as in a player.
     problem : str or None
         Why the movie, which lies in a folder of movies, could not be cut.
+    is_kept : bool
+        Whether the movie, which lies in a folder of movies, was cut before, and only counted now.
 
     Examples
     --------
@@ -84,6 +87,7 @@ class MovieReport:
     bars: tuple[int, int, int, int]
     processing: tuple[str, ...] = ()
     problem: str | None = None
+    is_kept: bool = False
 
     @property
     def is_short(self) -> bool:
@@ -94,6 +98,8 @@ class MovieReport:
         """Return the result in one line."""
         if self.problem is not None:
             return self.problem
+        if self.is_kept:
+            return f"{self.movie}: {counted(self.n_frames, 'frame')} cut before; --replace cuts the movie again"
         read = f"read {self.seconds:.1f} s of {self.duration:.1f} s" if self.is_short else f"{self.seconds:.1f} s"
         frames, shots = "frame" if self.n_frames == 1 else "frames", "shot" if self.n_shots == 1 else "shots"
         parts = [f"{self.movie}: {self.n_frames} {frames}; {self.n_shots} {shots} found", read]
@@ -132,6 +138,7 @@ def cut_frames(
     with it; finished movies are not decoded again. The call refuses to resume if a movie file, a setting or the version
     of framecnn has changed since. Of a damaged movie, the frames that can be read are taken. A movie in a folder of
     movies of which nothing can be read is left out, and its report says why; the same call then cuts only such movies.
+    Movies of a folder that `out` holds already stay as they are if there are others.
 
     Parameters
     ----------
@@ -195,17 +202,21 @@ def cutting(
         raise DataError(f"frames: expected 1 to {_MOST_PER_SHOT:,} frames per shot, got {per_shot}")
     if not block > 0:
         raise DataError(f"frames: expected blocks longer than 0 seconds, got {block}")
-    problems = _open_all(found.movies)
+    store = FrameStore(Path(out))
+    held = {} if replace else store.held({file.name: file.label for file in found.movies if not file.is_named})
+    new = [file for file in found.movies if file.name not in held] or found.movies  # all held: an error says so
+    problems = _open_all(new)
     settings = {
         **{"every": every, "per_shot": per_shot, "block": block, "crop_letterbox": crop_letterbox},
         **{"framecnn": __version__, "replace": sorted(file.name for file in found.movies) if replace else []},
     }
-    jobs = {file.name: {"label": file.label, "movie": _state(file.path), **settings} for file in found.movies}
-    store = FrameStore(Path(out))
+    jobs = {file.name: {"label": file.label, "movie": _state(file.path), **settings} for file in new}
+    kept = {file.name: _not_cut(file, held[file.name]) for file in found.movies if file.name not in jobs}
     with store.run(jobs, replace) as done:
+        earlier = kept | {name: _report(entry) for name, entry in done.items()}
         yield [
-            _report(done[file.name])
-            if file.name in done
+            earlier[file.name]
+            if file.name in earlier
             else _cut_or_say(file, problems.get(file.name), store, jobs[file.name], _counting(progress, i, len(jobs)))
             for i, file in enumerate(found.movies, 1)
         ]
@@ -235,7 +246,13 @@ def _cut_or_say(
         if file.is_named:
             raise
         problem = str(error)
-    return MovieReport(file.name, file.label, 0, 0, 0.0, None, 0, 0, 0, _NO_BARS[1], problem=problem)
+    return _not_cut(file, 0, problem)
+
+
+def _not_cut(file: MovieFile, n_frames: int, problem: str | None = None) -> MovieReport:
+    """Return the report of a movie that is not cut in this run: it cannot be, or was cut before."""
+    facts = (file.name, file.label, n_frames, 0, 0.0, None, 0, 0, 0, _NO_BARS[1])
+    return MovieReport(*facts, problem=problem, is_kept=problem is None)
 
 
 def _cut(file: MovieFile, store: FrameStore, job: Mapping[str, Any], progress: Progress | None) -> MovieReport:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from framecnn.data.decode import DEFAULT_SIZE, check_size
-from framecnn.data.groups import check_group_by, group_frames
+from framecnn.data.groups import NEAR_DUPLICATES, check_group_by, group_frames
 from framecnn.data.listing import structure_error
 from framecnn.data.manifest import write_manifest
 from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
@@ -22,8 +22,6 @@ from framecnn.errors import DataError
 from framecnn.text import counted
 
 __all__ = ["FrameFolder"]
-
-_NEAR_DUPLICATES = "clusters of near-duplicates; a frames.csv would keep whole shots together"
 
 
 class FrameFolder(SplittableFrames):
@@ -86,6 +84,8 @@ class FrameFolder(SplittableFrames):
         ``../``.
     targets : array of int64, shape (n,)
         The class number of each used frame.
+    labels : array of str, shape (n,)
+        The name of the class of each used frame.
     groups : array of str, shape (n,)
         The group of each used frame.
     movies : array of str, shape (n,), or None
@@ -152,7 +152,7 @@ class FrameFolder(SplittableFrames):
         self.classes = sorted(source.classes)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         self.skipped, self._label_of = source.skipped, source.label_of
-        check_group_by(group_by, [file.movie for file in source.files])
+        check_group_by(group_by, [file.movie for file in source.files], [file.group for file in source.files])
         files = sorted(source.files, key=lambda file: file.path)
         used = self._scan(files, progress)
         self.samples = [(file.path, self.class_to_idx[file.label]) for file in used]
@@ -207,15 +207,15 @@ class FrameFolder(SplittableFrames):
             )
         if len(self.given_parts) > 1 and set(self.groups[self.parts == PARTS[0]]) & set(self.groups[self.unseen]):
             self.group_note = (
-                "the parts are given and have groups in common: the accuracy says how well the classes hold on these "
-                f"{len(self.unseen):,} frames, not on groups or movies that were not trained on"
+                "the parts are given and have groups in common: expect this accuracy on frames like these "
+                f"{len(self.unseen):,}, not on groups or movies that were not trained on"
             )
 
     def _source_of_groups(self, groups: str, movies: str) -> str:
         """Return where groups come from: from the sources of `groups` and `movies`, if there are any."""
         if self.movies is None:
-            return f"from {groups}" if groups else _NEAR_DUPLICATES
-        shots = f"shots from {groups}" if groups else _NEAR_DUPLICATES
+            return f"from {groups}" if groups else NEAR_DUPLICATES
+        shots = f"shots from {groups}" if groups else NEAR_DUPLICATES
         if not self._by_movie:
             return shots
         if len(self._by_movie) == len(self.classes):

@@ -9,17 +9,23 @@ from framecnn.errors import DataError
 from framecnn.text import counted, listed
 from framecnn.typing import Array
 
-__all__ = ["Grouping", "check_group_by", "group_frames"]
+__all__ = ["NEAR_DUPLICATES", "Grouping", "check_group_by", "group_frames"]
 
+NEAR_DUPLICATES = "clusters of near-duplicates"
+"""The groups of frames without a table of groups."""
 
-_GROUPS = "the accuracy says how well the classes hold on groups that were not trained on"
+_NEW_GROUPS = "expect this accuracy on groups that were not trained on"
+_GROUPS = (
+    f"{_NEW_GROUPS}; if several groups are from one film, add a column movie, "
+    "else the model may only recognise the film"
+)
 _NEAR_DUPLICATES = (
-    "the accuracy says how well the classes hold on pictures that are not near-duplicates of training pictures; it is "
-    "too high if pictures of one film, place or series are on both sides of the split"
+    "expect this accuracy on pictures that are no near-duplicates of training pictures; on new films, places or series "
+    "it will be lower"
 )
 _ALTHOUGH = (
-    ", although classes hold several movies: frames of one movie are on both sides of the split, so the accuracy does "
-    "not say how well a class holds on a movie that was not seen"
+    ", although classes hold several movies: frames of one movie are on both sides of the split; expect a lower "
+    "accuracy on movies that were not seen"
 )
 _LEAK = (
     "groups are clusters of near-duplicates, not shots: the accuracy is too high if frames of one shot are on both "
@@ -49,7 +55,7 @@ class Grouping:
     warnings: tuple[str, ...]
 
 
-def check_group_by(by: str | None, movies: Sequence[str]) -> None:
+def check_group_by(by: str | None, movies: Sequence[str], shots: Sequence[str]) -> None:
     """Raise if frames cannot be grouped like this.
 
     Parameters
@@ -58,20 +64,24 @@ def check_group_by(by: str | None, movies: Sequence[str]) -> None:
         What is to be the group; None decides for each class.
     movies : sequence of str
         The movie of each frame, empty where it is unknown.
+    shots : sequence of str
+        The shot of each frame, empty where it is unknown.
 
     Raises
     ------
     DataError
-        If `by` is ``"movie"`` and the movie of a frame is unknown.
+        If `by` is ``"movie"`` or ``"shot"``, and that of a frame is unknown.
     ValueError
         If `by` has another value.
     """
     if by not in (None, "movie", "shot"):
         raise ValueError(f"FrameFolder: expected group_by='movie' or group_by='shot', got group_by={by!r}")
-    if by == "movie" and "" in movies:
+    known = movies if by == "movie" else shots
+    if by and "" in known:
+        column = "movie" if by == "movie" else "group"
         raise DataError(
-            "FrameFolder: expected a movie for each frame to group by (--group-by movie), got none for "
-            f"{movies.count(''):,} of {counted(len(movies), 'frame')}; add a column movie to the table of groups, as "
+            f"FrameFolder: expected a {by} for each frame to group by (--group-by {by}), got none for "
+            f"{known.count(''):,} of {counted(len(known), 'frame')}; add a column {column} to the table of groups, as "
             "framecnn frames writes it"
         )
 
@@ -135,13 +145,13 @@ def group_frames(
             "movie, others hold several; add frames of at least two other movies"
         )
     says = {
-        "several movies, which stay whole: the accuracy says how well it holds on a movie that was not seen": several,
+        "several movies, which stay whole: expect this accuracy on movies that were not seen": several,
         "one movie, which stays whole: there is no evidence how well it holds on a movie that was not seen": [
             name for name in single if name in by_movie
         ],
-        f"one movie: the accuracy says {_of_one_movie(single, movies_of, has_groups)}, not how well the class holds on "
-        "a movie that was not seen": [name for name in single if name not in by_movie],
-        f"frames of unknown movies: {_GROUPS}": unknown,
+        f"one movie: expect this accuracy {_of_one_movie(single, movies_of, has_groups)}, not on movies that were not "
+        "seen": [name for name in single if name not in by_movie],
+        f"frames of unknown movies: {_NEW_GROUPS}": unknown,
     }
     note = "; ".join(f"{_each(names, classes)} holds {what}" for what, names in says.items() if names)
     if not has_groups and len(by_movie) < len(classes):
@@ -150,13 +160,10 @@ def group_frames(
 
 
 def _of_one_movie(names: Sequence[str], movies_of: Mapping[str, Sequence[str]], has_groups: bool) -> str:
-    """Return what is learned about classes of one movie: their movies are told apart, or shots of one movie."""
+    """Return where an accuracy on classes of one movie holds: where these are told apart, or on shots of one movie."""
     is_apart = len({movie for name in names for movie in movies_of[name]}) == len(names)
-    return (
-        "which movie a frame is from"
-        if is_apart
-        else f"how well it holds on other {'shots' if has_groups else 'frames'} of that movie"
-    )
+    unit = "shots" if has_groups else "frames"
+    return "in telling these movies apart" if is_apart else f"on other {unit} of that movie"
 
 
 def _each(names: Sequence[str], classes: Sequence[str]) -> str:

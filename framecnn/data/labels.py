@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -54,12 +54,17 @@ class Labels:
         Where they come from, such as ``labels.csv``.
     fields : frozenset of str
         Which of the fields of FrameFacts are given.
-    rows : mapping of str to FrameFacts, default {}
+    rows : mapping of str to FrameFacts, optional
         The facts by path, relative to the folder of frames.
     pattern : re.Pattern, optional
         The expression that finds the facts in a name; there are no `rows` then.
     path : Path, optional
         The file that was read, with all links followed.
+
+    Raises
+    ------
+    ValueError
+        If there are neither rows nor a pattern.
 
     Examples
     --------
@@ -69,28 +74,39 @@ class Labels:
     """
 
     source: str
-    fields: frozenset[str]
-    rows: Mapping[str, FrameFacts]
+    fields: frozenset[str] = frozenset()
+    rows: Mapping[str, FrameFacts] = field(default_factory=dict)
     pattern: re.Pattern[str] | None = None
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        if not self.rows and self.pattern is None:
+            raise ValueError(f"Labels: expected rows or a pattern, got only {self.source!r}; use Labels.from_csv")
+
     @classmethod
     def from_csv(
-        cls, path: str | os.PathLike[str], path_column: str = "path", columns: Mapping[str, str] | None = None
+        cls,
+        file: str | os.PathLike[str],
+        path_column: str = "path",
+        *,
+        label_column: str | None = None,
+        group_column: str | None = None,
+        movie_column: str | None = None,
+        part_column: str | None = None,
     ) -> "Labels":
         r"""Read a CSV file with a header and a row for each frame.
 
         Parameters
         ----------
-        path : path
-            The file: UTF-8 or UTF-16, with commas, semicolons or tabs.
+        file : path
+            UTF-8 or UTF-16, with commas, semicolons or tabs.
         path_column : str, default "path"
-            The column with the path of each frame, relative to the folder of frames.
-        columns : mapping of str to str, optional
-            The names of other columns: ``{"label": "class", "group": "film"}``. A field that is not in it is the column
-            of its own name (``label``, ``group``, ``movie``, ``part``), if there is one. Names match in any case. Other
-            columns, such as ``time_s`` of ``frames.csv``, are ignored; and so are ``group`` and ``part`` of a table of
-            predictions unless they are in `columns`, because they say how the frames were divided in one run.
+            The column with the path of each frame, relative to the folder of frames, or absolute.
+        label_column, group_column, movie_column, part_column : str, optional
+            The names of other columns. One that is not given is the column ``label``, ``group``, ``movie`` or ``part``,
+            if there is one. Names match in any case. Other columns, such as ``time_s`` of ``frames.csv``, are ignored;
+            and so are ``group`` and ``part`` of a table of predictions unless they are given, because they say how the
+            frames were divided in one run.
 
         Returns
         -------
@@ -100,24 +116,20 @@ class Labels:
         ------
         DataError
             If the file cannot be read, lacks a column or has it twice, has no rows, or has a row without a path or with
-            an empty group or part; or if two rows of a path differ.
-        ValueError
-            If `columns` has a key that is no field.
+            an empty group or part, or that ends before its label; or if two rows of a path differ.
 
         Examples
         --------
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "labels.csv")
         >>> _ = path.write_text("file,class,film\ncats/1.jpg,cat,f1\n")
-        >>> Labels.from_csv(path, "file", {"label": "class", "group": "film"}).rows
+        >>> Labels.from_csv(path, "file", label_column="class", group_column="film").rows
         {'cats/1.jpg': FrameFacts(label='cat', group='f1', movie='', part='')}
         """
-        if unknown := set(columns or {}) - set(FrameFacts._fields):
-            raise ValueError(
-                f"Labels.from_csv: expected columns for {', '.join(FrameFacts._fields)}, got one for {min(unknown)!r}"
-            )
-        table = os.fspath(path)
-        cell_of, rows = _read(table, {"path": path_column, **(columns or {})})
+        table = os.fspath(file)
+        given = {"label": label_column, "group": group_column, "movie": movie_column, "part": part_column}
+        columns = {field: column for field, column in given.items() if column is not None}
+        cell_of, rows = _read(table, {"path": path_column, **columns})
         found: dict[str, FrameFacts] = {}
         for line, cells in rows:
             row = {field: cells[cell] if cell < len(cells) else "" for field, cell in cell_of.items()}
@@ -125,6 +137,8 @@ class Labels:
             facts = FrameFacts(**row)
             facts = facts._replace(label=facts.label.strip(), part=facts.part.strip())
             needed = {"path": path_cell, "group": row.get("group", "-"), "part": row.get("part", "-").strip()}
+            if cell_of.get("label", 0) >= len(cells):
+                needed["label"] = ""
             if empty := [field for field, text in needed.items() if not text]:
                 raise DataError(
                     f"table: line {line} of {table!r} has no {' and no '.join(empty)}; fill it in or remove the line"
@@ -177,6 +191,25 @@ class Labels:
         rows = {path: facts._replace(label="") for path, facts in self.rows.items()}
         return replace(self, fields=self.fields - {"label"}, rows=rows)
 
+    def inside(self, root: Path) -> "Labels":
+        """Return the same labels, with paths relative to a folder in place of absolute ones that lead into it.
+
+        Parameters
+        ----------
+        root : Path
+            The folder; no part of its path is a link.
+
+        Returns
+        -------
+        Labels
+        """
+        if not any(map(os.path.isabs, self.rows)):
+            return self
+        rows: dict[str, FrameFacts] = {}
+        for path, facts in self.rows.items():
+            _add(rows, _below(root, path), facts, f"another spelling in {self.source!r}")
+        return replace(self, rows=rows)
+
     def match(self, found: Sequence[str]) -> dict[str, FrameFacts]:
         r"""Return the facts about files, by their paths.
 
@@ -205,6 +238,7 @@ class Labels:
                 if self.pattern is not None
                 else f"table: no path of {self.source!r} leads to a file of the folder: expected paths such as "
                 f"{min(found)!r}, got {min(self.rows)!r}; correct them, or name another table"
+                f"{did_you_mean(min(self.rows), found[:_MOST_COMPARED])}"
             )
         return known
 
@@ -263,12 +297,20 @@ class Labels:
         return warnings
 
 
+def _below(root: Path, path: str) -> str:
+    """Return an absolute path that leads into a folder relative to it, and any other path as it is."""
+    if not os.path.isabs(path):
+        return path
+    real = Path(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    return real.relative_to(root).as_posix() if real.is_relative_to(root) else path
+
+
 def _add(rows: dict[str, FrameFacts], path: str, facts: FrameFacts, where: str) -> None:
     """Add the facts about a path; raise DataError if others about it are there."""
-    for field, before, now in zip(FrameFacts._fields, rows.setdefault(path, facts), facts, strict=True):
+    for name, before, now in zip(FrameFacts._fields, rows.setdefault(path, facts), facts, strict=True):
         if before != now:
             raise DataError(
-                f"table: {path!r} has two {field}s, {before!r} and {now!r} ({where}); a frame has one {field}"
+                f"table: {path!r} has two {name}s, {before!r} and {now!r} ({where}); a frame has one {name}"
             )
 
 
@@ -282,22 +324,24 @@ def _read(table: str, named: Mapping[str, str]) -> tuple[dict[str, int], list[tu
         ) from None
     except csv.Error as error:
         raise DataError(f"table: {table!r} is not a CSV file ({error}); save it as comma-separated UTF-8") from None
+    if not header and not rows:
+        raise DataError(f"table: {table!r} is empty; add a header line, and a row for each frame")
     is_of_predictions = set(PREDICTION_COLUMNS) <= set(header)
     if is_of_predictions or set(MANIFEST_COLUMNS) <= set(header):
         rows = [(line, [text_of_cell(cell) for cell in cells]) for line, cells in rows]
     cell_of = {}
-    for field in ("path", *FrameFacts._fields):
-        if is_of_predictions and field in ("group", "part") and field not in named:
+    for name in ("path", *FrameFacts._fields):
+        if is_of_predictions and name in ("group", "part") and name not in named:
             continue
-        column = same_name(named.get(field, field), header)
+        column = same_name(named.get(name, name), header)
         if column is not None and header.count(column) > 1:
             raise DataError(f"table: {table!r} has {header.count(column)} columns {column!r}; rename one")
         if column is not None:
-            cell_of[field] = header.index(column)
-        elif field in named:
+            cell_of[name] = header.index(column)
+        elif name in named:
             raise DataError(
-                f"table: expected a column {named[field]!r} in {table!r}, got {header}; name the columns, or add a "
-                f"header line{did_you_mean(named[field], header)}"
+                f"table: expected a column {named[name]!r} in {table!r}, got {header}; name the columns, or add a "
+                f"header line{did_you_mean(named[name], header)}"
             )
     if not rows:
         raise DataError(f"table: {table!r} has no rows; add a row for each frame, or remove the file")

@@ -59,5 +59,5 @@ class PictureFiles:
         try:
             return decode(path, self._size).pixels
         except SkippedFrame as skipped:
-            found = f"{os.fspath(path)!r} ({skipped.reason}: {skipped.detail})"
+            found = f"{os.fspath(path)!r} ({skipped.detail})"
             raise DataError(f"pictures: expected files that can be read, got {found}; leave it out") from skipped

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -146,17 +146,34 @@ def _read_root(
     layout = find_layout(root, files, folders, parts, has_labels, has_others=bool(left_out))
     found = files if has_labels else _in_class_folders(root, files, layout, skipped)
     warnings: list[str] = []
-    facts = _facts_about(found, tables, skipped, warnings)
+    facts = _facts_about(root, found, tables, skipped, warnings)
     if grouped is not None and not has_labels:
         warnings += _other_labels(grouped, layout, facts)
-    placed = []
+    parts_in = next((table.source for table in tables if "part" in table.fields), "")
+    placed, unlabelled = [], []
     for path, (label, group, movie, cell) in facts.items():
         part, folder = layout.place(path)
         label = label if has_labels else folder
         if label:
-            placed.append(PlacedFile(path, label, part_of(cell, repr(path)) if cell else part, group, movie))
+            placed.append(
+                PlacedFile(
+                    path,
+                    label,
+                    part_of(cell, f"table: part of {path!r} in {parts_in!r}") if cell else part,
+                    group,
+                    movie,
+                )
+            )
         else:
-            skipped.append(Skip(path, "no-label", "its label is empty"))
+            unlabelled.append(path)
+    skipped += [Skip(path, "no-label", "its label is empty") for path in unlabelled]
+    if unlabelled and labelled is not None:
+        warnings.append(
+            f"files skipped because their label in {labelled.source} is empty: {len(unlabelled)} "
+            f"(first: {unlabelled[0]!r})"
+        )
+    if labelled is not None and labelled.pattern is not None:
+        warnings += _groups_of_several_classes(placed)
     if len({bool(file.part) for file in placed}) == 2:
         first = min(file.path for file in placed if not file.part)
         raise DataError(f"table: expected a part for every frame or for none, got none for {first!r}; fill it in")
@@ -191,11 +208,12 @@ def _first_with(name: str, tables: list[Labels]) -> str:
 
 
 def _facts_about(
-    found: list[str], tables: list[Labels], skipped: list[Skip], warnings: list[str]
+    root: Path, found: list[str], tables: list[Labels], skipped: list[Skip], warnings: list[str]
 ) -> dict[str, FrameFacts]:
     """Return the facts about the files that all tables name; the first table counts. Add the others to `skipped`."""
     facts = dict.fromkeys(found, FrameFacts())
     for table in tables:
+        table = table.inside(root)
         known = table.match(list(facts))
         warnings += table.warnings(list(facts), known)
         reason: Reason = "not-in-csv" if table.pattern is None else "no-label"
@@ -237,6 +255,11 @@ def _open(table: Table | None, *needed: str) -> Labels | None:
     """Return labels or groups, read if they are a path; raise DataError if they have none of the `needed` fields."""
     if table is None:
         return None
+    if not isinstance(table, Labels | str | os.PathLike):
+        raise TypeError(
+            f"FrameFolder: expected a CSV file or Labels, got {type(table).__name__}; write a CSV file with the "
+            f"columns path and {needed[0]}"
+        )
     labels = table if isinstance(table, Labels) else Labels.from_csv(table)
     if labels.pattern is None and not labels.fields & set(needed):
         raise DataError(
@@ -265,6 +288,20 @@ def _other_labels(groups: Labels, layout: Layout, facts: Mapping[str, FrameFacts
     return [
         f"frames whose label in {groups.source} differs from their folder: {len(moved)} (first: {moved[0]!r}, "
         f"labelled {facts[moved[0]].label!r}); the folder counts (--labels makes the table count)"
+    ]
+
+
+def _groups_of_several_classes(files: Sequence[PlacedFile]) -> list[str]:
+    """Return a warning if groups that a pattern finds in names hold frames of several classes."""
+    labels = defaultdict(set)
+    for file in files:
+        labels[file.group].add(file.label)
+    shared = sorted(group for group, names in labels.items() if group and len(names) > 1)
+    if not shared:
+        return []
+    return [
+        f"groups in file names that hold frames of several classes: {len(shared)} (first: {shared[0]!r} of "
+        f"{listed(sorted(labels[shared[0]]), 5)}); if these are different series, let (?P<group>...) include the label"
     ]
 
 

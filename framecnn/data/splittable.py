@@ -42,6 +42,11 @@ class SplittableFrames:
         return self.select(np.arange(len(self))).frames
 
     @property
+    def labels(self) -> Array:
+        """The name of the class of each used frame, shape (n,)."""
+        return np.array(self.classes)[self.targets]
+
+    @property
     def given_parts(self) -> list[str]:
         """The parts of a split that the data gives."""
         return [] if self.parts is None else [part for part in PARTS if part in self.parts]
@@ -124,6 +129,8 @@ class SplittableFrames:
 
         Raises
         ------
+        DataError
+            If the data gives parts but none for training, or all parts and `by` is ``"random"``.
         ValueError
             If the shares do not sum to 1, or `by` is neither ``"group"`` nor ``"random"``.
         """
@@ -134,6 +141,11 @@ class SplittableFrames:
         if given and PARTS[0] not in given:
             raise DataError(f"FrameFolder.split: expected a training part, got only {listed(given)}; add one")
         drawn = [part for part, share in zip(PARTS, shares, strict=True) if share and part not in given[1:]]
+        if by == "random" and given and len(drawn) < 2:
+            raise DataError(
+                f"FrameFolder.split: expected parts to draw at random (--split random), but all are given "
+                f"({self.part_source}); leave the option out, or use parts='none' (--parts none) for folders"
+            )
         wanted = np.where([part in drawn for part in PARTS], shares, 0)
         wanted /= wanted.sum()
         kept = self.groups if by == "group" else np.arange(len(self))

@@ -61,6 +61,28 @@ class FrameStore:
 
     root: Path
 
+    def held(self, labels: Mapping[str, str]) -> dict[str, int]:
+        """Return the number of frames of each of these movies that finished runs have cut with this class.
+
+        Parameters
+        ----------
+        labels : mapping of str to str
+            The class of each movie.
+
+        Returns
+        -------
+        dict of str to int
+            Without movies of which a frame is missing.
+        """
+        record, found = self._read_record(), {}
+        rows = self._read_table()[1]
+        for movie in labels.keys() - record.keys():
+            own = [row for row in rows if row["movie"] == movie]
+            same = all(row["label"] == labels[movie] and (self.root / row["path"]).is_file() for row in own)
+            if own and same:
+                found[movie] = len(own)
+        return found
+
     @contextmanager
     def run(self, jobs: Mapping[str, Mapping[str, Any]], replace: bool) -> Iterator[dict[str, dict[str, Any]]]:
         """Lock the folder, clean up after killed runs, and find the movies that an earlier run finished.

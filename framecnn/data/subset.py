@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from framecnn.data.decode import FileState
 from framecnn.data.loader import LazyFrames
 from framecnn.typing import Array
@@ -61,6 +63,11 @@ class FrameSubset:
     def samples(self) -> list[tuple[str, int]]:
         """The path, relative to the folder, and the class number of each frame."""
         return list(zip(self.paths, self.targets.tolist(), strict=True))
+
+    @property
+    def labels(self) -> Array:
+        """The name of the class of each frame, shape (n,)."""
+        return np.array(self.classes)[self.targets]
 
     @property
     def files(self) -> list[str]:

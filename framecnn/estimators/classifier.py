@@ -16,6 +16,7 @@ from framecnn.estimators.checks import (
 )
 from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.details import DetailsMixin
+from framecnn.estimators.explanation import ExplanationMixin
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.file_predictions import PictureFilesMixin
 from framecnn.estimators.head import KMeansClassifier
@@ -31,7 +32,7 @@ from framecnn.typing import Array
 __all__ = ["FrameClassifier"]
 
 
-class FrameClassifier(PictureFilesMixin, DetailsMixin, ClassifierMixin, SavedEstimator):
+class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, ClassifierMixin, SavedEstimator):
     """A classifier of frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. :meth:`fit` chooses

@@ -17,7 +17,7 @@ from framecnn.layers.settings import layer_window
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array
 
-__all__ = ["Explanation", "explain", "filter_contributions"]
+__all__ = ["Explanation", "ExplanationMixin", "explain", "filter_contributions"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,28 @@ class Explanation:
     baseline: float
     map: Array
     cells: Array
+
+
+class ExplanationMixin:
+    """The method of a classifier of frames that explains a prediction."""
+
+    def explain(self, frame: Any, against: Any = None) -> Explanation:
+        """Return which places of a frame speak for its predicted class rather than for another class.
+
+        :func:`framecnn.estimators.explain` says how, and which errors it raises.
+
+        Parameters
+        ----------
+        frame : (h, w, c) array
+            One frame, as for :meth:`predict`; or a flat row.
+        against : label, optional
+            The class to compare with; by default the most probable of the others.
+
+        Returns
+        -------
+        Explanation
+        """
+        return explain(self, frame, against)
 
 
 @single_threaded_blas()

@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.arguments import channels_first_hint
-from framecnn.data.loader import map_ahead
+from framecnn.data.loader import LazyFrames, map_ahead
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import FLOATS, check_overflow
 from framecnn.estimators.saved_estimator import SavedEstimator
@@ -223,6 +223,10 @@ class FrameTransformer(SavedEstimator):
 
     def _check(self, X: Any, reset: bool) -> Any:
         """Return frames unchanged, as an array or lazily loaded, or feature vectors (n, d), once they are checked."""
+        if isinstance(getattr(X, "frames", None), LazyFrames):
+            raise ShapeError(
+                f"{self._who}: expected frames, got {type(X).__name__}; pass its frames, labels and groups"
+            )
         frames = X if isinstance(getattr(X, "dtype", None), np.dtype) else np.asarray(X)
         received = tuple(frames.shape)
         vectors = self.frame_shape is None and len(received) != 4 if reset else self.frame_shape_ is None

@@ -157,7 +157,8 @@ def describe_choice(classifier: Any) -> dict[str, str]:
     chosen = classifier.chosen_
     found = {}
     if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
-        found["pooling grid"] = _grid(chosen["grid"])
+        why = " (the simplest within the error of the best)" if chosen["accuracies"] else ""
+        found["pooling grid"] = _grid(chosen["grid"]) + why
     for grid, accuracy in chosen["accuracies"].items():
         found[f"accuracy in cross-validation, {_grid(grid)}"] = percent(accuracy)
     if chosen["alpha"] is not None:
