@@ -114,7 +114,7 @@ def test_numbers_survive_json():
         "accuracy": 0.5,
         "interval": list(result.interval),
         "verdict": "No evidence that the classes can be told apart: this figure covers only 'day'.",
-        "baseline": {"name": "day", "accuracy": 1.0, "chance": 1.0},
+        "baseline": {"name": "day", "accuracy": 1.0, "chance": 0.5},
         "balanced_accuracy": 0.5,
         "top_2_accuracy": 1.0,
         "macro": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3},
