@@ -234,7 +234,7 @@ def test_a_useless_result_is_said_first(model, tmp_path, monkeypatch):
     ended = framecnn("evaluate", model, relabelled, "--json", tmp_path / "f.json", "--report", tmp_path / "r.html")
     figures = json.loads((tmp_path / "f.json").read_text())
     assert figures["verdict"].startswith(
-        "Worse than guessing (50.0 %) and always answering 'across': accuracy 0.0 % against"
+        "Worse than guessing (33.3 %) and always answering 'across': accuracy 0.0 % against"
     )
     lines = ended.out.splitlines()
     assert lines[5] == figures["verdict"]

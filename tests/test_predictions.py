@@ -92,7 +92,7 @@ def test_a_corrected_table_gives_labels_but_neither_parts_nor_groups_of_that_run
 def test_parts_and_groups_of_that_run_are_used_if_their_columns_are_named(corrected):
     root, table = corrected
     table.write_text(table.read_text().replace(",films,", ",validation,"))
-    labels = Labels.from_csv(table, columns={"part": "part", "group": "group"})
+    labels = Labels.from_csv(table, part_column="part", group_column="group")
     assert labels.rows["=day/000.png"] == FrameFacts("=day", "g0", "", "training")
     folder = FrameFolder(root, size=SIZE, labels=labels)
     assert folder.given_parts == ["training", "validation", "test"]
@@ -105,7 +105,7 @@ def test_as_a_table_of_groups_it_needs_the_name_of_the_column(corrected):
         DataError, match=r"expected a column group or movie or part in 'predictions.csv', got none .*--group-column"
     ):
         FrameFolder(root, groups=table, size=SIZE)
-    groups = Labels.from_csv(table, columns={"group": "group"})
+    groups = Labels.from_csv(table, group_column="group")
     assert len(set(FrameFolder(root, groups=groups, size=SIZE).groups)) == 7
 
 

@@ -94,7 +94,7 @@ def test_without_extras_it_trains_and_predicts_and_says_how_to_get_a_report(pyth
     command = (python, "-m", "framecnn")
     out, err = run(*command, "train", "films", "--out", "made/model.safetensors", "--size", "24x32", folder=tmp_path)
     assert "test accuracy" in out
-    assert "no report was written (framecnn report: the package jinja2 is not installed; run: pip install " in err
+    assert "no report will be written (framecnn report: the package jinja2 is not installed; run: pip install " in err
     assert "'framecnn[report]'" in err
     picture = next((films / "down").iterdir())
     out, _ = run(*command, "predict", "made/model.safetensors", picture, "film.mp4", folder=tmp_path, code=1)

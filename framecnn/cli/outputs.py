@@ -20,7 +20,7 @@ from framecnn.cli import console
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write
 from framecnn.storage.output_lock import lock_outputs
-from framecnn.storage.output_set import settle, write_together
+from framecnn.storage.output_set import settle_any, write_together
 from framecnn.version import __version__
 
 __all__ = [
@@ -235,8 +235,7 @@ class OutputSet:
             If another run holds a lock, or a file was not written by the same command.
         """
         with lock_outputs(self.files):
-            for path in self.files:  # the killed run may have had other options, so that its journal is beside any
-                settle(path, self.files)
+            settle_any(self.files)  # the killed run may have had other options, so that its journal is beside any
             check_replaced({path: self._marks[name] for name, path in self.paths.items()})
             yield
 

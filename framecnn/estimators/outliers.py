@@ -25,6 +25,7 @@ MAX_SAMPLES = 5000  # training samples that are kept
 MAX_SELECTION = 1000  # training samples from which components and threshold are computed
 N_FOLDS = 10  # of nearly as many samples as all: a nearest sample of fewer samples is farther away
 BLOCK = 1024  # samples that are compared at a time
+NEAR_COPY = 0.1  # of the threshold: below it a blank sample is like a blank training sample
 SMALLEST = 1e-6  # cosine distances below it are rounding
 ARRAYS = ("mean", "components", "rotation", "offset", "samples", "rows")
 
@@ -43,7 +44,7 @@ class OutlierDetector:
     The first sees samples far from all training samples; the second sees samples in directions in which classes do not
     lie. The outlier score is the dissimilarity to the nearest training sample (as Sun et al., "Out-of-Distribution
     Detection with Deep Nearest Neighbors", ICML 2022). A sample that is nearer to a blank one than to all training
-    samples has a score that is larger by the ratio. The threshold is a quantile of the scores of training samples,
+    samples has a score above the threshold. The threshold is a quantile of the scores of training samples,
     each compared with the samples of the other folds by group, with components and covariance of these alone.
 
     samples (m, l + k); rows (m,) of the samples in the training data, at most 5,000, evenly over the groups;
@@ -101,7 +102,9 @@ class OutlierDetector:
             distances = _dissimilarities(placed, self.samples)
             to_blank = _dissimilarities(placed, self.blanks).min(axis=1, initial=np.inf)
             scores = distances.min(axis=1)
-            scores = scores * np.maximum(1, scores / np.maximum(to_blank, SMALLEST**2))
+            ratios = scores / np.maximum(to_blank, SMALLEST**2)
+            is_blank = (ratios > 1) & (scores > NEAR_COPY * self.threshold)
+            scores = np.where(is_blank, np.maximum(scores, self.threshold) * ratios, scores)
         check_overflow("KMeansClassifier", "distances", distances)
         check_overflow("KMeansClassifier", "distances", scores)
         nearest = _smallest(distances, k)

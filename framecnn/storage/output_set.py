@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from framecnn.errors import DataError
 from framecnn.storage.atomic import atomic_write, hidden_path, is_temporary, naming_users_files, sweep, temporary_path
 
-__all__ = ["settle", "switch", "write_together"]
+__all__ = ["settle", "settle_any", "switch", "write_together"]
 
 _JOURNAL = ".journal"
 
@@ -183,8 +183,25 @@ def settle(
     DataError
         If the journal is damaged, belongs to another user, or names other files.
     """
-    journal = hidden_path(main, _JOURNAL)
     outputs = [path for path in (main, *paths) if path is not None]
+    changes = _finish(main, outputs, is_ours)
+    _sweep([main], outputs)
+    return [change.path for change in changes]
+
+
+def settle_any(paths: Sequence[Path]) -> None:
+    """Do what :func:`settle` does for files of which any one may have been the main file of the killed run.
+
+    The caller holds the locks of all. Temporary files are removed last: a journal beside another file may need them.
+    """
+    for path in paths:
+        _finish(path, paths, lambda other: False)
+    _sweep(paths, paths)
+
+
+def _finish(main: Path, outputs: Sequence[Path], is_ours: Callable[[Path], bool]) -> list[_Change]:
+    """Finish or undo the switch of which the journal lies beside `main`; return its changes."""
+    journal = hidden_path(main, _JOURNAL)
     changes: list[_Change] = []
     if os.path.lexists(journal):
         changes = _read(journal, outputs, is_ours)
@@ -203,9 +220,13 @@ def settle(
         for change in changes:
             if change.staged is not None:
                 _remove(change.staged)
-    for path in (journal, *outputs):
+    return changes
+
+
+def _sweep(mains: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Remove temporary files of dead runs beside the outputs, and beside the journals of the main files."""
+    for path in (*(hidden_path(main, _JOURNAL) for main in mains), *outputs):
         sweep(path)
-    return [change.path for change in changes]
 
 
 def _read(journal: Path, outputs: Sequence[Path], is_ours: Callable[[Path], bool]) -> list[_Change]:
