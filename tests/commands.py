@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from textures import textures
 
-from framecnn.cli import main
+from framecnn.cli import main, showing
 from framecnn.estimators import features
 
 
@@ -46,6 +46,20 @@ def quick(monkeypatch):
     """Make training fast, with few filters and patches; commands have no options for it."""
     monkeypatch.setattr(features, "FILTERS", 12)
     monkeypatch.setattr(features, "PATCHES", 2000)
+
+
+def record_opened(monkeypatch, tmp_path):
+    """Return the list of the drawings that would have been opened in a viewer; they are written below `tmp_path`."""
+    files = []
+    monkeypatch.setattr(showing, "_has_screen", lambda: True)
+    monkeypatch.setattr(showing, "_open", lambda path: not files.append(path))
+    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
+    return files
+
+
+def new_films(tmp_path):
+    """Return a new folder of frames; see :func:`write_frames`."""
+    return write_frames(tmp_path / "films")
 
 
 def write_frames(root, n_groups=5, names=("across", "blobs", "down"), with_groups=True):

@@ -26,6 +26,14 @@ def film_folder(root: Path, frames: dict[str, int], first_seed: int = 0) -> Path
     return root
 
 
+def flat_folder(root: Path) -> Path:
+    """Return a folder of 12 pictures of two classes and three films without class folders."""
+    root.mkdir()
+    for i in range(12):
+        scene(i).save(root / f"{['cat', 'dog'][i % 2]}_film{i % 3}_{i:03d}.png")
+    return root
+
+
 def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
     """Return the bytes of a picture file."""
     buffer = io.BytesIO()

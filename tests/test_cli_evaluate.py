@@ -63,10 +63,11 @@ def test_evaluate_prints_the_accuracy_of_a_model_on_a_folder(model, films, tmp_p
 
 def test_frames_that_were_trained_on_are_counted(model, films, tmp_path, monkeypatch):
     names = training_names(model)
-    ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html")
+    ended = framecnn("evaluate", model, films, "--report", tmp_path / "r.html", "--json", tmp_path / "f.json")
     warning = f"{len(names)} of 36 frames were trained on: the accuracy is too high; evaluate other frames"
     assert (ended.code, ended.err) == (0, f"warning: {warning}\n")
     assert warning in Report((tmp_path / "r.html").read_text("utf-8")).words
+    assert json.loads((tmp_path / "f.json").read_text())["warnings"] == [warning]
     for path in films.glob("*/*.jpg"):
         if path.relative_to(films).as_posix() != names[0]:
             copy = tmp_path / "new" / path.relative_to(films)

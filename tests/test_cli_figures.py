@@ -5,16 +5,12 @@ import json
 import re
 
 import pytest
-from commands import framecnn, quick, write_frames
+from commands import framecnn, new_films, quick, write_frames
 from reports import Report
 
 SIZE = ("--size", "24x32")
 quickly = pytest.fixture(autouse=True)(quick)
-
-
-@pytest.fixture
-def films(tmp_path):
-    return write_frames(tmp_path / "films")
+films = pytest.fixture(new_films)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from commands import framecnn, refused, train_quickly, write_frames
+from commands import framecnn, record_opened, refused, train_quickly, write_frames
 from PIL import Image
 from test_cli_predict import predictions
 
@@ -22,14 +22,7 @@ def films(model):
     return model.parent / "films"
 
 
-@pytest.fixture
-def opened(monkeypatch, tmp_path):
-    """Return the list of the files that would have been opened."""
-    files = []
-    monkeypatch.setattr(showing, "_has_screen", lambda: True)
-    monkeypatch.setattr(showing, "_open", lambda path: not files.append(path))
-    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
-    return files
+opened = pytest.fixture(record_opened)
 
 
 def test_a_random_picture_comes_with_every_probability(model, films, opened):

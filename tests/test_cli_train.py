@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 import pytest
-from commands import fingerprint, framecnn, quick, refused, write_frames
+from commands import fingerprint, framecnn, new_films, quick, refused, write_frames
 
 from framecnn import FrameFolder, load
 from framecnn.cli import console, figures, workflow
@@ -17,11 +17,7 @@ from framecnn.kernels import jit
 
 SIZE = ("--size", "24x32")
 quickly = pytest.fixture(autouse=True)(quick)
-
-
-@pytest.fixture
-def films(tmp_path):
-    return write_frames(tmp_path / "films")
+films = pytest.fixture(new_films)
 
 
 @pytest.fixture

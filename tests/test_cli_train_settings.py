@@ -5,18 +5,14 @@ import re
 import sys
 
 import pytest
-from commands import framecnn, quick, refused, write_frames
+from commands import framecnn, new_films, quick, refused
 from reports import Report
 
 from framecnn import load
 
 SIZE = ("--size", "24x32")
 quickly = pytest.fixture(autouse=True)(quick)
-
-
-@pytest.fixture
-def films(tmp_path):
-    return write_frames(tmp_path / "films")
+films = pytest.fixture(new_films)
 
 
 @pytest.fixture

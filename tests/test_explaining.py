@@ -9,13 +9,12 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
-from commands import framecnn, quick, refused, train_quickly, write_frames
+from commands import framecnn, quick, record_opened, refused, train_quickly, write_frames
 from PIL import Image
 from reports import Report, predicting
 from textures import textures
 
 from framecnn import FrameClassifier, FrameFolder, load
-from framecnn.cli import showing
 from framecnn.cli.environment import describe_origin
 from framecnn.data.loader import FrameLost
 from framecnn.errors import MachineError
@@ -30,13 +29,7 @@ def trained(tmp_path_factory):
     return train_quickly(tmp_path_factory.mktemp("trained"))
 
 
-@pytest.fixture
-def opened(monkeypatch, tmp_path):
-    files = []
-    monkeypatch.setattr(showing, "_has_screen", lambda: True)
-    monkeypatch.setattr(showing, "_open", lambda path: not files.append(path))
-    monkeypatch.setattr(showing.tempfile, "tempdir", str(tmp_path))
-    return files
+opened = pytest.fixture(record_opened)
 
 
 @pytest.fixture(scope="module")
@@ -191,12 +184,12 @@ def test_a_name_in_a_forged_model_never_leads_out_of_the_folders(trained, tmp_pa
     path = str(sorted((films / "down").iterdir())[0])
     secret = tmp_path / "secret.jpg"
     secret.write_bytes((films / "down" / os.path.basename(path)).read_bytes())
-    (tmp_path / "work" / "in").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "work")
-    leading_out = (str(secret), "../secret.jpg", "in/../../secret.jpg", f"{tmp_path}/work/../secret.jpg")
+    (tmp_path / "inner" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "inner")
+    leading_out = (str(secret), "../secret.jpg", "in/../../secret.jpg", f"{tmp_path}/inner/../secret.jpg")
     for name in (*leading_out, "nul\0.jpg", "\ud800.jpg", "", "."):
         model.training_names_ = np.full(len(model.training_names_), name, object)
-        nearest = explain_pictures(model, [path], [Path(), tmp_path / "work"])[path].nearest
+        nearest = explain_pictures(model, [path], [Path(), tmp_path / "inner"])[path].nearest
         assert nearest == (("", name),) * 3
 
 

@@ -1,7 +1,7 @@
 """Tables of labels that do not fit their folder: what is said of them, and which paths are accepted."""
 
 import pytest
-from pictures import scene
+from pictures import flat_folder
 
 from framecnn.data import FrameFolder, Labels
 from framecnn.errors import DataError
@@ -11,12 +11,7 @@ SIZE = (24, 32)
 
 @pytest.fixture
 def flat(tmp_path):
-    """Return a folder of 12 pictures of two classes and three films without class folders."""
-    root = tmp_path / "flat"
-    root.mkdir()
-    for i in range(12):
-        scene(i).save(root / f"{['cat', 'dog'][i % 2]}_film{i % 3}_{i:03d}.png")
-    return root
+    return flat_folder(tmp_path / "flat")
 
 
 def write_labels(path, root, header):

@@ -5,7 +5,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from pictures import film_folder, scene
+from pictures import film_folder, flat_folder, scene
 
 from framecnn.data import FrameFolder
 from framecnn.data.labels import FrameFacts, Labels
@@ -230,12 +230,7 @@ def test_a_line_that_names_the_separator_counts_in_line_numbers_and_may_name_any
 
 @pytest.fixture
 def flat(tmp_path):
-    """Return a folder of 12 pictures of two classes and three films without class folders."""
-    root = tmp_path / "flat"
-    root.mkdir()
-    for i in range(12):
-        scene(i).save(root / f"{['cat', 'dog'][i % 2]}_film{i % 3}_{i:03d}.png")
-    return root
+    return flat_folder(tmp_path / "flat")
 
 
 def write_labels(path, root, header="file;class;film"):

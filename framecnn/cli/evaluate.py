@@ -71,18 +71,19 @@ def evaluate(
         frames = scan_folder(stages, source, size, max_bad, min_classes=1, meaning=MEANING)
         while True:
             try:
-                meant = _check_classes(frames, [str(label) for label in classifier.classes_])
-                assessment, own = _measure(stages, classifier, frames, meant)
+                meant, about_classes = _check_classes(frames, [str(label) for label in classifier.classes_])
+                assessment, trained_on = _measure(stages, classifier, frames, meant)
                 break
             except FrameLost as lost:
                 frames = without_lost(frames, lost, max_bad)
-        for warning in own:
+        for warning in trained_on:
             console.warn(warning)
+        warnings = [*frames.scan_warnings, *about_classes, *trained_on]
         console.say()
         print_assessment(assessment)
-        figures = assessment.main.to_dict() | {
-            key: value for key, value in assessment.to_dict().items() if key in ("reasons", "suspects")
-        }
+        whole = assessment.to_dict()
+        figures = assessment.main.to_dict() | {key: whole[key] for key in ("reasons", "suspects")}
+        figures |= {"meaning": MEANING, "warnings": warnings}
 
         def report_to(path: Path) -> None:
             data = report_data(
@@ -95,7 +96,7 @@ def evaluate(
                 origin=describe_origin(model),
                 versions=versions(),
                 timings=stages.seconds,
-                warnings=[*frames.scan_warnings, *own],
+                warnings=warnings,
             )
             write_report(path, data, round(1e6 * picture_megabytes))
 
@@ -110,8 +111,8 @@ def evaluate(
             console.table([("" if row else "wrote", *what) for row, what in enumerate(written)])
 
 
-def _check_classes(frames: FrameFolder, known: list[str]) -> dict[str, str | None]:
-    """Return the class of the model that each class of the folder is, None if it is none; warn of differences.
+def _check_classes(frames: FrameFolder, known: list[str]) -> tuple[dict[str, str | None], list[str]]:
+    """Return the class of the model that each class of the folder is, None if it is none; print and return warnings.
 
     Only the frames that are evaluated count. Raise DataError if no class of these is one of the model.
     """
@@ -123,18 +124,25 @@ def _check_classes(frames: FrameFolder, known: list[str]) -> dict[str, str | Non
             f"{frames.root.name}: expected folders of the model's classes ({listed(known)}), "
             f"got {listed(unknown)}{did_you_mean(unknown[0], known)}; name the folders as in training"
         )
+    warnings = []
     if unknown:
         n = sum(frames.classes[target] in unknown for target in targets)
         hint = did_you_mean(unknown[0], known)
-        console.warn(f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}{hint}")
-    for name, label in meant.items():
-        if label not in (None, name):
-            console.warn(f"class {name!r} is taken as the model's class {label!r}")
+        warnings.append(
+            f"skipped {counted(n, 'frame')} of classes that the model does not know: {listed(unknown)}{hint}"
+        )
+    warnings += [
+        f"class {name!r} is taken as the model's class {label!r}"
+        for name, label in meant.items()
+        if label not in (None, name)
+    ]
+    if absent := [name for name in known if name not in meant.values()]:
+        warnings.append(f"no frames of {listed(absent)}: the accuracy does not cover these classes")
     if frames.unseen_part:
         console.say(f"evaluated: {counted(len(targets), 'frame')} of the {frames.unseen_part} part")
-    if absent := [name for name in known if name not in meant.values()]:
-        console.warn(f"no frames of {listed(absent)}: the accuracy does not cover these classes")
-    return meant
+    for warning in warnings:
+        console.warn(warning)
+    return meant, warnings
 
 
 def _measure(

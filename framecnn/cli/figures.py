@@ -38,6 +38,9 @@ def print_assessment(assessment: Assessment) -> None:
         console.say()
         first = [f"{own.path} ({own.suggestion}?)" for own in suspects]
         console.say(f"suspected wrong labels: {listed(first, SHOWN_SUSPECTS)}")
+        wrong = 1 - assessment.main.accuracy
+        if wrong > 0.1:
+            console.say(f"  (the model is wrong about {percent(wrong)} itself: many of these may be its mistakes)")
 
 
 def _in_one_line(figures: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from framecnn.typing import Array
 
 __all__ = ["Projection", "fit_projection"]
 
-MIN_SHRINKAGE = 0.05  # of class means that held-out scores do not confirm at all
+MIN_SHRINKAGE = 0.05  # of fitted class means where held-out means lie in other directions
 
 
 class Projection(NamedTuple):
@@ -36,7 +36,7 @@ def fit_projection(
 ) -> tuple[Projection, Array, Array]:
     """Return the projection, the held-out scores of the samples (n, n_classes), and the points to cluster.
 
-    The points are the held-out scores, unless these are inverted; see :func:`_confirmed`.
+    The points are the held-out scores, unless these are inverted; see :func:`_points_to_cluster`.
 
     Shapes: X (n, d), codes (n,) class numbers, groups (n,) or None, weights (n,) of samples or None. With ``alpha``
     "auto" the penalty is chosen on the rows `selection`; scores are held out by `folds`.
@@ -51,16 +51,16 @@ def fit_projection(
         alpha = chosen.alpha
     solution, scores = ridge(features, targets, float(alpha), folds, weights)
     projection = Projection(mean, np.ascontiguousarray(solution, X.dtype), prior.astype(X.dtype), float(alpha))
-    points = _confirmed(scores, features, solution, codes)
+    points = _points_to_cluster(scores, features, solution, codes)
     return projection, (scores + prior).astype(X.dtype), (points + prior).astype(X.dtype)
 
 
-def _confirmed(scores: Array, features: Array, solution: Array, codes: Array) -> Array:
+def _points_to_cluster(scores: Array, features: Array, solution: Array, codes: Array) -> Array:
     """Return held-out scores, moved class by class to the shrunk fitted means of the classes if they are inverted.
 
     Of few samples the held-out means are so noisy that samples of one class may score lower for it than those of
     another class do; the clusters of the two would then be exchanged. The fitted means have the right order but lie too
-    far apart, so they are shrunk by the factor that the held-out means of most classes confirm.
+    far apart, so they are shrunk by a factor: the median over the classes of held-out mean to fitted mean.
 
     Shapes: scores (n, n_classes), features (n, d), solution (d, n_classes), codes (n,) class numbers.
     """
