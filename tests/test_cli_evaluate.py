@@ -114,6 +114,16 @@ def test_mistakes_are_listed(model, tmp_path):
     assert re.search(r"^down +4 +0\.0 % +0\.0 % +0\.0 % +across 4$", said, re.MULTILINE)
 
 
+def test_suspected_wrong_labels_of_a_model_that_errs_come_with_a_caution(model, tmp_path):
+    for moved, is_said in ((2, False), (10, True)):
+        films = write_frames(tmp_path / str(moved), 12, with_groups=False)
+        for path in sorted((films / "across").iterdir())[:moved]:
+            path.rename(films / "down" / f"moved-{path.name}")
+        said = framecnn("evaluate", model, films).out
+        assert "suspected wrong labels: down/moved-" in said
+        assert ("% itself: many of these may be its mistakes)" in said) == is_said
+
+
 def test_classes_that_the_model_does_not_know_are_skipped(model, tmp_path):
     films = write_frames(tmp_path / "films", n_groups=2, names=("across", "new\x1b", "down"))
     ended = framecnn("evaluate", model, films)
