@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.layers import InputLayer as InputLayer
     from framecnn.layers import Layer as Layer
     from framecnn.layers import PoolingLayer as PoolingLayer
+    from framecnn.layers import ResizingLayer as ResizingLayer
     from framecnn.networks import Sequential as Sequential
     from framecnn.serialization import load as load
     from framecnn.serialization import save as save
@@ -68,6 +69,7 @@ _HOMES = {
     "MachineError": "errors",
     "MissingExtraError": "errors",
     "PoolingLayer": "layers",
+    "ResizingLayer": "layers",
     "Sequential": "networks",
     "SettingError": "errors",
     "ShapeError": "errors",

@@ -14,6 +14,7 @@ from framecnn.layers import (
     FlatteningLayer,
     InputLayer,
     PoolingLayer,
+    ResizingLayer,
 )
 
 LIFT = 1e6  # added to responses, it keeps all of them above zero
@@ -57,6 +58,8 @@ def propagated(layer, x, error):
             return convolution(layer, error, np.abs(layer.params["kernel"]), 0)
         case PoolingLayer() | DownsamplingLayer():
             return reference.pool2d(error, *pooled_pixels(layer))
+        case ResizingLayer():
+            return reference.resample2d(error, layer.size)
         case BatchNormLayer():
             gamma, _, _, variance = layer.params.values()
             return error * np.abs(gamma) / np.sqrt(variance + layer.epsilon)

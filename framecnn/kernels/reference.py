@@ -23,6 +23,8 @@ __all__ = [
     "filter_bank",
     "pool2d",
     "pool2d_backward",
+    "resample2d",
+    "resample2d_backward",
     "sgd_update",
 ]
 
@@ -134,6 +136,34 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array
     """Return ``gamma (x - mean) / sqrt(variance + epsilon) + beta``, channel by channel: gamma ... variance (c,)."""
     x, gamma, beta, mean, variance = (np.asarray(values, np.float64) for values in (x, gamma, beta, mean, variance))
     return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def resample2d(x: Array, size: Pair) -> Array:
+    """Return frames of another size: along each axis, the mean of pixels weighted by the height of a triangle.
+
+    The centre of pixel ``i`` is at ``i + 1/2``. The triangle is two pixels of the output wide, at least two of x.
+
+    Shapes: x (n, h, w, c), y (n, *size, c).
+    """
+    rows, columns = (_triangles(*lengths) for lengths in zip(x.shape[1:3], size, strict=True))
+    return np.einsum("iu,jv,nuvk->nijk", rows, columns, np.asarray(x, np.float64))
+
+
+def resample2d_backward(dy: Array, frame: Pair) -> Array:
+    """Return the gradient of ``sum dy * resample2d(x, size)`` with respect to x, whose frames have the size `frame`.
+
+    Shapes: dy (n, oh, ow, c), dx (n, *frame, c).
+    """
+    rows, columns = (_triangles(*lengths) for lengths in zip(frame, dy.shape[1:3], strict=True))
+    return np.einsum("iu,jv,nijk->nuvk", rows, columns, np.asarray(dy, np.float64))
+
+
+def _triangles(length: int, size: int) -> Array:
+    """Return the matrix (size, length) of the weights along an axis."""
+    step = length / size
+    distances = np.abs((np.arange(size)[:, None] + 0.5) * step - (np.arange(length) + 0.5))
+    heights = np.maximum(0, 1 - distances / max(step, 1))
+    return heights / heights.sum(axis=1, keepdims=True)
 
 
 def dense(x: Array, kernel: Array, bias: Array) -> Array:

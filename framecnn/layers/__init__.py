@@ -11,6 +11,7 @@ from framecnn.layers.flattening import FlatteningLayer
 from framecnn.layers.input import InputLayer
 from framecnn.layers.normalization import BatchNormLayer
 from framecnn.layers.pooling import PoolingLayer
+from framecnn.layers.resizing import ResizingLayer
 
 __all__ = [
     "ActivationLayer",
@@ -27,4 +28,5 @@ __all__ = [
     "Layer",
     "Param",
     "PoolingLayer",
+    "ResizingLayer",
 ]

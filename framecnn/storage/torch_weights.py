@@ -138,11 +138,10 @@ def _dict(*arguments: Any) -> dict[str, Any]:
 def _storage(key: Any) -> _Storage:
     """Return the storage of a persistent id."""
     match key:
-        case ("storage", Name(text), str(number), str(), int(size), None) if (
-            text in DTYPES and len(number) <= LONGEST_KEY
-        ):
-            if _is_size(size):
-                return _Storage(number, DTYPES[text], size)
+        case ("storage", Name(text), str(number), str(), int(size), None) if len(number) <= LONGEST_KEY:
+            dtype = DTYPES.get(text)
+            if dtype is not None and _is_size(size):
+                return _Storage(number, dtype, size)
     raise FormatError(f"expected storages of {', '.join(DTYPES)}, got another reference; convert the weights")
 
 
