@@ -36,8 +36,11 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.layers import FlatteningLayer as FlatteningLayer
     from framecnn.layers import InputLayer as InputLayer
     from framecnn.layers import Layer as Layer
+    from framecnn.layers import PaddingLayer as PaddingLayer
+    from framecnn.layers import ParallelLayer as ParallelLayer
     from framecnn.layers import PoolingLayer as PoolingLayer
     from framecnn.layers import ResizingLayer as ResizingLayer
+    from framecnn.layers import ScalingLayer as ScalingLayer
     from framecnn.networks import Sequential as Sequential
     from framecnn.serialization import load as load
     from framecnn.serialization import save as save
@@ -68,8 +71,11 @@ _HOMES = {
     "Layer": "layers",
     "MachineError": "errors",
     "MissingExtraError": "errors",
+    "PaddingLayer": "layers",
+    "ParallelLayer": "layers",
     "PoolingLayer": "layers",
     "ResizingLayer": "layers",
+    "ScalingLayer": "layers",
     "Sequential": "networks",
     "SettingError": "errors",
     "ShapeError": "errors",

@@ -10,8 +10,11 @@ from framecnn.layers.filter_bank import FilterBankLayer
 from framecnn.layers.flattening import FlatteningLayer
 from framecnn.layers.input import InputLayer
 from framecnn.layers.normalization import BatchNormLayer
+from framecnn.layers.padding import PaddingLayer
+from framecnn.layers.parallel import ParallelLayer
 from framecnn.layers.pooling import PoolingLayer
 from framecnn.layers.resizing import ResizingLayer
+from framecnn.layers.scaling import ScalingLayer
 
 __all__ = [
     "ActivationLayer",
@@ -26,7 +29,10 @@ __all__ = [
     "FlatteningLayer",
     "InputLayer",
     "Layer",
+    "PaddingLayer",
+    "ParallelLayer",
     "Param",
     "PoolingLayer",
     "ResizingLayer",
+    "ScalingLayer",
 ]
