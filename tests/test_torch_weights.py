@@ -303,6 +303,12 @@ def test_a_file_of_more_than_two_gigabytes_is_refused_unread(tmp_path):
         read_torch_weights(path)
 
 
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+    for value in (np.nan, np.inf):
+        values = {"0": np.full(24, value, np.float32)}
+        assert "finite numbers" in refusal(tmp_path, torch_file(state_dict({"w": GOOD}), values))
+
+
 def torch_states(torch):
     """Yield names and state dicts: dtypes, views with strides and offsets, shared storages, a whole network."""
     names = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8"]

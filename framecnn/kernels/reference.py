@@ -146,8 +146,14 @@ def resample2d(x: Array, size: Pair) -> Array:
 
     Shapes: x (n, h, w, c), y (n, *size, c).
     """
-    rows, columns = (_triangles(*lengths) for lengths in zip(x.shape[1:3], size, strict=True))
-    return np.einsum("iu,jv,nuvk->nijk", rows, columns, np.asarray(x, np.float64))
+    y = np.asarray(x, np.float64)
+    for axis, pixels in enumerate(size, start=1):
+        lines = [
+            np.tensordot(heights[heights > 0], y.compress(heights > 0, axis), (0, axis))
+            for heights in _triangles(y.shape[axis], pixels)
+        ]
+        y = np.stack(lines, axis)
+    return y
 
 
 def resample2d_backward(dy: Array, frame: Pair) -> Array:

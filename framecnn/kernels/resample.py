@@ -1,5 +1,6 @@
 """Resampling of frames by a triangle filter that widens when frames shrink, as Pillow and PyTorch (antialias) do."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -55,10 +56,10 @@ def triangle_taps(length: int, size: int, dtype: np.dtype) -> Taps:
     largest = weights.argmax(axis=1)[:, None]
     _, exponents = np.frexp(np.take_along_axis(weights, largest, axis=1))
     units = np.ldexp(1.0, np.finfo(dtype).nmant - exponents)  # one bit less than the dtype has: room for the rest
-    counts = np.rint(weights * units)
-    rest = (units.astype(object) - counts.astype(object).sum(axis=1, keepdims=True)).astype(np.float64)  # exact
-    np.put_along_axis(counts, largest, np.take_along_axis(counts, largest, axis=1) + rest, axis=1)
-    return starts, stops, (counts / units).astype(dtype)
+    rounded = np.rint(weights * units) / units
+    rest = np.array([[math.fsum([1.0, *-row])] for row in rounded])  # exact
+    np.put_along_axis(rounded, largest, np.take_along_axis(rounded, largest, axis=1) + rest, axis=1)
+    return starts, stops, rounded.astype(dtype)
 
 
 def _transposed(taps: Taps, length: int) -> Taps:

@@ -105,7 +105,11 @@ def _tensors(content: memoryview) -> dict[str, Array]:
         buffers[key] = content[start:end]
     if end != len(content):
         raise FormatError(f"expected a file that ends with its storages, got {len(content) - end} more bytes")
-    return {name: _view(tensor, buffers[tensor.storage.key]) for name, tensor in found.items()}
+    views = {name: _view(tensor, buffers[tensor.storage.key]) for name, tensor in found.items()}
+    for name, values in views.items():
+        if not np.isfinite(values).all():
+            raise FormatError(f"expected finite numbers in tensor {name!a}, got NaN or infinity; train it again")
+    return views
 
 
 def _state_dict(content: memoryview) -> tuple[dict[str, _Tensor], int]:
