@@ -14,14 +14,17 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from textures import Lazy, textures
 
 from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, estimators
-from framecnn.estimators import TrainedFeatures
+from framecnn.estimators import JoinedFeatures, NetworkFeatures, PretrainedFeatures, TrainedFeatures
 from framecnn.estimators.checks import as_random_state
 
 BARE = [
     FrameClassifier(),
     FrameClassifier(features="trained"),
     FrameFeatures(),
+    JoinedFeatures(),
     KMeansClassifier(),
+    NetworkFeatures(),
+    PretrainedFeatures(),
     TrainedFeatures(),
 ]
 
