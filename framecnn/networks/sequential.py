@@ -129,16 +129,7 @@ class Sequential(SavedModel):
         return self
 
     def up_to(self, name: str) -> "Sequential":
-        """Return the network of the layers up to and including one, which shares their parameters.
-
-        Parameters
-        ----------
-        name : str
-            One of :attr:`names`.
-
-        Returns
-        -------
-        Sequential
+        """Return the network of the layers up to and including the one of a name; it shares their parameters.
 
         Raises
         ------
