@@ -21,6 +21,7 @@ from framecnn import (
     load,
 )
 from framecnn.estimators import JoinedFeatures, NetworkFeatures, PretrainedFeatures, feature_choice
+from framecnn.interop.onnx_export import to_onnx
 from framecnn.networks.efficientnet import has_pretrained_weights
 from framecnn.storage.container import canonical
 from framecnn.storage.model_file import restore
@@ -129,6 +130,18 @@ def test_a_classifier_takes_a_network(features, tmp_path):
     assert again.features is None
     with pytest.raises(SettingError, match="expected a network for frames"):
         again.fit(FRAMES, LABELS)
+
+
+def test_a_classifier_with_a_network_predicts_the_same_in_onnx_runtime(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    features = NetworkFeatures(network(), layer="activation_1", mean=100, scale=0.1)
+    classifier = FrameClassifier(features=features, random_state=0).fit(FRAMES, LABELS, GROUPS)
+    to_onnx(classifier, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    labels, probabilities, _ = session.run(None, {"x": FRAMES.transpose(0, 3, 1, 2).astype(np.float32)})
+    np.testing.assert_array_equal(classifier.classes_[labels], classifier.predict(FRAMES))
+    np.testing.assert_allclose(probabilities, classifier.predict_proba(FRAMES), atol=1e-3)
 
 
 def test_unknown_features_are_refused():

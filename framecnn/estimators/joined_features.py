@@ -164,6 +164,11 @@ class JoinedFeatures(FrameTransformer):
         return [*self.learned_.networks_, *self.pretrained_.networks_] if chains else []
 
     @property
+    def parts_(self) -> list[FrameTransformer]:
+        """The learned and the pretrained features."""
+        return [self.learned_, self.pretrained_]
+
+    @property
     def input_scale_(self) -> float:
         """The factor that scales frames to 0..255; 1 for uint8."""
         return self.learned_.input_scale_

@@ -74,6 +74,14 @@ class FrameTransformer(SavedEstimator):
         return False
 
     @property
+    def parts_(self) -> "list[FrameTransformer]":
+        """The transformers whose features stand side by side, before standardisation: this one, unless it joins some.
+
+        Each says by its own ``averages_flips_`` and ``averages_maps_`` how its features come from its ``networks_``.
+        """
+        return [self]
+
+    @property
     def uses_labels_(self) -> bool:
         """Whether the features were learned with labels, so that they say more of training frames than of others."""
         return False
