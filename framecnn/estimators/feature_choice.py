@@ -43,8 +43,8 @@ CANDIDATES = ("learned", "pretrained", "both")
 class FeatureChoice:
     """Fitted features of one kind, those of the training frames (n, d), and what was tried.
 
-    Accuracies are over held-out groups: of learned features by grid, and by kind if there was a choice. Seconds are
-    those of learning and computing, by kind.
+    Accuracies are over held-out groups: of learned features by grid, and by kind if there was a choice; then seconds
+    are those of learning and computing, by kind.
     """
 
     kind: str
@@ -128,7 +128,7 @@ def choose_features(
     found = {kind: fitted[kind][0].standardise(fitted[kind][1]) for kind in kinds}
     if len(kinds) == 1:
         (kind,) = kinds
-        return FeatureChoice(kind, fitted[kind][0], found[kind], grids, {}, {kind: seconds[kind]})
+        return FeatureChoice(kind, fitted[kind][0], found[kind], grids)
     own_groups = None if groups is None else groups[rows]
     kind, choices = choose_grid({k: x[rows] for k, x in found.items()}, codes[rows], own_groups, seed, weights)
     accuracies = {name: choice.accuracy for name, choice in choices.items()}
