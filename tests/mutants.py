@@ -143,6 +143,12 @@ MUTANTS = [
         "row_stops[i] - row_starts[i]",
     ),
     Mutant(
+        "resizing reads the first channel only", "kernels/resample.py", "resample2d_forward",
+        LAYERS, "bound and float32 and ResizingLayer-0",
+        "line[v * channels + k]",
+        "line[v * channels]",
+    ),
+    Mutant(
         "the gradient of a mean is not shared", "kernels/pool.py", "pool2d_average_backward",
         GRADIENTS, "integers and float32 and PoolingLayer-2",
         "dy[n, i, j, k] / size",
