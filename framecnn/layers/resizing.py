@@ -41,8 +41,8 @@ class ResizingLayer(Layer):
 
     Examples
     --------
-    >>> ResizingLayer((1, 2)).build((1, 4, 1))([[[[1], [1], [1], [8]]]]).ravel()
-    array([1., 5.], dtype=float32)
+    >>> ResizingLayer(1).build((1, 2, 1))([[[[1], [3]]]]).ravel()
+    array([2.], dtype=float32)
     """
 
     size: PairSetting = PairSetting()

@@ -24,7 +24,7 @@ LARGEST_FILE = 2**31  # bytes
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 SAVE = "write it by torch.save(state_dict, path, _use_new_zipfile_serialization=False)"
 MOST_DIMENSIONS, LONGEST_KEY = 8, 64
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "torch.HalfStorage": np.dtype("<f2"),
     "torch.FloatStorage": np.dtype("<f4"),
     "torch.DoubleStorage": np.dtype("<f8"),
