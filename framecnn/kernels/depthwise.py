@@ -1,30 +1,31 @@
-"""Depthwise convolution: a channel has kernels of its own, so vectors hold channels.
+"""Depthwise convolution: each channel has kernels of its own, so that vectors hold channels.
 
-Windows that reach over the border add up fewer products. Rows are copied only if a channel has several filters or if
-the channels do not fill a vector.
+Taps outside the frame are left out, so no frame is padded. Rows are copied, a few at a time, only if a channel has
+several filters or if the channels do not fill a vector.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from math import gcd
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from framecnn.geometry import Pair, Window
-from framecnn.kernels.codegen.depthwise_block import ANY_TAPS, depthwise_line
-from framecnn.kernels.codegen.memory import copy
+from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, depthwise_line
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import CHUNK_WORK, run
 from framecnn.typing import Array
 
-__all__ = ["DepthwisePlan", "conv2d_depthwise", "pack_depthwise"]
+__all__ = ["conv2d_depthwise", "conv2d_depthwise_wrt_input", "pack_depthwise"]
 
-PIXEL_WORK = 16  # multiply-adds that cost as much as reading and writing a value
+PIXEL_WORK = 16  # multiply-adds that take as long as reading and writing a value
 
 
 class Axis(NamedTuple):
-    """Windows along an axis, one for every `len(axes)`-th pixel of the output.
+    """Windows along rows or columns.
 
     Window t adds up the pixels ``t stride + before + v dilation`` of the input times the values
     ``start + v kernel_step`` of the kernel, for v < taps.
@@ -39,10 +40,12 @@ class Axis(NamedTuple):
 
 
 class DepthwisePlan(NamedTuple):
-    """How rows of the output follow from rows of the input; it follows from shapes alone.
+    """Which pixels the output is computed from; it follows from shapes alone.
 
-    `vertical` and `horizontal` are arrays (number of axes, 6) of :class:`Axis`: pixel i of the output belongs to
-    axis ``i % len(axes)``. An item is `rows` rows; their windows lie in at most `buffer_rows` rows of the input.
+    `vertical` and `horizontal` are arrays (number of axes, 6), a row for each :class:`Axis`: pixel i of the output is
+    window ``i // number`` of axis ``i % number``. Kernels are `kernel_w` wide, a channel has `multiplier` filters, a
+    vector `lanes` channels. A chunk is `rows` rows of the output, whose windows lie in at most `buffer_rows` rows of
+    the input.
     """
 
     vertical: Array
@@ -53,69 +56,84 @@ class DepthwisePlan(NamedTuple):
     rows: int
     buffer_rows: int
 
-    @classmethod
-    def of(cls, axes: tuple[list[Axis], list[Axis]], x: Array, y: Array, kernel_w: int) -> Self:
-        """Return the plan for frames x (n, h, w, c) and the output y (n, oh, ow, f)."""
-        vertical, horizontal = axes
-        taps = sum(axis.taps for axis in vertical) * sum(axis.taps for axis in horizontal)
-        row_work = y.shape[2] * y.shape[3] * (taps / (len(vertical) * len(horizontal)) + PIXEL_WORK)
-        rows = min(max(round(CHUNK_WORK / row_work), 1), y.shape[1])
-        last = max(axis.before + (axis.taps - 1) * axis.dilation for axis in vertical)
-        spread = last - min(axis.before for axis in vertical) + 1
-        buffer_rows = min(rows * vertical[0].stride + max(spread, 0), x.shape[1])
-        arrays = (np.array(axis, np.int64) for axis in axes)
-        return cls(*arrays, kernel_w, y.shape[3] // x.shape[3], lanes(x.dtype), rows, buffer_rows)
 
-
-def forward_axes(window: Window) -> tuple[list[Axis], list[Axis]]:
-    """Return the windows along rows and columns, a single axis each."""
-    sides = zip(window.kernel, window.strides, window.top_left, window.dilation, strict=True)
-    vertical, horizontal = ([Axis(size, stride, -before, step, 0, 1)] for size, stride, before, step in sides)
-    return vertical, horizontal
-
-
-def transposed_axes(window: Window) -> tuple[list[Axis], list[Axis]]:
-    """Return the windows along rows and columns of the gradient with respect to the input, one axis for each phase."""
-    sides = zip(window.kernel, window.strides, window.top_left, window.dilation, strict=True)
-    vertical, horizontal = ([_phase(r, *side) for r in range(side[1])] for side in sides)
-    return vertical, horizontal
-
-
-def _phase(r: int, size: int, stride: int, before: int, dilation: int) -> Axis:
-    """Return the axis of pixels r, r + stride, ...: pixel r + stride t has the gradients i with
-    ``i stride - before + u dilation`` = its position.
-    """
-    taps = [u for u in range(size) if (r + before - u * dilation) % stride == 0][::-1]
-    if not taps:
-        return Axis(0, 1, 0, 1, 0, 0)
-    common = gcd(stride, dilation)
-    return Axis(len(taps), 1, (r + before - taps[0] * dilation) // stride, dilation // common, taps[0], -stride // common)
-
-
-def pack_depthwise(weights: Array) -> Array:
-    """Return a kernel (kh, kw, 1, f) or a bias (1, 1, 1, f) as (kh, kw, f), at least one vector of channels wide."""
-    missing = max(lanes(weights.dtype) - weights.shape[3], 0)
-    return np.ascontiguousarray(np.pad(weights[:, :, 0], ((0, 0), (0, 0), (0, missing))))
-
-
-def conv2d_depthwise(
-    x: Array, weights: Array, bias: Array, axes: tuple[list[Axis], list[Axis]], y: Array, epilogue: Epilogue
-) -> None:
+def conv2d_depthwise(x: Array, weights: Array, bias: Array, window: Window, y: Array, epilogue: Epilogue) -> None:
     """Write the depthwise convolution of frames to y, with all threads.
 
     :func:`framecnn.kernels.reference.conv2d` is the definition, with as many groups as channels. Error of each value
     at most ``(K + 2) eps conv(|x|, |w|)``, K = kh * kw products.
 
-    Shapes: y (n, oh, ow, f), x (n, h, w, c), f a multiple of c; weights (kh, kw, at least f), bias (at least f,).
+    Shapes: y (n, oh, ow, f), x (n, h, w, c), f a multiple of c; weights and bias as :func:`pack_depthwise` returns them.
     """
-    plan = DepthwisePlan.of(axes, x, y, weights.shape[1])
-    blocks = -(-y.shape[1] // plan.rows)
-    run(depthwise_forward, len(x) * blocks, CHUNK_WORK, y, x, weights.reshape(-1), bias, plan, epilogue)
+    plan = _forward_plan(window, y.shape[3], y.shape[3] // x.shape[3], x.dtype)
+    _convolve(x, weights, bias, plan, y, epilogue)
+
+
+def conv2d_depthwise_wrt_input(dy: Array, weights: Array, window: Window) -> Array:
+    """Return the gradient with respect to the input, without the zeros that strides would insert.
+
+    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Error of each value at most
+    ``(K + 2) eps`` times the sum of absolute products, K = kh * kw * f / c.
+
+    Shapes: dy (n, oh, ow, f), weights as :func:`pack_depthwise` returns them, result (n, h, w, f): a gradient for each
+    filter of a channel, still to be added up.
+    """
+    filters = dy.shape[3]
+    dx = np.empty((len(dy), *window.frame, filters), dy.dtype)
+    no_bias = np.zeros(weights.shape[2], dy.dtype)
+    _convolve(np.ascontiguousarray(dy), weights, no_bias, _input_plan(window, filters, dy.dtype), dx, Epilogue())
+    return dx
+
+
+def pack_depthwise(weights: Array) -> Array:
+    """Return a kernel (kh, kw, 1, f) as (kh, kw, f); zeros fill up a vector of channels."""
+    missing = max(lanes(weights.dtype) - weights.shape[3], 0)
+    return np.ascontiguousarray(np.pad(weights[:, :, 0], ((0, 0), (0, 0), (0, missing))))
+
+
+@lru_cache
+def _forward_plan(window: Window, filters: int, multiplier: int, dtype: np.dtype[Any]) -> DepthwisePlan:
+    sides = zip(window.kernel, window.strides, window.top_left, window.dilation, strict=True)
+    axes = [[Axis(size, stride, -before, dilation, 0, 1)] for size, stride, before, dilation in sides]
+    return _plan(axes, window.kernel, window.frame, window.output, filters, multiplier, dtype)
+
+
+@lru_cache
+def _input_plan(window: Window, filters: int, dtype: np.dtype[Any]) -> DepthwisePlan:
+    sides = zip(window.kernel, window.strides, window.top_left, window.dilation, strict=True)
+    axes = [[_gradients_of(pixel, *side) for pixel in range(side[1])] for side in sides]
+    return _plan(axes, window.kernel, window.output, window.frame, filters, 1, dtype)
+
+
+def _gradients_of(pixel: int, size: int, stride: int, before: int, dilation: int) -> Axis:
+    """Return the axis of the pixels `pixel`, `pixel` + stride and so on: the windows that cover each of them."""
+    taps = [tap for tap in reversed(range(size)) if (pixel + before - tap * dilation) % stride == 0]
+    if not taps:
+        return Axis(0, 1, 0, 1, 0, 0)
+    first, common = (pixel + before - taps[0] * dilation) // stride, gcd(stride, dilation)
+    return Axis(len(taps), 1, first, dilation // common, taps[0], -(stride // common))
+
+
+def _plan(
+    axes: Sequence[Sequence[Axis]], kernel: Pair, frame: Pair, output: Pair, filters: int, multiplier: int, dtype: Any
+) -> DepthwisePlan:
+    vertical, horizontal = axes
+    taps = kernel[0] * kernel[1] / (len(vertical) * len(horizontal))
+    rows = min(max(round(CHUNK_WORK / (output[1] * filters * (taps + PIXEL_WORK))), 1), output[0])
+    spread = max(axis.before + axis.taps * axis.dilation for axis in vertical) - min(axis.before for axis in vertical)
+    buffer_rows = min(rows * vertical[0].stride + spread, frame[0])
+    arrays = (np.array(axis, np.int64) for axis in axes)
+    return DepthwisePlan(*arrays, kernel[1], multiplier, lanes(dtype), rows, buffer_rows)
+
+
+def _convolve(x: Array, weights: Array, bias: Array, plan: DepthwisePlan, y: Array, epilogue: Epilogue) -> None:
+    chunks = len(x) * -(-y.shape[1] // plan.rows)
+    run(depthwise_forward, chunks, CHUNK_WORK, y, x, weights.reshape(-1), bias, plan, epilogue)
 
 
 @kernel
 def axis_at(axes, index):
-    """Return the Axis in a row of axes (number of axes, 6)."""
+    """Return the Axis in a row of axes (number, 6)."""
     return Axis(axes[index, 0], axes[index, 1], axes[index, 2], axes[index, 3], axes[index, 4], axes[index, 5])
 
 
@@ -137,9 +155,9 @@ def form_of(axis):
 
 @kernel
 def copy_rows(buffer, x, n, first, last, plan):
-    """Copy the rows of frame n of x (batch, h, w, c) that output rows `first` to `last` need; return the first.
+    """Copy the rows of frame n of x (batch, h, w, c) that rows `first` to `last` of the output need to buffer (size,).
 
-    A channel is repeated for each of its filters, in buffer (size,), whose pixels hold at least a vector.
+    A channel is repeated for each of its filters, and a pixel takes the place of a vector at least. Return the first row.
     """
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     phases = len(plan.vertical)
@@ -161,62 +179,53 @@ def copy_rows(buffer, x, n, first, last, plan):
 
 
 @kernel
-def depthwise_columns(y, to, x, lines, packed, axis, plan, epilogue):
-    """Write every `phases`-th pixel of some rows of y, from y[to[i]] on; x and y are flat.
+def depthwise_row(y, to, x, source, packed, columns, plan, epilogue):
+    """Write the row of y that begins at y[to]; y and x are flat.
 
-    lines (rows, 4) holds for each row the start in y, in x, in the weights, and the number of rows of taps;
-    `packed` is (weights, bias, zeros), `axis` is the Axis of columns and .
+    `source` is (start, step, n_rows, width): where the first row of taps begins in x, the step to the next, their
+    number and the pixels of each; `packed` is (weights, weights_at, row_step, bias, zeros), `columns` (ow, f).
     """
-    weights, bias, zeros = packed
-    columns, row_step, kernel_row, width, filters = to
+    start, step, n_rows, width = source
+    weights, weights_at, row_step, bias, zeros = packed
+    length, filters = columns
     channels, phases = bias.size, len(plan.horizontal)
-    negative_slope = y.dtype.type(epilogue.negative_slope)
-    form = form_of(axis)
-    last = max(filters - plan.lanes, 0)
-    for channel in range(0, filters, plan.lanes):
-        k = min(channel, last)
-        for i in range(len(lines)):
-            depthwise_line(
-                form, y, lines[i, 0] + k, phases * filters, columns, filters,
-                x, lines[i, 1] + k, axis.before, axis.stride, axis.dilation, width, channels, row_step,
-                lines[i, 3], axis.taps, weights, lines[i, 2] + axis.start * channels + k, kernel_row,
-                axis.kernel_step * channels, bias, k, zeros, 0, epilogue.activation, negative_slope,
-            )  # fmt: skip
+    for phase in range(phases):
+        axis = axis_at(plan.horizontal, phase)
+        depthwise_line(
+            form_of(axis), y, to + phase * filters, phases * filters, (length - phase + phases - 1) // phases, filters,
+            x, start, axis.before, axis.stride, axis.dilation, width, channels, step, n_rows, axis.taps,
+            weights, weights_at + axis.start * channels, row_step, axis.kernel_step * channels, zeros, 0,
+            bias, 0, epilogue.activation, y.dtype.type(epilogue.negative_slope),
+        )  # fmt: skip
 
 
 @kernel
 def depthwise_forward(y, x, weights, bias, plan, epilogue, start, stop):
-    """y (n, oh, ow, f) from x (n, h, w, c), weights (flat) and bias (at least a vector); items are plan.rows rows."""
+    """y (n, oh, ow, f) from x (n, h, w, c), weights (kh * kw * size,), bias (size,); items are plan.rows rows.
+
+    `size` is f, or that of a vector if f is smaller.
+    """
     height, width, filters = y.shape[1], y.shape[2], y.shape[3]
-    phases, channels = len(plan.vertical), bias.size
-    row_size = x.shape[2] * channels
-    blocks = (height + plan.rows - 1) // plan.rows
-    is_copied = channels != x.shape[3]
+    size, phases = bias.size, len(plan.vertical)
+    row_size = x.shape[2] * size
+    chunks = (height + plan.rows - 1) // plan.rows
+    is_copied = size != x.shape[3]
     buffer = np.empty(plan.buffer_rows * row_size if is_copied else 0, x.dtype)
     zeros = np.zeros(plan.lanes, x.dtype)
-    lines = np.empty((plan.rows, 4), np.int64)
     flat, values = y.reshape(-1), x.reshape(-1)
     for item in range(start, stop):
-        n, first = item // blocks, item % blocks * plan.rows
+        n, first = item // chunks, item % chunks * plan.rows
         last = min(first + plan.rows, height)
         base = n * x.shape[1] * row_size
         if is_copied:
             base = -copy_rows(buffer, x, n, first, last, plan) * row_size
             values = buffer
-        for down in range(phases):
-            vertical = axis_at(plan.vertical, down)
-            skipped = (first - down + phases - 1) // phases
-            n_lines = (last - down + phases - 1) // phases - skipped
-            for r in range(n_lines):
-                t = skipped + r
-                u, end = taps_inside(vertical, t, x.shape[1])
-                lines[r, 1] = base + (t * vertical.stride + vertical.before + u * vertical.dilation) * row_size
-                lines[r, 2] = (vertical.start + u * vertical.kernel_step) * plan.kernel_w * channels
-                lines[r, 3] = end - u
-            for across in range(len(plan.horizontal)):
-                axis = axis_at(plan.horizontal, across)
-                for r in range(n_lines):
-                    lines[r, 0] = ((n * height + (skipped + r) * phases + down) * width + across) * filters
-                columns = (width - across + len(plan.horizontal) - 1) // len(plan.horizontal)
-                steps = (columns, vertical.dilation * row_size, vertical.kernel_step * plan.kernel_w * channels, x.shape[2], filters)
-                depthwise_columns(flat, steps, values, lines[:n_lines], (weights, bias, zeros), axis, plan, epilogue)
+        for i in range(first, last):
+            axis, t = axis_at(plan.vertical, i % phases), i // phases
+            u, end = taps_inside(axis, t, x.shape[1])
+            row = t * axis.stride + axis.before + u * axis.dilation
+            kernel_row = plan.kernel_w * size
+            packed = (weights, (axis.start + u * axis.kernel_step) * kernel_row, axis.kernel_step * kernel_row, bias, zeros)
+            source = (base + row * row_size, axis.dilation * row_size, end - u, x.shape[2])
+            to = (n * height + i) * width * filters
+            depthwise_row(flat, to, values, source, packed, (width, filters), plan, epilogue)
