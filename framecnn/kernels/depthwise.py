@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framecnn.geometry import Pair, Window
-from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, convolve_line
+from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, FORMS, convolve_line
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
@@ -77,20 +77,20 @@ def conv2d_depthwise(x: Array, weights: Array, bias: Array, window: Window, y: A
     _convolve(x, weights, bias, plan, y, epilogue)
 
 
-def conv2d_depthwise_wrt_input(dy: Array, weights: Array, window: Window) -> Array:
-    """Return the gradient with respect to the input, without the zeros that strides would insert.
+def conv2d_depthwise_wrt_input(dy: Array, weights: Array, window: Window, dx: Array) -> None:
+    """Write the gradient with respect to the input to dx, with all threads; no zeros are inserted for strides.
 
-    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Error of each value at most
-    ``(K + 2) eps`` times the sum of absolute products, K = kh * kw * f / c.
+    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Error of each value at most ``(K + 2) eps``
+    times the sum of absolute products, K = kh * kw * f / c.
 
-    Shapes: dy (n, oh, ow, f), weights as :func:`pack_depthwise` returns them, result (n, h, w, f): a gradient for each
-    filter of a channel, still to be added up.
+    Shapes: dy (n, oh, ow, f), weights as :func:`pack_depthwise` returns them, dx (n, h, w, c).
     """
-    filters = dy.shape[3]
-    dx = np.empty((len(dy), *window.frame, filters), dy.dtype)
+    filters, channels = dy.shape[3], dx.shape[3]
+    by_filter = dx if filters == channels else np.empty((*dx.shape[:3], filters), dx.dtype)
     no_bias = np.zeros(weights.shape[2], dy.dtype)
-    _convolve(np.ascontiguousarray(dy), weights, no_bias, _input_plan(window, filters, dy.dtype), dx, Epilogue())
-    return dx
+    _convolve(np.ascontiguousarray(dy), weights, no_bias, _input_plan(window, filters, dy.dtype), by_filter, Epilogue())
+    if by_filter is not dx:
+        dx[:] = by_filter.reshape(*dx.shape, filters // channels).sum(axis=4)
 
 
 def pack_depthwise(weights: Array) -> Array:
@@ -157,8 +157,9 @@ def taps_inside(axis, t, length):
 @kernel
 def form_of(axis):
     """Return the index in FORMS of the form of an axis."""
-    if axis.dilation == 1 and (axis.taps == 3 or axis.taps == 5) and (axis.stride == 1 or axis.stride == 2):
-        return axis.taps - 3 + axis.stride
+    for index in range(len(FORMS)):
+        if axis.dilation == 1 and axis.taps == FORMS[index].size and axis.stride == FORMS[index].stride:
+            return index
     return ANY_TAPS
 
 

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from framecnn.kernels.codegen.intrinsics import Integer, Pointer, Scalar, intrinsic
 from framecnn.kernels.codegen.vectors import INT64, Emitter
 
-__all__ = ["ANY_TAPS", "accumulate_line", "convolve_line"]
+__all__ = ["ANY_TAPS", "FORMS", "accumulate_line", "convolve_line"]
 
 WINDOWS = 7  # in a block; the maps of frames of 224 x 224 pixels are multiples of 7 wide
 
@@ -28,7 +28,7 @@ class Form(NamedTuple):
     stride: int
 
 
-FORMS = (Form(0, 0), *(Form(size, stride) for size in (3, 5) for stride in (1, 2)))
+FORMS = (Form(0, 0), Form(1, 1), Form(2, 1), Form(3, 1), Form(5, 1), Form(3, 2), Form(5, 2))
 ANY_TAPS = 0  # in FORMS
 
 
