@@ -6,16 +6,16 @@ TESTS = "test_depthwise.py"
 
 DEPTHWISE_MUTANTS = [
     Mutant(
-        "the first tap inside the frame is rounded down", "kernels/depthwise.py", "taps_inside",
+        "a tap at the first row of the frame is left out", "kernels/depthwise.py", "taps_inside",
         TESTS, "every_side and heights-1-2",
         "axis.dilation - 1 - position",
-        "-position",
+        "axis.dilation - position",
     ),
     Mutant(
-        "the row below the frame counts", "kernels/depthwise.py", "taps_inside",
+        "a tap at the last row of the frame is left out", "kernels/depthwise.py", "taps_inside",
         TESTS, "every_side and heights-1-1",
         "(length - 1 - position) // axis.dilation + 1",
-        "(length - position) // axis.dilation + 1",
+        "(length - 2 - position) // axis.dilation + 1",
     ),
     Mutant(
         "taps of the input gradient in the order of the kernel", "kernels/depthwise.py", "_gradients_of",

@@ -71,7 +71,8 @@ def conv2d_depthwise(x: Array, weights: Array, bias: Array, window: Window, y: A
     :func:`framecnn.kernels.reference.conv2d` is the definition, with as many groups as channels. Error of each value
     at most ``(K + 2) eps conv(|x|, |w|)``, K = kh * kw products.
 
-    Shapes: y (n, oh, ow, f), x (n, h, w, c), f a multiple of c; weights and bias as :func:`pack_depthwise` returns them.
+    Shapes: y (n, oh, ow, f), x (n, h, w, c), f a multiple of c, weights and bias as :func:`pack_depthwise` returns
+    them.
     """
     plan = forward_plan(window, y.shape[3], y.shape[3] // x.shape[3], x.dtype)
     _convolve(x, weights, bias, plan, y, epilogue)
@@ -131,8 +132,8 @@ def _plan(
     rows = min(max(round(CHUNK_WORK / (output[1] * filters * (taps + PIXEL_WORK))), 1), output[0])
     spread = max(axis.before + axis.taps * axis.dilation for axis in vertical) - min(axis.before for axis in vertical)
     buffer_rows = min(rows * vertical[0].stride + spread, frame[0])
-    arrays = (np.array(axis, np.int64) for axis in axes)
-    return DepthwisePlan(*arrays, kernel[1], multiplier, lanes(dtype), rows, buffer_rows)
+    down, across = (np.array(axis, np.int64) for axis in axes)
+    return DepthwisePlan(down, across, kernel[1], multiplier, lanes(dtype), rows, buffer_rows)
 
 
 def _convolve(x: Array, weights: Array, bias: Array, plan: DepthwisePlan, y: Array, epilogue: Epilogue) -> None:
@@ -167,7 +168,8 @@ def form_of(axis):
 def copy_rows(buffer, x, n, first, last, plan):
     """Copy the rows of frame n of x (batch, h, w, c) that rows `first` to `last` of the output need to buffer (size,).
 
-    A channel is repeated for each of its filters, and a pixel takes the place of a vector at least. Return the first row.
+    A channel is repeated for each of its filters, and a pixel takes the place of a vector at least. Return the first
+    row.
     """
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     phases = len(plan.vertical)
@@ -235,7 +237,8 @@ def depthwise_forward(y, x, weights, bias, plan, epilogue, start, stop):
             u, end = taps_inside(axis, t, x.shape[1])
             row = t * axis.stride + axis.before + u * axis.dilation
             kernel_row = plan.kernel_w * size
-            packed = (weights, (axis.start + u * axis.kernel_step) * kernel_row, axis.kernel_step * kernel_row, bias, zeros)
+            weights_at = (axis.start + u * axis.kernel_step) * kernel_row
+            packed = (weights, weights_at, axis.kernel_step * kernel_row, bias, zeros)
             source = (base + row * row_size, axis.dilation * row_size, end - u, x.shape[2])
             to = (n * height + i) * width * filters
             depthwise_row(flat, to, values, source, packed, (width, filters), plan, epilogue)

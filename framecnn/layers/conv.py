@@ -91,7 +91,9 @@ class ConvLayer(Layer):
         Case({"filters": 18, "kernel_size": 5, "padding": ((2, 1), (0, 2)), "algorithm": "winograd2"}, (9, 12, 6)),
         Case({"filters": 20, "kernel_size": 3, "padding": "same", "groups": 20}, (9, 11, 20)),
         Case({"filters": 34, "kernel_size": 5, "strides": 2, "padding": "same", "groups": 17}, (12, 17, 17)),
-        Case({"filters": 9, "kernel_size": (3, 2), "strides": (3, 1), "dilation_rate": (2, 1), "groups": 3}, (13, 9, 3)),
+        Case(
+            {"filters": 9, "kernel_size": (3, 2), "strides": (3, 1), "dilation_rate": (2, 1), "groups": 3}, (13, 9, 3)
+        ),
     )
 
     def __post_init__(self) -> None:
