@@ -29,6 +29,8 @@ __all__ = [
     "sgd_update",
 ]
 
+ROUNDING = 1e-12
+
 
 def conv2d(x: Array, kernel: Array, bias: Array, strides: Pair, border: Border, dilation: Pair, groups: int) -> Array:
     """Return the convolution, in which padding counts as zeros.
@@ -169,7 +171,8 @@ def _triangles(length: int, size: int) -> Array:
     """Return the matrix (size, length) of the weights along an axis."""
     step = length / size
     distances = np.abs((np.arange(size)[:, None] + 0.5) * step - (np.arange(length) + 0.5))
-    heights = np.maximum(0, 1 - distances / max(step, 1))
+    heights = 1 - distances / max(step, 1)
+    heights = np.where(heights > ROUNDING, heights, 0)  # a pixel at the foot of the triangle does not count
     return heights / heights.sum(axis=1, keepdims=True)
 
 

@@ -56,13 +56,6 @@ class ResizingLayer(Layer):
     def infer_shape(self, input_shape: Shape) -> Shape:
         return (*self.size, check_frame(self._who, input_shape)[2])
 
-    def multiply_adds(self, input_shape: Shape) -> int:
-        (height, width, channels), (rows, columns) = input_shape, self.size
-        down, across = (
-            2 * max(length, size) for length, size in zip((height, width), (rows, columns), strict=True)
-        )  # of all outputs along an axis, without those that the border cuts off
-        return (down * width + rows * across) * channels
-
     def forward(self, x: Array) -> Array:
         return kernels.resample2d(x, self.size)
 
