@@ -48,8 +48,8 @@ class FrameFeatures(FrameTransformer):
       enlarged), and by two and four times this factor as long as 48 pixels remain;
     * windows of 6 x 6 pixels at every third pixel where the shorter side is about 240, at every second where it is
       about 120, at every pixel below;
-    * 1,200 filters, divided evenly among the scales; 3,000 where the shorter side is below 48 pixels, which takes less
-      time than 1,200 on larger frames;
+    * 1,200 filters, divided evenly among the scales; 3,000 where the shorter side is below 48 pixels, since
+      such frames have few windows;
     * small frames, which have one scale: features are the mean over the frame and its horizontally flipped copy.
 
     uint8 frames are taken as 0..255; frames of other dtypes are multiplied by ``input_scale_``, which maps the largest
