@@ -54,7 +54,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         None is the plain k-means head.
     filters : "kmeans" (default), "random" or "pca"
     n_filters : int or None, default None
-        None is 1,200.
+        None is 1,200, or 3,000 where the shorter side of the frames is below 48 pixels.
     depth : 1 (default) or 2
         The number of filter banks; a second one is applied to the responses of the first.
     class_weight : None (default) or "balanced"
