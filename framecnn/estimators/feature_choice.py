@@ -15,11 +15,11 @@ from framecnn.errors import SettingError
 from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.joined_features import JoinedFeatures
-from framecnn.estimators.network_features import NetworkFeatures
+from framecnn.estimators.network_features import FeaturesBeside, NetworkFeatures
 from framecnn.estimators.pretrained_features import PretrainedFeatures
 from framecnn.estimators.selection import Grid, choose_grid, selection_rows
 from framecnn.estimators.trained_features import TrainedFeatures
-from framecnn.estimators.transformer import FrameTransformer
+from framecnn.estimators.transformer import Beside, FrameTransformer
 from framecnn.networks.efficientnet import has_pretrained_weights
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array
@@ -99,41 +99,61 @@ def choose_features(
 ) -> FeatureChoice:
     """Return fitted features: those of the kind that the classifier names, or that it chooses on held-out groups.
 
-    `features` are those of the first kind, whose ``validate`` returned the frames.
+    `features` are those of the first kind, whose ``validate`` returned the frames. Each frame is read once to compute
+    all kinds of features.
     """
     kinds = kinds_of(classifier.features)
     if features.frame_shape_ is None or (len(kinds) > 1 and not has_pretrained_weights()):
         kinds = kinds[:1]
+    start = time.perf_counter()
     rows = selection_rows(len(frames), groups, classifier.max_selection_frames, seed)
     weights = None if classifier.class_weight is None else balanced_weights(codes[rows])
-    grids: dict[Grid, float] = {}
-    fitted: dict[str, tuple[Any, Array]] = {}
-    seconds: dict[str, float] = {}
-    is_joined = "both" in kinds and features.frame_shape_ is not None
-    for kind in CANDIDATES[:2] if is_joined else kinds:
-        start = time.perf_counter()
-        part = features if kind == kinds[0] else new_features(classifier, kind, seed)
-        part.validate(frames)
-        part.learn(frames, codes, groups)
-        if kind == "learned" and _chooses_grid(classifier) and part.frame_shape_ is not None:
-            raw, tried = part.choose_grid(frames, rows, codes, groups, seed, weights)
-            grids = {grid: choice.accuracy for grid, choice in tried.items()}
-        else:
-            raw = part.compute(frames)
-        fitted[kind], seconds[kind] = (part, raw), time.perf_counter() - start
-    if is_joined:
-        joined = new_features(classifier, "both", seed).join(*(part for part, _ in fitted.values()))
-        fitted["both"] = joined, np.hstack([raw for _, raw in fitted.values()])
-        seconds["both"] = sum(seconds.values())
-    found = {kind: fitted[kind][0].standardise(fitted[kind][1]) for kind in kinds}
-    if len(kinds) == 1:
+    if kinds[-1] != "both" or features.frame_shape_ is None:
         (kind,) = kinds
-        return FeatureChoice(kind, fitted[kind][0], found[kind], grids)
+        features.learn(frames, codes, groups)
+        raw, grids = _compute(classifier, features, frames, rows, codes, groups, seed, weights)
+        return FeatureChoice(kind, features, features.standardise(raw), grids)
+    learned, pretrained = new_features(classifier, "learned", seed), new_features(classifier, "pretrained", seed)
+    for part in (learned, pretrained):
+        part.validate(frames)
+    learned.learn(frames, codes, groups)
+    pretrained.build(learned.input_scale_)
+    beside = FeaturesBeside(pretrained, len(frames))
+    raw, grids = _compute(classifier, learned, frames, rows, codes, groups, seed, weights, beside)
+    joined = new_features(classifier, "both", seed).join(learned, pretrained)
+    parts = {"learned": learned, "pretrained": pretrained, "both": joined}
+    raws = {"learned": [raw], "pretrained": [beside.found], "both": [raw, beside.found]}
+    if len(kinds) == 1:
+        return FeatureChoice("both", joined, joined.standardise(np.hstack(raws["both"])), grids)
+    taken = time.perf_counter() - start
+    seconds = {"learned": taken - beside.seconds, "pretrained": beside.seconds, "both": taken}
+    found = {kind: parts[kind].standardise(np.hstack([block[rows] for block in raws[kind]])) for kind in kinds}
     own_groups = None if groups is None else groups[rows]
-    kind, choices = choose_grid({k: x[rows] for k, x in found.items()}, codes[rows], own_groups, seed, weights)
+    kind, choices = choose_grid(found, codes[rows], own_groups, seed, weights)
+    del found
     accuracies = {name: choice.accuracy for name, choice in choices.items()}
-    return FeatureChoice(kind, fitted[kind][0], found[kind], grids if kind != "pretrained" else {}, accuracies, seconds)
+    standardised = parts[kind].standardise(np.hstack(raws[kind]))
+    return FeatureChoice(
+        kind, parts[kind], standardised, grids if kind != "pretrained" else {}, accuracies, seconds
+    )
 
 
-def _chooses_grid(classifier: Any) -> bool:
-    return isinstance(classifier.grid, str) and classifier.grid == "auto" and classifier.projection is not None
+def _compute(
+    classifier: Any,
+    features: Any,
+    frames: Any,
+    rows: Array,
+    codes: Array,
+    groups: Array | None,
+    seed: int,
+    weights: Array | None,
+    beside: Beside | None = None,
+) -> tuple[Array, dict[Grid, float]]:
+    """Return features of all frames, before standardisation, and the accuracy of each grid if one is chosen."""
+    is_auto = isinstance(classifier.grid, str) and classifier.grid == "auto" and classifier.projection is not None
+    if not isinstance(features, FrameFeatures) or features.frame_shape_ is None:
+        return features.compute(frames), {}
+    if not is_auto:
+        return features.compute(frames, beside), {}
+    raw, tried = features.choose_grid(frames, rows, codes, groups, seed, weights, beside)
+    return raw, {grid: choice.accuracy for grid, choice in tried.items()}

@@ -12,7 +12,7 @@ from framecnn.estimators.filter_learning import METHODS, learn_filters, sample_p
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid
 from framecnn.estimators.snapshot import sets_atomically
-from framecnn.estimators.transformer import FrameTransformer, is_count
+from framecnn.estimators.transformer import Beside, FrameTransformer, is_count
 from framecnn.layers import (
     ActivationLayer,
     DownsamplingLayer,
@@ -170,12 +170,17 @@ class FrameFeatures(FrameTransformer):
         n_filters = max(1, (self.n_filters or default_filters(self.frame_shape_)) // len(levels))
         self.backbones_ = [self._learn_backbone(source, input_scale, *level, n_filters, rng) for level in levels]
 
-    def compute(self, frames: Any) -> Array:
-        """Return features (n, d) of checked frames over the grid, before standardisation."""
-        return self.extract(frames, [self.grid])[tuple(self.grid)]
+    def compute(self, frames: Any, beside: Beside | None = None) -> Array:
+        """Return features (n, d) of checked frames over the grid, before standardisation; `beside` gets each batch."""
+        return self.extract(frames, [self.grid], beside=beside)[tuple(self.grid)]
 
-    def extract(self, frames: Any, grids: Iterable[Grid], rows: Array | None = None) -> dict[Grid, Array]:
-        """Return features of frames, or of some rows of them, for each grid: ``{(rows, columns): (n, d) array}``."""
+    def extract(
+        self, frames: Any, grids: Iterable[Grid], rows: Array | None = None, beside: Beside | None = None
+    ) -> dict[Grid, Array]:
+        """Return features of frames, or of some rows of them, for each grid: ``{(rows, columns): (n, d) array}``.
+
+        `beside` is called with the rows, numbers of frames, and the frames of each batch.
+        """
         rows = np.arange(len(frames)) if rows is None else rows
         pairs = [(n_rows, n_columns) for n_rows, n_columns in grids]
         if self.frame_shape_ is None:
@@ -187,6 +192,8 @@ class FrameFeatures(FrameTransformer):
         }
         map_shapes = tuple(backbone.output_shape for backbone in self.backbones_)
         for batch_rows, batch in self._batches(frames, rows, map_shapes):
+            if beside is not None:
+                beside(rows[batch_rows], batch)
             copies = [batch, batch[:, :, ::-1]] if self.averages_flips_ else [batch]
             maps = [[backbone.predict(copy, len(copy)) for backbone in self.backbones_] for copy in copies]
             for grid, parts in tails.items():
@@ -205,12 +212,14 @@ class FrameFeatures(FrameTransformer):
         groups: Array | None,
         seed: int,
         weights: Array | None,
+        beside: Beside | None = None,
     ) -> tuple[Array, dict[Grid, Choice]]:
         """Choose the grid on some rows of the frames and set it; return the features of all frames, and the choices.
 
         Shapes: codes (n,), groups (n,) or None, features (n, d); weights (len(rows),) of the samples `rows`, or None.
+        `beside` gets each batch, as of :meth:`extract`.
         """
-        by_grid = self.extract(frames, GRIDS, rows)
+        by_grid = self.extract(frames, GRIDS, rows, beside)
         standardised = {grid: self.standardise(raw) for grid, raw in by_grid.items()}
         own_groups = None if groups is None else groups[rows]
         self.grid, tried = choose_grid(standardised, codes[rows], own_groups, seed, weights)
@@ -219,7 +228,7 @@ class FrameFeatures(FrameTransformer):
             return known, tried
         rest = np.setdiff1d(np.arange(len(frames)), rows)
         raw = np.empty((len(frames), known.shape[1]), known.dtype)
-        raw[rows], raw[rest] = known, self.extract(frames, [self.grid], rest)[self.grid]
+        raw[rows], raw[rest] = known, self.extract(frames, [self.grid], rest, beside)[self.grid]
         return raw, tried
 
     def fitted_state(self) -> State:

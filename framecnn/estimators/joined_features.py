@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from framecnn.estimators.features import FINE_GRID, FrameFeatures
+from framecnn.estimators.network_features import FeaturesBeside
 from framecnn.estimators.pretrained_features import PretrainedFeatures
 from framecnn.estimators.snapshot import sets_atomically
 from framecnn.estimators.transformer import FrameTransformer
@@ -98,7 +99,8 @@ class JoinedFeatures(FrameTransformer):
         learned, pretrained = self._new_parts()
         for part in (learned, pretrained):
             part.validate(frames)
-            part.learn(frames)
+        learned.learn(frames)
+        pretrained.build(1.0 if self.frame_shape_ is None else learned.input_scale_)
         self.join(learned, pretrained)
 
     def join(self, learned: FrameFeatures, pretrained: PretrainedFeatures) -> Self:
@@ -114,7 +116,8 @@ class JoinedFeatures(FrameTransformer):
         """Return features (n, d) of checked frames, before standardisation."""
         if self.frame_shape_ is None:
             return frames
-        return np.hstack([self.learned_.compute(frames), self.pretrained_.compute(frames)])
+        beside = FeaturesBeside(self.pretrained_, len(frames))
+        return np.hstack([self.learned_.compute(frames, beside), beside.found])
 
     def standardise(self, raw: Array) -> Array:
         """Set mean and scale from features (n, d), so that both kinds have the same weight; return the features."""

@@ -1,6 +1,7 @@
 """Features of frames by a network that was trained elsewhere."""
 
 import copy
+import time
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import expect
 from framecnn.typing import Array
 
-__all__ = ["NetworkFeatures"]
+__all__ = ["FeaturesBeside", "NetworkFeatures"]
 
 
 class NetworkFeatures(FrameTransformer):
@@ -123,10 +124,13 @@ class NetworkFeatures(FrameTransformer):
 
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
         """Build the network for frames that :meth:`validate` returned, without classes and groups."""
+        self.build(1.0 if self.frame_shape_ is None else self._measure_input_scale(frames))
+
+    def build(self, input_scale: float) -> None:
+        """Build the network for frames that `input_scale` scales to 0..255; none for feature vectors."""
         self.backbones_ = []
-        if self.frame_shape_ is None:
-            return
-        self.backbones_ = [self._backbone(self._used_network(), self._measure_input_scale(frames))]
+        if self.frame_shape_ is not None:
+            self.backbones_ = [self._backbone(self._used_network(), input_scale)]
 
     def compute(self, frames: Any) -> Array:
         """Return features (n, d) of checked frames, before standardisation."""
@@ -207,6 +211,29 @@ class NetworkFeatures(FrameTransformer):
         expect(len(self.backbones_) < 2, "at most one network")
         expect(all(len(network.output_shape) == 1 for network in self.networks_), "a network of maps or features")
         super()._check_state()
+
+
+class FeaturesBeside:
+    """Features by a network of the frames that other features read, so that no frame is decoded twice.
+
+    Attributes
+    ----------
+    found : (n_frames, d) float32 array
+        The features of all frames with which it has been called, before standardisation.
+    seconds : float
+        How long they took.
+    """
+
+    def __init__(self, features: NetworkFeatures, n_frames: int):
+        (self._network,) = features.networks_
+        self.found = np.empty((n_frames, *self._network.output_shape), np.float32)
+        self.seconds = 0.0
+
+    def __call__(self, rows: Array, batch: Array) -> None:
+        """Compute the features of a batch (n, h, w, c), frames number `rows`."""
+        start = time.perf_counter()
+        self.found[rows] = self._network.predict(batch, len(batch))
+        self.seconds += time.perf_counter() - start
 
 
 def _names(chain: Sequential, start: int) -> list[str]:

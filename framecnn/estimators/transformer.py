@@ -1,7 +1,7 @@
 """The base of all transformers of frames: checks and reading of input, standardisation of features, fitted state."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -20,11 +20,12 @@ from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array, Shape
 
-__all__ = ["FrameTransformer", "is_count"]
+__all__ = ["Beside", "FrameTransformer", "is_count"]
 
 LARGEST_CHANNELS = 4  # frames with more, and of a height of 1 or 3, are taken for frames whose channels come first
 DARKEST = 1e-30  # frames whose largest value is below it are black
 BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a time
+Beside = Callable[[Any, Array], object]  # takes the rows of a batch, and its frames
 KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
