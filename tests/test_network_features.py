@@ -20,7 +20,7 @@ from framecnn import (
     ShapeError,
     load,
 )
-from framecnn.estimators import JoinedFeatures, NetworkFeatures, PretrainedFeatures, feature_choice
+from framecnn.estimators import FrameFeatures, JoinedFeatures, NetworkFeatures, PretrainedFeatures, feature_choice
 from framecnn.interop.onnx_export import to_onnx
 from framecnn.networks.efficientnet import has_pretrained_weights
 from framecnn.storage.container import canonical
@@ -69,8 +69,20 @@ def test_features_are_rebuilt_from_their_state(settings):
     again = rebuilt(features)
     np.testing.assert_array_equal(again.transform(FRAMES), features.transform(FRAMES))
     np.testing.assert_array_equal(again.transform(FRAMES[2:3]), features.transform(FRAMES)[2:3])
-    with pytest.raises(SettingError, match="expected a network for frames, got None"):
-        again.fit(FRAMES)
+    assert json.loads(canonical(again.fitted_state()[0])) == json.loads(canonical(features.fitted_state()[0]))
+    other = FRAMES[::2, ::2, 2:]  # frames of another shape, fewer of them
+    for new in (clone(again), again):
+        np.testing.assert_array_equal(new.fit(other).transform(other), clone(features).fit(other).transform(other))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_channel_has_its_own_mean_and_scale(channels):
+    frames, mean, scale = FRAMES[:, :8, :9, :channels], (10.0, 20, 30), [0.5, 0.25, 2]
+    found = NetworkFeatures(network(), layer="conv_1", mean=mean, scale=scale).fit(frames)
+    shifted = ((np.repeat(frames, 3 // channels, axis=3) - np.float32(mean)) * np.float32(scale)).astype(np.float32)
+    whole = Sequential([InputLayer((8, 9, 3), scale=0.5).build((8, 9, 3)), *network().layers[1:2]])
+    np.testing.assert_allclose(found.compute(frames), whole.predict(shifted).mean(axis=(1, 2)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(rebuilt(found).transform(frames), found.transform(frames))
 
 
 def test_training_the_network_later_does_not_change_the_features():
@@ -104,6 +116,9 @@ def test_grey_frames_are_repeated_for_a_network_of_colours():
         ({"network": 3}, "expected network as a Sequential, got int"),
         ({"size": 3}, r"expected size as \(height, width\), got 3"),
         ({"mean": "x"}, "expected mean as a finite number"),
+        ({"mean": (1, 2, "x")}, "expected mean as a finite number"),
+        ({"mean": (1, 2)}, r"expected mean as a number, or as 3, one for each channel of the network, got \(1, 2\)"),
+        ({"scale": [1, 2, 3, 4]}, "expected scale as a number, or as 3"),
         ({"scale": np.inf}, "expected scale as a finite number"),
         ({"layer": "conv_9"}, "expected one of input_1"),
         ({"network": None}, "expected a network for frames, got None"),
@@ -127,9 +142,10 @@ def test_a_classifier_takes_a_network(features, tmp_path):
     classifier.save(tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.predict_proba(FRAMES), classifier.predict_proba(FRAMES))
-    assert again.features is None
-    with pytest.raises(SettingError, match="expected a network for frames"):
-        again.fit(FRAMES, LABELS)
+    for new in (clone(again), again):
+        new.fit(FRAMES[3:], LABELS[3:], GROUPS[3:])
+        wanted = clone(classifier).fit(FRAMES[3:], LABELS[3:], GROUPS[3:])
+        np.testing.assert_array_equal(new.predict_proba(FRAMES), wanted.predict_proba(FRAMES))
 
 
 def test_a_classifier_with_a_network_predicts_the_same_in_onnx_runtime(tmp_path):
@@ -169,6 +185,43 @@ def test_auto_chooses_among_three_kinds_and_is_saved(tmp_path):
     again = load(tmp_path / "model.safetensors")
     assert again.chosen_ == chosen | {"features_seconds": {}}
     np.testing.assert_array_equal(again.predict_proba(FRAMES[:2]), auto.predict_proba(FRAMES[:2]))
+
+
+class Counting:
+    """Frames that are decoded when they are indexed, and count how often each was."""
+
+    def __init__(self, frames):
+        self.frames, self.shape, self.dtype = frames, frames.shape, frames.dtype
+        self.counts = np.zeros(len(frames), int)
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, rows):
+        np.add.at(self.counts, rows, 1)
+        return self.frames[rows]
+
+
+@needs_weights
+@pytest.mark.parametrize(("kind", "dtype", "most"), [("both", np.uint8, 9999), ("auto", np.float32, 20)])
+def test_frames_are_read_once_for_both_kinds(kind, dtype, most, monkeypatch):
+    """All frames are read once more to find the scale of floats, and some once more to learn filters from them."""
+    monkeypatch.setattr(FrameClassifier, "max_selection_frames", most)
+    monkeypatch.setattr(FrameFeatures, "max_source_frames", 10)
+    counting = {}
+    for features in ("learned", kind):
+        counting[features] = Counting(FRAMES.astype(dtype))
+        classifier = FrameClassifier(features=features, n_filters=30, random_state=0)
+        classifier.fit(counting[features], LABELS, GROUPS)
+    np.testing.assert_array_equal(counting[kind].counts, counting["learned"].counts)
+    assert counting[kind].counts.sum() == (1 if dtype == np.uint8 else 2) * len(FRAMES) + 10
+    joined = JoinedFeatures(n_filters=30, random_state=0)
+    frames = Counting(FRAMES.astype(dtype))
+    joined.fit(frames)
+    assert frames.counts.sum() == counting[kind].counts.sum()
+    frames.counts[:] = 0
+    joined.transform(frames)
+    np.testing.assert_array_equal(frames.counts, 1)
 
 
 @needs_weights

@@ -17,8 +17,9 @@ from framecnn.comparison import MODELS, Comparison, comparison_data, compile_ker
 from framecnn.comparison.folds import MIN_NETWORK_SIDE
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
-from framecnn.errors import DataError
+from framecnn.errors import DataError, MissingExtraError
 from framecnn.estimators.trained_features import NETWORK_SIZE
+from framecnn.networks.efficientnet import check_pretrained_weights
 from framecnn.report import write_comparison
 from framecnn.text import percent
 from framecnn.thread_count import get_num_threads
@@ -63,8 +64,9 @@ def compare(
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the results in the file of --json.")] = False,
     max_bad: MaxBad = 5.0,
 ) -> None:
-    """Compare the accuracy, time and memory of framecnn's classifier (the k-means system), the plain k-means head, a
-    network trained by framecnn, and the same network in Keras. All are trained on the same frames; each fold is held
+    """Compare the accuracy, time and memory of framecnn's classifier (the k-means system), the plain k-means head, the
+    k-means system with pretrained features and with both, a network trained by framecnn, and the same network in Keras.
+    All are trained on the same frames; each fold is held
     out once."""
     if resume and json is None:
         raise typer.BadParameter("expected --json FILE to resume from, got --resume alone")
@@ -78,6 +80,10 @@ def compare(
     json = outputs.paths["json"]
     if report is not None and (missing := missing_extra("framecnn compare --report", "report", "jinja2")):
         raise missing
+    try:
+        check_pretrained_weights(f"{MODELS['pretrained'].title} and {MODELS['both'].title}")
+    except MissingExtraError as error:
+        console.warn(f"the comparison leaves out two models ({error})")
     if missing := missing_extra(MODELS["keras_network"].title, "keras", "keras", "tensorflow"):
         console.warn(f"the comparison leaves out one model ({missing})")
     with outputs.held():

@@ -17,7 +17,7 @@ from framecnn.cli.options import (
     one_of,
     percentage,
 )
-from framecnn.cli.training_outputs import Job, training_outputs
+from framecnn.cli.training_outputs import DEFAULT_FEATURES, FEATURES, Job, training_outputs
 from framecnn.cli.workflow import train_folder
 from framecnn.data import DEFAULT_SIZE
 
@@ -60,6 +60,14 @@ def train(
             show_default="each frame counts the same",
         ),
     ] = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            **one_of(*FEATURES),
+            help="What is computed of a frame: by filters learned from your frames, by a network pretrained on "
+            "ImageNet, or by both. auto takes what is best on held-out groups, the cheapest in doubt.",
+        ),
+    ] = DEFAULT_FEATURES,
     false_alarms: Annotated[
         float,
         typer.Option(
@@ -85,6 +93,7 @@ def train(
             size=size or DEFAULT_SIZE,
             seed=seed,
             by=split,
+            features=features,
             class_weight=class_weight,
             false_alarms=false_alarms,
             max_bad=max_bad,

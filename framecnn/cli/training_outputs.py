@@ -16,7 +16,18 @@ from framecnn.evaluation import Assessment
 from framecnn.report import write_report
 from framecnn.report.contents import describe_choice, report_data, split_table
 
-__all__ = ["Job", "Run", "missing_for_report", "training_outputs", "write_everything"]
+__all__ = [
+    "DEFAULT_FEATURES",
+    "FEATURES",
+    "Job",
+    "Run",
+    "missing_for_report",
+    "training_outputs",
+    "write_everything",
+]
+
+FEATURES, DEFAULT_FEATURES = ("learned", "pretrained", "both", "auto"), "learned"
+"""Features that a classifier can compute, and those of the default classifier."""
 
 RANDOM_SPLIT = (
     "The frames were split at random, not by group: near-duplicates of training frames are among the other frames, so "
@@ -48,6 +59,8 @@ class Job:
     seed : int, default 0
     by : {"group", "random"}, default "group"
         How the frames are split.
+    features : {"learned", "pretrained", "both", "auto"}
+        What is computed of a frame, as for FrameClassifier.
     class_weight : {None, "balanced"}
         How much each class counts, as for FrameClassifier.
     false_alarms : float, default 5
@@ -65,6 +78,7 @@ class Job:
     size: tuple[int, int] = DEFAULT_SIZE
     seed: int = 0
     by: str = "group"
+    features: str = DEFAULT_FEATURES
     class_weight: str | None = None
     false_alarms: float = 5.0
     max_bad: float = 5.0
@@ -169,6 +183,7 @@ def _figures(run: Run) -> dict[str, Any]:
     return {
         "folder": folder.root.name,
         "seed": job.seed,
+        "features": _features(job.features, run.classifier.chosen_),
         "class_weight": job.class_weight,
         "false_alarms": job.false_alarms,
         "size": list(job.size),
@@ -184,6 +199,15 @@ def _figures(run: Run) -> dict[str, Any]:
         "seconds": {name: round(value, 3) for name, value in run.seconds.items()},
         "versions": versions(),
     }
+
+
+def _features(wanted: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which features were wanted and used, and what was tried of them, by kind."""
+    tried = {
+        kind: {"accuracy": accuracy, "seconds": round(chosen["features_seconds"][kind], 3)}
+        for kind, accuracy in chosen["features_accuracies"].items()
+    }
+    return {"wanted": wanted, "used": chosen["features"], "tried": tried}
 
 
 def _write_report(run: Run, path: Path) -> None:

@@ -138,6 +138,10 @@ def without_lost(frames: FrameFolder, lost: FrameLost, max_bad: float) -> FrameF
 
 def train_folder(job: Job) -> Assessment:
     """Train on a folder, print the accuracy of the model, and write the outputs of the job."""
+    from framecnn.networks.efficientnet import check_pretrained_weights
+
+    if job.features in ("pretrained", "both"):
+        check_pretrained_weights(f"framecnn train --features {job.features}")
     with job.outputs.held():
         if missing := missing_for_report():
             report = job.outputs.paths["report"]
@@ -183,11 +187,13 @@ def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Array]:
     from framecnn.estimators import FrameClassifier, FrameFeatures
 
     n = len(train)
-    n_source = min(n, FrameFeatures.max_source_frames)  # read first, to learn filters from them
+    learns = job.features != "pretrained"
+    n_source = learns * min(n, FrameFeatures.max_source_frames)  # read first, to learn filters from them
     classifier = FrameClassifier(
+        features=job.features,
         class_weight=job.class_weight, false_alarm_rate=job.false_alarms / 100, random_state=job.seed
     )
-    with stages("fit", "learning filters") as update:
+    with stages("fit", "learning filters" if learns else "computing features") as update:
 
         def report(done: float, total: float | None = None, title: str | None = None) -> None:
             if done == total:

@@ -83,12 +83,13 @@ class KMeansSystem(ComparedModel):
     title = "k-means system"
     about = "framecnn's default: filters learned without labels, a discriminant projection and the k-means head"
     at_network_size = False
-    settings: ClassVar[Mapping[str, Any]] = {}
+    settings: ClassVar[Mapping[str, Any]] = {"features": "learned"}
 
     def fit(self, frames: LazyFrames, targets: Array, groups: Array) -> dict[str, Any]:
         self._model = FrameClassifier(random_state=self.seed, **self.settings).fit(frames, targets, groups)
         chosen = self._model.chosen_
-        return {"grid": "x".join(map(str, chosen["grid"])), "alpha": chosen["alpha"]}
+        grid = None if chosen["grid"] is None else "x".join(map(str, chosen["grid"]))
+        return {"grid": grid, "alpha": chosen["alpha"]}
 
     def predict_proba(self, frames: Any) -> Array:
         probabilities = np.zeros((len(frames), self.n_classes))
@@ -106,7 +107,23 @@ class PlainHead(KMeansSystem):
 
     title = "plain k-means head"
     about = "k-means on the learned features, without a projection; each cluster has the class of most of its frames"
-    settings: ClassVar[Mapping[str, Any]] = {"projection": None}
+    settings: ClassVar[Mapping[str, Any]] = {"features": "learned", "projection": None}
+
+
+class PretrainedSystem(KMeansSystem):
+    """The default classifier with pretrained features."""
+
+    title = "k-means system on pretrained features"
+    about = "the k-means system with features of EfficientNet-Lite0, a network trained on ImageNet"
+    settings: ClassVar[Mapping[str, Any]] = {"features": "pretrained"}
+
+
+class JoinedSystem(KMeansSystem):
+    """The default classifier with learned and pretrained features."""
+
+    title = "k-means system on both features"
+    about = "the k-means system with learned and pretrained features side by side"
+    settings: ClassVar[Mapping[str, Any]] = {"features": "both"}
 
 
 @dataclass(frozen=True)
@@ -271,6 +288,8 @@ class KerasNetwork(Network):
 MODELS: Mapping[str, type[ComparedModel]] = {
     "kmeans_system": KMeansSystem,
     "plain_head": PlainHead,
+    "pretrained": PretrainedSystem,
+    "both": JoinedSystem,
     "network": Network,
     "keras_network": KerasNetwork,
 }

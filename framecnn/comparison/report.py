@@ -72,8 +72,9 @@ def _in_words(chosen: Mapping[str, Any]) -> str:
     """Return the settings that were chosen; for a network, also its validation accuracy."""
     if "learning_rate" not in chosen:
         grid = "whole frame" if chosen["grid"] == "1x1" else chosen["grid"]
-        alpha = "" if chosen["alpha"] is None else f"; ridge penalty (alpha): {chosen['alpha']:g}"
-        return f"pooling grid: {grid}{alpha}"
+        parts = [] if grid is None else [f"pooling grid: {grid}"]
+        parts += [] if chosen["alpha"] is None else [f"ridge penalty (alpha): {chosen['alpha']:g}"]
+        return "; ".join(parts)
     augmented = "augmented" if chosen["augmented"] else "not augmented"
     accuracy, epoch = chosen["val_accuracy"], chosen["best_epoch"]
     result = "" if accuracy is None else f"; validation accuracy {percent(accuracy)} after epoch {epoch}"

@@ -332,6 +332,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         expect(head.cluster_centers_.dtype == features.mean_.dtype, "features and head of the same float dtype")
         grids = _accuracies(description["accuracies"], _is_grid, "a pooling grid of integers for each accuracy")
         tried = _accuracies(description["features_accuracies"], CLASSES.__contains__, "kinds of features")
+        if classifier.features is None:
+            classifier.features = features
         names = None if packed is None else unpack_names(packed)
         expect(names is None or len(names) > head.outliers_.rows[-1], "a name for each training frame")
         choice = FeatureChoice(kind, features, np.empty(0), grids, tried)

@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from framecnn.estimators.snapshot import sets_atomically
 from framecnn.estimators.transformer import FrameTransformer, is_count
 from framecnn.layers import ConvLayer, FlatteningLayer, InputLayer, Layer, PoolingLayer, ResizingLayer, ScalingLayer
 from framecnn.networks.sequential import Sequential
-from framecnn.storage.model_file import expect
+from framecnn.storage.model_file import Description, State, expect
 from framecnn.typing import Array
 
 __all__ = ["FeaturesBeside", "NetworkFeatures"]
@@ -38,8 +39,8 @@ class NetworkFeatures(FrameTransformer):
         The name of the layer whose output is used, one of ``network.names``; None is the last one.
     size : (int, int) or None, default None
         Height and width to which frames are resized; None is the size in the network's input shape.
-    mean, scale : float, default 0.0 and 1.0
-        The network takes ``(values of 0..255 - mean) * scale``.
+    mean, scale : float or sequence of floats, default 0.0 and 1.0
+        The network takes ``(values of 0..255 - mean) * scale``. A sequence has a value for each of its channels.
     random_state : ignored
 
     Attributes
@@ -58,8 +59,8 @@ class NetworkFeatures(FrameTransformer):
 
     Notes
     -----
-    A file holds the parts of the network that are used, not the parameter `network`: a loaded estimator predicts, and
-    is fitted again only once its `network` is set.
+    A file holds the network up to the layer that is used, with its shift and scale as a layer of it. This is the
+    parameter `network` of a loaded estimator, the others have their defaults: fitted again, it does the same.
 
     Examples
     --------
@@ -72,8 +73,8 @@ class NetworkFeatures(FrameTransformer):
     network: Sequential | None
     layer: str | None
     size: Any
-    mean: float
-    scale: float
+    mean: Any
+    scale: Any
 
     def __init__(
         self,
@@ -82,8 +83,8 @@ class NetworkFeatures(FrameTransformer):
         frame_shape: Any = None,
         layer: str | None = None,
         size: Any = None,
-        mean: float = 0.0,
-        scale: float = 1.0,
+        mean: Any = 0.0,
+        scale: Any = 1.0,
         random_state: Any = None,
     ):
         self.network = network
@@ -167,8 +168,10 @@ class NetworkFeatures(FrameTransformer):
         size = tuple(self.size) if np.iterable(self.size) else ()
         if self.size is not None and not (len(size) == 2 and all(map(is_count, size))):
             raise SettingError(f"{self._who}: expected size as (height, width), got {self.size!r}")
-        check_number(self._who, "mean", self.mean)
-        check_number(self._who, "scale", self.scale)
+        for name in ("mean", "scale"):
+            value = getattr(self, name)
+            for number in value if np.iterable(value) and not isinstance(value, str) else [value]:
+                check_number(self._who, name, number)
 
     def _used_network(self) -> Sequential:
         """Return the network up to the layer that is used."""
@@ -191,21 +194,51 @@ class NetworkFeatures(FrameTransformer):
                 f"{own_channels}; convert them"
             )
         size = first.shape[:2] if self.size is None else tuple(map(int, self.size))
-        scale, offset = first.scale * self.scale, -first.scale * self.scale * self.mean
+        mean, scale = (self._by_channel(name, channels) for name in ("mean", "scale"))
+        scale = first.scale * scale
+        offset = -scale * mean
         layers: list[Layer] = [InputLayer(self.frame_shape_, scale=input_scale)]
         if size != self.frame_shape_[:2]:
             layers.append(ResizingLayer(size))
         values = {}
         if own_channels != channels:
-            values = {"kernel": np.full((1, 1, own_channels, channels), scale), "bias": np.full(channels, offset)}
+            values = {"kernel": scale[None, None, None], "bias": offset}
             layers.append(ConvLayer(channels, kernel_size=1))
-        elif (scale, offset) != (1, 0):
-            values = {"scale": np.full(channels, scale), "offset": np.full(channels, offset)}
+        elif (scale != 1).any() or (offset != 0).any():
+            values = {"scale": scale, "offset": offset}
             layers.append(ScalingLayer())
         chain = Sequential([*layers, *(copy.copy(layer) for layer in network.layers[1:])])
         own = [f"{chain.names[len(layers) - 1]}/{name}" for name in values]
         filled = dict(zip([*own, *_names(chain, len(layers))], [*values.values(), *state.values()], strict=True))
         return chain.load_state_dict(filled)
+
+    def _by_channel(self, name: str, channels: int) -> Array:
+        """Return mean or scale of every channel (c,)."""
+        value = np.asarray(getattr(self, name), np.float64)
+        if value.shape not in ((), (channels,)):
+            raise SettingError(
+                f"{self._who}: expected {name} as a number, or as {channels}, one for each channel of the network, got "
+                f"{getattr(self, name)!r}"
+            )
+        return np.broadcast_to(value, (channels,))
+
+    def fitted_state(self) -> State:
+        """Return the state of the base class; parameters that say how the network is used have their defaults."""
+        description, tensors = super().fitted_state()
+        used = NetworkFeatures() if type(self) is NetworkFeatures and self.backbones_ else self
+        own = {name: getattr(used, name) for name in ("layer", "size", "mean", "scale")}
+        return description | {"parameters": description["parameters"] | own}, tensors
+
+    @classmethod
+    def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
+        """Rebuild features from the state that :meth:`fitted_state` returned; errors are those of the base class."""
+        features = super().from_fitted_state(description, tensors)
+        if cls is NetworkFeatures and features.backbones_:
+            first, *others = features.backbones_[0].layers
+            resized = others and isinstance(others[0], ResizingLayer)
+            shape = others.pop(0).output_shape if resized else first.shape
+            features.network = Sequential([InputLayer(shape).build(shape, dtype=first.dtype), *others])
+        return features
 
     def _check_state(self) -> None:
         expect(len(self.backbones_) < 2, "at most one network")

@@ -3,7 +3,13 @@
 from typing import Any
 
 from framecnn.estimators.network_features import NetworkFeatures
-from framecnn.networks.efficientnet import IMAGENET_MEAN, IMAGENET_SCALE, IMAGENET_SIZE, efficientnet_lite0
+from framecnn.networks.efficientnet import (
+    IMAGENET_MEAN,
+    IMAGENET_SCALE,
+    IMAGENET_SIZE,
+    check_pretrained_weights,
+    efficientnet_lite0,
+)
 from framecnn.networks.sequential import Sequential
 
 __all__ = ["PretrainedFeatures"]
@@ -44,6 +50,19 @@ class PretrainedFeatures(NetworkFeatures):
         self.frame_shape = frame_shape
         self.size = size
         self.random_state = random_state
+
+    def validate(self, X: Any) -> Any:
+        """Check parameters and X before fitting, and that the weights are installed; return X in the form for fitting.
+
+        Raises
+        ------
+        MissingExtraError
+            If the package with the weights is not installed.
+        """
+        frames = super().validate(X)
+        if self.frame_shape_ is not None:
+            check_pretrained_weights(self._who)
+        return frames
 
     def _used_network(self) -> Sequential:
         return efficientnet_lite0(self.size)

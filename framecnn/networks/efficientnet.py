@@ -10,7 +10,14 @@ from framecnn.layers import ActivationLayer, BatchNormLayer, ConvLayer, InputLay
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.torch_weights import read_torch_weights
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_SCALE", "IMAGENET_SIZE", "efficientnet_lite0", "has_pretrained_weights"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_SCALE",
+    "IMAGENET_SIZE",
+    "check_pretrained_weights",
+    "efficientnet_lite0",
+    "has_pretrained_weights",
+]
 
 IMAGENET_SIZE = (224, 224)
 """Rows and columns of the pictures on which the network was trained."""
@@ -49,6 +56,12 @@ def has_pretrained_weights() -> bool:
     return find_spec(PACKAGE) is not None
 
 
+def check_pretrained_weights(who: str) -> None:
+    """Raise MissingExtraError unless the package with the weights is installed."""
+    if not has_pretrained_weights():
+        raise MissingExtraError(who, PACKAGE.replace("_", "-"), "pretrained")
+
+
 def efficientnet_lite0(size: tuple[int, int] = IMAGENET_SIZE) -> Sequential:
     """Return EfficientNet-Lite0 without its classifier, from frames of 3 channels to maps of 1,280.
 
@@ -76,9 +89,9 @@ def efficientnet_lite0(size: tuple[int, int] = IMAGENET_SIZE) -> Sequential:
     Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019. Lite0: without
     squeeze-and-excitation, with relu6.
     """
+    check_pretrained_weights("efficientnet_lite0")
     package = find_spec(PACKAGE)
-    if package is None or not package.submodule_search_locations:
-        raise MissingExtraError("efficientnet_lite0", PACKAGE.replace("_", "-"), "pretrained")
+    assert package is not None and package.submodule_search_locations
     tensors = read_torch_weights(Path(package.submodule_search_locations[0]) / FILE)
     network = Sequential([InputLayer((*size, 3)), *_layers()])
     names = dict(zip(network.param_specs(), _torch_names(), strict=True))
