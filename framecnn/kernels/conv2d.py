@@ -8,7 +8,8 @@ from framecnn.errors import ShapeError
 from framecnn.geometry import Pair, Ranges, Window
 from framecnn.kernels.codegen.transforms import TRANSFORMS
 from framecnn.kernels.direct import conv2d_direct
-from framecnn.kernels.epilogue import Epilogue, are_pairs
+from framecnn.kernels.epilogue import PIECEWISE, Epilogue, are_pairs
+from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_bias, pack_conv2d
 from framecnn.kernels.pool import pool2d
 from framecnn.kernels.threads import ordered_map
@@ -85,15 +86,16 @@ def conv2d(
     windows: tuple[Ranges, Ranges] | None = None,
     mode: str = "none",
     argmax: Array | None = None,
+    residual: Array | None = None,
 ) -> Array:
-    """Return frames convolved, activated and pooled; the bits equal those of three separate steps.
+    """Return ``activation(conv(x) + bias + residual)``, pooled; the bits equal those of separate steps.
 
     :func:`framecnn.kernels.reference.conv2d` is the definition. The error of a direct convolution is at most
     ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; for Winograd's see :mod:`framecnn.kernels.winograd`.
 
     Shapes: x (n, h, w, c); `windows` are the pooling windows along rows and columns of the map, as
-    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result,
-    receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
+    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f); residual, only without pooling, as the result.
+    `argmax`, in the shape of the result, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def conv2d(
         If `argmax` is given but the 2 x 2 maximum is not computed in registers.
     """
     are_2x2 = windows is not None and all(map(are_pairs, windows, window.output))
-    in_registers = are_2x2 and (mode == "average" or activation != "leaky_relu" or negative_slope >= 0)
+    in_registers = are_2x2 and activation in PIECEWISE and (mode == "average" or activation != "leaky_relu" or negative_slope >= 0)
     if argmax is not None and not (in_registers and mode == "max"):
         raise ShapeError(
             f"conv2d: expected argmax only with 2 x 2 max pooling after a non-decreasing activation, "
@@ -109,7 +111,7 @@ def conv2d(
         )
     if windows is None or in_registers:
         epilogue = Epilogue.of(activation, negative_slope, mode if in_registers else "none")
-        return _convolve(x, packed, window, epilogue, argmax)
+        return _convolve(x, packed, window, epilogue, argmax, residual)
     (starts, stops, step), columns = windows
     y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
     aligned = max(packed.algorithm, 1)
@@ -129,12 +131,27 @@ def conv2d(
     return y
 
 
-def _convolve(x: Array, packed: PackedConv, window: Window, epilogue: Epilogue, argmax: Array | None = None) -> Array:
+def _convolve(
+    x: Array,
+    packed: PackedConv,
+    window: Window,
+    epilogue: Epilogue,
+    argmax: Array | None = None,
+    residual: Array | None = None,
+) -> Array:
     y = np.empty((len(x), *(length // epilogue.side for length in window.output), packed.filters), x.dtype)
     algorithm, weights, bias = packed[:3]
     argmax = None if argmax is None else argmax.reshape(-1)
     if algorithm:
-        conv2d_winograd(x, weights, bias[0], algorithm, window, y, epilogue, argmax)
+        conv2d_winograd(x, weights, bias[0], window, y, epilogue, argmax, residual)
+    elif epilogue.side == 1 and packed.groups == 1 and _is_matrix(window):
+        rows = x.reshape(-1, x.shape[3])
+        multiply_rows(rows, weights[0], bias[0], y.reshape(-1, packed.filters), epilogue, residual)
     else:
-        conv2d_direct(x, weights, bias, window, y, epilogue, argmax)
+        conv2d_direct(x, weights, bias, window, y, epilogue, argmax, residual)
     return y
+
+
+def _is_matrix(window: Window) -> bool:
+    """Return whether every window is one pixel, in order: the frame is then a matrix with a row for each pixel."""
+    return window.kernel == (1, 1) == window.strides and window.border == ((0, 0), (0, 0))
