@@ -6,6 +6,7 @@ import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.geometry import Pair, Ranges, Window
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.transforms import TRANSFORMS
 from framecnn.kernels.direct import conv2d_direct
 from framecnn.kernels.epilogue import PIECEWISE, Epilogue, are_pairs
@@ -113,7 +114,7 @@ def conv2d(
         epilogue = Epilogue.of(activation, negative_slope, mode if in_registers else "none")
         return _convolve(x, packed, window, epilogue, argmax, residual)
     (starts, stops, step), columns = windows
-    y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
+    y = empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
     aligned = max(packed.algorithm, 1)
     shared = int((stops - starts).max()) + aligned  # rows that strips may have to compute twice
     fitting = STRIP_BYTES // (window.output[1] * packed.filters * x.itemsize)
@@ -139,7 +140,7 @@ def _convolve(
     argmax: Array | None = None,
     residual: Array | None = None,
 ) -> Array:
-    y = np.empty((len(x), *(length // epilogue.side for length in window.output), packed.filters), x.dtype)
+    y = empty((len(x), *(length // epilogue.side for length in window.output), packed.filters), x.dtype)
     algorithm, weights, bias = packed[:3]
     argmax = None if argmax is None else argmax.reshape(-1)
     if algorithm:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_filters
@@ -35,7 +36,7 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", negative_sl
     Shapes: x (n, d), result (n, units).
     """
     weights, bias, units = packed
-    y = np.empty((len(x), units), x.dtype)
+    y = empty((len(x), units), x.dtype)
     multiply_rows(np.ascontiguousarray(x), weights, bias, y, Epilogue.of(activation, negative_slope))
     return y
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from framecnn.geometry import Ranges
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.pooling import unpool_window
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.jit import kernel
@@ -23,7 +24,7 @@ def pool2d(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Array:
     Shapes: x (n, h, w, c); rows and columns are ``(starts, stops, step)`` as :mod:`framecnn.geometry` returns them;
     result (n, len(starts of rows), len(starts of columns), c). `mode` is ``"max"`` or ``"average"``.
     """
-    y = np.empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
+    y = empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
     work = x.shape[1] * x.shape[2] * x.shape[3] / y.shape[1]
     run(_KERNELS[mode], len(x) * y.shape[1], work, y, x, rows, columns)
     return y

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from framecnn.kernels.buffers import reused_memory
 from framecnn.kernels.threads import ordered_map
 from framecnn.layers import Layer
 from framecnn.networks.fusion import Pass, prediction_passes
@@ -51,7 +52,10 @@ class PredictionPlan:
 
         def through(frames: slice) -> Array:
             batch = np.ascontiguousarray(x[frames], dtype)
-            for step in self.on_frames:
+            with reused_memory():
+                for step in self.on_frames[:-1]:
+                    batch = step.run(batch)
+            for step in self.on_frames[-1:]:  # its output leaves the plan
                 batch = step.run(batch)
             return batch
 
