@@ -9,7 +9,8 @@ import numpy as np
 from framecnn.kernels.buffers import reused_memory
 from framecnn.kernels.threads import ordered_map
 from framecnn.layers import Layer
-from framecnn.networks.fusion import Pass, prediction_passes
+from framecnn.networks.fusion import prediction_passes
+from framecnn.networks.passes import Pass
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 

@@ -170,12 +170,11 @@ class Emitter:
 
     def _hard(self, value: Any, is_swish: Any) -> Any:
         """Return relu6(x + 3) / 6, times x if it is the swish."""
-        b, three, six = self.builder, self.constant(3), self.constant(6)
-        shifted = b.fadd(value, three)
-        shifted = b.select(b.fcmp_ordered("<", shifted, self.zero), self.zero, shifted)
-        shifted = b.select(b.fcmp_ordered(">", shifted, six), six, shifted)
-        factors = b.select(is_swish, value, self.constant(1))
-        return b.fdiv(b.fmul(factors, shifted), six)
+        b, three, one = self.builder, self.constant(3), self.constant(1)
+        sixth = self.constant(float((np.float32 if self.itemsize == 4 else np.float64)(1 / 6)))
+        inside = b.fmul(b.select(is_swish, value, one), b.fmul(b.fadd(value, three), sixth))
+        below_end = b.select(b.fcmp_ordered(">", value, three), b.select(is_swish, value, one), inside)
+        return b.select(b.fcmp_ordered("<", value, self.constant(-3)), self.zero, below_end)
 
     def piecewise(self, function: Any, negative_slope: Any) -> Callable[[Any], Any]:
         """Return a function that applies a piecewise linear activation; its code is known at run time only."""
