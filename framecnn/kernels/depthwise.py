@@ -12,14 +12,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framecnn.geometry import Pair, Window
-from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, depthwise_line
+from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, convolve_line
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import CHUNK_WORK, run
 from framecnn.typing import Array
 
-__all__ = ["conv2d_depthwise", "conv2d_depthwise_wrt_input", "pack_depthwise"]
+__all__ = [
+    "axis_at",
+    "conv2d_depthwise",
+    "conv2d_depthwise_wrt_input",
+    "form_of",
+    "forward_plan",
+    "pack_depthwise",
+    "taps_inside",
+]
 
 PIXEL_WORK = 16  # multiply-adds that take as long as reading and writing a value
 
@@ -65,7 +73,7 @@ def conv2d_depthwise(x: Array, weights: Array, bias: Array, window: Window, y: A
 
     Shapes: y (n, oh, ow, f), x (n, h, w, c), f a multiple of c; weights and bias as :func:`pack_depthwise` returns them.
     """
-    plan = _forward_plan(window, y.shape[3], y.shape[3] // x.shape[3], x.dtype)
+    plan = forward_plan(window, y.shape[3], y.shape[3] // x.shape[3], x.dtype)
     _convolve(x, weights, bias, plan, y, epilogue)
 
 
@@ -92,7 +100,8 @@ def pack_depthwise(weights: Array) -> Array:
 
 
 @lru_cache
-def _forward_plan(window: Window, filters: int, multiplier: int, dtype: np.dtype[Any]) -> DepthwisePlan:
+def forward_plan(window: Window, filters: int, multiplier: int, dtype: np.dtype[Any]) -> DepthwisePlan:
+    """Return the plan of a convolution: one axis of rows, one of columns."""
     sides = zip(window.kernel, window.strides, window.top_left, window.dilation, strict=True)
     axes = [[Axis(size, stride, -before, dilation, 0, 1)] for size, stride, before, dilation in sides]
     return _plan(axes, window.kernel, window.frame, window.output, filters, multiplier, dtype)
@@ -191,7 +200,7 @@ def depthwise_row(y, to, x, source, packed, columns, plan, epilogue):
     channels, phases = bias.size, len(plan.horizontal)
     for phase in range(phases):
         axis = axis_at(plan.horizontal, phase)
-        depthwise_line(
+        convolve_line(
             form_of(axis), y, to + phase * filters, phases * filters, (length - phase + phases - 1) // phases, filters,
             x, start, axis.before, axis.stride, axis.dilation, width, channels, step, n_rows, axis.taps,
             weights, weights_at + axis.start * channels, row_step, axis.kernel_step * channels, zeros, 0,
