@@ -1,5 +1,6 @@
 """Convolution, activation and pooling: choice of an algorithm, and passes that pool strip by strip."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ DEPTHWISE = -1
 ALGORITHMS = {"direct": 0, "depthwise": DEPTHWISE, "winograd2": 2, "winograd4": 4}
 """By name, the side of Winograd's output tile in pixels, 0 for the direct sum, or DEPTHWISE."""
 
+LARGEST_KERNEL = 16 * 1024 * 1024  # bytes; larger transformed ones do not stay in cache, and reading them takes longer
 STRIP_BYTES = 512 * 1024  # in a strip of a map
 STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shares with the next
 
@@ -33,7 +35,7 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
 
     A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. Measured:
     transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels, so shallow
-    and narrow layers stay direct. So does float64, which users choose for its accuracy. A group of one channel is
+    and narrow layers stay direct. A kernel that does not fit the cache once it is transformed is read for every frame. So does float64, which users choose for its accuracy. A group of one channel is
     depthwise, unless it is the only one.
 
     Shapes: kernel (kh, kw, c / groups, f).
@@ -48,6 +50,8 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
         tile = ALGORITHMS[name]
         if not tile:
             return float(size**2 * window.output[0] * window.output[1])
+        if (tile + size - 1) ** 2 * channels * filters * kernel.itemsize > LARGEST_KERNEL:
+            return math.inf
         tiles = -(-window.output[0] // tile) * -(-window.output[1] // tile)
         return tiles * (tile + size - 1) ** 2 * (1 + 10 / filters + 12 / channels)
 

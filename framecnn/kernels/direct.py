@@ -1,5 +1,6 @@
 """Direct convolution: register blocks of pixels and filters, computed on a buffer of padded rows."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,24 +48,31 @@ class RowPlan(NamedTuple):
         A chunk has about `rows` output rows, fewer if the buffer would not fit the cache, and a multiple of `side`. An
         axis with one window has stride 1, so that the buffer is not larger than needed.
         """
-        channels, output = x.shape[3], window.output
-        down, across = (step if size > 1 else 1 for step, size in zip(window.strides, output, strict=True))
-        output_width = max(output[1], PIXELS)
-        (extent_h, extent_w), (top, left), (dilation_h, dilation_w) = window.extent, window.top_left, window.dilation
-        row_width = max(left + x.shape[2], (output_width - 1) * across + extent_w)
-        group_channels = channels // groups
-        rows_are_runs = dilation_w == 1 and groups == 1
-        kernel_h, kernel_w = window.kernel
-        columns = [0] if rows_are_runs else [v * dilation_w * channels for v in range(kernel_w)]
-        taps = [u * dilation_h * row_width * channels + column for u in range(kernel_h) for column in columns]
-        runs = np.array([[tap + group * group_channels for tap in taps] for group in range(groups)], np.int64)
-        fitting = BUFFER_BYTES // (row_width * channels * x.itemsize)
-        rows = max(min(rows, (fitting - extent_h) // down + 1, output[0]) // side * side, side)
-        run_length = kernel_w * channels if rows_are_runs else group_channels
-        buffer_rows = (rows - 1) * down + extent_h
-        narrow = NARROW * lanes(x.dtype)
-        sizes = run_length, kernel_w, row_width, output_width, rows, buffer_rows, down, across, top, left
-        return cls(runs, *sizes, narrow)
+        return _row_plan(x.shape[2:], x.dtype, window, groups, rows, side)
+
+
+@lru_cache(1024)  # a tenth of the time of a small frame
+def _row_plan(
+    line: tuple[int, int], dtype: np.dtype, window: Window, groups: int, rows: int, side: int
+) -> RowPlan:
+    (length, channels), output = line, window.output
+    down, across = (step if size > 1 else 1 for step, size in zip(window.strides, output, strict=True))
+    output_width = max(output[1], PIXELS)
+    (extent_h, extent_w), (top, left), (dilation_h, dilation_w) = window.extent, window.top_left, window.dilation
+    row_width = max(left + length, (output_width - 1) * across + extent_w)
+    group_channels = channels // groups
+    rows_are_runs = dilation_w == 1 and groups == 1
+    kernel_h, kernel_w = window.kernel
+    columns = [0] if rows_are_runs else [v * dilation_w * channels for v in range(kernel_w)]
+    taps = [u * dilation_h * row_width * channels + column for u in range(kernel_h) for column in columns]
+    runs = np.array([[tap + group * group_channels for tap in taps] for group in range(groups)], np.int64)
+    fitting = BUFFER_BYTES // (row_width * channels * dtype.itemsize)
+    rows = max(min(rows, (fitting - extent_h) // down + 1, output[0]) // side * side, side)
+    run_length = kernel_w * channels if rows_are_runs else group_channels
+    buffer_rows = (rows - 1) * down + extent_h
+    narrow = NARROW * lanes(dtype)
+    sizes = run_length, kernel_w, row_width, output_width, rows, buffer_rows, down, across, top, left
+    return RowPlan(runs, *sizes, narrow)
 
 
 def conv2d_direct(

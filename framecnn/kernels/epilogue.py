@@ -7,6 +7,7 @@ With max pooling, arrays named `argmax` hold one byte per pooled value: the inde
 block, u the row and v the column.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +61,12 @@ class Epilogue(NamedTuple):
 
 def residual_or_none(residual: Array | None, dtype: np.dtype) -> Array:
     """Return the values of a residual in one row; an empty array stands for none."""
-    values = np.empty(0, dtype) if residual is None else np.ascontiguousarray(residual).reshape(-1)
-    return read_only(values)
+    return _no_values(dtype) if residual is None else read_only(np.ascontiguousarray(residual).reshape(-1))
+
+
+@cache
+def _no_values(dtype: np.dtype) -> Array:
+    return read_only(np.empty(0, dtype))
 
 
 def are_pairs(windows: Ranges, length: int) -> bool:

@@ -15,17 +15,22 @@ from framecnn.typing import Array
 __all__ = ["multiply_rows"]
 
 PANEL_BYTES = 192 * 1024  # of rows that are multiplied by all filters in turn: less than half of the smallest L2 cache
+FIRST_LEVEL_BYTES = 24 * 1024  # of weights that stay in the L1 cache, so that rows are read and written once
 FEWEST_ITEMS = 16  # so that threads can share few rows too
 SINGLES = 3  # rows up to which computing each alone is faster than one register block
 
 
+_ONE_RUN = np.zeros(1, np.int64)
+
+
 class RowBlocks(NamedTuple):
-    """How the rows are cut: items are blocks of `rows` rows, and of each all blocks of filters in turn.
+    """How rows and filters are cut: items are `rows` rows times `blocks` blocks of filters.
 
     A block of filters of which at most `narrow` exist is computed with half of its vectors.
     """
 
     rows: int
+    blocks: int
     narrow: int
     runs: Array
 
@@ -39,59 +44,61 @@ def multiply_rows(
 
     Shapes: y (n, units), x (n, d), weights (blocks, d, block), bias (blocks, block), residual as y.
     """
-    features, block = weights.shape[1:]
+    n_blocks, features, block = weights.shape
+    blocks = n_blocks if weights.nbytes <= FIRST_LEVEL_BYTES else 1
     fitting = PANEL_BYTES // (features * x.itemsize)
-    rows = max(min(fitting, len(x) * len(weights) // FEWEST_ITEMS) // PIXELS * PIXELS, PIXELS)
-    plan = RowBlocks(rows, NARROW * lanes(x.dtype), np.zeros(1, np.int64))
-    items = -(-len(x) // rows) * len(weights)
+    rows = max(min(fitting, len(x) * n_blocks // (FEWEST_ITEMS * blocks)) // PIXELS * PIXELS, PIXELS)
+    plan = RowBlocks(rows, blocks, NARROW * lanes(x.dtype), _ONE_RUN)
+    items = -(-len(x) // rows) * (n_blocks // blocks)
     inputs = (read_only(x), residual_or_none(residual, x.dtype))
-    run(matrix_forward, items, min(rows, len(x)) * features * block, y, inputs, weights, bias, plan, epilogue)
+    run(matrix_forward, items, min(rows, len(x)) * features * blocks * block, y, inputs, weights, bias, plan, epilogue)
 
 
 @kernel
 def matrix_forward(y, inputs, weights, bias, plan, epilogue, start, stop):
     """y (n, f) from inputs x (n, d) and residual (size of y,) or (0,), weights (blocks, d, block), bias (blocks, block).
 
-    Items are blocks of filters of plan.rows rows; all blocks of the first rows come first.
+    Items are plan.blocks blocks of filters of plan.rows rows; all blocks of the first rows come first.
     """
     x, residual = inputs
     blocks, features, block = weights.shape
     filters = y.shape[1]
     negative_slope = x.dtype.type(epilogue.negative_slope)
     flat, values = y.reshape(-1), x.reshape(-1)
+    parts = blocks // plan.blocks
     for item in range(start, stop):
-        b, first = item % blocks, item // blocks * plan.rows
+        first = item // parts * plan.rows
         last = min(first + plan.rows, len(x))
-        n_valid = filters - b * block
-        narrow = n_valid <= plan.narrow
         n = first
         while n < last:
             single = last - n <= SINGLES or len(x) < PIXELS
             if not single:
                 n = min(n, len(x) - PIXELS)
-            to = n * filters + b * block
-            if narrow and single:
-                narrow_pixel(
-                    flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
-                    plan.runs, features, weights, b * features * block, bias, b * block,
-                    epilogue.activation, negative_slope, NO_POOLING,
-                )  # fmt: skip
-            elif single:
-                convolved_pixel(
-                    flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
-                    plan.runs, features, weights, b * features * block, bias, b * block,
-                    epilogue.activation, negative_slope, NO_POOLING,
-                )  # fmt: skip
-            elif narrow:
-                narrow_block(
-                    flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
-                    plan.runs, features, weights, b * features * block, bias, b * block,
-                    epilogue.activation, negative_slope, NO_POOLING,
-                )  # fmt: skip
-            else:
-                convolved_block(
-                    flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
-                    plan.runs, features, weights, b * features * block, bias, b * block,
-                    epilogue.activation, negative_slope, NO_POOLING,
-                )  # fmt: skip
+            for b in range(item % parts * plan.blocks, (item % parts + 1) * plan.blocks):
+                to, n_valid = n * filters + b * block, filters - b * block
+                narrow = n_valid <= plan.narrow
+                if narrow and single:
+                    narrow_pixel(
+                        flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
+                        plan.runs, features, weights, b * features * block, bias, b * block,
+                        epilogue.activation, negative_slope, NO_POOLING,
+                    )  # fmt: skip
+                elif single:
+                    convolved_pixel(
+                        flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
+                        plan.runs, features, weights, b * features * block, bias, b * block,
+                        epilogue.activation, negative_slope, NO_POOLING,
+                    )  # fmt: skip
+                elif narrow:
+                    narrow_block(
+                        flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
+                        plan.runs, features, weights, b * features * block, bias, b * block,
+                        epilogue.activation, negative_slope, NO_POOLING,
+                    )  # fmt: skip
+                else:
+                    convolved_block(
+                        flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
+                        plan.runs, features, weights, b * features * block, bias, b * block,
+                        epilogue.activation, negative_slope, NO_POOLING,
+                    )  # fmt: skip
             n += 1 if single else PIXELS

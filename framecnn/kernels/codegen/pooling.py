@@ -13,7 +13,7 @@ from framecnn.kernels.codegen.microkernel import VECTORS
 from framecnn.kernels.codegen.vectors import INT64, Emitter
 from framecnn.kernels.epilogue import AVERAGE_POOLING, NO_POOLING
 
-__all__ = ["add_residual", "pool", "pool_window", "unpool_window"]
+__all__ = ["add_residual", "maximum_window", "pool", "pool_window", "unpool_window"]
 
 
 def pool(
@@ -87,6 +87,39 @@ def pool_window(
             emit.store_block(pooled, b.gep(y, [y_at]), n_valid)
             if argmax is not None:
                 emit.store_block(indices, b.gep(argmax, [y_at]), n_valid)
+
+
+@intrinsic
+def maximum_window(
+    emit: Emitter, y: Pointer, x: Pointer, rows: Integer, columns: Integer, row_step: Integer, column_step: Integer,
+    channels: Integer,
+) -> None:  # fmt: skip
+    """Set ``y[y_at + k]`` to the maximum of ``x[x_at + u row_step + v column_step + k]``, for k < channels.
+
+    Over u < rows and v < columns, row by row; the last NaN wins.
+    """
+    b = emit.builder
+    best = cgutils.alloca_once(b, emit.vector)
+
+    def reduce(k: Any, load: Callable[[Any], Any], store: Callable[[Any, Any], None]) -> None:
+        first = b.gep(x, [k])
+        b.store(load(first), best)
+        with cgutils.for_range(b, rows) as u, cgutils.for_range(b, columns) as v:
+            value, so_far = load(emit.at(first, (b.mul(row_step, u.index), 1), (b.mul(column_step, v.index), 1))), b.load(best)
+            wins = b.or_(b.fcmp_ordered(">", value, so_far), b.fcmp_unordered("uno", value, value))
+            b.store(b.select(wins, value, so_far), best)
+        store(b.load(best), b.gep(y, [k]))
+
+    rest = b.srem(channels, INT64(emit.lanes))
+    whole = b.sub(channels, rest)
+    with cgutils.for_range_slice(b, INT64(0), whole, INT64(emit.lanes), INT64) as (k, _):
+        reduce(k, emit.load, emit.store)
+    with b.if_then(b.icmp_signed(">", rest, INT64(0))):
+        reduce(
+            whole,
+            lambda pointer: emit.load_block(pointer, 1, rest)[0],
+            lambda value, pointer: emit.store_block([value], pointer, rest),
+        )
 
 
 @intrinsic
