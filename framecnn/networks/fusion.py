@@ -146,9 +146,12 @@ def _sums(rest: Rest, shape: Shape) -> Fused:
     takes_residual = type(summing) is ConvLayer and summing.groups == 1
     if act := _fused_activation(rest, joined):
         joined, after, takes_residual = joined + 1, after | _activation(act), False
+    only_kernels = True
     if type(pooling := _at(rest, joined)) is PoolingLayer:
-        joined, after, takes_residual = joined + 1, after | _pooling(pooling, summing.infer_shape(shape)), False
-    return Fused(partial(summing.forward_fused, **after), joined, takes_residual, only_kernels=True)
+        output = summing.infer_shape(shape)
+        joined, after, takes_residual = joined + 1, after | _pooling(pooling, output), False
+        only_kernels = kernels.fits_strip(output[:2], output[2])
+    return Fused(partial(summing.forward_fused, **after), joined, takes_residual, only_kernels=only_kernels)
 
 
 def _scaled(rest: Rest, shape: Shape) -> Fused:
