@@ -62,7 +62,7 @@ def reused_memory() -> Iterator[None]:
 
 @contextmanager
 def memory_of(arrays: list[Array]) -> Iterator[None]:
-    """Let :func:`empty` use buffers of a list inside the ``with`` block, in this thread, and add those that it lacks."""
+    """Let :func:`empty` use the buffers of a list in this thread, and add those that it lacks; none is ever dropped."""
     before = _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop
     _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop = arrays, 1, 0, False
     try:

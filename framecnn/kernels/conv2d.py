@@ -19,7 +19,7 @@ from framecnn.kernels.threads import ordered_map
 from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
 from framecnn.typing import Array
 
-__all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d", "fits_strip"]
+__all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d", "conv2d_added", "fits_strip"]
 
 DEPTHWISE = -1
 ALGORITHMS = {"direct": 0, "depthwise": DEPTHWISE, "winograd2": 2, "winograd4": 4}
@@ -98,16 +98,14 @@ def conv2d(
     windows: tuple[Ranges, Ranges] | None = None,
     mode: str = "none",
     argmax: Array | None = None,
-    residual: Array | None = None,
 ) -> Array:
-    """Return ``activation(conv(x) + bias + residual)``, pooled; the bits equal those of separate steps.
+    """Return frames convolved, activated and pooled; the bits equal those of three separate steps.
 
     :func:`framecnn.kernels.reference.conv2d` is the definition. The error of a direct convolution is at most
     ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; for Winograd's see :mod:`framecnn.kernels.winograd`.
 
     Shapes: x (n, h, w, c); `windows` are the pooling windows along rows and columns of the map, as
-    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f); residual, only without pooling, as the result.
-    `argmax`, in the shape of the result, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
+    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
 
     Raises
     ------
@@ -125,7 +123,7 @@ def conv2d(
         )
     if windows is None or in_registers:
         epilogue = Epilogue.of(activation, negative_slope, mode if in_registers else "none")
-        return _convolve(x, packed, window, epilogue, argmax, residual)
+        return _convolve(x, packed, window, epilogue, argmax)
     epilogue = Epilogue.of(activation, negative_slope)
     if fits_strip(window.output, packed.filters) and argmax is None:
         return pool2d(_convolve(x, packed, window, epilogue), *windows, mode)
@@ -148,6 +146,21 @@ def conv2d(
 
     ordered_map(pool_strip, [(n, first) for n in range(len(x)) for first in range(0, len(starts), height)])
     return y
+
+
+def conv2d_added(
+    x: Array,
+    packed: PackedConv,
+    window: Window,
+    residual: Array,
+    activation: str = "linear",
+    negative_slope: float = 0.0,
+) -> Array:
+    """Return ``activation(conv(x) + bias + residual)``; the bits equal those of three separate steps.
+
+    Shapes: as for :func:`conv2d`, residual as the result. A depthwise convolution cannot add a residual.
+    """
+    return _convolve(x, packed, window, Epilogue.of(activation, negative_slope), residual=residual)
 
 
 def fits_strip(output: Pair, filters: int) -> bool:

@@ -20,7 +20,7 @@ from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
 __all__ = [
-    "CHUNK_WORK",
+    "ITEM_WORK",
     "Recorder",
     "available_threads",
     "ordered_map",
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, while starting a chunk costs about 0.01 ms
+ITEM_WORK = 1_000_000  # multiply-adds of an item, where items are as many rows of a frame as are worth while
 SHARED_WORK = 500_000  # multiply-adds up to which waking another thread costs more than it saves
 CHUNKS_PER_THREAD = 2  # at least, so that a thread that starts late takes fewer
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end

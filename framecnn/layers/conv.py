@@ -91,7 +91,9 @@ class ConvLayer(Layer):
         Case({"filters": 18, "kernel_size": 5, "padding": ((2, 1), (0, 2)), "algorithm": "winograd2"}, (9, 12, 6)),
         Case({"filters": 20, "kernel_size": 3, "padding": "same", "groups": 20}, (9, 11, 20)),
         Case({"filters": 34, "kernel_size": 5, "strides": 2, "padding": "same", "groups": 17}, (12, 17, 17)),
-        Case({"filters": 9, "kernel_size": (3, 2), "strides": (3, 1), "dilation_rate": (2, 1), "groups": 3}, (13, 9, 3)),
+        Case(
+            {"filters": 9, "kernel_size": (3, 2), "strides": (3, 1), "dilation_rate": (2, 1), "groups": 3}, (13, 9, 3)
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -135,9 +137,16 @@ class ConvLayer(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_fused(x)
 
-    def forward_fused(self, x: Array, norm: Scaling | None = None, **after: Any) -> Array:
-        """Return the output after batch normalisation, activation and pooling, all computed in one pass."""
+    def forward_fused(
+        self, x: Array, norm: Scaling | None = None, residual: Array | None = None, **after: Any
+    ) -> Array:
+        """Return the output after batch normalisation, activation and pooling, all computed in one pass.
+
+        A residual, in the shape of the output, is added before the activation; there is no pooling then.
+        """
         window = layer_window(self, x.shape[1:3], self.kernel_size)
+        if residual is not None:
+            return kernels.conv2d_added(x, self._packed(window, norm), window, residual, **after)
         return kernels.conv2d(x, self._packed(window, norm), window, **after)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:

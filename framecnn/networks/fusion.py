@@ -193,7 +193,9 @@ def _branches(rest: Rest, shape: Shape) -> Fused:
         if parallel.merge == "concatenate":
             return kernels.concatenate(outputs)
         *first, last = outputs
-        return kernels.merge(reduce(partial(kernels.merge, operation=parallel.merge), first), last, parallel.merge, **after)
+        return kernels.merge(
+            reduce(partial(kernels.merge, operation=parallel.merge), first), last, parallel.merge, **after
+        )
 
     def added(x: Array) -> Array:
         passes = built()

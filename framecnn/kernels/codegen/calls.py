@@ -12,7 +12,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import types, typeof
+from numba import typeof, types
 from numba.core.registry import cpu_target
 
 from framecnn.kernels.codegen.intrinsics import Integer, Pointer, intrinsic
