@@ -59,7 +59,7 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
 
 
 def algorithms_for(kernel_size: Pair, strides: Pair, dilation: Pair, groups: int) -> list[str]:
-    """Return the names of the algorithms that fit, except "depthwise": Winograd's need a plain 3 x 3 or 5 x 5 kernel."""
+    """Return the names of the algorithms that fit, "depthwise" apart: Winograd's need a plain 3 x 3 or 5 x 5 kernel."""
     if {*strides, *dilation, groups} != {1} or kernel_size[0] != kernel_size[1]:
         return ["direct"]
     tiles = {transform.tile for transform in TRANSFORMS if transform.window == kernel_size[0]}

@@ -65,7 +65,9 @@ def conv2d_backward(
         selected = gradients.select(frames)
         if flipped is not None or packed.algorithm:
             selected = Gradients(selected.unpooled(window.output))
-        if flipped is not None:
+        if flipped is not None and flipped.algorithm == DEPTHWISE:
+            conv2d_depthwise_wrt_input(selected.dy, flipped.weights, window, dx[frames])
+        elif flipped is not None:
             dx[frames] = conv2d_backward_wrt_input(selected.dy, flipped, window)
         if packed.algorithm:
             add(x[frames], selected.dy, packed, window, slice_sums)
@@ -81,10 +83,6 @@ def conv2d_backward_wrt_input(dy: Array, flipped: PackedConv, window: Window) ->
 
     Shapes: dy (n, oh, ow, f), result (n, h, w, c).
     """
-    if flipped.algorithm == DEPTHWISE:
-        dx = conv2d_depthwise_wrt_input(dy, flipped.weights, window)
-        multiplier = flipped.filters // flipped.groups
-        return dx if multiplier == 1 else dx.reshape(*dx.shape[:3], flipped.groups, multiplier).sum(axis=4)
     back, strides = window.transposed(), window.strides
     if strides != (1, 1):
         spread = np.zeros((len(dy), *back.frame, dy.shape[3]), dy.dtype)

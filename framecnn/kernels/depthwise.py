@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framecnn.geometry import Pair, Window
-from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, convolve_line
+from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, FORMS, convolve_line
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
@@ -71,26 +71,27 @@ def conv2d_depthwise(x: Array, weights: Array, bias: Array, window: Window, y: A
     :func:`framecnn.kernels.reference.conv2d` is the definition, with as many groups as channels. Error of each value
     at most ``(K + 2) eps conv(|x|, |w|)``, K = kh * kw products.
 
-    Shapes: y (n, oh, ow, f), x (n, h, w, c), f a multiple of c; weights and bias as :func:`pack_depthwise` returns them.
+    Shapes: y (n, oh, ow, f), x (n, h, w, c), f a multiple of c, weights and bias as :func:`pack_depthwise` returns
+    them.
     """
     plan = forward_plan(window, y.shape[3], y.shape[3] // x.shape[3], x.dtype)
     _convolve(x, weights, bias, plan, y, epilogue)
 
 
-def conv2d_depthwise_wrt_input(dy: Array, weights: Array, window: Window) -> Array:
-    """Return the gradient with respect to the input, without the zeros that strides would insert.
+def conv2d_depthwise_wrt_input(dy: Array, weights: Array, window: Window, dx: Array) -> None:
+    """Write the gradient with respect to the input to dx, with all threads; no zeros are inserted for strides.
 
-    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Error of each value at most
-    ``(K + 2) eps`` times the sum of absolute products, K = kh * kw * f / c.
+    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Error of each value at most ``(K + 2) eps``
+    times the sum of absolute products, K = kh * kw * f / c.
 
-    Shapes: dy (n, oh, ow, f), weights as :func:`pack_depthwise` returns them, result (n, h, w, f): a gradient for each
-    filter of a channel, still to be added up.
+    Shapes: dy (n, oh, ow, f), weights as :func:`pack_depthwise` returns them, dx (n, h, w, c).
     """
-    filters = dy.shape[3]
-    dx = np.empty((len(dy), *window.frame, filters), dy.dtype)
+    filters, channels = dy.shape[3], dx.shape[3]
+    by_filter = dx if filters == channels else np.empty((*dx.shape[:3], filters), dx.dtype)
     no_bias = np.zeros(weights.shape[2], dy.dtype)
-    _convolve(np.ascontiguousarray(dy), weights, no_bias, _input_plan(window, filters, dy.dtype), dx, Epilogue())
-    return dx
+    _convolve(np.ascontiguousarray(dy), weights, no_bias, _input_plan(window, filters, dy.dtype), by_filter, Epilogue())
+    if by_filter is not dx:
+        dx[:] = by_filter.reshape(*dx.shape, filters // channels).sum(axis=4)
 
 
 def pack_depthwise(weights: Array) -> Array:
@@ -131,8 +132,8 @@ def _plan(
     rows = min(max(round(ITEM_WORK / (output[1] * filters * (taps + PIXEL_WORK))), 1), output[0])
     spread = max(axis.before + axis.taps * axis.dilation for axis in vertical) - min(axis.before for axis in vertical)
     buffer_rows = min(rows * vertical[0].stride + spread, frame[0])
-    arrays = (np.array(axis, np.int64) for axis in axes)
-    return DepthwisePlan(*arrays, kernel[1], multiplier, lanes(dtype), rows, buffer_rows)
+    down, across = (np.array(axis, np.int64) for axis in axes)
+    return DepthwisePlan(down, across, kernel[1], multiplier, lanes(dtype), rows, buffer_rows)
 
 
 def _convolve(x: Array, weights: Array, bias: Array, plan: DepthwisePlan, y: Array, epilogue: Epilogue) -> None:
@@ -157,8 +158,9 @@ def taps_inside(axis, t, length):
 @kernel
 def form_of(axis):
     """Return the index in FORMS of the form of an axis."""
-    if axis.dilation == 1 and (axis.taps == 3 or axis.taps == 5) and (axis.stride == 1 or axis.stride == 2):
-        return axis.taps - 3 + axis.stride
+    for index in range(len(FORMS)):
+        if axis.dilation == 1 and axis.taps == FORMS[index].size and axis.stride == FORMS[index].stride:
+            return index
     return ANY_TAPS
 
 
@@ -166,7 +168,8 @@ def form_of(axis):
 def copy_rows(buffer, x, n, first, last, plan):
     """Copy the rows of frame n of x (batch, h, w, c) that rows `first` to `last` of the output need to buffer (size,).
 
-    A channel is repeated for each of its filters, and a pixel takes the place of a vector at least. Return the first row.
+    A channel is repeated for each of its filters, and a pixel takes the place of a vector at least. Return the first
+    row.
     """
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     phases = len(plan.vertical)
@@ -234,7 +237,8 @@ def depthwise_forward(y, x, weights, bias, plan, epilogue, start, stop):
             u, end = taps_inside(axis, t, x.shape[1])
             row = t * axis.stride + axis.before + u * axis.dilation
             kernel_row = plan.kernel_w * size
-            packed = (weights, (axis.start + u * axis.kernel_step) * kernel_row, axis.kernel_step * kernel_row, bias, zeros)
+            weights_at = (axis.start + u * axis.kernel_step) * kernel_row
+            packed = (weights, weights_at, axis.kernel_step * kernel_row, bias, zeros)
             source = (base + row * row_size, axis.dilation * row_size, end - u, x.shape[2])
             to = (n * height + i) * width * filters
             depthwise_row(flat, to, values, source, packed, (width, filters), plan, epilogue)

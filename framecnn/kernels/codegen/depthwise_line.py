@@ -13,7 +13,7 @@ from numba.core import cgutils
 from framecnn.kernels.codegen.intrinsics import Integer, Pointer, Scalar, intrinsic
 from framecnn.kernels.codegen.vectors import INT64, Emitter
 
-__all__ = ["ANY_TAPS", "accumulate_line", "convolve_line"]
+__all__ = ["ANY_TAPS", "FORMS", "accumulate_line", "convolve_line"]
 
 WINDOWS = 7  # in a block; the maps of frames of 224 x 224 pixels are multiples of 7 wide
 
@@ -28,7 +28,7 @@ class Form(NamedTuple):
     stride: int
 
 
-FORMS = (Form(0, 0), *(Form(size, stride) for size in (3, 5) for stride in (1, 2)))
+FORMS = (Form(0, 0), Form(1, 1), Form(2, 1), Form(3, 1), Form(5, 1), Form(3, 2), Form(5, 2))
 ANY_TAPS = 0  # in FORMS
 
 
@@ -176,7 +176,10 @@ def _walk_adjacent(
     """Walk row after row: each vector of pixels is read once and serves all windows over it."""
     b = emit.builder
     with cgutils.for_range(b, taps.n_rows) as u:
-        row, kernel = b.gep(taps.x, [b.mul(u.index, taps.row_step)]), b.gep(taps.kernel, [b.mul(u.index, taps.kernel_row)])
+        row, kernel = (
+            b.gep(taps.x, [b.mul(u.index, taps.row_step)]),
+            b.gep(taps.kernel, [b.mul(u.index, taps.kernel_row)]),
+        )
         values = [emit.load(emit.at(kernel, (taps.kernel_tap, v))) for v in range(shape.size)]
         for q in range((WINDOWS - 1) * shape.stride + shape.size):
             pixel = read(row, b.add(taps.first, INT64(q)))
@@ -194,7 +197,10 @@ def _walk_any(emit: Emitter, taps: Taps, windows: Sequence[Any], read: Callable[
     """Walk row after row, tap after tap."""
     b = emit.builder
     with cgutils.for_range(b, taps.n_rows) as u, cgutils.for_range(b, taps.n_taps) as v:
-        row, kernel = b.gep(taps.x, [b.mul(u.index, taps.row_step)]), b.gep(taps.kernel, [b.mul(u.index, taps.kernel_row)])
+        row, kernel = (
+            b.gep(taps.x, [b.mul(u.index, taps.row_step)]),
+            b.gep(taps.kernel, [b.mul(u.index, taps.kernel_row)]),
+        )
         at = b.gep(kernel, [b.mul(v.index, taps.kernel_tap)])
         value, column = emit.load(at), b.add(taps.first, b.mul(v.index, taps.dilation))
         for p, window in enumerate(windows):
