@@ -35,8 +35,9 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
 
     A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. Measured:
     transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels, so shallow
-    and narrow layers stay direct. A kernel that does not fit the cache once it is transformed is read for every frame. So does float64, which users choose for its accuracy. A group of one channel is
-    depthwise, unless it is the only one.
+    and narrow layers stay direct. A kernel that does not fit the cache once it is transformed would be read for every
+    frame. float64, which users choose for its accuracy, stays direct. A group of one channel is depthwise, unless it
+    is the only one.
 
     Shapes: kernel (kh, kw, c / groups, f).
     """
@@ -105,7 +106,8 @@ def conv2d(
     ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; for Winograd's see :mod:`framecnn.kernels.winograd`.
 
     Shapes: x (n, h, w, c); `windows` are the pooling windows along rows and columns of the map, as
-    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
+    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result, receives the
+    indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
 
     Raises
     ------

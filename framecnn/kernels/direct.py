@@ -136,8 +136,8 @@ def convolve_row(outputs, destination, inputs, row, packed, index, plan, epilogu
         to, start = first + at * filters, row * down + at * epilogue.side * across
         if epilogue.side == 2:
             pooled_block(
-                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs, plan.run_length,
-                weights, index * products * block, bias, index * block,
+                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs,
+                plan.run_length, weights, index * products * block, bias, index * block,
                 epilogue.activation, negative_slope, epilogue.pooling,
             )  # fmt: skip
         elif n_valid <= plan.narrow:
@@ -148,8 +148,8 @@ def convolve_row(outputs, destination, inputs, row, packed, index, plan, epilogu
             )  # fmt: skip
         else:
             convolved_block(
-                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs, plan.run_length,
-                weights, index * products * block, bias, index * block,
+                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs,
+                plan.run_length, weights, index * products * block, bias, index * block,
                 epilogue.activation, negative_slope, epilogue.pooling,
             )  # fmt: skip
 
