@@ -35,7 +35,7 @@ def merge(a: Array, b: Array, operation: str, activation: str = "linear", negati
 
 
 def scale(x: Array, factors: Array, offsets: Array, activation: str = "linear", negative_slope: float = 0.0) -> Array:
-    """Return ``activation(x factors + offsets)``, computed with all threads; products and sums are rounded.
+    """Return ``activation(x factors + offsets)``, computed with all threads; fused multiply-adds.
 
     Shapes: x (n, ..., c), factors and offsets (c,), result as x.
     """

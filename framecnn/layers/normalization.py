@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from framecnn import kernels
 from framecnn.arguments import check_number
 from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, Params
@@ -97,8 +98,7 @@ class BatchNormLayer(Layer):
         return scale.astype(self.dtype), (beta - mean * scale).astype(self.dtype)
 
     def forward(self, x: Array) -> Array:
-        scale, shift = self.scale_and_shift()
-        return x * scale + shift
+        return kernels.scale(x, *self.scale_and_shift())
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
         if rng is None or not len(x):

@@ -43,10 +43,9 @@ def scale_row(
     emit: Emitter, y: Pointer, x: Pointer, factors: Pointer, offsets: Pointer, count: Integer, function: Integer,
     negative_slope: Scalar,
 ) -> None:  # fmt: skip
-    """Set ``y[y_at + k]`` to the activated ``x factors + offsets``, for k < count; products are rounded."""
+    """Set ``y[y_at + k]`` to the activated ``x factors + offsets``, for k < count; fused multiply-adds."""
 
     def compute(value: Any, factor: Any, offset: Any) -> list[Any]:
-        scaled = emit.builder.fadd(emit.builder.fmul(value, factor), offset)
-        return emit.activated([scaled], function, negative_slope)
+        return emit.activated([emit.fma(value, factor, offset)], function, negative_slope)
 
     _in_vectors(emit, y, [x, factors, offsets], count, compute)
