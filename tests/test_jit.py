@@ -75,7 +75,14 @@ def test_a_second_process_compiles_nothing():
     backward = {"transform_gradients", "load_gradients", "accumulate_rows"}
     inner = {*tiles, *backward, "load_rows", "convolve_row", "respond", "add_responses", "inverse_deviations"}
     outer = {name: counts for name, counts in seen.items() if name not in inner}
-    assert {"conv2d_forward", "matrix_forward", "run_calls", "merge_forward", "filter_bank_average_forward", "pool2d_max_forward"} < set(outer)
+    assert {
+        "conv2d_forward",
+        "matrix_forward",
+        "run_calls",
+        "merge_forward",
+        "filter_bank_average_forward",
+        "pool2d_max_forward",
+    } < set(outer)
     assert set(outer.values()) <= {f"{hits} 0" for hits in (1, 2, 3)}  # some also in float64, some locate maxima
     assert all(seen[name] == "0 0" for name in inner)
 
