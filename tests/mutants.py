@@ -20,6 +20,7 @@ from mutant import Mutant
 
 ROOT = Path(__file__).parents[1]
 LAYERS, KERNELS, GRADIENTS, SIZES = "test_layers.py", "test_kernels.py", "test_gradients.py", "test_every_size.py"
+BRANCHES = "test_fused_branches.py"
 SECONDS = 600  # that the tests of one mutant may take
 
 
@@ -91,10 +92,10 @@ MUTANTS = [
         "if True else bias",
     ),
     Mutant(
-        "the last sample is skipped", "kernels/dense.py", "dense_forward",
+        "the last sample is skipped", "kernels/matrix.py", "matrix_forward",
         LAYERS, "DenseLayer-0",
-        "range(aligned, last)",
-        "range(aligned, last - 1)",
+        "while n < last:",
+        "while n < last - 1:",
     ),
     Mutant(
         "a coefficient of the kernel's transform", "kernels/codegen/transforms.py", "TRANSFORMS",
@@ -121,10 +122,46 @@ MUTANTS = [
         "value >= maximum[k]",
     ),
     Mutant(
-        "a maximum loses NaN", "kernels/pool.py", "pool2d_max_forward",
+        "a maximum loses NaN", "kernels/codegen/pooling.py", "maximum_window",
         LAYERS, "nan_shows and PoolingLayer-0",
-        "(value > best) | (value != value)",
-        "value > best",
+        "b.or_(b.fcmp_ordered('>', value, so_far), b.fcmp_unordered('uno', value, value))",
+        "b.fcmp_ordered('>', value, so_far)",
+    ),
+    Mutant(
+        "a residual is not added to the last pixels", "kernels/codegen/conv_block.py", "_convolving",
+        BRANCHES, "other_branch_at_every_size and direct",
+        "b.select(one, at, y_at)",
+        "y_at",
+    ),
+    Mutant(
+        "half blocks begin a filter early", "kernels/matrix.py", "matrix_forward",
+        BRANCHES, "1x1 and filters",
+        "n_valid <= plan.narrow",
+        "n_valid <= plan.narrow + 1",
+    ),
+    Mutant(
+        "a gate belongs to the next frame", "kernels/merge.py", "merge",
+        BRANCHES, "merged_at_every_depth and multiply",
+        "len(rows) // max(len(others), 1)",
+        "max(len(rows) // max(len(others), 1) - 1, 1)",
+    ),
+    Mutant(
+        "hard_swish ends a step early", "kernels/codegen/vectors.py", "Emitter._hard",
+        BRANCHES, "special_values and hard_swish",
+        "self.constant(-3)",
+        "self.constant(-2.999)",
+    ),
+    Mutant(
+        "threads do not wait for each other", "kernels/program.py", "run_calls",
+        "test_programs.py", "from_the_first",
+        "items, give_way)",
+        "0, give_way)",
+    ),
+    Mutant(
+        "memory that an array lies in is used again", "kernels/buffers.py", "_Buffers.free",
+        "test_programs.py", "no_array_lies",
+        "<= unused",
+        "<= unused + 1",
     ),
     Mutant(
         "a mean miscounts the rows of a dilated window", "kernels/pool.py", "pool2d_average_forward",
