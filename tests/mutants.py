@@ -50,19 +50,19 @@ MUTANTS = [
         "(index + 1) * length // cells",
     ),
     Mutant(
-        "strides swapped", "kernels/direct.py", "RowPlan.of",
+        "strides swapped", "kernels/direct.py", "_row_plan",
         LAYERS, "integers and float32 and ConvLayer-2",
         "down, across = (",
         "across, down = (",
     ),
     Mutant(
-        "dilation swapped", "kernels/direct.py", "RowPlan.of",
+        "dilation swapped", "kernels/direct.py", "_row_plan",
         LAYERS, "integers and float32 and ConvLayer-3",
         "u * dilation_h",
         "u * dilation_w",
     ),
     Mutant(
-        "every group sees the first channels", "kernels/direct.py", "RowPlan.of",
+        "every group sees the first channels", "kernels/direct.py", "_row_plan",
         LAYERS, "integers and float32 and ConvLayer-3",
         "tap + group * group_channels for",
         "tap for",
