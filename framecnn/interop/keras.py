@@ -251,10 +251,10 @@ def _called(keras: Any, layers: Sequence[Layer], value: Any, dtype: str, prefix:
 def _equivalents(keras: Any, path: str, layer: Layer, before: Layer | None, dtype: str) -> Iterator[Any]:
     """Yield the Keras layers that are together equivalent to a built layer after another."""
     steps: list[Step] = []
-    if type(layer) is PoolingLayer and layer.mode == "max" and not isinstance(layer.padding, str):
-        if isinstance(before, ActivationLayer) and before.function in NOT_NEGATIVE:
-            steps.append(("ZeroPadding2D", {"padding": layer.padding}))
-            layer = PoolingLayer.from_config(layer.config | {"padding": "valid"})
+    padded = type(layer) is PoolingLayer and layer.mode == "max" and not isinstance(layer.padding, str)
+    if padded and isinstance(before, ActivationLayer) and before.function in NOT_NEGATIVE:
+        steps.append(("ZeroPadding2D", {"padding": layer.config["padding"]}))
+        layer = Layer.from_config(layer.config | {"padding": "valid"})
     for kind, settings in [*steps, *KERAS_CONVERTERS.of(layer)(layer)]:
         border = kind == "ZeroPadding2D" and not isinstance(layer, PaddingLayer)
         name = _keras_name(path) + ("_border" if border else "")

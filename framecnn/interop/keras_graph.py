@@ -7,9 +7,11 @@ from typing import Any
 from framecnn.errors import FormatError
 from framecnn.typing import Array, Shape
 
-__all__ = ["SOURCE", "KerasGraph", "Operation"]
+__all__ = ["ARITHMETIC", "SOURCE", "KerasGraph", "Operation"]
 
 SOURCE = "the input"
+ARITHMETIC = ("ops.Add", "ops.Subtract", "ops.Multiply", "ops.Divide", "ops.TrueDivide")
+"""Functions of ``keras.ops`` that may be called with a constant."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Operation:
         The shapes of its inputs, without the batch.
     output_shape : tuple of int
     operands : tuple
-        What a function is called with; None stands for an input.
+        What it is called with, in order; ``...`` stands for an input.
     layer : object
         The layer or function itself.
     config : mapping
@@ -114,20 +116,24 @@ class KerasGraph:
         """Add the operations of one call; return the name of the last one."""
         layer = node.operation
         operation = Operation(
-            name=self._unique(prefix + layer.name),
+            name=prefix + layer.name,
             kind=self._kind(layer),
             inputs=tuple(inputs),
             shapes=tuple(tuple(value.shape[1:]) for value in node.input_tensors),
             output_shape=tuple(node.outputs[0].shape[1:]),
-            operands=tuple(None if _is_tensor(value) else value for value in node.arguments.args),
+            operands=tuple(... if _is_tensor(value) else value for value in node.arguments.args),
             layer=layer,
         )
-        if len(node.outputs) != 1 or not inputs:
-            raise operation.unsupported(f"expected inputs and one output, got {len(inputs)} and {len(node.outputs)}")
+        if len(node.outputs) != 1:
+            raise operation.unsupported(f"expected one output, got {len(node.outputs)}")
         if isinstance(layer, self._keras.layers.Layer):
-            operation = self._checked_layer(operation, node)
+            operation = self._checked_layer(operation)
         else:
             operation = replace(operation, config=dict(vars(layer)))
+        given = self._keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+        constants = [value for value in given if not _is_tensor(value) and not isinstance(value, bool | None)]
+        if constants and operation.kind not in ARITHMETIC:
+            raise operation.unsupported(f"expected values that depend on the input, got a constant {constants[0]!r}")
         if isinstance(layer, self._keras.Model):
             return self._read(layer, inputs[0], f"{prefix}{layer.name}/")
         return self._store(operation)
@@ -136,7 +142,7 @@ class KerasGraph:
         name = type(layer).__name__
         return name if isinstance(layer, self._keras.layers.Layer) else f"ops.{name}"
 
-    def _checked_layer(self, operation: Operation, node: Any) -> Operation:
+    def _checked_layer(self, operation: Operation) -> Operation:
         """Return the operation of a layer with its settings; raise FormatError if Keras has no such layer."""
         layer, keras = operation.layer, self._keras
         if isinstance(layer, keras.Model):
@@ -150,14 +156,13 @@ class KerasGraph:
                 "expected every layer with weights once, got it called more than once; "
                 "use a separate layer with the same weights in each place"
             )
-        if node.arguments.kwargs.get("training"):
-            raise operation.unsupported("expected a layer that is called as at inference, got training=True")
         self._called.add(id(layer))
         self.policies.add(layer.dtype_policy.name)
         return replace(operation, config=layer.get_config())
 
     def _store(self, operation: Operation) -> str:
         """Add an operation; means and differences become sums of scaled values."""
+        operation = replace(operation, name=self._unique(operation.name))
         kind = operation.kind.removeprefix("ops.")
         count = len(operation.inputs)
         if kind == "Subtract" and count == 2:
@@ -174,7 +179,7 @@ class KerasGraph:
     def _scaled(self, name: str, value: str, shape: Shape, factor: float) -> str:
         """Add a multiplication by a number."""
         name = self._unique(f"{name}/scaled")
-        self.operations[name] = Operation(name, "ops.Multiply", (value,), (shape,), shape, (None, factor))
+        self.operations[name] = Operation(name, "ops.Multiply", (value,), (shape,), shape, (..., factor))
         return name
 
     def _unique(self, name: str) -> str:

@@ -1,12 +1,13 @@
 """Layer equivalents of Keras layers and of functions of ``keras.ops``, with their weights."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from framecnn.interop.keras_graph import Operation
+from framecnn.interop.keras_graph import ARITHMETIC, Operation
 from framecnn.interop.network_parts import Parts
 from framecnn.layers import (
     ActivationLayer,
@@ -28,8 +29,8 @@ Reader = Callable[[Operation, Parts], None]
 
 FIXED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "BatchNormalization": {"axis": -1, "renorm": False},
-    "EinsumDense": {"equation": "...c,c->...c", "bias_axes": "c", "activation": "linear"},
     "ops.Gelu": {"approximate": False},
+    "ops.Max": {"initial": None},
     "ops.Softmax": {"axis": -1},
 }
 """Settings without an equivalent in framecnn, by Keras class, and the only value that is accepted."""
@@ -51,7 +52,6 @@ ACTIVATIONS = {
 }
 """Names of activations in Keras, and here."""
 
-ARITHMETIC = ("ops.Add", "ops.Subtract", "ops.Multiply", "ops.Divide", "ops.TrueDivide")
 CONV = ("kernel_size", "strides", "padding", "dilation_rate", "use_bias")
 NORM = ("momentum", "epsilon")
 POOL = ("pool_size", "strides", "padding")
@@ -159,8 +159,15 @@ def _batch_norm(operation: Operation, parts: Parts) -> None:
 
 @_reads("EinsumDense")
 def _scaling(operation: Operation, parts: Parts) -> None:
-    weights = operation.weights()
-    parts.append(ScalingLayer(), scale=weights["kernel"], offset=weights["bias"])
+    config, weights = operation.config, operation.weights()
+    found = re.fullmatch(r"(.*)(\w),\2->\1\2", config["equation"])
+    if not found or config["bias_axes"] not in (None, found[2]):
+        raise operation.unsupported(
+            f"expected a multiplication of every channel by a weight, got equation={config['equation']!r} "
+            f"and bias_axes={config['bias_axes']!r}"
+        )
+    parts.append(ScalingLayer(), scale=weights["kernel"], offset=weights.get("bias", np.zeros(parts.shape[-1])))
+    _activate(operation, config["activation"], parts)
 
 
 @_reads("Rescaling")
@@ -182,11 +189,10 @@ def _normalization(operation: Operation, parts: Parts) -> None:
 
 @_reads(*ARITHMETIC)
 def _arithmetic(operation: Operation, parts: Parts) -> None:
-    if len(operation.inputs) != 1 or len(operation.operands) != 2 or operation.operands.count(None) != 1:
-        raise operation.unsupported("expected a value and a number, or two values; remove it")
-    (constant,) = (operand for operand in operation.operands if operand is not None)
-    number, kind = _per_channel(operation, constant, parts), operation.kind
-    first = operation.operands[1] is None  # number - value, number / value
+    first = operation.operands[-1] is ...  # number - value, number / value
+    if operation.output_shape != parts.shape:
+        raise operation.unsupported(f"expected an output of the shape of the input, got {operation.output_shape}")
+    number, kind = _per_channel(operation, operation.operands[0 if first else -1], parts), operation.kind
     zeros, ones = np.zeros_like(number), np.ones_like(number)
     if kind == "ops.Multiply":
         parts.append_scaling(number, zeros)
@@ -309,7 +315,7 @@ def _activate(operation: Operation, activation: Any, parts: Parts) -> None:
     if name == "linear":
         return
     if name not in ACTIVATIONS:
-        raise operation.unsupported(f"framecnn has no activation {_described(activation)}")
+        raise operation.unsupported(f"framecnn has no activation {_described(activation)}; use another")
     parts.append(ActivationLayer(ACTIVATIONS[name], **settings))
 
 

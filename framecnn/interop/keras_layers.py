@@ -66,8 +66,9 @@ def _padding(layer: PaddingLayer) -> list[Step]:
 
 @KERAS_CONVERTERS.register(ScalingLayer)
 def _scaling(layer: ScalingLayer) -> list[Step]:
-    settings = {"equation": "...c,c->...c", "bias_axes": "c", "kernel_initializer": "ones"}
-    return [("EinsumDense", settings | {"output_shape": layer.output_shape[-1:]})]
+    axes = "abc"[: len(layer.input_shape) - 1]  # with "..." instead of them, Keras swaps rows and columns
+    settings = {"equation": f"n{axes}k,k->n{axes}k", "bias_axes": "k", "kernel_initializer": "ones"}
+    return [("EinsumDense", settings | {"output_shape": layer.output_shape})]
 
 
 @KERAS_CONVERTERS.register(PoolingLayer)
