@@ -23,3 +23,15 @@ def _drawn(variable, rng):
     if variable.name in ("beta", "bias", "moving_mean"):
         return rng.normal(0, 0.2, variable.shape)
     return variable.numpy()
+
+
+def calibrated(net, x):
+    """Set the moving statistics of batch normalisation to those of a batch, so that values neither grow nor fade."""
+    norms = [layer for layer in net.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    net(x, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    return net

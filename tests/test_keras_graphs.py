@@ -256,8 +256,10 @@ SAME = {
 
 
 @pytest.mark.parametrize(("function", "expected"), SAME.values(), ids=SAME)
-def test_operations_become_these_layers(function, expected):
-    assert list(read(function).layers[1:]) == expected
+def test_operations_become_these_layers_which_keras_gives_back(function, expected):
+    model = read(function)
+    assert list(model.layers[1:]) == expected
+    assert from_keras(to_keras(model)).layers == model.layers
 
 
 def test_one_number_at_the_input_becomes_its_scale():
@@ -286,6 +288,17 @@ def test_models_inside_a_model_are_read_with_it():
     assert model.layers[1:] == (ConvLayer(4, kernel_size=3), residual, *pooled)
     chain = keras.Sequential([keras.Input(SHAPE), keras.Sequential([layers.Conv2D(4, 3), layers.ReLU()]), block])
     assert from_keras(chain).layers[1:] == (ConvLayer(4, kernel_size=3), ActivationLayer("relu"), residual)
+
+
+def test_a_model_for_frames_of_any_size_inside_one_for_frames_of_a_size_is_read():
+    x = keras.Input((None, None, 4))
+    gate = layers.Conv2D(4, 1, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    y = layers.Reshape((-1, 4))(layers.Add()([x * gate * 2, layers.Conv2D(4, 1)(x)]))
+    assert y.shape == (None, None, 4)
+    flat = keras.Model(x, layers.Flatten()(layers.Add()([x * gate * 2, layers.Conv2D(4, 1)(x)])), name="any")
+    read(lambda x: layers.Dense(3)(layers.Reshape((-1,))(flat(x))))
+    with pytest.raises(FormatError, match=r"cannot take Reshape 'any/reshape.*': .* got \(72, 4\) from \(8, 9, 4\)"):
+        from_keras(built(lambda value: keras.Model(x, y, name="any")(value)))
 
 
 def shared_halfway(x):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from framecnn.errors import FormatError
-from framecnn.typing import Array, Shape
+from framecnn.typing import Array
 
 __all__ = ["ARITHMETIC", "SOURCE", "KerasGraph", "Operation"]
 
@@ -26,9 +26,8 @@ class Operation:
         The class of a layer, or ``"ops."`` and that of a function.
     inputs : tuple of str
         The operations whose outputs it takes.
-    shapes : tuple of tuple of int
-        The shapes of its inputs, without the batch.
-    output_shape : tuple of int
+    output_shape : tuple of int or None
+        Without the batch. Inside a model for frames of any size, rows and columns are unknown.
     operands : tuple
         What it is called with, in order; ``...`` stands for an input.
     layer : object
@@ -40,8 +39,7 @@ class Operation:
     name: str
     kind: str
     inputs: tuple[str, ...]
-    shapes: tuple[Shape, ...]
-    output_shape: Shape
+    output_shape: tuple[int | None, ...]
     operands: tuple[Any, ...] = ()
     layer: Any = None
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -119,7 +117,6 @@ class KerasGraph:
             name=prefix + layer.name,
             kind=self._kind(layer),
             inputs=tuple(inputs),
-            shapes=tuple(tuple(value.shape[1:]) for value in node.input_tensors),
             output_shape=tuple(node.outputs[0].shape[1:]),
             operands=tuple(... if _is_tensor(value) else value for value in node.arguments.args),
             layer=layer,
@@ -163,23 +160,22 @@ class KerasGraph:
     def _store(self, operation: Operation) -> str:
         """Add an operation; means and differences become sums of scaled values."""
         operation = replace(operation, name=self._unique(operation.name))
-        kind = operation.kind.removeprefix("ops.")
-        count = len(operation.inputs)
+        kind, count = operation.kind.removeprefix("ops."), len(operation.inputs)
         if kind == "Subtract" and count == 2:
             first, second = operation.inputs
-            negative = self._scaled(operation.name, second, operation.shapes[1], -1.0)
+            negative = self._scaled(operation, second, -1.0)
             operation = replace(operation, kind="Add", inputs=(first, negative))
         if kind == "Average" and count > 1:
             total = replace(operation, kind="Add", name=self._unique(f"{operation.name}/sum"))
             self.operations[total.name] = total
-            return self._scaled(operation.name, total.name, operation.output_shape, 1 / count)
+            return self._scaled(operation, total.name, 1 / count)
         self.operations[operation.name] = operation
         return operation.name
 
-    def _scaled(self, name: str, value: str, shape: Shape, factor: float) -> str:
-        """Add a multiplication by a number."""
-        name = self._unique(f"{name}/scaled")
-        self.operations[name] = Operation(name, "ops.Multiply", (value,), (shape,), shape, (..., factor))
+    def _scaled(self, operation: Operation, value: str, factor: float) -> str:
+        """Add a multiplication of a value by a number, on behalf of an operation."""
+        name = self._unique(f"{operation.name}/scaled")
+        self.operations[name] = Operation(name, "ops.Multiply", (value,), operation.output_shape, (..., factor))
         return name
 
     def _unique(self, name: str) -> str:

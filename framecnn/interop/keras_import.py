@@ -1,5 +1,6 @@
 """Layers equivalent to the operations of a Keras graph, which may branch."""
 
+import math
 from collections.abc import Mapping
 
 from framecnn.errors import FormatError
@@ -38,17 +39,17 @@ def _parts(graph: KerasGraph, chain: Chain, parts: Parts) -> Parts:
     """Append the layers of a chain."""
     for step in chain:
         if isinstance(step, Merge):
-            operation = graph.operations[str(step.node)]
-            merge = _merge_of(operation)
-            parts.append_merge(merge, tuple(_parts(graph, branch, Parts(parts.shape)) for branch in step.branches))
+            branches = tuple(_parts(graph, branch, Parts(parts.shape)) for branch in step.branches)
+            merge = _merge_of(graph.operations[str(step.node)], [branch.shape for branch in branches])
+            parts.append_merge(merge, branches)
         else:
             read_operation(graph.operations[str(step)], parts)
     return parts
 
 
-def _merge_of(operation: Operation) -> str:
-    """Return how the inputs of an operation are merged; raise FormatError if a ParallelLayer cannot do that."""
-    merge, shapes = MERGES.get(operation.kind), {*operation.shapes}
+def _merge_of(operation: Operation, shapes: list[Shape]) -> str:
+    """Return how values of some shapes are merged; raise FormatError if a ParallelLayer cannot do that."""
+    merge = MERGES.get(operation.kind)
     if merge is None:
         raise operation.unsupported("of operations on several values framecnn has sums, products and concatenations")
     if merge == "concatenate":
@@ -56,12 +57,12 @@ def _merge_of(operation: Operation) -> str:
         if axis not in (-1, len(operation.output_shape)):
             raise operation.unsupported(f"expected values that are joined along the channels, got axis={axis}")
         return merge
-    output = operation.output_shape
-    per_channel = (*(1 for _ in output[:-1]), output[-1])
-    allowed = {output, per_channel} if merge == "multiply" else {output}
-    if not shapes <= allowed:
-        received = ", ".join(map(str, operation.shapes))
+    largest = max(shapes, key=math.prod)
+    per_channel = (*(1 for _ in largest[:-1]), largest[-1])
+    allowed = {largest, per_channel} if merge == "multiply" else {largest}
+    if not allowed.issuperset(shapes):
         raise operation.unsupported(
-            f"expected values of one shape, or in a product one value per channel beside maps, got {received}"
+            "expected values of one shape, or in a product one value per channel beside maps, "
+            f"got {', '.join(map(str, shapes))}"
         )
     return merge

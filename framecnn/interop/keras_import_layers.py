@@ -190,8 +190,8 @@ def _normalization(operation: Operation, parts: Parts) -> None:
 @_reads(*ARITHMETIC)
 def _arithmetic(operation: Operation, parts: Parts) -> None:
     first = operation.operands[-1] is ...  # number - value, number / value
-    if operation.output_shape != parts.shape:
-        raise operation.unsupported(f"expected an output of the shape of the input, got {operation.output_shape}")
+    if len(operation.output_shape) != len(parts.shape):
+        raise operation.unsupported(f"expected an output like the input {parts.shape}, got {operation.output_shape}")
     number, kind = _per_channel(operation, operation.operands[0 if first else -1], parts), operation.kind
     zeros, ones = np.zeros_like(number), np.ones_like(number)
     if kind == "ops.Multiply":
@@ -257,8 +257,10 @@ def _axes(axis: Any, rank: int) -> list[int]:
 
 @_reads("Flatten", "Reshape", "ops.Reshape", "ops.Squeeze", "ops.ExpandDims")
 def _reshaping(operation: Operation, parts: Parts) -> None:
-    before, after = parts.shape, operation.output_shape
-    if len(after) == 1 and math.prod(before) == after[0]:
+    before = parts.shape
+    known = math.prod(size for size in operation.output_shape if size)
+    after = tuple(math.prod(before) // known if size is None else size for size in operation.output_shape)
+    if len(after) == 1:
         if len(before) > 1:
             parts.append(FlatteningLayer())
     elif after != before and not (after[:-1] == (1, 1) and before == after[-1:] and parts.unflatten()):
