@@ -178,6 +178,13 @@ def two_inputs():
     return keras.Model([x, y], layers.Add()([x, y]))
 
 
+def adapted():
+    dense = layers.Dense(4, name="d")
+    net = net_of(layers.Flatten(), dense)
+    dense.enable_lora(2)
+    return net
+
+
 class Own(layers.Dense):
     """A layer of somebody."""
 
@@ -225,6 +232,7 @@ REFUSED = {
     "cannot take Reshape 'r': expected rows as output, or maps of one pixel that were flattened before, got (64, 3)": (
         lambda: net_of(layers.Reshape((64, 3), name="r"))
     ),
+    "cannot take Dense 'd': expected lora_rank=None, got 2; change the setting": adapted,
     "cannot take Dense 'd': expected rows or maps, got values of shape (8, 3)": lambda: net_of(
         layers.Dense(2, name="d"), shape=(8, 3)
     ),

@@ -91,7 +91,7 @@ def nested():
     return Sequential([InputLayer((12, 14, 3)), *stem, block, ActivationLayer("relu"), joined, *head])
 
 
-def test_a_network_converted_to_keras_and_back_has_the_same_layers_names_and_weights():
+def test_a_network_converted_to_keras_and_back_has_the_same_layers_names_and_weights(tmp_path):
     model = nested().build(3)
     net = kn.randomised(to_keras(model))
     assert not isinstance(net, keras.Sequential)
@@ -101,9 +101,12 @@ def test_a_network_converted_to_keras_and_back_has_the_same_layers_names_and_wei
     copy_from_keras(net, model)
     assert all((back.state_dict()[name] == value).all() for name, value in model.state_dict().items())
     other = to_keras(nested().build(4))
+    net.save(tmp_path / "network.keras")
+    assert from_keras(keras.models.load_model(tmp_path / "network.keras")).layers == model.layers
     copy_to_keras(model, other)
     x = np.random.default_rng(2).normal(size=(3, 12, 14, 3))
     assert (other(x, training=False).numpy() == net(x, training=False).numpy()).all()
+    np.testing.assert_allclose(net.predict(x, verbose=0), model.predict(x), rtol=1e-4, atol=1e-5)  # not eagerly
 
 
 def test_weights_of_somebody_elses_model_are_copied_to_the_network_read_from_it():
@@ -173,6 +176,11 @@ SAME = {
     "padding alone": (lambda x: layers.ZeroPadding2D(1)(x), [PaddingLayer(((1, 1), (1, 1)))]),
     "scaled in the middle": (lambda x: 2 * layers.ReLU()(x) + 1, [ActivationLayer("relu"), ScalingLayer()]),
     "scaled by channel": (lambda x: layers.Rescaling([1, 2, 3, 4], offset=-1)(x), [ScalingLayer()]),
+    "scaled by weights": (lambda x: layers.EinsumDense("abcd,d->abcd", SHAPE)(x), [ScalingLayer()]),
+    "scaled by weights, with an activation": (
+        lambda x: layers.EinsumDense("abcd,d->abcd", SHAPE, bias_axes="d", activation="relu")(x),
+        [ScalingLayer(), ActivationLayer("relu")],
+    ),
     "normalised": (
         lambda x: layers.Normalization(mean=[1, 2, 3, 4], variance=[4, 3, 2, 0])(layers.Rescaling(0.5)(x)),
         [ScalingLayer()],

@@ -51,7 +51,9 @@ class Operation:
 
     def weights(self) -> dict[str, Array]:
         """Return the weights of the layer by name."""
-        return {variable.name: value for variable, value in zip(self.layer.weights, self.layer.get_weights())}  # noqa: B905
+        return {
+            variable.name: value for variable, value in zip(self.layer.weights, self.layer.get_weights(), strict=True)
+        }
 
     def unsupported(self, reason: str) -> FormatError:
         """Return the error for an operation without an equivalent."""

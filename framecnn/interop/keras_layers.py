@@ -74,6 +74,8 @@ def _scaling(layer: ScalingLayer) -> list[Step]:
 @KERAS_CONVERTERS.register(PoolingLayer)
 def _pooling(layer: PoolingLayer) -> list[Step]:
     reduction = layer.reduction.capitalize()
+    if layer.mode.startswith("adaptive") and layer.pool_size == (1, 1):
+        return [(f"Global{reduction}Pooling2D", {"keepdims": True})]
     if layer.mode.startswith("adaptive"):
         return [(f"Adaptive{reduction}Pooling2D", {"output_size": layer.pool_size})]
     if not isinstance(layer.padding, str) or max(layer.dilation_rate) > 1:
