@@ -57,6 +57,8 @@ def is_unsupported(layer):
             return not isinstance(layer.padding, str) or layer.dilation_rate != (1, 1)
         case PaddingLayer():
             return layer.value != 0
+        case ConvLayer():
+            return max(layer.strides) > 1 and max(layer.dilation_rate) > 1
     return False
 
 
