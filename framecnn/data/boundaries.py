@@ -26,7 +26,7 @@ _FAINT = 0.3  # share of the contrast around it below which a frame can be the m
 _FLATTEST = 0.1  # units of luma: frames whose contrast is this near to the lowest are the flattest part
 _STEP = 0.1  # seconds: shorter breaks between low frames, and shorter steps on a flank, do not count
 _GROWTH, _NOISE = 1.08, 2.0  # factor by which contrast or distance rise on a flank, and units of luma to be added
-_LARGEST_STEP = 0.6  # share of the change of contrast on a flank that one step from frame to frame can be
+_LARGEST_STEP = 0.7  # share of the change of contrast on a flank that one step from frame to frame can be
 _FADE, _SURE_FADE = 0.3, 0.6  # least change across a dip with two flanks that a shot boundary has
 _BREAK, _SURE_BREAK = 0.6, 0.75  # the same if the contrast falls or rises at once, as in a flash
 _CLEAR = 3.0  # contrast in units of luma of frames whose change is certain
@@ -94,8 +94,9 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
         if before >= 0 and after < n:
             change = _change(frames, before, after)
             is_clear = bool(frames.contrast[[before, after]].min() > _CLEAR)
-            least, sure = (_FADE, _SURE_FADE) if is_clear and _has_flanks(frames, dip) else (_BREAK, _SURE_BREAK)
-            if change > least:
+            is_fade = _has_flanks(frames, dip)
+            least, sure = (_FADE, _SURE_FADE) if is_clear and is_fade else (_BREAK, _SURE_BREAK)
+            if change > least and (is_fade or not _is_usual(frames, before, after, differences[:, 0])):
                 found.append(Boundary(turn, is_clear and change > sure))
     cuts = _cuts(frames, cut_scores(elapsed, differences), hidden)
     for start, end in _flashes(frames, [first for first, _ in cuts]):
@@ -147,7 +148,8 @@ def _dips(frames: Described) -> list[Dip]:
             level = np.where(frames.is_blank[start:stop], 0, contrast[start:stop])
             turn = start + int(np.flatnonzero(level <= level.min() + _FLATTEST)[-1]) + 1
             flat = frames.luma[turn - 1]
-            before, after = _climb(frames, start - 1, -1, flat), _climb(frames, stop, 1, flat)
+            before = _sudden_end(frames, turn - 1, _climb(frames, is_low, start - 1, -1, flat))
+            after = _sudden_end(frames, turn - 1, _climb(frames, is_low, stop, 1, flat))
             if dips and before < dips[-1].after:
                 other = dips.pop()
                 turn = turn if contrast[turn - 1] < contrast[other.turn - 1] else other.turn
@@ -156,15 +158,18 @@ def _dips(frames: Described) -> list[Dip]:
     return dips
 
 
-def _climb(frames: Described, index: int, step: int, flat: float) -> int:
-    """Walk from `index` by `step` while contrast, or the distance of the luma from `flat`, rises; return the end."""
+def _climb(frames: Described, is_low: Array, index: int, step: int, flat: float) -> int:
+    """Walk from `index` by `step` while contrast, or the distance of the luma from `flat`, rises; return the end.
+
+    The walk does not enter another dip, whose frames are low.
+    """
     elapsed, n, start = frames.elapsed, len(frames.elapsed), index
     contrast, distance = frames.contrast, np.abs(frames.luma - flat)
     while 0 <= index < n:
         there = index + step
         while 0 <= there < n and abs(elapsed[there] - elapsed[index]) < _STEP:
             there += step
-        if not 0 <= there < n or abs(elapsed[there] - elapsed[start]) > _LONGEST_FLANK:
+        if not 0 <= there < n or is_low[there] or abs(elapsed[there] - elapsed[start]) > _LONGEST_FLANK:
             break
         if contrast[there] < _GROWTH * contrast[index] and distance[there] < _GROWTH * distance[index] + _NOISE:
             break
@@ -172,14 +177,46 @@ def _climb(frames: Described, index: int, step: int, flat: float) -> int:
     return index
 
 
+def _sudden_steps(frames: Described, first: int, last: int) -> Array:
+    """Return which steps (last - first,) from frame to frame are most of the change of the contrast or of the luma."""
+    part = slice(first, last + 1)
+    contrast, luma = np.where(frames.is_blank[part], 0, frames.contrast[part]), frames.luma[part]
+    falls, jumps = np.abs(np.diff(contrast)), np.abs(np.diff(luma))
+    is_fall = (falls > 0) & (falls >= _LARGEST_STEP * np.ptp(contrast))
+    return is_fall | (jumps >= max(_LARGEST_STEP * float(np.ptp(luma)), _FLASH))
+
+
+def _sudden_end(frames: Described, flat: int, end: int) -> int:
+    """Return where a dip ends on one side of its flat part: at the first sudden step, as flashes do, or at `end`."""
+    first, last = sorted((flat, min(max(end, 0), len(frames.elapsed) - 1)))
+    steps = np.flatnonzero(_sudden_steps(frames, first, last))
+    if not len(steps):
+        return end
+    return int(first + steps[-1] if end < flat else first + steps[0] + 1)
+
+
 def _has_flanks(frames: Described, dip: Dip) -> bool:
-    """Return whether the contrast falls and rises gradually: no step from frame to frame is most of the change."""
+    """Return whether the frames change gradually on both sides of the flat part."""
     before, turn, after = dip
-    level = np.where(frames.is_blank, 0, frames.contrast)
-    return all(
-        np.abs(np.diff(flank)).max() < _LARGEST_STEP * np.ptp(flank)
-        for flank in (level[before:turn], level[turn - 1 : after + 1])
-    )
+    flat = turn - 1
+    return not (_sudden_steps(frames, before, flat).any() or _sudden_steps(frames, flat, after).any())
+
+
+def _is_usual(frames: Described, before: int, after: int, jumps: Array) -> bool:
+    """Return whether two frames on both sides of a flash are as alike as frames of a shot beside it, as far apart.
+
+    Neither the light nor motion, which goes on during a flash, makes them less alike. `jumps` (n,) are the differences
+    of all frames from those before them: no shot goes on across a cut.
+    """
+    elapsed = frames.elapsed
+    length = elapsed[after] - elapsed[before]
+    if length > _LONGEST_FLASH:
+        return False
+    earlier, later = np.searchsorted(elapsed, (elapsed[before] - length, elapsed[after] + length))
+    pairs = [(earlier, before), (after, min(later, len(elapsed) - 1))]
+    pairs = [(i, j) for i, j in pairs if i < j and jumps[i + 1 : j + 1].max() < _CUT]
+    usual = colour_correlation(frames, *np.array(pairs, int).reshape(-1, 2).T)
+    return bool((usual <= colour_correlation(frames, np.array([before]), np.array([after]))).any())
 
 
 def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
