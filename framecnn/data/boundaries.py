@@ -26,7 +26,7 @@ _FAINT = 0.3  # share of the contrast around it below which a frame can be the m
 _FLATTEST = 0.1  # units of luma: frames whose contrast is this near to the lowest are the flattest part
 _STEP = 0.1  # seconds: shorter breaks between low frames, and shorter steps on a flank, do not count
 _GROWTH, _NOISE = 1.08, 2.0  # factor by which contrast or distance rise on a flank, and units of luma to be added
-_LARGEST_STEP = 0.7  # share of the change of contrast on a flank that one step from frame to frame can be
+_LARGEST_STEP = 0.6  # share of the change of contrast on a flank that one step from frame to frame can be
 _FADE, _SURE_FADE = 0.3, 0.6  # least change across a dip with two flanks that a shot boundary has
 _BREAK, _SURE_BREAK = 0.6, 0.75  # the same if the contrast falls or rises at once, as in a flash
 _CLEAR = 3.0  # contrast in units of luma of frames whose change is certain
@@ -42,8 +42,8 @@ _ROUNDING = 0.01  # seconds
 
 # Flashes: brighter or darker for a while
 _LONGEST_FLASH = 0.7  # seconds
-_FLASH_CHANGE = 0.45  # change across a flash from which on it counts as two cuts
 _FLASH, _LIGHTNING = 25, 20  # units of luma by which it differs from the frames at both ends; from most around it
+_SUDDEN = 0.75  # share of the change of luma near the beginning or end of a flash that is one step
 
 # Gradual changes: dissolves and wipes
 _GRID = 1 / 12  # seconds between the times at which they are looked for
@@ -86,23 +86,21 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
     list of Boundary
     """
     elapsed, n = frames.elapsed, len(frames.elapsed)
+    scores = cut_scores(elapsed, differences)
     found = []
-    hidden = np.zeros(n, bool)
-    for dip in _dips(frames):
-        before, turn, after = dip
-        hidden[before + 1 : after + 1] = True
-        if before >= 0 and after < n:
-            change = _change(frames, before, after)
-            is_clear = bool(frames.contrast[[before, after]].min() > _CLEAR)
-            is_fade = _has_flanks(frames, dip)
-            least, sure = (_FADE, _SURE_FADE) if is_clear and is_fade else (_BREAK, _SURE_BREAK)
-            if change > least and (is_fade or not _is_usual(frames, before, after, differences[:, 0])):
-                found.append(Boundary(turn, is_clear and change > sure))
-    cuts = _cuts(frames, cut_scores(elapsed, differences), hidden)
-    for start, end in _flashes(frames, [first for first, _ in cuts]):
-        hidden[start:end] = True
-        cuts = [cut for cut in cuts if not start <= cut.first <= end]
-    found = sorted(found + cuts)
+    hidden = _flashes(frames, [first for first, _ in _cuts(frames, scores, np.zeros(n, bool))])
+    scores[hidden | np.roll(hidden, 1)] = 0
+    shown = np.flatnonzero(~hidden)
+    without_flashes, ends = frames.take(shown), np.r_[-1, shown, n]
+    for dip in _dips(without_flashes):
+        if dip.before >= 0 and dip.after < len(shown):
+            change = _change(without_flashes, dip.before, dip.after)
+            is_clear = bool(without_flashes.contrast[[dip.before, dip.after]].min() > _CLEAR)
+            least, sure = (_FADE, _SURE_FADE) if is_clear and _has_flanks(without_flashes, dip) else (_BREAK, _SURE_BREAK)
+            if change > least:
+                found.append(Boundary(int(shown[dip.turn]), is_clear and change > sure))
+        hidden[ends[dip.before + 1] + 1 : ends[dip.after + 1] + 1] = True
+    found = sorted(found + _cuts(frames, scores, hidden))
     hidden |= _lightning(frames)
     stops = [0, *(first for first, _ in found), n]
     for start, stop in pairwise(stops):
@@ -148,8 +146,7 @@ def _dips(frames: Described) -> list[Dip]:
             level = np.where(frames.is_blank[start:stop], 0, contrast[start:stop])
             turn = start + int(np.flatnonzero(level <= level.min() + _FLATTEST)[-1]) + 1
             flat = frames.luma[turn - 1]
-            before = _sudden_end(frames, turn - 1, _climb(frames, is_low, start - 1, -1, flat))
-            after = _sudden_end(frames, turn - 1, _climb(frames, is_low, stop, 1, flat))
+            before, after = _climb(frames, start - 1, -1, flat), _climb(frames, stop, 1, flat)
             if dips and before < dips[-1].after:
                 other = dips.pop()
                 turn = turn if contrast[turn - 1] < contrast[other.turn - 1] else other.turn
@@ -158,18 +155,15 @@ def _dips(frames: Described) -> list[Dip]:
     return dips
 
 
-def _climb(frames: Described, is_low: Array, index: int, step: int, flat: float) -> int:
-    """Walk from `index` by `step` while contrast, or the distance of the luma from `flat`, rises; return the end.
-
-    The walk does not enter another dip, whose frames are low.
-    """
+def _climb(frames: Described, index: int, step: int, flat: float) -> int:
+    """Walk from `index` by `step` while contrast, or the distance of the luma from `flat`, rises; return the end."""
     elapsed, n, start = frames.elapsed, len(frames.elapsed), index
     contrast, distance = frames.contrast, np.abs(frames.luma - flat)
     while 0 <= index < n:
         there = index + step
         while 0 <= there < n and abs(elapsed[there] - elapsed[index]) < _STEP:
             there += step
-        if not 0 <= there < n or is_low[there] or abs(elapsed[there] - elapsed[start]) > _LONGEST_FLANK:
+        if not 0 <= there < n or abs(elapsed[there] - elapsed[start]) > _LONGEST_FLANK:
             break
         if contrast[there] < _GROWTH * contrast[index] and distance[there] < _GROWTH * distance[index] + _NOISE:
             break
@@ -177,46 +171,14 @@ def _climb(frames: Described, is_low: Array, index: int, step: int, flat: float)
     return index
 
 
-def _sudden_steps(frames: Described, first: int, last: int) -> Array:
-    """Return which steps (last - first,) from frame to frame are most of the change of the contrast or of the luma."""
-    part = slice(first, last + 1)
-    contrast, luma = np.where(frames.is_blank[part], 0, frames.contrast[part]), frames.luma[part]
-    falls, jumps = np.abs(np.diff(contrast)), np.abs(np.diff(luma))
-    is_fall = (falls > 0) & (falls >= _LARGEST_STEP * np.ptp(contrast))
-    return is_fall | (jumps >= max(_LARGEST_STEP * float(np.ptp(luma)), _FLASH))
-
-
-def _sudden_end(frames: Described, flat: int, end: int) -> int:
-    """Return where a dip ends on one side of its flat part: at the first sudden step, as flashes do, or at `end`."""
-    first, last = sorted((flat, min(max(end, 0), len(frames.elapsed) - 1)))
-    steps = np.flatnonzero(_sudden_steps(frames, first, last))
-    if not len(steps):
-        return end
-    return int(first + steps[-1] if end < flat else first + steps[0] + 1)
-
-
 def _has_flanks(frames: Described, dip: Dip) -> bool:
-    """Return whether the frames change gradually on both sides of the flat part."""
+    """Return whether the contrast falls and rises gradually: no step from frame to frame is most of the change."""
     before, turn, after = dip
-    flat = turn - 1
-    return not (_sudden_steps(frames, before, flat).any() or _sudden_steps(frames, flat, after).any())
-
-
-def _is_usual(frames: Described, before: int, after: int, jumps: Array) -> bool:
-    """Return whether two frames on both sides of a flash are as alike as frames of a shot beside it, as far apart.
-
-    Neither the light nor motion, which goes on during a flash, makes them less alike. `jumps` (n,) are the differences
-    of all frames from those before them: no shot goes on across a cut.
-    """
-    elapsed = frames.elapsed
-    length = elapsed[after] - elapsed[before]
-    if length > _LONGEST_FLASH:
-        return False
-    earlier, later = np.searchsorted(elapsed, (elapsed[before] - length, elapsed[after] + length))
-    pairs = [(earlier, before), (after, min(later, len(elapsed) - 1))]
-    pairs = [(i, j) for i, j in pairs if i < j and jumps[i + 1 : j + 1].max() < _CUT]
-    usual = colour_correlation(frames, *np.array(pairs, int).reshape(-1, 2).T)
-    return bool((usual <= colour_correlation(frames, np.array([before]), np.array([after]))).any())
+    level = np.where(frames.is_blank, 0, frames.contrast)
+    return all(
+        np.abs(np.diff(flank)).max() < _LARGEST_STEP * np.ptp(flank)
+        for flank in (level[before:turn], level[turn - 1 : after + 1])
+    )
 
 
 def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
@@ -243,23 +205,42 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
     return found
 
 
-def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each flash that begins or ends at a cut: brighter or darker than the frames at both ends.
+def _flashes(frames: Described, cuts: list[int]) -> Array:
+    """Return whether (n,) each frame is in a flash: suddenly brighter or darker than the shot at both ends.
 
-    The picture at both ends is the same; so is that of a weak flash, whose other end is then no cut.
+    Short flashes come first, since a frame of one is no end of another.
     """
     elapsed, luma = frames.elapsed, frames.luma
-    steps = np.flatnonzero(np.abs(np.diff(luma, prepend=luma[:1])) > _FLASH)
-    edges = sorted({*cuts, *steps.tolist()})
-    for i, start in enumerate(edges):
-        for stop in edges[i + 1 :]:
-            if elapsed[stop] - elapsed[start] > _LONGEST_FLASH:
-                break
-            inside, outside = luma[start:stop].mean(), (luma[start - 1], luma[stop])
-            is_flash = inside > max(outside) + _FLASH or inside < min(outside) - _FLASH
-            is_flash &= abs(outside[0] - outside[1]) < _FLASH
-            if is_flash and (start in cuts or stop in cuts) and _change(frames, start - 1, stop) < _FLASH_CHANGE:
-                yield start, stop
+    steps = np.abs(np.diff(luma, prepend=luma[:1]))
+    edges = np.union1d(np.array(cuts, int), np.flatnonzero(steps > _FLASH))
+    ends = np.searchsorted(elapsed[edges], elapsed[edges] + _LONGEST_FLASH)
+    stretches = [(i, j) for k, i in enumerate(edges) for j in edges[k + 1 : ends[k]]]
+    found = np.zeros(len(luma), bool)
+    for start, stop in sorted(stretches, key=lambda ends: elapsed[ends[1]] - elapsed[ends[0]]):
+        inside, outside = luma[start:stop].mean(), luma[[start - 1, stop]]
+        is_flash = inside > outside.max() + _FLASH or inside < outside.min() - _FLASH
+        for edge, near in ((start, luma[max(start - 3, 0) : stop]), (stop, luma[start : stop + 3])):
+            is_flash &= steps[edge] > _SUDDEN * np.ptp(near)
+        if is_flash and not found[[start - 1, stop]].any() and _is_same_shot(frames, edges, start - 1, stop):
+            found[start:stop] = True
+    return found
+
+
+def _is_same_shot(frames: Described, edges: Array, before: int, after: int) -> bool:
+    """Return whether the frames at both ends of a flash are alike, or as alike as the shot's frames as far apart.
+
+    The correlation of colours decides the latter: light that changes during the flash does not lower it, and motion
+    lowers that of frames within a shot, too.
+    """
+    elapsed, luma = frames.elapsed, frames.luma
+    if abs(luma[before] - luma[after]) < _FLASH and _change(frames, before, after) < _BREAK:
+        return True
+    length = elapsed[after] - elapsed[before] + _ROUNDING
+    earlier, later = np.searchsorted(elapsed, (elapsed[before] - length, elapsed[after] + length))
+    pairs = [(earlier, before), (after, min(later, len(elapsed) - 1))]
+    pairs = [(i, j) for i, j in pairs if i < j and not ((i < edges) & (edges <= j)).any()]
+    usual = colour_correlation(frames, *np.array(pairs, int).reshape(-1, 2).T)
+    return bool((usual <= colour_correlation(frames, np.array([before]), np.array([after]))).any())
 
 
 def _lightning(frames: Described) -> Array:
