@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.data.transitions import CUT_WINDOW, Described, blend_scores, colour_correlation, cut_scores, difference
+from framecnn.data.transitions import (
+    CUT_WINDOW,
+    Described,
+    blend_scores,
+    colour_correlation,
+    cut_scores,
+    difference,
+    shifted_correlation,
+)
 from framecnn.typing import Array
 
 __all__ = ["Boundary", "find_boundaries"]
@@ -43,6 +51,7 @@ _ROUNDING = 0.01  # seconds
 # Flashes: brighter or darker for a while
 _LONGEST_FLASH = 0.7  # seconds
 _FLASH, _LIGHTNING = 25, 20  # units of luma by which it differs from the frames at both ends; from most around it
+_SHIFTED = 0.4  # correlation of shifted structures that frames of two shots seldom have
 _SUDDEN = 0.75  # share of the change of luma near the beginning or end of a flash that is one step
 
 # Gradual changes: dissolves and wipes
@@ -91,12 +100,13 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
     hidden = _flashes(frames, [first for first, _ in _cuts(frames, scores, np.zeros(n, bool))])
     scores[hidden | np.roll(hidden, 1)] = 0
     shown = np.flatnonzero(~hidden)
-    without_flashes, ends = frames.take(shown), np.r_[-1, shown, n]
+    without_flashes, ends = frames.take(shown) if hidden.any() else frames, np.r_[-1, shown, n]
     for dip in _dips(without_flashes):
         if dip.before >= 0 and dip.after < len(shown):
             change = _change(without_flashes, dip.before, dip.after)
             is_clear = bool(without_flashes.contrast[[dip.before, dip.after]].min() > _CLEAR)
-            least, sure = (_FADE, _SURE_FADE) if is_clear and _has_flanks(without_flashes, dip) else (_BREAK, _SURE_BREAK)
+            is_fade = is_clear and _has_flanks(without_flashes, dip)
+            least, sure = (_FADE, _SURE_FADE) if is_fade else (_BREAK, _SURE_BREAK)
             if change > least:
                 found.append(Boundary(int(shown[dip.turn]), is_clear and change > sure))
         hidden[ends[dip.before + 1] + 1 : ends[dip.after + 1] + 1] = True
@@ -227,20 +237,21 @@ def _flashes(frames: Described, cuts: list[int]) -> Array:
 
 
 def _is_same_shot(frames: Described, edges: Array, before: int, after: int) -> bool:
-    """Return whether the frames at both ends of a flash are alike, or as alike as the shot's frames as far apart.
+    """Return whether the frames at both ends of a flash are alike, or as alike as others of both shots as far apart.
 
-    The correlation of colours decides the latter: light that changes during the flash does not lower it, and motion
-    lowers that of frames within a shot, too.
+    In the first case the light is the same. Otherwise motion during the flash explains the difference if frames of both
+    shots differ as much in that time; changes of the light do not count if the structure is the same, but shifted.
     """
     elapsed, luma = frames.elapsed, frames.luma
     if abs(luma[before] - luma[after]) < _FLASH and _change(frames, before, after) < _BREAK:
         return True
     length = elapsed[after] - elapsed[before] + _ROUNDING
     earlier, later = np.searchsorted(elapsed, (elapsed[before] - length, elapsed[after] + length))
-    pairs = [(earlier, before), (after, min(later, len(elapsed) - 1))]
-    pairs = [(i, j) for i, j in pairs if i < j and not ((i < edges) & (edges <= j)).any()]
-    usual = colour_correlation(frames, *np.array(pairs, int).reshape(-1, 2).T)
-    return bool((usual <= colour_correlation(frames, np.array([before]), np.array([after]))).any())
+    pairs = np.array([(before, after), (earlier, before), (after, min(later, len(elapsed) - 1))])
+    if any(i == j or ((i < edges) & (edges <= j)).any() for i, j in pairs[1:]):
+        return False
+    differences, similarities = difference(frames, *pairs.T), shifted_correlation(frames, *pairs.T)
+    return bool(differences[0] <= differences[1:].min() or similarities[0] >= max(similarities[1:].max(), _SHIFTED))
 
 
 def _lightning(frames: Described) -> Array:
