@@ -51,7 +51,7 @@ _ROUNDING = 0.01  # seconds
 # Flashes: brighter or darker for a while
 _LONGEST_FLASH = 0.7  # seconds
 _FLASH, _LIGHTNING = 25, 20  # units of luma by which it differs from the frames at both ends; from most around it
-_SHIFTED = 0.4  # correlation of shifted structures that frames of two shots seldom have
+_SHIFTED = (0.4, 0.6)  # least correlation of shifted structures within a shot: if other frames have no more; always
 _SUDDEN = 0.75  # share of the change of luma near the beginning or end of a flash that is one step
 
 # Gradual changes: dissolves and wipes
@@ -251,7 +251,9 @@ def _is_same_shot(frames: Described, edges: Array, before: int, after: int) -> b
     if any(i == j or ((i < edges) & (edges <= j)).any() for i, j in pairs[1:]):
         return False
     differences, similarities = difference(frames, *pairs.T), shifted_correlation(frames, *pairs.T)
-    return bool(differences[0] <= differences[1:].min() or similarities[0] >= max(similarities[1:].max(), _SHIFTED))
+    return bool(
+        differences[0] <= differences[1:].min() or similarities[0] >= np.clip(similarities[1:].max(), *_SHIFTED)
+    )
 
 
 def _lightning(frames: Described) -> Array:

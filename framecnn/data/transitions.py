@@ -152,7 +152,7 @@ def colour_correlation(frames: Described, one: Array, other: Array) -> Array:
 
 
 def shifted_correlation(frames: Described, one: Array, other: Array) -> Array:
-    """Return the correlation of the structures of frames `one` and `other` at the best shift that leaves enough of them.
+    """Return the correlation of the structures of frames `one` and `other` at the best shift with enough overlap.
 
     Neither the light nor a camera that pans changes it much.
     """
