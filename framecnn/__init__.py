@@ -36,7 +36,10 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.layers import FlatteningLayer as FlatteningLayer
     from framecnn.layers import InputLayer as InputLayer
     from framecnn.layers import Layer as Layer
+    from framecnn.layers import PaddingLayer as PaddingLayer
+    from framecnn.layers import ParallelLayer as ParallelLayer
     from framecnn.layers import PoolingLayer as PoolingLayer
+    from framecnn.layers import ScalingLayer as ScalingLayer
     from framecnn.networks import Sequential as Sequential
     from framecnn.serialization import load as load
     from framecnn.serialization import save as save
@@ -67,7 +70,10 @@ _HOMES = {
     "Layer": "layers",
     "MachineError": "errors",
     "MissingExtraError": "errors",
+    "PaddingLayer": "layers",
+    "ParallelLayer": "layers",
     "PoolingLayer": "layers",
+    "ScalingLayer": "layers",
     "Sequential": "networks",
     "SettingError": "errors",
     "ShapeError": "errors",

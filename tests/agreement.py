@@ -1,5 +1,7 @@
 """The expected output of every layer, by the definitions in kernels/reference.py, and bounds of its rounding errors."""
 
+import math
+
 import numpy as np
 
 from framecnn import geometry
@@ -16,7 +18,10 @@ from framecnn.layers import (
     FlatteningLayer,
     InputLayer,
     Layer,
+    PaddingLayer,
+    ParallelLayer,
     PoolingLayer,
+    ScalingLayer,
 )
 from framecnn.testing.draws import draw_params
 
@@ -29,7 +34,7 @@ def expected(layer, x):
         case FlatteningLayer():
             return np.asarray(x, np.float64).reshape(len(x), -1)
         case ActivationLayer():
-            return reference.activation(x, layer.function, layer.negative_slope)
+            return reference.activation(x, layer.function, layer.parameter)
         case DenseLayer():
             return reference.dense(x, layer.params["kernel"], layer.params.get("bias", 0))
         case ConvLayer():
@@ -44,7 +49,25 @@ def expected(layer, x):
         case FilterBankLayer():
             kernel, bias = layer.params["kernel"], layer.params["bias"]
             return reference.filter_bank(x, kernel, bias, layer.strides, layer.contrast, layer.thresholds)
+        case ScalingLayer():
+            return np.asarray(x, np.float64) * layer.params["scale"] + layer.params["offset"]
+        case PaddingLayer():
+            return np.pad(np.asarray(x, np.float64), ((0, 0), *layer.padding, (0, 0)), constant_values=layer.value)
+        case ParallelLayer():
+            outputs = []
+            for branch in layer.built_branches():
+                y = np.asarray(x, np.float64)
+                for inner in branch:
+                    y = expected(inner, y)
+                outputs.append(y)
+            return merged(layer, outputs)
     raise NotImplementedError(f"add the expected output of {type(layer).__name__}")
+
+
+def merged(layer, outputs):
+    """Return the outputs of branches added, multiplied or concatenated."""
+    merge = {"add": sum, "multiply": math.prod, "concatenate": lambda parts: np.concatenate(parts, axis=-1)}
+    return merge[layer.merge](outputs)
 
 
 def rounding(layer, x):
@@ -56,16 +79,26 @@ def rounding(layer, x):
             return eps * y
         case FlatteningLayer() | DropoutLayer():
             return 0 * y
+        case PaddingLayer():
+            return eps * (y == abs(layer.value)) * y  # the value of the border is rounded
+        case ScalingLayer():
+            scale, offset = (np.abs(value) for value in layer.params.values())
+            return 2 * eps * (np.abs(x) * scale + offset)
+        case ParallelLayer():
+            return merged_spread(layer, x, np.zeros(x.shape))[1]
         case BatchNormLayer():
             gamma, beta, mean, variance = (np.abs(value) for value in layer.params.values())
             return 4 * eps * ((np.abs(x) + mean) * gamma / np.sqrt(variance + layer.epsilon) + beta)
         case ActivationLayer(function="softmax"):
             # x - max is rounded once and enters the exponent; then the exponential, c sums and a division
             return eps * y * (np.abs(x - x.max(axis=-1, keepdims=True)) + x.shape[-1] + 6) + tiny
-        case ActivationLayer(function="relu"):
+        case ActivationLayer(function="relu" | "relu6"):
             return 0 * y
+        case ActivationLayer(function="gelu"):
+            # the argument of erfc is rounded, here and in the definition: its logarithm changes by x^2 times that
+            return 2 * eps * y * (np.minimum(x**2, 1500) + 8) + tiny
         case ActivationLayer():
-            return 4 * eps * y + tiny  # of exp, tanh and sqrt at most two units, then a sum and a division
+            return 6 * eps * y + tiny  # of exp, tanh, log and sqrt at most two units, then a sum and a division
         case DenseLayer():
             kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
             return (len(kernel) + 2) * eps * reference.dense(np.abs(x), kernel, bias)
@@ -81,6 +114,19 @@ def rounding(layer, x):
         case FilterBankLayer():
             return filter_bank_rounding(layer, x, eps)
     raise NotImplementedError(f"add the bound of {type(layer).__name__}")
+
+
+def merged_spread(layer, x, error):
+    """Return the output of a built ParallelLayer in float64, and its bound if the input is off by at most `error`."""
+    from spreading import exact_and_spread  # which imports this module
+
+    eps, steps = np.finfo(layer.dtype).eps, len(layer.branches)
+    outputs, errors = zip(*(exact_and_spread(branch, x, error) for branch in layer.built_branches()), strict=True)
+    largest = merged(layer, [np.abs(y) + off for y, off in zip(outputs, errors, strict=True)])
+    y = merged(layer, outputs)
+    if layer.merge == "multiply":
+        return y, largest - np.abs(y) + steps * eps * largest
+    return y, merged(layer, errors) + (steps * eps * largest if layer.merge == "add" else 0)
 
 
 def filter_bank_rounding(layer, x, eps):
@@ -182,9 +228,9 @@ def is_exact(layer):
     if isinstance(layer, DownsamplingLayer):
         return layer.mode == "stride"
     if isinstance(layer, ActivationLayer):
-        return layer.function == "relu"
+        return layer.function in ("relu", "relu6")
     return isinstance(
-        layer, ConvLayer | DenseLayer | DropoutLayer | FlatteningLayer | InputLayer
+        layer, ConvLayer | DenseLayer | DropoutLayer | FlatteningLayer | InputLayer | ScalingLayer
     ) and not winograd_side(layer)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from agreement import border, pooled_pixels, rounding, window, winograd_side
+from scipy import special
 
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, PoolingLayer
 from framecnn.kernels import reference
@@ -20,7 +21,7 @@ def defined(layer, x, dy):
     params = layer.params
     match layer:
         case ActivationLayer():
-            return reference.activation_backward(x, dy, layer.function, layer.negative_slope), {}
+            return reference.activation_backward(x, dy, layer.function, layer.parameter), {}
         case DenseLayer():
             dx, kernel, bias = reference.dense_backward(x, params["kernel"], dy)
         case ConvLayer():
@@ -52,18 +53,24 @@ def rounding_backward(layer, x, dy):
 
 def activation_rounding(layer, x, dy, eps):
     """Return the bound from that of the output; dy is positive. A product or a sum rounds once, exp and tanh twice."""
-    y, error = reference.activation(x, layer.function, layer.negative_slope), rounding(layer, x)
+    y, error = reference.activation(x, layer.function, layer.parameter), rounding(layer, x)
     match layer.function:
         case "sigmoid":  # dy y (1 - y)
             return dy * (error * (1 + 2 * y) + 3 * eps * y)
         case "tanh":  # dy (1 - y^2)
             return dy * (3 * error * np.abs(y) + 3 * eps)
+        case "silu":  # dy s (1 + x (1 - s))
+            s = special.expit(x)
+            return 10 * eps * dy * s * (1 + np.abs(x) * (1 - s))
+        case "gelu":  # the argument of exp and erfc is rounded
+            density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+            return 2 * (np.minimum(x**2, 1500) + 10) * eps * dy * (special.ndtr(x) + np.abs(x) * density)
         case "softmax":  # y (dy - sum y dy)
             total = (y * dy).sum(axis=-1, keepdims=True)
             propagated = error * (dy + total) + y * (error * dy).sum(axis=-1, keepdims=True)
             return propagated + (x.shape[-1] + 4) * eps * y * (dy + total)
-    slopes = np.abs(reference.activation_backward(x, dy, layer.function, layer.negative_slope))
-    return 4 * eps * slopes  # the slope of leaky_relu and the root of sqrt are rounded, then a product and a quotient
+    slopes = np.abs(reference.activation_backward(x, dy, layer.function, layer.parameter))
+    return 6 * eps * slopes  # the slope of leaky_relu and the root of sqrt are rounded, then a product and a quotient
 
 
 def pooling_rounding(layer, x, dy, eps):

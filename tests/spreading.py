@@ -1,7 +1,7 @@
 """Bounds of how far a network may be from its definition: every layer propagates the error of its input, and rounds."""
 
 import numpy as np
-from agreement import convolution, expected, pooled_pixels, rounding
+from agreement import convolution, expected, merged_spread, pooled_pixels, rounding
 
 from framecnn.kernels import reference
 from framecnn.layers import (
@@ -13,16 +13,25 @@ from framecnn.layers import (
     FilterBankLayer,
     FlatteningLayer,
     InputLayer,
+    PaddingLayer,
+    ParallelLayer,
     PoolingLayer,
+    ScalingLayer,
 )
 
 LIFT = 1e6  # added to responses, it keeps all of them above zero
 
 
-def exact_and_spread(layers, x):
-    """Return the output of built layers in float64, and how far any computation in their dtype may be from it."""
-    y, error = np.asarray(x, np.float64), np.zeros(np.shape(x))
+def exact_and_spread(layers, x, error=0.0):
+    """Return the output of built layers in float64, and how far any computation in their dtype may be from it.
+
+    The input itself may be off by at most `error`.
+    """
+    y, error = np.asarray(x, np.float64), np.broadcast_to(error, np.shape(x))
     for layer in layers:
+        if isinstance(layer, ParallelLayer):
+            y, error = merged_spread(layer, y, error)
+            continue
         spread = propagated(layer, y, error) + rounding(layer, *worst(layer, y, error))
         if isinstance(layer, FilterBankLayer):
             spread = np.where(responses(layer, y) < -spread, 0, spread)  # zero whatever the rounding
@@ -65,10 +74,16 @@ def propagated(layer, x, error):
         case ActivationLayer(function="sqrt"):
             root = np.sqrt(np.maximum(x, 0))
             return np.minimum(np.sqrt(error), error / np.where(root > 0, root, np.inf) + (root == 0) * np.sqrt(error))
+        case ScalingLayer():
+            return error * np.abs(layer.params["scale"])
+        case PaddingLayer():
+            return np.pad(error, ((0, 0), *layer.padding, (0, 0)))
         case ActivationLayer(function="relu"):
             return np.where(x < -error, 0, error)
+        case ActivationLayer(function="leaky_relu" | "elu"):
+            return error * max(1, abs(layer.parameter))
         case ActivationLayer():
-            return error * max(1, abs(layer.negative_slope))
+            return error * 1.5  # the largest slope of any function: that of hard_swish at 3
         case FilterBankLayer():
             return propagated_by_bank(layer, x, error)
     return error

@@ -24,6 +24,7 @@ from framecnn import (
     FilterBankLayer,
     PoolingLayer,
 )
+from framecnn.kernels import FUNCTIONS
 from framecnn.networks.fusion import training_passes
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.testing.draws import difference, draw_frames, draw_params, same_bits
@@ -242,7 +243,7 @@ def test_a_training_pass_gives_the_bits_of_its_layers_at_every_size(axis, algori
                 np.testing.assert_array_equal(gradients[name], value, f"{name} for {shape}")
 
 
-@pytest.mark.parametrize("function", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax", "sqrt"])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_activation_at_every_size(function):
     for size in range(1, 201):
         layer = make(ActivationLayer(function), (size,))

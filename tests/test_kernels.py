@@ -18,7 +18,7 @@ from numba.core.errors import TypingError
 
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
 from framecnn.geometry import Window
-from framecnn.kernels import PackedConv, PackedDense, activate, conv2d, dense, pool2d
+from framecnn.kernels import FUNCTIONS, PackedConv, PackedDense, activate, conv2d, dense, pool2d
 from framecnn.kernels.codegen.microkernel import filter_block, multiply_block
 from framecnn.kernels.codegen.pooling import pool_window
 from framecnn.networks.prediction import PredictionPlan
@@ -95,14 +95,14 @@ def test_a_constant_shift_of_a_frame_does_not_change_the_responses_of_a_filter_b
     assert (shifted > 0).any()
 
 
-@pytest.mark.parametrize("function", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax", "sqrt"])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_layout_of_an_array_does_not_matter_to_activations(function):
     x = np.random.default_rng(0).normal(size=(6, 5)).T
     assert not x.flags.c_contiguous
     assert same_bits(activate(x, function, 0.3), activate(np.ascontiguousarray(x), function, 0.3))
 
 
-@pytest.mark.parametrize("function", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax", "sqrt"])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_activations_of_the_largest_and_smallest_numbers_are_finite(function):
     x = np.array([[-3e38, -1e4, -0.0, 0.0, 1e-45, 1e4, 3e38]], np.float32)
     layer = ActivationLayer(function).build((7,))

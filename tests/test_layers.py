@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from agreement import CASES, OURS, built, expected, is_exact, rounding, winograd_side
 
+from framecnn.layers import ParallelLayer
 from framecnn.testing import parametrize_with_layer_checks
 from framecnn.testing.draws import draw_frames, same_bits
 
@@ -75,9 +76,12 @@ def test_a_layer_can_be_copied_and_pickled_with_its_parameters(case):
 @every_case
 def test_multiply_adds_are_the_products_of_the_definition(case):
     layer = built(case)
-    weights = layer.params.get("kernel")
-    if weights is None:
-        assert layer.multiply_adds(layer.input_shape) == 0
-    else:
-        places = np.prod(layer.output_shape[:-1], dtype=int)
-        assert layer.multiply_adds(layer.input_shape) == places * weights.size
+    assert layer.multiply_adds(layer.input_shape) == products(layer)
+
+
+def products(layer):
+    """Return the number of products by weights of a kernel, for one frame."""
+    if isinstance(layer, ParallelLayer):
+        return sum(products(inner) for branch in layer.built_branches() for inner in branch)
+    places = np.prod(layer.output_shape[:-1], dtype=int)
+    return places * layer.params["kernel"].size if "kernel" in layer.params else 0

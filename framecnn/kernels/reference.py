@@ -4,6 +4,7 @@ Slow on purpose: each function is its formula. Window geometry is passed in, alr
 :mod:`framecnn.geometry`.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -147,8 +148,22 @@ def dense_backward(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array, Ar
     return dy @ kernel.T, x.T @ dy, dy.sum(axis=0)
 
 
-def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
-    """Return relu, leaky_relu, sigmoid, tanh, sqrt or softmax (over the last axis) of x, in its shape."""
+def sigmoid(x: Array) -> Array:
+    """Return ``1 / (1 + exp(-x))`` of every value."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+def below(x: Array) -> Array:
+    """Return for every value the probability that a standard normal value is below it."""
+    return np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2)) / 2
+
+
+def activation(x: Array, function: str, parameter: float = 0.3) -> Array:
+    """Return a function of every value of x, or softmax over the last axis, in the shape of x.
+
+    `parameter` is the slope of leaky_relu below zero, or the scale of elu below zero.
+    """
     x = np.asarray(x, np.float64)
     if function == "softmax":
         shifted = np.exp(x - x.max(axis=-1, keepdims=True))
@@ -156,25 +171,39 @@ def activation(x: Array, function: str, negative_slope: float = 0.3) -> Array:
     with np.errstate(over="ignore"):
         return {
             "relu": lambda: np.maximum(x, 0),
-            "leaky_relu": lambda: np.where(x < 0, negative_slope * x, x),
-            "sigmoid": lambda: 1 / (1 + np.exp(-x)),
+            "leaky_relu": lambda: np.where(x < 0, parameter * x, x),
+            "sigmoid": lambda: sigmoid(x),
             "tanh": lambda: np.tanh(x),
             "sqrt": lambda: np.sqrt(np.maximum(x, 0)),
+            "relu6": lambda: np.clip(x, 0, 6),
+            "hard_sigmoid": lambda: np.clip(x + 3, 0, 6) / 6,
+            "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6,
+            "silu": lambda: x * sigmoid(x),
+            "gelu": lambda: x * below(x),
+            "elu": lambda: np.where(x < 0, parameter * np.expm1(np.minimum(x, 0)), x),
+            "softplus": lambda: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
         }[function]()
 
 
-def activation_backward(x: Array, dy: Array, function: str, negative_slope: float = 0.3) -> Array:
+def activation_backward(x: Array, dy: Array, function: str, parameter: float = 0.3) -> Array:
     """Return the gradient of ``sum dy * activation(x)``; at a kink, the left derivative."""
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
-    y = activation(x, function, negative_slope)
-    with np.errstate(divide="ignore"):
+    y = activation(x, function, parameter)
+    with np.errstate(divide="ignore", over="ignore"):
         return {
             "relu": lambda: np.where(x > 0, dy, 0),
-            "leaky_relu": lambda: np.where(x > 0, dy, negative_slope * dy),
+            "leaky_relu": lambda: np.where(x > 0, dy, parameter * dy),
             "sigmoid": lambda: dy * y * (1 - y),
             "tanh": lambda: dy * (1 - y**2),
             "sqrt": lambda: np.where(x > 0, dy / (2 * y), 0),
             "softmax": lambda: y * (dy - (y * dy).sum(axis=-1, keepdims=True)),
+            "relu6": lambda: np.where((x > 0) & (x <= 6), dy, 0),
+            "hard_sigmoid": lambda: np.where((x > -3) & (x <= 3), dy / 6, 0),
+            "hard_swish": lambda: dy * np.where(x > 3, 1, np.where(x > -3, (2 * x + 3) / 6, 0)),
+            "silu": lambda: dy * sigmoid(x) * (1 + x * sigmoid(-x)),
+            "gelu": lambda: dy * (below(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)),
+            "elu": lambda: dy * np.where(x > 0, 1, parameter * np.exp(np.minimum(x, 0))),
+            "softplus": lambda: dy * sigmoid(x),
         }[function]()
 
 

@@ -10,7 +10,10 @@ from framecnn.layers.filter_bank import FilterBankLayer
 from framecnn.layers.flattening import FlatteningLayer
 from framecnn.layers.input import InputLayer
 from framecnn.layers.normalization import BatchNormLayer
+from framecnn.layers.padding import PaddingLayer
+from framecnn.layers.parallel import ParallelLayer
 from framecnn.layers.pooling import PoolingLayer
+from framecnn.layers.scaling import ScalingLayer
 
 __all__ = [
     "ActivationLayer",
@@ -25,6 +28,9 @@ __all__ = [
     "FlatteningLayer",
     "InputLayer",
     "Layer",
+    "PaddingLayer",
+    "ParallelLayer",
     "Param",
     "PoolingLayer",
+    "ScalingLayer",
 ]

@@ -34,7 +34,10 @@ class Param:
 
 
 class Params(UserDict[str, Array]):
-    """Read-only arrays by name; new values are checked against the layer's shape and copied in its dtype."""
+    """Read-only arrays by name; new values are checked against the layer's shape and copied in its dtype.
+
+    A value that is already stored somewhere as a parameter, read-only and not a view, is not copied.
+    """
 
     def __init__(self, who: str, specs: Mapping[str, Param], dtype: np.dtype, values: Mapping[str, Array]):
         self._who, self._specs, self._dtype = who, specs, dtype
@@ -70,6 +73,8 @@ class Params(UserDict[str, Array]):
             raise ShapeError(
                 f"{self._who}: expected {name} as real numbers of shape {expected}, got {value.dtype} of {value.shape}"
             )
+        if value.dtype == self._dtype and value.flags.c_contiguous and value.base is None and not value.flags.writeable:
+            return value
         stored = np.array(value, self._dtype, order="C")
         stored.flags.writeable = False
         return stored

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.layers import Layer
+from framecnn.layers import Layer, ParallelLayer
 from framecnn.layers.base import DTYPES
 from framecnn.storage.model_file import Description, expect
 from framecnn.typing import Array, Shape
@@ -83,6 +83,11 @@ def check_map_size(layer: Layer, input_shape: Shape) -> Shape:
     >>> check_map_size(PoolingLayer(2), (240, 360, 3))
     (120, 180, 3)
     """
+    if isinstance(layer, ParallelLayer):
+        for branch in layer.branches:
+            shape = input_shape
+            for inner in branch:
+                shape = check_map_size(inner, shape)
     padding = getattr(layer, "padding", None)
     sides = padding if isinstance(padding, tuple) else ()
     padded = [length + before + after for length, (before, after) in zip(input_shape, sides, strict=False)]

@@ -1,10 +1,7 @@
 """A network of layers in sequence."""
 
-import math
 import operator
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Self
@@ -16,12 +13,13 @@ from framecnn.data.augment import Augmentation
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers import Backward, InputLayer, Layer, Param
 from framecnn.layers.base import check_batch, check_batch_shape, check_real, set_attributes
+from framecnn.layers.chain import layer_names, walk
 from framecnn.layers.params import REAL, SWAPPING
 from framecnn.networks.input_warnings import warn_of_input
 from framecnn.networks.limits import check_description
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.networks.snapshot import NetworkSnapshot, layer_snapshots
-from framecnn.networks.summary import Summary, SummaryRow
+from framecnn.networks.summary import Summary, summary_rows
 from framecnn.storage.model_file import Description, SavedModel, State
 from framecnn.training import loop
 from framecnn.training.history import History
@@ -85,13 +83,7 @@ class Sequential(SavedModel):
         if not self.layers or not isinstance(self.layers[0], InputLayer):
             first = type(self.layers[0]).__name__ if self.layers else "no layer"
             raise SettingError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
-        counts: Counter[str] = Counter()
-        names = []
-        for layer in self.layers:
-            class_name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(layer).__name__.removesuffix("Layer")).lower()
-            counts[class_name] += 1
-            names.append(f"{class_name}_{counts[class_name]}")
-        self.names = tuple(names)
+        self.names = layer_names(self.layers)
         self._last: NetworkSnapshot | None = None
 
     def __repr__(self) -> str:
@@ -110,12 +102,7 @@ class Sequential(SavedModel):
         return list(self._walk())[-1][-1]
 
     def _walk(self) -> Iterator[tuple[str, Layer, Shape, Shape]]:
-        """Yield name, layer, input shape and output shape of each layer in order."""
-        shape = self.input_shape
-        for name, layer in zip(self.names, self.layers, strict=True):
-            output = layer.infer_shape(shape)
-            yield name, layer, shape, output
-            shape = output
+        return walk(self.layers, self.input_shape)
 
     def build(self, seed: int | np.random.Generator = 0, dtype: Any = np.float32) -> Self:
         """Check all shapes and draw all parameters.
@@ -293,12 +280,9 @@ class Sequential(SavedModel):
         Summary
             With ``rows``, ``n_params``, ``multiply_adds`` and ``activation_bytes``.
         """
-        rows = []
-        for name, layer, shape, output in self._walk():
-            n_params = sum(math.prod(spec.shape) for spec in layer.param_specs(shape).values())
-            rows.append(SummaryRow(name, type(layer).__name__, output, n_params, layer.multiply_adds(shape)))
         plan = PredictionPlan.of(self.layers, self.input_shape)
-        return Summary(tuple(rows), plan.activation_bytes(BATCH_SIZE, np.dtype(np.float32).itemsize))
+        itemsize = np.dtype(np.float32).itemsize
+        return Summary(summary_rows(self.layers, self.input_shape), plan.activation_bytes(BATCH_SIZE, itemsize))
 
     def parameters(self) -> dict[str, Array]:
         """Return all parameters by name, such as ``"conv_1/kernel"``, read-only, in the order of the layers."""
