@@ -97,7 +97,7 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
     elapsed, n = frames.elapsed, len(frames.elapsed)
     scores = cut_scores(elapsed, differences)
     found = []
-    hidden = _flashes(frames, [first for first, _ in _cuts(frames, scores, np.zeros(n, bool))])
+    hidden = _flashes(frames, _cuts(frames, scores, np.zeros(n, bool)), _SUDDEN)
     scores[hidden | np.roll(hidden, 1)] = 0
     shown = np.flatnonzero(~hidden)
     without_flashes, ends = frames.take(shown) if hidden.any() else frames, np.r_[-1, shown, n]
@@ -110,7 +110,10 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
             if change > least:
                 found.append(Boundary(int(shown[dip.turn]), is_clear and change > sure))
         hidden[ends[dip.before + 1] + 1 : ends[dip.after + 1] + 1] = True
-    found = sorted(found + _cuts(frames, scores, hidden))
+    cuts = _cuts(frames, scores, hidden)
+    soft = _flashes(frames, cuts, 0.0)
+    hidden |= soft
+    found = sorted(found + [cut for cut in cuts if not soft[[cut.first - 1, cut.first]].any()])
     hidden |= _lightning(frames)
     stops = [0, *(first for first, _ in found), n]
     for start, stop in pairwise(stops):
@@ -215,14 +218,16 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
     return found
 
 
-def _flashes(frames: Described, cuts: list[int]) -> Array:
-    """Return whether (n,) each frame is in a flash: suddenly brighter or darker than the shot at both ends.
+def _flashes(frames: Described, cuts: list[Boundary], steepness: float) -> Array:
+    """Return whether (n,) each frame is in a flash: brighter or darker than the shot at both ends.
 
-    Short flashes come first, since a frame of one is no end of another.
+    A step to the next frame is at least the share `steepness` of the change of luma there. If that is 0, the flash
+    begins or ends at a cut. Short flashes come first, since a frame of one is no end of another.
     """
     elapsed, luma = frames.elapsed, frames.luma
     steps = np.abs(np.diff(luma, prepend=luma[:1]))
-    edges = np.union1d(np.array(cuts, int), np.flatnonzero(steps > _FLASH))
+    firsts = np.array([cut.first for cut in cuts], int)
+    edges = np.union1d(firsts, np.flatnonzero(steps > _FLASH))
     ends = np.searchsorted(elapsed[edges], elapsed[edges] + _LONGEST_FLASH)
     stretches = [(i, j) for k, i in enumerate(edges) for j in edges[k + 1 : ends[k]]]
     found = np.zeros(len(luma), bool)
@@ -230,7 +235,8 @@ def _flashes(frames: Described, cuts: list[int]) -> Array:
         inside, outside = luma[start:stop].mean(), luma[[start - 1, stop]]
         is_flash = inside > outside.max() + _FLASH or inside < outside.min() - _FLASH
         for edge, near in ((start, luma[max(start - 3, 0) : stop]), (stop, luma[start : stop + 3])):
-            is_flash &= steps[edge] > _SUDDEN * np.ptp(near)
+            is_flash &= steps[edge] >= steepness * np.ptp(near)
+        is_flash &= steepness > 0 or start in firsts or stop in firsts
         if is_flash and not found[[start - 1, stop]].any() and _is_same_shot(frames, edges, start - 1, stop):
             found[start:stop] = True
     return found
