@@ -9,6 +9,7 @@ from framecnn import geometry
 from framecnn.interop.layer_converters import LayerConverters
 from framecnn.interop.onnx_layout import channel_order
 from framecnn.interop.onnx_library import DOUBLE, FLOAT
+from framecnn.kernels import triangle_taps
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -21,6 +22,7 @@ from framecnn.layers import (
     InputLayer,
     Layer,
     PoolingLayer,
+    ResizingLayer,
 )
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array, Shape
@@ -277,6 +279,21 @@ def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value
     stops = [length * step for length, step in zip(layer.output_shape[:2], layer.factor, strict=True)]
     limits = (graph.constant(pair) for pair in ([0, 0], stops, [2, 3], layer.factor))
     return Value(graph.add("Slice", value.name, *limits))
+
+
+@ONNX_CONVERTERS.register(ResizingLayer)
+def _resizing(graph: Graph, layer: ResizingLayer, value: Value) -> Value:
+    axes = zip(layer.input_shape[:2], layer.size, strict=True)
+    rows, columns = (_resampling(length, size) for length, size in axes)
+    return Value(_product(graph, rows, value.name, columns))
+
+
+def _resampling(length: int, size: int) -> Array:
+    """Return the matrix (size, length) that resamples an axis."""
+    starts, _, weights = triangle_taps(length, size, np.dtype(np.float32))
+    matrix = np.zeros((size, length + weights.shape[1]), np.float32)
+    np.put_along_axis(matrix, starts[:, None] + np.arange(weights.shape[1]), weights, axis=1)
+    return matrix[:, :length]
 
 
 @ONNX_CONVERTERS.register(FilterBankLayer)

@@ -1,8 +1,8 @@
 """Numerical functions on arrays: multithreaded, with the same bits for any number of threads.
 
-Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``, ``filter_bank``, ``pool`` and
-``pointwise`` are algorithms, with their gradients beside them; ``conv2d`` chooses among them; ``codegen`` writes the
-vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
+Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``, ``filter_bank``, ``pool``,
+``resample`` and ``pointwise`` are algorithms, with their gradients beside them; ``conv2d`` chooses among them;
+``codegen`` writes the vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
 from framecnn.kernels.conv2d import (
@@ -22,6 +22,7 @@ from framecnn.kernels.gradients import Gradients
 from framecnn.kernels.merge import concatenate, merge, scale
 from framecnn.kernels.pointwise import FUNCTIONS, activate, activate_backward
 from framecnn.kernels.pool import pool2d, pool2d_backward
+from framecnn.kernels.resample import resample2d, resample2d_backward, triangle_taps
 
 __all__ = [
     "ALGORITHMS",
@@ -50,5 +51,8 @@ __all__ = [
     "pack_flipped",
     "pool2d",
     "pool2d_backward",
+    "resample2d",
+    "resample2d_backward",
     "scale",
+    "triangle_taps",
 ]
