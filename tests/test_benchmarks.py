@@ -24,7 +24,7 @@ from benchmarks import (
 )
 from benchmarks.channels_first import Unsupported, steps
 from benchmarks.peers import FRAMECNN, NETWORK_PEERS, Missing, Peer
-from framecnn import ConvLayer, DenseLayer, FlatteningLayer, InputLayer, Sequential
+from framecnn import ActivationLayer, DenseLayer, FlatteningLayer, InputLayer, Sequential
 
 TINY = cases.Case("tiny", 2, (32, 48, 3), cases.reference_layers)
 TINY_BLOCK = cases.block(2, (12, 13, 3), 8, 3)
