@@ -15,12 +15,12 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+from branch_mutants import BRANCH_MUTANTS
 from depthwise_mutants import DEPTHWISE_MUTANTS
 from mutant import Mutant
 
 ROOT = Path(__file__).parents[1]
 LAYERS, KERNELS, GRADIENTS, SIZES = "test_layers.py", "test_kernels.py", "test_gradients.py", "test_every_size.py"
-BRANCHES = "test_fused_branches.py"
 SECONDS = 600  # that the tests of one mutant may take
 
 
@@ -126,42 +126,6 @@ MUTANTS = [
         LAYERS, "nan_shows and PoolingLayer-0",
         "b.or_(b.fcmp_ordered('>', value, so_far), b.fcmp_unordered('uno', value, value))",
         "b.fcmp_ordered('>', value, so_far)",
-    ),
-    Mutant(
-        "a residual is not added to the last pixels", "kernels/codegen/conv_block.py", "_convolving",
-        BRANCHES, "other_branch_at_every_size and direct",
-        "b.select(one, at, y_at)",
-        "y_at",
-    ),
-    Mutant(
-        "half blocks begin a filter early", "kernels/matrix.py", "matrix_forward",
-        BRANCHES, "1x1 and filters",
-        "n_valid <= plan.narrow",
-        "n_valid <= plan.narrow + 1",
-    ),
-    Mutant(
-        "a gate belongs to the next frame", "kernels/merge.py", "merge",
-        BRANCHES, "merged_at_every_depth and multiply",
-        "len(rows) // max(len(others), 1)",
-        "max(len(rows) // max(len(others), 1) - 1, 1)",
-    ),
-    Mutant(
-        "hard_swish ends a step early", "kernels/codegen/vectors.py", "Emitter._hard",
-        BRANCHES, "special_values and hard_swish",
-        "self.constant(-3)",
-        "self.constant(-2.999)",
-    ),
-    Mutant(
-        "threads do not wait for each other", "kernels/program.py", "run_calls",
-        "test_programs.py", "from_the_first",
-        "items, give_way)",
-        "0, give_way)",
-    ),
-    Mutant(
-        "memory that an array lies in is used again", "kernels/buffers.py", "_Buffers.free",
-        "test_programs.py", "no_array_lies",
-        "<= unused",
-        "<= unused + 1",
     ),
     Mutant(
         "a mean miscounts the rows of a dilated window", "kernels/pool.py", "pool2d_average_forward",
@@ -349,7 +313,7 @@ MUTANTS = [
         "range(aligned, channels)",
         "range(aligned, channels - 1)",
     ),
-    *DEPTHWISE_MUTANTS,
+    *BRANCH_MUTANTS, *DEPTHWISE_MUTANTS,
 ]  # fmt: skip
 
 
