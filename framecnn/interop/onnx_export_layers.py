@@ -1,13 +1,16 @@
-"""ONNX equivalents of layers: operators, attributes and weights, as plain data."""
+"""ONNX equivalents of layers: operators, attributes and weights."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 
 from framecnn import geometry
 from framecnn.interop.layer_converters import LayerConverters
-from framecnn.interop.onnx_layout import channel_order
+from framecnn.interop.onnx_export_activations import add_activation
+from framecnn.interop.onnx_export_graph import Graph, Value
+from framecnn.interop.onnx_layout import Flattened, flattened_from, flattened_order, joined
 from framecnn.interop.onnx_library import DOUBLE, FLOAT
 from framecnn.layers import (
     ActivationLayer,
@@ -20,90 +23,18 @@ from framecnn.layers import (
     FlatteningLayer,
     InputLayer,
     Layer,
+    PaddingLayer,
+    ParallelLayer,
     PoolingLayer,
+    ScalingLayer,
 )
+from framecnn.layers.chain import layer_names
 from framecnn.networks.sequential import Sequential
-from framecnn.typing import Array, Shape
+from framecnn.typing import Array
 
-__all__ = ["ONNX_CONVERTERS", "Graph", "Node", "Value", "add_network"]
+__all__ = ["ONNX_CONVERTERS", "add_network"]
 
 POOLS = {"max": "MaxPool", "average": "AveragePool"}
-ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
-
-
-class Node(NamedTuple):
-    """An operator, the names of its inputs and of its output, and its attributes."""
-
-    operator: str
-    inputs: tuple[str, ...]
-    output: str
-    attributes: dict[str, Any]
-
-
-class Graph:
-    """Nodes and weights in the order in which they are added. Every value has a name.
-
-    Parameters
-    ----------
-    opset : int
-        The version of ONNX's operators.
-
-    Attributes
-    ----------
-    nodes : list of Node
-    weights : dict of str to array
-        Equal weights are stored once.
-    scope : str
-        The prefix of the names of nodes and weights.
-
-    Examples
-    --------
-    >>> graph = Graph(opset=17)
-    >>> graph.scope = "scaling"
-    >>> graph.add("Mul", "x", graph.constant(np.float32(0.5)))
-    'scaling/Mul_1'
-    >>> graph.weights
-    {'scaling/weight_1': array(0.5, dtype=float32)}
-    """
-
-    def __init__(self, opset: int):
-        self.opset = opset
-        self.scope = "network"
-        self.nodes: list[Node] = []
-        self.weights: dict[str, Array] = {}
-        self._names: dict[Any, str] = {}
-
-    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node and return the name of its output."""
-        output = f"{self.scope}/{operator}_{len(self.nodes) + 1}"
-        self.nodes.append(Node(operator, inputs, output, attributes))
-        return output
-
-    def name_last(self, name: str) -> None:
-        """Rename the output of the last node, which no other node may use yet."""
-        self.nodes[-1] = self.nodes[-1]._replace(output=name)
-
-    def constant(self, value: Any) -> str:
-        """Add a weight, integers as int64, and return its name."""
-        array = np.ascontiguousarray(value).reshape(np.shape(value))
-        key = array.dtype.str, array.shape, array.tobytes()
-        if key not in self._names:
-            name = self._names[key] = f"{self.scope}/weight_{len(self.weights) + 1}"
-            self.weights[name] = array
-        return self._names[key]
-
-    def reduce(self, operator: str, value: str, axis: int, keepdims: bool = False) -> str:
-        """Add ``"ReduceSum"`` or ``"ReduceMin"`` along an axis and return the name of its output."""
-        if operator == "ReduceSum" or self.opset >= 18:  # since opset 18 axes are an input
-            return self.add(operator, value, self.constant([axis]), keepdims=int(keepdims))
-        return self.add(operator, value, axes=[axis], keepdims=int(keepdims))
-
-
-class Value(NamedTuple):
-    """The name of a value. `flattened` is the (h, w, c) of maps that were flattened to rows, channels first in ONNX."""
-
-    name: str
-    flattened: Shape | None = None
 
 
 ONNX_CONVERTERS: LayerConverters[Callable[[Graph, Any, Value], Value]] = LayerConverters(
@@ -134,14 +65,21 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     FormatError
         If the class of a layer is not in :data:`ONNX_CONVERTERS`.
     """
-    value = Value(x)
-    for name, layer in zip(model.names, model.layers, strict=True):
+    return _in_our_order(graph, _add_layers(graph, model.layers, Value(x), scope)).name
+
+
+def _add_layers(graph: Graph, layers: Sequence[Layer], value: Value, scope: str) -> Value:
+    for name, layer in zip(layer_names(layers), layers, strict=True):
         graph.scope = scope + name
         value = ONNX_CONVERTERS.of(layer)(graph, layer.require_built(), value)
-    if value.flattened is None:
-        return value.name
-    indices = np.argsort(channel_order(value.flattened))
-    return graph.add("Gather", value.name, graph.constant(indices), axis=1)
+    return value
+
+
+def _in_our_order(graph: Graph, value: Value) -> Value:
+    if not value.flattened:
+        return value
+    indices = np.argsort(flattened_order(value.flattened))
+    return Value(graph.add("Gather", value.name, graph.constant(indices), axis=1))
 
 
 @ONNX_CONVERTERS.register(DropoutLayer)
@@ -151,7 +89,8 @@ def _dropout(graph: Graph, layer: DropoutLayer, value: Value) -> Value:
 
 @ONNX_CONVERTERS.register(FlatteningLayer)
 def _flattening(graph: Graph, layer: FlatteningLayer, value: Value) -> Value:
-    return Value(graph.add("Flatten", value.name), layer.input_shape if _has_maps(layer) else value.flattened)
+    flattened = flattened_from(layer.input_shape) if _has_maps(layer) else value.flattened
+    return Value(graph.add("Flatten", value.name), flattened)
 
 
 @ONNX_CONVERTERS.register(InputLayer)
@@ -163,17 +102,41 @@ def _input(graph: Graph, layer: InputLayer, value: Value) -> Value:
 
 @ONNX_CONVERTERS.register(ActivationLayer)
 def _activation(graph: Graph, layer: ActivationLayer, value: Value) -> Value:
-    x = value.name
-    match layer.function:
-        case "softmax":
-            y = graph.add("Softmax", x, axis=1 if _has_maps(layer) else -1)
-        case "leaky_relu":
-            y = graph.add("LeakyRelu", x, alpha=layer.negative_slope)
-        case "sqrt":
-            y = graph.add("Sqrt", graph.add("Relu", x))
-        case function:
-            y = graph.add(ACTIVATIONS[function], x)
-    return value._replace(name=y)
+    return value._replace(name=add_activation(graph, layer, value.name))
+
+
+@ONNX_CONVERTERS.register(ParallelLayer)
+def _parallel(graph: Graph, layer: ParallelLayer, value: Value) -> Value:
+    scope, branches = graph.scope, layer.built_branches()
+    values = [
+        _add_layers(graph, branch, value, f"{scope}/branch_{number}/")
+        for number, branch in enumerate(branches, start=1)
+    ]
+    graph.scope = scope
+    if layer.merge == "concatenate":
+        lengths = [(branch[-1].output_shape if branch else layer.input_shape)[-1] for branch in branches]
+        flattened = joined(zip(lengths, (value.flattened for value in values), strict=True))
+        y = graph.add("Concat", *(value.name for value in values), axis=1 if _has_maps(layer) else -1)
+        return Value(y, flattened)
+    if len({value.flattened for value in values}) > 1:
+        values = [_in_our_order(graph, value) for value in values]
+    names = [value.name for value in values]
+    if layer.merge == "multiply":
+        return values[0]._replace(name=reduce(partial(graph.add, "Mul"), names))
+    return values[0]._replace(name=graph.add("Add" if len(names) == 2 else "Sum", *names))
+
+
+@ONNX_CONVERTERS.register(ScalingLayer)
+def _scaling(graph: Graph, layer: ScalingLayer, value: Value) -> Value:
+    scale, offset = (_per_channel(graph, layer, parameter, value) for parameter in layer.params.values())
+    return value._replace(name=graph.add("Add", graph.add("Mul", value.name, scale), offset))
+
+
+@ONNX_CONVERTERS.register(PaddingLayer)
+def _padding(graph: Graph, layer: PaddingLayer, value: Value) -> Value:
+    (top, bottom), (left, right) = layer.padding
+    pads = graph.constant([0, 0, top, left, 0, 0, bottom, right])
+    return Value(graph.add("Pad", value.name, pads, graph.constant(np.float32(layer.value))))
 
 
 @ONNX_CONVERTERS.register(BatchNormLayer)
@@ -192,15 +155,22 @@ def _has_maps(layer: Layer) -> bool:
     return len(layer.input_shape) == 3
 
 
-def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
+def _weight(graph: Graph, array: Array, flattened: Flattened, transposed: bool = False) -> str:
     """Add a parameter, with its first axis (features) in ONNX's order, and return its name."""
     array = np.asarray(array, np.float32)
-    array = array if flattened is None else array[channel_order(flattened)]
+    array = array[flattened_order(flattened)] if flattened else array
     return graph.constant(array.T if transposed else array)
 
 
+def _per_channel(graph: Graph, layer: Layer, array: Array, value: Value) -> str:
+    """Add one number per channel, or per feature of rows, and return its name."""
+    if _has_maps(layer):
+        return graph.constant(np.asarray(array, np.float32)[:, None, None])
+    return _weight(graph, array, value.flattened)
+
+
 def _bias(graph: Graph, layer: Layer) -> Iterable[str]:
-    return (_weight(graph, value, None) for name, value in layer.params.items() if name == "bias")
+    return (_weight(graph, value, ()) for name, value in layer.params.items() if name == "bias")
 
 
 def _filters_first(graph: Graph, kernel: Array) -> str:
