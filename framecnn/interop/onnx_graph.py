@@ -102,7 +102,8 @@ def needed_nodes(nodes: Sequence[Node], output: str) -> list[Node]:
 
     Examples
     --------
-    >>> [node.operator for node in needed_nodes([Node("Relu", ("x",), ("y",), {}), Node("Elu", ("x",), ("z",), {})], "y")]
+    >>> nodes = [Node("Relu", ("x",), ("y",), {}), Node("Elu", ("x",), ("z",), {})]
+    >>> [node.operator for node in needed_nodes(nodes, "y")]
     ['Relu']
     """
     needed, kept = {output}, []
@@ -163,11 +164,8 @@ def _known_shapes(onnx: Any, model: Any, port: Any, batch: int) -> dict[str, lis
         if value.name == port.name:
             value.type.tensor_type.shape.dim[0].dim_value = batch
     fixed.graph.output[0].type.tensor_type.ClearField("shape")
-    values = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph.value_info
-    shapes = {
-        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
-        for value in [*values, *fixed.graph.input]
-    }
+    values = [*onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph.value_info, *fixed.graph.input]
+    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in values}
     return {name: sizes for name, sizes in shapes.items() if all(sizes)}
 
 

@@ -98,9 +98,8 @@ class _Decomposition:
         if value in self._taken:
             users = [other.called for other in self._producers.values() if value in other.inputs]
             raise ValueError(
-                f"cannot take {node.called}: expected branches that separate at one value and meet again at one node "
-                f"(a series-parallel graph), got the value {value!r}, which goes to {', '.join(users)}, in two branches "
-                "that have more in common"
+                f"cannot take {node.called}: expected branches that separate at one value and meet at one node (a "
+                f"series-parallel graph), got {value!r}, which goes to {', '.join(users)}, in branches that meet apart"
             )
         self._taken.add(value)
 
