@@ -174,7 +174,8 @@ class Chain:
         if self.last(ScalingLayer):
             before = self.params.pop()
             self.layers.pop()
-            factor, offset = before["scale"] * factor, before["offset"] * factor + offset
+            with np.errstate(over="ignore", invalid="ignore"):
+                factor, offset = before["scale"] * factor, before["offset"] * factor + offset
         params = {"scale": np.broadcast_to(factor, channels), "offset": np.broadcast_to(offset, channels)}
         if not all(np.isfinite(value).all() for value in params.values()):
             raise ValueError("expected finite factors and offsets, got products beyond the range of floats")

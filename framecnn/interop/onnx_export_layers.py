@@ -214,6 +214,8 @@ def _pooling(graph: Graph, layer: PoolingLayer, value: Value) -> Value:
 
 def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
     """Add one pooling if cells have equal sizes and steps, else matrix products for means or slices for maxima."""
+    if layer.pool_size == (1, 1):
+        return graph.add(f"Global{POOLS[layer.reduction]}", x)
     height, width, _ = layer.input_shape
     axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
     down, across = map(_even_cells, axes)
