@@ -113,7 +113,9 @@ def test_a_densely_connected_network_is_a_chain_of_blocks():
         joined = ", ".join(f"c{i}" for i in range(step))
         text += f"; i{step} = Concat({joined}); c{step} = Conv(i{step}, k3{3 * step})" if step < 4 else ""
     network = from_onnx(graph(text + "; y = Concat(c0, c1, c2, c3)"))
-    assert [type(layer).__name__ for layer in network.layers] == ["InputLayer", "ActivationLayer"] + 3 * ["ParallelLayer"]
+    assert [type(layer).__name__ for layer in network.layers] == ["InputLayer", "ActivationLayer"] + 3 * [
+        "ParallelLayer"
+    ]
 
 
 ACTIVATIONS = {

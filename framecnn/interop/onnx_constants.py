@@ -11,7 +11,7 @@ from framecnn.typing import Array
 
 __all__ = ["Folding", "constant_value", "stored_array"]
 
-LARGEST_FOLDED = 2**26  # values of all folded constants together: 256 MiB of float32
+LARGEST_FOLDED = 2**24  # values of all folded constants together: 64 MiB of float32
 BY_VALUE: dict[str, Callable[[Array, Array], Array]] = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
 
 
