@@ -54,7 +54,7 @@ def graph(text, shape=FRAME, opset=17):
     """An ONNX model of statements such as ``a = Conv(x, k53); y = Relu(a)``, with the output y.
 
     Arguments that are neither values nor settings are drawn weights: ``k53`` a kernel of 5 filters of 3 x 3 pixels on 3
-    channels, with a border, ``p53`` one of single pixels, ``w3x4`` a matrix, ``v3`` a list, ``c3`` one number per channel.
+    channels, with a border, ``p53`` one of single pixels, ``w3x4`` a matrix, ``v3`` a list, ``c3`` one per channel.
     """
     made, weights, known = [], {}, {"x"}
     for statement in text.split("; "):

@@ -74,7 +74,8 @@ GRAPHS = {
     "a gate on the left": "g = GlobalAveragePool(x); a = Conv(g, p33); s = HardSigmoid(a); y = Mul(s, x)",
     "dense": "a = Conv(x, k23); c = Concat(x, a); b = Conv(c, k25); d = Concat(x, a, b); e = Conv(d, k27); "
     "y = Concat(x, a, b, e)",
-    "dense without the first": "i = Concat(x); a = Conv(i, k23); c = Concat(x, a); b = Conv(c, k25); y = Concat(x, a, b)",
+    "dense without the first": "i = Concat(x); a = Conv(i, k23); c = Concat(x, a); b = Conv(c, k25); "
+    "y = Concat(x, a, b)",
     "the same concatenation twice": "a = Conv(x, k23); c = Concat(x, a); d = Concat(x, a); b = Relu(c); e = Tanh(d); "
     "y = Add(b, e)",
     "an output that nothing else needs": "r = Relu(x); a = Conv(x, k53); y = Add(r, x)",
@@ -186,8 +187,8 @@ def test_stored_numbers_become_layers(text, layers):
 
 
 SHAPES = {
-    "excitation by rows": "g = GlobalAveragePool(x); f = Flatten(g); a = Gemm(f, w3x2); r = Relu(a); b = Gemm(r, w2x3); "
-    "s = Sigmoid(b); u = Unsqueeze(s, axes23); y = Mul(x, u)",
+    "excitation by rows": "g = GlobalAveragePool(x); f = Flatten(g); a = Gemm(f, w3x2); r = Relu(a); "
+    "b = Gemm(r, w2x3); s = Sigmoid(b); u = Unsqueeze(s, axes23); y = Mul(x, u)",
     "excitation by products": "g = ReduceMean(x, keepdims0); a = MatMul(g, w3x2); c = Add(a, v2); r = Relu(c); "
     "b = MatMul(r, w2x3); s = Sigmoid(b); u = Reshape(s, to_n311); y = Mul(u, x)",
     "two ways that squeeze": "g = GlobalAveragePool(x); f = Squeeze(g, axes23); m = GlobalMaxPool(x); h = Flatten(m); "

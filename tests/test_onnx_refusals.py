@@ -342,7 +342,9 @@ def test_branches_inside_branches_are_read_up_to_a_depth():
     assert in_time(lambda: from_onnx(ladder(30))).layers
     for steps in (31, 1000):
         model = ladder(steps)
-        with pytest.raises(FormatError, match="cannot take Add 'v.*': expected at most 30 branches inside one another"):
+        with pytest.raises(
+            FormatError, match=r"cannot take Add 'v.*': expected at most 30 branches inside one another"
+        ):
             in_time(lambda model=model: from_onnx(model))
 
 

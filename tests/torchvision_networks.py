@@ -27,24 +27,29 @@ def drawn_network(name):
     torch.manual_seed(0)
     extra = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
     network = getattr(torchvision.models, name)(weights=None, **extra).eval()
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.3)
+                module.eps = 2.0**-17  # which float32 attributes of ONNX hold exactly
+                module.momentum = 1.0
+                module.train().register_forward_hook(with_drawn_statistics)
+            elif getattr(module, "bias", None) is not None:
                 module.bias.normal_(0, 0.1)
-        for norm in norms:
-            norm.train()
-            norm.momentum = 1.0
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(0, 0.3)
         network(frames(4))
-        for norm in norms:
-            norm.eval()
-            norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
-            norm.running_var.clamp_(min=float(norm.running_var.mean()) / 4)  # else a few channels outgrow all others
-            norm.running_var *= torch.empty_like(norm.running_var).normal_(0, 0.2).exp()
-            norm.eps = 2.0**-17  # which float32 attributes of ONNX hold exactly
     return network
+
+
+def with_drawn_statistics(norm, inputs, _):
+    """Move the statistics of a normalisation away from those of its first input, and return its output by them."""
+    if norm.training:
+        norm.eval()
+        norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+        norm.running_var.clamp_(min=float(norm.running_var.mean()) / 4)  # else a few channels outgrow all others
+        norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.5, 1.5)
+        return norm(*inputs)
+    return None
 
 
 def output(network, x):
