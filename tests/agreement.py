@@ -152,7 +152,7 @@ def winograd_side(layer):
     if not isinstance(layer, ConvLayer):
         return 0
     chosen = choose_algorithm(layer.params["kernel"], window(layer, layer.kernel_size), layer.groups)
-    return ALGORITHMS[chosen if layer.algorithm == "auto" else layer.algorithm]
+    return max(ALGORITHMS[chosen if layer.algorithm == "auto" else layer.algorithm], 0)
 
 
 def winograd_rounding(layer, x, side, eps):

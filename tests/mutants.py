@@ -14,23 +14,13 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+
+from depthwise_mutants import DEPTHWISE_MUTANTS
+from mutant import Mutant
 
 ROOT = Path(__file__).parents[1]
 LAYERS, KERNELS, GRADIENTS, SIZES = "test_layers.py", "test_kernels.py", "test_gradients.py", "test_every_size.py"
 SECONDS = 600  # that the tests of one mutant may take
-
-
-class Mutant(NamedTuple):
-    """A change of an excerpt of a definition, written as by ``ast.unparse``, and the tests that should fail."""
-
-    name: str
-    file: str
-    definition: str
-    tests: str
-    words: str
-    before: str
-    after: str
 
 
 MUTANTS = [
@@ -322,6 +312,7 @@ MUTANTS = [
         "range(aligned, channels)",
         "range(aligned, channels - 1)",
     ),
+    *DEPTHWISE_MUTANTS,
 ]  # fmt: skip
 
 

@@ -304,9 +304,7 @@ LINEAR = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in OURS if kind is not ParallelLayer]
-)  # it is as linear as its branches
+@pytest.mark.parametrize("kind", [kind for kind in OURS if kind is not ParallelLayer])  # as linear as its branches
 def test_a_layer_is_linear_in_the_arguments_that_its_definition_is_linear_in(kind):
     for case in kind.cases:
         layer = draw_params(kind(**case.settings).build(case.input_shape, dtype=np.float64), integers=True)

@@ -7,18 +7,20 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.geometry import Pair, Ranges, Window
 from framecnn.kernels.codegen.transforms import TRANSFORMS
+from framecnn.kernels.depthwise import conv2d_depthwise, pack_depthwise
 from framecnn.kernels.direct import conv2d_direct
 from framecnn.kernels.epilogue import Epilogue, are_pairs
 from framecnn.kernels.packing import pack_bias, pack_conv2d
-from framecnn.kernels.pool import pool2d
+from framecnn.kernels.pool import locate_maxima, pool2d
 from framecnn.kernels.threads import ordered_map
 from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
 from framecnn.typing import Array
 
 __all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d"]
 
-ALGORITHMS = {"direct": 0, "winograd2": 2, "winograd4": 4}
-"""By name, the side of Winograd's output tile in pixels, or 0."""
+DEPTHWISE = -1
+ALGORITHMS = {"direct": 0, "depthwise": DEPTHWISE, "winograd2": 2, "winograd4": 4}
+"""By name, the side of Winograd's output tile in pixels, 0 for the direct sum, or DEPTHWISE."""
 
 STRIP_BYTES = 512 * 1024  # in a strip of a map
 STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shares with the next
@@ -29,10 +31,13 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
 
     A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. Measured:
     transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels, so shallow
-    and narrow layers stay direct. So does float64, which users choose for its accuracy.
+    and narrow layers stay direct. So does float64, which users choose for its accuracy. A group of one channel is
+    depthwise, unless it is the only one.
 
     Shapes: kernel (kh, kw, c / groups, f).
     """
+    if groups > 1 and kernel.shape[2] == 1:
+        return "depthwise"
     size, (channels, filters) = kernel.shape[0], kernel.shape[2:]
     is_exact = kernel.dtype != np.float32
     names = ["direct"] if is_exact else algorithms_for(window.kernel, window.strides, window.dilation, groups)
@@ -48,7 +53,7 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
 
 
 def algorithms_for(kernel_size: Pair, strides: Pair, dilation: Pair, groups: int) -> list[str]:
-    """Return the names of the algorithms that fit: Winograd's need a plain 3 x 3 or 5 x 5 kernel."""
+    """Return the names of the algorithms that fit, "depthwise" apart: Winograd's need a plain 3 x 3 or 5 x 5 kernel."""
     if {*strides, *dilation, groups} != {1} or kernel_size[0] != kernel_size[1]:
         return ["direct"]
     tiles = {transform.tile for transform in TRANSFORMS if transform.window == kernel_size[0]}
@@ -58,7 +63,7 @@ def algorithms_for(kernel_size: Pair, strides: Pair, dilation: Pair, groups: int
 class PackedConv(NamedTuple):
     """The parameters of a convolution in the order in which its algorithm reads them.
 
-    `algorithm` is 0 (direct) or the side of Winograd's output tile.
+    `algorithm` is a value of ALGORITHMS.
     """
 
     algorithm: int
@@ -71,9 +76,11 @@ class PackedConv(NamedTuple):
     def of(cls, algorithm: str, kernel: Array, bias: Array | None, groups: int) -> "PackedConv":
         """Return a kernel (kh, kw, c / groups, f) and a bias (f,) packed for an algorithm."""
         tile, filters = ALGORITHMS[algorithm], kernel.shape[3]
+        shift = np.zeros(filters, kernel.dtype) if bias is None else bias
+        if tile == DEPTHWISE:
+            return cls(tile, pack_depthwise(kernel), pack_depthwise(shift[None, None, None])[0, 0], filters, groups)
         weights = pack_winograd(kernel, tile) if tile else pack_conv2d(kernel, groups)
-        packed_bias = pack_bias(np.zeros(filters, kernel.dtype) if bias is None else bias, groups)
-        return cls(tile, weights, packed_bias, filters, groups)
+        return cls(tile, weights, pack_bias(shift, groups), filters, groups)
 
 
 def conv2d(
@@ -98,11 +105,12 @@ def conv2d(
     Raises
     ------
     ShapeError
-        If `argmax` is given but the 2 x 2 maximum is not computed in registers.
+        If `argmax` is given but the pooling is no 2 x 2 maximum after a non-decreasing activation.
     """
     are_2x2 = windows is not None and all(map(are_pairs, windows, window.output))
-    in_registers = are_2x2 and (mode == "average" or activation != "leaky_relu" or negative_slope >= 0)
-    if argmax is not None and not (in_registers and mode == "max"):
+    is_exchangeable = are_2x2 and (mode == "average" or activation != "leaky_relu" or negative_slope >= 0)
+    in_registers = is_exchangeable and packed.algorithm != DEPTHWISE
+    if argmax is not None and not (is_exchangeable and mode == "max"):
         raise ShapeError(
             f"conv2d: expected argmax only with 2 x 2 max pooling after a non-decreasing activation, "
             f"got mode {mode!r} after {activation} of slope {negative_slope}; leave argmax out"
@@ -123,7 +131,10 @@ def conv2d(
         rows = slice(first, first + height)
         above = int(starts[rows].min()) // aligned * aligned
         part = _convolve(x[n : n + 1], packed, window.rows(above, int(stops[rows].max())), epilogue)
-        y[n, rows] = pool2d(part, (starts[rows] - above, stops[rows] - above, step), columns, mode)[0]
+        lines = (starts[rows] - above, stops[rows] - above, step)
+        y[n, rows] = pool2d(part, lines, columns, mode)[0]
+        if argmax is not None:
+            argmax[n, rows] = locate_maxima(part, lines, columns)[0]
 
     ordered_map(pool_strip, [(n, first) for n in range(len(x)) for first in range(0, len(starts), height)])
     return y
@@ -133,7 +144,9 @@ def _convolve(x: Array, packed: PackedConv, window: Window, epilogue: Epilogue, 
     y = np.empty((len(x), *(length // epilogue.side for length in window.output), packed.filters), x.dtype)
     algorithm, weights, bias = packed[:3]
     argmax = None if argmax is None else argmax.reshape(-1)
-    if algorithm:
+    if algorithm == DEPTHWISE:
+        conv2d_depthwise(x, weights, bias, window, y, epilogue)
+    elif algorithm:
         conv2d_winograd(x, weights, bias[0], algorithm, window, y, epilogue, argmax)
     else:
         conv2d_direct(x, weights, bias, window, y, epilogue, argmax)

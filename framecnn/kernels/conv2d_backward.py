@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from framecnn.geometry import Window
-from framecnn.kernels.conv2d import PackedConv, conv2d
+from framecnn.kernels.conv2d import DEPTHWISE, PackedConv, conv2d
+from framecnn.kernels.depthwise import conv2d_depthwise_wrt_input
+from framecnn.kernels.depthwise_backward import depthwise_gradients, depthwise_sums, depthwise_sums_shape
 from framecnn.kernels.direct_backward import direct_gradients, direct_sums, direct_sums_shape
 from framecnn.kernels.gradients import Gradients
 from framecnn.kernels.threads import ordered_map
@@ -15,13 +17,16 @@ from framecnn.typing import Array
 __all__ = ["conv2d_backward", "conv2d_backward_wrt_input", "pack_flipped"]
 
 PART_WORK = 40_000_000  # multiply-adds for which a separate part pays off
+DEPTHWISE_PART_WORK = 2_000_000  # each of which takes longer, and the sums of a part are few
 FEWEST_PARTS, MOST_PARTS = 4, 8  # limits of the number of parts; their sums are added in a fixed order
 PART_BYTES = 4 * 1024 * 1024  # of gradients held at a time, so that they stay in the last-level cache
 
 
 def pack_flipped(algorithm: str, kernel: Array, groups: int) -> PackedConv:
     """Return a kernel (kh, kw, c / groups, f) packed for the input gradient: flipped, with channels and filters
-    swapped."""
+    swapped; for "depthwise" as it is."""
+    if algorithm == "depthwise":
+        return PackedConv.of(algorithm, kernel, None, groups)
     parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
     return PackedConv.of(algorithm, np.ascontiguousarray(np.concatenate(parts, axis=3)), None, groups)
 
@@ -43,10 +48,15 @@ def conv2d_backward(
     size = max(-(-n // MOST_PARTS), min(PART_BYTES // frame_bytes, -(-n // FEWEST_PARTS)), 1)
     slices = [slice(start, start + size) for start in range(0, max(n, 1), size)]
     work = size * rows * columns * window.kernel[0] * window.kernel[1] * channels * packed.filters
-    parts = min(max(work // PART_WORK, 1), max(MOST_PARTS // len(slices), 1))
-    shape_of, finish = (
-        (winograd_sums_shape, winograd_gradients) if packed.algorithm else (direct_sums_shape, direct_gradients)
-    )
+    part_work = DEPTHWISE_PART_WORK if packed.algorithm == DEPTHWISE else PART_WORK
+    parts = min(max(work // part_work, 1), max(MOST_PARTS // len(slices), 1))
+    shape_of, finish = direct_sums_shape, direct_gradients
+    if packed.algorithm:
+        shape_of, add, finish = (
+            (depthwise_sums_shape, depthwise_sums, depthwise_gradients)
+            if packed.algorithm == DEPTHWISE
+            else (winograd_sums_shape, winograd_sums, winograd_gradients)
+        )
     sums = np.zeros(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
     dx: Any = None if flipped is None else np.empty_like(x)
 
@@ -55,10 +65,12 @@ def conv2d_backward(
         selected = gradients.select(frames)
         if flipped is not None or packed.algorithm:
             selected = Gradients(selected.unpooled(window.output))
-        if flipped is not None:
+        if flipped is not None and flipped.algorithm == DEPTHWISE:
+            conv2d_depthwise_wrt_input(selected.dy, flipped.weights, window, dx[frames])
+        elif flipped is not None:
             dx[frames] = conv2d_backward_wrt_input(selected.dy, flipped, window)
         if packed.algorithm:
-            winograd_sums(x[frames], selected.dy, packed, window, slice_sums)
+            add(x[frames], selected.dy, packed, window, slice_sums)
         else:
             direct_sums(x[frames], selected, packed, window, slice_sums)
 

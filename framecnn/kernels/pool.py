@@ -12,7 +12,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
-__all__ = ["NO_VALUES", "pool2d", "pool2d_backward", "unpool2d"]
+__all__ = ["NO_VALUES", "locate_maxima", "pool2d", "pool2d_backward", "unpool2d"]
 
 NO_VALUES = np.empty((0, 0, 0, 0), np.uint8)
 
@@ -37,13 +37,10 @@ def pool2d_backward(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Calla
 
     Shapes: x, rows, columns and `mode` as for :func:`pool2d`; dy (n, oh, ow, c), its result as x.
     """
-    shape, output = x.shape, (len(x), len(rows[0]), len(columns[0]), x.shape[3])
-    work = output[1] * output[2] * output[3] * 4
+    shape, work = x.shape, len(rows[0]) * len(columns[0]) * x.shape[3] * 4
     argmax = NO_VALUES
     if mode == "max":
-        pixels = math.prod(int(-((starts - stops).min() // step)) for starts, stops, step in (rows, columns))
-        argmax = np.empty(output, np.uint8 if pixels <= 256 else np.int32)
-        run(pool2d_argmax, len(x) * output[1], shape[1] * shape[2] * shape[3] / output[1], argmax, x, rows, columns)
+        argmax = locate_maxima(x, rows, columns)
 
     def backward(dy: Array) -> Array:
         dx = np.zeros(shape, dy.dtype)
@@ -54,6 +51,18 @@ def pool2d_backward(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Calla
         return dx
 
     return backward
+
+
+def locate_maxima(x: Array, rows: Ranges, columns: Ranges) -> Array:
+    """Return the index of the maximum of each window, pixels counted row by row, as uint8 or else int32.
+
+    Shapes: x, rows and columns as for :func:`pool2d`, result (n, oh, ow, c).
+    """
+    pixels = math.prod(int(-((starts - stops).min() // step)) for starts, stops, step in (rows, columns))
+    output = (len(x), len(rows[0]), len(columns[0]), x.shape[3])
+    argmax = np.empty(output, np.uint8 if pixels <= 256 else np.int32)
+    run(pool2d_argmax, len(x) * output[1], math.prod(x.shape[1:]) / output[1], argmax, x, rows, columns)
+    return argmax
 
 
 def unpool2d(dy: Array, y: Array, argmax: Array, negative_slope: float, output: tuple[int, int]) -> Array:

@@ -35,11 +35,13 @@ class ConvLayer(Layer):
     dilation_rate : int or (int, int), default 1
         Step between the pixels of a window, in pixels.
     groups : int, default 1
-        Number of groups into which channels and filters are split; a filter reads the channels of its group only.
+        Number of groups into which channels and filters are split; a filter reads the channels of its group only. With
+        as many groups as channels the convolution is depthwise.
     use_bias : bool, default True
     kernel_initializer : str, default "glorot_uniform"
-    algorithm : "auto" (default), "direct", "winograd2" or "winograd4"
-        How the sum is computed. "auto" chooses the fastest for the shapes; "direct" sums as the definition does;
+    algorithm : "auto" (default), "direct", "depthwise", "winograd2" or "winograd4"
+        How the sum is computed. "auto" chooses the fastest for the shapes; "direct" sums as the definition does,
+        and so does "depthwise", for as many groups as channels (:mod:`framecnn.kernels.depthwise`);
         Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides, dilation
         and groups, need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
 
@@ -87,6 +89,11 @@ class ConvLayer(Layer):
         Case({"filters": 17, "kernel_size": 3, "padding": "same", "algorithm": "winograd2"}, (7, 9, 5)),
         Case({"filters": 33, "kernel_size": 3, "padding": ((0, 2), (1, 0)), "algorithm": "winograd4"}, (10, 13, 8)),
         Case({"filters": 18, "kernel_size": 5, "padding": ((2, 1), (0, 2)), "algorithm": "winograd2"}, (9, 12, 6)),
+        Case({"filters": 20, "kernel_size": 3, "padding": "same", "groups": 20}, (9, 11, 20)),
+        Case({"filters": 34, "kernel_size": 5, "strides": 2, "padding": "same", "groups": 17}, (12, 17, 17)),
+        Case(
+            {"filters": 9, "kernel_size": (3, 2), "strides": (3, 1), "dilation_rate": (2, 1), "groups": 3}, (13, 9, 3)
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -98,7 +105,7 @@ class ConvLayer(Layer):
             groups=check_size(self._who, "groups", self.groups),
         )
         names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate, self.groups)
-        if self.algorithm not in ("auto", *names):
+        if self.algorithm not in ("auto", "depthwise", *names):
             raise SettingError(
                 f"{self._who}: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides, dilation and "
                 f"groups for {self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
@@ -111,6 +118,11 @@ class ConvLayer(Layer):
             raise ShapeError(
                 f"{self._who}: expected channels and filters as multiples of groups={self.groups}, "
                 f"got {channels} channels and {self.filters} filters"
+            )
+        if self.algorithm == "depthwise" and channels != self.groups:
+            raise ShapeError(
+                f"{self._who}: expected as many channels as groups for 'depthwise', got {channels} channels and "
+                f"{self.groups} groups; use algorithm='auto'"
             )
         window = layer_window(self, (height, width), self.kernel_size)
         bordered = height + sum(window.border[0]), width + sum(window.border[1]), channels
@@ -167,8 +179,10 @@ class ConvLayer(Layer):
 
     def _flipped(self, kernel: Array, window: geometry.Window) -> kernels.PackedConv:
         """Return the packed kernel of the input gradient; without strides any algorithm fits."""
-        plain = self.strides == (1, 1)
-        algorithm = self._choose(kernel.swapaxes(2, 3), window.transposed()) if plain else "direct"
+        algorithm = self._choose(kernel, window)
+        if algorithm != "depthwise":
+            plain = self.strides == (1, 1)
+            algorithm = self._choose(kernel.swapaxes(2, 3), window.transposed()) if plain else "direct"
         return kernels.pack_flipped(algorithm, kernel, self.groups)
 
     def _choose(self, kernel: Array, window: geometry.Window) -> str:

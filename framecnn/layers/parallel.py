@@ -105,13 +105,13 @@ class ParallelLayer(Layer):
 
     def _as_branch(self, number: int, branch: Any) -> Branch:
         """Return a branch as a tuple of layers, which files hold as their settings."""
-        items = tuple(branch) if np.iterable(branch) and not isinstance(branch, str | Mapping) else (branch,)
+        is_sequence = np.iterable(branch) and not isinstance(branch, str | Mapping)
+        items = branch if is_sequence else ()
         layers = tuple(Layer.from_config(item) if isinstance(item, Mapping) else item for item in items)
         others = [type(layer).__name__ for layer in layers if not isinstance(layer, Layer)]
-        if others or items == (branch,):
-            raise SettingError(
-                f"{self._who}: expected branch {number} as a sequence of layers, got {', '.join(others) or branch!r}"
-            )
+        if others or not is_sequence:
+            received = ", ".join(others) or type(branch).__name__
+            raise SettingError(f"{self._who}: expected branch {number} as a sequence of layers, got {received}")
         return layers
 
     @property
