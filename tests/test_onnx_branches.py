@@ -76,8 +76,6 @@ GRAPHS = {
     "y = Concat(x, a, b, e)",
     "dense without the first": "i = Concat(x); a = Conv(i, k23); c = Concat(x, a); b = Conv(c, k25); "
     "y = Concat(x, a, b)",
-    "the same concatenation twice": "a = Conv(x, k23); c = Concat(x, a); d = Concat(x, a); b = Relu(c); e = Tanh(d); "
-    "y = Add(b, e)",
     "an output that nothing else needs": "r = Relu(x); a = Conv(x, k53); y = Add(r, x)",
     "a product of three": "a = Tanh(x); b = Sigmoid(x); s = Mul(a, b); y = Mul(s, x)",
     "rows": "f = Flatten(x); a = Gemm(f, w297x4); b = Relu(a); y = Add(a, b)",

@@ -17,9 +17,12 @@ OLDEST_OPSET = 6  # the first with broadcasting and shapes much like today's
 ANY_BATCH = 1_000_003  # the size that stands for any batch: a prime number, which no other axis has by chance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Node:
-    """An operator, the names of its inputs (empty where one is left out) and outputs, and its attributes."""
+    """An operator, the names of its inputs (empty where one is left out) and outputs, and its attributes.
+
+    Each is equal to itself only, and is printed as errors name it.
+    """
 
     operator: str
     inputs: tuple[str, ...]
@@ -27,9 +30,7 @@ class Node:
     settings: Mapping[str, Any]
     name: str = ""
 
-    @property
-    def called(self) -> str:
-        """The operator and the name, for errors."""
+    def __repr__(self) -> str:
         return f"{self.operator} {self.name!r}" if self.name else self.operator
 
 
@@ -150,7 +151,7 @@ class _naming:
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, ValueError):
-            raise ValueError(f"cannot take {self._node.called}: {error}") from error
+            raise ValueError(f"cannot take {self._node}: {error}") from error
 
 
 def _known_shapes(onnx: Any, model: Any, port: Any, batch: int) -> dict[str, list[int]]:

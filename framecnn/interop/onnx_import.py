@@ -1,7 +1,6 @@
 """Import of ONNX files as networks."""
 
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,16 @@ from framecnn.interop.onnx_import_operators import EITHER_SIDE, OPERATORS, VALUE
 from framecnn.interop.onnx_layout import Flattened
 from framecnn.interop.onnx_library import load_onnx
 from framecnn.interop.onnx_patterns import with_whole_activations
-from framecnn.interop.onnx_series import MERGES, Item, Merge, decomposed, with_nested_concatenations
+from framecnn.interop.series_parallel import Chain as Steps
+from framecnn.interop.series_parallel import Merge, decompose
 from framecnn.layers import InputLayer
 from framecnn.networks.sequential import Sequential
 from framecnn.text import shortened
 
 __all__ = ["ReadNetwork", "from_onnx", "read_network"]
+
+MERGES = {"Add": "add", "Concat": "concatenate", "Mul": "multiply", "Sum": "add"}
+"""Operators at which branches meet, and what that is called in a ParallelLayer."""
 
 
 def from_onnx(model: Any) -> Sequential:
@@ -122,7 +125,7 @@ def read_network(model: Any, who: str) -> ReadNetwork:
     except Exception as error:  # of many classes, raised in C++
         raise FormatError(f"{who}: expected a valid ONNX model, got an invalid one ({shortened(error)})") from error
     try:
-        return _read(with_nested_concatenations(with_whole_activations(read_graph(onnx, model))))
+        return _read(with_whole_activations(read_graph(onnx, model)))
     except ValueError as error:
         raise FormatError(f"{who}: {shortened(error)}") from error
 
@@ -138,14 +141,24 @@ def _parsed(onnx: Any, path: Path) -> Any:
 
 def _read(graph: FileGraph) -> ReadNetwork:
     _check_nodes(graph)
-    items = decomposed(graph)
-    layout: Layout = "channels_last" if _begins_channels_last(items) else "channels_first"
+    steps = _steps(graph)
+    layout: Layout = "channels_last" if _begins_channels_last(steps) else "channels_first"
     sizes = graph.sizes or (1,)
     first = len(sizes) == 3 and layout == "channels_first"
     chain = Chain((*sizes[1:], sizes[0]) if first else sizes, layout)
     chain.append(InputLayer(chain.shape))
-    _Reader(graph).read(chain, items, becomes_maps=False)
+    _Reader(graph).read(chain, steps, becomes_maps=False)
     return ReadNetwork(chain.model(graph.dtype), layout, chain.layout, chain.flattened)
+
+
+def _steps(graph: FileGraph) -> Steps:
+    """Return the nodes and merges from the input to the output."""
+    if graph.input == graph.output:
+        return ()
+    source = graph.input
+    producers: dict[str, Any] = {source: source} | {node.outputs[0]: node for node in graph.nodes}
+    inputs = {node: [producers[name] for name in graph.computed(node)] for node in graph.nodes}
+    return decompose(inputs, source, producers[graph.output], [node for node in inputs if node.operator == "Concat"])
 
 
 def _check_nodes(graph: FileGraph) -> None:
@@ -170,19 +183,19 @@ def _check_nodes(graph: FileGraph) -> None:
             problem = f"expected the computed value first and weights after it, got {computed[0]!r} after weights"
         else:
             continue
-        raise ValueError(f"cannot take {node.called}: {problem}")
+        raise ValueError(f"cannot take {node}: {problem}")
     if graph.output not in made:
         raise ValueError(f"expected an output that depends on the input, got {graph.output!r}")
 
 
-def _begins_channels_last(items: Sequence[Item]) -> bool:
+def _begins_channels_last(steps: Steps) -> bool:
     """Return whether the first operator that depends on the order of axes turns (n, h, w, c) into (n, c, h, w)."""
-    for item in items:
-        if isinstance(item, Node) and item.operator == "Transpose":
-            return tuple(item.settings.get("perm", ())) == (0, 3, 1, 2)
-        if isinstance(item, Merge) or item.operator not in VALUE_BY_VALUE | EITHER_SIDE:
+    for step in steps:
+        if not isinstance(step, Node) or step.operator not in VALUE_BY_VALUE | EITHER_SIDE:
             break
-    return False
+    else:
+        return False
+    return isinstance(step, Node) and step.operator == "Transpose" and step.settings.get("perm") == [0, 3, 1, 2]
 
 
 class _Reader:
@@ -191,29 +204,30 @@ class _Reader:
     def __init__(self, graph: FileGraph):
         self._graph = graph
 
-    def read(self, chain: Chain, items: Sequence[Item], becomes_maps: bool) -> None:
-        """Add the layers of items to a chain; `becomes_maps` says whether rows at its end become maps again."""
-        for item, again in zip(items, self._become_maps(items, becomes_maps), strict=True):
-            node = item.node if isinstance(item, Merge) else item
+    def read(self, chain: Chain, steps: Steps, becomes_maps: bool) -> None:
+        """Add the layers of steps to a chain; `becomes_maps` says whether rows at its end become maps again."""
+        for step, again in zip(steps, self._become_maps(steps, becomes_maps), strict=True):
+            node: Any = step.node if isinstance(step, Merge) else step
             try:
-                if isinstance(item, Merge):
-                    self._read_merge(chain, item, again)
+                if isinstance(step, Merge):
+                    self._read_merge(chain, _with_joined_branches(step), again)
                 else:
                     OPERATORS[node.operator](chain, self._operator(node, again))
             except _NamedError:
                 raise
             except ValueError as error:
-                raise _NamedError(f"cannot take {node.called}: {error}") from error
+                raise _NamedError(f"cannot take {node}: {error}") from error
 
     def _read_merge(self, chain: Chain, merge: Merge, becomes_maps: bool) -> None:
         branches = [chain.branch() for _ in merge.branches]
-        for branch, items in zip(branches, merge.branches, strict=True):
-            self.read(branch, items, becomes_maps)
-        if merge.node.operator == "Concat":
-            axis, rank = merge.node.settings["axis"], branches[0].rank
+        for branch, steps in zip(branches, merge.branches, strict=True):
+            self.read(branch, steps, becomes_maps)
+        node: Any = merge.node
+        if node.operator == "Concat":
+            axis, rank = node.settings["axis"], branches[0].rank
             if axis % rank != branches[0].channel_axis:
                 raise ValueError(f"expected channels or features concatenated, got axis {axis} of {rank}")
-        chain.merge(MERGES[merge.node.operator], branches)
+        chain.merge(MERGES[node.operator], branches)
 
     def _operator(self, node: Node, becomes_maps: bool) -> Operator:
         (computed,) = self._graph.computed(node)
@@ -221,16 +235,28 @@ class _Reader:
         weights = [self._graph.constants.get(name) for name in (*node.inputs[:place], *node.inputs[place + 1 :])]
         return Operator(node.settings, weights, place == 0, self._graph.opset, self._graph.batch, becomes_maps)
 
-    def _become_maps(self, items: Sequence[Item], at_end: bool) -> list[bool]:
-        """Return for each item whether rows after it become maps again before other maps become rows."""
+    def _become_maps(self, steps: Steps, at_end: bool) -> list[bool]:
+        """Return for each step whether rows after it become maps again before other maps become rows."""
         found, answers = at_end, []
-        for item in reversed(items):
+        for step in reversed(steps):
             answers.append(found)
-            if isinstance(item, Node):
-                weights = [self._graph.constants.get(name) for name in item.inputs[1:]]
-                rank = reshaped_rank(item.operator, weights, item.settings.get("keepdims", 1))
+            if isinstance(step, Node):
+                weights = [self._graph.constants.get(name) for name in step.inputs[1:]]
+                rank = reshaped_rank(step.operator, weights, step.settings.get("keepdims", 1))
                 found = found if rank is None else rank == 4
         return answers[::-1]
+
+
+def _with_joined_branches(merge: Merge) -> Merge:
+    """Return a merge of the branches of both, if the first branch is only a merge of the same kind: (a + b) + c."""
+    node: Any = merge.node
+    first = merge.branches[0]
+    if len(first) == 1 and isinstance(inner := first[0], Merge):
+        other: Any = inner.node
+        if MERGES[other.operator] == MERGES[node.operator] and other.settings == node.settings:
+            joined = _with_joined_branches(inner).branches
+            return Merge(node, (*joined, *merge.branches[1:]))
+    return merge
 
 
 class _NamedError(ValueError):

@@ -76,6 +76,8 @@ def _swish(chain: Chain, node: Operator) -> None:
 
 def _clip(chain: Chain, node: Operator) -> None:
     lowest, largest = clip_limits(node.settings, node.weights)
+    if (lowest, largest) == (-math.inf, math.inf):
+        return
     if lowest != 0 or largest not in (6, math.inf):
         raise ValueError(f"expected limits 0 and 6, or 0 alone, got {lowest:g} and {largest:g}")
     chain.append(ActivationLayer("relu6" if largest == 6 else "relu"))
