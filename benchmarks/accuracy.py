@@ -1,10 +1,11 @@
 """Accuracy of the default classifier, and of the plain k-means head, on held-out frames.
 
-    python benchmarks/accuracy.py FOLDER [--groups CSV] [--folds 4] [--seed 0] [--size 240x360] [--json FILE]
-    python benchmarks/accuracy.py --npz FILE [--seed 0] [--json FILE]
+    python benchmarks/accuracy.py FOLDER [--groups CSV] [--folds 4] [--seed 0] [--size 240x360] [--features KIND]
+    python benchmarks/accuracy.py --npz FILE [--seed 0] [--features KIND]
 
 A folder is divided into folds by group (StratifiedGroupKFold, shuffled with the seed); filters, grid, ridge penalty
-and head are fitted on the training folds only. An .npz file holds x_train, y_train, x_test and y_test.
+and head are fitted on the training folds only. An .npz file holds x_train, y_train, x_test and y_test. With --json FILE
+the figures are written to a file.
 """
 
 import argparse
@@ -17,23 +18,24 @@ import numpy as np
 from framecnn import FrameClassifier, FrameFolder, KMeansClassifier
 
 
-def measure(x_train, y_train, groups, x_test, y_test, seed):
+def measure(x_train, y_train, groups, x_test, y_test, seed, features="learned"):
     """Return accuracies in percent, and seconds, of the default classifier and the plain head on the same features."""
     start = time.perf_counter()
-    classifier = FrameClassifier(random_state=seed).fit(x_train, y_train, groups)
+    classifier = FrameClassifier(features=features, random_state=seed).fit(x_train, y_train, groups)
     seconds = time.perf_counter() - start
     accuracy = 100 * classifier.score(x_test, y_test)
-    features = classifier.features_
-    plain = KMeansClassifier(projection=None, random_state=seed).fit(features.transform(x_train), y_train)
+    fitted, chosen = classifier.features_, classifier.chosen_
+    plain = KMeansClassifier(projection=None, random_state=seed).fit(fitted.transform(x_train), y_train)
     return {
         "accuracy": round(accuracy, 2),
-        "plain_head": round(100 * plain.score(features.transform(x_test), y_test), 2),
+        "plain_head": round(100 * plain.score(fitted.transform(x_test), y_test), 2),
         "fit_seconds": round(seconds, 1),
-        "grid": "x".join(map(str, classifier.chosen_["grid"])),
-        "alpha": classifier.chosen_["alpha"],
-        "inner_accuracies": {
-            "x".join(map(str, g)): round(100 * a, 2) for g, a in classifier.chosen_["accuracies"].items()
-        },
+        "features": chosen["features"],
+        "features_accuracies": {kind: round(100 * a, 2) for kind, a in chosen["features_accuracies"].items()},
+        "features_seconds": {kind: round(seconds, 1) for kind, seconds in chosen["features_seconds"].items()},
+        "grid": "x".join(map(str, chosen["grid"] or ())),
+        "alpha": chosen["alpha"],
+        "inner_accuracies": {"x".join(map(str, g)): round(100 * a, 2) for g, a in chosen["accuracies"].items()},
         "n_test": len(y_test),
     }
 
@@ -58,17 +60,19 @@ def main():
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", default="240x360", help="HEIGHTxWIDTH in pixels")
+    parser.add_argument("--features", default="learned", help="learned, trained, pretrained, both or auto")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if not arguments.folder and not arguments.npz:
         parser.error("expected a FOLDER or --npz FILE")
     rows = []
     for x_train, y_train, groups, x_test, y_test in parts_of(arguments):
-        rows.append(measure(x_train, y_train, groups, x_test, y_test, arguments.seed))
+        rows.append(measure(x_train, y_train, groups, x_test, y_test, arguments.seed, arguments.features))
         print(json.dumps(rows[-1]), flush=True)
     result = {
         "source": Path(arguments.npz or arguments.folder).name,
         "seed": arguments.seed,
+        "features": arguments.features,
         "mean_accuracy": round(float(np.mean([row["accuracy"] for row in rows])), 2),
         "mean_plain_head": round(float(np.mean([row["plain_head"] for row in rows])), 2),
         "folds": rows,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.layers import PaddingLayer as PaddingLayer
     from framecnn.layers import ParallelLayer as ParallelLayer
     from framecnn.layers import PoolingLayer as PoolingLayer
+    from framecnn.layers import ResizingLayer as ResizingLayer
     from framecnn.layers import ScalingLayer as ScalingLayer
     from framecnn.networks import Sequential as Sequential
     from framecnn.serialization import load as load
@@ -73,6 +74,7 @@ _HOMES = {
     "PaddingLayer": "layers",
     "ParallelLayer": "layers",
     "PoolingLayer": "layers",
+    "ResizingLayer": "layers",
     "ScalingLayer": "layers",
     "Sequential": "networks",
     "SettingError": "errors",

@@ -14,7 +14,18 @@ __all__ = ["load", "save"]
 
 KINDS = {
     "Sequential": "framecnn.networks",
-    **dict.fromkeys(("FrameClassifier", "FrameFeatures", "KMeansClassifier", "TrainedFeatures"), "framecnn.estimators"),
+    **dict.fromkeys(
+        (
+            "FrameClassifier",
+            "FrameFeatures",
+            "JoinedFeatures",
+            "KMeansClassifier",
+            "NetworkFeatures",
+            "PretrainedFeatures",
+            "TrainedFeatures",
+        ),
+        "framecnn.estimators",
+    ),
 }
 """Names of the classes that a file may hold, and the module of each; it is imported when a file needs it."""
 
@@ -26,7 +37,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : Sequential, FrameClassifier, FrameFeatures, KMeansClassifier or TrainedFeatures
+    model : Sequential, FrameClassifier, KMeansClassifier, or features of any class
         A model of a subclass of a user is saved as the class of framecnn from which it derives.
     path : path
         Usually ``model.safetensors``; an older file is replaced.
@@ -62,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    Sequential, FrameClassifier, FrameFeatures, KMeansClassifier or TrainedFeatures
+    Sequential, FrameClassifier, KMeansClassifier, or features of any class
         The class that the file names; ``FrameClassifier.load`` and the like refuse another one. A classifier predicts
         the same bits as before. Data about training only (``head_.labels_``, the history of trained features) and a
         `random_state` that is not an integer are not stored.

@@ -21,6 +21,7 @@ from framecnn.layers import (
     PaddingLayer,
     ParallelLayer,
     PoolingLayer,
+    ResizingLayer,
     ScalingLayer,
 )
 from framecnn.testing.draws import draw_params
@@ -42,6 +43,8 @@ def expected(layer, x):
         case PoolingLayer() | DownsamplingLayer():
             rows, columns, mode = pooled_pixels(layer)
             return reference.pool2d(x, rows, columns, mode)
+        case ResizingLayer():
+            return reference.resample2d(x, layer.size)
         case DropoutLayer():
             return np.asarray(x, np.float64)
         case BatchNormLayer():
@@ -111,9 +114,29 @@ def rounding(layer, x):
             rows, columns, mode = pooled_pixels(layer)
             products = max(map(len, rows)) * max(map(len, columns))
             return 0 * y if mode == "max" else (products + 2) * eps * reference.pool2d(np.abs(x), rows, columns, mode)
+        case ResizingLayer():
+            return resampling_rounding(x, layer.input_shape[:2], layer.size, eps, "iu,jv,nuvk->nijk")
         case FilterBankLayer():
             return filter_bank_rounding(layer, x, eps)
     raise NotImplementedError(f"add the bound of {type(layer).__name__}")
+
+
+def resampling_rounding(values, frame, size, eps, sums):
+    """Return the bound of resampling values, or gradients (`sums` in the other direction), between two frame sizes.
+
+    Weights are rounded to a unit of at most 2 eps times the largest of an output pixel, which takes up what is left: in
+    sum at most one unit for each of its pixels. The sums round as any others.
+    """
+    matrices, errors, products = [], [], 4
+    for length, pixels in zip(frame, size, strict=True):
+        matrix = reference.resample2d(np.eye(length)[None, :, :, None], (pixels, length))[0, :, :, 0]
+        matrices.append(matrix)
+        errors.append(2 * eps * matrix.max(axis=1, keepdims=True) * (matrix > 0))
+        products += max((matrix > 0).sum(axis=0).max(), (matrix > 0).sum(axis=1).max())
+    values = np.abs(values, dtype=np.float64)
+    (rows, columns), (row_errors, column_errors) = matrices, errors
+    parts = [(row_errors, columns + column_errors), (rows, column_errors), (products * eps * rows, columns)]
+    return sum(np.einsum(sums, *pair, values) for pair in parts)
 
 
 def merged_spread(layer, x, error):

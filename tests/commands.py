@@ -45,6 +45,7 @@ def refused(*arguments):
 def quick(monkeypatch):
     """Make training fast, with few filters and patches; commands have no options for it."""
     monkeypatch.setattr(features, "FILTERS", 12)
+    monkeypatch.setattr(features, "SMALL_FRAME_FILTERS", 12)
     monkeypatch.setattr(features, "PATCHES", 2000)
 
 

@@ -1,13 +1,13 @@
 """The gradients of layers by the definitions in kernels/reference.py, and bounds of their rounding errors."""
 
 import numpy as np
-from agreement import border, pooled_pixels, rounding, window, winograd_side
+from agreement import border, pooled_pixels, resampling_rounding, rounding, window, winograd_side
 from scipy import special
 
 from framecnn import ActivationLayer, ConvLayer, DenseLayer, PoolingLayer
 from framecnn.kernels import reference
 from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_index
-from framecnn.layers import DownsamplingLayer
+from framecnn.layers import DownsamplingLayer, ResizingLayer
 
 
 def gradients_for(y, integers=False):
@@ -29,6 +29,8 @@ def defined(layer, x, dy):
             dx, kernel, bias = reference.conv2d_backward(x, params["kernel"], dy, *steps)
         case PoolingLayer() | DownsamplingLayer():
             return reference.pool2d_backward(x, dy, *pooled_pixels(layer)), {}
+        case ResizingLayer():
+            return reference.resample2d_backward(dy, layer.input_shape[:2]), {}
     return dx, {"kernel": kernel} | ({"bias": bias} if layer.use_bias else {})
 
 
@@ -45,6 +47,8 @@ def rounding_backward(layer, x, dy):
             return 0, {}
         case PoolingLayer() | DownsamplingLayer():
             return pooling_rounding(layer, x, dy, eps), {}
+        case ResizingLayer():
+            return resampling_rounding(dy, layer.input_shape[:2], layer.size, eps, "iu,jv,nijk->nuvk"), {}
         case ConvLayer() if side := winograd_side(layer):
             kernel, bias = winograd_rounding_backward(layer, x, dy, side)
             return winograd_rounding_of_input(layer, dy), {"kernel": kernel * eps, "bias": bias * eps}

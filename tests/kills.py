@@ -21,7 +21,10 @@ from movies import shots, write_movie
 
 from framecnn.comparison import MODELS
 
-QUICK = "from framecnn.estimators import features\nfeatures.FILTERS, features.PATCHES = 12, 2000\n"
+QUICK = (
+    "from framecnn.estimators import features\n"
+    "features.FILTERS, features.SMALL_FRAME_FILTERS, features.PATCHES = 12, 12, 2000\n"
+)
 SCRIPTED = (
     "import time\n"
     "from framecnn.cli import compare\n"

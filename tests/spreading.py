@@ -16,6 +16,7 @@ from framecnn.layers import (
     PaddingLayer,
     ParallelLayer,
     PoolingLayer,
+    ResizingLayer,
     ScalingLayer,
 )
 
@@ -66,6 +67,8 @@ def propagated(layer, x, error):
             return convolution(layer, error, np.abs(layer.params["kernel"]), 0)
         case PoolingLayer() | DownsamplingLayer():
             return reference.pool2d(error, *pooled_pixels(layer))
+        case ResizingLayer():
+            return reference.resample2d(error, layer.size)
         case BatchNormLayer():
             gamma, _, _, variance = layer.params.values()
             return error * np.abs(gamma) / np.sqrt(variance + layer.epsilon)

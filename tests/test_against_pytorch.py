@@ -20,6 +20,7 @@ from framecnn import (
     FilterBankLayer,
     FlatteningLayer,
     PoolingLayer,
+    ResizingLayer,
     geometry,
 )
 from framecnn.testing import frames, layers
@@ -129,6 +130,8 @@ def in_pytorch(layer, x, params, training):
             return pooled(layer, x)
         case DownsamplingLayer():
             return downsampled(layer, x)
+        case ResizingLayer():
+            return last(F.interpolate(first(x), size=layer.size, mode="bilinear", antialias=True))
         case FilterBankLayer():
             return filtered(layer, x, **params)
         case ActivationLayer():

@@ -14,14 +14,18 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from textures import Lazy, textures
 
 from framecnn import FrameClassifier, FrameFeatures, KMeansClassifier, estimators
-from framecnn.estimators import TrainedFeatures
+from framecnn.estimators import JoinedFeatures, NetworkFeatures, PretrainedFeatures, TrainedFeatures
 from framecnn.estimators.checks import as_random_state
+from framecnn.networks.efficientnet import has_pretrained_weights
 
 BARE = [
     FrameClassifier(),
     FrameClassifier(features="trained"),
     FrameFeatures(),
+    JoinedFeatures(),
     KMeansClassifier(),
+    NetworkFeatures(),
+    PretrainedFeatures(),
     TrainedFeatures(),
 ]
 
@@ -52,7 +56,9 @@ def test_an_estimator_passes_a_check_of_scikit_learn(estimator, check, monkeypat
 def test_without_a_random_state_the_global_generator_is_neither_read_nor_changed(estimator):
     """The seed of a fit is then that of no other fit."""
     X, y = np.random.default_rng(0).integers(0, 256, (12, 16, 20, 3), np.uint8), np.arange(12) % 2
-    X = X.reshape(len(X), -1) if isinstance(estimator, KMeansClassifier) else X
+    needs_vectors = isinstance(estimator, KMeansClassifier | NetworkFeatures)
+    if needs_vectors or (isinstance(estimator, JoinedFeatures) and not has_pretrained_weights()):
+        X = X.reshape(len(X), -1)
     before = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
     clone(estimator).fit(X, y)
     after = np.random.get_state(legacy=False)["state"]  # noqa: NPY002

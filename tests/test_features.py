@@ -5,7 +5,7 @@ import pytest
 from textures import Lazy, textures
 
 from framecnn import FrameFeatures, KMeansClassifier, num_threads
-from framecnn.estimators.features import GRIDS, scales
+from framecnn.estimators.features import GRIDS, default_filters, scales
 
 
 def small(**parameters):
@@ -152,6 +152,25 @@ def test_a_grid_of_one_cell_drops_the_position_of_a_pattern():
 def test_scales_follow_from_the_shorter_side(shape, expected):
     assert scales(shape) == expected
     assert scales((shape[1], shape[0], shape[2])) == expected
+
+
+def test_frames_too_small_for_a_second_scale_get_more_filters_and_all_others_the_same_number():
+    for side in range(1, 300):
+        for shape in ((side, side, 3), (side, 400, 1), (400, side, 3)):
+            few = min(shape[:2]) >= 48
+            assert default_filters(shape) == (1200 if few else 3000)
+            assert few or scales(shape) == [(1, 1)]
+
+
+def test_the_default_number_of_filters_is_that_of_the_frame_shape(monkeypatch):
+    monkeypatch.setattr("framecnn.estimators.features.FILTERS", 8)
+    monkeypatch.setattr("framecnn.estimators.features.SMALL_FRAME_FILTERS", 20)
+    rng = np.random.default_rng(0)
+    for shape, n_filters in (((47, 90, 3), 20), ((48, 90, 3), 8), ((100, 120, 3), 8)):
+        features = FrameFeatures(grid=(1, 1), random_state=0).fit(rng.integers(0, 256, (4, *shape), np.uint8))
+        assert sum(network.output_shape[0] for network in features.networks_) == 2 * n_filters
+        own = small(grid=(1, 1), n_filters=7).fit(rng.integers(0, 256, (4, *shape), np.uint8))
+        assert own.networks_[0].output_shape[0] == 2 * (7 // len(own.networks_))
 
 
 def test_frames_of_several_scales_share_the_filters():

@@ -20,6 +20,7 @@ from framecnn import (
     Layer,
     MissingExtraError,
     PoolingLayer,
+    ResizingLayer,
     Sequential,
     ShapeError,
 )
@@ -35,6 +36,7 @@ UNSUPPORTED = [
     (FilterBankLayer(2, kernel_size=2), (4, 4, 1)),
     (PoolingLayer(3, padding=((1, 1), (1, 1))), (6, 6, 1)),
     (PoolingLayer(2, dilation_rate=2), (6, 6, 1)),
+    (ResizingLayer(2), (6, 6, 1)),
 ]
 
 
@@ -49,7 +51,7 @@ def cases():
 
 def is_unsupported(layer):
     match layer:
-        case FilterBankLayer() | ActivationLayer(function="sqrt") | DownsamplingLayer(mode="stride"):
+        case FilterBankLayer() | ResizingLayer() | ActivationLayer(function="sqrt") | DownsamplingLayer(mode="stride"):
             return True
         case PoolingLayer(mode="max" | "average"):
             return not isinstance(layer.padding, str) or layer.dilation_rate != (1, 1)

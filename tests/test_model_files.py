@@ -80,16 +80,16 @@ def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path, network, length):
         ('{"__metadata__": {"framecnn": "[]"}}', "expected a JSON object as header, got list"),
         ('{"__metadata__": {"framecnn": "{\\"kind\\": 1, \\"kind\\": 2}"}}', "(duplicate key)"),
         ('{"__metadata__": {"framecnn": "{\\"format\\": NaN}"}}', "(NaN is not a finite number)"),
-        ('{"__metadata__": {"framecnn": "{}"}}', "expected format 3, got None; save the model again"),
-        ('{"__metadata__": {"framecnn": "{\\"format\\": true}"}}', "expected format 3, got True"),
-        ('{"__metadata__": {"framecnn": "{\\"format\\": 0}"}}', "expected format 3, got 0"),
+        ('{"__metadata__": {"framecnn": "{}"}}', "expected format 4, got None; save the model again"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": true}"}}', "expected format 4, got True"),
+        ('{"__metadata__": {"framecnn": "{\\"format\\": 0}"}}', "expected format 4, got 0"),
         (
-            '{"__metadata__": {"framecnn": "{\\"format\\": 4}"}}',
-            "got format 4 of a newer framecnn; pip install -U framecnn",
+            '{"__metadata__": {"framecnn": "{\\"format\\": 5}"}}',
+            "got format 5 of a newer framecnn; pip install -U framecnn",
         ),
         (
             '{"__metadata__": {"framecnn": "{\\"format\\": 2}"}}',
-            "expected format 3, got format 2 of an older framecnn; train the model again",
+            "expected format 4, got format 2 of an older framecnn; train the model again",
         ),
     ],
 )

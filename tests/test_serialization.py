@@ -208,7 +208,7 @@ def test_a_file_contains_the_model_and_neither_time_nor_place(tmp_path):
     description = described(tmp_path / "m.safetensors")
     assert set(description) == {
         *("format", "kind", "sha256", "versions"),
-        *("parameters", "features", "head", "accuracies"),
+        *("parameters", "features", "head", "accuracies", "features_accuracies", "features_kind"),
     }
     assert set(description["versions"]) == {"framecnn", "numpy", "numba", "scikit-learn"}
     assert description["head"]["classes"]["values"] == ["across", "blobs", "down"]

@@ -1,12 +1,12 @@
 """The classifier of frames: features and the k-means head together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from framecnn.errors import SettingError
 from framecnn.estimators.checks import (
     as_random_state,
     check_known,
@@ -14,18 +14,15 @@ from framecnn.estimators.checks import (
     encode_groups,
     encode_labels,
 )
-from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.explanation import ExplanationMixin
-from framecnn.estimators.features import GRIDS, FrameFeatures
+from framecnn.estimators.feature_choice import CLASSES, FeatureChoice, choose_features, kinds_of, new_features
 from framecnn.estimators.file_predictions import PictureFilesMixin
 from framecnn.estimators.head import KMeansClassifier
-from framecnn.estimators.ridge import Choice
 from framecnn.estimators.saved_estimator import SavedEstimator
-from framecnn.estimators.selection import Grid, selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, describe_parameters, pack_names, unpack_names
-from framecnn.estimators.trained_features import TrainedFeatures
+from framecnn.estimators.transformer import FrameTransformer
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array
 
@@ -44,8 +41,10 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     ----------
     frame_shape : (int, int, int) or None, default None
         ``(h, w, c)`` of flat rows. Without it, 2-D input is treated as feature vectors.
-    features : "learned" (default) or "trained"
-        Trained features do not use grid, filters, n_filters and depth.
+    features : "learned" (default), "trained", "pretrained", "both", "auto", Sequential or NetworkFeatures
+        "pretrained" and "both" need the extra `pretrained`. "auto" takes learned, pretrained or both features, the
+        cheapest within one standard error of the best over held-out groups; without the extra it is "learned". Only
+        learned features use grid, filters, n_filters and depth.
     grid : "auto" (default) or (int, int)
         Cells of the pooling. "auto" chooses among 1 x 1, 2 x 2 and 3 x 4; without a projection it is 1 x 1.
     alpha : "auto" (default) or float
@@ -55,7 +54,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         None is the plain k-means head.
     filters : "kmeans" (default), "random" or "pca"
     n_filters : int or None, default None
-        None is 1,200.
+        None is 1,200, or 3,000 where the shorter side of the frames is below 48 pixels.
     depth : 1 (default) or 2
         The number of filter banks; a second one is applied to the responses of the first.
     class_weight : None (default) or "balanced"
@@ -67,10 +66,11 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     Attributes
     ----------
     classes_ : (n_classes,) array
-    features_ : FrameFeatures or TrainedFeatures
+    features_ : FrameFeatures, TrainedFeatures, PretrainedFeatures, JoinedFeatures or NetworkFeatures
     head_ : KMeansClassifier
     chosen_ : dict
-        ``grid`` (None for trained features), ``alpha``, and ``accuracies`` on held-out groups, by grid.
+        ``grid`` (None without learned features), ``alpha``, and ``accuracies`` on held-out groups, by grid;
+        ``features``, the kind, with ``features_accuracies`` and ``features_seconds`` by kind, if several were tried.
     prototypes_ : (n_clusters,) int array
         For each cluster, the row of the member frame nearest to its centre.
     held_out_probabilities_ : (n, n_classes) array
@@ -104,7 +104,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         self,
         frame_shape: Any = None,
         *,
-        features: str = "learned",
+        features: Any = "learned",
         grid: Any = "auto",
         alpha: float | str = "auto",
         clusters_per_class: int = 1,
@@ -189,24 +189,17 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         (n, n_features) array
         """
         seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
-        features, head = self._new_parts(seed)
-        frames = features.validate(X)
+        first, head = self._new_parts(seed)
+        frames = first.validate(X)
         classes, codes = encode_labels("FrameClassifier", y, len(frames))
         groups = encode_groups("FrameClassifier", groups, len(frames))
         names = check_names("FrameClassifier", names, len(frames))
-        features.learn(frames, codes, groups)
-        tried: dict[Grid, Choice] = {}
-        if isinstance(features, FrameFeatures) and self._chooses_grid and features.frame_shape_ is not None:
-            rows = selection_rows(len(frames), groups, self.max_selection_frames, seed)
-            weights = None if self.class_weight is None else balanced_weights(codes[rows])
-            raw, tried = features.choose_grid(frames, rows, codes, groups, seed, weights)
-        else:
-            raw = features.compute(frames)
-        found = features.standardise(raw)
+        choice = choose_features(self, frames, first, codes, groups, seed)
+        features, found = choice.features, choice.found
         head.fit(found, classes[codes], groups)
         if features.frame_shape_ is not None:
             head.outliers_ = head.outliers_.with_blanks(features.transform(features.blank_frames(frames.dtype)))
-        self._set_parts(features, head, {grid: choice.accuracy for grid, choice in tried.items()}, names)
+        self._set_parts(choice, head, names)
         return found
 
     @reads_snapshot
@@ -299,6 +292,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         description: dict[str, Any] = {
             "parameters": describe_parameters(self),
             "accuracies": list(self.chosen_["accuracies"].items()),
+            "features_kind": self.chosen_["features"],
+            "features_accuracies": list(self.chosen_["features_accuracies"].items()),
         }
         tensors = {} if self.training_names_ is None else {"training_names": pack_names(self.training_names_)}
         for name, part in (("features", self.features_), ("head", self.head_)):
@@ -318,14 +313,16 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         classifier = cls(**as_parameters(description["parameters"]))
         seed = classifier.random_state
         expect(seed is None or (type(seed) is int and seed >= 0), "random_state as None or an integer of at least 0")
-        expected, _ = classifier._new_parts(seed=0)
+        classifier._new_parts(seed=0)
+        kind = description["features_kind"]
+        expect(kind in kinds_of(classifier.features), "features of a kind that the parameters name")
         parts = {name: nested(name, tensors) for name in ("features", "head")}
         packed = tensors.get("training_names")
         expect(
             sum(map(len, parts.values())) + (packed is not None) == len(tensors),
             "no tensors beside those of features and head, and training_names",
         )
-        features = type(expected).from_fitted_state(description["features"], parts["features"])
+        features = CLASSES[kind].from_fitted_state(description["features"], parts["features"])
         head = KMeansClassifier.from_fitted_state(description["head"], parts["head"])
         expect(classifier.frame_shape in (None, features.frame_shape_), "the same frame shape in all parts")
         same_grid = features.grid is None or classifier.grid in ("auto", features.grid)
@@ -333,13 +330,12 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         expect(classifier.projection == head.projection, "the same projection in all parts")
         expect(head.n_features_in_ == len(features.mean_), "a head for as many features as are computed")
         expect(head.cluster_centers_.dtype == features.mean_.dtype, "features and head of the same float dtype")
-        accuracies = {}
-        for (rows, columns), accuracy in description["accuracies"]:
-            expect(type(rows) is type(columns) is int, "a pooling grid of integers for each accuracy")
-            accuracies[rows, columns] = as_number(accuracy)
+        grids = _accuracies(description["accuracies"], _is_grid, "a pooling grid of integers for each accuracy")
+        tried = _accuracies(description["features_accuracies"], CLASSES.__contains__, "kinds of features")
         names = None if packed is None else unpack_names(packed)
         expect(names is None or len(names) > head.outliers_.rows[-1], "a name for each training frame")
-        classifier._set_parts(features, head, accuracies, names)
+        choice = FeatureChoice(kind, features, np.empty(0), grids, tried)
+        classifier._set_parts(choice, head, names)
         return classifier
 
     @property
@@ -354,26 +350,9 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         features = self._features(X)
         return self.head_, features
 
-    @property
-    def _chooses_grid(self) -> bool:
-        return isinstance(self.grid, str) and self.grid == "auto" and self.projection is not None
-
-    def _new_parts(self, seed: int) -> tuple[FrameFeatures | TrainedFeatures, KMeansClassifier]:
+    def _new_parts(self, seed: int) -> tuple[FrameTransformer, KMeansClassifier]:
         """Return unfitted features and head; raise SettingError if a parameter has an invalid value."""
-        if not isinstance(self.features, str) or self.features not in ("learned", "trained"):
-            raise SettingError(f"FrameClassifier: expected features 'learned' or 'trained', got {self.features!r}")
-        features: FrameFeatures | TrainedFeatures
-        if self.features == "trained":
-            features = TrainedFeatures(self.frame_shape, random_state=seed)
-        else:
-            features = FrameFeatures(
-                self.frame_shape,
-                grid=GRIDS[0] if isinstance(self.grid, str) and self.grid == "auto" else self.grid,
-                filters=self.filters,
-                n_filters=self.n_filters,
-                depth=self.depth,
-                random_state=seed,
-            )
+        features = new_features(self, kinds_of(self.features)[0], seed)
         features.check_parameters()
         head = KMeansClassifier(
             self.clusters_per_class,
@@ -386,13 +365,29 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         head.check_parameters()
         return features, head
 
-    def _set_parts(
-        self,
-        features: FrameFeatures | TrainedFeatures,
-        head: KMeansClassifier,
-        accuracies: dict[Grid, float],
-        names: Array | None,
-    ) -> None:
+    def _set_parts(self, choice: FeatureChoice, head: KMeansClassifier, names: Array | None) -> None:
+        features = choice.features
         self.classes_, self.features_, self.head_ = head.classes_, features, head
         self.n_features_in_, self.training_names_ = features.n_features_in_, names
-        self.chosen_ = {"grid": features.grid, "alpha": getattr(head, "alpha_", None), "accuracies": accuracies}
+        self.chosen_ = {
+            "grid": features.grid,
+            "alpha": getattr(head, "alpha_", None),
+            "accuracies": choice.grids,
+            "features": choice.kind,
+            "features_accuracies": choice.accuracies,
+            "features_seconds": choice.seconds,
+        }
+
+
+def _accuracies(described: Any, is_key: Callable[[Any], bool], what: str) -> dict[Any, float]:
+    """Return accuracies by grid or kind from a file; raise FormatError for others."""
+    found = {}
+    for key, accuracy in described:
+        key = tuple(key) if isinstance(key, list) else key
+        expect(is_key(key), what)
+        found[key] = as_number(accuracy)
+    return found
+
+
+def _is_grid(key: Any) -> bool:
+    return isinstance(key, tuple) and len(key) == 2 and all(type(size) is int for size in key)

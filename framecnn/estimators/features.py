@@ -26,13 +26,13 @@ from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import Description, State, expect
 from framecnn.typing import Array, Shape
 
-__all__ = ["GRIDS", "FrameFeatures", "scales"]
+__all__ = ["GRIDS", "FrameFeatures", "default_filters", "scales"]
 
 
 GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (3, 4))
 FINE_GRID = (6, 4)  # cells of the first pooling; a coarser grid averages adjacent cells
 LARGEST_SIDE, SMALLEST_SIDE, PIXELS_PER_STRIDE = 240, 48, 70
-FILTERS, KERNEL, CONTRAST = 1200, 6, 10.0
+FILTERS, SMALL_FRAME_FILTERS, KERNEL, CONTRAST = 1200, 3000, 6, 10.0
 FIRST_FILTERS, SECOND_KERNEL, SECOND_CONTRAST = 64, 3, 0.01  # second layer: 3 x 3 x 128 values, relative contrast
 PATCHES, SOURCE_BLOCK = 60_000, 20
 
@@ -48,7 +48,8 @@ class FrameFeatures(FrameTransformer):
       enlarged), and by two and four times this factor as long as 48 pixels remain;
     * windows of 6 x 6 pixels at every third pixel where the shorter side is about 240, at every second where it is
       about 120, at every pixel below;
-    * 1,200 filters, divided evenly among the scales;
+    * 1,200 filters, divided evenly among the scales; 3,000 where the shorter side is below 48 pixels, since
+      such frames have few windows;
     * small frames, which have one scale: features are the mean over the frame and its horizontally flipped copy.
 
     uint8 frames are taken as 0..255; frames of other dtypes are multiplied by ``input_scale_``, which maps the largest
@@ -62,7 +63,7 @@ class FrameFeatures(FrameTransformer):
         Rows and columns of cells; divisors of 6 and 4. ``(1, 1)`` drops the position of a pattern.
     filters : "kmeans" (default), "random" or "pca"
     n_filters : int or None, default None
-        The sum over all scales; None is 1,200.
+        The sum over all scales; None is 1,200, or 3,000 where the shorter side is below 48 pixels.
     depth : 1 (default) or 2
         With 2, a second filter bank is applied to the pooled responses of a first one with 64 filters.
     random_state : int, RandomState instance or None, default None
@@ -166,7 +167,7 @@ class FrameFeatures(FrameTransformer):
         source = self._read(frames, np.sort(rng.permutation(len(frames))[: self.max_source_frames]))
         levels = scales(self.frame_shape_)
         self.averages_flips_ = len(levels) == 1
-        n_filters = max(1, (self.n_filters or FILTERS) // len(levels))
+        n_filters = max(1, (self.n_filters or default_filters(self.frame_shape_)) // len(levels))
         self.backbones_ = [self._learn_backbone(source, input_scale, *level, n_filters, rng) for level in levels]
 
     def compute(self, frames: Any) -> Array:
@@ -314,6 +315,17 @@ def scales(frame_shape: Shape) -> list[tuple[int, int]]:
     finest = max(1, round(side / LARGEST_SIDE))
     factors = [finest, *(finest * m for m in (2, 4) if side / (finest * m) >= SMALLEST_SIDE)]
     return [(factor, max(1, round(side // factor / PIXELS_PER_STRIDE))) for factor in factors]
+
+
+def default_filters(frame_shape: Shape) -> int:
+    """Return the number of filters, over all scales, for frames (h, w, c).
+
+    Examples
+    --------
+    >>> default_filters((240, 360, 3)), default_filters((32, 32, 3))
+    (1200, 3000)
+    """
+    return SMALL_FRAME_FILTERS if min(frame_shape[:2]) < SMALLEST_SIDE else FILTERS
 
 
 def _tail(fine_shape: Shape, grid: Grid) -> Sequential:

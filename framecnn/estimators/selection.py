@@ -1,5 +1,7 @@
 """The choice of the pooling grid and the ridge penalty on training data."""
 
+from typing import TypeVar
+
 import numpy as np
 
 from framecnn.estimators.ridge import Choice, choose_alpha, folds_by_group
@@ -9,13 +11,16 @@ from framecnn.typing import Array
 __all__ = ["Grid", "choose_grid", "selection_rows"]
 
 Grid = tuple[int, int]
+Key = TypeVar("Key")
 
 
 @single_threaded_blas()
 def choose_grid(
-    features: dict[Grid, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
-) -> tuple[Grid, dict[Grid, Choice]]:
+    features: dict[Key, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
+) -> tuple[Key, dict[Key, Choice]]:
     """Return the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
+
+    Other kinds of features are chosen among in the same way: the first, the simplest, within one standard error.
 
     The best of many configurations on few groups is often the best by chance. Hence the simplest one within one
     standard error of the best is chosen (the one-standard-error rule of Breiman et al., "Classification and Regression

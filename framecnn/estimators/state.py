@@ -7,7 +7,7 @@ import numpy as np
 
 from framecnn.estimators.checks import LARGEST_NAMES, MOST_NAMES, size_of_names
 from framecnn.storage.container import canonical
-from framecnn.storage.model_file import Description, expect
+from framecnn.storage.model_file import Description, SavedModel, expect
 from framecnn.typing import Array
 
 __all__ = [
@@ -37,11 +37,14 @@ def as_parameters(described: Description) -> dict[str, Any]:
 
 
 def describe_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters of an estimator for JSON; a `random_state` that is not an integer becomes None."""
-    parameters = estimator.get_params()
+    """Return the parameters of an estimator for JSON; a `random_state` that is not an integer becomes None.
+
+    So does a model, such as a network: the fitted state has the parts of it that are used.
+    """
+    parameters = estimator.get_params(deep=False)
     if not isinstance(parameters["random_state"], int | np.integer):
         parameters["random_state"] = None
-    return parameters
+    return {name: None if isinstance(value, SavedModel) else value for name, value in parameters.items()}
 
 
 def as_number(value: Any) -> float:

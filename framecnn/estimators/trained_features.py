@@ -149,13 +149,7 @@ class TrainedFeatures(FrameTransformer):
 
     def compute(self, frames: Any) -> Array:
         """Return features (n, 128) of checked frames, before standardisation."""
-        if self.frame_shape_ is None:
-            return frames
-        network = self.backbones_[0]
-        found = np.empty((len(frames), *network.output_shape), np.float32)
-        for rows, batch in self._batches(frames, np.arange(len(frames))):
-            found[rows] = network.predict(batch, len(batch))
-        return found
+        return self.compute_by_network(frames)
 
     def check_parameters(self) -> None:
         """Raise SettingError unless every parameter has a valid value."""

@@ -58,6 +58,29 @@ class FrameTransformer(SavedEstimator):
         """Return features (n, d) of checked frames, before standardisation."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method compute, got none; define it")
 
+    def compute_by_network(self, frames: Any) -> Array:
+        """Return the output (n, d) of the only network for checked frames; feature vectors unchanged."""
+        if self.frame_shape_ is None:
+            return frames
+        (network,) = self.networks_
+        found = np.empty((len(frames), *network.output_shape), np.float32)
+        for rows, batch in self._batches(frames, np.arange(len(frames))):
+            found[rows] = network.predict(batch, len(batch))
+        return found
+
+    @property
+    def averages_maps_(self) -> bool:
+        """Whether features are means over the maps of one backbone, so that each place of a frame has a share."""
+        return False
+
+    @property
+    def parts_(self) -> "list[FrameTransformer]":
+        """The transformers whose features stand side by side, before standardisation: this one, unless it joins some.
+
+        Each says by its own ``averages_flips_`` and ``averages_maps_`` how its features come from its ``networks_``.
+        """
+        return [self]
+
     @property
     def uses_labels_(self) -> bool:
         """Whether the features were learned with labels, so that they say more of training frames than of others."""

@@ -156,7 +156,8 @@ def _add_classifier(graph: Graph, classifier: "FrameClassifier") -> tuple[list[P
 
 def _add_features(graph: Graph, features: "FrameTransformer") -> str:
     """Add the nodes from frames or vectors to standardised features (n, d); return the name of the features."""
-    row = _add_raw_features(graph, features) if features.backbones_ else "x"
+    rows = [_add_raw_features(graph, part) for part in features.parts_ if part.backbones_]
+    row = graph.add("Concat", *rows, axis=1) if len(rows) > 1 else rows[0] if rows else "x"
     graph.scope = "standardise"
     centred = graph.add("Sub", row, graph.constant(features.mean_))
     return graph.add("Div", centred, graph.constant(features.scale_))

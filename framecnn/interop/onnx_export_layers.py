@@ -12,6 +12,7 @@ from framecnn.interop.onnx_export_activations import add_activation
 from framecnn.interop.onnx_export_graph import Graph, Value
 from framecnn.interop.onnx_layout import Flattened, flattened_from, flattened_order, joined
 from framecnn.interop.onnx_library import DOUBLE, FLOAT
+from framecnn.kernels import triangle_taps
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -26,6 +27,7 @@ from framecnn.layers import (
     PaddingLayer,
     ParallelLayer,
     PoolingLayer,
+    ResizingLayer,
     ScalingLayer,
 )
 from framecnn.layers.chain import layer_names
@@ -249,6 +251,21 @@ def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value
     stops = [length * step for length, step in zip(layer.output_shape[:2], layer.factor, strict=True)]
     limits = (graph.constant(pair) for pair in ([0, 0], stops, [2, 3], layer.factor))
     return Value(graph.add("Slice", value.name, *limits))
+
+
+@ONNX_CONVERTERS.register(ResizingLayer)
+def _resizing(graph: Graph, layer: ResizingLayer, value: Value) -> Value:
+    axes = zip(layer.input_shape[:2], layer.size, strict=True)
+    rows, columns = (_resampling(length, size) for length, size in axes)
+    return Value(_product(graph, rows, value.name, columns))
+
+
+def _resampling(length: int, size: int) -> Array:
+    """Return the matrix (size, length) that resamples an axis."""
+    starts, _, weights = triangle_taps(length, size, np.dtype(np.float32))
+    matrix = np.zeros((size, length + weights.shape[1]), np.float32)
+    np.put_along_axis(matrix, starts[:, None] + np.arange(weights.shape[1]), weights, axis=1)
+    return matrix[:, :length]
 
 
 @ONNX_CONVERTERS.register(FilterBankLayer)

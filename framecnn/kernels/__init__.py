@@ -1,8 +1,8 @@
 """Numerical functions on arrays: multithreaded, with the same bits for any number of threads.
 
-Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``, ``filter_bank``, ``pool`` and
-``pointwise`` are algorithms, with their gradients beside them; ``conv2d`` chooses among them; ``codegen`` writes the
-vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
+Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``, ``filter_bank``, ``pool``,
+``resample`` and ``pointwise`` are algorithms, with their gradients beside them; ``conv2d`` chooses among them;
+``codegen`` writes the vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
 from framecnn.kernels.conv2d import ALGORITHMS, PackedConv, algorithms_for, choose_algorithm, conv2d
@@ -13,6 +13,7 @@ from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_av
 from framecnn.kernels.gradients import Gradients
 from framecnn.kernels.pointwise import FUNCTIONS, activate, activate_backward
 from framecnn.kernels.pool import pool2d, pool2d_backward
+from framecnn.kernels.resample import resample2d, resample2d_backward, triangle_taps
 
 __all__ = [
     "ALGORITHMS",
@@ -37,4 +38,7 @@ __all__ = [
     "pack_flipped",
     "pool2d",
     "pool2d_backward",
+    "resample2d",
+    "resample2d_backward",
+    "triangle_taps",
 ]

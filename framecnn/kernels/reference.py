@@ -24,8 +24,12 @@ __all__ = [
     "filter_bank",
     "pool2d",
     "pool2d_backward",
+    "resample2d",
+    "resample2d_backward",
     "sgd_update",
 ]
+
+ROUNDING = 1e-12
 
 
 def conv2d(x: Array, kernel: Array, bias: Array, strides: Pair, border: Border, dilation: Pair, groups: int) -> Array:
@@ -135,6 +139,41 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array
     """Return ``gamma (x - mean) / sqrt(variance + epsilon) + beta``, channel by channel: gamma ... variance (c,)."""
     x, gamma, beta, mean, variance = (np.asarray(values, np.float64) for values in (x, gamma, beta, mean, variance))
     return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def resample2d(x: Array, size: Pair) -> Array:
+    """Return frames of another size: along each axis, the mean of pixels weighted by the height of a triangle.
+
+    The centre of pixel ``i`` is at ``i + 1/2``. The triangle is two pixels of the output wide, at least two of x.
+
+    Shapes: x (n, h, w, c), y (n, *size, c).
+    """
+    y = np.asarray(x, np.float64)
+    for axis, pixels in enumerate(size, start=1):
+        lines = [
+            np.tensordot(heights[heights > 0], y.compress(heights > 0, axis), (0, axis))
+            for heights in _triangles(y.shape[axis], pixels)
+        ]
+        y = np.stack(lines, axis)
+    return y
+
+
+def resample2d_backward(dy: Array, frame: Pair) -> Array:
+    """Return the gradient of ``sum dy * resample2d(x, size)`` with respect to x, whose frames have the size `frame`.
+
+    Shapes: dy (n, oh, ow, c), dx (n, *frame, c).
+    """
+    rows, columns = (_triangles(*lengths) for lengths in zip(frame, dy.shape[1:3], strict=True))
+    return np.einsum("iu,jv,nijk->nuvk", rows, columns, np.asarray(dy, np.float64))
+
+
+def _triangles(length: int, size: int) -> Array:
+    """Return the matrix (size, length) of the weights along an axis."""
+    step = length / size
+    distances = np.abs((np.arange(size)[:, None] + 0.5) * step - (np.arange(length) + 0.5))
+    heights = 1 - distances / max(step, 1)
+    heights = np.where(heights > ROUNDING, heights, 0)  # a pixel at the foot of the triangle does not count
+    return heights / heights.sum(axis=1, keepdims=True)
 
 
 def dense(x: Array, kernel: Array, bias: Array) -> Array:

@@ -13,6 +13,7 @@ from framecnn.layers.normalization import BatchNormLayer
 from framecnn.layers.padding import PaddingLayer
 from framecnn.layers.parallel import ParallelLayer
 from framecnn.layers.pooling import PoolingLayer
+from framecnn.layers.resizing import ResizingLayer
 from framecnn.layers.scaling import ScalingLayer
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "ParallelLayer",
     "Param",
     "PoolingLayer",
+    "ResizingLayer",
     "ScalingLayer",
 ]

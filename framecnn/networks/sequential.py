@@ -21,6 +21,7 @@ from framecnn.networks.prediction import PredictionPlan
 from framecnn.networks.snapshot import NetworkSnapshot, layer_snapshots
 from framecnn.networks.summary import Summary, summary_rows
 from framecnn.storage.model_file import Description, SavedModel, State
+from framecnn.text import listed
 from framecnn.training import loop
 from framecnn.training.history import History
 from framecnn.training.losses import Loss, softmax_cross_entropy
@@ -126,6 +127,18 @@ class Sequential(SavedModel):
         rng = np.random.default_rng(seed)
         set_attributes([(layer, layer.drawn_attributes(shape, rng, dtype)) for _, layer, shape, _ in self._walk()])
         return self
+
+    def up_to(self, name: str) -> "Sequential":
+        """Return the network of the layers up to and including the one of a name; it shares their parameters.
+
+        Raises
+        ------
+        SettingError
+            If no layer has the name.
+        """
+        if name not in self.names:
+            raise SettingError(f"Sequential.up_to: expected one of {listed(self.names)}, got {name!r}")
+        return Sequential(self.layers[: self.names.index(name) + 1])
 
     def predict(self, x: Array, batch_size: int = BATCH_SIZE) -> Array:
         """Return the output of every frame.

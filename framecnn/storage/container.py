@@ -26,7 +26,7 @@ __all__ = ["CHECKPOINT", "FORMAT", "canonical", "read", "write"]
 CHECKPOINT = "training"
 """The kind of a checkpoint. The kind of a model is the name of its class."""
 
-FORMAT = 3
+FORMAT = 4
 """The version of the format."""
 
 KEY = "framecnn"

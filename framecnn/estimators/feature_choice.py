@@ -1,0 +1,139 @@
+"""Which features a classifier computes: learned, trained, pretrained, those of a network, or the best on held-out data.
+
+What is computed for one kind of features is used for the others too: learned and pretrained features side by side are
+both kinds, and need no further pass over the frames.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from framecnn.errors import SettingError
+from framecnn.estimators.class_weights import balanced_weights
+from framecnn.estimators.features import GRIDS, FrameFeatures
+from framecnn.estimators.joined_features import JoinedFeatures
+from framecnn.estimators.network_features import NetworkFeatures
+from framecnn.estimators.pretrained_features import PretrainedFeatures
+from framecnn.estimators.selection import Grid, choose_grid, selection_rows
+from framecnn.estimators.trained_features import TrainedFeatures
+from framecnn.estimators.transformer import FrameTransformer
+from framecnn.networks.efficientnet import has_pretrained_weights
+from framecnn.networks.sequential import Sequential
+from framecnn.typing import Array
+
+__all__ = ["CLASSES", "FeatureChoice", "choose_features", "kinds_of", "new_features"]
+
+CLASSES: dict[str, type[FrameTransformer]] = {
+    "learned": FrameFeatures,
+    "trained": TrainedFeatures,
+    "pretrained": PretrainedFeatures,
+    "both": JoinedFeatures,
+    "network": NetworkFeatures,
+}
+"""The class of each kind of features."""
+
+CANDIDATES = ("learned", "pretrained", "both")
+"""The kinds among which ``features="auto"`` chooses, the cheapest first."""
+
+
+@dataclass
+class FeatureChoice:
+    """Fitted features of one kind, those of the training frames (n, d), and what was tried.
+
+    Accuracies are over held-out groups: of learned features by grid, and by kind if there was a choice; then seconds
+    are those of learning and computing, by kind.
+    """
+
+    kind: str
+    features: Any
+    found: Array
+    grids: dict[Grid, float] = field(default_factory=dict)
+    accuracies: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def kinds_of(setting: Any) -> tuple[str, ...]:
+    """Return the kinds that the setting `features` of a classifier allows; raise SettingError for another setting.
+
+    None stands for a network that was not stored with the parameters of a classifier from a file.
+    """
+    if setting is None or isinstance(setting, Sequential | NetworkFeatures):
+        return ("network",)
+    names = (*(kind for kind in CLASSES if kind != "network"), "auto")
+    if isinstance(setting, str) and setting in names:
+        return CANDIDATES if setting == "auto" else (setting,)
+    raise SettingError(
+        f"FrameClassifier: expected features as one of {', '.join(names)}, a Sequential or NetworkFeatures, "
+        f"got {setting!r}"
+    )
+
+
+def new_features(classifier: Any, kind: str, seed: int) -> Any:
+    """Return unfitted features of a kind by the parameters of a classifier."""
+    shape, setting = classifier.frame_shape, classifier.features
+    match kind:
+        case "trained":
+            return TrainedFeatures(shape, random_state=seed)
+        case "pretrained":
+            return PretrainedFeatures(shape)
+        case "network" if isinstance(setting, NetworkFeatures):
+            return clone(setting).set_params(frame_shape=shape if shape is not None else setting.frame_shape)
+        case "network":
+            return NetworkFeatures(setting, frame_shape=shape)
+    is_auto = isinstance(classifier.grid, str) and classifier.grid == "auto"
+    return CLASSES[kind](
+        shape,
+        grid=GRIDS[0] if is_auto else classifier.grid,
+        filters=classifier.filters,
+        n_filters=classifier.n_filters,
+        depth=classifier.depth,
+        random_state=seed,
+    )
+
+
+def choose_features(
+    classifier: Any, frames: Any, features: FrameTransformer, codes: Array, groups: Array | None, seed: int
+) -> FeatureChoice:
+    """Return fitted features: those of the kind that the classifier names, or that it chooses on held-out groups.
+
+    `features` are those of the first kind, whose ``validate`` returned the frames.
+    """
+    kinds = kinds_of(classifier.features)
+    if features.frame_shape_ is None or (len(kinds) > 1 and not has_pretrained_weights()):
+        kinds = kinds[:1]
+    rows = selection_rows(len(frames), groups, classifier.max_selection_frames, seed)
+    weights = None if classifier.class_weight is None else balanced_weights(codes[rows])
+    grids: dict[Grid, float] = {}
+    fitted: dict[str, tuple[Any, Array]] = {}
+    seconds: dict[str, float] = {}
+    is_joined = "both" in kinds and features.frame_shape_ is not None
+    for kind in CANDIDATES[:2] if is_joined else kinds:
+        start = time.perf_counter()
+        part = features if kind == kinds[0] else new_features(classifier, kind, seed)
+        part.validate(frames)
+        part.learn(frames, codes, groups)
+        if kind == "learned" and _chooses_grid(classifier) and part.frame_shape_ is not None:
+            raw, tried = part.choose_grid(frames, rows, codes, groups, seed, weights)
+            grids = {grid: choice.accuracy for grid, choice in tried.items()}
+        else:
+            raw = part.compute(frames)
+        fitted[kind], seconds[kind] = (part, raw), time.perf_counter() - start
+    if is_joined:
+        joined = new_features(classifier, "both", seed).join(*(part for part, _ in fitted.values()))
+        fitted["both"] = joined, np.hstack([raw for _, raw in fitted.values()])
+        seconds["both"] = sum(seconds.values())
+    found = {kind: fitted[kind][0].standardise(fitted[kind][1]) for kind in kinds}
+    if len(kinds) == 1:
+        (kind,) = kinds
+        return FeatureChoice(kind, fitted[kind][0], found[kind], grids)
+    own_groups = None if groups is None else groups[rows]
+    kind, choices = choose_grid({k: x[rows] for k, x in found.items()}, codes[rows], own_groups, seed, weights)
+    accuracies = {name: choice.accuracy for name, choice in choices.items()}
+    return FeatureChoice(kind, fitted[kind][0], found[kind], grids if kind != "pretrained" else {}, accuracies, seconds)
+
+
+def _chooses_grid(classifier: Any) -> bool:
+    return isinstance(classifier.grid, str) and classifier.grid == "auto" and classifier.projection is not None
