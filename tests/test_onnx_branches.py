@@ -11,6 +11,7 @@ from framecnn import (
     ConvLayer,
     DenseLayer,
     FlatteningLayer,
+    FormatError,
     InputLayer,
     PaddingLayer,
     ParallelLayer,
@@ -191,6 +192,10 @@ SHAPES = {
     "b = MatMul(r, w2x3); s = Sigmoid(b); u = Reshape(s, to_n311); y = Mul(u, x)",
     "two ways that squeeze": "g = GlobalAveragePool(x); f = Squeeze(g, axes23); m = GlobalMaxPool(x); h = Flatten(m); "
     "s = Add(f, h); a = Gemm(s, w3x3); u = Unsqueeze(a, axes23); t = Sigmoid(u); y = Mul(x, t)",
+    "axes added one by one": "g = GlobalAveragePool(x); f = Flatten(g); s = Sigmoid(f); u = Unsqueeze(s, at2); "
+    "v = Unsqueeze(u, at3); y = Mul(x, v)",
+    "axes removed one by one": "g = GlobalAveragePool(x); a = Squeeze(g, at3); b = Squeeze(a, at2); y = Gemm(b, w3x4)",
+    "a gate of all pixels": "g = GlobalAveragePool(x); s = Sigmoid(g); h = Shape(x); e = Expand(s, h); y = Mul(x, e)",
     "a shape that is computed": "s = Shape(x); n = Gather(s, place0); v = Unsqueeze(n, at0); t = Concat(v, minus1); "
     "r = Reshape(x, t); y = Gemm(r, w297x4)",
     "channels last and back": "t = Transpose(x, last); m = Mul(t, v3); u = Transpose(m, first); y = Conv(u, k53)",
@@ -208,6 +213,19 @@ def test_other_sizes_and_axes_give_the_numbers_of_onnxruntime(text):
     network = assert_as_onnxruntime(graph(text))
     x = channels_last(drawn(2, *FRAME))
     assert same_bits(from_onnx(to_onnx(network)).predict(x), network.predict(x))
+
+
+def test_maps_of_one_pixel_and_three_axes_are_rows_at_the_end():
+    model = graph("g = GlobalAveragePool(x); y = Squeeze(g, at3)")
+    x = drawn(2, *FRAME)
+    assert from_onnx(model).output_shape == (3,)
+    assert np.allclose(from_onnx(model).predict(channels_last(x)), reference(model, x)[:, :, 0], rtol=1e-5)
+
+
+def test_what_is_expanded_to_more_than_the_other_factor_is_refused():
+    model = graph("g = GlobalAveragePool(x); h = Shape(x); e = Expand(g, h); y = Mul(g, e)")
+    with pytest.raises(FormatError, match="cannot take Expand 'e': framecnn has no equivalent layer"):
+        from_onnx(model)
 
 
 def test_a_file_of_channels_last_takes_frames_as_they_are():

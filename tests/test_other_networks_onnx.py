@@ -83,6 +83,13 @@ def test_a_file_of_the_newer_exporter_gives_the_same_network(tmp_path):
     assert read.layers == from_onnx(onnx.load_from_string(exported(network, x))).layers
 
 
+def test_files_of_older_opsets_give_the_same_network():
+    network, x = drawn_network("mobilenet_v3_small"), frames(2)
+    layers = from_onnx(onnx.load_from_string(exported(network, x))).layers
+    for opset in (9, 13):  # hard swish is an operator since 14
+        assert from_onnx(onnx.load_from_string(exported(network, x, opset_version=opset))).layers == layers
+
+
 def test_batch_normalisation_that_the_file_keeps_is_kept():
     network, x = drawn_network("resnet18"), frames(2)
     exact = exact_output(network, x)

@@ -16,8 +16,8 @@ from framecnn.typing import Array, Shape
 
 __all__ = ["Chain", "Layout", "Operator"]
 
-Layout = Literal["channels_first", "channels_last", "squeezed"]
-"""How the file lays out maps: (n, c, h, w), (n, h, w, c), or maps of one pixel as (n, c)."""
+Layout = Literal["channels_first", "channels_last", "squeezed", "half squeezed"]
+"""How the file lays out maps: (n, c, h, w), (n, h, w, c), or maps of one pixel as (n, c) or as (n, c, 1)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Chain:
         Of each layer.
     shape : tuple of int
         Output shape of the last layer.
-    layout : "channels_first", "channels_last" or "squeezed"
+    layout : "channels_first", "channels_last", "squeezed" or "half squeezed"
         Of maps in the file; "channels_first" for all other values.
     flattened : tuple of shapes
         From which rows were flattened, if ONNX orders their features differently.
@@ -100,7 +100,8 @@ class Chain:
         """The sizes in the file, without the batch."""
         if not self.has_maps or self.layout == "channels_last":
             return self.shape
-        return self.shape[2:] if self.layout == "squeezed" else (self.shape[2], *self.shape[:2])
+        height, width, channels = self.shape
+        return {"squeezed": (channels,), "half squeezed": (channels, 1)}.get(self.layout, (channels, height, width))
 
     @property
     def rank(self) -> int:
@@ -110,12 +111,12 @@ class Chain:
     @property
     def channel_axis(self) -> int:
         """The axis of the channels in the file, or the last axis of what is neither maps nor rows."""
-        return 1 if self.has_maps and self.layout == "channels_first" else self.rank - 1
+        return 1 if self.has_maps and self.layout != "channels_last" else self.rank - 1
 
     @property
     def pixel_axes(self) -> tuple[int, int]:
         """The axes of rows and columns in the file; raise ValueError unless the value is maps there."""
-        if not self.has_maps or self.layout == "squeezed":
+        if not self.has_maps or "squeezed" in self.layout:
             raise ValueError(f"expected maps (n, c, h, w), got {self.rank} axes")
         return (2, 3) if self.layout == "channels_first" else (1, 2)
 
@@ -189,7 +190,8 @@ class Chain:
         layouts: dict[Shape, Layout] = {}
         if self.has_maps and self.shape[:2] == (1, 1):
             channels = self.shape[2]
-            layouts = {(channels, 1, 1): "channels_first", (1, 1, channels): "channels_last"}
+            layouts = {(1, 1, channels): "channels_last", (channels, 1, 1): "channels_first"}
+            layouts |= {(channels, 1): "half squeezed"}
             if becomes_maps or self.layout == "squeezed":
                 layouts |= {(channels,): "squeezed"}
         if sizes == self.sizes:

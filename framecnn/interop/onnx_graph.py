@@ -1,7 +1,7 @@
 """ONNX graphs as plain data: the nodes on which the output depends, and constants, folded."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -156,7 +156,7 @@ class _naming:
 
 def _known_shapes(onnx: Any, model: Any, port: Any, batch: int) -> dict[str, list[int]]:
     """Return the shapes of values, if the graph asks for shapes of values; `batch` stands for any size of the batch."""
-    if not any(node.op_type in ("Shape", "Size") for node in model.graph.node):
+    if not any(node.op_type in ("Expand", "Shape") for node in model.graph.node):
         return {}
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -174,9 +174,9 @@ def _folded(
     nodes: Sequence[Node], constants: dict[str, Array], shapes: Mapping[str, list[int]]
 ) -> tuple[list[Node], dict[str, str]]:
     """Return the nodes that depend on the input, and the names of what identities pass on; add to the constants."""
-    folding, kept, renamed = Folding(), list[Node](), dict[str, str]()
+    folding, kept, renamed, expanded = Folding(), list[Node](), dict[str, str](), dict[str, tuple[str, list[int]]]()
     for node in nodes:
-        node = Node(node.operator, tuple(renamed.get(name, name) for name in node.inputs), *_rest(node))
+        node = replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
         value = None
         with _naming(node):
             if node.operator == "Constant":
@@ -186,8 +186,13 @@ def _folded(
                 continue
             elif node.operator == "Shape" and node.inputs[0] in shapes:
                 value = np.array(shapes[node.inputs[0]][slice(node.settings.get("start", 0), node.settings.get("end"))])
-            elif (
-                node.inputs
+            elif node.operator == "Expand" and node.inputs[1] in constants:
+                expanded[node.outputs[0]] = node.inputs[0], constants[node.inputs[1]].tolist()
+            elif node.operator == "Mul":
+                node = _without_expansion(node, expanded, shapes)
+            if (
+                value is None
+                and node.inputs
                 and all(name in constants or not name for name in node.inputs)
                 and folding.can_fold(node.operator)
             ):
@@ -200,5 +205,12 @@ def _folded(
     return kept, renamed
 
 
-def _rest(node: Node) -> tuple[tuple[str, ...], Mapping[str, Any], str]:
-    return node.outputs, node.settings, node.name
+def _without_expansion(
+    node: Node, expanded: Mapping[str, tuple[str, list[int]]], shapes: Mapping[str, list[int]]
+) -> Node:
+    """Return a product in which one factor need not be expanded to the shape of the other, as products broadcast."""
+    for name, other in (node.inputs, node.inputs[::-1]):
+        source, sizes = expanded.get(name, ("", []))
+        if sizes and sizes == shapes.get(other):
+            return replace(node, inputs=(source, other) if name == node.inputs[0] else (other, source))
+    return node

@@ -148,6 +148,8 @@ def _read(graph: FileGraph) -> ReadNetwork:
     chain = Chain((*sizes[1:], sizes[0]) if first else sizes, layout)
     chain.append(InputLayer(chain.shape))
     _Reader(graph).read(chain, steps, becomes_maps=False)
+    if chain.layout == "half squeezed":
+        chain.reshape((chain.shape[2],), becomes_maps=False)
     return ReadNetwork(chain.model(graph.dtype), layout, chain.layout, chain.flattened)
 
 

@@ -209,7 +209,7 @@ def _product(chain: Chain, node: Operator) -> None:
 
 def _add_dense(chain: Chain, kernel: Array) -> None:
     """Add a dense layer, or a convolution of single pixels where the file has channels in the last axis of maps."""
-    last = chain.has_maps and chain.layout != "channels_first"
+    last = chain.has_maps and chain.layout in ("channels_last", "squeezed")
     length = chain.shape[-1] if last else chain.row_length()
     if kernel.ndim != 2 or len(kernel) != length:
         raise ValueError(f"expected weights ({length}, units), got {kernel.shape}")
