@@ -89,6 +89,7 @@ SETTINGS = {
     "pixels_last": {"axes": [1, 2], "keepdims": 0},
     "last": {"perm": [0, 2, 3, 1]},
     "first": {"perm": [0, 3, 1, 2]},
+    "same": {"perm": [0, 1, 2, 3]},
     "axis0": {"axis": 0},
     "axis3": {"axis": 3},
     "to_text": {"to": 8},
@@ -96,6 +97,7 @@ SETTINGS = {
 }
 INTEGERS = {
     "border": [0, 0, 1, 2, 0, 0, 0, 3],
+    "border0": [0] * 8,
     "border1": [0, 0, 1, 1, 0, 0, 1, 1],
     "border_last": [0, 1, 2, 0, 0, 0, 3, 0],
     "axes23": [2, 3],

@@ -195,6 +195,8 @@ SHAPES = {
     "axes added one by one": "g = GlobalAveragePool(x); f = Flatten(g); s = Sigmoid(f); u = Unsqueeze(s, at2); "
     "v = Unsqueeze(u, at3); y = Mul(x, v)",
     "axes removed one by one": "g = GlobalAveragePool(x); a = Squeeze(g, at3); b = Squeeze(a, at2); y = Gemm(b, w3x4)",
+    "all axes of one pixel removed": "g = GlobalAveragePool(x); f = Squeeze(g); y = Gemm(f, w3x4)",
+    "nothing padded and nothing turned": "p = Pad(x, border0); t = Transpose(p, same); y = Relu(t)",
     "a gate of all pixels": "g = GlobalAveragePool(x); s = Sigmoid(g); h = Shape(x); e = Expand(s, h); y = Mul(x, e)",
     "a shape that is computed": "s = Shape(x); n = Gather(s, place0); v = Unsqueeze(n, at0); t = Concat(v, minus1); "
     "r = Reshape(x, t); y = Gemm(r, w297x4)",
@@ -213,6 +215,10 @@ def test_other_sizes_and_axes_give_the_numbers_of_onnxruntime(text):
     network = assert_as_onnxruntime(graph(text))
     x = channels_last(drawn(2, *FRAME))
     assert same_bits(from_onnx(to_onnx(network)).predict(x), network.predict(x))
+
+
+def test_an_identity_is_an_input_alone():
+    assert from_onnx(graph("y = Identity(x)")).names == ("input_1",)
 
 
 def test_maps_of_one_pixel_and_three_axes_are_rows_at_the_end():

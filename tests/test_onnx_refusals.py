@@ -151,6 +151,15 @@ def test_graphs_of_other_inputs_opsets_and_axes_are_refused():
         from_onnx(chain(node("MaxPool", kernel_shape=[2, 2, 2]), shape=[3, 5, 5, 5]))
 
 
+def test_a_weight_that_is_left_out_is_refused():
+    model = chain(node("ReduceMean", np.array([2, 3])), opset=18)
+    model.graph.node[0].input[1] = ""
+    del model.graph.value_info[:]
+    model.graph.output[0].CopyFrom(onnx.helper.make_empty_tensor_value_info("v0"))
+    with pytest.raises(FormatError, match="cannot take ReduceMean .*: expected weights that the file holds, got none"):
+        from_onnx(onnx.shape_inference.infer_shapes(model))
+
+
 def test_normalisation_of_other_channels_is_refused():
     nodes = [node("Flatten"), node("BatchNormalization", *[np.ones(3, np.float32)] * 4)]
     with pytest.raises(FormatError, match="expected 297 numbers each of scale, bias, mean and variance"):
@@ -262,8 +271,17 @@ def test_what_is_no_file_is_refused(path):
         from_onnx(path.with_name("none"))
 
 
-def test_a_damaged_file_is_refused_or_still_a_network(path):
-    intact = chain(*CHAIN).SerializeToString()
+BRANCHES = (
+    "a = Conv(x, p53); b = Relu(x); g = GlobalAveragePool(b); f = Flatten(g); u = Unsqueeze(f, axes23); m = Mul(u, b); "
+    "c = Concat(a, m, x); s = Shape(c); n = Gather(s, place0); v = Unsqueeze(n, at0); t = Concat(v, minus1); "
+    "y = Reshape(c, t)"
+)
+
+
+@pytest.mark.parametrize("model", [chain(*CHAIN), graph(BRANCHES)], ids=["chain", "branches"])
+def test_a_damaged_file_is_refused_or_still_a_network(path, model):
+    intact = model.SerializeToString()
+    assert isinstance(from_onnx(model), Sequential)
     rng = np.random.default_rng(0)
     refused = 0
     for number in range(300):

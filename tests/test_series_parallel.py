@@ -170,6 +170,12 @@ def test_concatenations_that_begin_with_another_take_its_output():
         decompose(nodes, "x", "y")
 
 
+def test_concatenations_begin_with_another_only_where_that_helps():
+    nodes = {"a": ["x", "x"], "b": ["x", "a"], "y": ["x", "x", "b"]}
+    (merge,) = decompose(nodes, "x", "y", concatenations=["a", "b", "y"])
+    assert [len(branch) for branch in merge.branches] == [0, 0, 1]
+
+
 def test_many_diamonds_in_a_row_take_linear_time():
     nodes, last = {}, "x"
     for number in range(20_000):

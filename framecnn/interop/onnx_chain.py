@@ -140,11 +140,7 @@ class Chain:
         """Return weights that broadcast to one number per channel as (c,), in framecnn's order."""
         single = [1] * self.rank
         single[self.channel_axis] = channels = self.shape[-1]
-        try:
-            fits = np.broadcast_shapes(weights.shape, tuple(single)) == tuple(single)
-        except ValueError:
-            fits = False
-        if not fits:
+        if np.broadcast_shapes(weights.shape, tuple(single)) != tuple(single):
             raise ValueError(f"expected one number, or one per channel, {tuple(single)}, got {weights.shape}")
         return self.in_our_order(np.broadcast_to(weights, single).reshape(channels))
 

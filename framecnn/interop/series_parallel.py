@@ -50,8 +50,8 @@ def decompose(nodes: Nodes, source: Value, target: Value, concatenations: Collec
     source, target : hashable
         The value that all operations take in the end, and the value to compute.
     concatenations : collection of hashable
-        The operations whose inputs have an order. All join along the same axis: one whose inputs begin with all those
-        of another takes the output of the other instead.
+        The operations whose inputs have an order. All join along the same axis: where the graph is not series-parallel
+        as it stands, one whose inputs begin with all those of another takes the output of the other instead.
 
     Returns
     -------
@@ -81,12 +81,17 @@ def decompose(nodes: Nodes, source: Value, target: Value, concatenations: Collec
     (Merge(node='sum', branches=(('a', 'b'), ())), 'y')
     """
     inputs = _needed(nodes, source, target)
-    order = _sorted(inputs, source)
-    joined = set(concatenations)
-    _share_beginnings(inputs, [node for node in order if node in joined])
-    needed = _needed(inputs, source, target)
-    inputs = {node: inputs[node] for node in nodes if node in needed}
-    return _Decomposition(inputs, source, order, joined).chain(source, target)
+    order, joined = _sorted(inputs, source), set(concatenations)
+    inputs = {node: inputs[node] for node in nodes if node in inputs}
+    try:
+        return _Decomposition(inputs, source, order, joined).chain(source, target)
+    except NotSeriesParallelError:
+        sharing = _sharing_beginnings(inputs, [node for node in order if node in joined])
+        if sharing == inputs:
+            raise
+    needed = _needed(sharing, source, target)
+    sharing = {node: values for node, values in sharing.items() if node in needed}
+    return _Decomposition(sharing, source, order, joined).chain(source, target)
 
 
 def _needed(nodes: Nodes, source: Value, target: Value) -> dict[Value, tuple[Value, ...]]:
@@ -115,8 +120,11 @@ def _sorted(inputs: Nodes, source: Value) -> list[Value]:
         raise NotSeriesParallelError(f"expected operations without a circle, got {names}") from error
 
 
-def _share_beginnings(inputs: dict[Value, tuple[Value, ...]], concatenations: list[Value]) -> None:
-    """Replace the first inputs of every concatenation by an earlier concatenation of just these values."""
+def _sharing_beginnings(
+    inputs: Mapping[Value, tuple[Value, ...]], concatenations: list[Value]
+) -> dict[Value, tuple[Value, ...]]:
+    """Return the inputs, the first of every concatenation replaced by an earlier concatenation of just these values."""
+    replaced = dict(inputs)
     beginnings: dict[tuple[Any, Value], object] = {}  # a beginning by the one before it and its last value
     known: dict[Any, Value] = {}
     for node in concatenations:
@@ -126,8 +134,9 @@ def _share_beginnings(inputs: dict[Value, tuple[Value, ...]], concatenations: li
             if beginning in known and 1 < length < len(values):
                 shared = length, known[beginning]
         if shared[0]:
-            inputs[node] = (shared[1], *values[shared[0] :])
+            replaced[node] = (shared[1], *values[shared[0] :])
         known.setdefault(beginning, node)
+    return replaced
 
 
 class _Decomposition:
