@@ -49,6 +49,10 @@ UNEXPRESSIBLE = {
         "g = GlobalAveragePool(x); a = Transpose(g, last); y = Mul(g, a)",
         "cannot take Mul 'y': expected branches that end with the same axes, got channels_first and channels_last",
     ),
+    "other products on both sides": (
+        "a = MatMul(w4x9, x); y = MatMul(a, w11x2)",
+        "cannot take MatMul 'y': expected matrices that average cells or resize frames, as to_onnx writes them",
+    ),
     "rows of pixels joined": ("y = Concat(x, x, axis3)", "expected channels or features concatenated, got axis 3 of 4"),
     "an operator inside": ("a = Selu(x); b = Relu(x); y = Add(a, b)", "cannot take Selu 'a': framecnn has no equi"),
     "a layer inside": ("a = Softmax(x, axis3); y = Add(a, x)", "cannot take Softmax 'a': expected softmax along"),

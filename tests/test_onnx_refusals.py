@@ -156,7 +156,7 @@ def test_a_weight_that_is_left_out_is_refused():
     model.graph.node[0].input[1] = ""
     del model.graph.value_info[:]
     model.graph.output[0].CopyFrom(onnx.helper.make_empty_tensor_value_info("v0"))
-    with pytest.raises(FormatError, match="cannot take ReduceMean .*: expected weights that the file holds, got none"):
+    with pytest.raises(FormatError, match=r"cannot take ReduceMean .*: expected weights .* got none"):
         from_onnx(onnx.shape_inference.infer_shapes(model))
 
 

@@ -12,7 +12,7 @@ from framecnn.interop.onnx_export_activations import add_activation
 from framecnn.interop.onnx_export_graph import Graph, Value
 from framecnn.interop.onnx_layout import Flattened, flattened_from, flattened_order, joined
 from framecnn.interop.onnx_library import DOUBLE, FLOAT
-from framecnn.kernels import triangle_taps
+from framecnn.interop.onnx_resampling import averaging_matrix, resampling_matrices
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -225,8 +225,7 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
         size, strides = zip(down, across, strict=True)
         return graph.add(pool, x, kernel_shape=size, strides=strides)
     if layer.reduction == "average":
-        rows, columns = (_averaging(*axis).astype(np.float32) for axis in zip((height, width), axes, strict=True))
-        return _product(graph, rows, x, columns)
+        return _product(graph, *resampling_matrices(layer, (height, width)), x)
     for axis, (starts, stops, _) in enumerate(axes):
         cells = []
         for start, stop in zip(starts, stops, strict=True):
@@ -255,17 +254,8 @@ def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value
 
 @ONNX_CONVERTERS.register(ResizingLayer)
 def _resizing(graph: Graph, layer: ResizingLayer, value: Value) -> Value:
-    axes = zip(layer.input_shape[:2], layer.size, strict=True)
-    rows, columns = (_resampling(length, size) for length, size in axes)
-    return Value(_product(graph, rows, value.name, columns))
-
-
-def _resampling(length: int, size: int) -> Array:
-    """Return the matrix (size, length) that resamples an axis."""
-    starts, _, weights = triangle_taps(length, size, np.dtype(np.float32))
-    matrix = np.zeros((size, length + weights.shape[1]), np.float32)
-    np.put_along_axis(matrix, starts[:, None] + np.arange(weights.shape[1]), weights, axis=1)
-    return matrix[:, :length]
+    height, width, _ = layer.input_shape
+    return Value(_product(graph, *resampling_matrices(layer, (height, width)), value.name))
 
 
 @ONNX_CONVERTERS.register(FilterBankLayer)
@@ -293,10 +283,10 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     height, width, channels = layer.input_shape
     axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
     windows = [geometry.window_pixels(*axis, dilation=1, before=0) for axis in axes]
-    rows, columns = (_averaging(*axis) for axis in zip((height, width), windows, strict=True))
+    rows, columns = (averaging_matrix(*axis) for axis in zip((height, width), windows, strict=True))
 
     def window_mean(value: str) -> str:
-        return _product(graph, rows / channels, graph.reduce("ReduceSum", value, 1, keepdims=True), columns)
+        return _product(graph, rows / channels, columns, graph.reduce("ReduceSum", value, 1, keepdims=True))
 
     wide = graph.add("Cast", x, to=DOUBLE)
     mean, squares = window_mean(wide), window_mean(graph.add("Mul", wide, wide))
@@ -304,14 +294,6 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     return graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float64(layer.contrast))))
 
 
-def _averaging(length: int, windows: geometry.Ranges) -> Array:
-    """Return the matrix (windows, length) that averages the pixels of each window along an axis."""
-    starts, stops, _ = windows
-    pixels = np.arange(length)
-    inside = (pixels >= starts[:, None]) & (pixels < stops[:, None])
-    return inside / inside.sum(axis=1, keepdims=True)
-
-
-def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
+def _product(graph: Graph, rows: Array, columns: Array, x: str) -> str:
     """Add ``rows @ x @ columns.T`` for each channel and return the name of its output."""
     return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))

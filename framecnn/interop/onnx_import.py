@@ -11,7 +11,7 @@ from framecnn.interop.onnx_graph import FileGraph, Node, read_graph
 from framecnn.interop.onnx_import_operators import EITHER_SIDE, OPERATORS, VALUE_BY_VALUE, reshaped_rank
 from framecnn.interop.onnx_layout import Flattened
 from framecnn.interop.onnx_library import load_onnx
-from framecnn.interop.onnx_patterns import with_whole_activations
+from framecnn.interop.onnx_patterns import with_whole_functions
 from framecnn.interop.series_parallel import Chain as Steps
 from framecnn.interop.series_parallel import Merge, decompose
 from framecnn.layers import InputLayer
@@ -125,7 +125,7 @@ def read_network(model: Any, who: str) -> ReadNetwork:
     except Exception as error:  # of many classes, raised in C++
         raise FormatError(f"{who}: expected a valid ONNX model, got an invalid one ({shortened(error)})") from error
     try:
-        return _read(with_whole_activations(read_graph(onnx, model)))
+        return _read(with_whole_functions(read_graph(onnx, model)))
     except ValueError as error:
         raise FormatError(f"{who}: {shortened(error)}") from error
 

@@ -9,7 +9,16 @@ import numpy as np
 from framecnn.interop.onnx_chain import Chain, Operator
 from framecnn.interop.onnx_import_windows import WINDOW_OPERATORS
 from framecnn.interop.onnx_patterns import clip_limits
-from framecnn.layers import ActivationLayer, BatchNormLayer, ConvLayer, DenseLayer, InputLayer
+from framecnn.interop.onnx_resampling import resampling_matrices
+from framecnn.layers import (
+    ActivationLayer,
+    BatchNormLayer,
+    ConvLayer,
+    DenseLayer,
+    InputLayer,
+    PoolingLayer,
+    ResizingLayer,
+)
 from framecnn.typing import Array
 
 __all__ = ["EITHER_SIDE", "OPERATORS", "VALUE_BY_VALUE", "reshaped_rank"]
@@ -204,7 +213,23 @@ def _times(factor: float, weights: Array) -> Array:
 
 
 def _product(chain: Chain, node: Operator) -> None:
-    _add_dense(chain, node.weight)
+    if len(node.weights) == 2:
+        _resample(chain, *node.weights)
+    else:
+        _add_dense(chain, node.weight)
+
+
+def _resample(chain: Chain, rows: Array, columns: Array) -> None:
+    """Add the layer that computes ``rows @ x @ columns`` for each channel."""
+    height, width, _ = chain.map_shape()
+    if (rows.ndim, columns.ndim) == (2, 2) and (rows.shape[1], len(columns)) == (height, width):
+        size = len(rows), columns.shape[1]
+        for layer in (PoolingLayer(size, mode="adaptive_average"), ResizingLayer(size)):
+            ours = resampling_matrices(layer, (height, width))
+            if np.array_equal(ours[0], rows) and np.array_equal(ours[1], columns.T):
+                chain.append(layer)
+                return
+    raise ValueError("expected matrices that average cells or resize frames, as to_onnx writes them")
 
 
 def _add_dense(chain: Chain, kernel: Array) -> None:

@@ -1,4 +1,4 @@
-"""Activation functions that a graph holds as several operators, found and written as one."""
+"""Functions that a graph holds as several operators, found and written as one: activations and resampling."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from framecnn.interop.onnx_graph import FileGraph, Node, needed_nodes
 from framecnn.typing import Array
 
-__all__ = ["clip_limits", "with_whole_activations"]
+__all__ = ["clip_limits", "with_whole_functions"]
 
 SIXTH = {"alpha": 1 / 6, "beta": 0.5}
 
@@ -22,8 +22,8 @@ class _Product(NamedTuple):
     values: tuple[str, ...]
 
 
-def with_whole_activations(graph: FileGraph) -> FileGraph:
-    """Return a graph in which each activation function is one node.
+def with_whole_functions(graph: FileGraph) -> FileGraph:
+    """Return a graph in which each activation function is one node, and each product from both sides.
 
     ======================================================  =============
     operators                                               one node
@@ -32,6 +32,7 @@ def with_whole_activations(graph: FileGraph) -> FileGraph:
     clip(x + 3, 0, 6) / 6, clip(x / 6 + 0.5, 0, 1)          HardSigmoid
     x hard_sigmoid(x), x clip(x + 3, 0, 6) / 6              HardSwish
     x (1 + erf(x / sqrt(2))) / 2                            Gelu
+    matrix @ x @ matrix                                     MatMul
     ======================================================  =============
 
     Factors may stand in any order, and numbers may divide instead of multiply.
@@ -56,6 +57,8 @@ class _Search:
                 node = self._activation(node, product) or node
             elif node.operator == "Clip":
                 node = self._clipped_line(node) or node
+            elif node.operator == "MatMul":
+                node = self._resampling(node) or node
             self._producers[value] = node
             nodes.append(node)
         return nodes
@@ -121,6 +124,16 @@ class _Search:
         if self._limits(node) != (0, 1) or product is None or len(product.values) != 1:
             return None
         return _one_node(node, "HardSigmoid", product.values[0], SIXTH) if _close(product.factor, 1 / 6) else None
+
+    def _resampling(self, node: Node) -> Node | None:
+        """Return the one product of maps with a stored matrix on either side."""
+        inner, constants = self._producers.get(node.inputs[0]), self._graph.constants
+        if inner is None or inner.operator != "MatMul" or len(inner.inputs) != 2 or node.inputs[1] not in constants:
+            return None
+        rows, x = inner.inputs
+        if rows not in constants or x in constants:
+            return None
+        return replace(node, inputs=(x, rows, node.inputs[1]))
 
     def _plus(self, value: str, number: float) -> str | None:
         """Return x if a value is x + number."""
