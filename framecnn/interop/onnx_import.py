@@ -38,7 +38,7 @@ def from_onnx(model: Any) -> Sequential:
     * Flatten, and Reshape, Squeeze, Unsqueeze and Transpose where they flatten, give maps of one pixel other axes, or
       turn channels first into channels last;
     * Dropout, which is dropped, Identity, operators on constants and on shapes, and all that
-      :func:`framecnn.interop.onnx_export.to_onnx` writes for networks without filter banks and uneven adaptive cells.
+      :func:`framecnn.interop.onnx_export.to_onnx` writes for networks without filter banks and maxima of uneven cells.
 
     Frames must have fixed sizes; the batch may have any. PyTorch writes such files, with and without ``dynamo=True``.
 
