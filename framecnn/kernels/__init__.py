@@ -11,6 +11,7 @@ from framecnn.kernels.dense import PackedDense, dense, dense_backward
 from framecnn.kernels.epilogue import FUSED_ACTIVATIONS, are_pairs
 from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_average, filter_bank_backward
 from framecnn.kernels.gradients import Gradients
+from framecnn.kernels.merge import concatenate, merge, scale
 from framecnn.kernels.pointwise import FUNCTIONS, activate, activate_backward
 from framecnn.kernels.pool import pool2d, pool2d_backward
 
@@ -27,6 +28,7 @@ __all__ = [
     "algorithms_for",
     "are_pairs",
     "choose_algorithm",
+    "concatenate",
     "conv2d",
     "conv2d_backward",
     "dense",
@@ -34,7 +36,9 @@ __all__ = [
     "filter_bank",
     "filter_bank_average",
     "filter_bank_backward",
+    "merge",
     "pack_flipped",
     "pool2d",
     "pool2d_backward",
+    "scale",
 ]

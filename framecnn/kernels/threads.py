@@ -22,6 +22,8 @@ from framecnn.typing import Array
 __all__ = ["CHUNK_WORK", "ordered_map", "read_only", "run", "single_threaded_blas"]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, while starting a chunk costs about 0.01 ms
+SHARED_WORK = 500_000  # multiply-adds up to which waking another thread costs more than it saves
+CHUNKS_PER_THREAD = 2  # at least, so that a thread that starts late takes fewer
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -153,7 +155,8 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
         work()
     finally:
         started = [future for future in futures if not future.cancel()]
-        wait(started)
+        if started:
+            wait(started)
     for future in started:
         future.result()
     return results
@@ -176,10 +179,14 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
         Further arguments. Arrays, except those in tuples, are passed read-only, since Numba compiles read-only and
         writable arrays separately.
     """
-    grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
-    if _thread.busy:
-        grain = max(n_items, 1)
     fixed = [read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
+    work = n_items * work_per_item
+    if _thread.busy or work <= SHARED_WORK or n_items < 2:
+        if n_items:
+            function(output, *fixed, 0, n_items)
+        return
+    largest = min(CHUNK_WORK, work / (CHUNKS_PER_THREAD * get_num_threads()))
+    grain = max(round(largest / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
     ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
 
 

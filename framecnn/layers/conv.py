@@ -9,7 +9,7 @@ from framecnn import geometry, kernels
 from framecnn.arguments import check_choice, check_size
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame
-from framecnn.layers.normalization import BatchNormLayer, pack_with_norm
+from framecnn.layers.normalization import Scaling, pack_with_norm
 from framecnn.layers.settings import PairSetting, check_initial, layer_window
 from framecnn.typing import Array, Shape
 
@@ -137,7 +137,7 @@ class ConvLayer(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_fused(x)
 
-    def forward_fused(self, x: Array, norm: BatchNormLayer | None = None, **after: Any) -> Array:
+    def forward_fused(self, x: Array, norm: Scaling | None = None, **after: Any) -> Array:
         """Return the output after batch normalisation, activation and pooling, all computed in one pass."""
         window = layer_window(self, x.shape[1:3], self.kernel_size)
         return kernels.conv2d(x, self._packed(window, norm), window, **after)
@@ -171,7 +171,7 @@ class ConvLayer(Layer):
 
         return y, backward
 
-    def _packed(self, window: geometry.Window, norm: BatchNormLayer | None = None) -> kernels.PackedConv:
+    def _packed(self, window: geometry.Window, norm: Scaling | None = None) -> kernels.PackedConv:
         def pack(kernel: Array, bias: Array | None) -> kernels.PackedConv:
             return kernels.PackedConv.of(self._choose(kernel, window), kernel, bias, self.groups)
 

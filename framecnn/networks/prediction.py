@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from framecnn.kernels.buffers import reused_memory
 from framecnn.kernels.threads import ordered_map
 from framecnn.layers import Layer
-from framecnn.networks.fusion import Pass, prediction_passes
+from framecnn.networks.fusion import prediction_passes
+from framecnn.networks.passes import Pass
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 
@@ -51,7 +53,10 @@ class PredictionPlan:
 
         def through(frames: slice) -> Array:
             batch = np.ascontiguousarray(x[frames], dtype)
-            for step in self.on_frames:
+            with reused_memory():
+                for step in self.on_frames[:-1]:
+                    batch = step.run(batch)
+            for step in self.on_frames[-1:]:  # its output leaves the plan
                 batch = step.run(batch)
             return batch
 
