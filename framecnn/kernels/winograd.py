@@ -56,20 +56,24 @@ class TilePlan(NamedTuple):
     padded_channels: int
     tap_step: int
     block_step: int
+    groups: int
 
     @classmethod
-    def of(cls, x: Array, side: int, window: Window, tiles: int, block: int) -> "TilePlan":
+    def of(cls, x: Array, side: int, window: Window, tiles: int, block: int, groups: int = 1) -> "TilePlan":
         """Return the plan for frames x (n, h, w, c), blocks of `tiles` tiles and blocks of `block` filters."""
         transform = transform_index(side, window.kernel[0])
         down, across = (-(-length // side) for length in window.output)
         width = lanes(x.dtype)
         padded = -(-x.shape[3] // width) * width
         steps = tiles * padded + LINE, tiles * block + LINE
-        return cls(transform, side, TRANSFORMS[transform].extent, down, across, *window.top_left, tiles, padded, *steps)
+        extent, (top, left) = TRANSFORMS[transform].extent, window.top_left
+        return cls(transform, side, extent, down, across, top, left, tiles, padded, *steps, groups)
 
 
-def pack_winograd(weights: Array, side: int) -> Array:
-    """Return a kernel (k, k, c, f) transformed in float64 and packed as (blocks, extent**2, c, filter_block)."""
+def pack_winograd(weights: Array, side: int, groups: int = 1) -> Array:
+    """Return a kernel (k, k, c / groups, f) transformed in float64, (groups * blocks, extent**2, c / groups, filter_block)."""
+    if groups > 1:
+        return np.concatenate([pack_winograd(part, side) for part in np.split(weights, groups, axis=3)])
     transform, (channels, filters) = transform_index(side, len(weights)), weights.shape[2:]
     taps, block = (side + len(weights) - 1) ** 2, filter_block(weights.dtype)
     packed = np.zeros((-(-filters // block), taps, channels, block), weights.dtype)
@@ -116,13 +120,14 @@ def conv2d_winograd(
     """Write the convolution of frames to y by the tiles for which the weights are packed, with all threads.
 
     Shapes: y (n, oh, ow, filters), oh and ow as in the window's output, halved if the epilogue pools;
-    x (n, h, w, c), weights (blocks, extent**2, c, block), bias (blocks, block), residual as y. `argmax`
+    x (n, h, w, c), weights (groups * blocks, extent**2, c / groups, block), bias (groups * blocks, block), residual as
+    y. `argmax`
     (size of y,), if not None, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
     """
     side = math.isqrt(weights.shape[1]) - window.kernel[0] + 1
     n_tiles = len(x) * -(-window.output[0] // side) * -(-window.output[1] // side)
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
-    plan = TilePlan.of(x, side, window, tiles, weights.shape[3])
+    plan = TilePlan.of(x, side, window, tiles, weights.shape[3], x.shape[3] // weights.shape[2])
     inputs = (read_only(x), residual_or_none(residual, x.dtype))
     items = -(-n_tiles // tiles)
     run(winograd_forward, items, tiles * weights.size, (y, argmax), inputs, weights, bias, plan, epilogue)
@@ -170,15 +175,15 @@ def transform_tiles(transformed, x, patch, plan, first, n_tiles):
 def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles):
     """products (taps, block_step) = transformed (taps, tap_step), both flat, by block b of weights.
 
-    weights (blocks, taps, c, block); zeros (block,) stand for the bias, and runs (1,) holds 0.
+    weights (groups * blocks, taps, c / groups, block); zeros (block,) stand for the bias, and runs (1,) holds 0.
     """
-    _, taps, channels, block = weights.shape
-    padded = plan.padded_channels
+    blocks, taps, channels, block = weights.shape
+    padded, first = plan.padded_channels, b // (blocks // plan.groups) * channels
     for tap in range(taps):
         for p in range(0, n_tiles, PIXELS):
             multiply_block(
-                products, tap * plan.block_step + p * block, block, transformed, tap * plan.tap_step + p * padded,
-                padded, runs, channels, weights, (b * taps + tap) * channels * block, zeros, 0,
+                products, tap * plan.block_step + p * block, block, transformed,
+                tap * plan.tap_step + p * padded + first, padded, runs, channels, weights, (b * taps + tap) * channels * block, zeros, 0,
             )  # fmt: skip
 
 
@@ -197,14 +202,16 @@ def write_tiles(outputs, inputs, bias, tile, plan, epilogue, b, tiles):
     pixels = y.reshape(-1)
     negative_slope = tile.dtype.type(epilogue.negative_slope)
     windows = side // epilogue.side
-    n_valid = filters - b * block
+    blocks, group_filters = len(bias) // plan.groups, filters // plan.groups
+    at_filter = b // blocks * group_filters + b % blocks * block
+    n_valid = group_filters - b % blocks * block
     for p in range(n_tiles):
         n, index = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = index // plan.across * windows, index % plan.across * windows
         output_tile(plan.transform, tile, products, p * block, plan.block_step, bias, b * block)
         for i in range(min(windows, rows - top)):
             for j in range(min(windows, columns - left)):
-                to = ((n * rows + top + i) * columns + left + j) * filters + b * block
+                to = ((n * rows + top + i) * columns + left + j) * filters + at_filter
                 at = (i * side + j) * epilogue.side * block
                 pool_window(
                     pixels, argmax, residual, to, n_valid, tile, at, side * block, block,
@@ -216,7 +223,7 @@ def write_tiles(outputs, inputs, bias, tile, plan, epilogue, b, tiles):
 def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop):
     """Outputs y (n, oh, ow, f) and argmax (size of y,) or None, from x (n, h, w, c) and residual (size of y,) or (0,).
 
-    weights (blocks, taps, c, block), bias (blocks, block). Items are blocks of plan.tiles tiles, row by row and frame
+    weights (groups * blocks, taps, c / groups, block), bias (groups * blocks, block). Items are blocks of plan.tiles tiles, row by row and frame
     by frame.
     """
     x, residual = inputs
