@@ -35,6 +35,7 @@ from framecnn.typing import Array
 __all__ = ["TilePlan", "conv2d_winograd", "load_patch", "pack_winograd", "transform_tiles"]
 
 TILES = 24  # in a block, if there are enough tiles
+SPAN = 64  # channels, in groups, whose transformed tiles stay in cache until they are multiplied
 LINE = 16  # values of padding between scratch rows, since power-of-two strides cause cache conflicts
 
 
@@ -42,7 +43,8 @@ class TilePlan(NamedTuple):
     """The tiles of ``side x side`` pixels that cover the output; each depends on ``extent x extent`` input pixels.
 
     `transform` is the index of the transform; `down` x `across` tiles cover a frame; a block has `tiles` tiles. For
-    each tap, scratch memory holds `tap_step` transformed inputs and, per block of filters, `block_step` products.
+    each tap, scratch memory holds `tap_step` transformed inputs and, per block of filters, `block_step` products. The
+    channels of `span` of all `groups` are transformed at a time.
     """
 
     transform: int
@@ -57,6 +59,7 @@ class TilePlan(NamedTuple):
     tap_step: int
     block_step: int
     groups: int
+    span: int
 
     @classmethod
     def of(cls, x: Array, side: int, window: Window, tiles: int, block: int, groups: int = 1) -> "TilePlan":
@@ -64,10 +67,17 @@ class TilePlan(NamedTuple):
         transform = transform_index(side, window.kernel[0])
         down, across = (-(-length // side) for length in window.output)
         width = lanes(x.dtype)
-        padded = -(-x.shape[3] // width) * width
+        span = _span(x.shape[3] // groups, groups, width)
+        padded = -(-x.shape[3] // groups * span // width) * width
         steps = tiles * padded + LINE, tiles * block + LINE
         extent, (top, left) = TRANSFORMS[transform].extent, window.top_left
-        return cls(transform, side, extent, down, across, top, left, tiles, padded, *steps, groups)
+        return cls(transform, side, extent, down, across, top, left, tiles, padded, *steps, groups, span)
+
+
+def _span(channels: int, groups: int, width: int) -> int:
+    """Return the fewest groups of `channels` with whole vectors of `width` and SPAN channels; all if there are none."""
+    spans = (span for span in range(1, groups) if groups % span == 0)
+    return next((span for span in spans if span * channels % width == 0 and span * channels >= SPAN), groups)
 
 
 def pack_winograd(weights: Array, side: int, groups: int = 1) -> Array:
@@ -134,23 +144,29 @@ def conv2d_winograd(
 
 
 @kernel
-def load_patch(patch, x, n, top, left):
-    """patch (side, side, padded) = pixels of x (n, h, w, c) from (top, left) on, zeros outside; padded >= c."""
+def load_patch(patch, x, n, top, left, first):
+    """patch (side, side, padded) = pixels of x (n, h, w, c) from (top, left) on and channels from `first` on.
+
+    Zeros outside the frame; beyond c, nothing is written.
+    """
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     side, padded = patch.shape[1], patch.shape[2]
     flat, values = patch.reshape(-1), x.reshape(-1)
+    copied = min(padded, channels - first)
     for u in range(side):
         for v in range(side):
             to = (u * side + v) * padded
             if 0 <= top + u < height and 0 <= left + v < width:
-                copy(flat, to, values, ((n * height + top + u) * width + left + v) * channels, channels)
+                copy(flat, to, values, ((n * height + top + u) * width + left + v) * channels + first, copied)
             else:
-                clear(flat, to, channels)
+                clear(flat, to, copied)
 
 
 @kernel
-def transform_tiles(transformed, x, patch, plan, first, n_tiles):
+def transform_tiles(transformed, x, patch, plan, first, n_tiles, channel):
     """transformed (taps, tap_step), flat, = B^T d B of `n_tiles` tiles of x (n, h, w, c) from index first on.
+
+    Channels from `channel` on, plan.padded_channels of them.
 
     patch (extent, extent, padded_channels) is scratch, zeros beyond c.
     """
@@ -160,14 +176,14 @@ def transform_tiles(transformed, x, patch, plan, first, n_tiles):
     for p in range(n_tiles):
         n, index = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = index // plan.across * side - plan.top, index % plan.across * side - plan.left
-        from_x = 0 <= top <= height - extent and 0 <= left <= width - extent and padded == channels
-        row_step = width * channels if from_x else extent * padded
+        from_x = 0 <= top <= height - extent and 0 <= left <= width - extent and channels % padded == 0
+        row_step, column_step = (width * channels, channels) if from_x else (extent * padded, padded)
         if not from_x:
-            load_patch(patch, x, n, top, left)
-        pixel = ((n * height + top) * width + left) * channels
+            load_patch(patch, x, n, top, left, channel)
+        pixel = ((n * height + top) * width + left) * channels + channel
         input_tile(
-            plan.transform, transformed, p * padded, plan.tap_step, from_x, values, pixel, patch, row_step, padded,
-            0, padded,
+            plan.transform, transformed, p * padded, plan.tap_step, from_x, values, pixel, patch, row_step,
+            column_step, 0, padded,
         )  # fmt: skip
 
 
@@ -178,7 +194,7 @@ def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles
     weights (groups * blocks, taps, c / groups, block); zeros (block,) stand for the bias, and runs (1,) holds 0.
     """
     blocks, taps, channels, block = weights.shape
-    padded, first = plan.padded_channels, b // (blocks // plan.groups) * channels
+    padded, first = plan.padded_channels, b // (blocks // plan.groups) % plan.span * channels
     for tap in range(taps):
         for p in range(0, n_tiles, PIXELS):
             multiply_block(
@@ -227,7 +243,7 @@ def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop
     by frame.
     """
     x, residual = inputs
-    blocks, taps, _, block = weights.shape
+    blocks, taps, channels, block = weights.shape
     patch = np.zeros((plan.extent, plan.extent, plan.padded_channels), x.dtype)
     transformed = np.zeros(taps * plan.tap_step, x.dtype)
     products = np.empty(taps * plan.block_step, x.dtype)
@@ -236,7 +252,9 @@ def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop
     for item in range(start, stop):
         first = item * plan.tiles
         n_tiles = min(plan.tiles, len(x) * plan.down * plan.across - first)
-        transform_tiles(transformed, x, patch, plan, first, n_tiles)
         for b in range(blocks):
+            if b % (blocks // plan.groups * plan.span) == 0:
+                channel = b // (blocks // plan.groups) * channels
+                transform_tiles(transformed, x, patch, plan, first, n_tiles, channel)
             multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles)
             write_tiles(outputs, (products, residual), bias, tile, plan, epilogue, b, (first, n_tiles))
