@@ -11,7 +11,6 @@ from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.conv_block import NARROW
 from framecnn.kernels.codegen.microkernel import VECTORS, filter_block
 from framecnn.kernels.codegen.transforms import TRANSFORMS
-from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.depthwise import conv2d_depthwise, pack_depthwise
 from framecnn.kernels.direct import conv2d_direct
 from framecnn.kernels.epilogue import PIECEWISE, Epilogue, are_pairs
@@ -19,7 +18,7 @@ from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_bias, pack_conv2d
 from framecnn.kernels.pool import locate_maxima, pool2d
 from framecnn.kernels.threads import ordered_map
-from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
+from framecnn.kernels.winograd import conv2d_winograd, groups_at_once, merge_groups, merging_cost, pack_winograd
 from framecnn.typing import Array
 
 __all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d"]
@@ -46,22 +45,22 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
     """
     if groups > 1 and kernel.shape[2] == 1:
         return "depthwise"
-    size, channels, filters = kernel.shape[0], kernel.shape[2], kernel.shape[3] // groups
+    size, block = kernel.shape[0], filter_block(kernel.dtype)
+    channels, filters = kernel.shape[2], kernel.shape[3] // groups
+    merged = groups_at_once(channels, filters, groups, kernel.dtype)
     is_exact = kernel.dtype != np.float32
     names = ["direct"] if is_exact else algorithms_for(window.kernel, window.strides, window.dilation)
-    block, vector = filter_block(kernel.dtype), lanes(kernel.dtype)
-    computed = -(-filters // block) * block / filters  # blocks of filters and vectors of channels are filled up
-    transformed = -(-channels * groups // vector) * vector / (channels * groups)
 
     def cost(name: str) -> float:
         tile = ALGORITHMS[name]
         if not tile:
-            narrow = NARROW / VECTORS * block
-            return size**2 * window.output[0] * window.output[1] * (narrow / filters if filters <= narrow else computed)
-        if (tile + size - 1) ** 2 * channels * kernel.shape[3] * kernel.itemsize > LARGEST_KERNEL:
+            narrow = block * NARROW // VECTORS
+            used = narrow if filters <= narrow else -(-filters // block) * block
+            return size**2 * window.output[0] * window.output[1] * used / filters
+        if (tile + size - 1) ** 2 * channels * kernel.shape[3] * merged * kernel.itemsize > LARGEST_KERNEL:
             return math.inf
         tiles = -(-window.output[0] // tile) * -(-window.output[1] // tile)
-        return tiles * (tile + size - 1) ** 2 * (computed + 10 / filters * transformed + 12 / channels)
+        return tiles * (tile + size - 1) ** 2 * merging_cost(channels, filters, groups, merged, kernel.dtype)
 
     return min(names, key=cost)
 
@@ -93,8 +92,11 @@ class PackedConv(NamedTuple):
         shift = np.zeros(filters, kernel.dtype) if bias is None else bias
         if tile == DEPTHWISE:
             return cls(tile, pack_depthwise(kernel), pack_depthwise(shift[None, None, None])[0, 0], filters, groups)
-        weights = pack_winograd(kernel, tile, groups) if tile else pack_conv2d(kernel, groups)
-        return cls(tile, weights, pack_bias(shift, groups), filters, groups)
+        if not tile:
+            return cls(tile, pack_conv2d(kernel, groups), pack_bias(shift, groups), filters, groups)
+        merged = groups_at_once(kernel.shape[2], filters // groups, groups, kernel.dtype)
+        weights = pack_winograd(merge_groups(kernel, groups, merged), tile, groups // merged)
+        return cls(tile, weights, pack_bias(shift, groups // merged), filters, groups)
 
 
 def conv2d(

@@ -16,7 +16,7 @@ Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,16 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import read_only, run
 from framecnn.typing import Array
 
-__all__ = ["TilePlan", "conv2d_winograd", "load_patch", "pack_winograd", "transform_tiles"]
+__all__ = [
+    "TilePlan",
+    "conv2d_winograd",
+    "groups_at_once",
+    "load_patch",
+    "merge_groups",
+    "merging_cost",
+    "pack_winograd",
+    "transform_tiles",
+]
 
 TILES = 24  # in a block, if there are enough tiles
 SPAN = 64  # channels, in groups, whose transformed tiles stay in cache until they are multiplied
@@ -80,8 +89,37 @@ def _span(channels: int, groups: int, width: int) -> int:
     return next((span for span in spans if span * channels % width == 0 and span * channels >= SPAN), groups)
 
 
+def groups_at_once(channels: int, filters: int, groups: int, dtype: Any) -> int:
+    """Return how many groups of `channels` and `filters` are best computed as one whose other products are zeros."""
+    divisors = (merged for merged in range(groups, 0, -1) if groups % merged == 0)
+    return min(divisors, key=lambda merged: merging_cost(channels, filters, groups, merged, dtype))
+
+
+def merging_cost(channels: int, filters: int, groups: int, merged: int, dtype: Any) -> float:
+    """Return the cost of a product in multiply-adds if `merged` groups are computed as one, the transforms included.
+
+    Measured: transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels.
+    Blocks of filters and vectors of channels are computed as a whole.
+    """
+    block, vector, width = filter_block(dtype), lanes(dtype), merged * filters
+    padding = -(-channels * groups // vector) * vector / (channels * groups)
+    return merged * (-(-width // block) * block / width + 10 / width * padding + 12 / (merged * channels))
+
+
+def merge_groups(weights: Array, groups: int, merged: int) -> Array:
+    """Return a kernel (k, k, c / groups, f) as one of `merged` times fewer groups, with zeros between channels and
+    filters that were in different ones."""
+    channels, filters = weights.shape[2], weights.shape[3] // groups
+    result = np.zeros((*weights.shape[:2], merged, channels, groups // merged, merged, filters), weights.dtype)
+    parts = weights.reshape(*weights.shape[:3], groups // merged, merged, filters)
+    for index in range(merged):
+        result[:, :, index, :, :, index] = parts[:, :, :, :, index]
+    return result.reshape(*weights.shape[:2], merged * channels, -1)
+
+
 def pack_winograd(weights: Array, side: int, groups: int = 1) -> Array:
-    """Return a kernel (k, k, c / groups, f) transformed in float64, (groups * blocks, extent**2, c / groups, filter_block)."""
+    """Return a kernel (k, k, c / groups, f) transformed in float64 and packed as (groups * blocks, extent**2, c / groups,
+    filter_block)."""
     if groups > 1:
         return np.concatenate([pack_winograd(part, side) for part in np.split(weights, groups, axis=3)])
     transform, (channels, filters) = transform_index(side, len(weights)), weights.shape[2:]

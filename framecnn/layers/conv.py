@@ -89,6 +89,7 @@ class ConvLayer(Layer):
         Case({"filters": 17, "kernel_size": 3, "padding": "same", "algorithm": "winograd2"}, (7, 9, 5)),
         Case({"filters": 33, "kernel_size": 3, "padding": ((0, 2), (1, 0)), "algorithm": "winograd4"}, (10, 13, 8)),
         Case({"filters": 18, "kernel_size": 5, "padding": ((2, 1), (0, 2)), "algorithm": "winograd2"}, (9, 12, 6)),
+        Case({"filters": 72, "kernel_size": 3, "padding": "same", "groups": 3, "algorithm": "winograd4"}, (9, 11, 48)),
         Case({"filters": 20, "kernel_size": 3, "padding": "same", "groups": 20}, (9, 11, 20)),
         Case({"filters": 34, "kernel_size": 5, "strides": 2, "padding": "same", "groups": 17}, (12, 17, 17)),
         Case(
