@@ -73,9 +73,26 @@ def test_a_second_process_compiles_nothing():
     seen = dict(line.split(maxsplit=1) for line in python(EVERY_KERNEL).splitlines())
     tiles = {"load_patch", "transform_tiles", "multiply_tiles", "write_tiles"}
     backward = {"transform_gradients", "load_gradients", "accumulate_rows"}
-    inner = {*tiles, *backward, "load_rows", "convolve_row", "respond", "add_responses", "inverse_deviations"}
+    depthwise = {"axis_at", "taps_inside", "form_of", "copy_rows", "depthwise_row"}
+    inner = {
+        *tiles,
+        *backward,
+        *depthwise,
+        "load_rows",
+        "convolve_row",
+        "respond",
+        "add_responses",
+        "inverse_deviations",
+    }
     outer = {name: counts for name, counts in seen.items() if name not in inner}
-    assert {"conv2d_forward", "dense_forward", "filter_bank_average_forward", "pool2d_max_forward"} < set(outer)
+    assert {
+        "conv2d_forward",
+        "depthwise_forward",
+        "depthwise_wrt_kernel",
+        "dense_forward",
+        "filter_bank_average_forward",
+        "pool2d_max_forward",
+    } < set(outer)
     assert set(outer.values()) <= {f"{hits} 0" for hits in (1, 2, 3)}  # some also in float64, some locate maxima
     assert all(seen[name] == "0 0" for name in inner)
 

@@ -65,7 +65,7 @@ def conv_cases(draw: Draw, shape: Shape | None = None) -> Case:
     st = strategies()
     frame = shape or draw(shapes())
     filters, use_bias = draw(st.integers(1, 40)), draw(st.sampled_from([True, False]))
-    groups = draw(st.sampled_from([number for number in (1, 2, 3) if frame[2] % number == 0]))
+    groups = draw(st.sampled_from([number for number in (1, 2, 3, frame[2]) if frame[2] % number == 0]))
     kernel_size, steps = draw(_windows(frame[:2], border=2))
     algorithm = draw(st.sampled_from(["auto", "direct", "winograd2", "winograd4"]))
     if algorithm.startswith("winograd"):  # drawn last, so that shrinking can drop it alone
