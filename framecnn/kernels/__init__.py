@@ -5,7 +5,15 @@ Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``,
 vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
-from framecnn.kernels.conv2d import ALGORITHMS, PackedConv, algorithms_for, choose_algorithm, conv2d
+from framecnn.kernels.conv2d import (
+    ALGORITHMS,
+    PackedConv,
+    algorithms_for,
+    choose_algorithm,
+    conv2d,
+    conv2d_added,
+    fits_strip,
+)
 from framecnn.kernels.conv2d_backward import conv2d_backward, pack_flipped
 from framecnn.kernels.dense import PackedDense, dense, dense_backward
 from framecnn.kernels.epilogue import FUSED_ACTIVATIONS, are_pairs
@@ -30,12 +38,14 @@ __all__ = [
     "choose_algorithm",
     "concatenate",
     "conv2d",
+    "conv2d_added",
     "conv2d_backward",
     "dense",
     "dense_backward",
     "filter_bank",
     "filter_bank_average",
     "filter_bank_backward",
+    "fits_strip",
     "merge",
     "pack_flipped",
     "pool2d",

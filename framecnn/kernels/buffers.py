@@ -11,7 +11,7 @@ import numpy as np
 
 from framecnn.typing import Array, Shape
 
-__all__ = ["empty", "reused_memory"]
+__all__ = ["empty", "memory_of", "reused_memory"]
 
 SMALLEST = 64 * 1024  # bytes; smaller arrays lie in memory that Python keeps anyway
 KEPT = 32 * 1024 * 1024  # bytes that a thread keeps from one prediction to the next
@@ -22,6 +22,8 @@ class _Buffers(threading.local):
     """The buffers of the current thread, and how many :func:`reused_memory` it is in."""
 
     depth = 0
+    smallest = SMALLEST
+    may_drop = True
 
     def __init__(self) -> None:
         self.arrays: list[Array] = []
@@ -58,20 +60,31 @@ def reused_memory() -> Iterator[None]:
             _buffers.arrays = kept
 
 
+@contextmanager
+def memory_of(arrays: list[Array]) -> Iterator[None]:
+    """Let :func:`empty` use the buffers of a list in this thread, and add those that it lacks; none is ever dropped."""
+    before = _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop
+    _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop = arrays, 1, 0, False
+    try:
+        yield
+    finally:
+        _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop = before
+
+
 def empty(shape: Shape, dtype: Any) -> Array:
     """Return an uninitialised array, inside :func:`reused_memory` in memory that was used before, if any is free.
 
     A buffer that is too small is replaced by a larger one, so there are never more than arrays at a time.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not _buffers.depth or size < SMALLEST:
+    if not _buffers.depth or size < _buffers.smallest:
         return np.empty(shape, dtype)
     free = _buffers.free()
     fitting = [array for array in free if len(array) >= size + ALIGNMENT]
     if fitting:
         buffer = fitting[0]
     else:
-        if free:
+        if free and _buffers.may_drop:
             _buffers.drop(free.pop())
         buffer = np.empty(size + ALIGNMENT, np.uint8)
         _buffers.arrays.append(buffer)

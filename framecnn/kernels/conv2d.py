@@ -21,14 +21,14 @@ from framecnn.kernels.threads import ordered_map
 from framecnn.kernels.winograd import conv2d_winograd, groups_at_once, merge_groups, merging_cost, pack_winograd
 from framecnn.typing import Array
 
-__all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d"]
+__all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d", "conv2d_added", "fits_strip"]
 
 DEPTHWISE = -1
 ALGORITHMS = {"direct": 0, "depthwise": DEPTHWISE, "winograd2": 2, "winograd4": 4}
 """By name, the side of Winograd's output tile in pixels, 0 for the direct sum, or DEPTHWISE."""
 
 LARGEST_KERNEL = 16 * 1024 * 1024  # bytes; larger transformed ones do not stay in cache, and reading them takes longer
-STRIP_BYTES = 512 * 1024  # in a strip of a map
+STRIP_VALUES = 128 * 1024  # in a strip of a map
 STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shares with the next
 
 
@@ -108,16 +108,15 @@ def conv2d(
     windows: tuple[Ranges, Ranges] | None = None,
     mode: str = "none",
     argmax: Array | None = None,
-    residual: Array | None = None,
 ) -> Array:
-    """Return ``activation(conv(x) + bias + residual)``, pooled; the bits equal those of separate steps.
+    """Return frames convolved, activated and pooled; the bits equal those of three separate steps.
 
     :func:`framecnn.kernels.reference.conv2d` is the definition. The error of a direct convolution is at most
     ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; for Winograd's see :mod:`framecnn.kernels.winograd`.
 
     Shapes: x (n, h, w, c); `windows` are the pooling windows along rows and columns of the map, as
-    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f); residual, only without pooling, as the result.
-    `argmax`, in the shape of the result, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
+    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result, receives the
+    indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
 
     Raises
     ------
@@ -135,14 +134,16 @@ def conv2d(
         )
     if windows is None or in_registers:
         epilogue = Epilogue.of(activation, negative_slope, mode if in_registers else "none")
-        return _convolve(x, packed, window, epilogue, argmax, residual)
+        return _convolve(x, packed, window, epilogue, argmax)
+    epilogue = Epilogue.of(activation, negative_slope)
+    if fits_strip(window.output, packed.filters) and argmax is None:
+        return pool2d(_convolve(x, packed, window, epilogue), *windows, mode)
     (starts, stops, step), columns = windows
     y = empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
     aligned = max(packed.algorithm, 1)
     shared = int((stops - starts).max()) + aligned  # rows that strips may have to compute twice
-    fitting = STRIP_BYTES // (window.output[1] * packed.filters * x.itemsize)
+    fitting = STRIP_VALUES // (window.output[1] * packed.filters)
     height = max(1, max(fitting, STRIP_OVERLAPS * shared) * len(starts) // window.output[0])
-    epilogue = Epilogue.of(activation, negative_slope)
 
     def pool_strip(strip: tuple[int, int]) -> None:
         n, first = strip
@@ -156,6 +157,26 @@ def conv2d(
 
     ordered_map(pool_strip, [(n, first) for n in range(len(x)) for first in range(0, len(starts), height)])
     return y
+
+
+def conv2d_added(
+    x: Array,
+    packed: PackedConv,
+    window: Window,
+    residual: Array,
+    activation: str = "linear",
+    negative_slope: float = 0.0,
+) -> Array:
+    """Return ``activation(conv(x) + bias + residual)``; the bits equal those of three separate steps.
+
+    Shapes: as for :func:`conv2d`, residual as the result. A depthwise convolution cannot add a residual.
+    """
+    return _convolve(x, packed, window, Epilogue.of(activation, negative_slope), residual=residual)
+
+
+def fits_strip(output: Pair, filters: int) -> bool:
+    """Return whether a map is so small that it is pooled as a whole; larger ones are pooled strip by strip."""
+    return math.prod(output) * filters <= STRIP_VALUES
 
 
 def _convolve(

@@ -12,7 +12,7 @@ from framecnn.kernels.codegen.microkernel import PIXELS
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue, residual_or_none
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.threads import CHUNK_WORK, read_only, run
+from framecnn.kernels.threads import ITEM_WORK, read_only, run
 from framecnn.typing import Array
 
 __all__ = ["RowPlan", "conv2d_direct", "load_rows"]
@@ -52,9 +52,7 @@ class RowPlan(NamedTuple):
 
 
 @lru_cache(1024)  # a tenth of the time of a small frame
-def _row_plan(
-    line: tuple[int, int], dtype: np.dtype, window: Window, groups: int, rows: int, side: int
-) -> RowPlan:
+def _row_plan(line: tuple[int, int], dtype: np.dtype, window: Window, groups: int, rows: int, side: int) -> RowPlan:
     (length, channels), output = line, window.output
     down, across = (step if size > 1 else 1 for step, size in zip(window.strides, output, strict=True))
     output_width = max(output[1], PIXELS)
@@ -96,7 +94,7 @@ def conv2d_direct(
     """
     side, groups = epilogue.side, len(weights)
     row_work = window.output[1] * weights.size
-    plan = RowPlan.of(x, window, groups, round(CHUNK_WORK / row_work), side)
+    plan = RowPlan.of(x, window, groups, round(ITEM_WORK / row_work), side)
     chunks = -(-y.shape[1] // (plan.rows // side))
     inputs = (read_only(x), residual_or_none(residual, x.dtype))
     run(conv2d_forward, len(x) * chunks, plan.rows * row_work, (y, argmax), inputs, weights, bias, plan, epilogue)
@@ -138,8 +136,8 @@ def convolve_row(outputs, destination, inputs, row, packed, index, plan, epilogu
         to, start = first + at * filters, row * down + at * epilogue.side * across
         if epilogue.side == 2:
             pooled_block(
-                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs, plan.run_length,
-                weights, index * products * block, bias, index * block,
+                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs,
+                plan.run_length, weights, index * products * block, bias, index * block,
                 epilogue.activation, negative_slope, epilogue.pooling,
             )  # fmt: skip
         elif n_valid <= plan.narrow:
@@ -150,8 +148,8 @@ def convolve_row(outputs, destination, inputs, row, packed, index, plan, epilogu
             )  # fmt: skip
         else:
             convolved_block(
-                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs, plan.run_length,
-                weights, index * products * block, bias, index * block,
+                y, argmax, residual, to, filters, width - at, n_valid, buffer, start, across, down, runs,
+                plan.run_length, weights, index * products * block, bias, index * block,
                 epilogue.activation, negative_slope, epilogue.pooling,
             )  # fmt: skip
 

@@ -56,9 +56,10 @@ def multiply_rows(
 
 @kernel
 def matrix_forward(y, inputs, weights, bias, plan, epilogue, start, stop):
-    """y (n, f) from inputs x (n, d) and residual (size of y,) or (0,), weights (blocks, d, block), bias (blocks, block).
+    """y (n, f) from inputs x (n, d) and residual (size of y,) or (0,).
 
-    Items are plan.blocks blocks of filters of plan.rows rows; all blocks of the first rows come first.
+    weights (blocks, d, block), bias (blocks, block). Items are plan.blocks blocks of filters of
+    plan.rows rows; all blocks of the first rows come first.
     """
     x, residual = inputs
     blocks, features, block = weights.shape

@@ -8,7 +8,7 @@ L2 cache up to about 128 channels.
 Error of each value at most ``(c + 20) eps |A^T| [sum_c (|G| |g| |G^T|) * (|B^T| |d| |B|)] |A|``: a sum over c channels,
 and the roundings of the four transforms and the bias. Measured on random and adversarial frames of 16 to 128 channels,
 relative to the largest value: 8e-7 for F(2x2, 3x3), 1.2e-5 for F(4x4, 3x3), 5e-6 for F(2x2, 5x5), compared with
-2e-6 for the direct sum. A NaN or infinity spreads to every output tile that reads it.
+2e-6 for the direct sum. A NaN or infinity spreads to every output tile that reads it, also to that of other groups.
 
 References
 ----------
@@ -118,8 +118,10 @@ def merge_groups(weights: Array, groups: int, merged: int) -> Array:
 
 
 def pack_winograd(weights: Array, side: int, groups: int = 1) -> Array:
-    """Return a kernel (k, k, c / groups, f) transformed in float64 and packed as (groups * blocks, extent**2, c / groups,
-    filter_block)."""
+    """Return a kernel (k, k, c / groups, f) transformed in float64 and packed.
+
+    Shapes: result (groups * blocks, extent**2, c / groups, filter_block).
+    """
     if groups > 1:
         return np.concatenate([pack_winograd(part, side) for part in np.split(weights, groups, axis=3)])
     transform, (channels, filters) = transform_index(side, len(weights)), weights.shape[2:]
@@ -237,7 +239,8 @@ def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles
         for p in range(0, n_tiles, PIXELS):
             multiply_block(
                 products, tap * plan.block_step + p * block, block, transformed,
-                tap * plan.tap_step + p * padded + first, padded, runs, channels, weights, (b * taps + tap) * channels * block, zeros, 0,
+                tap * plan.tap_step + p * padded + first, padded, runs, channels,
+                weights, (b * taps + tap) * channels * block, zeros, 0,
             )  # fmt: skip
 
 
@@ -277,8 +280,8 @@ def write_tiles(outputs, inputs, bias, tile, plan, epilogue, b, tiles):
 def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop):
     """Outputs y (n, oh, ow, f) and argmax (size of y,) or None, from x (n, h, w, c) and residual (size of y,) or (0,).
 
-    weights (groups * blocks, taps, c / groups, block), bias (groups * blocks, block). Items are blocks of plan.tiles tiles, row by row and frame
-    by frame.
+    weights (groups * blocks, taps, c / groups, block), bias (groups * blocks, block). Items are blocks of plan.tiles
+    tiles, row by row and frame by frame.
     """
     x, residual = inputs
     blocks, taps, channels, block = weights.shape

@@ -138,9 +138,16 @@ class ConvLayer(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_fused(x)
 
-    def forward_fused(self, x: Array, norm: Scaling | None = None, **after: Any) -> Array:
-        """Return the output after batch normalisation, activation and pooling, all computed in one pass."""
+    def forward_fused(
+        self, x: Array, norm: Scaling | None = None, residual: Array | None = None, **after: Any
+    ) -> Array:
+        """Return the output after batch normalisation, activation and pooling, all computed in one pass.
+
+        A residual, in the shape of the output, is added before the activation; there is no pooling then.
+        """
         window = layer_window(self, x.shape[1:3], self.kernel_size)
+        if residual is not None:
+            return kernels.conv2d_added(x, self._packed(window, norm), window, residual, **after)
         return kernels.conv2d(x, self._packed(window, norm), window, **after)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:

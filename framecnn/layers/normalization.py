@@ -141,9 +141,7 @@ Scaling = BatchNormLayer | ScalingLayer
 """The layers that a kernel before them can be multiplied by."""
 
 
-def pack_with_norm(
-    params: Params, norm: Scaling | None, pack: Callable[[Array, Array | None], Packed]
-) -> Packed:
+def pack_with_norm(params: Params, norm: Scaling | None, pack: Callable[[Array, Array | None], Packed]) -> Packed:
     """Return the packed kernel and bias with `norm` folded in; repacked when either changes."""
     if norm is None:
         return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))

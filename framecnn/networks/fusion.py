@@ -18,6 +18,7 @@ from framecnn.layers import (
     DenseLayer,
     DropoutLayer,
     FilterBankLayer,
+    FlatteningLayer,
     InputLayer,
     Layer,
     ParallelLayer,
@@ -39,6 +40,7 @@ class Fused(NamedTuple):
     joined: int
     takes_residual: bool = False
     values: int = 0
+    only_kernels: bool = False
 
 
 def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass, ...]:
@@ -88,7 +90,7 @@ def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass
             work += layer.multiply_adds(output)
             output = layer.infer_shape(output)
         values = max(fused.values, math.prod(shape) + math.prod(output))
-        passes.append(Pass(fused.run, shape, output, work, values, fused.takes_residual))
+        passes.append(Pass(fused.run, shape, output, work, values, fused.takes_residual, fused.only_kernels))
         rest, shape = rest[fused.joined :], output
     return tuple(passes)
 
@@ -132,7 +134,7 @@ def _is_identity(layer: Layer) -> bool:
 
 
 def _alone(rest: Rest, shape: Shape) -> Fused:
-    return Fused(rest[0].forward, 1)
+    return Fused(rest[0].forward, 1, only_kernels=type(rest[0]) in KERNEL_LAYERS)
 
 
 def _sums(rest: Rest, shape: Shape) -> Fused:
@@ -144,9 +146,12 @@ def _sums(rest: Rest, shape: Shape) -> Fused:
     takes_residual = type(summing) is ConvLayer and summing.groups == 1
     if act := _fused_activation(rest, joined):
         joined, after, takes_residual = joined + 1, after | _activation(act), False
+    only_kernels = True
     if type(pooling := _at(rest, joined)) is PoolingLayer:
-        joined, after, takes_residual = joined + 1, after | _pooling(pooling, summing.infer_shape(shape)), False
-    return Fused(partial(summing.forward_fused, **after), joined, takes_residual)
+        output = summing.infer_shape(shape)
+        joined, after, takes_residual = joined + 1, after | _pooling(pooling, output), False
+        only_kernels = kernels.fits_strip(output[:2], output[2])
+    return Fused(partial(summing.forward_fused, **after), joined, takes_residual, only_kernels=only_kernels)
 
 
 def _scaled(rest: Rest, shape: Shape) -> Fused:
@@ -154,7 +159,7 @@ def _scaled(rest: Rest, shape: Shape) -> Fused:
     layer: Any = rest[0]
     act = _fused_activation(rest, 1)
     after = _activation(act) if act else {}
-    return Fused(lambda x: kernels.scale(x, *layer.scale_and_shift(), **after), 2 if act else 1)
+    return Fused(lambda x: kernels.scale(x, *layer.scale_and_shift(), **after), 2 if act else 1, only_kernels=True)
 
 
 def _responses(rest: Rest, shape: Shape) -> Fused:
@@ -188,7 +193,9 @@ def _branches(rest: Rest, shape: Shape) -> Fused:
         if parallel.merge == "concatenate":
             return kernels.concatenate(outputs)
         *first, last = outputs
-        return kernels.merge(reduce(partial(kernels.merge, operation=parallel.merge), first), last, parallel.merge, **after)
+        return kernels.merge(
+            reduce(partial(kernels.merge, operation=parallel.merge), first), last, parallel.merge, **after
+        )
 
     def added(x: Array) -> Array:
         passes = built()
@@ -196,9 +203,12 @@ def _branches(rest: Rest, shape: Shape) -> Fused:
         *before, last = passes[ends[0]]
         return last.run(through(before, x), residual=residual, **after)
 
+    only_kernels = all(step.only_kernels for passes in planned for step in passes)
     if parallel.merge == "add" and len(planned) == 2 and ends:
-        return Fused(added, joined, values=most_values([planned[1 - ends[0]], planned[ends[0]]], shape, None))
-    return Fused(merged, joined, values=most_values(planned, shape, parallel.infer_shape(shape)))
+        values = most_values([planned[1 - ends[0]], planned[ends[0]]], shape, None)
+        return Fused(added, joined, values=values, only_kernels=only_kernels)
+    values = most_values(planned, shape, parallel.infer_shape(shape))
+    return Fused(merged, joined, values=values, only_kernels=only_kernels)
 
 
 def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
@@ -217,6 +227,8 @@ def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
     return vjp, joined
 
 
+KERNEL_LAYERS = (ActivationLayer, FlatteningLayer, PoolingLayer)
+"""Layers whose forward pass only runs kernels."""
 SCALING_LAYERS = (BatchNormLayer, ScalingLayer)
 PREDICTION_PASSES: dict[type[Layer], Callable[[Rest, Shape], Fused]] = {
     ConvLayer: _sums,

@@ -17,7 +17,8 @@ class Pass(NamedTuple):
     """One or several layers computed at once; shapes exclude the batch.
 
     `values` is the number of values per frame in memory while the pass runs, input and output included. A pass that
-    `takes_residual` may be called with a `residual`, which it adds, and with an activation for the sum.
+    `takes_residual` may be called with a `residual`, which it adds, and with an activation for the sum. One of
+    `only_kernels` computes nothing in Python, so :mod:`framecnn.kernels.program` may record it.
     """
 
     run: Run
@@ -26,6 +27,7 @@ class Pass(NamedTuple):
     multiply_adds: int
     values: int
     takes_residual: bool = False
+    only_kernels: bool = False
 
 
 class TrainingPass(NamedTuple):

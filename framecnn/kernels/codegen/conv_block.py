@@ -66,7 +66,7 @@ def _convolving(side: int, count: int, vectors: int) -> Callable[..., Any]:
         is_mean = b.icmp_signed("==", mode, INT64(AVERAGE_POOLING))
         size = side * side * vectors
         for p, (one, at) in enumerate(zip(exists, positions, strict=True)):
-            values, indices = sums[p * size : (p + 1) * size], []
+            values, indices = sums[p * size : (p + 1) * size], list[Any]()
             if side > 1:
                 values, indices = pool(emit, [values[v::vectors] for v in range(vectors)], is_mean, activate)
             with b.if_then(one):

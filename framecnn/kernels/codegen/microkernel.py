@@ -58,9 +58,10 @@ def add_products(
 ) -> list[Any]:
     """Write two nested loops, over runs and the elements of a run, and return the accumulators.
 
-    The accumulators are phi nodes of both loops. `start` holds their initial values, pixel by pixel and for the first vectors of a block; `pixels` the
-    steps from the first pixel to each pixel; `element_step` is the step between the elements of a run; `runs` is a
-    pointer to the positions of the runs, and their number.
+    The accumulators are phi nodes of both loops. `start` holds their initial
+    values, pixel by pixel and for the first vectors of a block of filters; `pixels` the steps from the first pixel to
+    each pixel; `element_step` is the step between the elements of a run; `runs` is a pointer to the positions of the
+    runs, and their number.
     """
     b = emit.builder
     offsets, n_runs = runs

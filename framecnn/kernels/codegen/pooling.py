@@ -105,7 +105,10 @@ def maximum_window(
         first = b.gep(x, [k])
         b.store(load(first), best)
         with cgutils.for_range(b, rows) as u, cgutils.for_range(b, columns) as v:
-            value, so_far = load(emit.at(first, (b.mul(row_step, u.index), 1), (b.mul(column_step, v.index), 1))), b.load(best)
+            value, so_far = (
+                load(emit.at(first, (b.mul(row_step, u.index), 1), (b.mul(column_step, v.index), 1))),
+                b.load(best),
+            )
             wins = b.or_(b.fcmp_ordered(">", value, so_far), b.fcmp_unordered("uno", value, value))
             b.store(b.select(wins, value, so_far), best)
         store(b.load(best), b.gep(y, [k]))
