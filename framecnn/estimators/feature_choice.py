@@ -17,7 +17,7 @@ from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.joined_features import JoinedFeatures
 from framecnn.estimators.network_features import FeaturesBeside, NetworkFeatures
 from framecnn.estimators.pretrained_features import PretrainedFeatures
-from framecnn.estimators.selection import Grid, choose_grid, selection_rows
+from framecnn.estimators.selection import Grid, choose_kind, selection_rows
 from framecnn.estimators.trained_features import TrainedFeatures
 from framecnn.estimators.transformer import Beside, FrameTransformer
 from framecnn.networks.efficientnet import has_pretrained_weights
@@ -129,7 +129,7 @@ def choose_features(
     seconds = {"learned": taken - beside.seconds, "pretrained": beside.seconds, "both": taken}
     found = {kind: parts[kind].standardise(np.hstack([block[rows] for block in raws[kind]])) for kind in kinds}
     own_groups = None if groups is None else groups[rows]
-    kind, choices = choose_grid(found, codes[rows], own_groups, seed, weights)
+    kind, choices = choose_kind(found, codes[rows], own_groups, seed, weights)
     del found
     accuracies = {name: choice.accuracy for name, choice in choices.items()}
     standardised = parts[kind].standardise(np.hstack(raws[kind]))

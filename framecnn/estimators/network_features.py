@@ -225,9 +225,10 @@ class NetworkFeatures(FrameTransformer):
     def fitted_state(self) -> State:
         """Return the state of the base class; parameters that say how the network is used have their defaults."""
         description, tensors = super().fitted_state()
-        used = NetworkFeatures() if type(self) is NetworkFeatures and self.backbones_ else self
-        own = {name: getattr(used, name) for name in ("layer", "size", "mean", "scale")}
-        return description | {"parameters": description["parameters"] | own}, tensors
+        if type(self) is NetworkFeatures and self.backbones_:
+            defaults = {name: getattr(NetworkFeatures(), name) for name in ("layer", "size", "mean", "scale")}
+            description = description | {"parameters": description["parameters"] | defaults}
+        return description, tensors
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:

@@ -1,14 +1,15 @@
 """The choice of the pooling grid and the ridge penalty on training data."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
 
-from framecnn.estimators.ridge import Choice, choose_alpha, folds_by_group
+from framecnn.estimators.ridge import Choice, choose_alpha, folds_by_group, standard_error
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["Grid", "choose_grid", "selection_rows"]
+__all__ = ["Grid", "choose_grid", "choose_kind", "selection_rows"]
 
 Grid = tuple[int, int]
 Key = TypeVar("Key")
@@ -16,11 +17,9 @@ Key = TypeVar("Key")
 
 @single_threaded_blas()
 def choose_grid(
-    features: dict[Key, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
-) -> tuple[Key, dict[Key, Choice]]:
+    features: Mapping[Grid, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
+) -> tuple[Grid, dict[Grid, Choice]]:
     """Return the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
-
-    Other kinds of features are chosen among in the same way: the first, the simplest, within one standard error.
 
     The best of many configurations on few groups is often the best by chance. Hence the simplest one within one
     standard error of the best is chosen (the one-standard-error rule of Breiman et al., "Classification and Regression
@@ -44,14 +43,54 @@ def choose_grid(
         The best ridge penalty of every grid. If no group can be held out, it is empty, and the coarsest grid is
         returned.
     """
-    if not folds_by_group(codes, groups, seed):
+    tried = _tried(features, codes, groups, seed, weights)
+    if not tried:
         return next(iter(features)), {}
-    indicators = np.eye(codes.max() + 1)[codes]
-    targets = indicators - np.average(indicators, axis=0, weights=weights)
-    tried = {grid: choose_alpha(x, targets, codes, groups, seed, weights) for grid, x in features.items()}
     best = max(tried.values(), key=lambda choice: choice.accuracy)
     grid = next(g for g, choice in tried.items() if choice.accuracy >= best.accuracy - best.standard_error)
     return grid, tried
+
+
+@single_threaded_blas()
+def choose_kind(
+    features: Mapping[str, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
+) -> tuple[str, dict[str, Choice]]:
+    """Return the cheapest kind of features over which the best is no better by more than one standard error.
+
+    It is the standard error of the difference on the same folds. Folds differ more than kinds of features do: by the
+    standard error of one accuracy, a kind that is worse on every fold could be chosen.
+
+    Parameters
+    ----------
+    features : {kind: (n, d) array}
+        Standardised features by kind, the cheapest first.
+    codes, groups, seed, weights
+        As of :func:`choose_grid`.
+
+    Returns
+    -------
+    kind : str
+    tried : {kind: Choice}
+        The best ridge penalty of every kind. If no group can be held out, it is empty, and the first kind is returned.
+    """
+    tried = _tried(features, codes, groups, seed, weights)
+    if not tried:
+        return next(iter(features)), {}
+    best = max(tried.values(), key=lambda choice: choice.accuracy)
+    differences = {kind: best.by_fold - choice.by_fold for kind, choice in tried.items()}
+    kind = next(kind for kind, differs in differences.items() if differs.mean() <= standard_error(differs))
+    return kind, tried
+
+
+def _tried(
+    features: Mapping[Key, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None
+) -> dict[Key, Choice]:
+    """Return the best ridge penalty for every kind of features; none if no group can be held out."""
+    if not folds_by_group(codes, groups, seed):
+        return {}
+    indicators = np.eye(codes.max() + 1)[codes]
+    targets = indicators - np.average(indicators, axis=0, weights=weights)
+    return {key: choose_alpha(x, targets, codes, groups, seed, weights) for key, x in features.items()}
 
 
 def selection_rows(n_samples: int, groups: Array | None, limit: int, seed: int) -> Array:

@@ -18,8 +18,6 @@ from framecnn.typing import Array
 
 __all__ = ["describe_choice", "report_data", "split_table", "write_training_report"]
 
-SIMPLEST = " (the simplest within the error of the best)"
-
 
 def write_training_report(
     path: str | os.PathLike[str],
@@ -158,14 +156,8 @@ def describe_choice(classifier: Any) -> dict[str, str]:
     """
     chosen = classifier.chosen_
     found = {}
-    if classifier.features_.frame_shape_ is not None:
-        found["features"] = chosen["features"] + (SIMPLEST if chosen["features_accuracies"] else "")
-    for kind, accuracy in chosen["features_accuracies"].items():
-        seconds = chosen["features_seconds"].get(kind)
-        cost = "" if seconds is None else f", {seconds:.1f} s"
-        found[f"accuracy in cross-validation, {kind}"] = percent(accuracy) + cost
     if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
-        why = SIMPLEST if chosen["accuracies"] else ""
+        why = " (the simplest within the error of the best)" if chosen["accuracies"] else ""
         found["pooling grid"] = _grid(chosen["grid"]) + why
     for grid, accuracy in chosen["accuracies"].items():
         found[f"accuracy in cross-validation, {_grid(grid)}"] = percent(accuracy)
