@@ -8,7 +8,7 @@ import numpy as np
 
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import check_overflow
-from framecnn.estimators.feature_choice import CLASSES
+from framecnn.estimators.feature_choice import kind_of
 from framecnn.estimators.features import FrameFeatures
 from framecnn.estimators.learned_contributions import contributions_of_windows, has_windows
 from framecnn.estimators.network_contributions import contributions_of_positions, has_positions
@@ -278,8 +278,7 @@ def _contributions(
         own, own_cells = compute(part, batch, weights[block], features.mean_[block])
         pixels += own
         cells += own_cells
-        kind = next(kind for kind, own_class in CLASSES.items() if isinstance(part, own_class))
-        by_kind[kind] = float(own.sum())
+        by_kind[kind_of(part)] = float(own.sum())
         start = block.stop
     return pixels, cells, by_kind
 
