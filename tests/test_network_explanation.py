@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from explaining import explained, feature_weights, rounding
+from small_networks import network_to_maps, small_pretrained
 from textures import textures
 
 from framecnn import (
-    ActivationLayer,
-    ConvLayer,
     DenseLayer,
     FlatteningLayer,
     FrameClassifier,
@@ -18,27 +17,15 @@ from framecnn import (
     load,
     num_threads,
 )
-from framecnn.estimators import NetworkFeatures, explain, filter_contributions, pretrained_features
+from framecnn.estimators import NetworkFeatures, explain, filter_contributions
 from framecnn.estimators.network_contributions import _shares
 
-
-def network(size=(25, 31), strides=5, filters=8):
-    """Return a network from frames to maps without negative values, of 5 x 6 positions by default."""
-    layers = [ConvLayer(filters, kernel_size=5, strides=strides), ActivationLayer("relu")]
-    return Sequential([InputLayer((*size, 3), scale=0.01), *layers]).build(seed=0)
-
-
-def small_pretrained(size):
-    """Return a network to maps of 7 x 7 positions in the place of the pretrained one, for frames of 224 x 224."""
-    return network(size, strides=36)
-
-
 CASES = {
-    "maps of another size": ({"features": network()}, (24, 32, 3)),
-    "maps of the frame's size": ({"features": network((24, 32), strides=1)}, (24, 32, 3)),
-    "a named layer": ({"features": NetworkFeatures(network(), layer="activation_1", mean=100)}, (24, 32, 3)),
-    "grey": ({"features": network()}, (24, 32, 1)),
-    "plain k-means": ({"features": network(), "projection": None, "clusters_per_class": 4}, (24, 32, 3)),
+    "maps of another size": ({"features": network_to_maps()}, (24, 32, 3)),
+    "maps of the frame's size": ({"features": network_to_maps((24, 32), strides=1)}, (24, 32, 3)),
+    "a named layer": ({"features": NetworkFeatures(network_to_maps(), layer="activation_1", mean=100)}, (24, 32, 3)),
+    "grey": ({"features": network_to_maps()}, (24, 32, 1)),
+    "plain k-means": ({"features": network_to_maps(), "projection": None, "clusters_per_class": 4}, (24, 32, 3)),
     "pretrained": ({"features": "pretrained"}, (24, 32, 3)),
     "both, learned ones averaged over flips": ({"features": "both", "n_filters": 12, "grid": (2, 2)}, (24, 32, 3)),
     "both, two scales": ({"features": "both", "n_filters": 12, "grid": (2, 1)}, (98, 120, 3)),
@@ -47,8 +34,7 @@ CASES = {
 
 def fitted(settings, shape):
     X, y, groups = textures(4, shape)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained_features, "efficientnet_lite0", small_pretrained)
+    with small_pretrained():
         return FrameClassifier(**{"random_state": 0} | settings).fit(X, y, groups), X
 
 
@@ -145,9 +131,8 @@ def test_an_object_is_marked_in_the_quarter_in_which_it_is(corner, features):
         own = corner if number in (0, 16) else rng.integers(0, 2, 2)
         top, left = 24 * own[0] + 7, 32 * own[1] + 11
         frame[top : top + 10, left : left + 10] = (250, 20, 20) if number < 16 else (20, 20, 250)
-    setting = network((48, 64)) if features == "network" else features
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained_features, "efficientnet_lite0", small_pretrained)
+    setting = network_to_maps((48, 64)) if features == "network" else features
+    with small_pretrained():
         classifier = FrameClassifier(features=setting, n_filters=20, grid=(2, 2), random_state=0)
         classifier.fit(frames, ["red"] * 16 + ["blue"] * 16)
     for row, label in ((0, "red"), (16, "blue")):
@@ -162,7 +147,7 @@ def test_an_object_is_marked_in_the_quarter_in_which_it_is(corner, features):
 @pytest.mark.parametrize("last", [[], [FlatteningLayer()]])
 def test_places_are_those_before_a_mean_at_the_end_of_a_network(last):
     X, y, groups = textures(4, (24, 32, 3))
-    maps = network()
+    maps = network_to_maps()
     means = Sequential([*maps.layers, PoolingLayer(1, mode="adaptive_average"), *last]).build()
     means.load_state_dict(maps.state_dict())
     found, wanted = (
@@ -188,7 +173,7 @@ def test_features_of_a_class_of_ones_own_are_explained():
         """Features under another name."""
 
     X, y, groups = textures(4, (24, 32, 3))
-    classifier = FrameClassifier(features=Own(network()), random_state=0).fit(X, y, groups)
+    classifier = FrameClassifier(features=Own(network_to_maps()), random_state=0).fit(X, y, groups)
     assert list(explain(classifier, X[0]).by_kind) == ["network"]
 
 

@@ -78,9 +78,13 @@ def networks_with_filters(classifier: Any) -> Iterator[Sequential]:
 
 
 def scale_name(network: Sequential) -> str:
-    """Return the size of the frames that the first filters of a network read, or its first layer if it has none."""
-    layers = [layer for layer in network.layers if not isinstance(layer, InputLayer | ResizingLayer)]
-    first = next((layer for layer in layers if "kernel" in layer.params), *layers[:1])
+    """Return the size of the frames that the first filters of a network read, or its first layer if none reads any."""
+    readers = [
+        layer
+        for layer in network.layers
+        if len(layer.input_shape) == 3 and not isinstance(layer, InputLayer | ResizingLayer)
+    ]
+    first = next((layer for layer in readers if "kernel" in layer.params), readers[0])
     return "{}x{}".format(*first.input_shape)
 
 
