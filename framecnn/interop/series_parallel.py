@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Union
+from typing import Any, Union
 
 __all__ = ["Chain", "Merge", "NotSeriesParallelError", "decompose"]
 
 DEEPEST = 32  # levels of branches within branches; the layers are nested as deep, and Python's stack is limited
 Value = Hashable
-Nodes = Mapping[Value, Sequence[Value]]
+Nodes = Mapping[Any, Sequence[Any]]
 Chain = tuple[Union[Value, "Merge"], ...]
 """Operations in the order in which they are applied, each to the output of the one before it."""
 
