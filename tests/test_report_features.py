@@ -58,7 +58,7 @@ def test_a_report_about_both_kinds_says_how_much_each_contributes(both, tmp_path
     assert "sums of the contributions of each kind of features" in report.words
     assert "belong to the few places, such as 7 × 7, at which a network describes a frame" in report.words
     assert "Networks that compute features" in report.words
-    assert "pretrained, 224x224 7 layers, 614 parameters," in report.words
+    assert "7 layers, 614 parameters, 29,400 multiply-adds for a frame" in report.words
     assert list(data.filters) == list(data.class_filters) == ["24x32"]
     assert data.filters["24x32"].shape == (12, 6, 6, 3)
 
