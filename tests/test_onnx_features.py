@@ -21,7 +21,7 @@ SETTINGS = {
 
 
 def check(classifier, frames, path):
-    to_onnx(classifier, path, opset=18)
+    to_onnx(classifier, path)
     session = onnxruntime.InferenceSession(path)
     labels, probabilities, _ = session.run(None, {"x": frames.transpose(0, 3, 1, 2).astype(np.float32)})
     np.testing.assert_array_equal(classifier.classes_[labels], classifier.predict(frames))

@@ -55,17 +55,17 @@ def describe_networks(classifier: Any) -> dict[str, str]:
     >>> from framecnn import FrameClassifier
     >>> X = np.random.default_rng(0).integers(0, 256, (8, 24, 32, 3), np.uint8)
     >>> describe_networks(FrameClassifier(n_filters=4, grid=(1, 1), random_state=0).fit(X, ["a", "b"] * 4))
-    {'learned, 24x32': '6 layers, 436 parameters, 223,756 multiply-adds for each of a frame and its flipped copy'}
+    {'learned, 24x32': '6 layers, 436 parameters, 221,616 multiply-adds for a frame, as many for its flipped copy'}
     """
     found = {}
     for part in classifier.features_.parts_:
-        each = "each of a frame and its flipped copy" if part.averages_flips_ else "a frame"
+        also = ", as many for its flipped copy" if part.averages_flips_ else ""
         for network in part.networks_:
             summary = network.summary()
             leaves = sum(row.layer not in ("", ParallelLayer.__name__) for row in summary.rows)
             found[f"{kind_of(part)}, {scale_name(network)}"] = (
                 f"{counted(leaves, 'layer')}, {summary.n_params:,} parameters, "
-                f"{summary.multiply_adds:,} multiply-adds for {each}"
+                f"{summary.multiply_adds:,} multiply-adds for a frame{also}"
             )
     return found
 
