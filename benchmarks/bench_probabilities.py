@@ -40,7 +40,9 @@ def calibration(folder, n_folds, seed, features):
     """Return the measurements of one split of a folder into folds."""
     parts, rejected = [], []
     for train, test in folder.folds(n_folds, seed=seed):
-        classifier = FrameClassifier(features=features, random_state=seed).fit(train.frames, train.targets, train.groups)
+        classifier = FrameClassifier(features=features, random_state=seed).fit(
+            train.frames, train.targets, train.groups
+        )
         details = classifier.predict_details(test.frames)
         parts.append((details.probabilities, np.searchsorted(classifier.classes_, test.targets)))
         rejected.append(details.out_of_distribution)
