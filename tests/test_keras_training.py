@@ -13,7 +13,9 @@ from framecnn import (
     DenseLayer,
     FlatteningLayer,
     InputLayer,
+    ParallelLayer,
     PoolingLayer,
+    ScalingLayer,
     Sequential,
 )
 from framecnn.data.augment import Augmentation
@@ -40,9 +42,10 @@ OPTIMIZERS = {
 @pytest.fixture
 def floatx():
     """Sets the dtype that Keras keeps learning rates and losses in."""
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()  # a policy of the time is kept, once asked for
     yield keras.config.set_floatx
     keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)
 
 
 def every_kind(dtype):
@@ -58,9 +61,26 @@ def every_kind(dtype):
     ).build(0, dtype)
 
 
-def both_trained(dtype, kind, name, settings, steps):
+def every_merge(dtype):
+    """A network of branches that are added, multiplied and concatenated, with a depthwise convolution and a scaling."""
+    norm = BatchNormLayer(momentum=0.875)
+    expanded = (ConvLayer(12, kernel_size=1, use_bias=False), norm, ActivationLayer("relu6"))
+    depthwise = (ConvLayer(24, kernel_size=3, padding="same", groups=12, use_bias=False), norm, ActivationLayer("silu"))
+    pooled = (PoolingLayer(1, mode="adaptive_average"), ConvLayer(6, kernel_size=1), ActivationLayer("hard_swish"))
+    gate = (*pooled, ConvLayer(24, kernel_size=1), ActivationLayer("sigmoid"))
+    projected = (ConvLayer(6, kernel_size=1, use_bias=False), norm)
+    excited = ParallelLayer(((), gate), merge="multiply")
+    joined = ((PoolingLayer(3, strides=1, padding="same"), ScalingLayer()), (ConvLayer(3, kernel_size=1),), ())
+    stem = (ConvLayer(6, kernel_size=3, strides=2, padding=((0, 1), (0, 1)), use_bias=False), norm)
+    block = ParallelLayer(((*expanded, *depthwise, excited, *projected), ()))
+    head = (PoolingLayer(1, mode="adaptive_average"), FlatteningLayer(), DenseLayer(4))
+    body = (ActivationLayer("elu"), block, ParallelLayer(joined, merge="concatenate"), ActivationLayer("softplus"))
+    return Sequential([InputLayer((12, 16, 3)), *stem, *body, *head]).build(0, dtype)
+
+
+def both_trained(dtype, kind, name, settings, steps, network=every_kind):
     """Train both; give the losses of every step, and the weights at the end."""
-    ours, optimizer = every_kind(dtype), kind(**settings)
+    ours, optimizer = network(dtype), kind(**settings)
     net = to_keras(ours)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     net.compile(getattr(keras.optimizers, name)(**settings), loss)
@@ -69,7 +89,8 @@ def both_trained(dtype, kind, name, settings, steps):
         x, y = rng.normal(size=(8, 12, 16, 3)).astype(dtype), rng.integers(0, 4, 8)
         net.reset_metrics()  # what train_on_batch gives is a mean since then
         losses.append((train_step(ours, x, y, softmax_cross_entropy, optimizer), float(net.train_on_batch(x, y))))
-    return np.array(losses).T, list(zip(ours.state_dict().values(), net.get_weights(), strict=True))
+    theirs = copy_from_keras(net, network(dtype)).state_dict()
+    return np.array(losses).T, [(value, theirs[name]) for name, value in ours.state_dict().items()]
 
 
 @pytest.mark.parametrize(("kind", "name", "settings"), OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -86,6 +107,17 @@ def test_fifty_steps_in_float64_give_the_same_losses_and_weights(floatx, without
 def test_twenty_steps_in_float32_give_the_same_losses(without_tracing, kind, name, settings):
     (ours, theirs), _ = both_trained(np.float32, kind, name, settings, steps=20)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "name", "settings"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_branches_are_trained_to_the_same_losses_and_weights(floatx, without_tracing, kind, name, settings):
+    floatx("float64")
+    (ours, theirs), weights = both_trained(np.float64, kind, name, settings, steps=12, network=every_merge)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-8)
+    assert ours[-3:].mean() != ours[0]
+    assert len(weights) == 30
+    for one, other in weights:
+        assert np.abs(one - other).max() < 1e-6 * np.abs(other).max()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 """Every model has save and load; a file of another class is named; a user's subclass is saved as framecnn's class."""
 
-import ast
-import re
-
 import numpy as np
 import pytest
 from commands import write_frames
@@ -110,9 +107,7 @@ def test_the_repr_of_a_layer_builds_it_again_without_defaults(name):
     kind = getattr(framecnn.layers, name)
     for case in getattr(kind, "cases", ()):
         layer = kind(**case.settings)
-        arguments = re.fullmatch(rf"{name}\((.*)\)", repr(layer))[1]
-        settings = dict(re.findall(r"(\w+)=(.+?)(?:, (?=\w+=)|$)", arguments))
-        assert kind(**{key: ast.literal_eval(value) for key, value in settings.items()}) == layer
+        assert eval(repr(layer), vars(framecnn.layers)) == layer
         assert "glorot_uniform" not in repr(layer)
 
 

@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.data.transitions import CUT_WINDOW, Described, blend_scores, colour_correlation, cut_scores, difference
+from framecnn.data.transitions import (
+    CUT_WINDOW,
+    Described,
+    blend_scores,
+    colour_correlation,
+    cut_scores,
+    difference,
+    shifted_correlation,
+)
 from framecnn.typing import Array
 
 __all__ = ["Boundary", "find_boundaries"]
@@ -42,8 +50,9 @@ _ROUNDING = 0.01  # seconds
 
 # Flashes: brighter or darker for a while
 _LONGEST_FLASH = 0.7  # seconds
-_FLASH_CHANGE = 0.45  # change across a flash from which on it counts as two cuts
 _FLASH, _LIGHTNING = 25, 20  # units of luma by which it differs from the frames at both ends; from most around it
+_SHIFTED = (0.4, 0.6)  # least correlation of shifted structures within a shot: if other frames have no more; always
+_SUDDEN = 0.75  # share of the change of luma near the beginning or end of a flash that is one step
 
 # Gradual changes: dissolves and wipes
 _GRID = 1 / 12  # seconds between the times at which they are looked for
@@ -86,22 +95,25 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
     list of Boundary
     """
     elapsed, n = frames.elapsed, len(frames.elapsed)
+    scores = cut_scores(elapsed, differences)
     found = []
-    hidden = np.zeros(n, bool)
-    for dip in _dips(frames):
-        before, turn, after = dip
-        hidden[before + 1 : after + 1] = True
-        if before >= 0 and after < n:
-            change = _change(frames, before, after)
-            is_clear = bool(frames.contrast[[before, after]].min() > _CLEAR)
-            least, sure = (_FADE, _SURE_FADE) if is_clear and _has_flanks(frames, dip) else (_BREAK, _SURE_BREAK)
+    hidden = _flashes(frames, _cuts(frames, scores, np.zeros(n, bool)), _SUDDEN)
+    scores[hidden | np.roll(hidden, 1)] = 0
+    shown = np.flatnonzero(~hidden)
+    without_flashes, ends = frames.take(shown) if hidden.any() else frames, np.r_[-1, shown, n]
+    for dip in _dips(without_flashes):
+        if dip.before >= 0 and dip.after < len(shown):
+            change = _change(without_flashes, dip.before, dip.after)
+            is_clear = bool(without_flashes.contrast[[dip.before, dip.after]].min() > _CLEAR)
+            is_fade = is_clear and _has_flanks(without_flashes, dip)
+            least, sure = (_FADE, _SURE_FADE) if is_fade else (_BREAK, _SURE_BREAK)
             if change > least:
-                found.append(Boundary(turn, is_clear and change > sure))
-    cuts = _cuts(frames, cut_scores(elapsed, differences), hidden)
-    for start, end in _flashes(frames, [first for first, _ in cuts]):
-        hidden[start:end] = True
-        cuts = [cut for cut in cuts if not start <= cut.first <= end]
-    found = sorted(found + cuts)
+                found.append(Boundary(int(shown[dip.turn]), is_clear and change > sure))
+        hidden[ends[dip.before + 1] + 1 : ends[dip.after + 1] + 1] = True
+    cuts = _cuts(frames, scores, hidden)
+    soft = _flashes(frames, cuts, 0.0)
+    hidden |= soft
+    found = sorted(found + [cut for cut in cuts if not soft[[cut.first - 1, cut.first]].any()])
     hidden |= _lightning(frames)
     stops = [0, *(first for first, _ in found), n]
     for start, stop in pairwise(stops):
@@ -206,23 +218,48 @@ def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
     return found
 
 
-def _flashes(frames: Described, cuts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each flash that begins or ends at a cut: brighter or darker than the frames at both ends.
+def _flashes(frames: Described, cuts: list[Boundary], steepness: float) -> Array:
+    """Return whether (n,) each frame is in a flash: brighter or darker than the shot at both ends.
 
-    The picture at both ends is the same; so is that of a weak flash, whose other end is then no cut.
+    A step to the next frame is at least the share `steepness` of the change of luma there. If that is 0, the flash
+    begins or ends at a cut. Short flashes come first, since a frame of one is no end of another.
     """
     elapsed, luma = frames.elapsed, frames.luma
-    steps = np.flatnonzero(np.abs(np.diff(luma, prepend=luma[:1])) > _FLASH)
-    edges = sorted({*cuts, *steps.tolist()})
-    for i, start in enumerate(edges):
-        for stop in edges[i + 1 :]:
-            if elapsed[stop] - elapsed[start] > _LONGEST_FLASH:
-                break
-            inside, outside = luma[start:stop].mean(), (luma[start - 1], luma[stop])
-            is_flash = inside > max(outside) + _FLASH or inside < min(outside) - _FLASH
-            is_flash &= abs(outside[0] - outside[1]) < _FLASH
-            if is_flash and (start in cuts or stop in cuts) and _change(frames, start - 1, stop) < _FLASH_CHANGE:
-                yield start, stop
+    steps = np.abs(np.diff(luma, prepend=luma[:1]))
+    firsts = np.array([cut.first for cut in cuts], int)
+    edges = np.union1d(firsts, np.flatnonzero(steps > _FLASH))
+    ends = np.searchsorted(elapsed[edges], elapsed[edges] + _LONGEST_FLASH)
+    stretches = [(i, j) for k, i in enumerate(edges) for j in edges[k + 1 : ends[k]]]
+    found = np.zeros(len(luma), bool)
+    for start, stop in sorted(stretches, key=lambda ends: elapsed[ends[1]] - elapsed[ends[0]]):
+        inside, outside = luma[start:stop].mean(), luma[[start - 1, stop]]
+        is_flash = inside > outside.max() + _FLASH or inside < outside.min() - _FLASH
+        for edge, near in ((start, luma[max(start - 3, 0) : stop]), (stop, luma[start : stop + 3])):
+            is_flash &= steps[edge] >= steepness * np.ptp(near)
+        is_flash &= steepness > 0 or start in firsts or stop in firsts
+        if is_flash and not found[[start - 1, stop]].any() and _is_same_shot(frames, edges, start - 1, stop):
+            found[start:stop] = True
+    return found
+
+
+def _is_same_shot(frames: Described, edges: Array, before: int, after: int) -> bool:
+    """Return whether the frames at both ends of a flash are alike, or as alike as others of both shots as far apart.
+
+    In the first case the light is the same. Otherwise motion during the flash explains the difference if frames of both
+    shots differ as much in that time; changes of the light do not count if the structure is the same, but shifted.
+    """
+    elapsed, luma = frames.elapsed, frames.luma
+    if abs(luma[before] - luma[after]) < _FLASH and _change(frames, before, after) < _BREAK:
+        return True
+    length = elapsed[after] - elapsed[before] + _ROUNDING
+    earlier, later = np.searchsorted(elapsed, (elapsed[before] - length, elapsed[after] + length))
+    pairs = np.array([(before, after), (earlier, before), (after, min(later, len(elapsed) - 1))])
+    if any(i == j or ((i < edges) & (edges <= j)).any() for i, j in pairs[1:]):
+        return False
+    differences, similarities = difference(frames, *pairs.T), shifted_correlation(frames, *pairs.T)
+    return bool(
+        differences[0] <= differences[1:].min() or similarities[0] >= np.clip(similarities[1:].max(), *_SHIFTED)
+    )
 
 
 def _lightning(frames: Described) -> Array:

@@ -26,6 +26,7 @@ __all__ = [
     "difference",
     "expanded",
     "neighbour_differences",
+    "shifted_correlation",
 ]
 
 CUT_WINDOW = 1 / 6
@@ -48,6 +49,8 @@ _CELL = _N_BINS * np.add.outer(
     np.arange(_HEIGHT) * _CELLS // _HEIGHT * _CELLS, np.arange(_WIDTH) * _CELLS // _WIDTH
 ).astype(np.int32)
 _DARK = 6  # luma and colours below count as black
+_LEAST_OVERLAP = 0.4  # of two frames at a shift
+_LEAST_ENERGY = 1e-6  # of structures of length 1
 _LEAST_CONTRAST = 1  # units of luma; frames with less have no structure
 _GREY_SHARE = 0.95  # of the pixels of a frame without colours
 _UNLIKE, _ALIKE = 0.35, 0.75  # correlations of structures at which the difference of colours counts fully; not at all
@@ -146,6 +149,24 @@ def colour_correlation(frames: Described, one: Array, other: Array) -> Array:
     first, second = ((x - (x * lit).sum((1, 2), keepdims=True) / count) * lit for x in (first, second))
     norms = (first**2).sum((1, 2)) * (second**2).sum((1, 2))
     return (first * second).sum((1, 2)) / np.sqrt(np.maximum(norms, 1))
+
+
+def shifted_correlation(frames: Described, one: Array, other: Array) -> Array:
+    """Return the correlation of the structures of frames `one` and `other` at the best shift with enough overlap.
+
+    Neither the light nor a camera that pans changes it much.
+    """
+    size = (2 * _ROWS, 2 * _COLUMNS)
+    first, second = frames.structure[one], frames.structure[other]
+
+    def products(x: Array, y: Array) -> Array:
+        return np.fft.irfft2(np.fft.rfft2(x, size) * np.fft.rfft2(y, size).conj(), size)
+
+    everywhere = np.ones((_ROWS, _COLUMNS))
+    energies = products(first**2, everywhere) * products(everywhere, second**2)
+    overlap = products(everywhere, everywhere)
+    correlation = products(first, second) / np.sqrt(np.maximum(energies, _LEAST_ENERGY))
+    return np.where(overlap < _LEAST_OVERLAP * _ROWS * _COLUMNS, 0.0, correlation).max((1, 2))
 
 
 def _distances(one: Array, other: Array) -> Array:

@@ -3,27 +3,24 @@
 import logging
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
+
 from framecnn.errors import FormatError, MissingExtraError
-from framecnn.interop.keras_layers import KERAS_CONVERTERS, Step, layers_of, no_layer_like
-from framecnn.layers import InputLayer
+from framecnn.interop.keras_graph import KerasGraph
+from framecnn.interop.keras_import import parts_of
+from framecnn.interop.keras_layers import KERAS_CONVERTERS, Step
+from framecnn.interop.network_parts import NOT_NEGATIVE
+from framecnn.layers import ActivationLayer, Layer, PaddingLayer, ParallelLayer, PoolingLayer
+from framecnn.layers.chain import layer_names
 from framecnn.networks.sequential import Sequential
 from framecnn.thread_count import get_num_threads
+from framecnn.typing import Array
 
 __all__ = ["copy_from_keras", "copy_to_keras", "from_keras", "load_keras", "to_keras"]
-
-FIXED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "BatchNormalization": {"axis": -1, "center": True, "scale": True, "renorm": False},
-    "Dropout": {"noise_shape": None},
-    "ReLU": {"max_value": None, "threshold": 0},
-    "Rescaling": {"offset": 0},
-    "Softmax": {"axis": -1},
-}
-"""Settings without an equivalent in framecnn, by Keras class, and the only value that is accepted."""
 
 
 def to_keras(model: Sequential) -> Any:
@@ -36,8 +33,9 @@ def to_keras(model: Sequential) -> Any:
 
     Returns
     -------
-    keras.Sequential
-        Its layers have the names of the model's. Training updates it as it would update the model.
+    keras.Sequential or keras.Model
+        A functional model if there are branches. Its layers have the names of the model's, with "." for "/", such as
+        ``"parallel_1.branch_1.conv_1"``. Training updates it as it would update the model.
 
     Raises
     ------
@@ -45,31 +43,36 @@ def to_keras(model: Sequential) -> Any:
         If the model is not built.
     FormatError
         If Keras has no equivalent layer: for filter banks, the square root, pooling with explicit padding or
-        dilation, downsampling without a mean, convolution with both strides and dilation, and layers without an entry
-        in :data:`framecnn.interop.keras_layers.KERAS_CONVERTERS`, such as subclasses of framecnn's.
+        dilation, downsampling without a mean, padding with another value than zero, convolution with both strides and
+        dilation, and layers without an entry in :data:`framecnn.interop.keras_layers.KERAS_CONVERTERS`, such as
+        subclasses of framecnn's.
     MissingExtraError
         If Keras, or the library on which it runs, is not installed.
 
     Notes
     -----
-    ``ConvLayer.algorithm`` is lost: Keras chooses its own algorithm. Explicit padding becomes a ZeroPadding2D layer.
+    ``ConvLayer.algorithm`` is lost: Keras chooses its own algorithm. Explicit padding becomes a ZeroPadding2D layer,
+    depthwise convolution with equal strides DepthwiseConv2D, which Keras can train on a CPU, and scaling an EinsumDense
+    layer, the only one of Keras that multiplies and shifts channels by weights.
 
     Examples
     --------
-    >>> from framecnn import ConvLayer, DenseLayer, FlatteningLayer
+    >>> from framecnn import ConvLayer, DenseLayer, FlatteningLayer, InputLayer
     >>> model = Sequential([InputLayer((8, 8, 3)), ConvLayer(4, kernel_size=3), FlatteningLayer(), DenseLayer(2)])
     >>> net = to_keras(model.build(seed=0))
     >>> [layer.name for layer in net.layers], net.output_shape
     (['conv_1', 'flattening_1', 'dense_1'], (None, 2))
     """
-    named = [(name, layer.require_built()) for name, layer in zip(model.names, model.layers, strict=True)]
-    steps = [(name, step) for name, layer in named for step in KERAS_CONVERTERS.of(layer)(layer)]
-    dtype = model.layers[0].dtype.name
-    keras = load_keras("to_keras")
-    net = keras.Sequential([keras.Input(model.input_shape, dtype=dtype)])
-    for name, (kind, settings) in steps:
-        keras_name = f"{name}_border" if kind == "ZeroPadding2D" else name
-        net.add(getattr(keras.layers, kind)(**settings, name=keras_name, dtype=dtype))
+    layers = [layer.require_built() for layer in model.layers]
+    keras, dtype = load_keras("to_keras"), layers[0].dtype.name
+    inputs = keras.Input(model.input_shape, dtype=dtype)
+    if any(type(layer) is ParallelLayer for layer in layers):
+        net = keras.Model(inputs, _called(keras, layers, inputs, dtype))
+    else:
+        net = keras.Sequential([inputs])
+        for name, layer, before in zip(model.names, layers, [None, *layers], strict=False):
+            for equivalent in _equivalents(keras, name, layer, before, dtype):
+                net.add(equivalent)
     copy_to_keras(model, net)
     return net
 
@@ -80,44 +83,56 @@ def from_keras(net: Any) -> Sequential:
     Parameters
     ----------
     net : keras.Sequential or keras.Model
-        A built chain of layers, channels last. The activation of a layer becomes an ActivationLayer after it.
+        Built, channels last, with one input and one output. It may branch if it consists of blocks in series and in
+        parallel, whose values are added, multiplied or concatenated; these become ParallelLayers. It may contain
+        other models.
 
     Returns
     -------
     Sequential
+        The activation of a layer becomes an ActivationLayer after it.
 
     Raises
     ------
     FormatError
-        If it is not a built chain, its dtypes differ, or framecnn has no equivalent layer or setting.
+        If it is no such model, its dtypes differ, or framecnn has no equivalent of a layer or setting, which the
+        message names.
     MissingExtraError
         If Keras, or the library on which it runs, is not installed.
 
     Notes
     -----
-    The optimizer, losses and regularizers are not converted. An initializer without an equivalent becomes the default.
+    The model predicts what the Keras model does. The optimizer, losses, regularizers and ``trainable`` are not
+    converted. Layers that act in training only and have no equivalent are left out: augmentation, noise, and dropout of
+    channels or branches. Numbers that multiply or shift channels (Rescaling, Normalization, ``x * 2 + 1``) become a
+    ScalingLayer, which is trainable; one number at the input becomes its scale. An initializer without an equivalent
+    becomes the default.
 
     Examples
     --------
     >>> keras = load_keras("this example")
-    >>> net = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu")])
-    >>> from_keras(net).names
-    ('input_1', 'conv_1', 'activation_1')
+    >>> x = inputs = keras.Input((8, 8, 3))
+    >>> x = keras.layers.Add()([keras.layers.Conv2D(3, 3, padding="same", activation="relu")(x), x])
+    >>> from_keras(keras.Model(inputs, x)).layers[1].branches
+    ((ConvLayer(filters=3, kernel_size=(3, 3), padding='same'), ActivationLayer(function='relu')), ())
     """
     keras = load_keras("from_keras")
-    layers = _chain(keras, net)
-    policies = {layer.dtype_policy.name for layer in layers} or {net.dtype_policy.name}
+    if not isinstance(net, keras.Sequential | keras.Model) or not getattr(net, "inputs", None):
+        raise FormatError(
+            f"from_keras: expected a built keras.Sequential or functional model, got {type(net).__name__}; "
+            "begin it with keras.Input(shape)"
+        )
+    shapes = [tuple(tensor.shape[1:]) for tensor in net.inputs]
+    if len(shapes) != 1 or None in shapes[0]:
+        raise FormatError(f"from_keras: expected one input of a known shape, got {shapes}; specify all its sizes")
+    graph = KerasGraph(keras, net)
+    policies = graph.policies or {net.dtype_policy.name}
     if len(policies) > 1 or not policies <= {"float32", "float64"}:
         raise FormatError(
             f"from_keras: expected layers of float32, or all of float64, got {', '.join(sorted(policies))}; "
             "build the model with one dtype"
         )
-    steps = [_step(keras, layer) for layer in layers]
-    scale = 1.0
-    if steps and steps[0][0] == "Rescaling":
-        scale = steps.pop(0)[1]["scale"]
-    model = Sequential([InputLayer(net.input_shape[1:], scale=scale), *layers_of(steps)]).build(dtype=policies.pop())
-    return copy_from_keras(net, model)
+    return parts_of(graph, shapes[0]).network(policies.pop())
 
 
 def copy_to_keras(model: Sequential, net: Any) -> None:
@@ -128,9 +143,13 @@ def copy_to_keras(model: Sequential, net: Any) -> None:
     model : Sequential
         The source of the weights.
     net : keras.Model
-        A model that :func:`to_keras` returned.
+        A model that :func:`to_keras` returned for it.
     """
-    net.set_weights(list(model.state_dict().values()))
+    for path, layer in _inner_layers(model.layers):
+        if layer.params:
+            target = net.get_layer(_keras_name(path))
+            weights = zip(layer.params.values(), target.weights, strict=True)
+            target.set_weights([np.reshape(value, weight.shape) for value, weight in weights])
 
 
 def copy_from_keras(net: Any, model: Sequential) -> Sequential:
@@ -148,7 +167,14 @@ def copy_from_keras(net: Any, model: Sequential) -> Sequential:
     Sequential
         The model itself.
     """
-    return model.load_state_dict(dict(zip(model.state_dict(), net.get_weights(), strict=True)))
+    with_weights = [(path, layer) for path, layer in _inner_layers(model.layers) if layer.params]
+    if not {_keras_name(path) for path, _ in with_weights} <= {layer.name for layer in net.layers}:
+        return model.load_state_dict(from_keras(net).state_dict())
+    state: dict[str, Array] = {}
+    for path, layer in with_weights:
+        weights = zip(layer.params.items(), net.get_layer(_keras_name(path)).get_weights(), strict=True)
+        state |= {f"{path}/{name}": weight.reshape(value.shape) for (name, value), weight in weights}
+    return model.load_state_dict(state)
 
 
 def load_keras(who: str) -> Any:
@@ -205,44 +231,46 @@ def _hidden_stderr(hide: bool) -> Iterator[None]:
         os.close(nowhere)
 
 
-def _chain(keras: Any, net: Any) -> list[Any]:
-    """Return the layers of a Keras model except its InputLayer; raise FormatError unless they form a chain."""
-    if not isinstance(net, keras.Sequential | keras.Model) or not getattr(net, "inputs", None):
-        raise FormatError(
-            f"from_keras: expected a built keras.Sequential or functional model, got {type(net).__name__}; "
-            "begin it with keras.Input(shape)"
-        )
-    shapes = [tuple(tensor.shape[1:]) for tensor in net.inputs]
-    if len(shapes) != 1 or None in shapes[0]:
-        raise FormatError(f"from_keras: expected one input of a known shape, got {shapes}; specify all its sizes")
-    layers = [layer for layer in net.layers if not isinstance(layer, keras.layers.InputLayer)]
-    if not isinstance(net, keras.Sequential):
-        ends = [net.inputs[0], *(layer.output for layer in layers)]
-        follows = [layer.input is end for layer, end in zip(layers, ends, strict=False)]
-        uses = Counter(node.operation.name for nodes in net._nodes_by_depth.values() for node in nodes)
-        shared = [name for name, count in uses.items() if count > 1]
-        if shared:
-            raise FormatError(
-                f"from_keras: expected every layer once, got {shared[0]!r} used more than once; "
-                "use a separate layer with the same weights in each place"
-            )
-        if not all(follows) or [*map(id, net.outputs)] != [id(ends[-1])]:
-            names = ", ".join(layer.name for layer in layers)
-            raise FormatError(f"from_keras: expected a chain of layers, got a graph of {names}; convert part of it")
-    return layers
+def _called(keras: Any, layers: Sequence[Layer], value: Any, dtype: str, prefix: str = "") -> Any:
+    """Return the symbolic output of the equivalents of a chain of built layers."""
+    for name, layer, before in zip(layer_names(layers), layers, [None, *layers], strict=False):
+        path = f"{prefix}{name}"
+        if type(layer) is ParallelLayer:
+            outputs = [
+                _called(keras, branch, value, dtype, f"{path}/branch_{number}/")
+                for number, branch in enumerate(layer.built_branches(), start=1)
+            ]
+            merge = getattr(keras.layers, layer.merge.capitalize())
+            value = merge(name=_keras_name(path), dtype=dtype)(outputs)
+        else:
+            for equivalent in _equivalents(keras, path, layer, before, dtype):
+                value = equivalent(value)
+    return value
 
 
-def _step(keras: Any, layer: Any) -> Step:
-    """Return class name and settings of a Keras layer; raise FormatError if a setting has no equivalent."""
-    kind, config = type(layer).__name__, layer.get_config()
-    if getattr(keras.layers, kind, None) is not type(layer):
-        raise no_layer_like(kind, layer.name)
-    if config.get("axis") == len(layer.output.shape) - 1:
-        config["axis"] = -1
-    for name, value in {"data_format": "channels_last", **FIXED_SETTINGS.get(kind, {})}.items():
-        if config.get(name, value) != value:
-            raise FormatError(
-                f"from_keras: expected {kind} {layer.name!r} with {name}={value!r}, got {config[name]!r}, "
-                "the only value that framecnn supports; change the setting"
-            )
-    return kind, config
+def _equivalents(keras: Any, path: str, layer: Layer, before: Layer | None, dtype: str) -> Iterator[Any]:
+    """Yield the Keras layers that are together equivalent to a built layer after another."""
+    steps: list[Step] = []
+    padded = type(layer) is PoolingLayer and layer.mode == "max" and not isinstance(layer.padding, str)
+    if padded and isinstance(before, ActivationLayer) and before.function in NOT_NEGATIVE:
+        steps.append(("ZeroPadding2D", {"padding": layer.config["padding"]}))
+        layer = Layer.from_config(layer.config | {"padding": "valid"})
+    for kind, settings in [*steps, *KERAS_CONVERTERS.of(layer)(layer)]:
+        border = kind == "ZeroPadding2D" and not isinstance(layer, PaddingLayer)
+        name = _keras_name(path) + ("_border" if border else "")
+        yield getattr(keras.layers, kind)(**settings, name=name, dtype=dtype)
+
+
+def _keras_name(path: str) -> str:
+    """Return the name of a layer in Keras, which allows no slash."""
+    return path.replace("/", ".")
+
+
+def _inner_layers(layers: Sequence[Layer], prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield all built layers that are not ParallelLayers, with their paths such as ``parallel_1/branch_1/conv_1``."""
+    for name, layer in zip(layer_names(layers), layers, strict=True):
+        if type(layer) is ParallelLayer:
+            for number, branch in enumerate(layer.built_branches(), start=1):
+                yield from _inner_layers(branch, f"{prefix}{name}/branch_{number}/")
+        else:
+            yield f"{prefix}{name}", layer

@@ -1,9 +1,8 @@
-"""Keras equivalents of layers (export), and layer equivalents of Keras layers (import), as plain data."""
+"""Keras equivalents of layers, as plain data."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from framecnn.errors import FormatError
 from framecnn.interop.layer_converters import LayerConverters
 from framecnn.layers import (
     ActivationLayer,
@@ -15,11 +14,12 @@ from framecnn.layers import (
     FlatteningLayer,
     InputLayer,
     Layer,
+    PaddingLayer,
     PoolingLayer,
-    initializers,
+    ScalingLayer,
 )
 
-__all__ = ["KERAS_CONVERTERS", "Step", "layers_of", "no_layer_like"]
+__all__ = ["KERAS_CONVERTERS", "Step"]
 
 Step = tuple[str, dict[str, Any]]
 """A Keras layer: the name of its class, and its settings."""
@@ -27,13 +27,15 @@ Step = tuple[str, dict[str, Any]]
 KERAS_CONVERTERS: LayerConverters[Callable[[Any], list[Step]]] = LayerConverters(
     "Keras", "to_keras", "framecnn.interop.keras_layers.KERAS_CONVERTERS"
 )
-"""Functions that return the Keras layers equivalent to a built layer, with weights in the same order and shape."""
+"""Functions that return the Keras layers equivalent to a built layer.
+
+One of them has all the weights, in the order of the layer's parameters; a weight of another shape has the values of the
+parameter in the same order.
+"""
 
 CONV = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "use_bias")
 NORM = ("momentum", "epsilon")
 POOL = ("pool_size", "strides", "padding")
-FUNCTIONS = ("relu", "sigmoid", "softmax", "tanh")
-KERAS_SLOPE = 0.2  # of keras.activations.leaky_relu; the layer LeakyReLU has a setting instead
 
 
 @KERAS_CONVERTERS.register(InputLayer)
@@ -45,15 +47,35 @@ def _input(layer: InputLayer) -> list[Step]:
 def _convolution(layer: ConvLayer) -> list[Step]:
     if max(layer.strides) > 1 and max(layer.dilation_rate) > 1:
         raise KERAS_CONVERTERS.unsupported(layer)
-    settings = _settings(layer, (*CONV, "kernel_initializer"))
+    kind, settings = "Conv2D", _settings(layer, (*CONV, "kernel_initializer"))
+    channels = layer.input_shape[2]
+    if layer.groups == channels > 1 and layer.strides[0] == layer.strides[1]:  # TensorFlow cannot stride unequally
+        kind, settings["depthwise_initializer"] = "DepthwiseConv2D", settings.pop("kernel_initializer")
+        settings["depth_multiplier"] = settings.pop("filters") // settings.pop("groups")
     if isinstance(layer.padding, str):
-        return [("Conv2D", settings)]
-    return [("ZeroPadding2D", {"padding": layer.padding}), ("Conv2D", settings | {"padding": "valid"})]
+        return [(kind, settings)]
+    return [("ZeroPadding2D", {"padding": layer.padding}), (kind, settings | {"padding": "valid"})]
+
+
+@KERAS_CONVERTERS.register(PaddingLayer)
+def _padding(layer: PaddingLayer) -> list[Step]:
+    if layer.value != 0:
+        raise KERAS_CONVERTERS.unsupported(layer)
+    return [("ZeroPadding2D", {"padding": layer.padding})]
+
+
+@KERAS_CONVERTERS.register(ScalingLayer)
+def _scaling(layer: ScalingLayer) -> list[Step]:
+    axes = "abc"[: len(layer.input_shape) - 1]  # with "..." instead of them, Keras swaps rows and columns
+    settings = {"equation": f"n{axes}k,k->n{axes}k", "bias_axes": "k", "kernel_initializer": "ones"}
+    return [("EinsumDense", settings | {"output_shape": layer.output_shape})]
 
 
 @KERAS_CONVERTERS.register(PoolingLayer)
 def _pooling(layer: PoolingLayer) -> list[Step]:
     reduction = layer.reduction.capitalize()
+    if layer.mode.startswith("adaptive") and layer.pool_size == (1, 1):
+        return [(f"Global{reduction}Pooling2D", {"keepdims": True})]
     if layer.mode.startswith("adaptive"):
         return [(f"Adaptive{reduction}Pooling2D", {"output_size": layer.pool_size})]
     if not isinstance(layer.padding, str) or max(layer.dilation_rate) > 1:
@@ -80,10 +102,15 @@ def _dense(layer: DenseLayer) -> list[Step]:
 
 @KERAS_CONVERTERS.register(ActivationLayer)
 def _function(layer: ActivationLayer) -> list[Step]:
-    if layer.function == "leaky_relu":
-        return [("LeakyReLU", {"negative_slope": layer.negative_slope})]
-    if layer.function not in FUNCTIONS:
-        raise KERAS_CONVERTERS.unsupported(layer)
+    match layer.function:
+        case "leaky_relu":
+            return [("LeakyReLU", {"negative_slope": layer.negative_slope})]
+        case "elu":
+            return [("ELU", {"alpha": layer.alpha})]
+        case "relu6":
+            return [("ReLU", {"max_value": 6.0})]
+        case "sqrt":
+            raise KERAS_CONVERTERS.unsupported(layer)
     return [("Activation", {"activation": layer.function})]
 
 
@@ -99,82 +126,3 @@ def _dropout(layer: DropoutLayer) -> list[Step]:
 
 def _settings(layer: Layer, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names}
-
-
-def layers_of(steps: list[Step]) -> Iterator[Layer]:
-    """Yield the layers equivalent to a chain of Keras layers.
-
-    Raises
-    ------
-    FormatError
-        If framecnn has no equivalent of a layer.
-
-    Examples
-    --------
-    >>> list(layers_of([("Flatten", {}), ("Dropout", {"rate": 0.5})]))
-    [FlatteningLayer(), DropoutLayer(rate=0.5)]
-    """
-    while steps:
-        match steps:
-            case [("ZeroPadding2D", border), ("Conv2D", {"padding": "valid"} as conv), *steps]:
-                yield from _one("Conv2D", conv | {"padding": border["padding"]})
-            case [(kind, config), *steps]:
-                yield from _one(kind, config)
-
-
-def _one(kind: str, config: Mapping[str, Any]) -> Iterator[Layer]:
-    """Yield the layers equivalent to one Keras layer."""
-    reduction = "max" if "Max" in kind else "average"
-    match kind:
-        case "Conv2D":
-            yield ConvLayer(**{name: config[name] for name in CONV}, kernel_initializer=_initializer(config))
-            yield from _activation(config, KERAS_SLOPE)
-        case "Dense":
-            yield DenseLayer(config["units"], use_bias=config["use_bias"], kernel_initializer=_initializer(config))
-            yield from _activation(config, KERAS_SLOPE)
-        case "Activation":
-            yield from _activation(config, KERAS_SLOPE)
-        case "ReLU":
-            yield from _activation({**config, "activation": "leaky_relu" if config["negative_slope"] else "relu"})
-        case "LeakyReLU":
-            yield from _activation({**config, "activation": "leaky_relu"})
-        case "Softmax":
-            yield ActivationLayer("softmax")
-        case "MaxPooling2D" | "AveragePooling2D":
-            yield PoolingLayer(**{name: config[name] for name in POOL}, mode=reduction)
-        case "AdaptiveMaxPooling2D" | "AdaptiveAveragePooling2D":
-            yield PoolingLayer(config["output_size"], mode=f"adaptive_{reduction}")
-        case "GlobalMaxPooling2D" | "GlobalAveragePooling2D":
-            yield PoolingLayer(1, mode=f"adaptive_{reduction}")
-            yield from () if config["keepdims"] else (FlatteningLayer(),)
-        case "Flatten":
-            yield FlatteningLayer()
-        case "BatchNormalization":
-            yield BatchNormLayer(**{name: config[name] for name in NORM})
-        case "Dropout":
-            yield DropoutLayer(config["rate"])
-        case _:
-            raise no_layer_like(kind, config["name"])
-
-
-def _activation(config: Mapping[str, Any], slope: float | None = None) -> Iterator[Layer]:
-    """Yield the layer of an activation; nothing for the linear one."""
-    function = config["activation"]
-    if function == "leaky_relu":
-        yield ActivationLayer(function, negative_slope=config["negative_slope"] if slope is None else slope)
-    elif function in FUNCTIONS:
-        yield ActivationLayer(function)
-    elif function != "linear":
-        raise no_layer_like(f"the activation {function!r} of", config["name"])
-
-
-def _initializer(config: Mapping[str, Any]) -> str:
-    """Return the name of the kernel's initializer; framecnn's default if there is no equivalent."""
-    names = {name.replace("_", ""): name for name in initializers.NAMES}
-    kind = (config["kernel_initializer"] or {}).get("class_name", "").lower()
-    return names.get(kind, "glorot_uniform")
-
-
-def no_layer_like(kind: str, name: str) -> FormatError:
-    """Return the error for a Keras layer without an equivalent."""
-    return FormatError(f"from_keras: expected layers that framecnn has, got {kind} {name!r}; remove it")

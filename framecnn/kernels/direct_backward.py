@@ -44,7 +44,8 @@ def direct_sums_shape(packed: PackedConv, window: Window, channels: int, parts: 
     """
     n_runs, run_length = _runs(packed, window, channels)
     lines = min(-(-run_length // step) * step for step in (PIXELS, FEW))
-    groups, blocks, _, block = packed.weights.shape
+    groups, block = packed.groups, packed.weights.shape[-1]
+    blocks = -(-packed.filters // groups // block)
     return parts, groups, blocks, n_runs * lines + 1, block
 
 
@@ -92,7 +93,9 @@ def load_gradients(packed, gradients, width, n, first, rows, at, n_valid):
             if n_valid < block:
                 copy(flat, p * block, values, base + p * filters, n_valid)
             else:
-                pool_window(flat, None, p * block, block, values, base + p * filters, 0, 0, 0, 0, negative_slope)
+                pool_window(
+                    flat, None, flat[:0], p * block, block, values, base + p * filters, 0, 0, 0, 0, negative_slope
+                )
 
 
 @kernel

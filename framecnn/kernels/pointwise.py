@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
 from framecnn.typing import Array, Shape
@@ -76,10 +77,11 @@ def hard_swish_forward(y, x, parameter, start, stop):
 
 @kernel
 def silu_forward(y, x, parameter, start, stop):
-    """y (size,) = x / (1 + exp(-x)) of x (size,); items are values."""
+    """y (size,) = x / (1 + exp(-x)) of x (size,); items are values. exp never overflows."""
     one = x.dtype.type(1)
     for i in range(start, stop):
-        y[i] = x[i] / (one + np.exp(-x[i]))
+        small = np.exp(-abs(x[i]))
+        y[i] = x[i] * (small if x[i] < 0 else one) / (one + small)
 
 
 @kernel
@@ -261,7 +263,7 @@ def activate_backward(dy: Array, x: Array, y: Array, function: str, parameter: f
 
 def _pointwise(function: Callable[..., None], name: str, parameter: float, *inputs: Array) -> Array:
     """Return the result of a kernel that runs over values or, for softmax, over rows."""
-    result = np.empty(inputs[0].shape, inputs[0].dtype)
+    result = empty(inputs[0].shape, inputs[0].dtype)
     row = inputs[0].shape[-1] if name == "softmax" else 1
     shape: Shape = (-1, row) if name == "softmax" else (-1,)
     flat = [np.ascontiguousarray(values).reshape(shape) for values in inputs]

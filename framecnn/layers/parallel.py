@@ -11,7 +11,7 @@ import numpy as np
 from framecnn.arguments import check_choice
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.activation import ActivationLayer
-from framecnn.layers.base import Backward, Case, Layer, Param
+from framecnn.layers.base import Backward, Case, Layer, Param, check_fits
 from framecnn.layers.chain import chain_forward, chain_vjp, walk
 from framecnn.layers.conv import ConvLayer
 from framecnn.layers.dense import DenseLayer
@@ -138,6 +138,7 @@ class ParallelLayer(Layer):
             shape = tuple(input_shape)
             for layer in branch:
                 shape = layer.infer_shape(shape)
+                check_fits(type(layer).__name__, "an output", shape)
             shapes.append(shape)
         if self.merge == "concatenate":
             if len({shape[:-1] for shape in shapes}) == 1:
