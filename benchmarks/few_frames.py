@@ -56,7 +56,9 @@ def table(name, rows):
     yield "| --- | --- | --- | --- |"
     for count in sorted({row["frames_per_class"] for row in rows}):
         own = [row for row in rows if row["frames_per_class"] == count]
-        cells = (f"{100 * np.mean(v):.1f} ± {100 * np.std(v):.1f}" for v in ([row[kind] for row in own] for kind in KINDS))
+        cells = (
+            f"{100 * np.mean(v):.1f} ± {100 * np.std(v):.1f}" for v in ([row[kind] for row in own] for kind in KINDS)
+        )
         yield f"| {count} | {' | '.join(cells)} |"
 
 

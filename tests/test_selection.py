@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framecnn.estimators.selection import choose_grid, selection_rows
+from framecnn.estimators.selection import choose_grid, choose_kind, selection_rows
 
 
 def noise(rng, n_samples, n_features):
@@ -67,3 +67,27 @@ def test_rows_are_taken_from_all_groups_in_turn(sizes, limit, seed):
     taken = np.bincount(groups[rows], minlength=len(sizes))
     left = np.array(sizes) - taken
     assert (taken[left > 0] >= taken.max() - 1).all()
+
+
+def one_per_class(codes, wrong):
+    """Return features (n, 3) by which all samples but those at the places `wrong` are told apart."""
+    seen = codes.copy()
+    seen[wrong] = (seen[wrong] + 1) % 3
+    return np.eye(3, dtype=np.float32)[seen]
+
+
+def test_a_kind_that_is_better_in_every_fold_is_chosen_though_folds_differ():
+    codes, groups = np.tile([0, 1, 2], 40), np.repeat(np.arange(40), 3)
+    hard = np.flatnonzero(groups < 12)  # some folds hold more of them
+    features = {"cheap": one_per_class(codes, np.r_[hard, 36:120:6]), "costly": one_per_class(codes, hard)}
+    kind, tried = choose_kind(features, codes, groups, seed=0)
+    assert kind == "costly"
+    assert tried["cheap"].accuracy > tried["costly"].accuracy - 3 * tried["costly"].standard_error
+    assert tried["costly"].by_fold.mean() == tried["costly"].accuracy
+
+
+def test_the_cheapest_kind_is_chosen_if_the_difference_is_small_and_without_folds():
+    codes = np.tile([0, 1, 2], 40)
+    alike = {"cheap": one_per_class(codes, [3, 4, 50]), "costly": one_per_class(codes, [3, 4])}
+    assert choose_kind(alike, codes, None, seed=0)[0] == "cheap"
+    assert choose_kind(alike, codes, np.zeros(120, int), seed=0) == ("cheap", {})

@@ -191,7 +191,9 @@ def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Array]:
     n_source = learns * min(n, FrameFeatures.max_source_frames)  # read first, to learn filters from them
     classifier = FrameClassifier(
         features=job.features,
-        class_weight=job.class_weight, false_alarm_rate=job.false_alarms / 100, random_state=job.seed
+        class_weight=job.class_weight,
+        false_alarm_rate=job.false_alarms / 100,
+        random_state=job.seed,
     )
     with stages("fit", "learning filters" if learns else "computing features") as update:
 

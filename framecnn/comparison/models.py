@@ -78,10 +78,10 @@ class ComparedModel(ABC):
 
 
 class KMeansSystem(ComparedModel):
-    """The default classifier of framecnn."""
+    """The classifier of framecnn with learned features."""
 
     title = "k-means system"
-    about = "framecnn's default: filters learned without labels, a discriminant projection and the k-means head"
+    about = "framecnn's classifier: filters learned without labels, a discriminant projection and the k-means head"
     at_network_size = False
     settings: ClassVar[Mapping[str, Any]] = {"features": "learned"}
 
@@ -111,7 +111,7 @@ class PlainHead(KMeansSystem):
 
 
 class PretrainedSystem(KMeansSystem):
-    """The default classifier with pretrained features."""
+    """The classifier with pretrained features."""
 
     title = "k-means system on pretrained features"
     about = "the k-means system with features of EfficientNet-Lite0, a network trained on ImageNet"
@@ -119,7 +119,7 @@ class PretrainedSystem(KMeansSystem):
 
 
 class JoinedSystem(KMeansSystem):
-    """The default classifier with learned and pretrained features."""
+    """The classifier with learned and pretrained features."""
 
     title = "k-means system on both features"
     about = "the k-means system with learned and pretrained features side by side"

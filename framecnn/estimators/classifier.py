@@ -32,7 +32,8 @@ __all__ = ["FrameClassifier"]
 class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, ClassifierMixin, SavedEstimator):
     """A classifier of frames by filters learned without labels and a k-means head.
 
-    :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. :meth:`fit` chooses
+    :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. If the extra
+    `pretrained` is installed, features by a network trained on ImageNet are tried too, alone and beside learned ones. :meth:`fit` chooses
     the pooling grid and the ridge penalty on held-out groups of the training frames; nothing needs tuning. With
     ``features="trained"`` the features are those of a network trained by back-propagation, see
     :class:`framecnn.estimators.TrainedFeatures`.
@@ -41,10 +42,10 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     ----------
     frame_shape : (int, int, int) or None, default None
         ``(h, w, c)`` of flat rows. Without it, 2-D input is treated as feature vectors.
-    features : "learned" (default), "trained", "pretrained", "both", "auto", Sequential or NetworkFeatures
+    features : "auto" (default), "learned", "trained", "pretrained", "both", Sequential or NetworkFeatures
         "pretrained" and "both" need the extra `pretrained`. "auto" takes learned, pretrained or both features, the
-        cheapest within one standard error of the best over held-out groups; without the extra it is "learned". Only
-        learned features use grid, filters, n_filters and depth.
+        cheapest one over which the best is no better by more than one standard error on held-out groups; without the
+        extra it is "learned". Only learned features use grid, filters, n_filters and depth.
     grid : "auto" (default) or (int, int)
         Cells of the pooling. "auto" chooses among 1 x 1, 2 x 2 and 3 x 4; without a projection it is 1 x 1.
     alpha : "auto" (default) or float
@@ -104,7 +105,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         self,
         frame_shape: Any = None,
         *,
-        features: Any = "learned",
+        features: Any = "auto",
         grid: Any = "auto",
         alpha: float | str = "auto",
         clusters_per_class: int = 1,
@@ -196,6 +197,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         names = check_names("FrameClassifier", names, len(frames))
         choice = choose_features(self, frames, first, codes, groups, seed)
         features, found = choice.features, choice.found
+        head.network_moments = features.network_moments_
         head.fit(found, classes[codes], groups)
         if features.frame_shape_ is not None:
             head.outliers_ = head.outliers_.with_blanks(features.transform(features.blank_frames(frames.dtype)))
