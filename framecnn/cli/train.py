@@ -65,7 +65,7 @@ def train(
         typer.Option(
             **one_of(*FEATURES),
             help="What is computed of a frame: by filters learned from your frames, by a network pretrained on "
-            "ImageNet, or by both. auto takes what is best on held-out groups, the cheapest in doubt; without "
+            "ImageNet, or by both. auto takes what is best on held-out groups; without "
             "the extra pretrained it is learned.",
         ),
     ] = DEFAULT_FEATURES,

@@ -44,8 +44,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         ``(h, w, c)`` of flat rows. Without it, 2-D input is treated as feature vectors.
     features : "auto" (default), "learned", "trained", "pretrained", "both", Sequential or NetworkFeatures
         "pretrained" and "both" need the extra `pretrained`. "auto" takes learned, pretrained or both features, the
-        cheapest one over which the best is no better by more than one standard error on held-out groups; without the
-        extra it is "learned". Only learned features use grid, filters, n_filters and depth.
+        best on held-out groups, the cheapest of equal ones; without the extra it is "learned". Only learned features
+        use grid, filters, n_filters and depth.
     grid : "auto" (default) or (int, int)
         Cells of the pooling. "auto" chooses among 1 x 1, 2 x 2 and 3 x 4; without a projection it is 1 x 1.
     alpha : "auto" (default) or float

@@ -8,7 +8,7 @@ Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero, wei
 count the same.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
@@ -19,7 +19,7 @@ from framecnn.kernels.linalg import blocked_product, lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["ALPHAS", "Choice", "Folds", "centre_accuracy", "choose_alpha", "folds_by_group", "ridge", "standard_error"]
+__all__ = ["ALPHAS", "Choice", "Folds", "centre_accuracy", "choose_alpha", "folds_by_group", "ridge"]
 
 ALPHAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Candidates: the penalty in units of the summed variance of the features (their number, when standardised)."""
@@ -32,15 +32,14 @@ Folds = list[Array]
 
 @dataclass(frozen=True)
 class Choice:
-    """A ridge penalty, its accuracy over held-out folds, the standard error of that accuracy, and that of each fold.
+    """A ridge penalty, its accuracy over held-out folds, and the standard error of that accuracy.
 
-    Both are NaN, and there are no folds, if nothing could be held out.
+    Both are NaN if nothing could be held out.
     """
 
     alpha: float
     accuracy: float
     standard_error: float
-    by_fold: Array = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
 
 def folds_by_group(codes: Array, groups: Array | None, seed: int, n_folds: int = N_FOLDS) -> Folds:
@@ -158,20 +157,8 @@ def choose_alpha(
 
     table = np.array(ordered_map(accuracies, ALPHAS))
     best = int(len(ALPHAS) - 1 - table.mean(axis=1)[::-1].argmax())
-    return Choice(ALPHAS[best], float(table[best].mean()), standard_error(table[best]), table[best])
-
-
-def standard_error(by_fold: Array) -> float:
-    """Return the standard error of the mean of a value of every fold of all splits (n_splits * n_folds,).
-
-    Splits of the same rows are not independent: they count as one.
-
-    Examples
-    --------
-    >>> standard_error(np.array([0.0, 2.0] * N_SPLITS)) == np.sqrt(6 / 5 / 2)
-    np.True_
-    """
-    return float(by_fold.std(ddof=1) / np.sqrt(len(by_fold) / N_SPLITS))
+    error = table[best].std(ddof=1) / np.sqrt(len(splits[0]))  # splits of the same rows are not independent
+    return Choice(ALPHAS[best], float(table[best].mean()), float(error))
 
 
 def centre_accuracy(scores: Array, codes: Array, rows: Array, weights: Array | None = None) -> float:

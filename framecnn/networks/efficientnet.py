@@ -91,7 +91,8 @@ def efficientnet_lite0(size: tuple[int, int] = IMAGENET_SIZE) -> Sequential:
     """
     check_pretrained_weights("efficientnet_lite0")
     package = find_spec(PACKAGE)
-    assert package is not None and package.submodule_search_locations
+    assert package is not None
+    assert package.submodule_search_locations
     tensors = read_torch_weights(Path(package.submodule_search_locations[0]) / FILE)
     network = Sequential([InputLayer((*size, 3)), *_layers()])
     names = dict(zip(network.param_specs(), _torch_names(), strict=True))
