@@ -33,9 +33,9 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     """A classifier of frames by filters learned without labels and a k-means head.
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. If the extra
-    `pretrained` is installed, features by a network trained on ImageNet are tried too, alone and beside learned ones. :meth:`fit` chooses
-    the pooling grid and the ridge penalty on held-out groups of the training frames; nothing needs tuning. With
-    ``features="trained"`` the features are those of a network trained by back-propagation, see
+    `pretrained` is installed, features by a network trained on ImageNet are tried too, alone and beside learned ones.
+    :meth:`fit` chooses features, pooling grid and ridge penalty on held-out groups of the training frames; nothing needs
+    tuning. With ``features="trained"`` the features are those of a network trained by back-propagation, see
     :class:`framecnn.estimators.TrainedFeatures`.
 
     Parameters
