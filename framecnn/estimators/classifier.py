@@ -34,8 +34,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
 
     :class:`FrameFeatures` computes features of the frames, :class:`KMeansClassifier` labels them. If the extra
     `pretrained` is installed, features by a network trained on ImageNet are tried too, alone and beside learned ones.
-    :meth:`fit` chooses features, pooling grid and ridge penalty on held-out groups of the training frames; nothing needs
-    tuning. With ``features="trained"`` the features are those of a network trained by back-propagation, see
+    :meth:`fit` chooses features, pooling grid and ridge penalty on held-out groups of the training frames; nothing
+    needs tuning. With ``features="trained"`` the features are those of a network trained by back-propagation, see
     :class:`framecnn.estimators.TrainedFeatures`.
 
     Parameters

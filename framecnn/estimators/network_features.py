@@ -242,7 +242,7 @@ class NetworkFeatures(FrameTransformer):
         if cls is NetworkFeatures and features.backbones_:
             first, *others = features.backbones_[0].layers
             resized = others and isinstance(others[0], ResizingLayer)
-            shape = others.pop(0).output_shape if resized else first.shape
+            shape = others.pop(0).output_shape if resized else first.output_shape
             features.network = Sequential([InputLayer(shape).build(shape, dtype=first.dtype), *others])
         return features
 
