@@ -1,6 +1,8 @@
 """A framecnn network in PyTorch, in three forms: contiguous, channels-last, and compiled with frozen weights."""
 
+import functools
 import math
+import operator
 import os
 import shutil
 
@@ -37,13 +39,22 @@ def _module(torch, step):
             symmetric = (top, left) == (bottom, right)
             filters, channels, *size = step.weight.shape
             padding = (top, left) if symmetric else 0
-            conv = nn.Conv2d(channels, filters, size, step.strides, padding, step.dilation)
+            channels *= step.groups
+            conv = nn.Conv2d(channels, filters, size, step.strides, padding, step.dilation, step.groups)
             conv.weight.data, conv.bias.data = torch.tensor(step.weight), torch.tensor(step.bias)
             return conv if symmetric else nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), conv)
+        case cf.Scaling():
+            norm = nn.BatchNorm2d(len(step.scale), eps=0.0)
+            norm.weight.data, norm.bias.data = torch.tensor(step.scale), torch.tensor(step.shift)
+            return norm
+        case cf.Sum():
+            return _sum(torch, step)
+        case cf.Relu6():
+            return nn.ReLU6()
         case cf.Relu():
             return nn.ReLU()
-        case cf.MaxPool():
-            return nn.MaxPool2d(step.size, step.strides)
+        case cf.MaxPool(border=((top, bottom), (left, right))) if (top, left) == (bottom, right):
+            return nn.MaxPool2d(step.size, step.strides, (top, left))
         case cf.AdaptiveAverage():
             return nn.AdaptiveAvgPool2d(step.grid)
         case cf.Flatten():
@@ -61,6 +72,19 @@ def _scale(torch, step):
             return x * step.factor
 
     return Scale()
+
+
+def _sum(torch, step):
+    class Sum(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            chains = [torch.nn.Sequential(*_modules(torch, list(branch))) for branch in step.branches]
+            self.branches = torch.nn.ModuleList(chains)
+
+        def forward(self, x):
+            return functools.reduce(operator.add, [branch(x) for branch in self.branches])
+
+    return Sum()
 
 
 def _bank(torch, step, grid):

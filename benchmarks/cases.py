@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.known_networks import drawn, efficientnet_lite0, mobilenet_v2, resnet18
 from framecnn import (
     ActivationLayer,
     ConvLayer,
@@ -16,7 +17,7 @@ from framecnn import (
 )
 from framecnn.networks.reference import reference_network
 
-__all__ = ["BLOCKS", "FILTER_BANK", "NETWORKS", "Case", "reference_layers"]
+__all__ = ["BLOCKS", "FILTER_BANK", "KNOWN_NETWORKS", "NETWORKS", "Case", "KnownNetwork", "reference_layers"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class Case:
         return 2 * self.n * self.network().summary().multiply_adds
 
 
+class KnownNetwork(Case):
+    """A network with batch normalisation, of which every parameter is drawn."""
+
+    def model(self, seed=0, scale=1.0):
+        """Return the built network; its outputs differ from frame to frame."""
+        model, rng = self.network(scale).build(seed), np.random.default_rng(seed)
+        return model.load_state_dict({name: drawn(name, value, rng) for name, value in model.state_dict().items()})
+
+
 def reference_layers():
     """Return the layers of the reference network for eight classes, up to its logits."""
     return list(reference_network((240, 360, 3), 8, output=None).layers[1:])
@@ -89,6 +99,16 @@ NETWORKS = (
     Case("16 x 240x360x3", 16, (240, 360, 3), reference_layers),
     Case("1 x 240x360x3", 1, (240, 360, 3), reference_layers),
     Case("64 x 32x32x3", 64, (32, 32, 3), reference_layers),
+)
+
+KNOWN_NETWORKS = tuple(
+    KnownNetwork(f"{name}, {n} x 224x224x3", n, (224, 224, 3), layers)
+    for name, layers in (
+        ("ResNet-18", resnet18),
+        ("MobileNetV2", mobilenet_v2),
+        ("EfficientNet-Lite0", efficientnet_lite0),
+    )
+    for n in (1, 16)
 )
 
 BLOCKS = (

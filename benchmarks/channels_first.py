@@ -11,16 +11,21 @@ import numpy as np
 
 from framecnn import (
     ActivationLayer,
+    BatchNormLayer,
     ConvLayer,
     DenseLayer,
     FilterBankLayer,
     FlatteningLayer,
     InputLayer,
+    ParallelLayer,
     PoolingLayer,
 )
 from framecnn.geometry import sliding_window
 
-__all__ = ["AdaptiveAverage", "Bank", "Conv", "Dense", "Flatten", "MaxPool", "Relu", "Scale", "Unsupported", "steps"]
+__all__ = [
+    *("AdaptiveAverage", "Bank", "Conv", "Dense", "Flatten", "MaxPool", "Relu", "Relu6", "Scale", "Scaling", "Sum"),
+    *("Unsupported", "steps"),
+]
 
 Pair = tuple[int, int]
 
@@ -45,6 +50,27 @@ class Conv:
     strides: Pair
     border: tuple[Pair, Pair]
     dilation: Pair
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Every channel times `scale` (c,) plus `shift` (c,)."""
+
+    scale: Any
+    shift: Any
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The sum of branches, each a tuple of steps; an empty one passes its input on."""
+
+    branches: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Relu6:
+    """Values below 0 become 0, above 6 become 6."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +80,11 @@ class Relu:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """The largest value of each whole window."""
+    """The largest value of each window; `border` is ((top, bottom), (left, right)) in pixels."""
 
     size: Pair
     strides: Pair
+    border: tuple[Pair, Pair] = ((0, 0), (0, 0))
 
 
 @dataclass(frozen=True)
@@ -93,23 +120,37 @@ class AdaptiveAverage:
 
 def steps(model):
     """Yield the steps of a built Sequential; raise Unsupported for any other layer."""
+    return layer_steps(model.layers)
+
+
+def layer_steps(layers):
+    """Yield the steps of built layers."""
     flattened = None
-    for layer in model.layers:
+    for layer in layers:
         weight, bias = (layer.params.get(name) for name in ("kernel", "bias"))
         match layer:
             case InputLayer():
                 if layer.scale != 1:
                     yield Scale(layer.scale)
-            case ConvLayer(groups=1) if bias is not None:
+            case ConvLayer():
                 frame, size = layer.input_shape[:2], layer.kernel_size
                 window = sliding_window(frame, size, layer.strides, layer.dilation_rate, layer.padding, "ConvLayer")
-                yield Conv(_filters_first(weight), bias, layer.strides, window.border, layer.dilation_rate)
+                bias = np.zeros(layer.filters, layer.dtype) if bias is None else bias
+                border, dilation = window.border, layer.dilation_rate
+                yield Conv(_filters_first(weight), bias, layer.strides, border, dilation, layer.groups)
+            case BatchNormLayer():
+                yield Scaling(*layer.scale_and_shift())
+            case ParallelLayer(merge="add"):
+                yield Sum(tuple(tuple(layer_steps(branch)) for branch in layer.built_branches()))
+            case ActivationLayer(function="relu6"):
+                yield Relu6()
             case FilterBankLayer():
                 yield Bank(_filters_first(weight), bias, layer.strides, layer.contrast, layer.thresholds)
             case ActivationLayer(function="relu"):
                 yield Relu()
-            case PoolingLayer(mode="max", padding="valid", dilation_rate=(1, 1)):
-                yield MaxPool(layer.pool_size, layer.strides)
+            case PoolingLayer(mode="max", dilation_rate=(1, 1)) if layer.padding != "same":
+                border = ((0, 0), (0, 0)) if layer.padding == "valid" else layer.padding
+                yield MaxPool(layer.pool_size, layer.strides, border)
             case PoolingLayer(mode="adaptive_average"):
                 yield AdaptiveAverage(layer.pool_size)
             case FlatteningLayer():

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import as_keras, as_ncnn, as_onnx, as_pytorch
+from benchmarks import as_keras, as_ncnn, as_onnx, as_pytorch, as_tflite
 from benchmarks.channels_first import Unsupported
 from framecnn import ConvLayer, Sequential
 from framecnn.training.loop import train_step
@@ -25,7 +25,15 @@ from framecnn.training.losses import softmax_cross_entropy
 from framecnn.training.optimizers import Adam
 
 __all__ = [
-    *("BLOCK_PEERS", "FILTER_BANK_PEERS", "FRAMECNN", "NETWORK_PEERS", "TRAINING", "TRAINING_PEERS"),
+    *(
+        "BLOCK_PEERS",
+        "FILTER_BANK_PEERS",
+        "FRAMECNN",
+        "KNOWN_NETWORK_PEERS",
+        "NETWORK_PEERS",
+        "TRAINING",
+        "TRAINING_PEERS",
+    ),
     *("Peer", "Missing", "keras_on", "training"),
 ]
 
@@ -163,7 +171,10 @@ ENGINES = (
     Peer("MNN", as_onnx.start_mnn, ("onnx", "MNN"), "winograd"),
 )
 
+TFLITE = Peer("TensorFlow Lite", as_tflite.start_tflite, ("keras", "tensorflow"))
+
 NETWORK_PEERS = (*KERAS, *PYTORCH, *ENGINES)
+KNOWN_NETWORK_PEERS = (KERAS[1], PYTORCH[2], *ENGINES, TFLITE)
 BLOCK_PEERS = (FRAMECNN_DIRECT, *KERAS, *PYTORCH)
 FILTER_BANK_PEERS = PYTORCH
 

@@ -13,7 +13,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import bench_bits, bench_kernels, bench_network, bench_pipeline, bench_reference, bench_start, machine
+from benchmarks import (
+    bench_bits,
+    bench_kernels,
+    bench_network,
+    bench_networks,
+    bench_pipeline,
+    bench_reference,
+    bench_start,
+    machine,
+)
 
 __all__ = ["main"]
 
@@ -22,6 +31,7 @@ BENCHMARKS = {
     "start": bench_start,
     "bits": bench_bits,
     "network": bench_network,
+    "networks": bench_networks,
     "kernels": bench_kernels,
     "reference": bench_reference,
     "pipeline": bench_pipeline,

@@ -5,12 +5,21 @@ Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``,
 ``codegen`` writes the vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
-from framecnn.kernels.conv2d import ALGORITHMS, PackedConv, algorithms_for, choose_algorithm, conv2d
+from framecnn.kernels.conv2d import (
+    ALGORITHMS,
+    PackedConv,
+    algorithms_for,
+    choose_algorithm,
+    conv2d,
+    conv2d_added,
+    fits_strip,
+)
 from framecnn.kernels.conv2d_backward import conv2d_backward, pack_flipped
 from framecnn.kernels.dense import PackedDense, dense, dense_backward
 from framecnn.kernels.epilogue import FUSED_ACTIVATIONS, are_pairs
 from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_average, filter_bank_backward
 from framecnn.kernels.gradients import Gradients
+from framecnn.kernels.merge import concatenate, merge, scale
 from framecnn.kernels.pointwise import FUNCTIONS, activate, activate_backward
 from framecnn.kernels.pool import pool2d, pool2d_backward
 from framecnn.kernels.resample import resample2d, resample2d_backward, triangle_taps
@@ -28,17 +37,22 @@ __all__ = [
     "algorithms_for",
     "are_pairs",
     "choose_algorithm",
+    "concatenate",
     "conv2d",
+    "conv2d_added",
     "conv2d_backward",
     "dense",
     "dense_backward",
     "filter_bank",
     "filter_bank_average",
     "filter_bank_backward",
+    "fits_strip",
+    "merge",
     "pack_flipped",
     "pool2d",
     "pool2d_backward",
     "resample2d",
     "resample2d_backward",
     "triangle_taps",
+    "scale",
 ]

@@ -1,28 +1,32 @@
 """Convolution, activation and pooling: choice of an algorithm, and passes that pool strip by strip."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from framecnn.errors import ShapeError
 from framecnn.geometry import Pair, Ranges, Window
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.transforms import TRANSFORMS
 from framecnn.kernels.depthwise import conv2d_depthwise, pack_depthwise
 from framecnn.kernels.direct import conv2d_direct
-from framecnn.kernels.epilogue import Epilogue, are_pairs
+from framecnn.kernels.epilogue import PIECEWISE, Epilogue, are_pairs
+from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_bias, pack_conv2d
 from framecnn.kernels.pool import locate_maxima, pool2d
 from framecnn.kernels.threads import ordered_map
 from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
 from framecnn.typing import Array
 
-__all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d"]
+__all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d", "conv2d_added", "fits_strip"]
 
 DEPTHWISE = -1
 ALGORITHMS = {"direct": 0, "depthwise": DEPTHWISE, "winograd2": 2, "winograd4": 4}
 """By name, the side of Winograd's output tile in pixels, 0 for the direct sum, or DEPTHWISE."""
 
-STRIP_BYTES = 512 * 1024  # in a strip of a map
+LARGEST_KERNEL = 16 * 1024 * 1024  # bytes; larger transformed ones do not stay in cache, and reading them takes longer
+STRIP_VALUES = 128 * 1024  # in a strip of a map
 STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shares with the next
 
 
@@ -31,8 +35,9 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
 
     A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. Measured:
     transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels, so shallow
-    and narrow layers stay direct. So does float64, which users choose for its accuracy. A group of one channel is
-    depthwise, unless it is the only one.
+    and narrow layers stay direct. A kernel that does not fit the cache once it is transformed would be read for every
+    frame. float64, which users choose for its accuracy, stays direct. A group of one channel is depthwise, unless it
+    is the only one.
 
     Shapes: kernel (kh, kw, c / groups, f).
     """
@@ -46,6 +51,8 @@ def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
         tile = ALGORITHMS[name]
         if not tile:
             return float(size**2 * window.output[0] * window.output[1])
+        if (tile + size - 1) ** 2 * channels * filters * kernel.itemsize > LARGEST_KERNEL:
+            return math.inf
         tiles = -(-window.output[0] // tile) * -(-window.output[1] // tile)
         return tiles * (tile + size - 1) ** 2 * (1 + 10 / filters + 12 / channels)
 
@@ -99,8 +106,8 @@ def conv2d(
     ``(K + 2) eps conv(|x|, |w|)``, K = kh kw c / groups products; for Winograd's see :mod:`framecnn.kernels.winograd`.
 
     Shapes: x (n, h, w, c); `windows` are the pooling windows along rows and columns of the map, as
-    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result,
-    receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
+    :mod:`framecnn.geometry` defines them; result (n, oh, ow, f). `argmax`, in the shape of the result, receives the
+    indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
 
     Raises
     ------
@@ -108,7 +115,8 @@ def conv2d(
         If `argmax` is given but the pooling is no 2 x 2 maximum after a non-decreasing activation.
     """
     are_2x2 = windows is not None and all(map(are_pairs, windows, window.output))
-    is_exchangeable = are_2x2 and (mode == "average" or activation != "leaky_relu" or negative_slope >= 0)
+    is_increasing = activation in PIECEWISE and (activation != "leaky_relu" or negative_slope >= 0)
+    is_exchangeable = are_2x2 and (is_increasing or (mode == "average" and activation in PIECEWISE))
     in_registers = is_exchangeable and packed.algorithm != DEPTHWISE
     if argmax is not None and not (is_exchangeable and mode == "max"):
         raise ShapeError(
@@ -118,13 +126,15 @@ def conv2d(
     if windows is None or in_registers:
         epilogue = Epilogue.of(activation, negative_slope, mode if in_registers else "none")
         return _convolve(x, packed, window, epilogue, argmax)
+    epilogue = Epilogue.of(activation, negative_slope)
+    if fits_strip(window.output, packed.filters) and argmax is None:
+        return pool2d(_convolve(x, packed, window, epilogue), *windows, mode)
     (starts, stops, step), columns = windows
-    y = np.empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
+    y = empty((len(x), len(starts), len(columns[0]), packed.filters), x.dtype)
     aligned = max(packed.algorithm, 1)
     shared = int((stops - starts).max()) + aligned  # rows that strips may have to compute twice
-    fitting = STRIP_BYTES // (window.output[1] * packed.filters * x.itemsize)
+    fitting = STRIP_VALUES // (window.output[1] * packed.filters)
     height = max(1, max(fitting, STRIP_OVERLAPS * shared) * len(starts) // window.output[0])
-    epilogue = Epilogue.of(activation, negative_slope)
 
     def pool_strip(strip: tuple[int, int]) -> None:
         n, first = strip
@@ -140,14 +150,49 @@ def conv2d(
     return y
 
 
-def _convolve(x: Array, packed: PackedConv, window: Window, epilogue: Epilogue, argmax: Array | None = None) -> Array:
-    y = np.empty((len(x), *(length // epilogue.side for length in window.output), packed.filters), x.dtype)
+def conv2d_added(
+    x: Array,
+    packed: PackedConv,
+    window: Window,
+    residual: Array,
+    activation: str = "linear",
+    negative_slope: float = 0.0,
+) -> Array:
+    """Return ``activation(conv(x) + bias + residual)``; the bits equal those of three separate steps.
+
+    Shapes: as for :func:`conv2d`, residual as the result. A depthwise convolution cannot add a residual.
+    """
+    return _convolve(x, packed, window, Epilogue.of(activation, negative_slope), residual=residual)
+
+
+def fits_strip(output: Pair, filters: int) -> bool:
+    """Return whether a map is so small that it is pooled as a whole; larger ones are pooled strip by strip."""
+    return math.prod(output) * filters <= STRIP_VALUES
+
+
+def _convolve(
+    x: Array,
+    packed: PackedConv,
+    window: Window,
+    epilogue: Epilogue,
+    argmax: Array | None = None,
+    residual: Array | None = None,
+) -> Array:
+    y = empty((len(x), *(length // epilogue.side for length in window.output), packed.filters), x.dtype)
     algorithm, weights, bias = packed[:3]
     argmax = None if argmax is None else argmax.reshape(-1)
     if algorithm == DEPTHWISE:
         conv2d_depthwise(x, weights, bias, window, y, epilogue)
     elif algorithm:
-        conv2d_winograd(x, weights, bias[0], algorithm, window, y, epilogue, argmax)
+        conv2d_winograd(x, weights, bias[0], window, y, epilogue, argmax, residual)
+    elif epilogue.side == 1 and packed.groups == 1 and _is_matrix(window):
+        rows = x.reshape(-1, x.shape[3])
+        multiply_rows(rows, weights[0], bias[0], y.reshape(-1, packed.filters), epilogue, residual)
     else:
-        conv2d_direct(x, weights, bias, window, y, epilogue, argmax)
+        conv2d_direct(x, weights, bias, window, y, epilogue, argmax, residual)
     return y
+
+
+def _is_matrix(window: Window) -> bool:
+    """Return whether every window is one pixel, in order: the frame is then a matrix with a row for each pixel."""
+    return window.kernel == (1, 1) == window.strides and window.border == ((0, 0), (0, 0))

@@ -4,16 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from framecnn.kernels.codegen.microkernel import PIXELS, activated_block, activated_pixel
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.epilogue import Epilogue
-from framecnn.kernels.jit import kernel
+from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_filters
-from framecnn.kernels.threads import run
 from framecnn.typing import Array
 
 __all__ = ["PackedDense", "dense", "dense_backward"]
-
-ROWS = 960  # per item; a multiple of every register block, so that weights are read once per item
 
 
 class PackedDense(NamedTuple):
@@ -39,12 +36,9 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", negative_sl
     Shapes: x (n, d), result (n, units).
     """
     weights, bias, units = packed
-    y = np.empty((len(x), bias.size), x.dtype)
-    items = -(-len(x) // ROWS) * len(weights)
-    work = min(len(x), ROWS) * weights.shape[1] * weights.shape[2]
-    runs, epilogue = np.zeros(1, np.int64), Epilogue.of(activation, negative_slope)
-    run(dense_forward, items, work, y, np.ascontiguousarray(x), weights, bias, runs, epilogue)
-    return np.ascontiguousarray(y[:, :units])
+    y = empty((len(x), units), x.dtype)
+    multiply_rows(np.ascontiguousarray(x), weights, bias, y, Epilogue.of(activation, negative_slope))
+    return y
 
 
 def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, Array]:
@@ -58,28 +52,3 @@ def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, A
         return x, np.zeros_like(weights), np.zeros(weights.shape[1], weights.dtype)
     dx = dense(weights, PackedDense.of(dy.T))
     return np.ascontiguousarray(dx.T), dense(x.T, PackedDense.of(dy)), dy.sum(axis=0)
-
-
-@kernel
-def dense_forward(y, x, weights, bias, runs, epilogue, start, stop):
-    """y (n, blocks * block) from x (n, d), weights (blocks, d, block), bias (blocks, block).
-
-    Items are blocks of filters for ROWS rows; all blocks of the first rows come first.
-    """
-    blocks, features, block = weights.shape
-    width = y.shape[1]
-    negative_slope = x.dtype.type(epilogue.negative_slope)
-    for item in range(start, stop):
-        b, first = item % blocks, item // blocks * ROWS
-        last = min(first + ROWS, len(x))
-        aligned = first + (last - first) // PIXELS * PIXELS
-        for n in range(first, aligned, PIXELS):
-            activated_block(
-                y, n * width + b * block, width, x, n * features, features, runs, features,
-                weights, b * features * block, bias, b * block, epilogue.activation, negative_slope,
-            )  # fmt: skip
-        for n in range(aligned, last):
-            activated_pixel(
-                y, n * width + b * block, width, x, n * features, features, runs, features,
-                weights, b * features * block, bias, b * block, epilogue.activation, negative_slope,
-            )  # fmt: skip

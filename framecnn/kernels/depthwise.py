@@ -16,7 +16,7 @@ from framecnn.kernels.codegen.depthwise_line import ANY_TAPS, FORMS, convolve_li
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.threads import CHUNK_WORK, run
+from framecnn.kernels.threads import ITEM_WORK, run
 from framecnn.typing import Array
 
 __all__ = [
@@ -129,7 +129,7 @@ def _plan(
 ) -> DepthwisePlan:
     vertical, horizontal = axes
     taps = kernel[0] * kernel[1] / (len(vertical) * len(horizontal))
-    rows = min(max(round(CHUNK_WORK / (output[1] * filters * (taps + PIXEL_WORK))), 1), output[0])
+    rows = min(max(round(ITEM_WORK / (output[1] * filters * (taps + PIXEL_WORK))), 1), output[0])
     spread = max(axis.before + axis.taps * axis.dilation for axis in vertical) - min(axis.before for axis in vertical)
     buffer_rows = min(rows * vertical[0].stride + spread, frame[0])
     down, across = (np.array(axis, np.int64) for axis in axes)
@@ -138,7 +138,7 @@ def _plan(
 
 def _convolve(x: Array, weights: Array, bias: Array, plan: DepthwisePlan, y: Array, epilogue: Epilogue) -> None:
     chunks = len(x) * -(-y.shape[1] // plan.rows)
-    run(depthwise_forward, chunks, CHUNK_WORK, y, x, weights.reshape(-1), bias, plan, epilogue)
+    run(depthwise_forward, chunks, ITEM_WORK, y, x, weights.reshape(-1), bias, plan, epilogue)
 
 
 @kernel

@@ -92,7 +92,9 @@ def load_gradients(packed, gradients, width, n, first, rows, at, n_valid):
             if n_valid < block:
                 copy(flat, p * block, values, base + p * filters, n_valid)
             else:
-                pool_window(flat, None, p * block, block, values, base + p * filters, 0, 0, 0, 0, negative_slope)
+                pool_window(
+                    flat, None, flat[:0], p * block, block, values, base + p * filters, 0, 0, 0, 0, negative_slope
+                )
 
 
 @kernel

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
 from framecnn.typing import Array, Shape
@@ -261,7 +262,7 @@ def activate_backward(dy: Array, x: Array, y: Array, function: str, parameter: f
 
 def _pointwise(function: Callable[..., None], name: str, parameter: float, *inputs: Array) -> Array:
     """Return the result of a kernel that runs over values or, for softmax, over rows."""
-    result = np.empty(inputs[0].shape, inputs[0].dtype)
+    result = empty(inputs[0].shape, inputs[0].dtype)
     row = inputs[0].shape[-1] if name == "softmax" else 1
     shape: Shape = (-1, row) if name == "softmax" else (-1,)
     flat = [np.ascontiguousarray(values).reshape(shape) for values in inputs]

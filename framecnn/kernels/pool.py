@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from framecnn.geometry import Ranges
-from framecnn.kernels.codegen.pooling import unpool_window
+from framecnn.kernels.buffers import empty
+from framecnn.kernels.codegen.pooling import maximum_window, unpool_window
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
@@ -23,9 +24,9 @@ def pool2d(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Array:
     Shapes: x (n, h, w, c); rows and columns are ``(starts, stops, step)`` as :mod:`framecnn.geometry` returns them;
     result (n, len(starts of rows), len(starts of columns), c). `mode` is ``"max"`` or ``"average"``.
     """
-    y = np.empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
+    y = empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
     work = x.shape[1] * x.shape[2] * x.shape[3] / y.shape[1]
-    run(_KERNELS[mode], len(x) * y.shape[1], work, y, x, rows, columns)
+    run(_KERNELS[mode], len(x) * y.shape[1], work, y, np.ascontiguousarray(x), rows, columns)
     return y
 
 
@@ -93,16 +94,18 @@ def pool2d_max_forward(y, x, rows, columns, start, stop):
     height, width, channels = y.shape[1], y.shape[2], y.shape[3]
     row_starts, row_stops, row_step = rows
     column_starts, column_stops, column_step = columns
+    flat, values = y.reshape(-1), x.reshape(-1)
+    line = x.shape[2] * channels
     for item in range(start, stop):
         n, i = item // height, item % height
+        lines = (row_stops[i] - row_starts[i] + row_step - 1) // row_step
         for j in range(width):
-            for k in range(channels):
-                y[n, i, j, k] = x[n, row_starts[i], column_starts[j], k]
-            for u in range(row_starts[i], row_stops[i], row_step):
-                for v in range(column_starts[j], column_stops[j], column_step):
-                    for k in range(channels):
-                        value, best = x[n, u, v, k], y[n, i, j, k]
-                        y[n, i, j, k] = value if (value > best) | (value != value) else best
+            pixels = (column_stops[j] - column_starts[j] + column_step - 1) // column_step
+            first = (n * x.shape[1] + row_starts[i]) * line + column_starts[j] * channels
+            maximum_window(
+                flat, (item * width + j) * channels, values, first, lines, pixels,
+                row_step * line, column_step * channels, channels,
+            )  # fmt: skip
 
 
 @kernel

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -19,12 +19,34 @@ from threadpoolctl import ThreadpoolController
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["CHUNK_WORK", "ordered_map", "read_only", "run", "single_threaded_blas"]
+__all__ = [
+    "ITEM_WORK",
+    "Recorder",
+    "available_threads",
+    "ordered_map",
+    "read_only",
+    "recording",
+    "run",
+    "single_threaded_blas",
+]
 
 CHUNK_WORK = 4_000_000  # multiply-adds: about 0.1 ms, while starting a chunk costs about 0.01 ms
+ITEM_WORK = 1_000_000  # multiply-adds of an item, where items are as many rows of a frame as are worth while
+SHARED_WORK = 500_000  # multiply-adds up to which waking another thread costs more than it saves
+CHUNKS_PER_THREAD = 2  # at least, so that a thread that starts late takes fewer
 MOST_CHUNKS = 128  # enough to keep dozens of threads busy to the end
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Recorder(Protocol):
+    """What :func:`recording` tells of all computation."""
+
+    def kernel(self, function: Callable[..., None], n_items: int, work_per_item: float, *arguments: Any) -> None:
+        """Take note of a kernel that ran over items."""
+
+    def other(self) -> None:
+        """Take note of a computation that was no kernel."""
 
 
 class _ThreadState(threading.local):
@@ -36,10 +58,13 @@ class _ThreadState(threading.local):
         Whether the thread is inside an :func:`ordered_map` that already uses every thread.
     guards : int
         Nesting depth of :func:`single_threaded_blas` in this thread.
+    recorder : Recorder or None
+        What is told of the kernels that this thread runs.
     """
 
     busy = False
     guards = 0
+    recorder: "Recorder | None" = None
 
 
 _thread = _ThreadState()
@@ -132,6 +157,12 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     >>> ordered_map(abs, [-1, 2, -3])
     [1, 2, 3]
     """
+    if _thread.recorder:
+        _thread.recorder.other()
+    return _map(function, items)
+
+
+def _map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     todo = list(items)
     results: list[Any] = [None] * len(todo)
     indices = iter(range(len(todo)))  # next() is atomic: every index is handed out once
@@ -153,7 +184,8 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
         work()
     finally:
         started = [future for future in futures if not future.cancel()]
-        wait(started)
+        if started:
+            wait(started)
     for future in started:
         future.result()
     return results
@@ -176,11 +208,33 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
         Further arguments. Arrays, except those in tuples, are passed read-only, since Numba compiles read-only and
         writable arrays separately.
     """
-    grain = max(round(CHUNK_WORK / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
-    if _thread.busy:
-        grain = max(n_items, 1)
     fixed = [read_only(value) if isinstance(value, np.ndarray) else value for value in inputs]
-    ordered_map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
+    work = n_items * work_per_item
+    grain = n_items
+    if available_threads() > 1 and work > SHARED_WORK:
+        largest = min(CHUNK_WORK, work / (CHUNKS_PER_THREAD * get_num_threads()))
+        grain = max(round(largest / max(1.0, work_per_item)), n_items // MOST_CHUNKS, 1)
+    if grain < n_items:
+        _map(lambda start: function(output, *fixed, start, min(n_items, start + grain)), range(0, n_items, grain))
+    elif n_items:
+        function(output, *fixed, 0, n_items)
+    if _thread.recorder:
+        _thread.recorder.kernel(function, n_items, work_per_item, output, *fixed)
+
+
+def available_threads() -> int:
+    """Return how many threads a computation of this thread may use: one if others have work already."""
+    return 1 if _thread.busy else get_num_threads()
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """Tell a recorder of all that this thread computes inside the ``with`` block."""
+    before, _thread.recorder = _thread.recorder, recorder
+    try:
+        yield
+    finally:
+        _thread.recorder = before
 
 
 def read_only(array: Array) -> Array:

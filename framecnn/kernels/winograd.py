@@ -15,6 +15,7 @@ References
 Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +27,9 @@ from framecnn.kernels.codegen.pooling import pool_window
 from framecnn.kernels.codegen.tiles import input_tile, kernel_tile, output_tile
 from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_index
 from framecnn.kernels.codegen.vectors import lanes
-from framecnn.kernels.epilogue import Epilogue
+from framecnn.kernels.epilogue import Epilogue, residual_or_none
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.threads import run
+from framecnn.kernels.threads import read_only, run
 from framecnn.typing import Array
 
 __all__ = ["TilePlan", "conv2d_winograd", "load_patch", "pack_winograd", "transform_tiles"]
@@ -103,18 +104,28 @@ def pack_winograd_forward(packed, weights, transform, start, stop):
 
 
 def conv2d_winograd(
-    x: Array, weights: Array, bias: Array, side: int, window: Window, y: Array, epilogue: Epilogue, argmax: Array | None
+    x: Array,
+    weights: Array,
+    bias: Array,
+    window: Window,
+    y: Array,
+    epilogue: Epilogue,
+    argmax: Array | None,
+    residual: Array | None = None,
 ) -> None:
-    """Write the convolution of frames to y by tiles of side x side pixels, with all threads.
+    """Write the convolution of frames to y by the tiles for which the weights are packed, with all threads.
 
     Shapes: y (n, oh, ow, filters), oh and ow as in the window's output, halved if the epilogue pools;
-    x (n, h, w, c), weights (blocks, extent**2, c, block), bias (blocks, block). `argmax`
+    x (n, h, w, c), weights (blocks, extent**2, c, block), bias (blocks, block), residual as y. `argmax`
     (size of y,), if not None, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
     """
+    side = math.isqrt(weights.shape[1]) - window.kernel[0] + 1
     n_tiles = len(x) * -(-window.output[0] // side) * -(-window.output[1] // side)
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
     plan = TilePlan.of(x, side, window, tiles, weights.shape[3])
-    run(winograd_forward, -(-n_tiles // tiles), tiles * weights.size, (y, argmax), x, weights, bias, plan, epilogue)
+    inputs = (read_only(x), residual_or_none(residual, x.dtype))
+    items = -(-n_tiles // tiles)
+    run(winograd_forward, items, tiles * weights.size, (y, argmax), inputs, weights, bias, plan, epilogue)
 
 
 @kernel
@@ -172,13 +183,14 @@ def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles
 
 
 @kernel
-def write_tiles(outputs, products, bias, tile, plan, epilogue, b, tiles):
+def write_tiles(outputs, inputs, bias, tile, plan, epilogue, b, tiles):
     """Outputs y (n, oh, ow, f) = A^T m A of products (taps, block_step), activated and pooled, for block b of filters.
 
-    The other output, argmax (size of y,), if not None, = the indices of the maxima; tile (side**2 * block,) is scratch;
-    `tiles` is (first tile, count).
+    Inputs are the products and a residual (size of y,) or (0,). The other output, argmax (size of y,), if not None, =
+    the indices of the maxima; tile (side**2 * block,) is scratch; `tiles` is (first tile, count).
     """
     y, argmax = outputs
+    products, residual = inputs
     first, n_tiles = tiles
     rows, columns, filters = y.shape[1], y.shape[2], y.shape[3]
     block, side = bias.shape[1], plan.side
@@ -195,18 +207,19 @@ def write_tiles(outputs, products, bias, tile, plan, epilogue, b, tiles):
                 to = ((n * rows + top + i) * columns + left + j) * filters + b * block
                 at = (i * side + j) * epilogue.side * block
                 pool_window(
-                    pixels, argmax, to, n_valid, tile, at, side * block, block,
+                    pixels, argmax, residual, to, n_valid, tile, at, side * block, block,
                     epilogue.pooling, epilogue.activation, negative_slope,
                 )  # fmt: skip
 
 
 @kernel
-def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
-    """Outputs y (n, oh, ow, f) and argmax (size of y,) or None, from x (n, h, w, c).
+def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop):
+    """Outputs y (n, oh, ow, f) and argmax (size of y,) or None, from x (n, h, w, c) and residual (size of y,) or (0,).
 
     weights (blocks, taps, c, block), bias (blocks, block). Items are blocks of plan.tiles tiles, row by row and frame
     by frame.
     """
+    x, residual = inputs
     blocks, taps, _, block = weights.shape
     patch = np.zeros((plan.extent, plan.extent, plan.padded_channels), x.dtype)
     transformed = np.zeros(taps * plan.tap_step, x.dtype)
@@ -219,4 +232,4 @@ def winograd_forward(outputs, x, weights, bias, plan, epilogue, start, stop):
         transform_tiles(transformed, x, patch, plan, first, n_tiles)
         for b in range(blocks):
             multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles)
-            write_tiles(outputs, products, bias, tile, plan, epilogue, b, (first, n_tiles))
+            write_tiles(outputs, (products, residual), bias, tile, plan, epilogue, b, (first, n_tiles))

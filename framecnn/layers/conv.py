@@ -9,7 +9,7 @@ from framecnn import geometry, kernels
 from framecnn.arguments import check_choice, check_size
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param, check_fits, check_frame
-from framecnn.layers.normalization import BatchNormLayer, pack_with_norm
+from framecnn.layers.normalization import Scaling, pack_with_norm
 from framecnn.layers.settings import PairSetting, check_initial, layer_window
 from framecnn.typing import Array, Shape
 
@@ -137,9 +137,16 @@ class ConvLayer(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_fused(x)
 
-    def forward_fused(self, x: Array, norm: BatchNormLayer | None = None, **after: Any) -> Array:
-        """Return the output after batch normalisation, activation and pooling, all computed in one pass."""
+    def forward_fused(
+        self, x: Array, norm: Scaling | None = None, residual: Array | None = None, **after: Any
+    ) -> Array:
+        """Return the output after batch normalisation, activation and pooling, all computed in one pass.
+
+        A residual, in the shape of the output, is added before the activation; there is no pooling then.
+        """
         window = layer_window(self, x.shape[1:3], self.kernel_size)
+        if residual is not None:
+            return kernels.conv2d_added(x, self._packed(window, norm), window, residual, **after)
         return kernels.conv2d(x, self._packed(window, norm), window, **after)
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
@@ -171,7 +178,7 @@ class ConvLayer(Layer):
 
         return y, backward
 
-    def _packed(self, window: geometry.Window, norm: BatchNormLayer | None = None) -> kernels.PackedConv:
+    def _packed(self, window: geometry.Window, norm: Scaling | None = None) -> kernels.PackedConv:
         def pack(kernel: Array, bias: Array | None) -> kernels.PackedConv:
             return kernels.PackedConv.of(self._choose(kernel, window), kernel, bias, self.groups)
 

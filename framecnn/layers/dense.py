@@ -7,7 +7,7 @@ from framecnn import kernels
 from framecnn.arguments import check_size
 from framecnn.errors import ShapeError
 from framecnn.layers.base import Backward, Case, Layer, Param
-from framecnn.layers.normalization import BatchNormLayer, pack_with_norm
+from framecnn.layers.normalization import Scaling, pack_with_norm
 from framecnn.layers.settings import check_initial
 from framecnn.typing import Array, Shape
 
@@ -78,7 +78,7 @@ class DenseLayer(Layer):
         return self.forward_fused(x)
 
     def forward_fused(
-        self, x: Array, norm: BatchNormLayer | None = None, activation: str = "linear", negative_slope: float = 0.0
+        self, x: Array, norm: Scaling | None = None, activation: str = "linear", negative_slope: float = 0.0
     ) -> Array:
         """Return the output after batch normalisation and an activation, all computed in one pass."""
         packed = pack_with_norm(self.params, norm, kernels.PackedDense.of)

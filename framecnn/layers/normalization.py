@@ -6,12 +6,14 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from framecnn import kernels
 from framecnn.arguments import check_number
 from framecnn.errors import SettingError
 from framecnn.layers.base import Backward, Case, Layer, Param, Params
+from framecnn.layers.scaling import ScalingLayer
 from framecnn.typing import Array, Shape
 
-__all__ = ["BatchNormLayer", "pack_with_norm"]
+__all__ = ["BatchNormLayer", "Scaling", "pack_with_norm"]
 
 Packed = TypeVar("Packed")
 
@@ -96,8 +98,7 @@ class BatchNormLayer(Layer):
         return scale.astype(self.dtype), (beta - mean * scale).astype(self.dtype)
 
     def forward(self, x: Array) -> Array:
-        scale, shift = self.scale_and_shift()
-        return x * scale + shift
+        return kernels.scale(x, *self.scale_and_shift())
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
         if rng is None or not len(x):
@@ -136,16 +137,18 @@ class BatchNormLayer(Layer):
         return self.forward(x), backward
 
 
-def pack_with_norm(
-    params: Params, norm: BatchNormLayer | None, pack: Callable[[Array, Array | None], Packed]
-) -> Packed:
+Scaling = BatchNormLayer | ScalingLayer
+"""The layers that a kernel before them can be multiplied by."""
+
+
+def pack_with_norm(params: Params, norm: Scaling | None, pack: Callable[[Array, Array | None], Packed]) -> Packed:
     """Return the packed kernel and bias with `norm` folded in; repacked when either changes."""
     if norm is None:
         return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))
     scale, shift = norm.scale_and_shift()
     cached = params.derived("packed with norm", dict[str, Any])
-    last_scale, packed = cached.get("last", (None, None))
-    if last_scale is not scale:
+    *last, packed = cached.get("last", (None, None, None))
+    if last[0] is not scale or last[1] is not shift:
         packed = pack(params["kernel"] * scale, params.get("bias", np.zeros_like(shift)) * scale + shift)
-        cached["last"] = scale, packed
+        cached["last"] = scale, shift, packed
     return packed

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from framecnn import kernels
 from framecnn.layers.base import Backward, Case, Layer, Param
 from framecnn.typing import Array, Shape
 
@@ -48,8 +49,7 @@ class ScalingLayer(Layer):
         return self.params["scale"], self.params["offset"]
 
     def forward(self, x: Array) -> Array:
-        scale, offset = self.scale_and_shift()
-        return x * scale + offset
+        return kernels.scale(x, *self.scale_and_shift())
 
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         axes, scale = tuple(range(x.ndim - 1)), self.params["scale"]

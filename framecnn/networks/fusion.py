@@ -5,9 +5,10 @@ Passes apply to exact classes: a subclass may compute something else, so it runs
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
+from framecnn import kernels
 from framecnn.kernels import FUSED_ACTIVATIONS, are_pairs
 from framecnn.layers import (
     ActivationLayer,
@@ -17,48 +18,52 @@ from framecnn.layers import (
     DenseLayer,
     DropoutLayer,
     FilterBankLayer,
+    FlatteningLayer,
     InputLayer,
     Layer,
+    ParallelLayer,
     PoolingLayer,
+    ScalingLayer,
 )
+from framecnn.networks.passes import Pass, Run, TrainingPass, Vjp, most_values, through
 from framecnn.typing import Array, Shape
 
-__all__ = ["Pass", "TrainingPass", "prediction_passes", "training_passes"]
+__all__ = ["prediction_passes", "training_passes"]
 
 Rest = Sequence[Layer]
-Run = Callable[[Array], Array]
-Vjp = Callable[..., tuple[Array, Backward]]
 
 
-class Pass(NamedTuple):
-    """One or several layers computed at once; shapes exclude the batch."""
+class Fused(NamedTuple):
+    """The first `joined` layers of the rest of a chain as one pass; further fields as those of :class:`Pass`."""
 
     run: Run
-    input_shape: Shape
-    output_shape: Shape
-    multiply_adds: int
-
-    @property
-    def values(self) -> int:
-        """The number of values per frame in memory while the pass runs."""
-        return math.prod(self.input_shape) + math.prod(self.output_shape)
+    joined: int
+    takes_residual: bool = False
+    values: int = 0
+    only_kernels: bool = False
 
 
 def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass, ...]:
     """Return the passes of a prediction, each with as many layers as fit one pass.
 
     The output equals that of separate layers bit for bit, except after a batch normalisation that is folded into the
-    kernel before it, which rounds differently.
+    kernel before it, as scaling is, which rounds differently.
 
     ======================================================  =====================================================
     layers                                                  one pass
     ======================================================  =====================================================
-    convolution, [batch normalisation],                     writes at most a strip of the map before pooling
-    [relu or leaky_relu], [any pooling]
-    dense, [batch normalisation], [relu or leaky_relu]      activates the sums while they are in registers
+    convolution, [batch normalisation or scaling],          writes at most a strip of the map before pooling
+    [activation], [any pooling]
+    dense, [batch normalisation or scaling], [activation]   activates the sums while they are in registers
+    batch normalisation or scaling, [activation]            reads and writes the map once
+    two branches that are added, [activation]               the last convolution of a branch adds the other branch
+    other branches, [activation of a sum or product]        reads each output once
     filter bank, adaptive average pooling                   never writes the map of responses
     dropout, an input without a scale                       no pass: they change no prediction
     ======================================================  =====================================================
+
+    Activations are those of :data:`framecnn.kernels.FUSED_ACTIVATIONS`. The layers of branches are joined as those of
+    a network are.
 
     Parameters
     ----------
@@ -79,26 +84,15 @@ def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass
     passes: list[Pass] = []
     rest, shape = [layer for layer in layers if not _is_identity(layer)], input_shape
     while rest:
-        run, joined = PREDICTION_PASSES.get(type(rest[0]), _alone)(rest, shape)
+        fused = PREDICTION_PASSES.get(type(rest[0]), _alone)(rest, shape)
         output, work = shape, 0
-        for layer in rest[:joined]:
+        for layer in rest[: fused.joined]:
             work += layer.multiply_adds(output)
             output = layer.infer_shape(output)
-        passes.append(Pass(run, shape, output, work))
-        rest, shape = rest[joined:], output
+        values = max(fused.values, math.prod(shape) + math.prod(output))
+        passes.append(Pass(fused.run, shape, output, work, values, fused.takes_residual, fused.only_kernels))
+        rest, shape = rest[fused.joined :], output
     return tuple(passes)
-
-
-class TrainingPass(NamedTuple):
-    """One or several layers whose gradients are computed at once; only the first layer may have parameters.
-
-    ``first`` is the index of the first layer. ``vjp`` takes x and rng as :meth:`framecnn.layers.Layer.vjp` does, and
-    ``wrt_input`` too if `skips_dx`.
-    """
-
-    first: int
-    vjp: Vjp
-    skips_dx: bool
 
 
 def training_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[TrainingPass, ...]:
@@ -139,30 +133,82 @@ def _is_identity(layer: Layer) -> bool:
     return type(layer) is DropoutLayer or (type(layer) is InputLayer and layer.scale == 1)
 
 
-def _alone(rest: Rest, shape: Shape) -> tuple[Run, int]:
-    """Return the forward pass of the first layer, and 1."""
-    return rest[0].forward, 1
+def _alone(rest: Rest, shape: Shape) -> Fused:
+    return Fused(rest[0].forward, 1, only_kernels=type(rest[0]) in KERNEL_LAYERS)
 
 
-def _sums(rest: Rest, shape: Shape) -> tuple[Run, int]:
-    """Return the pass of a convolution or dense layer and the layers fused to it, and the number of these layers."""
+def _sums(rest: Rest, shape: Shape) -> Fused:
+    """Return the pass of a convolution or dense layer and the layers fused to it."""
     summing: Any = rest[0]
     joined, after = 1, dict[str, Any]()
-    if type(norm := _at(rest, joined)) is BatchNormLayer:
+    if type(norm := _at(rest, joined)) in SCALING_LAYERS:
         joined, after = joined + 1, {"norm": norm}
-    if type(act := _at(rest, joined)) is ActivationLayer and act.function in FUSED_ACTIVATIONS:
-        joined, after = joined + 1, after | _activation(act)
+    takes_residual = type(summing) is ConvLayer and summing.groups == 1
+    if act := _fused_activation(rest, joined):
+        joined, after, takes_residual = joined + 1, after | _activation(act), False
+    only_kernels = True
     if type(pooling := _at(rest, joined)) is PoolingLayer:
-        joined, after = joined + 1, after | _pooling(pooling, summing.infer_shape(shape))
-    return partial(summing.forward_fused, **after), joined
+        output = summing.infer_shape(shape)
+        joined, after, takes_residual = joined + 1, after | _pooling(pooling, output), False
+        only_kernels = kernels.fits_strip(output[:2], output[2])
+    return Fused(partial(summing.forward_fused, **after), joined, takes_residual, only_kernels=only_kernels)
 
 
-def _responses(rest: Rest, shape: Shape) -> tuple[Run, int]:
-    """Return the pass of a filter bank and the adaptive average after it, and the number of these layers."""
+def _scaled(rest: Rest, shape: Shape) -> Fused:
+    """Return the pass of a batch normalisation or scaling and the activation after it."""
+    layer: Any = rest[0]
+    act = _fused_activation(rest, 1)
+    after = _activation(act) if act else {}
+    return Fused(lambda x: kernels.scale(x, *layer.scale_and_shift(), **after), 2 if act else 1, only_kernels=True)
+
+
+def _responses(rest: Rest, shape: Shape) -> Fused:
+    """Return the pass of a filter bank and the adaptive average after it."""
     bank: Any = rest[0]
     if type(cells := _at(rest, 1)) is PoolingLayer and cells.mode == "adaptive_average":
-        return partial(bank.forward_average, grid=cells.pool_size), 2
-    return bank.forward, 1
+        return Fused(partial(bank.forward_average, grid=cells.pool_size), 2)
+    return Fused(bank.forward, 1)
+
+
+def _branches(rest: Rest, shape: Shape) -> Fused:
+    """Return the pass of branches and the activation after them.
+
+    Of two branches that are added, the last convolution of one adds the output of the other, which runs before it.
+    """
+    parallel: Any = rest[0]
+    planned = [prediction_passes(branch, shape) for branch in parallel.branches]
+    ends = [index for index, passes in enumerate(planned) if passes and passes[-1].takes_residual]
+    act = _fused_activation(rest, 1) if parallel.merge != "concatenate" and len(planned) == 2 else None
+    after, joined = (_activation(act), 2) if act else ({}, 1)
+
+    def built() -> list[tuple[Pass, ...]]:
+        branches = parallel.built_branches()
+        passes: list[tuple[Pass, ...]] = parallel.params.derived(
+            "passes", lambda: [prediction_passes(branch, shape) for branch in branches]
+        )
+        return passes
+
+    def merged(x: Array) -> Array:
+        outputs = [through(passes, x) for passes in built()]
+        if parallel.merge == "concatenate":
+            return kernels.concatenate(outputs)
+        *first, last = outputs
+        return kernels.merge(
+            reduce(partial(kernels.merge, operation=parallel.merge), first), last, parallel.merge, **after
+        )
+
+    def added(x: Array) -> Array:
+        passes = built()
+        residual = through(passes[1 - ends[0]], x)
+        *before, last = passes[ends[0]]
+        return last.run(through(before, x), residual=residual, **after)
+
+    only_kernels = all(step.only_kernels for passes in planned for step in passes)
+    if parallel.merge == "add" and len(planned) == 2 and ends:
+        values = most_values([planned[1 - ends[0]], planned[ends[0]]], shape, None)
+        return Fused(added, joined, values=values, only_kernels=only_kernels)
+    values = most_values(planned, shape, parallel.infer_shape(shape))
+    return Fused(merged, joined, values=values, only_kernels=only_kernels)
 
 
 def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
@@ -181,16 +227,28 @@ def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
     return vjp, joined
 
 
-PREDICTION_PASSES: dict[type[Layer], Callable[[Rest, Shape], tuple[Run, int]]] = {
+KERNEL_LAYERS = (ActivationLayer, FlatteningLayer, PoolingLayer)
+"""Layers whose forward pass only runs kernels."""
+SCALING_LAYERS = (BatchNormLayer, ScalingLayer)
+PREDICTION_PASSES: dict[type[Layer], Callable[[Rest, Shape], Fused]] = {
     ConvLayer: _sums,
     DenseLayer: _sums,
     FilterBankLayer: _responses,
+    BatchNormLayer: _scaled,
+    ScalingLayer: _scaled,
+    ParallelLayer: _branches,
 }
 TRAINING_PASSES: dict[type[Layer], Callable[[Rest, Shape], tuple[Vjp, int]]] = {ConvLayer: _trained_convolution}
 
 
 def _at(layers: Sequence[Layer], index: int) -> Layer | None:
     return layers[index] if index < len(layers) else None
+
+
+def _fused_activation(layers: Sequence[Layer], index: int) -> ActivationLayer | None:
+    """Return the layer at an index if it is an activation that other passes can apply."""
+    layer = _at(layers, index)
+    return layer if type(layer) is ActivationLayer and layer.function in FUSED_ACTIVATIONS else None
 
 
 def _is_2x2_maximum(layer: PoolingLayer, frame: Shape) -> bool:

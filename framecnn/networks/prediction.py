@@ -1,14 +1,19 @@
 """Predictions: parts of a batch, memory and threads for the passes of a network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
 
+from framecnn.kernels.buffers import reused_memory
+from framecnn.kernels.program import Programs
 from framecnn.kernels.threads import ordered_map
 from framecnn.layers import Layer
-from framecnn.networks.fusion import Pass, prediction_passes
+from framecnn.networks.fusion import prediction_passes
+from framecnn.networks.passes import Pass, through
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array, Shape
 
@@ -51,8 +56,11 @@ class PredictionPlan:
 
         def through(frames: slice) -> Array:
             batch = np.ascontiguousarray(x[frames], dtype)
-            for step in self.on_frames:
-                batch = step.run(batch)
+            with reused_memory():
+                for segment in self._segments[:-1]:
+                    batch = segment(batch)
+            for segment in self._segments[-1:]:  # its output leaves the plan
+                batch = segment(batch)
             return batch
 
         part, at_once = self._parts(len(x), dtype.itemsize)
@@ -62,6 +70,16 @@ class PredictionPlan:
         for step in self.on_rows:
             batch = step.run(batch)
         return batch
+
+    @cached_property
+    def _segments(self) -> tuple[Callable[[Array], Array], ...]:
+        """The passes on frames, those that follow each other and only run kernels as one computation."""
+        segments: list[Callable[[Array], Array]] = []
+        for only_kernels, steps in groupby(self.on_frames, lambda step: step.only_kernels):
+            passes = tuple(steps)
+            recorded = only_kernels and len(passes) > 1
+            segments += [Programs(partial(through, passes))] if recorded else [step.run for step in passes]
+        return tuple(segments)
 
     def activation_bytes(self, batch_size: int, itemsize: int) -> int:
         """Return the peak bytes of activations for a batch of `batch_size` frames, without x itself."""

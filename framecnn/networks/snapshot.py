@@ -5,7 +5,8 @@ from functools import cached_property
 
 from framecnn.layers import Layer
 from framecnn.layers.params import SWAPPING
-from framecnn.networks.fusion import TrainingPass, training_passes
+from framecnn.networks.fusion import training_passes
+from framecnn.networks.passes import TrainingPass
 from framecnn.networks.prediction import PredictionPlan
 
 __all__ = ["NetworkSnapshot", "layer_snapshots"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from framecnn.kernels import jit, linalg
-from framecnn.layers import ConvLayer, FilterBankLayer, Layer, PoolingLayer
+from framecnn.layers import ConvLayer, FilterBankLayer, Layer, ParallelLayer, PoolingLayer, ScalingLayer
 from framecnn.networks.fusion import training_passes
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.training.optimizers import SGD, Adam
@@ -37,6 +37,13 @@ def warm_up() -> int:
     for step in training_passes(layers, (9, 9, 3)):
         y, backward = step.vjp(np.zeros((1, 9, 9, 3), np.float32))
         backward(y)
+    branches = [
+        ParallelLayer([[ConvLayer(3, kernel_size=1)], []], merge=merge).build((4, 4, 3))
+        for merge in ("add", "multiply", "concatenate")
+    ]
+    plan = PredictionPlan.of([*branches, ScalingLayer().build((4, 4, 6))], (4, 4, 3))
+    for _ in range(3):  # the second records a program, the third runs it
+        plan.run(np.zeros((1, 4, 4, 3)), np.dtype(np.float32))
     for optimizer in (SGD(), Adam()):
         optimizer.step(tuple(np.zeros((1 + len(optimizer.slots), 1), np.float32)), *np.zeros((2, 1), np.float32))
     linalg.squared_distances(np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32))

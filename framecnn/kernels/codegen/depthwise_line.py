@@ -70,7 +70,6 @@ def convolve_line(
     x, kernel and bias have a vector of channels at least.
     """
     b = emit.builder
-    activate = emit.activation(function, negative_slope)
     sums = [cgutils.alloca_once(b, emit.vector) for _ in range(WINDOWS)]  # LLVM keeps them in registers
     with _blocks(emit, length, channels) as (_, j, _, k):
         start, to = emit.load(b.gep(bias, [k])), b.gep(y, [b.add(b.mul(j, y_step), k)])
@@ -81,9 +80,10 @@ def convolve_line(
             b.gep(kernel, [k]), kernel_row, kernel_tap, zeros,
         )  # fmt: skip
         _walk(emit, form, taps, sums, wrt_kernel=False)
-        for p, total in enumerate(sums):
+        values = emit.activated([b.load(total) for total in sums], function, negative_slope)
+        for p, value in enumerate(values):
             with b.if_then(b.icmp_signed("<", b.add(j, INT64(p)), length)):
-                emit.store_block([activate(b.load(total))], emit.at(to, (y_step, p)), channels)
+                emit.store_block([value], emit.at(to, (y_step, p)), channels)
 
 
 @intrinsic

@@ -17,9 +17,9 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic as numba_intrinsic
 
-from framecnn.kernels.codegen.vectors import Emitter
+from framecnn.kernels.codegen.vectors import INT64, Emitter
 
-__all__ = ["Bytes", "Flag", "Integer", "Pointer", "Runs", "Scalar", "Values", "intrinsic"]
+__all__ = ["Bytes", "Flag", "Integer", "Optional", "Pointer", "Runs", "Scalar", "Values", "intrinsic"]
 
 
 class Parameter:
@@ -69,6 +69,17 @@ class Bytes(Parameter):
     @staticmethod
     def receive(emit: Emitter, kind: Any, *values: Any) -> Any:
         return None if kind is types.none else emit.array(kind, values[0]).data
+
+
+class Optional(Parameter):
+    """An array of values, which may be empty; received as the pointer to its first value and whether it has any."""
+
+    is_values = True
+
+    @staticmethod
+    def receive(emit: Emitter, kind: Any, *values: Any) -> Any:
+        array = emit.array(kind, values[0])
+        return array.data, emit.builder.icmp_signed("!=", emit.builder.extract_value(array.shape, 0), INT64(0))
 
 
 class Runs(Parameter):

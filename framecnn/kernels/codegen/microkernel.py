@@ -12,7 +12,7 @@ from typing import Any
 
 from numba.core import cgutils
 
-from framecnn.kernels.codegen.intrinsics import Integer, Pointer, Runs, Scalar, intrinsic
+from framecnn.kernels.codegen.intrinsics import Integer, Pointer, Runs, intrinsic
 from framecnn.kernels.codegen.vectors import INT64, Emitter, lanes
 from framecnn.kernels.jit import REGISTER_BLOCK
 
@@ -22,8 +22,6 @@ __all__ = [
     "VECTORS",
     "accumulate_block",
     "accumulate_few",
-    "activated_block",
-    "activated_pixel",
     "add_blocks",
     "add_products",
     "filter_block",
@@ -60,9 +58,10 @@ def add_products(
 ) -> list[Any]:
     """Write two nested loops, over runs and the elements of a run, and return the accumulators.
 
-    The accumulators are phi nodes of both loops. `start` holds their initial values, pixel by pixel; `pixels` the
-    steps from the first pixel to each pixel; `element_step` is the step between the elements of a run; `runs` is a
-    pointer to the positions of the runs, and their number.
+    The accumulators are phi nodes of both loops. `start` holds their initial
+    values, pixel by pixel and for the first vectors of a block of filters; `pixels` the steps from the first pixel to
+    each pixel; `element_step` is the step between the elements of a run; `runs` is a pointer to the positions of the
+    runs, and their number.
     """
     b = emit.builder
     offsets, n_runs = runs
@@ -79,7 +78,7 @@ def add_products(
     b.position_at_end(element)
     t, weights_at = b.phi(INT64), b.phi(kernel.type)
     sums = [b.phi(emit.vector) for _ in start]
-    weights = [emit.load(weights_at, v) for v in range(VECTORS)]
+    weights = [emit.load(weights_at, v) for v in range(len(start) // len(pixels))]
     pixel = b.gep(x, [b.add(offset, b.mul(t, element_step))])
     values = [emit.broadcast(b.load(emit.at(pixel, *steps))) for steps in pixels]
     factors = [(value, weight) for value in values for weight in weights]
@@ -125,21 +124,6 @@ def multiply_block(
     _store(emit, sums, y, y_step)
 
 
-def _activated(pixels: int) -> Callable[..., Any]:
-    """Return the intrinsic that computes `pixels` pixels like ``multiply_block`` and activates them."""
-
-    @intrinsic
-    def multiply_activated(
-        emit: Emitter, y: Pointer, y_step: Integer, x: Pointer, x_step: Integer, runs: Runs, run_length: Integer,
-        kernel: Pointer, bias: Pointer, function: Integer, negative_slope: Scalar,
-    ) -> None:  # fmt: skip
-        """Set a block to its activated sums of products."""
-        sums = _products(emit, pixels, x, x_step, (runs, run_length), kernel, bias)
-        _store(emit, map(emit.activation(function, negative_slope), sums), y, y_step)
-
-    return multiply_activated
-
-
 def _products(
     emit: Emitter, pixels: int, x: Any, x_step: Any, runs: tuple[Any, Any], kernel: Any, bias: Any
 ) -> list[Any]:
@@ -152,9 +136,6 @@ def _store(emit: Emitter, sums: Iterable[Any], y: Any, y_step: Any) -> None:
     for index, total in enumerate(sums):
         p, v = divmod(index, VECTORS)
         emit.store(total, emit.at(y, (y_step, p)), v)
-
-
-activated_block, activated_pixel = _activated(PIXELS), _activated(1)
 
 
 def _accumulate(pixels: int) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Pooling of 2 x 2 pixels in registers, and its gradient.
+"""What follows the sums of a convolution in registers: residual, activation, pooling of 2 x 2 pixels, its gradient.
 
 Positions and steps count elements of contiguous arrays; all reads and writes must lie inside the arrays.
 """
@@ -8,12 +8,12 @@ from typing import Any
 
 from numba.core import cgutils
 
-from framecnn.kernels.codegen.intrinsics import Bytes, Integer, Pointer, Scalar, Values, intrinsic
+from framecnn.kernels.codegen.intrinsics import Bytes, Integer, Optional, Pointer, Scalar, Values, intrinsic
 from framecnn.kernels.codegen.microkernel import VECTORS
 from framecnn.kernels.codegen.vectors import INT64, Emitter
 from framecnn.kernels.epilogue import AVERAGE_POOLING, NO_POOLING
 
-__all__ = ["pool", "pool_window", "unpool_window"]
+__all__ = ["add_residual", "maximum_window", "pool", "pool_window", "unpool_window"]
 
 
 def pool(
@@ -48,27 +48,81 @@ def pool(
     return pooled[: len(windows)], pooled[len(windows) :]
 
 
+def add_residual(emit: Emitter, values: Sequence[Any], residual: Any, positions: Sequence[Any], n_valid: Any) -> Any:
+    """Return vectors, pixel by pixel, plus those of the residual at the pixels' positions, if there is a residual."""
+    b = emit.builder
+    pointer, is_present = residual
+    before, vectors = b.block, len(values) // len(positions)
+    with b.if_then(is_present):
+        added = [value for at in positions for value in emit.load_block(b.gep(pointer, [at]), vectors, n_valid)]
+        sums = [b.fadd(value, other) for value, other in zip(values, added, strict=True)]
+        after = b.block
+    return emit.merge((values, before), (sums, after))
+
+
 @intrinsic
 def pool_window(
-    emit: Emitter, y: Values, argmax: Bytes, y_at: Integer, n_valid: Integer, x: Pointer, row_step: Integer,
-    column_step: Integer, mode: Integer, function: Integer, negative_slope: Scalar,
+    emit: Emitter, y: Values, argmax: Bytes, residual: Optional, y_at: Integer, n_valid: Integer, x: Pointer,
+    row_step: Integer, column_step: Integer, mode: Integer, function: Integer, negative_slope: Scalar,
 ) -> None:  # fmt: skip
-    """Write a block of y: the block at x activated, or the 2 x 2 blocks at x activated and pooled.
+    """Write a block of y: the block at x plus the residual, activated, or the 2 x 2 blocks at x activated and pooled.
 
     ``y[y_at + f]`` from ``x[x_at + u row_step + v column_step + f]``, for u, v < 2, f < min(filter_block, n_valid).
-    Without pooling, only the first block is read. `argmax`, if not None, receives the indices of the maxima.
+    Without pooling, only the first block is read; with it, there is no residual, and `argmax`, if not None, receives
+    the indices of the maxima.
     """
     b = emit.builder
     is_none, is_mean = (b.icmp_signed("==", mode, INT64(code)) for code in (NO_POOLING, AVERAGE_POOLING))
-    row, column = (b.select(is_none, INT64(0), step) for step in (row_step, column_step))
-    windows = [
-        [emit.load(emit.at(x, (row, u), (column, v)), vector) for u in range(2) for v in range(2)]
-        for vector in range(VECTORS)
-    ]
-    pooled, indices = pool(emit, windows, is_mean, emit.activation(function, negative_slope))
-    emit.store_block(pooled, b.gep(y, [y_at]), n_valid)
-    if argmax is not None:
-        emit.store_block(indices, b.gep(argmax, [y_at]), n_valid)
+    with b.if_else(is_none) as (alone, pooling):
+        with alone:
+            values = [emit.load(x, vector) for vector in range(VECTORS)]
+            values = add_residual(emit, values, residual, [y_at], n_valid)
+            emit.store_block(emit.activated(values, function, negative_slope), b.gep(y, [y_at]), n_valid)
+        with pooling:
+            windows = [
+                [emit.load(emit.at(x, (row_step, u), (column_step, v)), vector) for u in range(2) for v in range(2)]
+                for vector in range(VECTORS)
+            ]
+            pooled, indices = pool(emit, windows, is_mean, emit.piecewise(function, negative_slope))
+            emit.store_block(pooled, b.gep(y, [y_at]), n_valid)
+            if argmax is not None:
+                emit.store_block(indices, b.gep(argmax, [y_at]), n_valid)
+
+
+@intrinsic
+def maximum_window(
+    emit: Emitter, y: Pointer, x: Pointer, rows: Integer, columns: Integer, row_step: Integer, column_step: Integer,
+    channels: Integer,
+) -> None:  # fmt: skip
+    """Set ``y[y_at + k]`` to the maximum of ``x[x_at + u row_step + v column_step + k]``, for k < channels.
+
+    Over u < rows and v < columns, row by row; the last NaN wins.
+    """
+    b = emit.builder
+    best = cgutils.alloca_once(b, emit.vector)
+
+    def reduce(k: Any, load: Callable[[Any], Any], store: Callable[[Any, Any], None]) -> None:
+        first = b.gep(x, [k])
+        b.store(load(first), best)
+        with cgutils.for_range(b, rows) as u, cgutils.for_range(b, columns) as v:
+            value, so_far = (
+                load(emit.at(first, (b.mul(row_step, u.index), 1), (b.mul(column_step, v.index), 1))),
+                b.load(best),
+            )
+            wins = b.or_(b.fcmp_ordered(">", value, so_far), b.fcmp_unordered("uno", value, value))
+            b.store(b.select(wins, value, so_far), best)
+        store(b.load(best), b.gep(y, [k]))
+
+    rest = b.srem(channels, INT64(emit.lanes))
+    whole = b.sub(channels, rest)
+    with cgutils.for_range_slice(b, INT64(0), whole, INT64(emit.lanes), INT64) as (k, _):
+        reduce(k, emit.load, emit.store)
+    with b.if_then(b.icmp_signed(">", rest, INT64(0))):
+        reduce(
+            whole,
+            lambda pointer: emit.load_block(pointer, 1, rest)[0],
+            lambda value, pointer: emit.store_block([value], pointer, rest),
+        )
 
 
 @intrinsic

@@ -7,7 +7,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from framecnn.kernels.epilogue import LEAKY_RELU, RELU
+from framecnn.kernels.epilogue import HARD_SIGMOID, HARD_SWISH, LEAKY_RELU, RELU, RELU6
 from framecnn.kernels.jit import VECTOR_BYTES, current_isa
 
 __all__ = ["INT64", "Emitter", "lanes"]
@@ -68,11 +68,43 @@ class Emitter:
                 for vector, value in enumerate(values):
                     self._store_some(value, pointer, vector, count)
 
+    def load_block(self, pointer: Any, vectors: int, count: Any) -> list[Any]:
+        """Return the first `count` elements of adjacent vectors, and zeros, which are not read, behind them."""
+        b = self.builder
+        with b.if_else(b.icmp_signed(">=", count, INT64(vectors * self.lanes))) as (all_of_them, some):
+            with all_of_them:
+                whole, after_whole = [self.load(pointer, vector) for vector in range(vectors)], b.block
+            with some:
+                parts = [self._load_some(pointer, vector, count) for vector in range(vectors)]
+                after_parts = b.block
+        return self.merge((whole, after_whole), (parts, after_parts))
+
+    def merge(self, *branches: tuple[Sequence[Any], Any]) -> list[Any]:
+        """Return the values of whichever branch was taken; each comes with its last block."""
+        merged = []
+        for values in zip(*(values for values, _ in branches), strict=True):
+            phi = self.builder.phi(values[0].type)
+            for value, (_, block) in zip(values, branches, strict=True):
+                phi.add_incoming(value, block)
+            merged.append(phi)
+        return merged
+
+    def _load_some(self, pointer: Any, vector: int, count: Any) -> Any:
+        b = self.builder
+        position, mask = self._vector_pointer(pointer, vector), self._mask(vector, count)
+        kind = ir.FunctionType(self.vector, [position.type, INT32, mask.type, self.vector])
+        name = f"llvm.masked.load.v{self.lanes}f{8 * self.itemsize}.p0"
+        load = cgutils.get_or_insert_function(b.module, kind, name)
+        return b.call(load, [position, INT32(self.itemsize), mask, self.zero])
+
+    def _mask(self, vector: int, count: Any) -> Any:
+        indices = ir.Constant(ir.VectorType(INT64, self.lanes), [vector * self.lanes + i for i in range(self.lanes)])
+        return self.builder.icmp_signed("<", indices, self.broadcast(count))
+
     def _store_some(self, value: Any, pointer: Any, vector: int, count: Any) -> None:
         b = self.builder
         position = self._vector_pointer(pointer, vector, value.type)
-        indices = ir.Constant(ir.VectorType(INT64, self.lanes), [vector * self.lanes + i for i in range(self.lanes)])
-        mask = b.icmp_signed("<", indices, self.broadcast(count))
+        mask = self._mask(vector, count)
         kind = ir.FunctionType(ir.VoidType(), [value.type, position.type, INT32, mask.type])
         element = "i8" if value.type.element == ir.IntType(8) else f"f{8 * self.itemsize}"
         name = f"llvm.masked.store.v{self.lanes}{element}.p0"
@@ -122,17 +154,42 @@ class Emitter:
                     total = self.fma(self.constant(factor), value, total)
         return total
 
-    def activation(self, function: Any, negative_slope: Any) -> Callable[[Any], Any]:
-        """Return a function that activates a vector; the code `function` is known at run time only."""
+    def activated(self, values: Sequence[Any], function: Any, negative_slope: Any) -> list[Any]:
+        """Return vectors activated; the code `function` is known at run time only."""
+        b = self.builder
+        is_swish = b.icmp_signed("==", function, INT64(HARD_SWISH))
+        is_hard = b.or_(is_swish, b.icmp_signed("==", function, INT64(HARD_SIGMOID)))
+        with b.if_else(is_hard) as (hard, piecewise):
+            with hard:
+                gated = [self._hard(value, is_swish) for value in values]
+                after_hard = b.block
+            with piecewise:
+                apply = self.piecewise(function, negative_slope)
+                others, after_piecewise = [apply(value) for value in values], b.block
+        return self.merge((gated, after_hard), (others, after_piecewise))
+
+    def _hard(self, value: Any, is_swish: Any) -> Any:
+        """Return relu6(x + 3) / 6, times x if it is the swish."""
+        b, three, one = self.builder, self.constant(3), self.constant(1)
+        sixth = self.constant(float((np.float32 if self.itemsize == 4 else np.float64)(1 / 6)))
+        inside = b.fmul(b.select(is_swish, value, one), b.fmul(b.fadd(value, three), sixth))
+        below_end = b.select(b.fcmp_ordered(">", value, three), b.select(is_swish, value, one), inside)
+        return b.select(b.fcmp_ordered("<", value, self.constant(-3)), self.zero, below_end)
+
+    def piecewise(self, function: Any, negative_slope: Any) -> Callable[[Any], Any]:
+        """Return a function that applies a piecewise linear activation; its code is known at run time only."""
         b = self.builder
         bits = ir.VectorType(ir.IntType(8 * self.itemsize), self.lanes)
         leaky, relu = (b.icmp_signed("==", function, INT64(code)) for code in (LEAKY_RELU, RELU))
+        relu = b.or_(relu, b.icmp_signed("==", function, INT64(RELU6)))
         slopes = self.broadcast(b.select(leaky, negative_slope, ir.Constant(self.scalar, 1)))
+        limit = b.select(b.icmp_signed("==", function, INT64(RELU6)), self.constant(6), self.constant(float("inf")))
         kept = b.select(relu, ir.Constant(bits, [0] * self.lanes), ir.Constant(bits, [-1] * self.lanes))
 
         def apply(value: Any) -> Any:
             below = b.bitcast(b.and_(b.bitcast(b.fmul(slopes, value), bits), kept), self.vector)
-            return b.select(b.fcmp_ordered("<", value, self.zero), below, value)
+            above = b.select(b.fcmp_ordered(">", value, limit), limit, value)
+            return b.select(b.fcmp_ordered("<", value, self.zero), below, above)
 
         return apply
 

@@ -1,0 +1,28 @@
+"""A framecnn network in TensorFlow Lite, whose float32 kernels are those of XNNPACK."""
+
+import os
+
+from framecnn import get_num_threads
+from framecnn.interop.keras import to_keras
+
+__all__ = ["start_tflite"]
+
+
+def start_tflite(model, x):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    net = to_keras(model)
+    graph = tf.function(lambda frames: net(frames, training=False))
+    concrete = graph.get_concrete_function(tf.TensorSpec(x.shape, tf.float32))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], net)
+    interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=get_num_threads())
+    interpreter.allocate_tensors()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run():
+        interpreter.set_tensor(source["index"], x)
+        interpreter.invoke()
+        return interpreter.get_tensor(target["index"])
+
+    return run
