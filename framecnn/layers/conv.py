@@ -184,13 +184,13 @@ class ConvLayer(Layer):
 
         return pack_with_norm(self.params, norm, pack)
 
-    def _flipped(self, kernel: Array, window: geometry.Window) -> kernels.PackedConv:
+    def _flipped(self, kernel: Array, window: geometry.Window) -> Any:
         """Return the packed kernel of the input gradient; without strides any algorithm fits."""
         algorithm = self._choose(kernel, window)
         if algorithm != "depthwise":
             plain = self.strides == (1, 1)
             algorithm = self._choose(kernel.swapaxes(2, 3), window.transposed()) if plain else "direct"
-        return kernels.pack_flipped(algorithm, kernel, self.groups)
+        return kernels.pack_flipped(algorithm, kernel, self.groups, self.strides, self.dilation_rate)
 
     def _choose(self, kernel: Array, window: geometry.Window) -> str:
         return kernels.choose_algorithm(kernel, window, self.groups) if self.algorithm == "auto" else self.algorithm
