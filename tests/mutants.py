@@ -15,6 +15,7 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+from branch_mutants import BRANCH_MUTANTS
 from depthwise_mutants import DEPTHWISE_MUTANTS
 from mutant import Mutant
 
@@ -49,19 +50,19 @@ MUTANTS = [
         "(index + 1) * length // cells",
     ),
     Mutant(
-        "strides swapped", "kernels/direct.py", "RowPlan.of",
+        "strides swapped", "kernels/direct.py", "_row_plan",
         LAYERS, "integers and float32 and ConvLayer-2",
         "down, across = (",
         "across, down = (",
     ),
     Mutant(
-        "dilation swapped", "kernels/direct.py", "RowPlan.of",
+        "dilation swapped", "kernels/direct.py", "_row_plan",
         LAYERS, "integers and float32 and ConvLayer-3",
         "u * dilation_h",
         "u * dilation_w",
     ),
     Mutant(
-        "every group sees the first channels", "kernels/direct.py", "RowPlan.of",
+        "every group sees the first channels", "kernels/direct.py", "_row_plan",
         LAYERS, "integers and float32 and ConvLayer-3",
         "tap + group * group_channels for",
         "tap for",
@@ -91,10 +92,10 @@ MUTANTS = [
         "if True else bias",
     ),
     Mutant(
-        "the last sample is skipped", "kernels/dense.py", "dense_forward",
+        "the last sample is skipped", "kernels/matrix.py", "matrix_forward",
         LAYERS, "DenseLayer-0",
-        "range(aligned, last)",
-        "range(aligned, last - 1)",
+        "while n < last:",
+        "while n < last - 1:",
     ),
     Mutant(
         "a coefficient of the kernel's transform", "kernels/codegen/transforms.py", "TRANSFORMS",
@@ -121,10 +122,10 @@ MUTANTS = [
         "value >= maximum[k]",
     ),
     Mutant(
-        "a maximum loses NaN", "kernels/pool.py", "pool2d_max_forward",
+        "a maximum loses NaN", "kernels/codegen/pooling.py", "maximum_window",
         LAYERS, "nan_shows and PoolingLayer-0",
-        "(value > best) | (value != value)",
-        "value > best",
+        "b.or_(b.fcmp_ordered('>', value, so_far), b.fcmp_unordered('uno', value, value))",
+        "b.fcmp_ordered('>', value, so_far)",
     ),
     Mutant(
         "a mean miscounts the rows of a dilated window", "kernels/pool.py", "pool2d_average_forward",
@@ -312,7 +313,7 @@ MUTANTS = [
         "range(aligned, channels)",
         "range(aligned, channels - 1)",
     ),
-    *DEPTHWISE_MUTANTS,
+    *BRANCH_MUTANTS, *DEPTHWISE_MUTANTS,
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from benchmarks import (
 )
 from benchmarks.channels_first import Unsupported, steps
 from benchmarks.peers import FRAMECNN, NETWORK_PEERS, Missing, Peer
-from framecnn import ConvLayer, DenseLayer, FlatteningLayer, InputLayer, Sequential
+from framecnn import ActivationLayer, DenseLayer, FlatteningLayer, InputLayer, Sequential
 
 TINY = cases.Case("tiny", 2, (32, 48, 3), cases.reference_layers)
 TINY_BLOCK = cases.block(2, (12, 13, 3), 8, 3)
@@ -165,8 +165,8 @@ def test_dense_rows_follow_the_order_of_flattened_channels():
 
 
 def test_a_layer_without_equivalent_is_reported():
-    model = Sequential([InputLayer((4, 4, 2)), ConvLayer(2, kernel_size=1, groups=2)]).build(0)
-    with pytest.raises(Unsupported, match="no equivalent of ConvLayer"):
+    model = Sequential([InputLayer((4, 4, 2)), ActivationLayer("tanh")]).build(0)
+    with pytest.raises(Unsupported, match="no equivalent of ActivationLayer"):
         list(steps(model))
 
 

@@ -132,7 +132,7 @@ def test_layers_fused_into_one_pass_give_the_bits_of_the_layers(data, shape, act
         chain.append(data.draw(layers([PoolingLayer], chain[-1].output_shape, dtype=chain[0].dtype)))
     x = draw_frames(chain[0], n)
     strips = importlib.import_module("framecnn.kernels.conv2d")  # the attribute of the package is the function
-    with mock.patch.multiple(strips, STRIP_BYTES=1 if thin else 2**19, STRIP_OVERLAPS=0 if thin else 8):
+    with mock.patch.multiple(strips, STRIP_VALUES=1 if thin else 2**17, STRIP_OVERLAPS=0 if thin else 8):
         (step,) = PredictionPlan.of(chain, shape).on_frames
         y = step.run(x)
     for layer in chain:
@@ -155,7 +155,7 @@ def test_nothing_is_read_beyond_a_block_that_is_not_pooled():
     last = np.frombuffer(pages, np.float32, block, page - 4 * block)
     last[:] = np.arange(block)
     y = np.zeros(block, np.float32)
-    move = numba.njit(lambda y, x, steps: pool_window(y, None, 0, block, x, 0, steps, steps, 0, 0, 1.0))
+    move = numba.njit(lambda y, x, steps: pool_window(y, None, y[:0], 0, block, x, 0, steps, steps, 0, 0, 1.0))
     move(y, last, 1000)
     np.testing.assert_array_equal(y, last)
 

@@ -14,6 +14,7 @@ from framecnn.kernels.buffers import empty, memory_of, reused_memory
 from framecnn.kernels.program import Program, Programs
 from framecnn.kernels.threads import ordered_map
 from framecnn.testing.draws import same_bits
+from framecnn.thread_count import num_threads
 
 SHAPE = (30, 34, 6)
 
@@ -46,13 +47,13 @@ def frames(n, seed=0):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_predictions_keep_their_bits_from_the_first_to_the_fourth(threads, monkeypatch):
-    monkeypatch.setenv("FRAMECNN_NUM_THREADS", str(threads))
+def test_predictions_keep_their_bits_from_the_first_to_the_fourth(threads):
     model = network()
-    for n in (1, 3):
-        for seed in range(4):
-            x = frames(n, seed)
-            assert same_bits(model.predict(x), layer_by_layer(model, x)), (n, seed)
+    with num_threads(threads):
+        for n in (1, 3):
+            for seed in range(4):
+                x = frames(n, seed)
+                assert same_bits(model.predict(x), layer_by_layer(model, x)), (n, seed)
 
 
 def test_a_prediction_uses_the_parameters_of_its_time():

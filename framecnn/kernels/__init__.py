@@ -57,6 +57,6 @@ __all__ = [
     "pool2d_backward",
     "resample2d",
     "resample2d_backward",
-    "triangle_taps",
     "scale",
+    "triangle_taps",
 ]

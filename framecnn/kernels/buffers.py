@@ -41,10 +41,11 @@ _buffers = _Buffers()
 
 
 @contextmanager
-def reused_memory() -> Iterator[None]:
+def reused_memory(most_kept: int = KEPT) -> Iterator[None]:
     """Let :func:`empty` reuse memory inside the ``with`` block, in this thread.
 
-    Memory is free again once no array lies in it. Arrays that live on after the block keep theirs.
+    Memory is free again once no array lies in it. Arrays that live on after the block keep theirs. After the block, the
+    thread keeps up to `most_kept` bytes for the next one.
     """
     _buffers.depth += 1
     try:
@@ -55,7 +56,7 @@ def reused_memory() -> Iterator[None]:
             kept, size = [], 0
             for array in _buffers.free():
                 size += len(array)
-                if size <= KEPT:
+                if size <= most_kept:
                     kept.append(array)
             _buffers.arrays = kept
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.geometry import Pair, Window
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.conv2d import DEPTHWISE, PackedConv
 from framecnn.kernels.depthwise import conv2d_depthwise_wrt_input
 from framecnn.kernels.depthwise_backward import depthwise_gradients, depthwise_sums, depthwise_sums_shape
@@ -64,7 +65,7 @@ def conv2d_backward(
             else (winograd_sums_shape, winograd_sums, winograd_gradients)
         )
     sums = np.zeros(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
-    dx: Any = None if flipped is None else np.empty_like(x)
+    dx: Any = None if flipped is None else empty(x.shape, x.dtype)
 
     def backward(index: int) -> None:
         frames, slice_sums = slices[index], sums[index * parts : (index + 1) * parts]

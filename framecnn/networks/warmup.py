@@ -38,7 +38,7 @@ def warm_up() -> int:
         y, backward = step.vjp(np.zeros((1, 9, 9, 3), np.float32))
         backward(y)
     branches = [
-        ParallelLayer([[ConvLayer(3, kernel_size=1)], []], merge=merge).build((4, 4, 3))
+        ParallelLayer(((ConvLayer(3, kernel_size=1),), ()), merge=merge).build((4, 4, 3))
         for merge in ("add", "multiply", "concatenate")
     ]
     plan = PredictionPlan.of([*branches, ScalingLayer().build((4, 4, 6))], (4, 4, 3))
