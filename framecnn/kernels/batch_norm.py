@@ -4,6 +4,8 @@ Sums are taken in float64, within fixed blocks of rows that are added in order.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +81,7 @@ def _joined(x: Array) -> tuple[Array, int]:
     return np.ascontiguousarray(x).reshape(-1, pixels * channels), pixels
 
 
-def _sums(rows, pixels, function, *inputs):
+def _sums(rows: Array, pixels: int, function: Callable[..., None], *inputs: Any) -> Any:
     """Return the two sums (c,) that a kernel takes, over all pixels."""
     sums = np.zeros((-(-len(rows) // BLOCK_ROWS), 2, rows.shape[1]))
     run(function, len(sums), VALUE_WORK * BLOCK_ROWS * rows.shape[1], sums, *inputs)

@@ -34,6 +34,17 @@ class StridedConv(NamedTuple):
         return cls(parts)
 
 
+class _Group(NamedTuple):
+    """Every stride-th pixel of an axis: its first pixel, the first place in the kernel that meets it, the numbers of
+    both, and the border of the convolution without strides from the group to the output."""
+
+    first: int
+    place: int
+    pixels: int
+    places: int
+    border: Pair
+
+
 def flip(kernel: Array, groups: int) -> Array:
     """Return a kernel (kh, kw, c / groups, f) flipped, with channels and filters swapped."""
     parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
@@ -46,24 +57,24 @@ def strided_wrt_input(dy: Array, flipped: StridedConv, window: Window, dx: Array
     Shapes: dy (n, oh, ow, f), dx (n, h, w, c); the window has no dilation.
     """
     axes = [list(_groups(window, axis)) for axis in (0, 1)]
-    for (top, row, rows), (left, column, columns) in product(*axes):
-        pixels = dx[:, top :: window.strides[0], left :: window.strides[1]]
-        part = flipped.parts.get((row, column))
+    for down, across in product(*axes):
+        pixels = dx[:, down.first :: window.strides[0], across.first :: window.strides[1]]
+        part = flipped.parts.get((down.place, across.place))
         if part is None:
             pixels[...] = 0
         else:
-            frame, kernel, border = zip(rows, columns, strict=True)
-            pixels[...] = convolve_transposed(dy, part, Window(frame, kernel, border=border))
+            sizes = (down.pixels, across.pixels), (down.places, across.places)
+            pixels[...] = convolve_transposed(dy, part, Window(*sizes, border=(down.border, across.border)))
 
 
-def _groups(window: Window, axis: int) -> Iterator[tuple[int, int, tuple[int, int, Pair]]]:
-    """Yield first pixel, first place in the kernel, and (pixels, places, border) of each group along an axis."""
+def _groups(window: Window, axis: int) -> Iterator[_Group]:
+    """Yield the groups of pixels along an axis."""
     length, kernel, stride = window.frame[axis], window.kernel[axis], window.strides[axis]
     before, output = window.top_left[axis], window.output[axis]
     for first in range(min(stride, length)):
         outside, place = divmod(first + before, stride)
         pixels, places = -((first - length) // stride), -((place - kernel) // stride)
-        yield first, place, (pixels, places, (outside, output - 1 + places - pixels - outside))
+        yield _Group(first, place, pixels, places, (outside, output - 1 + places - pixels - outside))
 
 
 def convolve_transposed(dy: Array, flipped: PackedConv, window: Window) -> Array:

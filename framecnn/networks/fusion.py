@@ -25,7 +25,7 @@ from framecnn.layers import (
     PoolingLayer,
     ScalingLayer,
 )
-from framecnn.layers.chain import chain_vjp, layer_names
+from framecnn.layers.chain import layer_names
 from framecnn.networks.passes import Pass, Run, TrainingPass, Vjp, most_values, through, vjp_through
 from framecnn.typing import Array, Shape
 
@@ -237,10 +237,12 @@ def _trained_norm(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
         return norm.vjp, 1
 
     def vjp(x: Array, rng: Any = None) -> tuple[Array, Backward]:
-        if rng is None or not len(x):
-            return chain_vjp([norm, relu], x, rng)
-        result: tuple[Array, Backward] = norm.vjp_fused(x, "relu")
-        return result
+        if rng is not None and len(x):
+            result: tuple[Array, Backward] = norm.vjp_fused(x, "relu")
+            return result
+        z, backward_norm = norm.vjp(x, rng)
+        y, backward_relu = relu.vjp(z)
+        return y, lambda dy: backward_norm(backward_relu(dy)[0])
 
     return vjp, 2
 

@@ -59,13 +59,13 @@ def residual_network(
 
     References
     ----------
-    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; with the default settings it is the network
-    of Banbury et al., "MLPerf Tiny Benchmark", 2021, with batch normalisation of the shortcuts too.
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; the default settings are those of Banbury et
+    al., "MLPerf Tiny Benchmark", 2021, where shortcuts are not normalised.
 
     Examples
     --------
     >>> residual_network((32, 32, 3), 10).summary().n_params
-    78666
+    78714
     """
     check_count("residual_network", "blocks", blocks)
     first, *_ = filters
