@@ -180,7 +180,7 @@ def winograd_side(layer):
 
 def winograd_rounding(layer, x, side, eps):
     """Return the bound of Winograd: the transforms of absolute values, times the number of roundings of a value."""
-    kernel, bias = np.abs(layer.params["kernel"]), np.abs(layer.params.get("bias", 0))
+    kernel, bias = np.abs(without_groups(layer.params["kernel"], layer.groups)), np.abs(layer.params.get("bias", 0))
     transform = TRANSFORMS[transform_index(side, len(kernel))]
     extent = transform.extent
     matrices = transform.kernel, transform.input, transform.output
@@ -196,6 +196,13 @@ def winograd_rounding(layer, x, side, eps):
     products = np.einsum("nijkuv,uvkf->nijuvf", transformed, np.einsum("ur,rskf,vs->uvkf", G, kernel, G))
     sums = np.einsum("pu,nijuvf,qv->nipjqf", A, products, A).reshape(len(x), side * tiles[0], side * tiles[1], filters)
     return (x.shape[3] + 8 + 10 + 2) * eps * (sums[:, :rows, :columns] + bias)
+
+
+def without_groups(kernel, groups):
+    """Return the kernel (kh, kw, c, f) of one group that does the same: zeros between channels and other filters."""
+    parts = np.split(kernel, groups, axis=3)
+    lines = [[part if i == j else np.zeros_like(part) for j, part in enumerate(parts)] for i in range(groups)]
+    return np.concatenate([np.concatenate(line, axis=3) for line in lines], axis=2)
 
 
 def window(layer, size):

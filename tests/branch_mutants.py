@@ -56,7 +56,7 @@ BRANCH_MUTANTS = [
         "_Buffers.free",
         "test_programs.py",
         "no_array_lies",
-        "<= unused",
-        "<= unused + 1",
+        "if buffer.is_free",
+        "if buffer.size",
     ),
 ]

@@ -50,7 +50,8 @@ def rounding_backward(layer, x, dy):
         case ResizingLayer():
             return resampling_rounding(dy, layer.input_shape[:2], layer.size, eps, "iu,jv,nijk->nuvk"), {}
         case ConvLayer() if side := winograd_side(layer):
-            kernel, bias = winograd_rounding_backward(layer, x, dy, side)
+            is_direct = layer.groups > 1  # the sums for the kernel
+            kernel, bias = (0, 0) if is_direct else winograd_rounding_backward(layer, x, dy, side)
             return winograd_rounding_of_input(layer, dy), {"kernel": kernel * eps, "bias": bias * eps}
     return 0, {"kernel": 0, "bias": 0}
 
@@ -87,11 +88,11 @@ def pooling_rounding(layer, x, dy, eps):
 def winograd_rounding_of_input(layer, dy):
     """Return the bound of dx: that of the convolution of dy by the flipped kernel."""
     back = window(layer, layer.kernel_size).transposed()
-    twin = ConvLayer(
-        layer.input_shape[2], kernel_size=layer.kernel_size, padding=back.border, algorithm=layer.algorithm
-    )
+    settings = {"kernel_size": layer.kernel_size, "padding": back.border, "algorithm": layer.algorithm}
+    twin = ConvLayer(layer.input_shape[2], groups=layer.groups, **settings)
     twin.build((*back.frame, layer.filters), dtype=layer.dtype)
-    twin.params["kernel"] = layer.params["kernel"][::-1, ::-1].swapaxes(2, 3)
+    parts = np.split(layer.params["kernel"][::-1, ::-1], layer.groups, axis=3)
+    twin.params["kernel"] = np.concatenate([part.swapaxes(2, 3) for part in parts], axis=3)
     return rounding(twin, dy)
 
 

@@ -19,7 +19,7 @@ SCALE = '''
 from dataclasses import dataclass
 
 from framecnn.interop.keras_layers import KERAS_CONVERTERS
-from framecnn.interop.onnx_layout import channel_order
+from framecnn.interop.onnx_layout import flattened_order
 from framecnn.interop.onnx_export_layers import ONNX_CONVERTERS
 from framecnn.layers import Case, Layer, Param
 
@@ -49,8 +49,8 @@ def in_onnx(graph, layer, value):
     scale = layer.params["scale"].astype("float32")
     if len(layer.input_shape) == 3:
         scale = scale[:, None, None]
-    elif value.flattened is not None:
-        scale = scale[channel_order(value.flattened)]
+    elif value.flattened:
+        scale = scale[flattened_order(value.flattened)]
     return value._replace(name=graph.add("Mul", value.name, graph.constant(scale)))
 
 

@@ -15,6 +15,7 @@ from framecnn import (
     FlatteningLayer,
     InputLayer,
     PoolingLayer,
+    ResizingLayer,
     Sequential,
     SettingError,
 )
@@ -50,6 +51,9 @@ ROUND_TRIPS = {
     "dense": [PoolingLayer(3, mode="average", padding="same"), FlatteningLayer(), DropoutLayer(0.5), DenseLayer(5)],
     "grouped": [ConvLayer(6, kernel_size=(1, 2), groups=3, dilation_rate=2, padding=((0, 1), (2, 0)), use_bias=False)],
     "activations": [ActivationLayer(name) for name in ("tanh", "sigmoid", "leaky_relu", "relu", "sqrt", "softmax")],
+    "uneven cells": [PoolingLayer((3, 4), mode="adaptive_average"), ActivationLayer("relu")],
+    "resized": [ResizingLayer((5, 20)), ConvLayer(2, kernel_size=1)],
+    "strided": [DownsamplingLayer((2, 3), mode="stride"), ConvLayer(2, kernel_size=1)],
     "adaptive": [DownsamplingLayer(2), PoolingLayer((2, 5), mode="adaptive_max"), ConvLayer(2, kernel_size=1)],
 }
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from framecnn.interop.dominators import Dominators
 from framecnn.interop.series_parallel import DEEPEST, Merge, NotSeriesParallelError, decompose
 
 PRIME = 1_000_003
@@ -169,6 +170,12 @@ def test_concatenations_that_begin_with_another_take_its_output():
         decompose(nodes, "x", "y")
 
 
+def test_concatenations_begin_with_another_only_where_that_helps():
+    nodes = {"a": ["x", "x"], "b": ["x", "a"], "y": ["x", "x", "b"]}
+    (merge,) = decompose(nodes, "x", "y", concatenations=["a", "b", "y"])
+    assert [len(branch) for branch in merge.branches] == [0, 0, 1]
+
+
 def test_many_diamonds_in_a_row_take_linear_time():
     nodes, last = {}, "x"
     for number in range(20_000):
@@ -176,6 +183,24 @@ def test_many_diamonds_in_a_row_take_linear_time():
         nodes[number] = [(number, "left"), (number, "right"), last]
         last = number
     assert len(decompose(nodes, "x", last)) == 20_000
+
+
+def test_merges_far_behind_a_long_chain_take_no_quadratic_time():
+    tree, last = Dominators("x"), "x"
+    for number in range(50_000):
+        tree.add(number, [last])
+        last = number
+    for number in range(50_000):
+        tree.add(("merge", number), [number, 49_999 - number])
+    assert tree.nearest([("merge", 100), 49_000]) == 100
+    assert tree.first_after(100, 49_000) == 101
+
+
+def test_a_concatenation_of_very_many_values_takes_no_quadratic_time():
+    nodes = {number: ["x"] for number in range(30_000)}
+    nodes |= {"first": list(range(20_000)), "all": list(range(30_000)), "other": ["first"], "y": ["all", "other"]}
+    with pytest.raises(NotSeriesParallelError, match="got 'first', which goes to 'all', 'other', whose"):
+        decompose(nodes, "x", "y", concatenations=["first", "all"])
 
 
 def test_operations_that_do_not_lead_to_the_target_are_ignored():

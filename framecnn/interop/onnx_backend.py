@@ -7,7 +7,7 @@ import numpy as np
 
 from framecnn.errors import FormatError, SettingError
 from framecnn.interop.onnx_import import read_network
-from framecnn.interop.onnx_layout import channel_order, channels_first, channels_last
+from framecnn.interop.onnx_layout import channels_first, channels_last, flattened_order
 from framecnn.typing import Array
 
 __all__ = ["Backend", "Prepared"]
@@ -41,11 +41,13 @@ class Prepared:
         tuple of one array
         """
         x, *weights = map(np.asarray, inputs)
-        network, flattened = self._network or read_network(self._with_weights(weights), "Backend")
-        rows = x.reshape(-1, 1) if x.ndim == 1 else channels_last(x)
-        y = channels_first(network.predict(rows))
-        if flattened is not None:
-            y = y[:, channel_order(flattened)]
+        read = self._network or read_network(self._with_weights(weights), "Backend")
+        last = x.ndim != 4 or read.input_layout == "channels_last"
+        y = read.network.predict(x.reshape(-1, 1) if x.ndim == 1 else x if last else channels_last(x))
+        if read.output_layout == "channels_first":
+            y = channels_first(y)
+        if read.flattened:
+            y = y[:, flattened_order(read.flattened)]
         return (y.reshape(-1) if x.ndim == 1 else y,)
 
     def _with_weights(self, weights: Sequence[Array]) -> Any:

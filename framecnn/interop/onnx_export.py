@@ -8,7 +8,8 @@ import numpy as np
 
 from framecnn.data.decode import BACKGROUND
 from framecnn.errors import FormatError, SettingError
-from framecnn.interop.onnx_export_layers import Graph, add_network
+from framecnn.interop.onnx_export_graph import Graph
+from framecnn.interop.onnx_export_layers import add_network
 from framecnn.interop.onnx_layout import onnx_shape
 from framecnn.interop.onnx_library import DOUBLE, FLOAT, INT64, load_onnx
 from framecnn.networks.sequential import Sequential

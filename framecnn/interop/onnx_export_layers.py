@@ -1,15 +1,18 @@
-"""ONNX equivalents of layers: operators, attributes and weights, as plain data."""
+"""ONNX equivalents of layers: operators, attributes and weights."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 
 from framecnn import geometry
 from framecnn.interop.layer_converters import LayerConverters
-from framecnn.interop.onnx_layout import channel_order
+from framecnn.interop.onnx_export_activations import add_activation
+from framecnn.interop.onnx_export_graph import Graph, Value
+from framecnn.interop.onnx_layout import Flattened, flattened_from, flattened_order, joined
 from framecnn.interop.onnx_library import DOUBLE, FLOAT
-from framecnn.kernels import triangle_taps
+from framecnn.interop.onnx_resampling import averaging_matrix, resampling_matrices
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
@@ -21,91 +24,19 @@ from framecnn.layers import (
     FlatteningLayer,
     InputLayer,
     Layer,
+    PaddingLayer,
+    ParallelLayer,
     PoolingLayer,
     ResizingLayer,
+    ScalingLayer,
 )
+from framecnn.layers.chain import layer_names
 from framecnn.networks.sequential import Sequential
-from framecnn.typing import Array, Shape
+from framecnn.typing import Array
 
-__all__ = ["ONNX_CONVERTERS", "Graph", "Node", "Value", "add_network"]
+__all__ = ["ONNX_CONVERTERS", "add_network"]
 
 POOLS = {"max": "MaxPool", "average": "AveragePool"}
-ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
-
-
-class Node(NamedTuple):
-    """An operator, the names of its inputs and of its output, and its attributes."""
-
-    operator: str
-    inputs: tuple[str, ...]
-    output: str
-    attributes: dict[str, Any]
-
-
-class Graph:
-    """Nodes and weights in the order in which they are added. Every value has a name.
-
-    Parameters
-    ----------
-    opset : int
-        The version of ONNX's operators.
-
-    Attributes
-    ----------
-    nodes : list of Node
-    weights : dict of str to array
-        Equal weights are stored once.
-    scope : str
-        The prefix of the names of nodes and weights.
-
-    Examples
-    --------
-    >>> graph = Graph(opset=17)
-    >>> graph.scope = "scaling"
-    >>> graph.add("Mul", "x", graph.constant(np.float32(0.5)))
-    'scaling/Mul_1'
-    >>> graph.weights
-    {'scaling/weight_1': array(0.5, dtype=float32)}
-    """
-
-    def __init__(self, opset: int):
-        self.opset = opset
-        self.scope = "network"
-        self.nodes: list[Node] = []
-        self.weights: dict[str, Array] = {}
-        self._names: dict[Any, str] = {}
-
-    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node and return the name of its output."""
-        output = f"{self.scope}/{operator}_{len(self.nodes) + 1}"
-        self.nodes.append(Node(operator, inputs, output, attributes))
-        return output
-
-    def name_last(self, name: str) -> None:
-        """Rename the output of the last node, which no other node may use yet."""
-        self.nodes[-1] = self.nodes[-1]._replace(output=name)
-
-    def constant(self, value: Any) -> str:
-        """Add a weight, integers as int64, and return its name."""
-        array = np.ascontiguousarray(value).reshape(np.shape(value))
-        key = array.dtype.str, array.shape, array.tobytes()
-        if key not in self._names:
-            name = self._names[key] = f"{self.scope}/weight_{len(self.weights) + 1}"
-            self.weights[name] = array
-        return self._names[key]
-
-    def reduce(self, operator: str, value: str, axis: int, keepdims: bool = False) -> str:
-        """Add ``"ReduceSum"`` or ``"ReduceMin"`` along an axis and return the name of its output."""
-        if operator == "ReduceSum" or self.opset >= 18:  # since opset 18 axes are an input
-            return self.add(operator, value, self.constant([axis]), keepdims=int(keepdims))
-        return self.add(operator, value, axes=[axis], keepdims=int(keepdims))
-
-
-class Value(NamedTuple):
-    """The name of a value. `flattened` is the (h, w, c) of maps that were flattened to rows, channels first in ONNX."""
-
-    name: str
-    flattened: Shape | None = None
 
 
 ONNX_CONVERTERS: LayerConverters[Callable[[Graph, Any, Value], Value]] = LayerConverters(
@@ -136,14 +67,21 @@ def add_network(graph: Graph, model: Sequential, x: str, scope: str = "") -> str
     FormatError
         If the class of a layer is not in :data:`ONNX_CONVERTERS`.
     """
-    value = Value(x)
-    for name, layer in zip(model.names, model.layers, strict=True):
+    return _in_our_order(graph, _add_layers(graph, model.layers, Value(x), scope)).name
+
+
+def _add_layers(graph: Graph, layers: Sequence[Layer], value: Value, scope: str) -> Value:
+    for name, layer in zip(layer_names(layers), layers, strict=True):
         graph.scope = scope + name
         value = ONNX_CONVERTERS.of(layer)(graph, layer.require_built(), value)
-    if value.flattened is None:
-        return value.name
-    indices = np.argsort(channel_order(value.flattened))
-    return graph.add("Gather", value.name, graph.constant(indices), axis=1)
+    return value
+
+
+def _in_our_order(graph: Graph, value: Value) -> Value:
+    if not value.flattened:
+        return value
+    indices = np.argsort(flattened_order(value.flattened))
+    return Value(graph.add("Gather", value.name, graph.constant(indices), axis=1))
 
 
 @ONNX_CONVERTERS.register(DropoutLayer)
@@ -153,7 +91,8 @@ def _dropout(graph: Graph, layer: DropoutLayer, value: Value) -> Value:
 
 @ONNX_CONVERTERS.register(FlatteningLayer)
 def _flattening(graph: Graph, layer: FlatteningLayer, value: Value) -> Value:
-    return Value(graph.add("Flatten", value.name), layer.input_shape if _has_maps(layer) else value.flattened)
+    flattened = flattened_from(layer.input_shape) if _has_maps(layer) else value.flattened
+    return Value(graph.add("Flatten", value.name), flattened)
 
 
 @ONNX_CONVERTERS.register(InputLayer)
@@ -165,17 +104,41 @@ def _input(graph: Graph, layer: InputLayer, value: Value) -> Value:
 
 @ONNX_CONVERTERS.register(ActivationLayer)
 def _activation(graph: Graph, layer: ActivationLayer, value: Value) -> Value:
-    x = value.name
-    match layer.function:
-        case "softmax":
-            y = graph.add("Softmax", x, axis=1 if _has_maps(layer) else -1)
-        case "leaky_relu":
-            y = graph.add("LeakyRelu", x, alpha=layer.negative_slope)
-        case "sqrt":
-            y = graph.add("Sqrt", graph.add("Relu", x))
-        case function:
-            y = graph.add(ACTIVATIONS[function], x)
-    return value._replace(name=y)
+    return value._replace(name=add_activation(graph, layer, value.name))
+
+
+@ONNX_CONVERTERS.register(ParallelLayer)
+def _parallel(graph: Graph, layer: ParallelLayer, value: Value) -> Value:
+    scope, branches = graph.scope, layer.built_branches()
+    values = [
+        _add_layers(graph, branch, value, f"{scope}/branch_{number}/")
+        for number, branch in enumerate(branches, start=1)
+    ]
+    graph.scope = scope
+    if layer.merge == "concatenate":
+        lengths = [(branch[-1].output_shape if branch else layer.input_shape)[-1] for branch in branches]
+        flattened = joined(zip(lengths, (value.flattened for value in values), strict=True))
+        y = graph.add("Concat", *(value.name for value in values), axis=1 if _has_maps(layer) else -1)
+        return Value(y, flattened)
+    if len({value.flattened for value in values}) > 1:
+        values = [_in_our_order(graph, value) for value in values]
+    names = [value.name for value in values]
+    if layer.merge == "multiply":
+        return values[0]._replace(name=reduce(partial(graph.add, "Mul"), names))
+    return values[0]._replace(name=graph.add("Add" if len(names) == 2 else "Sum", *names))
+
+
+@ONNX_CONVERTERS.register(ScalingLayer)
+def _scaling(graph: Graph, layer: ScalingLayer, value: Value) -> Value:
+    scale, offset = (_per_channel(graph, layer, parameter, value) for parameter in layer.params.values())
+    return value._replace(name=graph.add("Add", graph.add("Mul", value.name, scale), offset))
+
+
+@ONNX_CONVERTERS.register(PaddingLayer)
+def _padding(graph: Graph, layer: PaddingLayer, value: Value) -> Value:
+    (top, bottom), (left, right) = layer.padding
+    pads = graph.constant([0, 0, top, left, 0, 0, bottom, right])
+    return Value(graph.add("Pad", value.name, pads, graph.constant(np.float32(layer.value))))
 
 
 @ONNX_CONVERTERS.register(BatchNormLayer)
@@ -194,15 +157,22 @@ def _has_maps(layer: Layer) -> bool:
     return len(layer.input_shape) == 3
 
 
-def _weight(graph: Graph, array: Array, flattened: Shape | None, transposed: bool = False) -> str:
+def _weight(graph: Graph, array: Array, flattened: Flattened, transposed: bool = False) -> str:
     """Add a parameter, with its first axis (features) in ONNX's order, and return its name."""
     array = np.asarray(array, np.float32)
-    array = array if flattened is None else array[channel_order(flattened)]
+    array = array[flattened_order(flattened)] if flattened else array
     return graph.constant(array.T if transposed else array)
 
 
+def _per_channel(graph: Graph, layer: Layer, array: Array, value: Value) -> str:
+    """Add one number per channel, or per feature of rows, and return its name."""
+    if _has_maps(layer):
+        return graph.constant(np.asarray(array, np.float32)[:, None, None])
+    return _weight(graph, array, value.flattened)
+
+
 def _bias(graph: Graph, layer: Layer) -> Iterable[str]:
-    return (_weight(graph, value, None) for name, value in layer.params.items() if name == "bias")
+    return (_weight(graph, value, ()) for name, value in layer.params.items() if name == "bias")
 
 
 def _filters_first(graph: Graph, kernel: Array) -> str:
@@ -246,6 +216,8 @@ def _pooling(graph: Graph, layer: PoolingLayer, value: Value) -> Value:
 
 def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
     """Add one pooling if cells have equal sizes and steps, else matrix products for means or slices for maxima."""
+    if layer.pool_size == (1, 1):
+        return graph.add(f"Global{POOLS[layer.reduction]}", x)
     height, width, _ = layer.input_shape
     axes, pool = layer.windows((height, width)), POOLS[layer.reduction]
     down, across = map(_even_cells, axes)
@@ -253,8 +225,7 @@ def _adaptive_pooling(graph: Graph, layer: PoolingLayer, x: str) -> str:
         size, strides = zip(down, across, strict=True)
         return graph.add(pool, x, kernel_shape=size, strides=strides)
     if layer.reduction == "average":
-        rows, columns = (_averaging(*axis).astype(np.float32) for axis in zip((height, width), axes, strict=True))
-        return _product(graph, rows, x, columns)
+        return _product(graph, *resampling_matrices(layer, (height, width)), x)
     for axis, (starts, stops, _) in enumerate(axes):
         cells = []
         for start, stop in zip(starts, stops, strict=True):
@@ -283,17 +254,8 @@ def _downsampling(graph: Graph, layer: DownsamplingLayer, value: Value) -> Value
 
 @ONNX_CONVERTERS.register(ResizingLayer)
 def _resizing(graph: Graph, layer: ResizingLayer, value: Value) -> Value:
-    axes = zip(layer.input_shape[:2], layer.size, strict=True)
-    rows, columns = (_resampling(length, size) for length, size in axes)
-    return Value(_product(graph, rows, value.name, columns))
-
-
-def _resampling(length: int, size: int) -> Array:
-    """Return the matrix (size, length) that resamples an axis."""
-    starts, _, weights = triangle_taps(length, size, np.dtype(np.float32))
-    matrix = np.zeros((size, length + weights.shape[1]), np.float32)
-    np.put_along_axis(matrix, starts[:, None] + np.arange(weights.shape[1]), weights, axis=1)
-    return matrix[:, :length]
+    height, width, _ = layer.input_shape
+    return Value(_product(graph, *resampling_matrices(layer, (height, width)), value.name))
 
 
 @ONNX_CONVERTERS.register(FilterBankLayer)
@@ -321,10 +283,10 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     height, width, channels = layer.input_shape
     axes = zip((height, width), layer.output_shape[:2], layer.kernel_size, layer.strides, strict=True)
     windows = [geometry.window_pixels(*axis, dilation=1, before=0) for axis in axes]
-    rows, columns = (_averaging(*axis) for axis in zip((height, width), windows, strict=True))
+    rows, columns = (averaging_matrix(*axis) for axis in zip((height, width), windows, strict=True))
 
     def window_mean(value: str) -> str:
-        return _product(graph, rows / channels, graph.reduce("ReduceSum", value, 1, keepdims=True), columns)
+        return _product(graph, rows / channels, columns, graph.reduce("ReduceSum", value, 1, keepdims=True))
 
     wide = graph.add("Cast", x, to=DOUBLE)
     mean, squares = window_mean(wide), window_mean(graph.add("Mul", wide, wide))
@@ -332,14 +294,6 @@ def _deviation(graph: Graph, layer: FilterBankLayer, x: str) -> str:
     return graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float64(layer.contrast))))
 
 
-def _averaging(length: int, windows: geometry.Ranges) -> Array:
-    """Return the matrix (windows, length) that averages the pixels of each window along an axis."""
-    starts, stops, _ = windows
-    pixels = np.arange(length)
-    inside = (pixels >= starts[:, None]) & (pixels < stops[:, None])
-    return inside / inside.sum(axis=1, keepdims=True)
-
-
-def _product(graph: Graph, rows: Array, x: str, columns: Array) -> str:
+def _product(graph: Graph, rows: Array, columns: Array, x: str) -> str:
     """Add ``rows @ x @ columns.T`` for each channel and return the name of its output."""
     return graph.add("MatMul", graph.add("MatMul", graph.constant(rows), x), graph.constant(columns.T))

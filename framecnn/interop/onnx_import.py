@@ -1,32 +1,46 @@
 """Import of ONNX files as networks."""
 
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from framecnn.errors import FormatError
-from framecnn.interop.onnx_import_operators import OPERATORS, VALUE_BY_VALUE, Chain, Operator
-from framecnn.interop.onnx_library import FLOATS, load_onnx
+from framecnn.interop.onnx_chain import Chain, Layout, Operator
+from framecnn.interop.onnx_graph import FileGraph, Node, read_graph
+from framecnn.interop.onnx_import_operators import EITHER_SIDE, OPERATORS, VALUE_BY_VALUE, reshaped_rank
+from framecnn.interop.onnx_layout import Flattened
+from framecnn.interop.onnx_library import load_onnx
+from framecnn.interop.onnx_patterns import with_whole_functions
+from framecnn.interop.series_parallel import Chain as Steps
+from framecnn.interop.series_parallel import Merge, decompose
+from framecnn.layers import InputLayer
 from framecnn.networks.sequential import Sequential
 from framecnn.text import shortened
-from framecnn.typing import Array, Shape
 
-__all__ = ["from_onnx", "read_network"]
+__all__ = ["ReadNetwork", "from_onnx", "read_network"]
 
-DOMAINS = ("", "ai.onnx")  # two names of ONNX's own operators
-OLDEST_OPSET = 6  # the first with broadcasting and shapes much like today's
+MERGES = {"Add": "add", "Concat": "concatenate", "Mul": "multiply", "Sum": "add"}
+"""Operators at which branches meet, and what that is called in a ParallelLayer."""
 
 
 def from_onnx(model: Any) -> Sequential:
     """Return the network of an ONNX file, with its weights.
 
-    The graph must be a chain of operators that framecnn has: Conv, BatchNormalization, Relu, LeakyRelu, Sigmoid, Tanh,
-    Softmax, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, ReduceMax and ReduceMean over all pixels, Flatten,
-    Reshape to rows, Gemm, MatMul, Add of a bias, Identity, Dropout (which is dropped), a multiplication or division by
-    one number right after the input, and all that :func:`framecnn.interop.onnx_export.to_onnx` writes. Frames must have
-    fixed sizes. PyTorch writes such files, with and without ``dynamo=True``.
+    The graph must be series-parallel: its operators stand one after the other, and branches that separate at a value
+    meet again at one Add, Sum, Mul or Concat, inside others or not. They become a ParallelLayer. Read are:
+
+    * Conv, MaxPool, AveragePool, global pooling, ReduceMean and ReduceMax over all pixels, Pad with a constant value;
+    * Gemm and MatMul with stored weights, BatchNormalization, additions and multiplications of one stored number per
+      channel;
+    * Relu, LeakyRelu, Clip from 0 to 6, Sigmoid, HardSigmoid, HardSwish, Swish, Gelu, Elu, Softplus, Tanh and Softmax,
+      also where swish, hard swish and gelu are written as several operators;
+    * Flatten, and Reshape, Squeeze, Unsqueeze and Transpose where they flatten, give maps of one pixel other axes, or
+      turn channels first into channels last;
+    * Dropout, which is dropped, Identity, operators on constants and on shapes, and all that
+      :func:`framecnn.interop.onnx_export.to_onnx` writes for networks without filter banks and maxima of uneven cells.
+
+    Frames must have fixed sizes; the batch may have any. PyTorch writes such files, with and without ``dynamo=True``.
 
     Frames and maps become channels last: if the file takes (n, c, h, w), the network takes (n, h, w, c), and weights
     after a flattening are reordered to match. The output of a network that ends flattened is in framecnn's order.
@@ -53,7 +67,9 @@ def from_onnx(model: Any) -> Sequential:
     Notes
     -----
     Automatic padding with the odd pixel first (SAME_LOWER), and a number of windows that is rounded up (ceil_mode),
-    become explicit padding. Averages that count the padding become convolutions.
+    become explicit padding. A border of zeros becomes padding of the convolution after it. Averages that count the
+    padding become convolutions. A concatenation that begins like an earlier one is read as that one and the rest, as in
+    densely connected networks.
 
     Examples
     --------
@@ -67,23 +83,36 @@ def from_onnx(model: Any) -> Sequential:
     if not isinstance(model, onnx.ModelProto):
         path = Path(model)
         who, model = path.name, _parsed(onnx, path)
-    return read_network(model, who)[0]
+    return read_network(model, who).network
 
 
-def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
-    """Return the network of an onnx.ModelProto, and the shape that its output was flattened from.
+@dataclass(frozen=True)
+class ReadNetwork:
+    """A network from a file, and how the file lays out its input and its output.
+
+    Attributes
+    ----------
+    network : Sequential
+    input_layout, output_layout : "channels_first" or "channels_last"
+        Of frames or maps.
+    flattened : tuple of shapes
+        From which the output was flattened, if it is rows whose values ONNX orders differently.
+    """
+
+    network: Sequential
+    input_layout: Layout
+    output_layout: Layout
+    flattened: Flattened
+
+
+def read_network(model: Any, who: str) -> ReadNetwork:
+    """Return the network of an onnx.ModelProto, and its layouts.
 
     Parameters
     ----------
     model : onnx.ModelProto
     who : str
         The first word of error messages.
-
-    Returns
-    -------
-    network : Sequential
-    flattened : (int, int, int) or None
-        The (h, w, c) of the maps if the output is rows flattened from maps, whose values ONNX orders differently.
 
     Raises
     ------
@@ -96,8 +125,7 @@ def read_network(model: Any, who: str) -> tuple[Sequential, Shape | None]:
     except Exception as error:  # of many classes, raised in C++
         raise FormatError(f"{who}: expected a valid ONNX model, got an invalid one ({shortened(error)})") from error
     try:
-        chain, dtype = _walk(onnx, model)
-        return chain.model(dtype), chain.flattened
+        return _read(with_whole_functions(read_graph(onnx, model)))
     except ValueError as error:
         raise FormatError(f"{who}: {shortened(error)}") from error
 
@@ -111,87 +139,127 @@ def _parsed(onnx: Any, path: Path) -> Any:
         raise FormatError(f"{path.name}: expected an ONNX file, got another file or a damaged one") from error
 
 
-def _walk(onnx: Any, model: Any) -> tuple[Chain, np.dtype]:
-    graph = model.graph
-    stored = {tensor.name for tensor in graph.initializer}
-    ports = [port for port in graph.input if port.name not in stored]
-    if (len(ports), len(graph.output)) != (1, 1):
-        raise ValueError(f"expected one input and one output, got {len(ports)} and {len(graph.output)}")
-    opset = max((entry.version for entry in model.opset_import if entry.domain in DOMAINS), default=0)
-    if opset < OLDEST_OPSET:
-        raise ValueError(f"expected opset {OLDEST_OPSET} or newer, got {opset}; use onnx.version_converter")
-    dtype, shape, batch = _port(ports[0])
-    weights = {tensor.name: _array(onnx, tensor) for tensor in graph.initializer}
-    used = {value for node in graph.node for value in node.input} | {graph.output[0].name}
-    chain, name = Chain(shape or (1,)), ports[0].name
-    for node in graph.node:
-        settings = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
-        try:
-            if node.op_type == "Constant":
-                weights[node.output[0]] = _constant(onnx, settings)
-            else:
-                _check_operator(node, shape, used)
-                OPERATORS[node.op_type](chain, Operator(settings, _weights(node, name, weights), opset, batch))
-                name = node.output[0]
-        except ValueError as error:
-            called = f"{node.op_type} {node.name!r}" if node.name else node.op_type
-            raise ValueError(f"cannot take {called}: {error}") from error
-    if graph.output[0].name != name:
-        raise ValueError(f"expected the last value as output, got {graph.output[0].name!r}")
-    return chain, dtype
+def _read(graph: FileGraph) -> ReadNetwork:
+    _check_nodes(graph)
+    steps = _steps(graph)
+    layout: Layout = "channels_last" if _begins_channels_last(steps) else "channels_first"
+    sizes = graph.sizes or (1,)
+    first = len(sizes) == 3 and layout == "channels_first"
+    chain = Chain((*sizes[1:], sizes[0]) if first else sizes, layout)
+    chain.append(InputLayer(chain.shape))
+    _Reader(graph).read(chain, steps, becomes_maps=False)
+    if chain.layout == "half squeezed":
+        chain.reshape((chain.shape[2],), becomes_maps=False)
+    return ReadNetwork(chain.model(graph.dtype), layout, chain.layout, chain.flattened)
 
 
-def _check_operator(node: Any, shape: Shape, used: set[str]) -> None:
-    if node.domain not in DOMAINS or node.op_type not in OPERATORS:
-        raise ValueError("framecnn has no equivalent layer")
-    if not shape and node.op_type not in VALUE_BY_VALUE:
-        raise ValueError("expected frames (n, c, h, w) or rows (n, d) as input, got a list of numbers")
-    if used.intersection(node.output[1:]):
-        raise ValueError("expected one used output, got several")
+def _steps(graph: FileGraph) -> Steps:
+    """Return the nodes and merges from the input to the output."""
+    if graph.input == graph.output:
+        return ()
+    source = graph.input
+    producers: dict[str, Any] = {source: source} | {node.outputs[0]: node for node in graph.nodes}
+    inputs = {node: [producers[name] for name in graph.computed(node)] for node in graph.nodes}
+    return decompose(inputs, source, producers[graph.output], [node for node in inputs if node.operator == "Concat"])
 
 
-def _weights(node: Any, name: str, weights: dict[str, Array]) -> list[Array | None]:
-    """Return the inputs of a node other than the value called `name`, which must be weights."""
-    inputs = list(node.input)
-    if name not in (inputs if node.op_type in ("Add", "Mul") else inputs[:1]):
-        raise ValueError("expected a chain, in which the input of every operator is the output of the previous one")
-    inputs.remove(name)
-    computed = [other for other in inputs if other and other not in weights]
-    if computed:
-        raise ValueError(f"expected weights that the file holds, got the computed value {computed[0]!r}")
-    return [weights.get(other) for other in inputs]
+def _check_nodes(graph: FileGraph) -> None:
+    """Raise ValueError unless every node has an equivalent, for one computed value or for several that meet in it."""
+    made = {graph.input} | {node.outputs[0] for node in graph.nodes}
+    used = {name for node in graph.nodes for name in node.inputs} | {graph.output}
+    for node in graph.nodes:
+        computed = graph.computed(node)
+        if node.operator not in OPERATORS:
+            problem = "framecnn has no equivalent layer"
+        elif not graph.sizes and node.operator not in VALUE_BY_VALUE:
+            problem = "expected frames (n, c, h, w) or rows (n, d) as input, got a list of numbers"
+        elif used.intersection(node.outputs[1:]):
+            problem = "expected one used output, got several"
+        elif not computed:
+            problem = "expected an input that depends on the network's input, got stored weights only"
+        elif len(computed) > 1 and node.operator not in MERGES:
+            problem = f"expected weights that the file holds, got the computed value {computed[-1]!r}"
+        elif 1 < len(computed) < len(node.inputs):
+            problem = "expected computed values only, got one that the file holds"
+        elif node.operator not in EITHER_SIDE and node.inputs[0] != computed[0]:
+            problem = f"expected the computed value first and weights after it, got {computed[0]!r} after weights"
+        else:
+            continue
+        raise ValueError(f"cannot take {node}: {problem}")
+    if graph.output not in made:
+        raise ValueError(f"expected an output that depends on the input, got {graph.output!r}")
 
 
-def _port(value: Any) -> tuple[np.dtype, Shape, int | None]:
-    """Return dtype, shape without the batch (empty for a vector), and batch size of the input."""
-    kind = value.type.tensor_type
-    if kind.elem_type not in FLOATS:
-        raise ValueError(f"expected float32 or float64 as input {value.name!r}, got numbers of type {kind.elem_type}")
-    batch, *sizes = [dimension.dim_value for dimension in kind.shape.dim] or [0]
-    if not all(size > 0 for size in sizes) or not kind.shape.dim:
-        raise ValueError(f"expected input {value.name!r} of fixed sizes after the batch, got {sizes}")
-    shape = (*sizes[1:], sizes[0]) if len(sizes) == 3 else tuple(sizes)
-    return FLOATS[kind.elem_type], shape, batch or None
+def _begins_channels_last(steps: Steps) -> bool:
+    """Return whether the first operator that depends on the order of axes turns (n, h, w, c) into (n, c, h, w)."""
+    for step in steps:
+        if not isinstance(step, Node) or step.operator not in VALUE_BY_VALUE | EITHER_SIDE:
+            break
+    else:
+        return False
+    return isinstance(step, Node) and step.operator == "Transpose" and step.settings.get("perm") == [0, 3, 1, 2]
 
 
-def _array(onnx: Any, tensor: Any) -> Array:
-    """Return a stored weight; raise ValueError if it is in another file or not a number."""
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise ValueError(f"expected weights in the file, got {tensor.name!r} in another file; save it as one file")
-    array = onnx.numpy_helper.to_array(tensor)
-    if array.dtype not in FLOATS.values() and array.dtype.kind not in "ib":
-        raise ValueError(f"expected weights of float32 or float64, got {tensor.name!r} of {array.dtype}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"expected finite weights, got NaN or infinity in {tensor.name!r}")
-    return array
+class _Reader:
+    """The conversion of decomposed graphs to layers."""
+
+    def __init__(self, graph: FileGraph):
+        self._graph = graph
+
+    def read(self, chain: Chain, steps: Steps, becomes_maps: bool) -> None:
+        """Add the layers of steps to a chain; `becomes_maps` says whether rows at its end become maps again."""
+        for step, again in zip(steps, self._become_maps(steps, becomes_maps), strict=True):
+            node: Any = step.node if isinstance(step, Merge) else step
+            try:
+                if isinstance(step, Merge):
+                    self._read_merge(chain, _with_joined_branches(step), again)
+                else:
+                    OPERATORS[node.operator](chain, self._operator(node, again))
+            except _NamedError:
+                raise
+            except ValueError as error:
+                raise _NamedError(f"cannot take {node}: {error}") from error
+
+    def _read_merge(self, chain: Chain, merge: Merge, becomes_maps: bool) -> None:
+        branches = [chain.branch() for _ in merge.branches]
+        for branch, steps in zip(branches, merge.branches, strict=True):
+            self.read(branch, steps, becomes_maps)
+        node: Any = merge.node
+        if node.operator == "Concat":
+            axis, rank = node.settings["axis"], branches[0].rank
+            if axis % rank != branches[0].channel_axis:
+                raise ValueError(f"expected channels or features concatenated, got axis {axis} of {rank}")
+        chain.merge(MERGES[node.operator], branches)
+
+    def _operator(self, node: Node, becomes_maps: bool) -> Operator:
+        (computed,) = self._graph.computed(node)
+        place = node.inputs.index(computed)
+        weights = [self._graph.constants.get(name) for name in (*node.inputs[:place], *node.inputs[place + 1 :])]
+        return Operator(node.settings, weights, place == 0, self._graph.opset, self._graph.batch, becomes_maps)
+
+    def _become_maps(self, steps: Steps, at_end: bool) -> list[bool]:
+        """Return for each step whether rows after it become maps again before other maps become rows."""
+        found, answers = at_end, []
+        for step in reversed(steps):
+            answers.append(found)
+            if isinstance(step, Node):
+                weights = [self._graph.constants.get(name) for name in step.inputs[1:]]
+                rank = reshaped_rank(step.operator, weights, step.settings.get("keepdims", 1))
+                found = found if rank is None else rank == 4
+        return answers[::-1]
 
 
-def _constant(onnx: Any, settings: dict[str, Any]) -> Array:
-    match settings:
-        case {"value": tensor}:
-            return _array(onnx, tensor)
-        case {"value_float": number} | {"value_floats": number}:
-            return np.asarray(number, np.float32)
-        case {"value_int": number} | {"value_ints": number}:
-            return np.asarray(number, np.int64)
-    raise ValueError(f"expected numeric constants, got {', '.join(settings)}")
+def _with_joined_branches(merge: Merge) -> Merge:
+    """Return a merge of the branches of both, if the first branch is only a merge of the same kind: (a + b) + c."""
+    node: Any = merge.node
+    first = merge.branches[0]
+    if len(first) == 1 and isinstance(inner := first[0], Merge):
+        other: Any = inner.node
+        if MERGES[other.operator] == MERGES[node.operator] and other.settings == node.settings:
+            joined = _with_joined_branches(inner).branches
+            return Merge(node, (*joined, *merge.branches[1:]))
+    return merge
+
+
+class _NamedError(ValueError):
+    """An error that names its node already."""

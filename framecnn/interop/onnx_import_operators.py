@@ -1,199 +1,207 @@
 """Layer equivalents of ONNX operators, with their parameters."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from framecnn import geometry
-from framecnn.interop.onnx_layout import channel_order
+from framecnn.interop.onnx_chain import Chain, Operator
+from framecnn.interop.onnx_import_windows import WINDOW_OPERATORS
+from framecnn.interop.onnx_patterns import clip_limits
+from framecnn.interop.onnx_resampling import resampling_matrices
 from framecnn.layers import (
     ActivationLayer,
     BatchNormLayer,
     ConvLayer,
     DenseLayer,
-    FlatteningLayer,
     InputLayer,
-    Layer,
     PoolingLayer,
+    ResizingLayer,
 )
-from framecnn.networks.limits import check_map_size
-from framecnn.networks.sequential import Sequential
-from framecnn.typing import Array, Shape
+from framecnn.typing import Array
 
-__all__ = ["OPERATORS", "VALUE_BY_VALUE", "Chain", "Operator"]
+__all__ = ["EITHER_SIDE", "OPERATORS", "VALUE_BY_VALUE", "reshaped_rank"]
 
-VALUE_BY_VALUE = {"Dropout", "Identity", "LeakyRelu", "Relu", "Sigmoid", "Tanh"}
+VALUE_BY_VALUE = {
+    *("Clip", "Dropout", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid"),
+    *("Softplus", "Swish", "Tanh"),
+}
 """Operators on single values, for which the order of the axes does not matter."""
 
-
-@dataclass(frozen=True)
-class Operator:
-    """A checked node: its settings, the weights among its inputs, the version of the operators, and the batch size.
-
-    `batch` is None if the file accepts any batch size.
-    """
-
-    settings: Mapping[str, Any]
-    weights: Sequence[Any]
-    opset: int
-    batch: int | None
-
-    @property
-    def weight(self) -> Array:
-        """The first weight of an operator that must have one."""
-        return self.weights[0]
-
-    @property
-    def second_weight(self) -> Array | None:
-        """The second weight, if there is one."""
-        return self.weights[1] if len(self.weights) > 1 else None
+EITHER_SIDE = {"Add", "Div", "Max", "Min", "Mul", "Sub", "Sum"}
+"""Operators whose computed input need not be the first."""
 
 
-class Chain:
-    """The layers read so far, and their parameters.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Input shape, (h, w, c) of frames.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Output shape of the last layer.
-    flattened : (int, int, int) or None
-        The (h, w, c) of the maps if the output is rows flattened from maps, whose values ONNX orders differently.
-    """
-
-    def __init__(self, shape: Shape):
-        self.layers: list[Layer] = []
-        self.params: list[dict[str, Array]] = []
-        self.shape = shape
-        self.flattened: Shape | None = None
-        self.append(InputLayer(shape))
-
-    def append(self, layer: Layer, flattened: Shape | None = None, **params: Array) -> None:
-        """Add a layer; `flattened` is the (h, w, c) of the maps from which its output was flattened, if any."""
-        self.shape, self.flattened = check_map_size(layer, self.shape), flattened
-        self.layers.append(layer)
-        self.params.append(params)
-
-    def change(self, layer: Layer, **params: Array) -> None:
-        """Replace the last layer, keeping its parameters and adding others."""
-        self.layers[-1] = layer
-        self.params[-1] |= params
-
-    def map_shape(self) -> tuple[int, int, int]:
-        """Return (h, w, c); raise ValueError unless the value is maps."""
-        if len(self.shape) != 3:
-            raise ValueError(f"expected maps (n, c, h, w), got {len(self.shape) + 1} axes")
-        return self.shape[0], self.shape[1], self.shape[2]
-
-    def row_length(self) -> int:
-        """Return d; raise ValueError unless the value is rows."""
-        if len(self.shape) != 1:
-            raise ValueError(f"expected rows (n, d), got {len(self.shape) + 1} axes; flatten them first")
-        return self.shape[0]
-
-    def in_our_order(self, weights: Array) -> Array:
-        """Return weights whose first axis follows ONNX's order of features in framecnn's order."""
-        return weights if self.flattened is None else weights[np.argsort(channel_order(self.flattened))]
-
-    def model(self, dtype: np.dtype) -> Sequential:
-        """Return the built network."""
-        network = Sequential(self.layers)
-        parameters = zip(network.names, self.params, strict=True)
-        return network.load_state_dict(
-            {f"{name}/{key}": value for name, params in parameters for key, value in params.items()}, dtype
-        )
+def reshaped_rank(operator: str, weights: Sequence[Array | None], keepdims: bool) -> int | None:
+    """Return 2 if an operator gives rows (n, d), 4 if it gives maps, None if it changes no number of axes."""
+    match operator:
+        case "Flatten" | "Squeeze":
+            return 2
+        case "Unsqueeze":
+            return 4
+        case "Reshape" if weights and weights[0] is not None and weights[0].size in (2, 4):
+            return weights[0].size
+        case "ReduceMean" | "ReduceMax" if not keepdims:
+            return 2
+    return None
 
 
 def _activation(function: str) -> Callable[[Chain, Operator], None]:
     def add(chain: Chain, node: Operator) -> None:
-        chain.append(ActivationLayer(function), chain.flattened)
+        chain.append(ActivationLayer(function))
 
     return add
 
 
 def _leaky_relu(chain: Chain, node: Operator) -> None:
-    chain.append(ActivationLayer("leaky_relu", negative_slope=node.settings.get("alpha", 0.01)), chain.flattened)
+    chain.append(ActivationLayer("leaky_relu", negative_slope=node.settings.get("alpha", 0.01)))
+
+
+def _elu(chain: Chain, node: Operator) -> None:
+    chain.append(ActivationLayer("elu", alpha=node.settings.get("alpha", 1.0)))
+
+
+def _hard_sigmoid(chain: Chain, node: Operator) -> None:
+    """Add relu6(x + 3) / 6 after the line that makes it max(0, min(1, alpha x + beta))."""
+    alpha, beta = node.settings.get("alpha", 0.2), node.settings.get("beta", 0.5)
+    factor, offset = 6 * alpha, 6 * beta - 3
+    if max(abs(factor - 1), abs(offset)) > np.finfo(np.float32).eps:  # 1/6 is rounded in the file
+        chain.scale(factor, offset)
+    chain.append(ActivationLayer("hard_sigmoid"))
+
+
+def _gelu(chain: Chain, node: Operator) -> None:
+    if node.settings.get("approximate", b"none") != b"none":
+        raise ValueError("expected the exact gelu, got an approximate one")
+    chain.append(ActivationLayer("gelu"))
+
+
+def _swish(chain: Chain, node: Operator) -> None:
+    if node.settings.get("alpha", 1.0) != 1:
+        raise ValueError(f"expected alpha 1, got {node.settings['alpha']}")
+    chain.append(ActivationLayer("silu"))
+
+
+def _clip(chain: Chain, node: Operator) -> None:
+    lowest, largest = clip_limits(node.settings, node.weights)
+    if (lowest, largest) == (-math.inf, math.inf):
+        return
+    if lowest != 0 or largest not in (6, math.inf):
+        raise ValueError(f"expected limits 0 and 6, or 0 alone, got {lowest:g} and {largest:g}")
+    chain.append(ActivationLayer("relu6" if largest == 6 else "relu"))
+
+
+def _maximum(chain: Chain, node: Operator) -> None:
+    if not _is_number(node, 0):
+        raise ValueError("expected the maximum of a value and 0")
+    chain.append(ActivationLayer("relu"))
+
+
+def _minimum(chain: Chain, node: Operator) -> None:
+    if chain.last(ActivationLayer) != ActivationLayer("relu") or not _is_number(node, 6):
+        raise ValueError("expected the minimum of 6 and a value right after Relu")
+    chain.change(ActivationLayer("relu6"))
+
+
+def _is_number(node: Operator, number: float) -> bool:
+    """Return whether the only weight of a node is one number, the given one."""
+    return len(node.weights) == 1 and node.weight.size == 1 and bool(node.weight.item() == number)
 
 
 def _softmax(chain: Chain, node: Operator) -> None:
-    rank, modern = len(chain.shape) + 1, node.opset >= 13
-    axis = node.settings.get("axis", -1 if modern else 1) % rank
+    modern = node.opset >= 13
+    axis = node.settings.get("axis", -1 if modern else 1) % chain.rank
     # before opset 13, softmax is over all axes from this one on
-    over_pixels = rank == 4 and not modern and chain.shape[:2] != (1, 1)
-    if axis != (1 if rank == 4 else rank - 1) or over_pixels:
-        raise ValueError(f"expected softmax along the channels of maps or along rows, got axis {axis} of {rank}")
-    chain.append(ActivationLayer("softmax"), chain.flattened)
+    over_others = not modern and math.prod(chain.sizes[axis - 1 :]) != chain.shape[-1]
+    if axis != chain.channel_axis or over_others:
+        raise ValueError(f"expected softmax along the channels of maps or along rows, got axis {axis} of {chain.rank}")
+    chain.append(ActivationLayer("softmax"))
 
 
 def _square_root(chain: Chain, node: Operator) -> None:
-    if chain.layers[-1] != ActivationLayer("relu"):
+    if chain.last(ActivationLayer) != ActivationLayer("relu"):
         raise ValueError("expected Relu before it, as negative values have no root")
     chain.change(ActivationLayer("sqrt"))
 
 
-def _scale(chain: Chain, node: Operator) -> None:
-    if chain.layers != [InputLayer(chain.shape)] or node.weight.size != 1:
-        raise ValueError("expected a multiplication by one number, right after the input")
-    chain.change(InputLayer(chain.shape, scale=node.weight.item()))
-
-
-def _divide(chain: Chain, node: Operator) -> None:
-    if node.weight.size == 1 and not node.weight.all():
-        raise ValueError("expected a divisor other than 0")
-    _scale(chain, replace(node, weights=[1 / node.weight.astype(np.float64)]))
-
-
-def _nothing(chain: Chain, node: Operator) -> None:
-    pass
-
-
 def _dropout(chain: Chain, node: Operator) -> None:
-    training = node.second_weight
+    training = node.weight_or_none(1)
     if (training is not None and training.any()) or (node.opset < 7 and not node.settings.get("is_test", 0)):
         raise ValueError("expected dropout at inference, got training mode")
 
 
 def _flatten(chain: Chain, node: Operator) -> None:
-    axis, rank = node.settings.get("axis", 1), len(chain.shape) + 1
-    if axis not in (1, 1 - rank):
-        raise ValueError(f"expected all axes after the batch flattened, axis 1, got {axis} of {rank} axes")
-    _flatten_maps(chain)
+    axis = node.settings.get("axis", 1)
+    if axis not in (1, 1 - chain.rank):
+        raise ValueError(f"expected all axes after the batch flattened, axis 1, got {axis} of {chain.rank} axes")
+    chain.reshape((math.prod(chain.shape),), node.becomes_maps)
 
 
 def _reshape(chain: Chain, node: Operator) -> None:
     sizes, length = node.weight.tolist(), math.prod(chain.shape)
-    to_rows = len(sizes) == 2 and sizes[0] in (0, -1, node.batch) and sizes[1] in (-1, length)
-    if not to_rows or sizes == [-1, -1] or (node.settings.get("allowzero", 0) and 0 in sizes):
+    ours = (node.batch, *chain.sizes)
+    copies = not node.settings.get("allowzero", 0)
+    resolved = [ours[axis] if size == 0 and copies and axis < len(ours) else size for axis, size in enumerate(sizes)]
+    if resolved.count(-1) == 1:
+        rest = math.prod(size for size in resolved if size != -1)
+        resolved[resolved.index(-1)] = node.batch * length // rest if rest > 0 else 0
+    if len(resolved) < 2 or resolved[0] != node.batch or math.prod(resolved[1:]) != length or min(resolved) < 1:
         raise ValueError(f"expected a reshape to rows, (n, {length}), got {sizes}")
-    _flatten_maps(chain)
+    chain.reshape(tuple(resolved[1:]), node.becomes_maps)
 
 
-def _flatten_maps(chain: Chain) -> None:
-    chain.append(FlatteningLayer(), chain.shape if len(chain.shape) == 3 else chain.flattened)
+def _squeeze(chain: Chain, node: Operator) -> None:
+    axes = _axes(node, chain.rank)
+    if axes is None:
+        axes = [axis for axis, size in enumerate(chain.sizes, start=1) if size == 1]
+    if any(axis == 0 or chain.sizes[axis - 1] != 1 for axis in axes):
+        raise ValueError(f"expected axes of size 1 after the batch removed, got axes {axes}")
+    chain.reshape(tuple(size for axis, size in enumerate(chain.sizes, start=1) if axis not in axes), node.becomes_maps)
+
+
+def _unsqueeze(chain: Chain, node: Operator) -> None:
+    listed = node.weight if node.weights else node.settings["axes"]
+    rank = chain.rank + len(listed)
+    axes, rest = {int(axis) % rank for axis in listed}, list(chain.sizes)
+    if 0 in axes:
+        raise ValueError("expected axes added after the batch, got one before it")
+    sizes = tuple(1 if axis in axes else rest.pop(0) for axis in range(1, rank))
+    chain.reshape(sizes, node.becomes_maps)
+
+
+def _axes(node: Operator, rank: int) -> list[int] | None:
+    listed = node.weight if node.weights else node.settings.get("axes")
+    return None if listed is None else [int(axis) % rank for axis in listed]
+
+
+def _transpose(chain: Chain, node: Operator) -> None:
+    order = tuple(node.settings.get("perm", range(chain.rank)[::-1]))
+    if order == tuple(range(chain.rank)):
+        return
+    if chain.has_maps and (order, chain.layout) == ((0, 2, 3, 1), "channels_first"):
+        chain.layout = "channels_last"
+    elif chain.has_maps and (order, chain.layout) == ((0, 3, 1, 2), "channels_last"):
+        chain.layout = "channels_first"
+    else:
+        raise ValueError(f"expected (n, c, h, w) turned into (n, h, w, c) or back, got perm {list(order)}")
 
 
 def _reorder(chain: Chain, node: Operator) -> None:
     length, indices = chain.row_length(), node.weight
-    fits = chain.flattened is not None and node.settings.get("axis", 0) == 1 and indices.shape == (length,)
+    fits = node.settings.get("axis", 0) == 1 and indices.shape == (length,)
     if not fits or not np.array_equal(indices, chain.in_our_order(np.arange(length))):
         raise ValueError("expected indices that reorder flattened maps, as to_onnx writes them")
-    chain.flattened = None
+    chain.flattened = ()
 
 
 def _general_product(chain: Chain, node: Operator) -> None:
     if node.settings.get("transA", 0):
         raise ValueError("expected rows times weights, got transA")
-    kernel, bias = node.weight.T if node.settings.get("transB", 0) else node.weight, node.second_weight
+    kernel, bias = node.weight.T if node.settings.get("transB", 0) else node.weight, node.weight_or_none(1)
     _add_dense(chain, _times(node.settings.get("alpha", 1.0), kernel))
     if bias is not None:
-        _add_bias(chain, _times(node.settings.get("beta", 1.0), bias))
+        _add_offset(chain, _times(node.settings.get("beta", 1.0), bias))
 
 
 def _times(factor: float, weights: Array) -> Array:
@@ -205,154 +213,127 @@ def _times(factor: float, weights: Array) -> Array:
 
 
 def _product(chain: Chain, node: Operator) -> None:
-    _add_dense(chain, node.weight)
+    if len(node.weights) == 2:
+        _resample(chain, *node.weights)
+    else:
+        _add_dense(chain, node.weight)
+
+
+def _resample(chain: Chain, rows: Array, columns: Array) -> None:
+    """Add the layer that computes ``rows @ x @ columns`` for each channel."""
+    height, width, _ = chain.map_shape()
+    if (rows.ndim, columns.ndim) == (2, 2) and (rows.shape[1], len(columns)) == (height, width):
+        size = len(rows), columns.shape[1]
+        for layer in (PoolingLayer(size, mode="adaptive_average"), ResizingLayer(size)):
+            ours = resampling_matrices(layer, (height, width))
+            if np.array_equal(ours[0], rows) and np.array_equal(ours[1], columns.T):
+                chain.append(layer)
+                return
+    raise ValueError("expected matrices that average cells or resize frames, as to_onnx writes them")
 
 
 def _add_dense(chain: Chain, kernel: Array) -> None:
-    length = chain.row_length()
+    """Add a dense layer, or a convolution of single pixels where the file has channels in the last axis of maps."""
+    last = chain.has_maps and chain.layout in ("channels_last", "squeezed")
+    length = chain.shape[-1] if last else chain.row_length()
     if kernel.ndim != 2 or len(kernel) != length:
         raise ValueError(f"expected weights ({length}, units), got {kernel.shape}")
-    chain.append(DenseLayer(kernel.shape[1], use_bias=False), kernel=chain.in_our_order(kernel))
+    if last:
+        chain.append(ConvLayer(kernel.shape[1], kernel_size=1, use_bias=False), kernel=kernel[None, None])
+    else:
+        kernel, chain.flattened = chain.in_our_order(kernel), ()
+        chain.append(DenseLayer(kernel.shape[1], use_bias=False), kernel=kernel)
+
+
+def _concatenation(chain: Chain, node: Operator) -> None:
+    if node.weights:
+        raise ValueError("expected computed values only, got one that the file holds")
 
 
 def _sum(chain: Chain, node: Operator) -> None:
-    _add_bias(chain, node.weight)
+    for offset in node.weights:
+        _add_offset(chain, offset)
 
 
-def _add_bias(chain: Chain, bias: Array) -> None:
-    layer, channels = chain.layers[-1], chain.shape[-1]
-    if not isinstance(layer, ConvLayer | DenseLayer) or layer.use_bias:
-        raise ValueError("expected a bias right after a convolution or a matrix product")
-    single = (1, channels) if len(chain.shape) == 1 else (1, channels, 1, 1)
-    if np.broadcast_shapes(bias.shape, single) != single:
-        raise ValueError(f"expected a bias of one number per channel, {single}, got {bias.shape}")
-    chain.change(replace(layer, use_bias=True), bias=np.broadcast_to(bias, single).reshape(channels))
+def _difference(chain: Chain, node: Operator) -> None:
+    if node.is_first:
+        _add_offset(chain, -node.weight)
+    else:
+        chain.scale(-1.0, chain.per_channel(node.weight))
+
+
+def _add_offset(chain: Chain, offset: Array) -> None:
+    values = chain.per_channel(offset)
+    layer = chain.last(ConvLayer) or chain.last(DenseLayer)
+    if layer and not layer.use_bias:
+        chain.change(replace(layer, use_bias=True), bias=values)
+    else:
+        chain.scale(1.0, values)
+
+
+def _scale(chain: Chain, node: Operator) -> None:
+    _multiply(chain, node.weight)
+
+
+def _divide(chain: Chain, node: Operator) -> None:
+    if not node.is_first:
+        raise ValueError("expected a value divided by stored numbers, got stored numbers divided by it")
+    if not node.weight.all():
+        raise ValueError("expected a divisor other than 0")
+    _multiply(chain, 1 / node.weight.astype(np.float64))
+
+
+def _multiply(chain: Chain, factors: Array) -> None:
+    if chain.layers == [InputLayer(chain.shape)] and factors.size == 1:
+        chain.change(InputLayer(chain.shape, scale=factors.item()))
+    else:
+        chain.scale(chain.per_channel(factors), 0.0)
 
 
 def _batch_norm(chain: Chain, node: Operator) -> None:
     training = node.settings.get("training_mode", 0) or (node.opset < 7 and not node.settings.get("is_test", 0))
-    if training or not node.settings.get("spatial", 1) or len(chain.shape) not in (1, 3):
+    maps_or_rows = len(chain.shape) in (1, 3) and chain.channel_axis == 1
+    if training or not node.settings.get("spatial", 1) or not maps_or_rows:
         raise ValueError("expected normalisation at inference, channel by channel, of maps or rows")
     if any(weight.shape != chain.shape[-1:] for weight in node.weights):
         raise ValueError(f"expected {chain.shape[-1]} numbers each of scale, bias, mean and variance")
     names = ("gamma", "beta", "moving_mean", "moving_variance")
     params = {name: chain.in_our_order(value) for name, value in zip(names, node.weights, strict=True)}
-    chain.append(BatchNormLayer(epsilon=node.settings.get("epsilon", 1e-5)), chain.flattened, **params)
-
-
-def _convolution(chain: Chain, node: Operator) -> None:
-    chain.map_shape()
-    kernel, bias = node.weight, node.second_weight
-    size = kernel.shape[2], kernel.shape[3]
-    if tuple(node.settings.get("kernel_shape", size)) != size:
-        raise ValueError(f"expected kernel_shape equal to the kernel's, {size}, got {node.settings['kernel_shape']}")
-    sliding = _sliding(chain, node, size)
-    groups = node.settings.get("group", 1)
-    layer = ConvLayer(len(kernel), kernel_size=size, groups=groups, use_bias=False, **sliding)
-    chain.append(layer, kernel=kernel.transpose(2, 3, 1, 0))
-    if bias is not None:
-        _add_bias(chain, bias.reshape(-1, 1, 1))
-
-
-def _pool(mode: str) -> Callable[[Chain, Operator], None]:
-    def add(chain: Chain, node: Operator) -> None:
-        chain.map_shape()
-        rows, columns = node.settings["kernel_shape"]
-        size = rows, columns
-        sliding = _sliding(chain, node, size)
-        if node.settings.get("count_include_pad", 0) and sliding["padding"] != "valid":
-            _average_with_border(chain, node, size, sliding)
-        else:
-            chain.append(PoolingLayer(size, mode=mode, **sliding))
-
-    return add
-
-
-def _average_with_border(chain: Chain, node: Operator, size: geometry.Pair, sliding: Mapping[str, Any]) -> None:
-    """Add a convolution of each channel by equal weights: a mean that counts the zeros of the border."""
-    if sliding != _sliding(chain, replace(node, settings={**node.settings, "ceil_mode": 0}), size):
-        raise ValueError("expected count_include_pad without ceil_mode, which counts fewer values in the last windows")
-    channels = chain.map_shape()[2]
-    layer = ConvLayer(channels, kernel_size=size, groups=channels, use_bias=False, **sliding)
-    chain.append(layer, kernel=np.broadcast_to(1 / math.prod(size), (*size, 1, channels)))
-
-
-def _global_pool(mode: str) -> Callable[[Chain, Operator], None]:
-    def add(chain: Chain, node: Operator) -> None:
-        chain.map_shape()
-        chain.append(PoolingLayer(1, mode=mode))
-
-    return add
-
-
-def _reduction(mode: str) -> Callable[[Chain, Operator], None]:
-    def add(chain: Chain, node: Operator) -> None:
-        chain.map_shape()
-        listed = node.weight if node.weights else node.settings.get("axes")
-        axes = [] if listed is None else sorted(int(axis) % 4 for axis in listed)
-        if axes != [2, 3]:
-            raise ValueError(f"expected all pixels of maps reduced, axes 2 and 3, got axes {axes or 'none'}")
-        chain.append(PoolingLayer(1, mode=mode))
-        if not node.settings.get("keepdims", 1):
-            _flatten_maps(chain)
-
-    return add
-
-
-def _sliding(chain: Chain, node: Operator, size: geometry.Pair) -> dict[str, Any]:
-    """Return strides, dilation and padding; explicit padding replaces ceil_mode and SAME_LOWER."""
-    frame = chain.map_shape()[:2]
-    strides, dilation = (tuple(node.settings.get(name, (1, 1))) for name in ("strides", "dilations"))
-    top, left, bottom, right = node.settings.get("pads", (0, 0, 0, 0))
-    border = (top, bottom), (left, right)
-    automatic = node.settings.get("auto_pad", b"NOTSET").decode()
-    if automatic not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
-        raise ValueError(f"expected auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER, got {automatic!r}")
-    if automatic == "VALID":
-        border = (0, 0), (0, 0)
-    elif automatic.startswith("SAME"):
-        border = geometry.sliding_window(frame, size, strides, dilation, "same", "window").border
-        if automatic == "SAME_LOWER":
-            border = border[0][::-1], border[1][::-1]
-    elif node.settings.get("ceil_mode", 0):
-        rows, columns = zip(frame, size, strides, dilation, border, strict=True)
-        border = _border_for_all(*rows), _border_for_all(*columns)
-    return {"strides": strides, "dilation_rate": dilation, "padding": border if any(map(any, border)) else "valid"}
-
-
-def _border_for_all(length: int, size: int, stride: int, dilation: int, border: geometry.Pair) -> geometry.Pair:
-    """Return the padding along an axis for ceil_mode; every window begins in the frame or its leading padding."""
-    before, after = border
-    extent = dilation * (size - 1) + 1
-    windows = -(-(length + before + after - extent) // stride) + 1
-    if (windows - 1) * stride >= length + before:
-        windows -= 1
-    return before, max(after, (windows - 1) * stride + extent - length - before)
+    chain.append(BatchNormLayer(epsilon=node.settings.get("epsilon", 1e-5)), **params)
 
 
 OPERATORS: dict[str, Callable[[Chain, Operator], None]] = {
     "Add": _sum,
-    "AveragePool": _pool("average"),
     "BatchNormalization": _batch_norm,
-    "Conv": _convolution,
+    "Clip": _clip,
+    "Concat": _concatenation,
     "Div": _divide,
     "Dropout": _dropout,
+    "Elu": _elu,
     "Flatten": _flatten,
     "Gather": _reorder,
+    "Gelu": _gelu,
     "Gemm": _general_product,
-    "GlobalAveragePool": _global_pool("adaptive_average"),
-    "GlobalMaxPool": _global_pool("adaptive_max"),
-    "Identity": _nothing,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _activation("hard_swish"),
     "LeakyRelu": _leaky_relu,
     "MatMul": _product,
-    "MaxPool": _pool("max"),
+    "Max": _maximum,
+    "Min": _minimum,
     "Mul": _scale,
-    "ReduceMax": _reduction("adaptive_max"),
-    "ReduceMean": _reduction("adaptive_average"),
     "Relu": _activation("relu"),
     "Reshape": _reshape,
     "Sigmoid": _activation("sigmoid"),
     "Softmax": _softmax,
+    "Softplus": _activation("softplus"),
     "Sqrt": _square_root,
+    "Squeeze": _squeeze,
+    "Sub": _difference,
+    "Sum": _sum,
+    "Swish": _swish,
     "Tanh": _activation("tanh"),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    **WINDOW_OPERATORS,
 }
+"""Functions that add the layers of an operator with one computed input to a chain."""

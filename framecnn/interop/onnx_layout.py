@@ -1,10 +1,17 @@
 """Conversion between the layouts of framecnn, channels last, and of ONNX, channels first."""
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 
 from framecnn.typing import Array, Shape
 
-__all__ = ["channel_order", "channels_first", "channels_last", "onnx_shape"]
+__all__ = ["Flattened", "channels_first", "channels_last", "flattened_from", "flattened_order", "joined", "onnx_shape"]
+
+Flattened = tuple[Shape, ...]
+"""The shapes from which rows were flattened and then concatenated: (h, w, c) of maps, whose values ONNX orders channel
+by channel, and (d,) of rows in framecnn's order. Empty for rows that are all in framecnn's order, and for maps."""
 
 
 def channels_first(x: Array) -> Array:
@@ -40,21 +47,56 @@ def onnx_shape(shape: Shape) -> Shape:
     return (shape[2], *shape[:2]) if len(shape) == 3 else shape
 
 
-def channel_order(shape: Shape) -> Array:
-    """Return for each value in ONNX's flattened order (channel by channel) its index in framecnn's.
-
-    Parameters
-    ----------
-    shape : (int, int, int)
-        (h, w, c) of the maps.
-
-    Returns
-    -------
-    (h * w * c,) int array
+def flattened_from(shape: Shape) -> Flattened:
+    """Return from which shapes rows are flattened that were maps (h, w, c) before.
 
     Examples
     --------
-    >>> channel_order((1, 3, 2))
-    array([0, 2, 4, 1, 3, 5])
+    >>> flattened_from((4, 5, 3)), flattened_from((1, 1, 3))
+    (((4, 5, 3),), ())
     """
-    return np.arange(np.prod(shape)).reshape(shape).transpose(2, 0, 1).ravel()
+    return () if shape[2] == 1 or shape[:2] == (1, 1) else (shape,)
+
+
+def flattened_order(flattened: Flattened) -> Array:
+    """Return for each feature of rows in ONNX's order its index in framecnn's.
+
+    Parameters
+    ----------
+    flattened : tuple of shapes
+        What the rows were flattened from; not empty.
+
+    Returns
+    -------
+    (d,) int array
+
+    Examples
+    --------
+    >>> flattened_order(((1, 3, 2), (2,)))
+    array([0, 2, 4, 1, 3, 5, 6, 7])
+    """
+    orders, start = [], 0
+    for shape in flattened:
+        order = np.arange(start, start + math.prod(shape)).reshape(shape)
+        orders.append((order.transpose(2, 0, 1) if len(shape) == 3 else order).ravel())
+        start += math.prod(shape)
+    return np.concatenate(orders)
+
+
+def joined(parts: Iterable[tuple[int, Flattened]]) -> Flattened:
+    """Return from which shapes rows are flattened that were concatenated from rows.
+
+    Parameters
+    ----------
+    parts : iterable of (int, tuple of shapes)
+        The length of each of the rows, and what it was flattened from.
+
+    Examples
+    --------
+    >>> joined([(6, ((1, 3, 2),)), (2, ())]), joined([(3, ()), (2, ())])
+    (((1, 3, 2), (2,)), ())
+    """
+    listed = [(length, own) for length, own in parts]
+    if not any(own for _, own in listed):
+        return ()
+    return tuple(shape for length, own in listed for shape in own or ((length,),))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Union
 
+from framecnn.interop.dominators import Dominators
+
 __all__ = ["Chain", "Merge", "NotSeriesParallelError", "decompose"]
 
 DEEPEST = 32  # levels of branches within branches; the layers are nested as deep, and Python's stack is limited
@@ -48,14 +50,14 @@ def decompose(nodes: Nodes, source: Value, target: Value, concatenations: Collec
     source, target : hashable
         The value that all operations take in the end, and the value to compute.
     concatenations : collection of hashable
-        The operations whose inputs have an order. All join along the same axis: one whose inputs begin with all those
-        of another takes the output of the other instead.
+        The operations whose inputs have an order. All join along the same axis: where the graph is not series-parallel
+        as it stands, one whose inputs begin with all those of another takes the output of the other instead.
 
     Returns
     -------
     Chain
-        Every operation that leads to the target occurs once. The time is linear in the number of inputs, apart from
-        the inputs that concatenations have in common.
+        Every operation that leads to the target occurs once. The time is linear in the number of inputs, apart from a
+        logarithm of the length of the graph.
 
     Raises
     ------
@@ -79,12 +81,17 @@ def decompose(nodes: Nodes, source: Value, target: Value, concatenations: Collec
     (Merge(node='sum', branches=(('a', 'b'), ())), 'y')
     """
     inputs = _needed(nodes, source, target)
-    order = _sorted(inputs, source)
-    joined = set(concatenations)
-    _share_beginnings(inputs, [node for node in order if node in joined])
-    needed = _needed(inputs, source, target)
-    inputs = {node: inputs[node] for node in nodes if node in needed}
-    return _Decomposition(inputs, source, order, joined).chain(source, target)
+    order, joined = _sorted(inputs, source), set(concatenations)
+    inputs = {node: inputs[node] for node in nodes if node in inputs}
+    try:
+        return _Decomposition(inputs, source, order, joined).chain(source, target)
+    except NotSeriesParallelError:
+        sharing = _sharing_beginnings(inputs, [node for node in order if node in joined])
+        if sharing == inputs:
+            raise
+    needed = _needed(sharing, source, target)
+    sharing = {node: values for node, values in sharing.items() if node in needed}
+    return _Decomposition(sharing, source, order, joined).chain(source, target)
 
 
 def _needed(nodes: Nodes, source: Value, target: Value) -> dict[Value, tuple[Value, ...]]:
@@ -113,16 +120,23 @@ def _sorted(inputs: Nodes, source: Value) -> list[Value]:
         raise NotSeriesParallelError(f"expected operations without a circle, got {names}") from error
 
 
-def _share_beginnings(inputs: dict[Value, tuple[Value, ...]], concatenations: list[Value]) -> None:
-    """Replace the first inputs of every concatenation by an earlier concatenation of just these values."""
-    known: dict[tuple[Value, ...], Value] = {}
+def _sharing_beginnings(
+    inputs: Mapping[Value, tuple[Value, ...]], concatenations: list[Value]
+) -> dict[Value, tuple[Value, ...]]:
+    """Return the inputs, the first of every concatenation replaced by an earlier concatenation of just these values."""
+    replaced = dict(inputs)
+    beginnings: dict[tuple[Any, Value], object] = {}  # a beginning by the one before it and its last value
+    known: dict[Any, Value] = {}
     for node in concatenations:
-        values = inputs[node]
-        for length in range(len(values) - 1, 1, -1):
-            if values[:length] in known:
-                inputs[node] = (known[values[:length]], *values[length:])
-                break
-        known.setdefault(values, node)
+        values, beginning, shared = inputs[node], None, (0, node)
+        for length, value in enumerate(values, start=1):
+            beginning = beginnings.setdefault((beginning, value), object())
+            if beginning in known and 1 < length < len(values):
+                shared = length, known[beginning]
+        if shared[0]:
+            replaced[node] = (shared[1], *values[shared[0] :])
+        known.setdefault(beginning, node)
+    return replaced
 
 
 class _Decomposition:
@@ -133,23 +147,10 @@ class _Decomposition:
     ):
         self._inputs, self._joined = inputs, joined
         self._seen: set[Value] = set()
-        self._dominators: dict[Value, Value] = {source: source}
-        self._depths = {source: 0}
+        self._dominators = Dominators(source)
         for node in order:
             if node in inputs:
-                self._dominators[node] = dominator = self._common_dominator(inputs[node])
-                self._depths[node] = self._depths[dominator] + 1
-
-    def _common_dominator(self, values: Sequence[Value]) -> Value:
-        """Return the last value that every path to any of the values goes through; a value dominates itself."""
-        common, *others = values
-        for value in others:
-            while common != value:
-                if self._depths[common] < self._depths[value]:
-                    value = self._dominators[value]
-                else:
-                    common = self._dominators[common]
-        return common
+                self._dominators.add(node, inputs[node])
 
     def chain(self, start: Value, end: Value, level: int = 0) -> Chain:
         """Return the operations from a value to one that it dominates."""
@@ -159,7 +160,7 @@ class _Decomposition:
                 raise self._shared(end)
             self._seen.add(end)
             steps.append(self._step(end, self._inputs[end], level))
-            end = self._dominators[end]
+            end = self._dominators.of(end)
         return tuple(reversed(steps))
 
     def _step(self, node: Value, values: tuple[Value, ...], level: int) -> Value | Merge:
@@ -168,11 +169,12 @@ class _Decomposition:
             return node
         if level == DEEPEST:
             raise NotSeriesParallelError(f"expected at most {DEEPEST} levels of branches, got more at {node!r}")
-        start = self._common_dominator(values)
+        start = self._dominators.nearest(values)
         branches = []
         for places in self._groups(start, values):
             if node in self._joined and places[-1] - places[0] >= len(places):
-                raise self._shared(self._first(start, values[places[0]]))  # joining them first would change the order
+                # joining these first would change the order
+                raise self._shared(self._dominators.first_after(start, values[places[0]]))
             branches.append(self._branch(start, node, tuple(values[place] for place in places), level + 1))
         return Merge(node, tuple(branches))
 
@@ -180,21 +182,14 @@ class _Decomposition:
         """Return the branch of one input, or of several that have operations in common."""
         if len(group) == 1:
             return self.chain(start, group[0], level)
-        return (*self.chain(start, self._common_dominator(group), level), self._step(node, group, level))
+        return (*self.chain(start, self._dominators.nearest(group), level), self._step(node, group, level))
 
     def _groups(self, start: Value, values: tuple[Value, ...]) -> list[list[int]]:
         """Return the places of the inputs of a merge, together those that go through a common operation."""
         groups: dict[tuple[Value, int], list[int]] = defaultdict(list)
         for place, value in enumerate(values):
-            groups[self._first(start, value), place if value == start else -1].append(place)
+            groups[self._dominators.first_after(start, value), place if value == start else -1].append(place)
         return list(groups.values())
-
-    def _first(self, start: Value, value: Value) -> Value:
-        """Return the first dominator of a value after `start`, or `start` if it is the value itself."""
-        first = start
-        while value != start:
-            first, value = value, self._dominators[value]
-        return first
 
     def _shared(self, value: Value) -> NotSeriesParallelError:
         """Return the error for a value that two branches take."""

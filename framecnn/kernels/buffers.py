@@ -1,8 +1,8 @@
 """Output arrays in memory that is used again: fresh memory costs a page fault wherever it is first written."""
 
 import math
-import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,11 +11,40 @@ import numpy as np
 
 from framecnn.typing import Array, Shape
 
-__all__ = ["empty", "memory_of", "reused_memory"]
+__all__ = ["Buffer", "empty", "memory_of", "reused_memory"]
 
 SMALLEST = 64 * 1024  # bytes; smaller arrays lie in memory that Python keeps anyway
 KEPT = 32 * 1024 * 1024  # bytes that a thread keeps from one prediction to the next
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+class Buffer:
+    """Memory that one array at a time lies in, and views of it.
+
+    The array is made from a memoryview, which views of an array keep as their root, so that a weak reference to the
+    array tells whether any of them still exists.
+    """
+
+    def __init__(self, size: int):
+        self._bytes = np.empty(size + ALIGNMENT, np.uint8)
+        self._start = -self._bytes.ctypes.data % ALIGNMENT
+        self.size = size
+        self._array: weakref.ref[Array] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no array lies in the memory."""
+        return self._array is None or self._array() is None
+
+    def array(self, shape: Shape, dtype: Any) -> Array:
+        """Return an uninitialised array at the start of the memory."""
+        whole: Array = np.frombuffer(self._bytes.data, dtype, math.prod(shape), self._start)
+        self._array = weakref.ref(whole)
+        return whole.reshape(shape)
+
+    def holds(self, array: Array) -> bool:
+        """Return whether an array lies in the memory."""
+        return np.may_share_memory(self._bytes, array)
 
 
 class _Buffers(threading.local):
@@ -26,15 +55,11 @@ class _Buffers(threading.local):
     may_drop = True
 
     def __init__(self) -> None:
-        self.arrays: list[Array] = []
+        self.all: list[Buffer] = []
 
-    def free(self) -> list[Array]:
+    def free(self) -> list[Buffer]:
         """Return the buffers that no array lies in, the smallest first."""
-        unused = sys.getrefcount(object()) + 2  # the list and the loop also refer to a buffer
-        return sorted((array for array in self.arrays if sys.getrefcount(array) <= unused), key=len)
-
-    def drop(self, array: Array) -> None:
-        self.arrays = [other for other in self.arrays if other is not array]
+        return sorted((buffer for buffer in self.all if buffer.is_free), key=lambda buffer: buffer.size)
 
 
 _buffers = _Buffers()
@@ -54,22 +79,22 @@ def reused_memory(most_kept: int = KEPT) -> Iterator[None]:
         _buffers.depth -= 1
         if not _buffers.depth:
             kept, size = [], 0
-            for array in _buffers.free():
-                size += len(array)
+            for buffer in _buffers.free():
+                size += buffer.size
                 if size <= most_kept:
-                    kept.append(array)
-            _buffers.arrays = kept
+                    kept.append(buffer)
+            _buffers.all = kept
 
 
 @contextmanager
-def memory_of(arrays: list[Array]) -> Iterator[None]:
+def memory_of(buffers: list[Buffer]) -> Iterator[None]:
     """Let :func:`empty` use the buffers of a list in this thread, and add those that it lacks; none is ever dropped."""
-    before = _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop
-    _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop = arrays, 1, 0, False
+    before = _buffers.all, _buffers.depth, _buffers.smallest, _buffers.may_drop
+    _buffers.all, _buffers.depth, _buffers.smallest, _buffers.may_drop = buffers, 1, 0, False
     try:
         yield
     finally:
-        _buffers.arrays, _buffers.depth, _buffers.smallest, _buffers.may_drop = before
+        _buffers.all, _buffers.depth, _buffers.smallest, _buffers.may_drop = before
 
 
 def empty(shape: Shape, dtype: Any) -> Array:
@@ -78,17 +103,13 @@ def empty(shape: Shape, dtype: Any) -> Array:
     A buffer that is too small is replaced by a larger one, so there are never more than arrays at a time.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not _buffers.depth or size < _buffers.smallest:
+    if not _buffers.depth or not size or size < _buffers.smallest:
         return np.empty(shape, dtype)
     free = _buffers.free()
-    fitting = [array for array in free if len(array) >= size + ALIGNMENT]
-    if fitting:
-        buffer = fitting[0]
-    else:
+    buffer = next((buffer for buffer in free if buffer.size >= size), None)
+    if buffer is None:
         if free and _buffers.may_drop:
-            _buffers.drop(free.pop())
-        buffer = np.empty(size + ALIGNMENT, np.uint8)
-        _buffers.arrays.append(buffer)
-    start = -buffer.ctypes.data % ALIGNMENT
-    array: Array = buffer[start : start + size].view(dtype).reshape(shape)
-    return array
+            _buffers.all.remove(free[-1])
+        buffer = Buffer(size)
+        _buffers.all.append(buffer)
+    return buffer.array(shape, dtype)

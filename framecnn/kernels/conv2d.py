@@ -8,6 +8,8 @@ import numpy as np
 from framecnn.errors import ShapeError
 from framecnn.geometry import Pair, Ranges, Window
 from framecnn.kernels.buffers import empty
+from framecnn.kernels.codegen.conv_block import NARROW
+from framecnn.kernels.codegen.microkernel import VECTORS, filter_block
 from framecnn.kernels.codegen.transforms import TRANSFORMS
 from framecnn.kernels.depthwise import conv2d_depthwise, pack_depthwise
 from framecnn.kernels.direct import conv2d_direct
@@ -16,7 +18,7 @@ from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_bias, pack_conv2d
 from framecnn.kernels.pool import locate_maxima, pool2d
 from framecnn.kernels.threads import ordered_map
-from framecnn.kernels.winograd import conv2d_winograd, pack_winograd
+from framecnn.kernels.winograd import conv2d_winograd, groups_at_once, merge_groups, merging_cost, pack_winograd
 from framecnn.typing import Array
 
 __all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d", "conv2d_added", "fits_strip"]
@@ -33,35 +35,39 @@ STRIP_OVERLAPS = 8  # a strip has at least this many times the rows that it shar
 def choose_algorithm(kernel: Array, window: Window, groups: int) -> str:
     """Return the name of the fastest algorithm, from shapes and dtype alone.
 
-    A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter. Measured:
-    transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels, so shallow
-    and narrow layers stay direct. A kernel that does not fit the cache once it is transformed would be read for every
-    frame. float64, which users choose for its accuracy, stays direct. A group of one channel is depthwise, unless it
-    is the only one.
+    A frame therefore has the same bits in any batch. Costs are multiply-adds per channel and filter of a group.
+    Measured: transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels, so
+    shallow and narrow layers stay direct, and a kernel that does not fit the cache once it is transformed is read for
+    every frame. float64, which users choose for its accuracy, stays direct too. A group of one channel is depthwise,
+    unless it is the only one.
 
     Shapes: kernel (kh, kw, c / groups, f).
     """
     if groups > 1 and kernel.shape[2] == 1:
         return "depthwise"
-    size, (channels, filters) = kernel.shape[0], kernel.shape[2:]
+    size, block = kernel.shape[0], filter_block(kernel.dtype)
+    channels, filters = kernel.shape[2], kernel.shape[3] // groups
+    merged = groups_at_once(channels, filters, groups, kernel.dtype)
     is_exact = kernel.dtype != np.float32
-    names = ["direct"] if is_exact else algorithms_for(window.kernel, window.strides, window.dilation, groups)
+    names = ["direct"] if is_exact else algorithms_for(window.kernel, window.strides, window.dilation)
 
     def cost(name: str) -> float:
         tile = ALGORITHMS[name]
         if not tile:
-            return float(size**2 * window.output[0] * window.output[1])
-        if (tile + size - 1) ** 2 * channels * filters * kernel.itemsize > LARGEST_KERNEL:
+            narrow = block * NARROW // VECTORS
+            used = narrow if filters <= narrow else -(-filters // block) * block
+            return size**2 * window.output[0] * window.output[1] * used / filters
+        if (tile + size - 1) ** 2 * channels * kernel.shape[3] * merged * kernel.itemsize > LARGEST_KERNEL:
             return math.inf
         tiles = -(-window.output[0] // tile) * -(-window.output[1] // tile)
-        return tiles * (tile + size - 1) ** 2 * (1 + 10 / filters + 12 / channels)
+        return tiles * (tile + size - 1) ** 2 * merging_cost(channels, filters, groups, merged, kernel.dtype)
 
     return min(names, key=cost)
 
 
-def algorithms_for(kernel_size: Pair, strides: Pair, dilation: Pair, groups: int) -> list[str]:
+def algorithms_for(kernel_size: Pair, strides: Pair, dilation: Pair) -> list[str]:
     """Return the names of the algorithms that fit, "depthwise" apart: Winograd's need a plain 3 x 3 or 5 x 5 kernel."""
-    if {*strides, *dilation, groups} != {1} or kernel_size[0] != kernel_size[1]:
+    if {*strides, *dilation} != {1} or kernel_size[0] != kernel_size[1]:
         return ["direct"]
     tiles = {transform.tile for transform in TRANSFORMS if transform.window == kernel_size[0]}
     return ["direct", *(name for name, tile in ALGORITHMS.items() if tile in tiles)]
@@ -86,8 +92,11 @@ class PackedConv(NamedTuple):
         shift = np.zeros(filters, kernel.dtype) if bias is None else bias
         if tile == DEPTHWISE:
             return cls(tile, pack_depthwise(kernel), pack_depthwise(shift[None, None, None])[0, 0], filters, groups)
-        weights = pack_winograd(kernel, tile) if tile else pack_conv2d(kernel, groups)
-        return cls(tile, weights, pack_bias(shift, groups), filters, groups)
+        if not tile:
+            return cls(tile, pack_conv2d(kernel, groups), pack_bias(shift, groups), filters, groups)
+        merged = groups_at_once(kernel.shape[2], filters // groups, groups, kernel.dtype)
+        weights = pack_winograd(merge_groups(kernel, groups, merged), tile, groups // merged)
+        return cls(tile, weights, pack_bias(shift, groups // merged), filters, groups)
 
 
 def conv2d(
@@ -184,7 +193,7 @@ def _convolve(
     if algorithm == DEPTHWISE:
         conv2d_depthwise(x, weights, bias, window, y, epilogue)
     elif algorithm:
-        conv2d_winograd(x, weights, bias[0], window, y, epilogue, argmax, residual)
+        conv2d_winograd(x, weights, bias.reshape(-1, bias.shape[2]), window, y, epilogue, argmax, residual)
     elif epilogue.side == 1 and packed.groups == 1 and _is_matrix(window):
         rows = x.reshape(-1, x.shape[3])
         multiply_rows(rows, weights[0], bias[0], y.reshape(-1, packed.filters), epilogue, residual)

@@ -57,8 +57,9 @@ def conv2d_backward(
     work = size * rows * columns * window.kernel[0] * window.kernel[1] * channels * packed.filters
     part_work = DEPTHWISE_PART_WORK if packed.algorithm == DEPTHWISE else PART_WORK
     parts = min(max(work // part_work, 1), max(MOST_PARTS // len(slices), 1))
+    is_direct = packed.algorithm == 0 or (packed.groups > 1 and packed.algorithm != DEPTHWISE)
     shape_of, finish = direct_sums_shape, direct_gradients
-    if packed.algorithm:
+    if not is_direct:
         shape_of, add, finish = (
             (depthwise_sums_shape, depthwise_sums, depthwise_gradients)
             if packed.algorithm == DEPTHWISE
@@ -70,7 +71,7 @@ def conv2d_backward(
     def backward(index: int) -> None:
         frames, slice_sums = slices[index], sums[index * parts : (index + 1) * parts]
         selected = gradients.select(frames)
-        if flipped is not None or packed.algorithm:
+        if flipped is not None or not is_direct:
             selected = Gradients(selected.unpooled(window.output))
         if isinstance(flipped, StridedConv):
             strided_wrt_input(selected.dy, flipped, window, dx[frames])
@@ -78,7 +79,7 @@ def conv2d_backward(
             conv2d_depthwise_wrt_input(selected.dy, flipped.weights, window, dx[frames])
         elif flipped is not None:
             dx[frames] = conv2d_backward_wrt_input(selected.dy, flipped, window)
-        if packed.algorithm:
+        if not is_direct:
             add(x[frames], selected.dy, packed, window, slice_sums)
         else:
             direct_sums(x[frames], selected, packed, window, slice_sums)

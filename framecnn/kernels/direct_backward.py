@@ -44,7 +44,8 @@ def direct_sums_shape(packed: PackedConv, window: Window, channels: int, parts: 
     """
     n_runs, run_length = _runs(packed, window, channels)
     lines = min(-(-run_length // step) * step for step in (PIXELS, FEW))
-    groups, blocks, _, block = packed.weights.shape
+    groups, block = packed.groups, packed.weights.shape[-1]
+    blocks = -(-packed.filters // groups // block)
     return parts, groups, blocks, n_runs * lines + 1, block
 
 

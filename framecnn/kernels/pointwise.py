@@ -77,10 +77,11 @@ def hard_swish_forward(y, x, parameter, start, stop):
 
 @kernel
 def silu_forward(y, x, parameter, start, stop):
-    """y (size,) = x / (1 + exp(-x)) of x (size,); items are values."""
+    """y (size,) = x / (1 + exp(-x)) of x (size,); items are values. exp never overflows."""
     one = x.dtype.type(1)
     for i in range(start, stop):
-        y[i] = x[i] / (one + np.exp(-x[i]))
+        small = np.exp(-abs(x[i]))
+        y[i] = x[i] * (small if x[i] < 0 else one) / (one + small)
 
 
 @kernel

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.kernels.buffers import memory_of
+from framecnn.kernels.buffers import Buffer, memory_of
 from framecnn.kernels.codegen.calls import call, slots_of, take, wait_for
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import available_threads, ordered_map, recording
@@ -49,7 +49,7 @@ class Program:
 
     def __init__(self, compute: Callable[[Array], Array], x: Array):
         self.is_valid = True
-        self._memory: list[Array] = []
+        self._memory: list[Buffer] = []
         self._kept: list[Any] = []
         self._slots: list[bytes] = []
         self._calls: list[tuple[int, int, float]] = []
@@ -86,13 +86,13 @@ class Program:
         if isinstance(value, tuple):
             for item in value:
                 self._keep(item)
-        elif isinstance(value, np.ndarray) and not any(value.base is buffer for buffer in self._memory):
+        elif isinstance(value, np.ndarray) and not any(buffer.holds(value) for buffer in self._memory):
             self._kept.append(value)
 
     @property
     def nbytes(self) -> int:
         """The bytes of the memory that the program computes in."""
-        return self._x.nbytes + sum(buffer.nbytes for buffer in self._memory)
+        return self._x.nbytes + sum(buffer.size for buffer in self._memory)
 
     def run(self, x: Array) -> Array:
         """Return the output for a batch of the shape of the first; one thread may call it at a time."""

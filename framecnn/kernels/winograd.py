@@ -8,7 +8,7 @@ L2 cache up to about 128 channels.
 Error of each value at most ``(c + 20) eps |A^T| [sum_c (|G| |g| |G^T|) * (|B^T| |d| |B|)] |A|``: a sum over c channels,
 and the roundings of the four transforms and the bias. Measured on random and adversarial frames of 16 to 128 channels,
 relative to the largest value: 8e-7 for F(2x2, 3x3), 1.2e-5 for F(4x4, 3x3), 5e-6 for F(2x2, 5x5), compared with
-2e-6 for the direct sum. A NaN or infinity spreads to every output tile that reads it.
+2e-6 for the direct sum. A NaN or infinity spreads to every output tile that reads it, also to that of other groups.
 
 References
 ----------
@@ -16,7 +16,7 @@ Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,9 +32,19 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import read_only, run
 from framecnn.typing import Array
 
-__all__ = ["TilePlan", "conv2d_winograd", "load_patch", "pack_winograd", "transform_tiles"]
+__all__ = [
+    "TilePlan",
+    "conv2d_winograd",
+    "groups_at_once",
+    "load_patch",
+    "merge_groups",
+    "merging_cost",
+    "pack_winograd",
+    "transform_tiles",
+]
 
 TILES = 24  # in a block, if there are enough tiles
+SPAN = 64  # channels, in groups, whose transformed tiles stay in cache until they are multiplied
 LINE = 16  # values of padding between scratch rows, since power-of-two strides cause cache conflicts
 
 
@@ -42,7 +52,8 @@ class TilePlan(NamedTuple):
     """The tiles of ``side x side`` pixels that cover the output; each depends on ``extent x extent`` input pixels.
 
     `transform` is the index of the transform; `down` x `across` tiles cover a frame; a block has `tiles` tiles. For
-    each tap, scratch memory holds `tap_step` transformed inputs and, per block of filters, `block_step` products.
+    each tap, scratch memory holds `tap_step` transformed inputs and, per block of filters, `block_step` products. The
+    channels of `span` of all `groups` are transformed at a time.
     """
 
     transform: int
@@ -56,20 +67,63 @@ class TilePlan(NamedTuple):
     padded_channels: int
     tap_step: int
     block_step: int
+    groups: int
+    span: int
 
     @classmethod
-    def of(cls, x: Array, side: int, window: Window, tiles: int, block: int) -> "TilePlan":
+    def of(cls, x: Array, side: int, window: Window, tiles: int, block: int, groups: int = 1) -> "TilePlan":
         """Return the plan for frames x (n, h, w, c), blocks of `tiles` tiles and blocks of `block` filters."""
         transform = transform_index(side, window.kernel[0])
         down, across = (-(-length // side) for length in window.output)
         width = lanes(x.dtype)
-        padded = -(-x.shape[3] // width) * width
+        span = _span(x.shape[3] // groups, groups, width)
+        padded = -(-x.shape[3] // groups * span // width) * width
         steps = tiles * padded + LINE, tiles * block + LINE
-        return cls(transform, side, TRANSFORMS[transform].extent, down, across, *window.top_left, tiles, padded, *steps)
+        extent, (top, left) = TRANSFORMS[transform].extent, window.top_left
+        return cls(transform, side, extent, down, across, top, left, tiles, padded, *steps, groups, span)
 
 
-def pack_winograd(weights: Array, side: int) -> Array:
-    """Return a kernel (k, k, c, f) transformed in float64 and packed as (blocks, extent**2, c, filter_block)."""
+def _span(channels: int, groups: int, width: int) -> int:
+    """Return the fewest groups of `channels` with whole vectors of `width` and SPAN channels; all if there are none."""
+    spans = (span for span in range(1, groups) if groups % span == 0)
+    return next((span for span in spans if span * channels % width == 0 and span * channels >= SPAN), groups)
+
+
+def groups_at_once(channels: int, filters: int, groups: int, dtype: Any) -> int:
+    """Return how many groups of `channels` and `filters` are best computed as one whose other products are zeros."""
+    divisors = (merged for merged in range(groups, 0, -1) if groups % merged == 0)
+    return min(divisors, key=lambda merged: merging_cost(channels, filters, groups, merged, dtype))
+
+
+def merging_cost(channels: int, filters: int, groups: int, merged: int, dtype: Any) -> float:
+    """Return the cost of a product in multiply-adds if `merged` groups are computed as one, the transforms included.
+
+    Measured: transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels.
+    Blocks of filters and vectors of channels are computed as a whole.
+    """
+    block, vector, width = filter_block(dtype), lanes(dtype), merged * filters
+    padding = -(-channels * groups // vector) * vector / (channels * groups)
+    return merged * (-(-width // block) * block / width + 10 / width * padding + 12 / (merged * channels))
+
+
+def merge_groups(weights: Array, groups: int, merged: int) -> Array:
+    """Return a kernel (k, k, c / groups, f) as one of `merged` times fewer groups, with zeros between channels and
+    filters that were in different ones."""
+    channels, filters = weights.shape[2], weights.shape[3] // groups
+    result = np.zeros((*weights.shape[:2], merged, channels, groups // merged, merged, filters), weights.dtype)
+    parts = weights.reshape(*weights.shape[:3], groups // merged, merged, filters)
+    for index in range(merged):
+        result[:, :, index, :, :, index] = parts[:, :, :, :, index]
+    return result.reshape(*weights.shape[:2], merged * channels, -1)
+
+
+def pack_winograd(weights: Array, side: int, groups: int = 1) -> Array:
+    """Return a kernel (k, k, c / groups, f) transformed in float64 and packed.
+
+    Shapes: result (groups * blocks, extent**2, c / groups, filter_block).
+    """
+    if groups > 1:
+        return np.concatenate([pack_winograd(part, side) for part in np.split(weights, groups, axis=3)])
     transform, (channels, filters) = transform_index(side, len(weights)), weights.shape[2:]
     taps, block = (side + len(weights) - 1) ** 2, filter_block(weights.dtype)
     packed = np.zeros((-(-filters // block), taps, channels, block), weights.dtype)
@@ -116,36 +170,43 @@ def conv2d_winograd(
     """Write the convolution of frames to y by the tiles for which the weights are packed, with all threads.
 
     Shapes: y (n, oh, ow, filters), oh and ow as in the window's output, halved if the epilogue pools;
-    x (n, h, w, c), weights (blocks, extent**2, c, block), bias (blocks, block), residual as y. `argmax`
+    x (n, h, w, c), weights (groups * blocks, extent**2, c / groups, block), bias (groups * blocks, block), residual as
+    y. `argmax`
     (size of y,), if not None, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
     """
     side = math.isqrt(weights.shape[1]) - window.kernel[0] + 1
     n_tiles = len(x) * -(-window.output[0] // side) * -(-window.output[1] // side)
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
-    plan = TilePlan.of(x, side, window, tiles, weights.shape[3])
+    plan = TilePlan.of(x, side, window, tiles, weights.shape[3], x.shape[3] // weights.shape[2])
     inputs = (read_only(x), residual_or_none(residual, x.dtype))
     items = -(-n_tiles // tiles)
     run(winograd_forward, items, tiles * weights.size, (y, argmax), inputs, weights, bias, plan, epilogue)
 
 
 @kernel
-def load_patch(patch, x, n, top, left):
-    """patch (side, side, padded) = pixels of x (n, h, w, c) from (top, left) on, zeros outside; padded >= c."""
+def load_patch(patch, x, n, top, left, first):
+    """patch (side, side, padded) = pixels of x (n, h, w, c) from (top, left) on and channels from `first` on.
+
+    Zeros outside the frame; beyond c, nothing is written.
+    """
     height, width, channels = x.shape[1], x.shape[2], x.shape[3]
     side, padded = patch.shape[1], patch.shape[2]
     flat, values = patch.reshape(-1), x.reshape(-1)
+    copied = min(padded, channels - first)
     for u in range(side):
         for v in range(side):
             to = (u * side + v) * padded
             if 0 <= top + u < height and 0 <= left + v < width:
-                copy(flat, to, values, ((n * height + top + u) * width + left + v) * channels, channels)
+                copy(flat, to, values, ((n * height + top + u) * width + left + v) * channels + first, copied)
             else:
-                clear(flat, to, channels)
+                clear(flat, to, copied)
 
 
 @kernel
-def transform_tiles(transformed, x, patch, plan, first, n_tiles):
+def transform_tiles(transformed, x, patch, plan, first, n_tiles, channel):
     """transformed (taps, tap_step), flat, = B^T d B of `n_tiles` tiles of x (n, h, w, c) from index first on.
+
+    Channels from `channel` on, plan.padded_channels of them.
 
     patch (extent, extent, padded_channels) is scratch, zeros beyond c.
     """
@@ -155,14 +216,14 @@ def transform_tiles(transformed, x, patch, plan, first, n_tiles):
     for p in range(n_tiles):
         n, index = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = index // plan.across * side - plan.top, index % plan.across * side - plan.left
-        from_x = 0 <= top <= height - extent and 0 <= left <= width - extent and padded == channels
-        row_step = width * channels if from_x else extent * padded
+        from_x = 0 <= top <= height - extent and 0 <= left <= width - extent and channels % padded == 0
+        row_step, column_step = (width * channels, channels) if from_x else (extent * padded, padded)
         if not from_x:
-            load_patch(patch, x, n, top, left)
-        pixel = ((n * height + top) * width + left) * channels
+            load_patch(patch, x, n, top, left, channel)
+        pixel = ((n * height + top) * width + left) * channels + channel
         input_tile(
-            plan.transform, transformed, p * padded, plan.tap_step, from_x, values, pixel, patch, row_step, padded,
-            0, padded,
+            plan.transform, transformed, p * padded, plan.tap_step, from_x, values, pixel, patch, row_step,
+            column_step, 0, padded,
         )  # fmt: skip
 
 
@@ -170,15 +231,16 @@ def transform_tiles(transformed, x, patch, plan, first, n_tiles):
 def multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles):
     """products (taps, block_step) = transformed (taps, tap_step), both flat, by block b of weights.
 
-    weights (blocks, taps, c, block); zeros (block,) stand for the bias, and runs (1,) holds 0.
+    weights (groups * blocks, taps, c / groups, block); zeros (block,) stand for the bias, and runs (1,) holds 0.
     """
-    _, taps, channels, block = weights.shape
-    padded = plan.padded_channels
+    blocks, taps, channels, block = weights.shape
+    padded, first = plan.padded_channels, b // (blocks // plan.groups) % plan.span * channels
     for tap in range(taps):
         for p in range(0, n_tiles, PIXELS):
             multiply_block(
-                products, tap * plan.block_step + p * block, block, transformed, tap * plan.tap_step + p * padded,
-                padded, runs, channels, weights, (b * taps + tap) * channels * block, zeros, 0,
+                products, tap * plan.block_step + p * block, block, transformed,
+                tap * plan.tap_step + p * padded + first, padded, runs, channels,
+                weights, (b * taps + tap) * channels * block, zeros, 0,
             )  # fmt: skip
 
 
@@ -197,14 +259,16 @@ def write_tiles(outputs, inputs, bias, tile, plan, epilogue, b, tiles):
     pixels = y.reshape(-1)
     negative_slope = tile.dtype.type(epilogue.negative_slope)
     windows = side // epilogue.side
-    n_valid = filters - b * block
+    blocks, group_filters = len(bias) // plan.groups, filters // plan.groups
+    at_filter = b // blocks * group_filters + b % blocks * block
+    n_valid = group_filters - b % blocks * block
     for p in range(n_tiles):
         n, index = (first + p) // (plan.down * plan.across), (first + p) % (plan.down * plan.across)
         top, left = index // plan.across * windows, index % plan.across * windows
         output_tile(plan.transform, tile, products, p * block, plan.block_step, bias, b * block)
         for i in range(min(windows, rows - top)):
             for j in range(min(windows, columns - left)):
-                to = ((n * rows + top + i) * columns + left + j) * filters + b * block
+                to = ((n * rows + top + i) * columns + left + j) * filters + at_filter
                 at = (i * side + j) * epilogue.side * block
                 pool_window(
                     pixels, argmax, residual, to, n_valid, tile, at, side * block, block,
@@ -216,11 +280,11 @@ def write_tiles(outputs, inputs, bias, tile, plan, epilogue, b, tiles):
 def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop):
     """Outputs y (n, oh, ow, f) and argmax (size of y,) or None, from x (n, h, w, c) and residual (size of y,) or (0,).
 
-    weights (blocks, taps, c, block), bias (blocks, block). Items are blocks of plan.tiles tiles, row by row and frame
-    by frame.
+    weights (groups * blocks, taps, c / groups, block), bias (groups * blocks, block). Items are blocks of plan.tiles
+    tiles, row by row and frame by frame.
     """
     x, residual = inputs
-    blocks, taps, _, block = weights.shape
+    blocks, taps, channels, block = weights.shape
     patch = np.zeros((plan.extent, plan.extent, plan.padded_channels), x.dtype)
     transformed = np.zeros(taps * plan.tap_step, x.dtype)
     products = np.empty(taps * plan.block_step, x.dtype)
@@ -229,7 +293,9 @@ def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop
     for item in range(start, stop):
         first = item * plan.tiles
         n_tiles = min(plan.tiles, len(x) * plan.down * plan.across - first)
-        transform_tiles(transformed, x, patch, plan, first, n_tiles)
         for b in range(blocks):
+            if b % (blocks // plan.groups * plan.span) == 0:
+                channel = b // (blocks // plan.groups) * channels
+                transform_tiles(transformed, x, patch, plan, first, n_tiles, channel)
             multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles)
             write_tiles(outputs, (products, residual), bias, tile, plan, epilogue, b, (first, n_tiles))

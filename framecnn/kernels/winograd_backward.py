@@ -94,7 +94,7 @@ def transform_gradients(transformed, dy, patch, plan, first, n_tiles):
         from_dy = top <= height - side and left <= width - side and padded == filters
         row_step = width * filters if from_dy else side * padded
         if not from_dy:
-            load_patch(patch, dy, n, top, left)
+            load_patch(patch, dy, n, top, left, 0)
         pixel = ((n * height + top) * width + left) * filters
         for b in range(blocks):
             gradient_tile(
@@ -123,7 +123,7 @@ def winograd_backward(sums, x, dy, plan, start, stop):
         end = (part + 1) * all_tiles // parts
         for first in range(part * all_tiles // parts, end, plan.tiles):
             n_tiles = min(plan.tiles, end - first)
-            transform_tiles(transformed, x, patch, plan, first, n_tiles)
+            transform_tiles(transformed, x, patch, plan, first, n_tiles, 0)
             transform_gradients(gradients, dy, gradient_patch, plan, first, n_tiles)
             for index in range(taps * blocks):
                 to = (part * taps * blocks + index) * all_lines * block

@@ -42,8 +42,8 @@ class ConvLayer(Layer):
     algorithm : "auto" (default), "direct", "depthwise", "winograd2" or "winograd4"
         How the sum is computed. "auto" chooses the fastest for the shapes; "direct" sums as the definition does,
         and so does "depthwise", for as many groups as channels (:mod:`framecnn.kernels.depthwise`);
-        Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides, dilation
-        and groups, need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
+        Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), for kernels of 3 x 3 and 5 x 5 without strides and
+        dilation, need 2.25, 4 and 2.8 times fewer products and round more (:mod:`framecnn.kernels.winograd`).
 
     Shapes
     ------
@@ -89,6 +89,7 @@ class ConvLayer(Layer):
         Case({"filters": 17, "kernel_size": 3, "padding": "same", "algorithm": "winograd2"}, (7, 9, 5)),
         Case({"filters": 33, "kernel_size": 3, "padding": ((0, 2), (1, 0)), "algorithm": "winograd4"}, (10, 13, 8)),
         Case({"filters": 18, "kernel_size": 5, "padding": ((2, 1), (0, 2)), "algorithm": "winograd2"}, (9, 12, 6)),
+        Case({"filters": 72, "kernel_size": 3, "padding": "same", "groups": 3, "algorithm": "winograd4"}, (9, 11, 48)),
         Case({"filters": 20, "kernel_size": 3, "padding": "same", "groups": 20}, (9, 11, 20)),
         Case({"filters": 34, "kernel_size": 5, "strides": 2, "padding": "same", "groups": 17}, (12, 17, 17)),
         Case(
@@ -104,12 +105,12 @@ class ConvLayer(Layer):
             padding=geometry.as_padding(self.padding, self._who),
             groups=check_size(self._who, "groups", self.groups),
         )
-        names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate, self.groups)
+        names = kernels.algorithms_for(self.kernel_size, self.strides, self.dilation_rate)
         if self.algorithm not in ("auto", "depthwise", *names):
             raise SettingError(
-                f"{self._who}: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides, dilation and "
-                f"groups for {self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
-                f"dilation_rate={self.dilation_rate}, groups={self.groups}; use algorithm='direct'"
+                f"{self._who}: expected a kernel of 3 x 3, or for 'winograd2' 5 x 5, without strides and dilation for "
+                f"{self.algorithm!r}, got kernel_size={self.kernel_size}, strides={self.strides}, "
+                f"dilation_rate={self.dilation_rate}; use algorithm='direct'"
             )
 
     def infer_shape(self, input_shape: Shape) -> Shape:
@@ -189,7 +190,8 @@ class ConvLayer(Layer):
         algorithm = self._choose(kernel, window)
         if algorithm != "depthwise":
             plain = self.strides == (1, 1)
-            algorithm = self._choose(kernel.swapaxes(2, 3), window.transposed()) if plain else "direct"
+            flipped = kernel.reshape(*self.kernel_size, self.filters // self.groups, -1)  # its shape is what counts
+            algorithm = self._choose(flipped, window.transposed()) if plain else "direct"
         return kernels.pack_flipped(algorithm, kernel, self.groups, self.strides, self.dilation_rate)
 
     def _choose(self, kernel: Array, window: geometry.Window) -> str:
