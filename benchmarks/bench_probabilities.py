@@ -1,7 +1,7 @@
 """Calibration of probabilities, and detection of frames of a class that was not trained.
 
     python -m benchmarks.bench_probabilities FOLDER... [--folds 4] [--seeds 0 1 2] [--size 240x360] [--unknown]
-                                             [--json FILE]
+                                             [--features KIND] [--json FILE]
 
 For each folder, predictions of all folds by group are taken together: accuracy, the expected calibration error in 15
 bins of equal count, the Brier score (summed over classes), the negative log-likelihood, and the share of test frames
@@ -36,11 +36,13 @@ def calibration_error(probabilities, codes):
     )
 
 
-def calibration(folder, n_folds, seed):
+def calibration(folder, n_folds, seed, features):
     """Return the measurements of one split of a folder into folds."""
     parts, rejected = [], []
     for train, test in folder.folds(n_folds, seed=seed):
-        classifier = FrameClassifier(random_state=seed).fit(train.frames, train.targets, train.groups)
+        classifier = FrameClassifier(features=features, random_state=seed).fit(
+            train.frames, train.targets, train.groups
+        )
         details = classifier.predict_details(test.frames)
         parts.append((details.probabilities, np.searchsorted(classifier.classes_, test.targets)))
         rejected.append(details.out_of_distribution)
@@ -58,12 +60,12 @@ def calibration(folder, n_folds, seed):
     }
 
 
-def unknown_class(folder, code, n_folds, seed):
+def unknown_class(folder, code, n_folds, seed, features):
     """Return how well frames of one class are detected by a classifier of the other classes."""
     known = folder.targets != code
     train, held_out = next(iter(folder.folds(n_folds, seed=seed)))
     rows, others = (np.flatnonzero(part.targets != code) for part in (train, held_out))
-    classifier = FrameClassifier(random_state=seed)
+    classifier = FrameClassifier(features=features, random_state=seed)
     classifier.fit(train.frames[rows], train.targets[rows], train.groups[rows])
     shape = classifier.features_.frame_shape_
     noise = np.random.default_rng(seed).integers(0, 256, (3, *shape), dtype=np.uint8)
@@ -91,6 +93,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--size", default="240x360", help="HEIGHTxWIDTH in pixels")
     parser.add_argument("--unknown", action="store_true", help="leave each class out in turn instead")
+    parser.add_argument("--features", default="learned", help="learned, trained, pretrained, both or auto")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     size = tuple(int(n) for n in arguments.size.split("x"))
@@ -98,10 +101,10 @@ def main():
     for path in arguments.folders:
         folder = FrameFolder(path, size=size)
         if arguments.unknown:
-            codes = range(len(folder.classes))
-            rows += [unknown_class(folder, code, arguments.folds, arguments.seeds[0]) for code in codes]
+            codes, seed = range(len(folder.classes)), arguments.seeds[0]
+            rows += [unknown_class(folder, code, arguments.folds, seed, arguments.features) for code in codes]
         else:
-            rows += [calibration(folder, arguments.folds, seed) for seed in arguments.seeds]
+            rows += [calibration(folder, arguments.folds, seed, arguments.features) for seed in arguments.seeds]
     columns = list(rows[0])
     cells = [[value if isinstance(value, str | int) else f"{value:.4f}" for value in row.values()] for row in rows]
     means = [f"{np.mean([row[name] for row in rows]):.4f}" if name not in columns[:2] else "" for name in columns]

@@ -79,6 +79,7 @@ def test_every_step_is_printed(films, out):
         assert re.search(line, said, re.MULTILINE)
     for line in (
         r"chosen on the training frames:",
+        r"  kind of features +learned",
         r"  pooling grid +(whole frame|\dx\d) \(the simplest within the error of the best\)",
         r"  accuracy in cross-validation, whole frame +[\d.]+ %",
         r"  accuracy in cross-validation, 3x4 +[\d.]+ %",

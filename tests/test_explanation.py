@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from explaining import explained, feature_weights, rounding
 from textures import textures
 
 from framecnn import FrameClassifier, num_threads
@@ -18,7 +19,6 @@ CASES = {
     "depth 2": ({"depth": 2}, (48, 64, 3)),
     "downsampled": ({"grid": (2, 1)}, (362, 500, 1)),
 }
-UNIT = 2.0**-24  # of rounding to float32
 
 
 def fitted(parameters, shape):
@@ -38,48 +38,13 @@ def plain():
     return fitted({}, (24, 32, 3))
 
 
-def feature_weights(classifier, found):
-    """Return the weight of every standardised feature in the evidence, for the nearest clusters of both classes."""
-    head, classes = classifier.head_, classifier.classes_.tolist()
-    distances = found["distances"]
-    a, b = (
-        min((k for k in range(len(distances)) if head.cluster_labels_[k] == classes.index(name)), key=distances.item)
-        for name in (found["explanation"].label, found["explanation"].against)
-    )
-    towards = 2 * (head.cluster_centers_[a].astype(float) - head.cluster_centers_[b]) / head.temperature_
-    return towards if head.projection is None else head.weights_.astype(float) @ towards
-
-
-def explained(classifier, frame, **settings):
-    distances = classifier.transform(frame[None])[0]
-    return {"explanation": explain(classifier, frame, **settings), "distances": distances}
-
-
-def rounding(classifier, frame, found):
-    """Return a bound of the rounding of predictions in float32, to which contributions in float64 are compared.
-
-    A feature is the root of a mean of at most `n` positive numbers, a score a sum over `d` features, a square a sum
-    over `c` scores: every addition and multiplication rounds once.
-    """
-    features, head = classifier.features_, classifier.head_
-    x = np.abs(features.transform(frame[None])[0].astype(float))
-    raw = (x + np.abs(features.mean_ / features.scale_)) * (frame.size + 8) * UNIT
-    weights = np.abs(feature_weights(classifier, found))
-    squares = (found["distances"] ** 2).max() / head.temperature_
-    if head.projection is None:
-        return (raw * weights).sum() + 2 * squares * (len(x) + 4) * UNIT
-    towards = 4 * np.abs(head.cluster_centers_).max() / head.temperature_
-    scores = (x @ np.abs(head.weights_) + np.abs(head.offset_)).sum() * (len(x) + 4) * UNIT
-    return (raw * weights).sum() + towards * scores + 2 * squares * (len(head.classes_) + 4) * UNIT
-
-
 def test_the_contributions_add_up_to_the_logarithm_of_the_ratio_of_the_probabilities(case):
     classifier, X = case
     for frame in X[:3]:
         found = explained(classifier, frame)
         explanation, bound = found["explanation"], rounding(classifier, frame, found)
         assert abs(explanation.baseline + explanation.map.sum() - explanation.evidence) <= bound
-        assert abs(explanation.map.sum() - explanation.cells.sum()) <= bound
+        assert abs(explanation.map.sum() - sum(own.sum() for own in explanation.cells)) <= bound
         by_class = dict(zip(classifier.classes_, classifier.predict_proba(frame[None])[0], strict=True))
         assert explanation.label == max(by_class, key=by_class.get) == classifier.predict(frame[None])[0]
         if by_class[explanation.against] > 0:
@@ -239,11 +204,16 @@ def test_a_class_that_cannot_be_compared_with_is_refused(plain):
 def test_features_without_places_are_refused(plain):
     X, y, _ = textures(4, (24, 32, 3))
     vectors = FrameClassifier(random_state=0).fit(X.reshape(len(X), -1)[:, :50], y)
-    with pytest.raises(SettingError, match="expected a FrameClassifier fitted on frames with features='learned'"):
+    with pytest.raises(SettingError, match="got FrameFeatures without places; feature vectors"):
         explain(vectors, X[0].ravel()[:50])
     trained = FrameClassifier(features="trained", random_state=0).fit(X, y)
     with pytest.raises(SettingError, match="have no exact contributions of places"):
         explain(trained, X[0])
+    for classifier in (vectors, trained):
+        with pytest.raises(
+            SettingError, match="filter_contributions: expected a FrameClassifier fitted on frames with"
+        ):
+            filter_contributions(classifier, X, y)
 
 
 def test_frames_that_do_not_fit_are_refused(plain):

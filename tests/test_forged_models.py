@@ -223,7 +223,15 @@ FLOATS = np.ones(3, np.float32)
             "expected outliers/blanks of shape (2, ",
         ),
         ({"tensors__head_of_outliers_of_components": FLOATS}, "expected outliers/mean and components of 1 and 2"),
-        ({"tensors__head_of_outliers_of_further": FLOATS}, "expected outliers of six arrays, and blanks"),
+        ({"tensors__head_of_outliers_of_further": FLOATS}, "expected outliers of nine arrays or fewer"),
+        (
+            {"tensors__head_of_outliers_of_network_scale": np.ones(2, np.float32)},
+            "expected outliers/network_scale of shape (0,)",
+        ),
+        (
+            {"tensors__head_of_outliers_of_network_mean": np.ones((2, 2), np.float32)},
+            "expected outliers/mean and components of 1 and 2",
+        ),
         ({"tensors__training_names": np.array([2**56 + 1])}, "expected names that end with a zero byte"),
         ({"tensors__training_names": FLOATS}, "expected names as an int64 array of one dimension"),
         ({"tensors__training_names": np.array([0])}, "expected names that are not empty"),

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from framecnn import KMeansClassifier, SettingError
 from framecnn.estimators.details import DetailsMixin
+from framecnn.estimators.outliers import OutlierDetector
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 0, 0, 1, 1, 1])
 
@@ -27,6 +28,36 @@ def test_samples_of_a_class_that_was_not_trained_have_higher_outlier_scores():
     known = y != "wipe"
     scores = KMeansClassifier(random_state=0).fit(X[known], y[known], groups[known]).outlier_scores(unseen)
     assert roc_auc_score(truth == "wipe", scores) > 0.9
+
+
+def test_features_by_a_network_are_compared_by_their_cosine_before_standardisation():
+    X, y, groups = clouds(n_samples=120, n_features=12)
+    codes, groups = np.unique(y, return_inverse=True)[1], np.asarray(groups)
+    mean, scale = np.linspace(1, 2, 5), np.linspace(0.5, 3, 5)
+    raw = X[:, 7:] * scale + mean
+    units = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    cosines = 1 - units @ units.T
+    both = OutlierDetector.fit(X, codes, groups, 0.05, 0, (mean, scale))
+    learned = OutlierDetector.fit(X[:, :7], codes, groups, 0.05, 0, (mean[:0], scale[:0]))
+    by_network = OutlierDetector.fit(X[:, 7:], codes, groups, 0.05, 0, (mean, scale))
+    found = []
+    for detector, columns in ((both, X), (learned, X[:, :7]), (by_network, X[:, 7:])):
+        scores, rows, distances = detector.compare(columns, len(X))
+        np.testing.assert_array_equal(scores, 0)
+        found.append(np.empty_like(distances))
+        np.put_along_axis(found[-1], rows, distances, axis=1)
+    np.testing.assert_allclose(found[2], cosines**2, atol=1e-12)
+    np.testing.assert_allclose(found[0], found[1] * found[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_network", [4, 9])
+def test_the_false_alarm_rate_with_features_by_a_network(n_network):
+    X, y, groups = clouds(n_samples=1800, n_features=9, spread=1.0)
+    unseen, _, _ = clouds(n_samples=1800, n_features=9, spread=1.0, seed=1)
+    head = KMeansClassifier(random_state=0)
+    head.network_moments = np.full(n_network, 2.0), np.ones(n_network)
+    head.fit(X, y, groups)
+    assert abs(head.reject(unseen).mean() - 0.05) < 0.03
 
 
 @heads

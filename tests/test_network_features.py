@@ -32,6 +32,9 @@ needs_weights = pytest.mark.skipif(
 )
 
 
+KINDS = "pretrained", "both"
+
+
 def network():
     layers = [ConvLayer(5, kernel_size=3), ActivationLayer("relu"), FlatteningLayer(), DenseLayer(4)]
     return Sequential([InputLayer((8, 9, 3), scale=0.5), *layers]).build(seed=0)
@@ -127,6 +130,8 @@ def test_a_classifier_takes_a_network(features, tmp_path):
     classifier.save(tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.predict_proba(FRAMES), classifier.predict_proba(FRAMES))
+    others = 255 - FRAMES
+    np.testing.assert_array_equal(again.outlier_scores(others), classifier.outlier_scores(others))
     assert again.features is None
     with pytest.raises(SettingError, match="expected a network for frames"):
         again.fit(FRAMES, LABELS)
@@ -142,6 +147,28 @@ def test_a_classifier_with_a_network_predicts_the_same_in_onnx_runtime(tmp_path)
     labels, probabilities, _ = session.run(None, {"x": FRAMES.transpose(0, 3, 1, 2).astype(np.float32)})
     np.testing.assert_array_equal(classifier.classes_[labels], classifier.predict(FRAMES))
     np.testing.assert_allclose(probabilities, classifier.predict_proba(FRAMES), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["network", *(pytest.param(kind, marks=needs_weights) for kind in KINDS)])
+def test_outliers_are_told_by_features_that_a_network_computes(kind):
+    features = NetworkFeatures(network(), layer="activation_1", scale=1 / 255) if kind == "network" else kind
+    classifier = FrameClassifier(features=features, n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
+    space = classifier.head_.outliers_.space
+    raw = classifier.features_.compute(FRAMES)[:, len(space.mean) :]
+    standardised = classifier.features_.transform(FRAMES)[:, len(space.mean) :]
+    np.testing.assert_allclose(standardised * space.network_scale + space.network_mean, raw, rtol=1e-3, atol=1e-4)
+    assert len(space.network_mean) == (5 if kind == "network" else 1280)
+    assert (classifier.outlier_scores(FRAMES) == 0).all()
+    rows, _ = classifier.nearest(FRAMES, 2)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(len(FRAMES)))
+    noise = np.random.default_rng(1).integers(0, 256, (5, *FRAMES.shape[1:]), np.uint8)
+    assert kind == "network" or classifier.reject(noise).all()
+
+
+def test_feature_vectors_are_not_taken_for_those_of_a_network():
+    vectors = np.random.default_rng(0).normal(size=(30, 4))
+    classifier = FrameClassifier(features=network(), random_state=0).fit(vectors, np.arange(30) % 2)
+    assert not len(classifier.head_.outliers_.space.network_mean)
 
 
 def test_unknown_features_are_refused():

@@ -69,7 +69,7 @@ def test_a_loaded_classifier_predicts_the_same_bits_and_saves_the_same_bytes(fit
     tried = {"accuracies": {}, "features_accuracies": {}, "features_seconds": {}}
     wanted = {"grid": None, "alpha": fitted.head_.alpha_, "features": "trained"} | tried
     assert loaded.chosen_ == fitted.chosen_ == wanted
-    assert list(describe_choice(loaded)) == ["ridge penalty (alpha)"]
+    assert list(describe_choice(loaded)) == ["kind of features", "ridge penalty (alpha)"]
 
 
 def two_networks(description, tensors):

@@ -7,6 +7,7 @@ from framecnn.cli import console
 from framecnn.cli.loading import load_model
 from framecnn.cli.options import Figures, Model
 from framecnn.cli.outputs import check_outputs, check_replaced, json_mark, write_json
+from framecnn.estimators.feature_choice import kind_of
 from framecnn.networks import Sequential
 from framecnn.networks.summary import Summary
 from framecnn.report.contents import describe_choice
@@ -23,11 +24,13 @@ def summary(model: Model, json: Figures = None) -> None:
     facts = dict(_facts(loaded))
     console.table(list(facts.items()))
     networks = _networks(loaded)
+    kinds = _kinds(loaded)
     for number, network in enumerate(networks, start=1):
         if facts:
             height, width, _ = network.input_shape
+            kind = f", {kinds[number - 1]} features" if len(set(kinds)) > 1 else ""
             console.say()
-            console.say(f"network {number} of {len(networks)}, for frames of {height}x{width} pixels")
+            console.say(f"network {number} of {len(networks)}, for frames of {height}x{width} pixels{kind}")
         for line in str(network.summary()).splitlines():
             console.say(line)
     found = {
@@ -46,10 +49,16 @@ def _networks(model: Any) -> list[Sequential]:
     return getattr(getattr(model, "features_", model), "networks_", [])
 
 
+def _kinds(model: Any) -> list[str]:
+    """Return the kind of the features that each network of a model computes."""
+    parts = getattr(getattr(model, "features_", model), "parts_", [])
+    return [kind_of(part) for part in parts for _ in part.networks_]
+
+
 def _as_json(summary: Summary) -> dict[str, Any]:
     """Return the table of a network."""
     layers = [
-        {"name": row.name, "layer": row.layer, "output": list(row.output_shape)}
+        {"name": row.name, "layer": row.layer, "depth": row.depth, "output": list(row.output_shape)}
         | {"parameters": row.n_params, "multiply_adds": row.multiply_adds}
         for row in summary.rows
     ]
@@ -63,8 +72,10 @@ def _facts(model: Any) -> Iterator[tuple[str, str]]:
     if hasattr(model, "classes_"):
         yield "classes", f"{len(model.classes_)}: {listed(model.classes_)}"
     if shape is not None:
-        flipped = ", each also flipped left to right" if features.averages_flips_ else ""
-        yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{flipped}"
+        flipped = [part for part in features.parts_ if part.averages_flips_]
+        also = f" for {kind_of(flipped[0])} features" if 0 < len(flipped) < len(features.parts_) else ""
+        copies = f", each also flipped left to right{also}" if flipped else ""
+        yield "frames", f"{shape[0]}x{shape[1]} pixels, {shape[2]} channels{copies}"
     if hasattr(head, "cluster_centers_"):
         n_clusters, n_dimensions = head.cluster_centers_.shape
         yield "features", f"{head.n_features_in_:,}"

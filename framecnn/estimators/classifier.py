@@ -196,6 +196,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         names = check_names("FrameClassifier", names, len(frames))
         choice = choose_features(self, frames, first, codes, groups, seed)
         features, found = choice.features, choice.found
+        head.network_moments = features.network_moments_
         head.fit(found, classes[codes], groups)
         if features.frame_shape_ is not None:
             head.outliers_ = head.outliers_.with_blanks(features.transform(features.blank_frames(frames.dtype)))

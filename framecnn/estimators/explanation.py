@@ -1,20 +1,20 @@
 """The explanation of a prediction: which places of a frame speak for its class rather than for another."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from framecnn import geometry
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import check_overflow
-from framecnn.estimators.features import FINE_GRID, FrameFeatures
+from framecnn.estimators.feature_choice import kind_of
+from framecnn.estimators.features import FrameFeatures
+from framecnn.estimators.learned_contributions import contributions_of_windows, has_windows
+from framecnn.estimators.network_contributions import contributions_of_positions, has_positions
+from framecnn.estimators.network_features import NetworkFeatures
+from framecnn.estimators.transformer import FrameTransformer
 from framecnn.kernels.threads import single_threaded_blas
-from framecnn.layers import DownsamplingLayer, FilterBankLayer, InputLayer, Layer, PoolingLayer
-from framecnn.layers.settings import layer_window
-from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array
 
 __all__ = ["Explanation", "ExplanationMixin", "explain", "filter_contributions"]
@@ -24,7 +24,8 @@ __all__ = ["Explanation", "ExplanationMixin", "explain", "filter_contributions"]
 class Explanation:
     """What speaks for the predicted class of a frame, rather than for another class, and where.
 
-    ``evidence == baseline + map.sum()`` but for rounding to float32; ``map.sum() == cells.sum()`` likewise.
+    ``evidence == baseline + map.sum()`` but for rounding to float32. The sum of all `cells`, and that of `by_kind`, is
+    that of the map likewise.
 
     Parameters
     ----------
@@ -36,8 +37,11 @@ class Explanation:
         The evidence that a frame with the mean features of the training frames has.
     map : (h, w) float64 array
         The part of the evidence that comes from each pixel: positive where the frame speaks for `label`.
-    cells : (n_scales, rows, columns) float64 array
-        The same by scale and cell of the pooling grid.
+    cells : tuple of (rows, columns) float64 arrays
+        The same before it is shared out among pixels, by network: of learned features, for each scale, by cell of the
+        pooling grid; then of the features of a network by position of its maps.
+    by_kind : dict of str to float
+        The sum of the contributions of each kind of features: ``"learned"``, ``"pretrained"``, ``"network"``.
     """
 
     label: Any
@@ -45,7 +49,8 @@ class Explanation:
     evidence: float
     baseline: float
     map: Array
-    cells: Array
+    cells: tuple[Array, ...]
+    by_kind: dict[str, float]
 
 
 class ExplanationMixin:
@@ -79,11 +84,12 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
 
     .. math:: \log \frac{p_a}{p_b} = baseline + \sum_k u_k x_k
 
-    A feature belongs to one scale, one cell of the grid and one filter, and is zero for the mean of the training
-    frames. So the contributions of cells and scales are exact: they are the Shapley values of a linear model with
-    independent features. A feature before standardisation is the square root of a mean of responses, :math:`r_p` of
-    :math:`n` windows at positions :math:`p` of the cell. Each position gets a share in proportion to its response, less
-    an equal share of the mean of the training frames:
+    A feature is zero for the mean of the training frames, so contributions of features are exact: they are the Shapley
+    values of a linear model with independent features.
+
+    **Learned features.** A feature belongs to one scale, one cell of the grid and one filter. Before standardisation it
+    is the square root of a mean of responses, :math:`r_p` of :math:`n` windows at positions :math:`p` of the cell. Each
+    position gets a share in proportion to its response, less an equal share of the mean of the training frames:
 
     .. math:: \frac{u_k}{scale_k} \left( \frac{r_p}{n \sqrt{\bar r}} - \frac{mean_k}{n} \right)
 
@@ -92,10 +98,21 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
     the frame at the finest scale, 24 at the coarsest. A place without any pattern can speak for a class too, where the
     training frames have patterns.
 
+    **Pretrained features, and those of a network that ends in maps.** A feature before standardisation is the mean of a
+    map :math:`m_p` over :math:`n` positions, so the contributions of positions are exact as well:
+
+    .. math:: \frac{u_k}{scale_k} \, \frac{m_p - mean_k}{n}
+
+    A position stands for a cell of the frame, all equally large (7 x 7 for pretrained features), and its contribution
+    is shared out smoothly around the centre of the cell. What a position reads of the frame is larger than its cell.
+
+    With both kinds of features, the map is the sum of the two.
+
     Parameters
     ----------
     classifier : FrameClassifier
-        Fitted on frames, with learned features of any depth.
+        Fitted on frames, with learned features of any depth, pretrained ones, both, or those of a network that ends in
+        maps or in their means.
     frame : (h, w, c) array
         One frame, as for ``predict``; or a flat row.
     against : label, optional
@@ -108,8 +125,8 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
     Raises
     ------
     SettingError
-        If the features are trained, or were feature vectors at fit; if `against` is not a class with a cluster, or is
-        the predicted class.
+        If the features are those of a network that ends in rows, as trained ones, or were feature vectors at fit; if
+        `against` is not a class with a cluster, or is the predicted class.
     ShapeError, ValueError
         If the frame does not fit, or holds NaN or infinity.
     FormatError
@@ -118,7 +135,8 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
     References
     ----------
     Lundberg & Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017: Shapley values of a linear
-    model. Bach et al., "On Pixel-Wise Explanations", PLoS ONE 2015: shares in proportion to responses.
+    model. Bach et al., "On Pixel-Wise Explanations", PLoS ONE 2015: shares in proportion to responses. Zhou et al.,
+    "Learning Deep Features for Discriminative Localization", CVPR 2016: contributions of positions of maps.
 
     Examples
     --------
@@ -133,7 +151,8 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
     ('above', 'below', (24, 32), True)
     """
     classifier = copy.copy(classifier)  # another thread may fit it
-    features, head = _checked_parts("explain", classifier)
+    features, head = classifier.features_, classifier.head_
+    _check_places(features)
     if np.shape(frame) not in (features.frame_shape_, (features.n_features_in_,)):
         raise ShapeError(
             f"explain: expected one frame of shape {features.frame_shape_}, got shape {np.shape(frame)}; "
@@ -149,7 +168,7 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
             projection = head.weights_.astype(np.float64)
             weights, origin = projection @ weights, head.offset_ - head.mean_ @ projection
         from_origin = ((centres[[label, other]] - origin) ** 2).sum(axis=1)
-        pixels, cells = _contributions(features, frames, weights / features.scale_)
+        pixels, cells, by_kind = _contributions(features, frames, weights / features.scale_)
         check_overflow("explain", "contributions", pixels)
     return Explanation(
         label=classifier.classes_.tolist()[head.cluster_labels_[label]],
@@ -157,7 +176,8 @@ def explain(classifier: Any, frame: Any, against: Any = None) -> Explanation:
         evidence=float(distances[other] ** 2 - distances[label] ** 2) / head.temperature_,
         baseline=float(from_origin[1] - from_origin[0]) / head.temperature_,
         map=pixels,
-        cells=cells,
+        cells=tuple(cells),
+        by_kind=by_kind,
     )
 
 
@@ -171,7 +191,7 @@ def filter_contributions(classifier: Any, X: Any, y: Any) -> list[Array]:
     Parameters
     ----------
     classifier : FrameClassifier
-        Fitted on frames, with learned features and the discriminant projection.
+        Fitted on frames, with learned features, alone or beside pretrained ones, and the discriminant projection.
     X : (n, h, w, c) array
         Frames, such as the typical ones of each class.
     y : (n,) array of labels
@@ -180,12 +200,13 @@ def filter_contributions(classifier: Any, X: Any, y: Any) -> list[Array]:
     Returns
     -------
     list of (n_classes, n_filters) float64 arrays
-        One per scale; zero for a class without frames. With ``depth=2`` the filters are those of the second bank.
+        One per scale of the learned features; zero for a class without frames. With ``depth=2`` the filters are those
+        of the second bank.
 
     Raises
     ------
     SettingError
-        If the features are trained, or were feature vectors at fit, or there is no projection.
+        If no features are learned, or they were feature vectors at fit, or there is no projection.
 
     Examples
     --------
@@ -198,34 +219,68 @@ def filter_contributions(classifier: Any, X: Any, y: Any) -> list[Array]:
     [(2, 20)]
     """
     classifier = copy.copy(classifier)
-    features, head = _checked_parts("filter_contributions", classifier)
+    features, head = classifier.features_, classifier.head_
+    learned = features.parts_[0]
+    if not isinstance(learned, FrameFeatures) or not has_windows(learned):
+        raise SettingError(
+            "filter_contributions: expected a FrameClassifier fitted on frames with features='learned' or 'both', got "
+            f"{type(features).__name__}; other features have no filters whose contributions could be summed"
+        )
     if head.projection is None:
         raise SettingError(
             "filter_contributions: expected projection='discriminant', got None; plain k-means has no weights"
         )
-    values, labels = features.transform(X).astype(np.float64), np.asarray(y)
+    raw, labels = learned.compute(features._check(X, reset=False)), np.asarray(y)
+    block = slice(raw.shape[1])
+    values = ((raw - features.mean_[block]) / features.scale_[block]).astype(np.float64)
     added = np.zeros((len(head.classes_), values.shape[1]))
-    for own, label, weights in zip(added, head.classes_, head.weights_.T, strict=True):
+    for own, label, weights in zip(added, head.classes_, head.weights_[block].T, strict=True):
         if (labels == label).any():
             own[:] = values[labels == label].mean(axis=0) * weights
     found, start = [], 0
-    for backbone in features.backbones_:
+    for backbone in learned.backbones_:
         bank = backbone.layers[-2]
-        stop = start + features.grid[0] * features.grid[1] * backbone.output_shape[2]
+        stop = start + learned.grid[0] * learned.grid[1] * backbone.output_shape[2]
         found.append(added[:, start:stop].reshape(len(added), -1, bank.filters).sum(axis=1))  # type: ignore[attr-defined]
         start = stop
     return found
 
 
-def _checked_parts(who: str, classifier: Any) -> tuple[FrameFeatures, Any]:
-    """Return features and head of a classifier; raise SettingError unless its features have places."""
-    features = classifier.features_
-    if not isinstance(features, FrameFeatures) or not features.backbones_ or not all(map(_known, features.backbones_)):
+def _check_places(features: FrameTransformer) -> None:
+    """Raise SettingError unless all features have places."""
+    if not all(map(_has_places, features.parts_)):
         raise SettingError(
-            f"{who}: expected a FrameClassifier fitted on frames with features='learned'; features that a network "
-            "was trained to compute, and feature vectors, have no exact contributions of places"
+            "explain: expected a FrameClassifier fitted on frames with features='learned', 'pretrained' or 'both', or "
+            f"of a network that ends in maps, got {type(features).__name__} without places; feature vectors and a "
+            "network that ends in rows, as a trained one, have no exact contributions of places; "
+            "NetworkFeatures(network, layer=...) takes a layer that has maps"
         )
-    return features, classifier.head_
+
+
+def _has_places(features: FrameTransformer) -> bool:
+    if isinstance(features, FrameFeatures):
+        return has_windows(features)
+    return isinstance(features, NetworkFeatures) and has_positions(features)
+
+
+def _contributions(
+    features: FrameTransformer, frames: Array, weights: Array
+) -> tuple[Array, list[Array], dict[str, float]]:
+    """Return the contributions of pixels (h, w), of cells and positions by network, and of the kinds of features.
+
+    `weights` (n_features,) belong to features before standardisation.
+    """
+    batch = features._read(features._check(frames, reset=False), np.array([0]))
+    pixels, cells, by_kind, start = np.zeros(batch.shape[1:3]), [], {}, 0
+    for part in features.parts_:
+        block = slice(start, start + sum(network.output_shape[0] for network in part.networks_))
+        compute = contributions_of_windows if isinstance(part, FrameFeatures) else contributions_of_positions
+        own, own_cells = compute(part, batch, weights[block], features.mean_[block])
+        pixels += own
+        cells += own_cells
+        by_kind[kind_of(part)] = float(own.sum())
+        start = block.stop
+    return pixels, cells, by_kind
 
 
 def _clusters(classifier: Any, distances: Array, against: Any) -> tuple[int, int]:
@@ -243,94 +298,3 @@ def _clusters(classifier: Any, distances: Array, against: Any) -> tuple[int, int
             f"cluster (of {', '.join(expected) or 'none'}), got {against!r}"
         )
     return label, int(np.where(candidates, distances, np.inf).argmin())
-
-
-def _known(backbone: Sequential) -> bool:
-    """Return whether a backbone ends with responses and their mean over the fine grid, after layers with windows."""
-    *layers, last = backbone.layers
-    kinds = InputLayer | DownsamplingLayer | PoolingLayer | FilterBankLayer
-    responses = all(isinstance(layer, kinds) for layer in layers) and isinstance(layers[-1], FilterBankLayer)
-    return responses and isinstance(last, PoolingLayer) and last.mode == "adaptive_average"
-
-
-def _contributions(features: FrameFeatures, frames: Array, weights: Array) -> tuple[Array, Array]:
-    """Return the contributions of pixels (h, w) and of cells (n_scales, rows, columns) for one frame (1, h, w, c).
-
-    `weights` (n_features,) belong to features before standardisation.
-    """
-    batch = features._read(features._check(frames, reset=False), np.array([0]))
-    n_rows, n_columns = features.grid
-    pixels, cells = np.zeros(features.frame_shape_[:2]), []
-    copies = [(batch, 1), (batch[:, :, ::-1], -1)] if features.averages_flips_ else [(batch, 1)]
-    start = 0
-    for backbone in features.backbones_:
-        stop = start + n_rows * n_columns * backbone.output_shape[2]
-        shape = n_rows, n_columns, -1
-        own = weights[start:stop].reshape(shape) / len(copies)
-        absent = (own * features.mean_[start:stop].reshape(shape)).sum(axis=2)
-        rows, columns = _spreads(backbone)
-        cells.append(np.zeros((n_rows, n_columns)))
-        for copied, direction in copies:
-            responses = Sequential(backbone.layers[:-1]).predict(copied)[0]
-            for cell, positions in _positions(responses, own, absent):
-                pixels += (rows @ positions @ columns.T)[:, ::direction]
-                cells[-1][cell] += positions.sum()
-        start = stop
-    return pixels, np.array(cells)
-
-
-def _positions(responses: Array, weights: Array, absent: Array) -> Iterator[tuple[tuple[int, int], Array]]:
-    """Yield each cell of the grid, and the contributions (oh, ow) of the positions to it.
-
-    Takes responses (oh, ow, d), weights (rows, columns, d), and the contribution `absent` (rows, columns) that the mean
-    training frame has in each cell.
-    """
-    down, across = (
-        _cell_means(*sizes) for sizes in zip(responses.shape[:2], weights.shape[:2], FINE_GRID, strict=True)
-    )
-    for row, column in np.ndindex(absent.shape):
-        (ys,), (xs,) = down[row].nonzero(), across[column].nonzero()
-        cell = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
-        share = np.outer(down[row, cell[0]], across[column, cell[1]])
-        inside = responses[cell].astype(np.float64)
-        roots = np.sqrt(np.tensordot(share, inside, axes=2))
-        gain = np.divide(weights[row, column], roots, out=np.zeros_like(roots), where=roots > 0)
-        positions = np.zeros(responses.shape[:2])
-        positions[cell] = share * (inside @ gain - absent[row, column])
-        yield (row, column), positions
-
-
-def _cell_means(n_positions: int, n_cells: int, n_fine: int) -> Array:
-    """Return the matrix (n_cells, n_positions) that averages positions over cells, each a mean of fine cells."""
-    fine = _averages(geometry.adaptive_cells(n_positions, n_fine), n_positions)
-    return fine.reshape(n_cells, -1, n_positions).mean(axis=1)
-
-
-def _averages(windows: geometry.Ranges, length: int) -> Array:
-    """Return the matrix (n_windows, length) that averages the pixels of each window along an axis."""
-    inside = np.zeros((len(windows[0]), length))
-    for row, (start, stop) in zip(inside, zip(*windows[:2], strict=True), strict=True):
-        row[start : stop : windows[2]] = 1
-    return inside / inside.sum(axis=1, keepdims=True)
-
-
-def _spreads(backbone: Sequential) -> tuple[Array, Array]:
-    """Return the matrices (h, oh) and (w, ow) that share a contribution of a position equally among its pixels."""
-    height, width, _ = backbone.input_shape
-    rows, columns = np.eye(height), np.eye(width)
-    for layer in backbone.layers[1:-1]:
-        down, across = _windows(layer)
-        rows = rows @ _averages(down, rows.shape[1]).T
-        columns = columns @ _averages(across, columns.shape[1]).T
-    return rows, columns
-
-
-def _windows(layer: Layer) -> tuple[geometry.Ranges, geometry.Ranges]:
-    """Return the pixels of a layer's windows along the rows and the columns of its input."""
-    height, width, _ = layer.input_shape
-    if isinstance(layer, PoolingLayer):
-        return layer.windows((height, width))
-    if isinstance(layer, DownsamplingLayer):
-        return geometry.sliding_window((height, width), layer.factor, layer.factor, (1, 1), "valid", "explain").pixels
-    assert isinstance(layer, FilterBankLayer)
-    return layer_window(layer, (height, width), layer.kernel_size).pixels

@@ -24,7 +24,7 @@ from framecnn.networks.efficientnet import has_pretrained_weights
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array
 
-__all__ = ["CLASSES", "FeatureChoice", "choose_features", "kinds_of", "new_features"]
+__all__ = ["CLASSES", "FeatureChoice", "choose_features", "kind_of", "kinds_of", "new_features"]
 
 CLASSES: dict[str, type[FrameTransformer]] = {
     "learned": FrameFeatures,
@@ -69,6 +69,11 @@ def kinds_of(setting: Any) -> tuple[str, ...]:
         f"FrameClassifier: expected features as one of {', '.join(names)}, a Sequential or NetworkFeatures, "
         f"got {setting!r}"
     )
+
+
+def kind_of(features: FrameTransformer) -> str:
+    """Return the kind of some features, which may be of a subclass."""
+    return next(kind for kind, own_class in CLASSES.items() if isinstance(features, own_class))
 
 
 def new_features(classifier: Any, kind: str, seed: int) -> Any:

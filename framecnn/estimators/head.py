@@ -106,6 +106,8 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
     max_selection_rows = 2000
     """The largest number of samples on which the ridge penalty is chosen."""
 
+    network_moments = np.empty(0), np.empty(0)  # means and scales of the last features, those by a network
+
     def __init__(
         self,
         clusters_per_class: int = 1,
@@ -155,7 +157,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
             folds = self._fit_classes(X, codes, groups, seed)
             if self.projection is not None:
                 self.held_out_probabilities_ = self._held_out(X, codes, groups, folds, seed)
-            self.outliers_ = OutlierDetector.fit(X, codes, groups, self.false_alarm_rate, seed)
+            self.outliers_ = OutlierDetector.fit(X, codes, groups, self.false_alarm_rate, seed, self.network_moments)
         found, wanted = len(self.cluster_centers_), self.clusters_per_class * len(self.classes_)
         if found < wanted:
             message = f"KMeansClassifier: expected {wanted} clusters, got {found}: too few samples differ"

@@ -52,8 +52,10 @@ def check_head_arrays(head: Any) -> None:
     projection = [getattr(head, f"{name}_") for name in PROJECTION_ARRAYS if head.projection]
     same = all(array.dtype == centers.dtype for array in projection)
     expect(same and centers.dtype.kind == "f", "arrays of the same float dtype")
-    expect(head.outliers_.space.mean.shape == (n_features,), f"outliers/mean of shape ({n_features},)")
-    expect(head.outliers_.space.mean.dtype == centers.dtype, "outliers of the float dtype of the clusters")
+    space = head.outliers_.space
+    n_learned = n_features - len(space.network_mean)
+    expect(space.mean.shape == (n_learned,), f"outliers/mean of shape ({n_learned},)")
+    expect(space.mean.dtype == centers.dtype, "outliers of the float dtype of the clusters")
 
 
 def names_of_arrays(head: Any) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ class JoinedFeatures(FrameTransformer):
         """Set mean and scale from features (n, d), so that both kinds have the same weight; return the features."""
         super().standardise(raw)
         if self.frame_shape_ is not None:
-            start = raw.shape[1] - self.pretrained_.networks_[0].output_shape[0]
+            start = raw.shape[1] - self._n_pretrained
             parts = [slice(0, start), slice(start, None)]
             varying = [int((raw[:, part] != raw[:1, part]).any(axis=0).sum()) for part in parts]
             for part, count in zip(parts, varying, strict=True):
@@ -162,6 +162,16 @@ class JoinedFeatures(FrameTransformer):
         """Networks from frames to features before standardisation: the learned ones, then the pretrained one."""
         chains = super().networks_
         return [*self.learned_.networks_, *self.pretrained_.networks_] if chains else []
+
+    @property
+    def network_moments_(self) -> tuple[Array, Array]:
+        """Means and weighted scales of the pretrained features; none for feature vectors."""
+        start = len(self.mean_) - self._n_pretrained
+        return self.mean_[start:], self.scale_[start:]
+
+    @property
+    def _n_pretrained(self) -> int:
+        return self.pretrained_.networks_[0].output_shape[0] if self.backbones_ else 0
 
     @property
     def parts_(self) -> list[FrameTransformer]:

@@ -145,6 +145,11 @@ class NetworkFeatures(FrameTransformer):
         return chains
 
     @property
+    def network_moments_(self) -> tuple[Array, Array]:
+        """Means and scales of all features; none for feature vectors."""
+        return (self.mean_, self.scale_) if self.backbones_ else super().network_moments_
+
+    @property
     def averages_maps_(self) -> bool:
         """Whether features are means over the maps of one backbone, so that each place of a frame has a share."""
         return any(len(backbone.output_shape) == 3 for backbone in self.backbones_)

@@ -27,28 +27,33 @@ N_FOLDS = 10  # of nearly as many samples as all: a nearest sample of fewer samp
 BLOCK = 1024  # samples that are compared at a time
 NEAR_COPY = 0.1  # of the threshold: below it a blank sample is like a blank training sample
 SMALLEST = 1e-6  # cosine distances below it are rounding
-ARRAYS = ("mean", "components", "rotation", "offset", "samples", "rows")
+DIMENSIONS = {"mean": 1, "components": 2, "rotation": 2, "offset": 1, "network_mean": 1, "network_scale": 1}
+Moments = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
 class OutlierDetector:
     """Coordinates of the training samples, and the score above which a new sample is an outlier.
 
-    Features are projected to up to 128 principal components. The dissimilarity of two samples is the product of
+    Features are projected to up to 128 principal components, except those by a network that was trained elsewhere. The
+    dissimilarity of two samples is the product of
 
     * the Euclidean distance on the first 32 components, each divided by the fourth root of its variance;
     * the cosine distance on all components after whitening by the within-class covariance, as Mahalanobis distances of
       classes use it (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018),
-      shrunk by 1e-4 of the summed variance of all features.
+      shrunk by 1e-4 of the summed variance of all features;
+    * the squared cosine distance on the features by a network that was trained elsewhere, before they are standardised;
+      squared, it has the weight of the two others.
 
-    The first sees samples far from all training samples; the second sees samples in directions in which classes do not
-    lie. The outlier score is the dissimilarity to the nearest training sample (as Sun et al., "Out-of-Distribution
-    Detection with Deep Nearest Neighbors", ICML 2022). A sample that is nearer to a blank one than to all training
+    Without features of a kind, their factors are left out. The first factor sees samples far from all training samples;
+    the second sees samples in directions in which classes do not lie; the third sees other contents. The outlier score
+    is the dissimilarity to the nearest training sample (as Sun et al., "Out-of-Distribution Detection with Deep
+    Nearest Neighbors", ICML 2022, who use the third). A sample that is nearer to a blank one than to all training
     samples has a score above the threshold. The threshold is a quantile of the scores of training samples,
     each compared with the samples of the other folds by group, with components and covariance of these alone.
 
-    samples (m, l + k); rows (m,) of the samples in the training data, at most 5,000, evenly over the groups;
-    blanks (b, l + k).
+    samples (m, l + k + p); rows (m,) of the samples in the training data, at most 5,000, evenly over the groups;
+    blanks (b, l + k + p).
     """
 
     space: "_Space"
@@ -58,8 +63,14 @@ class OutlierDetector:
     threshold: float
 
     @classmethod
-    def fit(cls, X: Array, codes: Array, groups: Array | None, false_alarm_rate: float, seed: int) -> Self:
-        """Fit the detector to samples (n, d), their class numbers (n,), and groups (n,), None if each is its own."""
+    def fit(
+        cls, X: Array, codes: Array, groups: Array | None, false_alarm_rate: float, seed: int, moments: Moments
+    ) -> Self:
+        """Fit the detector to samples (n, d), their class numbers (n,), and groups (n,), None if each is its own.
+
+        `moments` are means and scales (p,) by which the last p features were standardised: those by a network that was
+        trained elsewhere.
+        """
         rows = selection_rows(len(X), groups, MAX_SAMPLES, seed)
         codes, groups = codes[rows], None if groups is None else groups[rows]
         chosen = selection_rows(len(rows), groups, MAX_SELECTION, seed)
@@ -69,10 +80,10 @@ class OutlierDetector:
         for fold in folds or np.array_split(everything, 2):
             known = np.setdiff1d(chosen, fold)
             own, others = np.intersect1d(chosen, fold), np.setdiff1d(everything, fold)
-            space = _Space.fit(X[rows[known]], codes[known])
-            found = _dissimilarities(space.place(X, rows[own]), space.place(X, rows[others]))
+            space = _Space.fit(X[rows[known]], codes[known], moments)
+            found = space.dissimilarities(space.place(X, rows[own]), space.place(X, rows[others]))
             scores[own] = found.min(axis=1, initial=np.inf)
-        space = _Space.fit(X[rows[chosen]], codes[chosen])
+        space = _Space.fit(X[rows[chosen]], codes[chosen], moments)
         samples = space.place(X, rows)
         return cls(space, samples, rows, samples[:0], float(np.quantile(scores[chosen], 1 - false_alarm_rate)))
 
@@ -99,8 +110,8 @@ class OutlierDetector:
     def _compare_block(self, X: Array, k: int) -> tuple[Array, Array, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
             placed = self.space.place(X)
-            distances = _dissimilarities(placed, self.samples)
-            to_blank = _dissimilarities(placed, self.blanks).min(axis=1, initial=np.inf)
+            distances = self.space.dissimilarities(placed, self.samples)
+            to_blank = self.space.dissimilarities(placed, self.blanks).min(axis=1, initial=np.inf)
             scores = distances.min(axis=1)
             ratios = scores / np.maximum(to_blank, SMALLEST**2)
             is_blank = (ratios > 1) & (scores > NEAR_COPY * self.threshold)
@@ -112,8 +123,8 @@ class OutlierDetector:
 
     def fitted_state(self) -> State:
         """Return the threshold, and the arrays."""
-        arrays = self.space._asdict() | {"samples": self.samples, "rows": self.rows}
-        return {"threshold": self.threshold}, arrays | ({"blanks": self.blanks} if len(self.blanks) else {})
+        arrays = self.space._asdict() | {"samples": self.samples, "rows": self.rows, "blanks": self.blanks}
+        return {"threshold": self.threshold}, {name: array for name, array in arrays.items() if array.size}
 
     @classmethod
     def from_fitted_state(cls, description: Description, tensors: Mapping[str, Array]) -> Self:
@@ -124,42 +135,52 @@ class OutlierDetector:
         FormatError
             If the parts do not fit together.
         """
-        mean, components, rotation, offset, samples, rows = (tensors[name] for name in ARRAYS)
-        expect(tensors.keys() <= {*ARRAYS, "blanks"}, "outliers of six arrays, and blanks")
-        expect(mean.ndim == 1 and components.ndim == 2, "outliers/mean and components of 1 and 2 dimensions")
-        k = components.shape[1]
+        expect(tensors.keys() <= {*DIMENSIONS, "samples", "rows", "blanks"}, "outliers of nine arrays or fewer")
+        samples, rows = tensors["samples"], tensors["rows"]
+        space = _Space(*(tensors.get(name, np.empty((0,) * n, samples.dtype)) for name, n in DIMENSIONS.items()))
+        one = space.mean.ndim == space.network_mean.ndim == 1
+        expect(one and space.components.ndim == 2, "outliers/mean and components of 1 and 2 dimensions")
+        k, n_network = space.components.shape[1], len(space.network_mean)
         leading = min(k, N_LEADING)
-        blanks = tensors.get("blanks", np.empty((0, leading + k), mean.dtype))
-        shapes = {"components": (len(mean), k), "rotation": (k, leading + k), "offset": (leading + k,)}
-        shapes |= {"samples": (rows.size, leading + k), "blanks": (len(blanks), leading + k)}
-        floats = {"mean": mean, "components": components, "rotation": rotation, "offset": offset}
-        floats |= {"samples": samples, "blanks": blanks}
+        width = leading + k + n_network
+        blanks = tensors.get("blanks", np.empty((0, width), samples.dtype))
+        floats = space._asdict() | {"samples": samples, "blanks": blanks}
+        shapes = {"components": (len(space.mean), k), "rotation": (k, leading + k), "offset": (leading + k,)}
+        shapes |= {"network_scale": (n_network,), "samples": (rows.size, width), "blanks": (len(blanks), width)}
         for name, shape in shapes.items():
             expect(floats[name].shape == shape, f"outliers/{name} of shape {shape}")
-        same = all(array.dtype == mean.dtype for array in floats.values()) and mean.dtype.kind == "f"
+        same = all(array.dtype == samples.dtype for array in floats.values()) and samples.dtype.kind == "f"
         expect(same, "outliers of the same float dtype")
         expect(rows.ndim == 1 and rows.dtype == np.int64, "outliers/rows as int64")
         expect(rows[0] >= 0 and bool((rows[1:] > rows[:-1]).all()), "outliers/rows in ascending order")
         threshold = as_number(description["threshold"])
         expect(threshold >= 0, "an outlier threshold of at least 0")
-        return cls(_Space(mean, components, rotation, offset), samples, rows, blanks, threshold)
+        return cls(space, samples, rows, blanks, threshold)
 
 
 class _Space(NamedTuple):
-    """Where samples are compared: principal components, some of them scaled, and all of them whitened.
+    """Where samples are compared: principal components, some of them scaled, all of them whitened; and a network's
+    features.
 
-    Shapes: mean (d,), components (d, k), rotation (k, l + k), offset (l + k,): coordinates are the l leading ones, and
-    k that have length one together.
+    Shapes: mean (d,), components (d, k), rotation (k, l + k), offset (l + k,), network_mean and network_scale (p,):
+    coordinates are the l leading ones, k that have length one together, and p that have length one together.
     """
 
     mean: Array
     components: Array
     rotation: Array
     offset: Array
+    network_mean: Array
+    network_scale: Array
 
     @classmethod
-    def fit(cls, X: Array, codes: Array) -> Self:
-        """Fit the space to samples (n, d) and their class numbers (n,)."""
+    def fit(cls, X: Array, codes: Array, moments: Moments) -> Self:
+        """Fit the space to samples (n, d + p), their class numbers (n,), and the moments (p,) of the last features."""
+        moments = moments[0].astype(X.dtype), moments[1].astype(X.dtype)
+        X = X[:, : X.shape[1] - len(moments[0])]
+        if not X.shape[1]:
+            nothing = np.empty((0, 0), X.dtype)
+            return cls(nothing.ravel(), nothing, nothing, nothing.ravel(), *moments)
         mean = X.mean(axis=0, dtype=np.float64).astype(X.dtype)
         components, total = _principal_components(X - mean)
         points = kernels.dense(X - mean, kernels.PackedDense.of(components)).astype(np.float64)
@@ -173,20 +194,37 @@ class _Space(NamedTuple):
         leading = np.eye(points.shape[1])[:, :N_LEADING] * scales
         offset = np.concatenate([np.zeros(len(scales)), -centres.mean(axis=0) @ whitening])
         rotation = np.ascontiguousarray(np.hstack([leading, whitening]), X.dtype)
-        return cls(mean, components, rotation, offset.astype(X.dtype))
+        return cls(mean, components, rotation, offset.astype(X.dtype), *moments)
 
     def place(self, X: Array, rows: Array | None = None) -> Array:
-        """Return the coordinates (n, l + k) of samples (n, d), of some rows of them if these are named."""
+        """Return the coordinates (n, l + k + p) of samples (n, d + p), of some rows of them if these are named."""
         rows = np.arange(len(X)) if rows is None else rows
-        components = kernels.PackedDense.of(self.components)
-        rotation = kernels.PackedDense.of(self.rotation, self.offset)
-        found = np.empty((len(rows), len(self.offset)), self.offset.dtype)
+        d, width = len(self.mean), len(self.offset)
+        found = np.empty((len(rows), width + len(self.network_mean)), self.offset.dtype)
+        components = kernels.PackedDense.of(self.components) if d else None
+        rotation = kernels.PackedDense.of(self.rotation, self.offset) if d else None
         for start in range(0, len(rows), BLOCK):
-            block = X[rows[start : start + BLOCK]] - self.mean
-            found[start : start + BLOCK] = kernels.dense(kernels.dense(block, components), rotation)
-        whitened = found[:, len(self.offset) - len(self.rotation) :]
-        lengths = np.sqrt(np.square(whitened, dtype=np.float64).sum(axis=1, keepdims=True))
-        whitened /= np.where(lengths > 0, lengths, 1).astype(found.dtype)
+            block, own = X[rows[start : start + BLOCK]], found[start : start + BLOCK]
+            if components is not None and rotation is not None:
+                own[:, :width] = kernels.dense(kernels.dense(block[:, :d] - self.mean, components), rotation)
+            own[:, width:] = block[:, d:] * self.network_scale + self.network_mean
+        for part in (found[:, width - len(self.rotation) : width], found[:, width:]):
+            lengths = np.sqrt(np.square(part, dtype=np.float64).sum(axis=1, keepdims=True))
+            part /= np.where(lengths > 0, lengths, 1).astype(found.dtype)
+        return found
+
+    def dissimilarities(self, x: Array, samples: Array) -> Array:
+        """Return the products of distances (n, m) of coordinates (n, l + k + p) and (m, l + k + p)."""
+        width = len(self.offset)
+        leading = width - len(self.rotation)
+        if not len(samples):
+            return np.empty((len(x), 0))
+        found = np.ones((len(x), len(samples)))
+        if width:
+            found = np.sqrt(squared_distances(x[:, :leading], samples[:, :leading]))
+            found *= squared_distances(x[:, leading:width], samples[:, leading:width]) / 2 + SMALLEST
+        if x.shape[1] > width:
+            found *= np.square(squared_distances(x[:, width:], samples[:, width:]) / 2)
         return found
 
 
@@ -200,15 +238,6 @@ def _principal_components(centred: Array) -> tuple[Array, float]:
     vectors = np.ascontiguousarray(vectors[:, kept])
     directions = centred.T @ vectors / np.sqrt(values[kept]) if dual else vectors
     return np.ascontiguousarray(directions, centred.dtype), float(values.sum()) / len(centred)
-
-
-def _dissimilarities(x: Array, samples: Array) -> Array:
-    """Return Euclidean times cosine distances (n, m) of coordinates (n, l + k) and (m, l + k)."""
-    leading = min(x.shape[1] // 2, N_LEADING)
-    if not len(samples):
-        return np.empty((len(x), 0))
-    distances = np.sqrt(squared_distances(x[:, :leading], samples[:, :leading]))
-    return distances * (squared_distances(x[:, leading:], samples[:, leading:]) / 2 + SMALLEST)
 
 
 def _smallest(values: Array, k: int) -> Array:

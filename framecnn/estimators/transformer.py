@@ -87,6 +87,11 @@ class FrameTransformer(SavedEstimator):
         return False
 
     @property
+    def network_moments_(self) -> tuple[Array, Array]:
+        """Means and scales (p,) of the last p features: those by a network that was trained elsewhere."""
+        return self.mean_[:0], self.scale_[:0]
+
+    @property
     def networks_(self) -> list[Sequential]:
         """Networks from frames (n, h, w, c) to features (n, d) before standardisation; none for feature vectors."""
         check_is_fitted(self)

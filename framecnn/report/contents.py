@@ -11,7 +11,8 @@ from framecnn.evaluation import Assessment, assess
 from framecnn.evaluation.assessment import TRAINING
 from framecnn.report.arrangement import PROTOTYPE_FRAMES, one_of_each_group_first
 from framecnn.report.data import Prototype, ReportData
-from framecnn.report.explanations import explain_mistakes, filters_of_classes, scale_name
+from framecnn.report.explanations import explain_mistakes, filters_of_classes
+from framecnn.report.feature_notes import describe_features, describe_networks, networks_with_filters, scale_name
 from framecnn.report.training_report import write_report
 from framecnn.text import percent
 from framecnn.typing import Array
@@ -120,6 +121,7 @@ def report_data(assessment: Assessment, classifier: Any, *, title: str = "", **c
         split_table=split_table(assessment.parts),
         settings=_settings(classifier),
         chosen=describe_choice(classifier),
+        networks=describe_networks(classifier),
         **settings,
     )
 
@@ -156,9 +158,11 @@ def describe_choice(classifier: Any) -> dict[str, str]:
     """
     chosen = classifier.chosen_
     found = {}
-    if classifier.features_.frame_shape_ is not None and chosen["grid"] is not None:
-        why = " (the simplest within the error of the best)" if chosen["accuracies"] else ""
-        found["pooling grid"] = _grid(chosen["grid"]) + why
+    if classifier.features_.frame_shape_ is not None:
+        found["kind of features"] = describe_features(classifier)
+        if chosen["grid"] is not None:
+            why = " (the simplest within the error of the best)" if chosen["accuracies"] else ""
+            found["pooling grid"] = _grid(chosen["grid"]) + why
     for grid, accuracy in chosen["accuracies"].items():
         found[f"accuracy in cross-validation, {_grid(grid)}"] = percent(accuracy)
     if chosen["alpha"] is not None:
@@ -168,7 +172,8 @@ def describe_choice(classifier: Any) -> dict[str, str]:
 
 def _settings(classifier: Any) -> dict[str, str]:
     """Return the settings that were given for the training, as text by name."""
-    return {
+    given = {"features": classifier.features} if isinstance(classifier.features, str) else {}
+    return given | {
         "class weights": classifier.class_weight or "each frame counts the same",
         "false alarms (out-of-distribution)": f"{100 * classifier.false_alarm_rate:g} %",
     }
@@ -211,7 +216,7 @@ def _class_filters(assessment: Assessment, classifier: Any) -> dict[str, dict[st
 def _filters(classifier: Any) -> dict[str, Array]:
     """Return the kernels of the first filter bank of each scale, shape (n, kh, kw, c), by the size of its frames."""
     found = {}
-    for network in classifier.features_.backbones_:
+    for network in networks_with_filters(classifier):
         bank = next(layer for layer in network.layers if "kernel" in layer.params)
         found[scale_name(network)] = np.moveaxis(bank.params["kernel"], -1, 0)
     return found

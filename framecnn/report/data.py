@@ -23,12 +23,15 @@ class Evidence:
         The contribution of each pixel of the frame, as stretched for the model: positive for `label`.
     nearest : tuple of (str, str)
         File and class of the most similar training frames, the nearest first; ``""`` for a file that was not found.
+    by_kind : mapping of str to float
+        The sum of the contributions of each kind of features; several are shown.
     """
 
     label: str
     against: str
     map: Array
     nearest: tuple[tuple[str, str], ...] = ()
+    by_kind: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class ReportData:
         The settings that were given.
     chosen : mapping of str to str
         The settings that were chosen on the training frames.
+    networks : mapping of str to str
+        The size of each network that computes features.
     origin : mapping of str to str
         Where the report comes from: date, command, model.
     versions : mapping of str to str
@@ -121,6 +126,7 @@ class ReportData:
     split_table: Sequence[Mapping[str, Any]] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -15,9 +15,10 @@ from framecnn.evaluation import Assessment, OutOfFoldEstimate
 from framecnn.evaluation.assessment import TRAINING
 from framecnn.report.arrangement import MATRIX_CLASSES, N_CLASS_FILTERS, shown_mistakes
 from framecnn.report.data import Evidence
+from framecnn.report.feature_notes import networks_with_filters, scale_name
 from framecnn.typing import Array
 
-__all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes", "scale_name"]
+__all__ = ["explain_mistakes", "explain_pictures", "filters_of_classes"]
 
 UNREADABLE = (FrameLost, MachineError)
 """Errors of frames that a report does without: it is written after the training, which must not be lost."""
@@ -41,8 +42,8 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
     Returns
     -------
     dict of str to Evidence
-        Empty if the features have no places, as trained ones; without frames that can no longer be read, or whose true
-        class has no cluster.
+        Empty if the features have no places, as those of a network that ends in rows; without frames that can no longer
+        be read, or whose true class has no cluster.
     """
     main = assessment.main
     result = main.mean if isinstance(main, OutOfFoldEstimate) else main
@@ -70,9 +71,10 @@ def explain_mistakes(classifier: Any, assessment: Assessment) -> dict[str, Evide
             continue
         sides = names[explanation.label], names[explanation.against]
         label, against = reversed(sides) if is_right else sides
-        contributions = -explanation.map if is_right else explanation.map
+        sign = -1 if is_right else 1
+        by_kind = {kind: sign * value for kind, value in explanation.by_kind.items()}
         nearest = _nearest(classifier.head_, vector, assessment, str(part.groups[own]))
-        found[result.paths[row]] = Evidence(label, against, contributions, nearest)
+        found[result.paths[row]] = Evidence(label, against, sign * explanation.map, nearest, by_kind)
     return found
 
 
@@ -107,7 +109,7 @@ def explain_pictures(classifier: Any, paths: Sequence[str], folders: Sequence[Pa
         shown = explain(classifier, frame)
         rows = [] if names is None else classifier.predict_details(frame[None]).nearest[0].tolist()
         nearest = tuple((_file_of(str(names[row]), folders), str(names[row])) for row in rows)
-        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest)
+        found[path] = Evidence(str(shown.label), str(shown.against), shown.map, nearest, shown.by_kind)
     return found
 
 
@@ -142,8 +144,8 @@ def filters_of_classes(
 ) -> dict[str, dict[str, list[int]]]:
     """Return the filters that speak most for each class on its typical training frames, by scale and class.
 
-    Empty if the filters of the first bank have no weights of classes: with trained features, depth 2, or without a
-    projection.
+    Empty if the filters of the first bank have no weights of classes: without learned features, with depth 2, or
+    without a projection.
 
     Parameters
     ----------
@@ -172,11 +174,5 @@ def filters_of_classes(
             classes[code]: np.argsort(-found[code], kind="stable")[:N_CLASS_FILTERS].tolist()
             for code in np.unique(labels)
         }
-        for backbone, found in zip(classifier.features_.backbones_, by_scale, strict=True)
+        for backbone, found in zip(networks_with_filters(classifier), by_scale, strict=True)
     }
-
-
-def scale_name(backbone: Any) -> str:
-    """Return the size of the frames that the first filter bank of a backbone reads."""
-    bank = next(layer for layer in backbone.layers if "kernel" in layer.params)
-    return "{}x{}".format(*bank.input_shape)

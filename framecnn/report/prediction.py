@@ -6,6 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from framecnn.data.decode import SkippedFrame, decode_within
 from framecnn.report.data import Evidence
+from framecnn.report.feature_notes import contributions_by_kind
 from framecnn.report.pictures import AGAINST, FOR, contribution_overlay
 
 __all__ = ["draw_explanation", "draw_prediction"]
@@ -93,7 +94,8 @@ def draw_explanation(path: str, title: str, probabilities: Mapping[str, float], 
     (992, 512)
     """
     above, mapped = draw_prediction(path, title, probabilities), _mapped(path, evidence)
-    bottom = max(mapped.height, 2 * (TEXT + 9) + 2 * TEXT + 9 + NEAR_BOX[0] + 6 + TEXT)
+    kinds = contributions_by_kind(evidence.by_kind)
+    bottom = max(mapped.height, (3 if kinds else 2) * (TEXT + 9) + 2 * TEXT + 9 + NEAR_BOX[0] + 6 + TEXT)
     picture = Image.new("RGB", (above.width, above.height + bottom + MARGIN), PAPER)
     picture.paste(above, (0, 0))
     picture.paste(mapped, (MARGIN, above.height))
@@ -102,6 +104,9 @@ def draw_explanation(path: str, title: str, probabilities: Mapping[str, float], 
     for colour, label in ((FOR, evidence.label), (AGAINST, evidence.against)):
         pen.rectangle((left, top + 2, left + TEXT, top + TEXT + 2), colour)
         pen.text((left + TEXT + 9, top), f"speaks for {_short(label)}", INK, font)
+        top += TEXT + 9
+    if kinds:
+        pen.text((left, top), kinds, INK, font)
         top += TEXT + 9
     pen.text((left, top + TEXT), "Most similar training frames", SOFT, font)
     for number, (near, label) in enumerate(evidence.nearest):

@@ -12,6 +12,7 @@ from framecnn.data.decode import DEFAULT_SIZE
 from framecnn.data.reasons import REASONS
 from framecnn.errors import MissingExtraError
 from framecnn.report.arrangement import CELL_FRAMES
+from framecnn.report.feature_notes import contributions_by_kind
 from framecnn.report.links import link_from
 from framecnn.report.pictures import PICTURE_BUDGET, Picture, embed
 from framecnn.storage.atomic import atomic_write
@@ -88,6 +89,7 @@ def _environment() -> "Environment":
     environment.filters |= {
         "basename": os.path.basename,
         "breakable": breakable,
+        "by_kind": contributions_by_kind,
         "counted": counted,
         "percent": partial(percent, missing="–"),
         "seconds": in_seconds,
