@@ -14,7 +14,7 @@ KERNELS = [(1, 1), (2, 3), (3, 3), (5, 2)]
 PADDINGS = ["same", "valid", ((0, 3), (2, 1))]
 
 
-@pytest.mark.parametrize("strides", STRIDES, ids=str)
+@pytest.mark.parametrize("strides", STRIDES, ids=lambda pair: f"{pair[0]}x{pair[1]}")
 def test_a_gradient_with_strides_is_exact_on_integers(strides):
     rng, compared = np.random.default_rng(0), 0
     for height, width, kernel, padding, groups in product(range(1, 11), (1, 6, 7), KERNELS, PADDINGS, (1, 2)):
