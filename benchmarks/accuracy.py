@@ -60,7 +60,7 @@ def main():
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", default="240x360", help="HEIGHTxWIDTH in pixels")
-    parser.add_argument("--features", default="auto", help="auto, learned, trained, pretrained or both")
+    parser.add_argument("--features", default="learned", help="learned, trained, pretrained, both or auto")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if not arguments.folder and not arguments.npz:

@@ -1,13 +1,14 @@
 """A framecnn network in PyTorch, in three forms: contiguous, channels-last, and compiled with frozen weights."""
 
 import functools
+import itertools
 import math
 import operator
 import os
 import shutil
 
 from benchmarks import channels_first as cf
-from framecnn import get_num_threads
+from framecnn import BatchNormLayer, ConvLayer, ParallelLayer, get_num_threads
 
 __all__ = ["compiled", "network", "start_channels_last", "start_compiled", "start_contiguous", "start_training"]
 
@@ -48,7 +49,7 @@ def _module(torch, step):
             norm.weight.data, norm.bias.data = torch.tensor(step.scale), torch.tensor(step.shift)
             return norm
         case cf.Sum():
-            return _sum(torch, step)
+            return _sum(torch, [torch.nn.Sequential(*_modules(torch, list(branch))) for branch in step.branches])
         case cf.Relu6():
             return nn.ReLU6()
         case cf.Relu():
@@ -74,11 +75,10 @@ def _scale(torch, step):
     return Scale()
 
 
-def _sum(torch, step):
+def _sum(torch, chains):
     class Sum(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            chains = [torch.nn.Sequential(*_modules(torch, list(branch))) for branch in step.branches]
             self.branches = torch.nn.ModuleList(chains)
 
         def forward(self, x):
@@ -133,7 +133,8 @@ def start_compiled(model, x):
 def start_training(model, x, labels, compile=False):
     """Return a function that updates once by Adam, channels last, and returns the loss before the update."""
     torch = _torch()
-    net = network(model).to(memory_format=torch.channels_last).train().requires_grad_(True)
+    torch.set_num_threads(get_num_threads())
+    net = torch.nn.Sequential(*_trainable(torch, model.layers)).to(memory_format=torch.channels_last).train()
     # PyTorch adds epsilon after the bias correction, Keras before: this gives the same first update.
     epsilon = 1e-7 / math.sqrt(1 - 0.999)
     optimizer = torch.optim.Adam(net.parameters(), eps=epsilon)
@@ -148,6 +149,34 @@ def start_training(model, x, labels, compile=False):
         return loss.detach().reshape(1).numpy()
 
     return run
+
+
+def _trainable(torch, layers):
+    """Yield the modules of built layers; unlike those for predictions they normalise over the batch."""
+    kinds = (BatchNormLayer, ConvLayer, ParallelLayer)
+    for is_special, group in itertools.groupby(layers, lambda layer: isinstance(layer, kinds)):
+        if not is_special:
+            yield from _modules(torch, list(cf.layer_steps(group)))
+            continue
+        for layer in group:
+            match layer:
+                case BatchNormLayer():
+                    yield _norm(torch, layer)
+                case ParallelLayer():
+                    branches = layer.built_branches()
+                    yield _sum(torch, [torch.nn.Sequential(*_trainable(torch, branch)) for branch in branches])
+                case ConvLayer():
+                    module = torch.nn.Sequential(*_modules(torch, list(cf.layer_steps([layer]))))
+                    if not layer.use_bias:
+                        [*_, convolution] = (part for part in module.modules() if isinstance(part, torch.nn.Conv2d))
+                        convolution.bias = None
+                    yield module
+
+
+def _norm(torch, layer):
+    norm = torch.nn.BatchNorm2d(layer.output_shape[-1], layer.epsilon, 1 - layer.momentum)
+    norm.weight.data, norm.bias.data = (torch.tensor(layer.params[name]) for name in ("gamma", "beta"))
+    return norm
 
 
 def compiled(model):

@@ -30,14 +30,6 @@ def reached():
     assert _reached == [], "no test and no part of framecnn needs the network"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _learned_by_default():
-    """Let the default classifier compute learned features, as without the weights of the pretrained network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("framecnn.estimators.feature_choice.has_pretrained_weights", lambda: False)
-        yield
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of films, clips and hostile images; skip the test on machines without it."""

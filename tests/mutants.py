@@ -18,6 +18,7 @@ from pathlib import Path
 from branch_mutants import BRANCH_MUTANTS
 from depthwise_mutants import DEPTHWISE_MUTANTS
 from mutant import Mutant
+from training_mutants import TRAINING_MUTANTS
 
 ROOT = Path(__file__).parents[1]
 LAYERS, KERNELS, GRADIENTS, SIZES = "test_layers.py", "test_kernels.py", "test_gradients.py", "test_every_size.py"
@@ -194,16 +195,10 @@ MUTANTS = [
         "i <= row_stops[p]",
     ),
     Mutant(
-        "the kernel is flipped along one axis only", "kernels/conv2d_backward.py", "pack_flipped",
+        "the kernel is flipped along one axis only", "kernels/strided_backward.py", "flip",
         GRADIENTS, "integers and float32 and ConvLayer-0",
         "kernel[::-1, ::-1]",
         "kernel[:, ::-1]",
-    ),
-    Mutant(
-        "the gradient of a stride lands on another pixel", "kernels/conv2d_backward.py", "conv2d_backward_wrt_input",
-        GRADIENTS, "integers and float32 and ConvLayer-2",
-        "spread[:, ::strides[0], ::strides[1]]",
-        "spread[:, ::strides[0], ::-1][:, :, ::strides[1]]",
     ),
     Mutant(
         "sums of parts are lost", "kernels/direct_backward.py", "direct_gradients",
@@ -236,13 +231,7 @@ MUTANTS = [
         "self.__dict__.get('_derived', {})",
     ),
     Mutant(
-        "the gradient of batch normalisation forgets the variance", "layers/normalization.py", "BatchNormLayer.vjp",
-        LAYERS, "BatchNormLayer",
-        " - normal * (dgamma / count)",
-        "",
-    ),
-    Mutant(
-        "moving averages swap the batch and the past", "layers/normalization.py", "BatchNormLayer.vjp",
+        "moving averages swap the batch and the past", "layers/normalization.py", "BatchNormLayer.vjp_fused",
         GRADIENTS, "batch_norm",
         "self.momentum * moving_mean + (1 - self.momentum) * mean",
         "(1 - self.momentum) * moving_mean + self.momentum * mean",
@@ -313,7 +302,7 @@ MUTANTS = [
         "range(aligned, channels)",
         "range(aligned, channels - 1)",
     ),
-    *BRANCH_MUTANTS, *DEPTHWISE_MUTANTS,
+    *BRANCH_MUTANTS, *DEPTHWISE_MUTANTS, *TRAINING_MUTANTS,
 ]  # fmt: skip
 
 

@@ -65,8 +65,8 @@ def train(
         typer.Option(
             **one_of(*FEATURES),
             help="What is computed of a frame: by filters learned from your frames, by a network pretrained on "
-            "ImageNet, or by both. auto takes what is best on held-out groups; without "
-            "the extra pretrained it is learned.",
+            "ImageNet (extra pretrained), or by both. auto takes what is best on held-out groups; without the extra "
+            "it is learned.",
         ),
     ] = DEFAULT_FEATURES,
     false_alarms: Annotated[

@@ -42,7 +42,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     ----------
     frame_shape : (int, int, int) or None, default None
         ``(h, w, c)`` of flat rows. Without it, 2-D input is treated as feature vectors.
-    features : "auto" (default), "learned", "trained", "pretrained", "both", Sequential or NetworkFeatures
+    features : "learned" (default), "trained", "pretrained", "both", "auto", Sequential or NetworkFeatures
         "pretrained" and "both" need the extra `pretrained`. "auto" takes learned, pretrained or both features, the
         best on held-out groups, the cheapest of equal ones; without the extra it is "learned". Only learned features
         use grid, filters, n_filters and depth.
@@ -105,7 +105,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         self,
         frame_shape: Any = None,
         *,
-        features: Any = "auto",
+        features: Any = "learned",
         grid: Any = "auto",
         alpha: float | str = "auto",
         clusters_per_class: int = 1,

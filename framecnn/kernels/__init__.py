@@ -5,6 +5,7 @@ Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``,
 ``codegen`` writes the vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
+from framecnn.kernels.batch_norm import batch_moments, batch_norm, batch_norm_backward
 from framecnn.kernels.conv2d import (
     ALGORITHMS,
     PackedConv,
@@ -36,6 +37,9 @@ __all__ = [
     "activate_backward",
     "algorithms_for",
     "are_pairs",
+    "batch_moments",
+    "batch_norm",
+    "batch_norm_backward",
     "choose_algorithm",
     "concatenate",
     "conv2d",

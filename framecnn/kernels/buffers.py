@@ -66,10 +66,11 @@ _buffers = _Buffers()
 
 
 @contextmanager
-def reused_memory() -> Iterator[None]:
+def reused_memory(most_kept: int = KEPT) -> Iterator[None]:
     """Let :func:`empty` reuse memory inside the ``with`` block, in this thread.
 
-    Memory is free again once no array lies in it. Arrays that live on after the block keep theirs.
+    Memory is free again once no array lies in it. Arrays that live on after the block keep theirs. After the block, the
+    thread keeps up to `most_kept` bytes for the next one.
     """
     _buffers.depth += 1
     try:
@@ -80,7 +81,7 @@ def reused_memory() -> Iterator[None]:
             kept, size = [], 0
             for buffer in _buffers.free():
                 size += buffer.size
-                if size <= KEPT:
+                if size <= most_kept:
                     kept.append(buffer)
             _buffers.all = kept
 
@@ -104,11 +105,10 @@ def empty(shape: Shape, dtype: Any) -> Array:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not _buffers.depth or not size or size < _buffers.smallest:
         return np.empty(shape, dtype)
-    free = _buffers.free()
-    buffer = next((buffer for buffer in free if buffer.size >= size), None)
-    if buffer is None:
-        if free and _buffers.may_drop:
-            _buffers.all.remove(free[-1])
-        buffer = Buffer(size)
-        _buffers.all.append(buffer)
-    return buffer.array(shape, dtype)
+    fitting = [buffer for buffer in _buffers.all if buffer.size >= size and buffer.is_free]
+    if fitting:
+        return min(fitting, key=lambda buffer: buffer.size).array(shape, dtype)
+    if _buffers.may_drop and (free := _buffers.free()):
+        _buffers.all.remove(free[-1])
+    _buffers.all.append(Buffer(size))
+    return _buffers.all[-1].array(shape, dtype)

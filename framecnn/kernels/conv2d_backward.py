@@ -4,17 +4,21 @@ from typing import Any
 
 import numpy as np
 
-from framecnn.geometry import Window
-from framecnn.kernels.conv2d import DEPTHWISE, PackedConv, conv2d
+from framecnn.geometry import Pair, Window
+from framecnn.kernels.buffers import empty
+from framecnn.kernels.conv2d import DEPTHWISE, PackedConv
 from framecnn.kernels.depthwise import conv2d_depthwise_wrt_input
 from framecnn.kernels.depthwise_backward import depthwise_gradients, depthwise_sums, depthwise_sums_shape
 from framecnn.kernels.direct_backward import direct_gradients, direct_sums, direct_sums_shape
 from framecnn.kernels.gradients import Gradients
+from framecnn.kernels.strided_backward import StridedConv, convolve_transposed, flip, strided_wrt_input
 from framecnn.kernels.threads import ordered_map
 from framecnn.kernels.winograd_backward import winograd_gradients, winograd_sums, winograd_sums_shape
 from framecnn.typing import Array
 
 __all__ = ["conv2d_backward", "conv2d_backward_wrt_input", "pack_flipped"]
+
+Flipped = PackedConv | StridedConv
 
 PART_WORK = 40_000_000  # multiply-adds for which a separate part pays off
 DEPTHWISE_PART_WORK = 2_000_000  # each of which takes longer, and the sums of a part are few
@@ -22,17 +26,20 @@ FEWEST_PARTS, MOST_PARTS = 4, 8  # limits of the number of parts; their sums are
 PART_BYTES = 4 * 1024 * 1024  # of gradients held at a time, so that they stay in the last-level cache
 
 
-def pack_flipped(algorithm: str, kernel: Array, groups: int) -> PackedConv:
+def pack_flipped(
+    algorithm: str, kernel: Array, groups: int, strides: Pair = (1, 1), dilation: Pair = (1, 1)
+) -> Flipped:
     """Return a kernel (kh, kw, c / groups, f) packed for the input gradient: flipped, with channels and filters
     swapped; for "depthwise" as it is."""
     if algorithm == "depthwise":
         return PackedConv.of(algorithm, kernel, None, groups)
-    parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
-    return PackedConv.of(algorithm, np.ascontiguousarray(np.concatenate(parts, axis=3)), None, groups)
+    if strides != (1, 1) and dilation == (1, 1):
+        return StridedConv.of(kernel, strides, groups)
+    return PackedConv.of(algorithm, flip(kernel, groups), None, groups)
 
 
 def conv2d_backward(
-    x: Array, gradients: Gradients, packed: PackedConv, flipped: PackedConv | None, window: Window
+    x: Array, gradients: Gradients, packed: PackedConv, flipped: Flipped | None, window: Window
 ) -> tuple[Any, Array, Array]:
     """Return the gradients with respect to x, kernel and bias; the first is None if `flipped` is None.
 
@@ -59,14 +66,16 @@ def conv2d_backward(
             else (winograd_sums_shape, winograd_sums, winograd_gradients)
         )
     sums = np.zeros(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
-    dx: Any = None if flipped is None else np.empty_like(x)
+    dx: Any = None if flipped is None else empty(x.shape, x.dtype)
 
     def backward(index: int) -> None:
         frames, slice_sums = slices[index], sums[index * parts : (index + 1) * parts]
         selected = gradients.select(frames)
         if flipped is not None or not is_direct:
             selected = Gradients(selected.unpooled(window.output))
-        if flipped is not None and flipped.algorithm == DEPTHWISE:
+        if isinstance(flipped, StridedConv):
+            strided_wrt_input(selected.dy, flipped, window, dx[frames])
+        elif flipped is not None and flipped.algorithm == DEPTHWISE:
             conv2d_depthwise_wrt_input(selected.dy, flipped.weights, window, dx[frames])
         elif flipped is not None:
             dx[frames] = conv2d_backward_wrt_input(selected.dy, flipped, window)
@@ -84,10 +93,8 @@ def conv2d_backward_wrt_input(dy: Array, flipped: PackedConv, window: Window) ->
 
     Shapes: dy (n, oh, ow, f), result (n, h, w, c).
     """
-    back, strides = window.transposed(), window.strides
-    if strides != (1, 1):
-        spread = np.zeros((len(dy), *back.frame, dy.shape[3]), dy.dtype)
-        spread[:, :: strides[0], :: strides[1]] = dy
+    if window.strides != (1, 1):
+        spread = np.zeros((len(dy), *window.transposed().frame, dy.shape[3]), dy.dtype)
+        spread[:, :: window.strides[0], :: window.strides[1]] = dy
         dy = spread
-    top, left = back.top_left
-    return conv2d(np.ascontiguousarray(dy[:, max(-top, 0) :, max(-left, 0) :]), flipped, back.cropped())
+    return convolve_transposed(dy, flipped, window)

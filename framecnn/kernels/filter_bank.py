@@ -90,10 +90,10 @@ def filter_bank_backward(
     scale = 1 / np.sqrt(np.maximum(square - mean * mean, 0) + contrast)
     response = conv2d(x, filters, window)
     dscale_terms = -(scale**3) / products * (dresponse * response).sum(axis=-1, keepdims=True)
-    ones = pack_flipped("direct", np.ones((*centred.shape[:2], 1, 1)), groups=1)
+    ones = PackedConv.of("direct", np.ones((*centred.shape[:2], 1, 1)), None, groups=1)
     weight, shift = (conv2d_backward_wrt_input(values, ones, window) for values in (dscale_terms, dscale_terms * mean))
     dscaled = (dresponse * scale).astype(x.dtype)
-    flipped = pack_flipped("direct", centred, groups=1)
+    flipped = pack_flipped("direct", centred, groups=1, strides=window.strides)
     dx, dcentred, _ = conv2d_backward(x, Gradients(dscaled), filters, flipped, window)
     return (dx + weight * exact - shift).astype(x.dtype), dcentred, dresponse.sum(axis=(0, 1, 2))
 

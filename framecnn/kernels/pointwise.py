@@ -125,7 +125,8 @@ def softmax_forward(y, x, parameter, start, stop):
 def relu_backward(dx, dy, x, y, parameter, start, stop):
     """dx (size,) = dy where x > 0, else 0, of dy, x, y (size,); items are values."""
     for i in range(start, stop):
-        dx[i] = dy[i] if x[i] > 0 else 0
+        gradient = dy[i]  # read before the comparison: a conditional read is a branch, and no vector
+        dx[i] = gradient if x[i] > 0 else 0
 
 
 @kernel

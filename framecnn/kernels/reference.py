@@ -141,6 +141,26 @@ def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array
     return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
 
 
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Return mean and variance of each channel: x (n, ..., c), results (c,)."""
+    pixels = np.asarray(x, np.float64).reshape(-1, x.shape[-1])
+    return pixels.mean(axis=0), pixels.var(axis=0)
+
+
+def batch_norm_backward(
+    dy: Array, x: Array, gamma: Array, epsilon: float, y: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """Return the gradients with respect to x, gamma and beta of a normalisation by :func:`batch_moments`; dy is 0
+    where y, if it is given, is not positive."""
+    mean, variance = batch_moments(x)
+    dy, x = (np.asarray(values, np.float64) for values in (dy, x))
+    normal = (x - mean) / np.sqrt(variance + epsilon)
+    dy = dy if y is None else np.where(y > 0, dy, 0)
+    axes = tuple(range(x.ndim - 1))
+    dgamma, dbeta, count = (dy * normal).sum(axis=axes), dy.sum(axis=axes), x.size // x.shape[-1]
+    return gamma / np.sqrt(variance + epsilon) * (dy - dbeta / count - normal * dgamma / count), dgamma, dbeta
+
+
 def resample2d(x: Array, size: Pair) -> Array:
     """Return frames of another size: along each axis, the mean of pixels weighted by the height of a triangle.
 

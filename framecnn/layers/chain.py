@@ -9,7 +9,7 @@ import numpy as np
 from framecnn.layers.base import Backward, Layer
 from framecnn.typing import Array, Shape
 
-__all__ = ["chain_forward", "chain_vjp", "layer_names", "walk"]
+__all__ = ["chain_backward", "chain_forward", "chain_vjp", "layer_names", "walk"]
 
 
 def layer_names(layers: Iterable[Layer]) -> tuple[str, ...]:
@@ -62,6 +62,11 @@ def chain_vjp(layers: Sequence[Layer], x: Array, rng: np.random.Generator | None
     for name, layer in zip(layer_names(layers), layers, strict=True):
         x, backward = layer.vjp(x, rng)
         steps.append((name, backward))
+    return x, chain_backward(steps)
+
+
+def chain_backward(steps: Sequence[tuple[str, Backward]]) -> Backward:
+    """Return the function that computes the gradients of named layers, from those of each, in forward order."""
 
     def backward_all(dy: Array) -> tuple[Array, dict[str, Array]]:
         gradients: dict[str, Array] = {}
@@ -70,4 +75,4 @@ def chain_vjp(layers: Sequence[Layer], x: Array, rng: np.random.Generator | None
             gradients |= {f"{name}/{key}": value for key, value in own.items()}
         return dy, gradients
 
-    return x, backward_all
+    return backward_all

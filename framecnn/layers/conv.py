@@ -185,14 +185,14 @@ class ConvLayer(Layer):
 
         return pack_with_norm(self.params, norm, pack)
 
-    def _flipped(self, kernel: Array, window: geometry.Window) -> kernels.PackedConv:
+    def _flipped(self, kernel: Array, window: geometry.Window) -> Any:
         """Return the packed kernel of the input gradient; without strides any algorithm fits."""
         algorithm = self._choose(kernel, window)
         if algorithm != "depthwise":
             plain = self.strides == (1, 1)
             flipped = kernel.reshape(*self.kernel_size, self.filters // self.groups, -1)  # its shape is what counts
             algorithm = self._choose(flipped, window.transposed()) if plain else "direct"
-        return kernels.pack_flipped(algorithm, kernel, self.groups)
+        return kernels.pack_flipped(algorithm, kernel, self.groups, self.strides, self.dilation_rate)
 
     def _choose(self, kernel: Array, window: geometry.Window) -> str:
         return kernels.choose_algorithm(kernel, window, self.groups) if self.algorithm == "auto" else self.algorithm

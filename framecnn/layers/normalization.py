@@ -101,27 +101,24 @@ class BatchNormLayer(Layer):
         return kernels.scale(x, *self.scale_and_shift())
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
-        if rng is None or not len(x):
-            return self._vjp_inference(x)
+        return self.vjp_fused(x) if rng is not None and len(x) else self._vjp_inference(x)
+
+    def vjp_fused(self, x: Array, activation: str = "linear") -> tuple[Array, Backward]:
+        """Return output and backward in training of the layer followed by relu, or alone, in one pass."""
         gamma, beta, moving_mean, moving_variance = self.params.values()
-        axes = tuple(range(x.ndim - 1))
-        mean = x.mean(axis=axes, dtype=np.float64)
-        centred = x - mean.astype(x.dtype)
-        variance = np.square(centred).mean(axis=axes, dtype=np.float64)
-        scale = (1 / np.sqrt(variance + self.epsilon)).astype(x.dtype)
-        normal = centred * scale
+        mean, variance = kernels.batch_moments(x)
+        y = kernels.batch_norm(x, gamma, beta, mean, variance, self.epsilon, activation)
+        mask = y if activation == "relu" else None
         moved = {
             "moving_mean": self.momentum * moving_mean + (1 - self.momentum) * mean,
             "moving_variance": self.momentum * moving_variance + (1 - self.momentum) * variance,
         }
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-            dbeta, dgamma = dy.sum(axis=axes), (dy * normal).sum(axis=axes)
-            count = x.dtype.type(x.size // x.shape[-1])
-            dx = (gamma * scale) * (dy - dbeta / count - normal * (dgamma / count))
+            dx, dgamma, dbeta = kernels.batch_norm_backward(dy, x, gamma, mean, variance, self.epsilon, mask)
             return dx, {"gamma": dgamma, "beta": dbeta, **moved}
 
-        return normal * gamma + beta, backward
+        return y, backward
 
     def _vjp_inference(self, x: Array) -> tuple[Array, Backward]:
         """Return output and backward with the stored mean and variance, which stay unchanged."""

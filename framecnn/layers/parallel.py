@@ -3,11 +3,12 @@
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, ClassVar
 
 import numpy as np
 
+from framecnn import kernels
 from framecnn.arguments import check_choice
 from framecnn.errors import SettingError, ShapeError
 from framecnn.layers.activation import ActivationLayer
@@ -184,19 +185,29 @@ class ParallelLayer(Layer):
         return reduce(np.add if self.merge == "add" else np.multiply, outputs)
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
-        results = [chain_vjp(branch, x, rng) for branch in self.built_branches()]
+        return self.vjp_merged([chain_vjp(branch, x, rng) for branch in self.built_branches()])
+
+    def vjp_merged(self, results: list[tuple[Array, Backward]], has_relu: bool = False) -> tuple[Array, Backward]:
+        """Return output and backward of the layer from those of its branches; of a sum, with relu after it if asked."""
         outputs = [y for y, _ in results]
+        if has_relu:
+            *first, last = outputs
+            y = kernels.merge(self.merged(first), last, "add", "relu")
+        else:
+            y = self.merged(outputs)
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
-            dx, gradients = np.zeros_like(x), dict[str, Array]()
+            gradients, inputs = dict[str, Array](), []
+            if has_relu:
+                dy = kernels.activate_backward(dy, y, y, "relu", 0.0)
             parts = self.merged_backward(dy, outputs)
             for number, ((_, branch_backward), part) in enumerate(zip(results, parts, strict=True), start=1):
                 branch_dx, own = branch_backward(part)
-                dx += branch_dx
+                inputs.append(branch_dx)
                 gradients |= {f"branch_{number}/{key}": value for key, value in own.items()}
-            return dx, gradients
+            return reduce(partial(kernels.merge, operation="add"), inputs), gradients
 
-        return self.merged(outputs), backward
+        return y, backward
 
     def merged_backward(self, dy: Array, outputs: list[Array]) -> list[Array]:
         """Return the gradients with respect to the outputs of the branches."""

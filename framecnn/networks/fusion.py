@@ -25,7 +25,8 @@ from framecnn.layers import (
     PoolingLayer,
     ScalingLayer,
 )
-from framecnn.networks.passes import Pass, Run, TrainingPass, Vjp, most_values, through
+from framecnn.layers.chain import layer_names
+from framecnn.networks.passes import Pass, Run, TrainingPass, Vjp, most_values, through, vjp_through
 from framecnn.typing import Array, Shape
 
 __all__ = ["prediction_passes", "training_passes"]
@@ -96,9 +97,10 @@ def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass
 
 
 def training_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[TrainingPass, ...]:
-    """Return the passes of a training step; convolution, relu and 2 x 2 max pooling are one pass.
+    """Return the passes of a training step.
 
-    Outputs and gradients equal those of separate layers bit for bit.
+    Convolution, relu and 2 x 2 max pooling are one pass; so are batch normalisation and relu, and the sum of branches
+    and relu. Outputs and gradients equal those of separate layers bit for bit.
 
     Parameters
     ----------
@@ -119,9 +121,9 @@ def training_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Traini
     passes: list[TrainingPass] = []
     rest, shape = list(layers), input_shape
     while rest:
-        index, fused = len(layers) - len(rest), type(rest[0]) in TRAINING_PASSES
-        vjp, joined = TRAINING_PASSES[type(rest[0])](rest, shape) if fused else (rest[0].vjp, 1)
-        passes.append(TrainingPass(index, vjp, skips_dx=fused))
+        kind = type(rest[0])
+        vjp, joined = TRAINING_PASSES[kind](rest, shape) if kind in TRAINING_PASSES else (rest[0].vjp, 1)
+        passes.append(TrainingPass(len(layers) - len(rest), vjp, skips_dx=kind is ConvLayer))
         for layer in rest[:joined]:
             shape = layer.infer_shape(shape)
         rest = rest[joined:]
@@ -215,8 +217,8 @@ def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
     """Return the training pass of a convolution, relu and 2 x 2 max pooling, and the number of these layers."""
     convolution: Any = rest[0]
     joined, after, output = 1, dict[str, Any](), convolution.infer_shape(shape)
-    if type(act := _at(rest, joined)) is ActivationLayer and act.function == "relu":
-        joined, after = joined + 1, _activation(act)
+    if relu := _relu(rest, 1):
+        joined, after = joined + 1, _activation(relu)
     if type(pooling := _at(rest, joined)) is PoolingLayer and _is_2x2_maximum(pooling, output):
         joined, after = joined + 1, after | _pooling(pooling, output)
 
@@ -225,6 +227,41 @@ def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
         return result
 
     return vjp, joined
+
+
+def _trained_norm(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
+    """Return the training pass of a batch normalisation and relu, and the number of these layers."""
+    norm: Any = rest[0]
+    relu = _relu(rest, 1)
+    if not relu:
+        return norm.vjp, 1
+
+    def vjp(x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        if rng is not None and len(x):
+            result: tuple[Array, Backward] = norm.vjp_fused(x, "relu")
+            return result
+        z, backward_norm = norm.vjp(x, rng)
+        y, backward_relu = relu.vjp(z)
+        return y, lambda dy: backward_norm(backward_relu(dy)[0])
+
+    return vjp, 2
+
+
+def _trained_branches(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
+    """Return the training pass of branches and, if they are added, relu; and the number of these layers."""
+    parallel: Any = rest[0]
+    has_relu = parallel.merge == "add" and _relu(rest, 1) is not None
+
+    def vjp(x: Array, rng: Any = None) -> tuple[Array, Backward]:
+        branches: list[Any] = parallel.params.derived(
+            "training passes",
+            lambda: [(training_passes(branch, shape), layer_names(branch)) for branch in parallel.built_branches()],
+        )
+        results = [vjp_through(passes, names, x, rng) for passes, names in branches]
+        result: tuple[Array, Backward] = parallel.vjp_merged(results, has_relu)
+        return result
+
+    return vjp, 2 if has_relu else 1
 
 
 KERNEL_LAYERS = (ActivationLayer, FlatteningLayer, PoolingLayer)
@@ -238,7 +275,11 @@ PREDICTION_PASSES: dict[type[Layer], Callable[[Rest, Shape], Fused]] = {
     ScalingLayer: _scaled,
     ParallelLayer: _branches,
 }
-TRAINING_PASSES: dict[type[Layer], Callable[[Rest, Shape], tuple[Vjp, int]]] = {ConvLayer: _trained_convolution}
+TRAINING_PASSES: dict[type[Layer], Callable[[Rest, Shape], tuple[Vjp, int]]] = {
+    BatchNormLayer: _trained_norm,
+    ConvLayer: _trained_convolution,
+    ParallelLayer: _trained_branches,
+}
 
 
 def _at(layers: Sequence[Layer], index: int) -> Layer | None:
@@ -249,6 +290,12 @@ def _fused_activation(layers: Sequence[Layer], index: int) -> ActivationLayer | 
     """Return the layer at an index if it is an activation that other passes can apply."""
     layer = _at(layers, index)
     return layer if type(layer) is ActivationLayer and layer.function in FUSED_ACTIVATIONS else None
+
+
+def _relu(layers: Sequence[Layer], index: int) -> ActivationLayer | None:
+    """Return the layer at an index if it is relu."""
+    layer = _at(layers, index)
+    return layer if type(layer) is ActivationLayer and layer.function == "relu" else None
 
 
 def _is_2x2_maximum(layer: PoolingLayer, frame: Shape) -> bool:

@@ -4,10 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from framecnn.layers import Backward
+from framecnn.layers.chain import chain_backward
 from framecnn.typing import Array, Shape
 
-__all__ = ["Pass", "Run", "TrainingPass", "Vjp", "most_values", "through"]
+__all__ = ["Pass", "Run", "TrainingPass", "Vjp", "most_values", "through", "vjp_through"]
 
 Run = Callable[..., Array]
 Vjp = Callable[..., tuple[Array, Backward]]
@@ -47,6 +50,17 @@ def through(passes: Sequence[Pass], x: Array) -> Array:
     for step in passes:
         x = step.run(x)
     return x
+
+
+def vjp_through(
+    passes: Sequence[TrainingPass], names: Sequence[str], x: Array, rng: np.random.Generator | None
+) -> tuple[Array, Backward]:
+    """Return output and backward of passes, one after the other; names are those of all their layers."""
+    steps = []
+    for step in passes:
+        x, backward = step.vjp(x, rng)
+        steps.append((names[step.first], backward))
+    return x, chain_backward(steps)
 
 
 def most_values(branches: Sequence[Sequence[Pass]], input_shape: Shape, merged: Any) -> int:

@@ -1,0 +1,98 @@
+"""Mutants of batch normalisation in training, of strided input gradients and of the passes of a training step."""
+
+from mutant import Mutant
+
+NORM, STRIDED = "test_batch_norm.py", "test_strided_gradients.py"
+
+TRAINING_MUTANTS = [
+    Mutant(
+        "the last rows of a block are counted twice",
+        "kernels/batch_norm.py",
+        "moment_sums",
+        NORM,
+        "integers",
+        "min((block + 1) * BLOCK_ROWS, x.shape[0])",
+        "min((block + 1) * BLOCK_ROWS + 1, x.shape[0])",
+    ),
+    Mutant(
+        "the variance is not taken around the mean",
+        "kernels/batch_norm.py",
+        "batch_moments",
+        NORM,
+        "definition",
+        "squares / count - shift * shift",
+        "squares / count",
+    ),
+    Mutant(
+        "the gradient of batch normalisation forgets the variance",
+        "kernels/batch_norm.py",
+        "batch_norm_backward",
+        NORM,
+        "definition",
+        "-slope * inverse * inverse * products / count",
+        "0 * products",
+    ),
+    Mutant(
+        "the gradient of batch normalisation forgets the mean",
+        "kernels/batch_norm.py",
+        "batch_norm_backward",
+        NORM,
+        "definition",
+        "-slope * dbeta / count",
+        "0 * dbeta",
+    ),
+    Mutant(
+        "relu has a slope at zero",
+        "kernels/batch_norm.py",
+        "gradient_sums",
+        NORM,
+        "integers",
+        "y[i, k] > 0",
+        "y[i, k] >= 0",
+    ),
+    Mutant(
+        "the gradient of a stride lands on another pixel",
+        "kernels/strided_backward.py",
+        "strided_wrt_input",
+        STRIDED,
+        "2x2",
+        "across.first::window.strides[1]",
+        "(across.first + 1) % 2::window.strides[1]",
+    ),
+    Mutant(
+        "pixels that no window reaches keep what was in memory",
+        "kernels/strided_backward.py",
+        "strided_wrt_input",
+        STRIDED,
+        "2x2",
+        "pixels[...] = 0",
+        "pixels[...] = 1",
+    ),
+    Mutant(
+        "a group of pixels forgets the border",
+        "kernels/strided_backward.py",
+        "_groups",
+        STRIDED,
+        "2x2",
+        "divmod(first + before, stride)",
+        "divmod(first, stride)",
+    ),
+    Mutant(
+        "relu after branches lets all gradients through",
+        "layers/parallel.py",
+        "ParallelLayer.vjp_merged",
+        NORM,
+        "passes_give and training",
+        "kernels.activate_backward(dy, y, y, 'relu', 0.0)",
+        "dy",
+    ),
+    Mutant(
+        "relu after a product is taken for one after a sum",
+        "networks/fusion.py",
+        "_trained_branches",
+        NORM,
+        "other_merges",
+        "parallel.merge == 'add' and",
+        "parallel.merge != 'concatenate' and",
+    ),
+]
