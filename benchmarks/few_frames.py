@@ -79,7 +79,9 @@ def main():
         print(json.dumps(row), flush=True)
     print("\n".join(table(folder.root.name, rows)))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"source": folder.root.name, "results": rows}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({"source": folder.root.name, "results": rows}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

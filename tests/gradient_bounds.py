@@ -87,13 +87,24 @@ def pooling_rounding(layer, x, dy, eps):
 
 def winograd_rounding_of_input(layer, dy):
     """Return the bound of dx: that of the convolution of dy by the flipped kernel."""
-    back = window(layer, layer.kernel_size).transposed()
-    settings = {"kernel_size": layer.kernel_size, "padding": back.border, "algorithm": layer.algorithm}
-    twin = ConvLayer(layer.input_shape[2], groups=layer.groups, **settings)
-    twin.build((*back.frame, layer.filters), dtype=layer.dtype)
+    twin = flipped(layer)
     parts = np.split(layer.params["kernel"][::-1, ::-1], layer.groups, axis=3)
     twin.params["kernel"] = np.concatenate([part.swapaxes(2, 3) for part in parts], axis=3)
     return rounding(twin, dy)
+
+
+def flipped(layer):
+    """Return the built convolution, with drawn weights, that maps dy to dx for a layer without strides."""
+    back = window(layer, layer.kernel_size).transposed()
+    sides = tuple(tuple(max(side, 0) for side in sides) for sides in back.border)  # negative ones are cropped
+    settings = {"kernel_size": layer.kernel_size, "dilation_rate": layer.dilation_rate, "groups": layer.groups}
+    twin = ConvLayer(layer.input_shape[2], **settings, padding=sides, algorithm=layer.algorithm)
+    return twin.build((*back.frame, layer.filters), dtype=layer.dtype)
+
+
+def input_gradient_by_winograd(layer):
+    """Return whether a built convolution computes dx by one of Winograd's algorithms."""
+    return layer.strides == (1, 1) and winograd_side(flipped(layer)) > 0
 
 
 def winograd_rounding_backward(layer, x, dy, side):

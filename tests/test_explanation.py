@@ -271,8 +271,9 @@ def test_greying_what_speaks_for_a_class_lowers_its_evidence_and_what_speaks_aga
             mask = np.kron(np.isin(np.arange(48), chosen).reshape(6, 8), np.ones((8, 8), bool)).astype(bool)
             greyed.append(np.where(mask[..., None], np.uint8(128), frame))
         codes = [classifier.classes_.tolist().index(name) for name in (found.label, found.against)]
-        label, against = np.log(classifier.predict_proba(np.stack(greyed)))[:, codes].T
-        changes.append(label - against - found.evidence)
+        squares = classifier.transform(np.stack(greyed)) ** 2 / classifier.head_.temperature_
+        label, against = (squares[:, classifier.head_.cluster_labels_ == code].min(axis=1) for code in codes)
+        changes.append(against - label - found.evidence)
     lowered, raised = np.mean(changes, axis=0)
     assert lowered < raised
     assert lowered < 0

@@ -73,11 +73,13 @@ def test_a_second_process_compiles_nothing():
     seen = dict(line.split(maxsplit=1) for line in python(EVERY_KERNEL).splitlines())
     tiles = {"load_patch", "transform_tiles", "multiply_tiles", "write_tiles"}
     backward = {"transform_gradients", "load_gradients", "accumulate_rows"}
+    training = {"moment_sums", "gradient_sums", "norm_backward"}
     depthwise = {"axis_at", "taps_inside", "form_of", "copy_rows", "depthwise_row"}
     inner = {
         *tiles,
         *backward,
         *depthwise,
+        *training,
         "load_rows",
         "convolve_row",
         "respond",

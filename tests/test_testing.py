@@ -284,8 +284,8 @@ def only_the_first_on_two_threads(function, items):
 @pytest.mark.parametrize("check", [check for check in PARALLEL_CHECKS if "-0-" in str(check)], ids=str)
 def test_a_fault_in_the_order_or_the_number_of_chunks_is_found(check, mutant, monkeypatch):
     for module in [name for name in sys.modules if name.startswith("framecnn.kernels")]:
-        if hasattr(sys.modules[module], "ordered_map"):
-            monkeypatch.setattr(sys.modules[module], "ordered_map", mutant)
+        for name in {"ordered_map", "_map"} & vars(sys.modules[module]).keys():
+            monkeypatch.setattr(sys.modules[module], name, mutant)
     with pytest.raises(AssertionError, match="expected the same bits"):
         check()
 
@@ -300,6 +300,7 @@ LINEAR = {
     "InputLayer": {"x"},
     "BatchNormLayer": {"x", "gamma", "beta"},
     "PaddingLayer": {"x"},
+    "ResizingLayer": {"x"},
     "ScalingLayer": {"x", "scale", "offset"},
 }
 

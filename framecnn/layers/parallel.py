@@ -81,7 +81,7 @@ class ParallelLayer(Layer):
     merge: str = "add"
 
     cases: ClassVar = (
-        Case({"branches": ((_CONV, BatchNormLayer(), ActivationLayer("relu")), ())}, (5, 6, 4)),
+        Case({"branches": ((BatchNormLayer(), ActivationLayer("relu"), _CONV), ())}, (5, 6, 4)),
         Case({"branches": ((_CONV,), (PoolingLayer(2, strides=1, padding="same"),), ())}, (4, 5, 4)),
         Case({"branches": ((), (_CONV,), (ConvLayer(3, kernel_size=1),)), "merge": "concatenate"}, (6, 5, 2)),
         Case(
