@@ -121,7 +121,11 @@ def activated(layer, x):
             return F.elu(x, layer.alpha)
         case "softplus":  # F.softplus is the identity above 20
             return torch.logaddexp(x, torch.zeros_like(x))
-        case "hard_sigmoid" | "hard_swish" | "relu6" | "silu" | "gelu" as function:
+        case "hard_sigmoid":  # F.hardsigmoid multiplies by 1/6 of float32
+            return F.relu6(x + 3) / 6
+        case "hard_swish":
+            return x * F.relu6(x + 3) / 6
+        case "relu6" | "silu" | "gelu" as function:
             return getattr(F, function.replace("_", ""))(x)
         case function:
             return getattr(torch, function)(x)
