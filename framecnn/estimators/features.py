@@ -11,7 +11,6 @@ from framecnn.estimators.checks import as_random_state
 from framecnn.estimators.filter_learning import METHODS, learn_filters, sample_patches
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid
-from framecnn.estimators.snapshot import sets_atomically
 from framecnn.estimators.transformer import Beside, FrameTransformer, is_count
 from framecnn.layers import (
     ActivationLayer,
@@ -113,48 +112,6 @@ class FrameFeatures(FrameTransformer):
         self.n_filters = n_filters
         self.depth = depth
         self.random_state = random_state
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn filters without labels, then mean and scale of every feature.
-
-        Parameters
-        ----------
-        X : (n, h, w, c) array, flat rows (n, h * w * c) with `frame_shape`, or feature vectors (n, d)
-            Or a lazily loaded array: it has ``shape``, ``dtype`` and ``len()``, and is indexed by an array of rows.
-        y : ignored
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        SettingError
-            If a parameter has an invalid value.
-        ShapeError
-            If the shape or dtype of X does not fit, or X is empty.
-        ValueError
-            If X holds NaN or infinity, or scikit-learn refuses feature vectors.
-        """
-        self.fit_transform(X)
-        return self
-
-    @sets_atomically
-    def fit_transform(self, X: Any, y: Any = None) -> Array:
-        """Fit; return the standardised features of X without reading it again.
-
-        Parameters
-        ----------
-        X, y
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        (n, n_features_out) array
-        """
-        frames = self.validate(X)
-        self.learn(frames)
-        return self.standardise(self.compute(frames))
 
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
         """Learn the filters of every scale from frames that :meth:`validate` returned, without classes and groups."""

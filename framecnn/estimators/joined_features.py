@@ -8,7 +8,6 @@ import numpy as np
 from framecnn.estimators.features import FINE_GRID, FrameFeatures
 from framecnn.estimators.network_features import FeaturesBeside
 from framecnn.estimators.pretrained_features import PretrainedFeatures
-from framecnn.estimators.snapshot import sets_atomically
 from framecnn.estimators.transformer import FrameTransformer
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import Description, State, expect
@@ -65,34 +64,6 @@ class JoinedFeatures(FrameTransformer):
         self.n_filters = n_filters
         self.depth = depth
         self.random_state = random_state
-
-    @sets_atomically
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn filters without labels, then mean and scale of every feature.
-
-        Parameters
-        ----------
-        X : (n, h, w, c) array, flat rows (n, h * w * c) with `frame_shape`, or feature vectors (n, d)
-            Or a lazily loaded array: it has ``shape``, ``dtype`` and ``len()``, and is indexed by an array of rows.
-        y : ignored
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        SettingError
-            If a parameter has an invalid value.
-        ShapeError
-            If the shape or dtype of X does not fit, or X is empty.
-        ValueError
-            If X holds NaN or infinity, or scikit-learn refuses feature vectors.
-        """
-        frames = self.validate(X)
-        self.learn(frames)
-        self.standardise(self.compute(frames))
-        return self
 
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
         """Learn the filters, and build the network, for frames that :meth:`validate` returned."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from framecnn.arguments import check_number
 from framecnn.errors import SettingError, ShapeError
-from framecnn.estimators.snapshot import sets_atomically
 from framecnn.estimators.transformer import FrameTransformer, is_count
 from framecnn.layers import ConvLayer, FlatteningLayer, InputLayer, Layer, PoolingLayer, ResizingLayer, ScalingLayer
 from framecnn.networks.sequential import Sequential
@@ -95,34 +94,6 @@ class NetworkFeatures(FrameTransformer):
         self.scale = scale
         self.random_state = random_state
 
-    @sets_atomically
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Build the network for the frames, then set mean and scale of every feature.
-
-        Parameters
-        ----------
-        X : (n, h, w, c) array, flat rows (n, h * w * c) with `frame_shape`, or feature vectors (n, d)
-            Or a lazily loaded array: it has ``shape``, ``dtype`` and ``len()``, and is indexed by an array of rows.
-        y : ignored
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        SettingError
-            If a parameter has an invalid value.
-        ShapeError
-            If the shape or dtype of X does not fit, or X is empty.
-        ValueError
-            If X holds NaN or infinity, or scikit-learn refuses feature vectors.
-        """
-        frames = self.validate(X)
-        self.learn(frames)
-        self.standardise(self.compute(frames))
-        return self
-
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
         """Build the network for frames that :meth:`validate` returned, without classes and groups."""
         self.build(1.0 if self.frame_shape_ is None else self._measure_input_scale(frames))
@@ -153,11 +124,6 @@ class NetworkFeatures(FrameTransformer):
     def network_moments_(self) -> tuple[Array, Array]:
         """Means and scales of all features; none for feature vectors."""
         return (self.mean_, self.scale_) if self.backbones_ else super().network_moments_
-
-    @property
-    def averages_maps_(self) -> bool:
-        """Whether features are means over the maps of one backbone, so that each place of a frame has a share."""
-        return any(len(backbone.output_shape) == 3 for backbone in self.backbones_)
 
     @property
     def input_scale_(self) -> float:

@@ -76,8 +76,7 @@ class TrainedFeatures(FrameTransformer):
         self.epochs = epochs
         self.random_state = random_state
 
-    @sets_atomically
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:  # type: ignore[override]  # labels are required
         """Train the network, then set mean and scale of every feature.
 
         Parameters
@@ -102,11 +101,26 @@ class TrainedFeatures(FrameTransformer):
         ValueError
             If X holds NaN or infinity, or scikit-learn refuses feature vectors or labels.
         """
+        self.fit_transform(X, y, groups)
+        return self
+
+    @sets_atomically
+    def fit_transform(self, X: Any, y: Any, groups: Any = None) -> Array:  # type: ignore[override]
+        """Fit; return the standardised features of X without computing them again.
+
+        Parameters
+        ----------
+        X, y, groups
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        (n, n_features_out) array
+        """
         frames = self.validate(X)
         _, codes = encode_labels(self._who, y, len(frames))
         self.learn(frames, codes, encode_groups(self._who, groups, len(frames)))
-        self.standardise(self.compute(frames))
-        return self
+        return self.standardise(self.compute(frames))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

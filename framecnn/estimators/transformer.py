@@ -13,7 +13,7 @@ from framecnn.data.loader import LazyFrames, map_ahead
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import FLOATS, check_overflow
 from framecnn.estimators.saved_estimator import SavedEstimator
-from framecnn.estimators.snapshot import reads_snapshot
+from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_parameters, describe_parameters
 from framecnn.kernels.threads import ordered_map
 from framecnn.networks.sequential import Sequential
@@ -46,12 +46,54 @@ class FrameTransformer(SavedEstimator):
     batch_values = 8_000_000
     """The largest number of values in the frames, or in a layer's maps, of a batch: 30 colour frames of 240 x 360."""
 
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn what the features need, without labels, then set mean and scale of every feature.
+
+        Parameters
+        ----------
+        X : (n, h, w, c) array, flat rows (n, h * w * c) with `frame_shape`, or feature vectors (n, d)
+            Or a lazily loaded array: it has ``shape``, ``dtype`` and ``len()``, and is indexed by an array of rows.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        SettingError
+            If a parameter has an invalid value.
+        ShapeError
+            If the shape or dtype of X does not fit, or X is empty.
+        ValueError
+            If X holds NaN or infinity, or scikit-learn refuses feature vectors.
+        """
+        self.fit_transform(X)
+        return self
+
+    @sets_atomically
+    def fit_transform(self, X: Any, y: Any = None) -> Array:
+        """Fit; return the standardised features of X without computing them again.
+
+        Parameters
+        ----------
+        X, y
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        (n, n_features_out) array
+        """
+        frames = self.validate(X)
+        self.learn(frames, None, None)
+        return self.standardise(self.compute(frames))
+
     def validate(self, X: Any) -> Any:
         """Check parameters and X before fitting; return X in the form that :meth:`learn` and :meth:`compute` expect."""
         self.check_parameters()
         return self._check(X, reset=True)
 
-    def learn(self, frames: Any, codes: Array, groups: Array | None) -> None:
+    def learn(self, frames: Any, codes: Any, groups: Array | None) -> None:
         """Learn what :meth:`compute` needs from frames that :meth:`validate` returned, their classes and groups."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method learn, got none; define it")
 
@@ -70,15 +112,10 @@ class FrameTransformer(SavedEstimator):
         return found
 
     @property
-    def averages_maps_(self) -> bool:
-        """Whether features are means over the maps of one backbone, so that each place of a frame has a share."""
-        return False
-
-    @property
     def parts_(self) -> "list[FrameTransformer]":
         """The transformers whose features stand side by side, before standardisation: this one, unless it joins some.
 
-        Each says by its own ``averages_flips_`` and ``averages_maps_`` how its features come from its ``networks_``.
+        Each says by its own ``averages_flips_`` how its features come from its ``networks_``.
         """
         return [self]
 
