@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from framecnn import ActivationLayer, ConvLayer, FlatteningLayer, InputLayer, ParallelLayer, PoolingLayer, Sequential
-from framecnn.kernels import activate
+from framecnn.kernels import activate, buffers
 from framecnn.kernels.buffers import empty, memory_of, reused_memory
 from framecnn.kernels.program import Program, Programs
 from framecnn.kernels.threads import ordered_map
@@ -102,7 +102,13 @@ def test_a_computation_that_is_no_kernel_is_not_recorded():
         np.testing.assert_array_equal(programs(x - seed), np.maximum(x - seed, 0))
 
 
-def test_memory_is_used_again_only_when_no_array_lies_in_it():
+@pytest.fixture
+def no_buffers(monkeypatch):
+    """The buffers of a thread that has not predicted yet."""
+    monkeypatch.setattr(buffers._buffers, "all", [])
+
+
+def test_memory_is_used_again_only_when_no_array_lies_in_it(no_buffers):
     shape = (100, 1000)
     with reused_memory():
         first = empty(shape, np.float32)
@@ -119,12 +125,12 @@ def test_memory_is_used_again_only_when_no_array_lies_in_it():
     assert not np.shares_memory(second, third)
 
 
-def test_a_larger_array_replaces_free_memory_but_never_that_of_a_program():
+def test_a_larger_array_replaces_free_memory_but_never_that_of_a_program(no_buffers):
     with reused_memory():
         empty((100, 1000), np.float32)
         assert empty((200, 1000), np.float32).shape == (200, 1000)
-    buffers = []
-    with memory_of(buffers):
+    own = []
+    with memory_of(own):
         for rows in (1, 2, 3):
             empty((rows, 10), np.float32)
-    assert [buffer.size for buffer in buffers] == [40, 80, 120]
+    assert [buffer.size for buffer in own] == [40, 80, 120]
