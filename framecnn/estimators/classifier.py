@@ -350,7 +350,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         check_is_fitted(self)
         return self.features_.transform(X)
 
-    def _head_and_vectors(self, X: Any) -> tuple[KMeansClassifier, Array]:
+    def _head_and_vectors(self, X: Any) -> tuple[KMeansClassifier, Any]:
         features = self._features(X)
         return self.head_, features
 

@@ -5,11 +5,15 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.cluster import KMeans
 
+from framecnn.data.shards import Shards
+from framecnn.estimators.selection import selection_rows
+from framecnn.kernels.linalg import squared_distances
 from framecnn.typing import Array
 
-__all__ = ["Clusters", "cluster_by_class", "cluster_without_labels", "nearest_by_class"]
+__all__ = ["Clusters", "cluster_by_class", "cluster_without_labels", "nearest_by_class", "squares_to"]
 
 N_INIT = 5
+MOST_POINTS = 8192  # from which clusters without labels are found
 
 
 class Clusters(NamedTuple):
@@ -36,15 +40,26 @@ def cluster_by_class(points: Array, codes: Array, per_class: int, seed: int) -> 
     return Clusters(np.concatenate(centers), np.array(labels, np.int64), assigned)
 
 
-def cluster_without_labels(points: Array, codes: Array, wanted: int, seed: int, weights: Array | None) -> Clusters:
+def cluster_without_labels(points: Shards, codes: Array, wanted: int, seed: int, weights: Array | None) -> Clusters:
     """Return up to `wanted` k-means clusters, each labelled with the class that has the largest weight in it.
+
+    Of more than 8,192 points, clusters are found on as many random ones, and the others go to the nearest cluster.
 
     Shapes: points (n, d), codes (n,) class numbers, weights (n,) of samples, or None if all count the same.
     """
-    centers, assigned = k_means(points, wanted, seed, weights)
+    rows = selection_rows(len(points), None, MOST_POINTS, seed)
+    centers, assigned = k_means(points.held(rows)[:], wanted, seed, None if weights is None else weights[rows])
+    if len(rows) < len(points):
+        kept, assigned = np.unique(squares_to(points, centers).argmin(axis=1), return_inverse=True)
+        centers = centers[kept]
     members = np.zeros((len(centers), codes.max() + 1))
     np.add.at(members, (assigned, codes), 1 if weights is None else weights)
     return Clusters(centers, members.argmax(axis=1), assigned)
+
+
+def squares_to(points: Shards, centers: Array) -> Array:
+    """Return the squared distance of each point (n, d) to each centre (k, d), (n, k)."""
+    return np.concatenate([squared_distances(block, centers) for _, block in points.blocks()])
 
 
 def k_means(points: Array, wanted: int, seed: int, weights: Array | None = None) -> tuple[Array, Array]:

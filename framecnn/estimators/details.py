@@ -40,8 +40,8 @@ class DetailsMixin:
     X is what the other methods of the class take: frames, or feature vectors.
     """
 
-    def _head_and_vectors(self, X: Any) -> tuple[Any, Array]:
-        """Return the fitted head and the feature vectors of X (n, d)."""
+    def _head_and_vectors(self, X: Any) -> tuple[Any, Any]:
+        """Return the fitted head, and the feature vectors of X (n, d) in a form that it takes."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method _head_and_vectors, got none; define it")
 
     @reads_snapshot

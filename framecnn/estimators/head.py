@@ -9,23 +9,23 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from framecnn import kernels
+from framecnn.data.shards import Shards, as_shards
 from framecnn.estimators.calibration import fit_temperature, held_out_by_fold
-from framecnn.estimators.checks import (
-    FLOATS,
-    as_random_state,
-    check_known,
-    check_overflow,
-    encode_groups,
-    encode_labels,
-)
+from framecnn.estimators.checks import as_random_state, check_known, check_overflow, encode_groups, encode_labels
 from framecnn.estimators.class_weights import balanced_weights
-from framecnn.estimators.clusters import Clusters, cluster_by_class, cluster_without_labels, nearest_by_class
+from framecnn.estimators.clusters import (
+    Clusters,
+    cluster_by_class,
+    cluster_without_labels,
+    nearest_by_class,
+    squares_to,
+)
 from framecnn.estimators.details import DetailsMixin
-from framecnn.estimators.head_checks import check_head_arrays, check_head_parameters, names_of_arrays
+from framecnn.estimators.head_checks import check_head_arrays, check_head_parameters, checked_vectors, names_of_arrays
 from framecnn.estimators.outliers import OutlierDetector
 from framecnn.estimators.projection import fit_projection
 from framecnn.estimators.ridge import Folds, folds_by_group
@@ -33,7 +33,6 @@ from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, classes_of, describe_classes, describe_parameters
-from framecnn.kernels.linalg import squared_distances
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array
@@ -321,25 +320,24 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         """The outlier score above which a sample is out-of-distribution."""
         return self.outliers_.threshold
 
-    def _head_and_vectors(self, X: Any) -> tuple[Self, Array]:
+    def _head_and_vectors(self, X: Any) -> tuple[Self, Shards]:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
-        return self, X.astype(self.cluster_centers_.dtype, copy=False)
+        return self, checked_vectors(self, X, self.cluster_centers_.dtype)
 
-    def _validated(self, X: Any, y: Any, groups: Any) -> tuple[Array, Array, Array | None, int]:
+    def _validated(self, X: Any, y: Any, groups: Any) -> tuple[Shards, Array, Array | None, int]:
         """Set the classes; return X, class numbers, groups and seed, or raise the errors of :meth:`fit`."""
         self.check_parameters()
-        X = validate_data(self, X, dtype=FLOATS)
+        X = checked_vectors(self, X)
         self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
         groups = encode_groups("KMeansClassifier", groups, len(X))
         return X, codes, groups, int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
 
-    def _clusters(self, points: Array, codes: Array, weights: Array | None, seed: int) -> Clusters:
+    def _clusters(self, points: Shards, codes: Array, weights: Array | None, seed: int) -> Clusters:
         if self.projection is not None:
-            return cluster_by_class(points, codes, self.clusters_per_class, seed)
+            return cluster_by_class(points[:], codes, self.clusters_per_class, seed)
         return cluster_without_labels(points, codes, self.clusters_per_class * len(self.classes_), seed, weights)
 
-    def _fit_classes(self, X: Array, codes: Array, groups: Array | None, seed: int) -> Folds:
+    def _fit_classes(self, X: Shards, codes: Array, groups: Array | None, seed: int) -> Folds:
         """Set projection, clusters and temperature; return the folds of held-out samples.
 
         The temperature of projected samples is that of the final clusters on held-out scores. It has a higher
@@ -351,22 +349,23 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         scores = points = X
         if self.projection is not None:
             rows = selection_rows(len(X), groups, self.max_selection_rows, seed)
-            fitted = fit_projection(X, codes, groups, weights, self.alpha, rows, folds, seed)
-            (self.mean_, self.weights_, self.offset_, self.alpha_), scores, points = fitted
+            fitted, *found = fit_projection(X, codes, groups, weights, self.alpha, rows, folds, seed)
+            self.mean_, self.weights_, self.offset_, self.alpha_ = fitted
+            scores, points = map(as_shards, found)
         clusters = self._clusters(points, codes, weights, seed)
         self.cluster_centers_, self.cluster_labels_, self.labels_ = clusters
         self._n_features_out = len(clusters.centers)
-        squares = squared_distances(points, clusters.centers)
+        squares = squares_to(points, clusters.centers)
         to_members = np.where(self.labels_[:, None] == np.arange(len(clusters.centers)), squares, np.inf)
         self.prototypes_ = to_members.argmin(axis=0)
-        by_class = nearest_by_class(squared_distances(scores, clusters.centers), clusters.labels, n_classes)
+        by_class = nearest_by_class(squares_to(scores, clusters.centers), clusters.labels, n_classes)
         if self.projection is not None:
             self.temperature_ = fit_temperature(by_class, codes, weights)
             return folds
 
         def without_fold(rows: Array, rest: Array) -> Array:
-            own = self._clusters(X[rest], codes[rest], None if weights is None else weights[rest], seed)
-            return nearest_by_class(squared_distances(X[rows], own.centers), own.labels, n_classes)
+            own = self._clusters(X.subset(rest), codes[rest], None if weights is None else weights[rest], seed)
+            return nearest_by_class(squares_to(X.subset(rows), own.centers), own.labels, n_classes)
 
         held_out = held_out_by_fold(without_fold, codes, folds, n_classes)
         rows = np.flatnonzero(~np.isnan(held_out).any(axis=1))
@@ -375,25 +374,22 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         self.held_out_probabilities_ = softmax(-held_out / self.temperature_, axis=1)
         return folds
 
-    def _held_out(self, X: Array, codes: Array, groups: Array | None, folds: Folds, seed: int) -> Array:
+    def _held_out(self, X: Shards, codes: Array, groups: Array | None, folds: Folds, seed: int) -> Array:
         """Return probabilities (n, n_classes), each from a head with the same penalty fitted without its fold."""
 
         def without_fold(rows: Array, rest: Array) -> Array:
             head = copy.copy(self)
             head.alpha = self.alpha_
-            head._fit_classes(X[rest], codes[rest], None if groups is None else groups[rest], seed)
-            return head.probabilities(head._distances(X[rows]))
+            head._fit_classes(X.subset(rest), codes[rest], None if groups is None else groups[rest], seed)
+            return head.probabilities(head._distances(X.subset(rows)))
 
         return held_out_by_fold(without_fold, codes, folds, len(self.classes_))
 
-    def _distances(self, X: Array) -> Array:
+    def _distances(self, X: Shards) -> Array:
         """Return the distance of every vector (n, d) to every cluster, (n, n_clusters)."""
+        packed = None if self.projection is None else kernels.PackedDense.of(self.weights_, self.offset_)
         with np.errstate(over="ignore", invalid="ignore"):
-            distances = np.sqrt(squared_distances(self._project(X), self.cluster_centers_))
+            points = X if packed is None else X.map(lambda block, _: kernels.dense(block - self.mean_, packed))
+            distances = np.sqrt(squares_to(points, self.cluster_centers_))
         check_overflow("KMeansClassifier", "distances", distances)
         return distances
-
-    def _project(self, X: Array) -> Array:
-        if self.projection is None:
-            return X
-        return kernels.dense(X - self.mean_, kernels.PackedDense.of(self.weights_, self.offset_))

@@ -4,13 +4,16 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import validate_data
 
 from framecnn.arguments import check_count, check_number
+from framecnn.data.shards import Shards, as_shards
 from framecnn.errors import SettingError
+from framecnn.estimators.checks import FLOATS
 from framecnn.storage.model_file import expect
 from framecnn.typing import Shape
 
-__all__ = ["check_head_arrays", "check_head_parameters", "names_of_arrays"]
+__all__ = ["check_head_arrays", "check_head_parameters", "checked_vectors", "names_of_arrays"]
 
 CLUSTER_ARRAYS = ("cluster_centers", "cluster_labels", "prototypes")
 PROJECTION_ARRAYS = ("mean", "weights", "offset")
@@ -32,6 +35,19 @@ def check_head_parameters(head: Any) -> None:
         raise SettingError(
             f"KMeansClassifier: expected false_alarm_rate between 0 and 1, got {head.false_alarm_rate!r}"
         )
+
+
+def checked_vectors(head: Any, X: Any, dtype: Any = None) -> Shards:
+    """Return feature vectors (n, d) as shards, of an array after the checks of scikit-learn.
+
+    With the dtype of a fitted head they are checked to have as many features, and cast; without it, it is being fitted.
+    """
+    is_fit = dtype is None
+    if isinstance(X, Shards):
+        validate_data(head, X, reset=is_fit, skip_check_array=True)
+        return X
+    X = validate_data(head, X, dtype=FLOATS, reset=is_fit)
+    return as_shards(X if is_fit else X.astype(dtype, copy=False))
 
 
 def check_head_arrays(head: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import linalg
 
 from framecnn import kernels
+from framecnn.data.shards import Shards, as_shards
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import check_overflow
 from framecnn.estimators.ridge import folds_by_group
@@ -64,7 +65,7 @@ class OutlierDetector:
 
     @classmethod
     def fit(
-        cls, X: Array, codes: Array, groups: Array | None, false_alarm_rate: float, seed: int, moments: Moments
+        cls, X: Shards | Array, codes: Array, groups: Array | None, false_alarm_rate: float, seed: int, moments: Moments
     ) -> Self:
         """Fit the detector to samples (n, d), their class numbers (n,), and groups (n,), None if each is its own.
 
@@ -72,7 +73,7 @@ class OutlierDetector:
         trained elsewhere.
         """
         rows = selection_rows(len(X), groups, MAX_SAMPLES, seed)
-        codes, groups = codes[rows], None if groups is None else groups[rows]
+        codes, groups, held = codes[rows], None if groups is None else groups[rows], as_shards(X).held(rows)
         chosen = selection_rows(len(rows), groups, MAX_SELECTION, seed)
         scores = np.empty(len(rows))
         everything = np.arange(len(rows))
@@ -80,18 +81,18 @@ class OutlierDetector:
         for fold in folds or np.array_split(everything, 2):
             known = np.setdiff1d(chosen, fold)
             own, others = np.intersect1d(chosen, fold), np.setdiff1d(everything, fold)
-            space = _Space.fit(X[rows[known]], codes[known], moments)
-            found = space.dissimilarities(space.place(X, rows[own]), space.place(X, rows[others]))
+            space = _Space.fit(held[known], codes[known], moments)
+            found = space.dissimilarities(space.place(held, own), space.place(held, others))
             scores[own] = found.min(axis=1, initial=np.inf)
-        space = _Space.fit(X[rows[chosen]], codes[chosen], moments)
-        samples = space.place(X, rows)
+        space = _Space.fit(held[chosen], codes[chosen], moments)
+        samples = space.place(held)
         return cls(space, samples, rows, samples[:0], float(np.quantile(scores[chosen], 1 - false_alarm_rate)))
 
     def with_blanks(self, X: Array) -> Self:
         """Return a detector that knows the features (b, d) of samples without content, such as noise."""
         return replace(self, blanks=self.space.place(X))
 
-    def compare(self, X: Array, k: int) -> tuple[Array, Array, Array]:
+    def compare(self, X: Shards | Array, k: int) -> tuple[Array, Array, Array]:
         """Return outlier scores (n,), and rows and dissimilarities (n, k) of the nearest training samples in order.
 
         Raises
@@ -196,7 +197,7 @@ class _Space(NamedTuple):
         rotation = np.ascontiguousarray(np.hstack([leading, whitening]), X.dtype)
         return cls(mean, components, rotation, offset.astype(X.dtype), *moments)
 
-    def place(self, X: Array, rows: Array | None = None) -> Array:
+    def place(self, X: Shards | Array, rows: Array | None = None) -> Array:
         """Return the coordinates (n, l + k + p) of samples (n, d + p), of some rows of them if these are named."""
         rows = np.arange(len(X)) if rows is None else rows
         d, width = len(self.mean), len(self.offset)

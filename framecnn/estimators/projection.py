@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from framecnn.data.shards import Shards, as_shards
 from framecnn.estimators.ridge import Folds, choose_alpha, ridge
+from framecnn.estimators.sums import class_means, mean_of
 from framecnn.typing import Array
 
 __all__ = ["Projection", "fit_projection"]
@@ -25,7 +27,7 @@ class Projection(NamedTuple):
 
 
 def fit_projection(
-    X: Array,
+    X: Shards,
     codes: Array,
     groups: Array | None,
     weights: Array | None,
@@ -43,11 +45,13 @@ def fit_projection(
     """
     indicators = np.eye(codes.max() + 1)[codes]
     prior = np.average(indicators, axis=0, weights=weights)
-    mean = (X.mean(axis=0, dtype=np.float64) if weights is None else weights @ X / weights.sum()).astype(X.dtype)
-    features, targets = X - mean, indicators - prior
+    mean = mean_of(X, weights).astype(X.dtype)
+    features, targets = X.map(lambda block, rows: block - mean), indicators - prior
     if alpha == "auto":
         own_groups, own_weights = (None if of_all is None else of_all[selection] for of_all in (groups, weights))
-        chosen = choose_alpha(features[selection], targets[selection], codes[selection], own_groups, seed, own_weights)
+        chosen = choose_alpha(
+            features.subset(selection), targets[selection], codes[selection], own_groups, seed, own_weights
+        )
         alpha = chosen.alpha
     solution, scores = ridge(features, targets, float(alpha), folds, weights)
     projection = Projection(mean, np.ascontiguousarray(solution, X.dtype), prior.astype(X.dtype), float(alpha))
@@ -55,7 +59,7 @@ def fit_projection(
     return projection, (scores + prior).astype(X.dtype), (points + prior).astype(X.dtype)
 
 
-def _points_to_cluster(scores: Array, features: Array, solution: Array, codes: Array) -> Array:
+def _points_to_cluster(scores: Array, features: Shards, solution: Array, codes: Array) -> Array:
     """Return held-out scores, moved class by class to the shrunk fitted means of the classes if they are inverted.
 
     Of few samples the held-out means are so noisy that samples of one class may score lower for it than those of
@@ -65,12 +69,11 @@ def _points_to_cluster(scores: Array, features: Array, solution: Array, codes: A
     Shapes: scores (n, n_classes), features (n, d), solution (d, n_classes), codes (n,) class numbers.
     """
     classes, codes = np.unique(codes, return_inverse=True)
-    means = np.stack([scores[codes == code].mean(axis=0) for code in range(len(classes))])
+    means = class_means(as_shards(scores), codes)
     own = np.eye(scores.shape[1], dtype=bool)[classes]
     if (means[own] > np.where(own, -np.inf, means).max(axis=0)[classes]).all():
         return scores
-    centres = np.stack([features[codes == code].mean(axis=0, dtype=np.float64) for code in range(len(classes))])
-    fitted = centres @ solution
+    fitted = class_means(features, codes) @ solution
     lengths = np.square(fitted).sum(axis=1)
     shrinkage = np.median((means * fitted).sum(axis=1) / np.where(lengths > 0, lengths, 1))
     return scores + (max(shrinkage, MIN_SHRINKAGE) * fitted - means)[codes]

@@ -3,6 +3,7 @@
 Ridge regression on one-hot targets yields the subspace of penalised discriminant analysis (Hastie, Buja & Tibshirani,
 "Penalized Discriminant Analysis", Annals of Statistics 1995). All systems are solved in the smaller of sample and
 feature dimension, each factorisation by one BLAS thread, so that the bits do not depend on the number of threads.
+Features are read in shards, and only systems, targets and scores are held in memory.
 
 Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero, weights (n,) of samples, or None if all
 count the same.
@@ -14,8 +15,9 @@ import numpy as np
 from scipy import linalg
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from framecnn.data.shards import Shards, as_shards
 from framecnn.errors import SettingError
-from framecnn.kernels.linalg import blocked_product, lower_gram
+from framecnn.estimators.sums import gram, grams_of_sets, mean_of, products, rows_times
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.typing import Array
 
@@ -72,17 +74,16 @@ def _by_first_group(codes: Array, groups: Array | None) -> Array:
 
 @single_threaded_blas()
 def ridge(
-    features: Array, targets: Array, alpha: float, folds: Folds, weights: Array | None = None
+    features: Shards | Array, targets: Array, alpha: float, folds: Folds, weights: Array | None = None
 ) -> tuple[Array, Array]:
     """Return the solution of ``min |targets - features w|^2 + penalty |w|^2``, and the scores of held-out folds.
 
     With weights, each squared error counts with the weight of its sample: rows are multiplied by the roots of the
     weights, and scores divided by them.
 
-    One factorisation ``L L^T`` of the penalised Gram matrix serves all folds. The residuals of a held-out fold ``b``:
-
-    - Primal: ``(I - A^T A)^{-1} r_b``, ``A = L^{-1} features_b^T``, where ``r = targets - features w``.
-    - Dual: ``(A^T A)^{-1} c_b``, ``A = L^{-1} e_b``, where ``L L^T c = targets`` and ``e_b`` are columns of ``I``.
+    - Primal, n > d: the sums of a fold are subtracted from those of all samples, and the rest is solved.
+    - Dual: one factorisation ``L L^T`` of the penalised Gram matrix serves all folds. The residuals of a held-out fold
+      ``b`` are ``(A^T A)^{-1} c_b``, ``A = L^{-1} e_b``, where ``L L^T c = targets`` and ``e_b`` are columns of ``I``.
 
     Shapes: solution (d, classes), scores (n, classes); rows outside all folds have their fitted scores.
 
@@ -91,42 +92,73 @@ def ridge(
     SettingError
         If the penalty is so small that rounding makes the system of dependent features singular.
     """
-    features, targets, roots = _weighted(features, targets, weights)
-    n_samples, n_features = features.shape
-    dual = n_samples <= n_features
+    features, targets, roots = _weighted(as_shards(features), targets, weights)
+    solve = _ridge_dual if len(features) <= features.shape[1] else _ridge_primal
+    coefficients, scores = solve(features, targets, alpha, folds)
+    return coefficients, scores / roots
+
+
+def _ridge_dual(features: Shards, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
+    n_samples = len(features)
     in_folds = np.concatenate([np.empty(0, np.int64), *folds])  # from here on the rows of a fold are adjacent
     order = np.concatenate([np.setdiff1d(np.arange(n_samples), in_folds), in_folds])
-    features, targets = features[order], targets[order]
-    ends = n_samples - len(in_folds) + np.cumsum([len(rows) for rows in folds], dtype=np.int64)
-    system = lower_gram(features if dual else features.T)
-    system[np.diag_indices_from(system)] += _penalty(system.trace(), n_samples, alpha)
-    moments = targets if dual else blocked_product(features.T, targets)
-    try:
-        factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
-    except linalg.LinAlgError as error:
-        raise SettingError(f"alpha: expected enough to outweigh rounding, got {alpha}; raise it") from error
-    solution = linalg.cho_solve((factor, True), moments, check_finite=False)
-    coefficients = blocked_product(features.T, solution) if dual else solution
-    scores = blocked_product(features, coefficients)
+    system = _symmetric(gram(features))[np.ix_(order, order)].T
+    penalty = _penalty(system.trace(), n_samples, alpha)
+    system[np.diag_indices_from(system)] += penalty
+    factor = _factor(system, alpha)
+    ordered = targets[order]
+    solution = linalg.cho_solve((factor, True), ordered, check_finite=False)
+    scores = ordered - penalty * solution
 
     def held_out(rows: slice) -> Array:
-        size, first = rows.stop - rows.start, rows.start if dual else 0  # L^{-1} e_b is zero above the fold
-        right = np.eye(n_samples - first, size, order="F") if dual else features[rows].T.astype(np.float64)
+        size, first = rows.stop - rows.start, rows.start  # L^{-1} e_b is zero above the fold
+        right = np.eye(n_samples - first, size, order="F")
         a = linalg.solve_triangular(factor[first:, first:], right, lower=True, overwrite_b=True, check_finite=False)
-        if dual:
-            return targets[rows] - linalg.solve(a.T @ a, solution[rows], assume_a="pos")
-        residuals = targets[rows] - scores[rows]
-        return targets[rows] - linalg.solve(np.eye(size) - a.T @ a, residuals, assume_a="pos")
+        return ordered[rows] - linalg.solve(a.T @ a, solution[rows], assume_a="pos")
 
+    ends = n_samples - len(in_folds) + np.cumsum([len(rows) for rows in folds], dtype=np.int64)
     slices = [slice(int(end) - len(rows), int(end)) for rows, end in zip(folds, ends, strict=True)]
     for rows, found in zip(slices, ordered_map(held_out, slices), strict=True):
         scores[rows] = found
-    return coefficients, scores[np.argsort(order)] / roots
+    back = np.argsort(order)
+    return products(features, solution[back]), scores[back]
+
+
+def _ridge_primal(features: Shards, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
+    fold_of = np.zeros(len(features), np.int64)  # 0 for rows outside all folds
+    for number, rows in enumerate(folds, start=1):
+        fold_of[rows] = number
+    (system, moments), *of_folds = grams_of_sets(features, targets, fold_of, range(len(folds) + 1))
+    for own_system, own_moments in of_folds:
+        system += own_system
+        moments += own_moments
+    penalty = _penalty(system.trace(), len(features), alpha)
+
+    def solution(system: Array, moments: Array) -> Array:
+        system[np.diag_indices_from(system)] += penalty
+        return linalg.cho_solve((_factor(system, alpha), True), moments, check_finite=False)
+
+    held_out = ordered_map(lambda own: solution(system - own[0], moments - own[1]), of_folds)
+    coefficients = solution(system, moments)
+    return coefficients, rows_times(features, [coefficients, *held_out], fold_of)
+
+
+def _factor(system: Array, alpha: float) -> Array:
+    """Return the Cholesky factor of a system, of which the lower triangle is read, in place."""
+    try:
+        return linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError as error:
+        raise SettingError(f"alpha: expected enough to outweigh rounding, got {alpha}; raise it") from error
 
 
 @single_threaded_blas()
 def choose_alpha(
-    features: Array, targets: Array, codes: Array, groups: Array | None, seed: int, weights: Array | None = None
+    features: Shards | Array,
+    targets: Array,
+    codes: Array,
+    groups: Array | None,
+    seed: int,
+    weights: Array | None = None,
 ) -> Choice:
     """Return the ridge penalty with the best accuracy over held-out folds, averaged over several splits by group.
 
@@ -137,7 +169,7 @@ def choose_alpha(
     splits = [folds for number in range(N_SPLITS) if (folds := folds_by_group(codes, groups, seed + number))]
     if not splits:
         return Choice(FALLBACK, np.nan, np.nan)
-    features, targets, roots = _weighted(features, targets, weights)
+    features, targets, roots = _weighted(as_shards(features), targets, weights, recentred=True)
     vectors, values = _eigen(features)
     projected = vectors.T @ targets
 
@@ -175,13 +207,19 @@ def centre_accuracy(scores: Array, codes: Array, rows: Array, weights: Array | N
     return float(np.average(right, weights=None if weights is None else weights[rows]))
 
 
-def _weighted(features: Array, targets: Array, weights: Array | None) -> tuple[Array, Array, Array | float]:
-    """Return features and targets, centred and times the roots of the weights, and the roots (n, 1); 1 without."""
+def _weighted(
+    features: Shards, targets: Array, weights: Array | None, recentred: bool = False
+) -> tuple[Shards, Array, Array | float]:
+    """Return features and targets times the roots of the weights, and the roots (n, 1); 1 without weights.
+
+    Features get the weighted mean zero first if they are to be `recentred`.
+    """
     if weights is None:
         return features, targets, 1.0
     roots = np.sqrt(weights)[:, None]
-    centred = features - (weights @ features / weights.sum()).astype(features.dtype)
-    return centred * roots.astype(features.dtype), targets * roots, roots
+    factors = roots.astype(features.dtype)
+    mean = mean_of(features, weights).astype(features.dtype) if recentred else 0
+    return features.map(lambda block, rows: (block - mean) * factors[rows]), targets * roots, roots
 
 
 def _penalty(summed_squares: float, n_samples: int, alpha: float) -> float:
@@ -189,12 +227,21 @@ def _penalty(summed_squares: float, n_samples: int, alpha: float) -> float:
     return alpha * float(summed_squares) / n_samples or 1.0
 
 
-def _eigen(features: Array) -> tuple[Array, Array]:
+def _eigen(features: Shards) -> tuple[Array, Array]:
     """Return left singular vectors (n, r) and squared singular values (r,) of the features."""
     dual = len(features) <= features.shape[1]
-    gram = lower_gram(features if dual else features.T)
-    values, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
+    nothing = np.zeros((len(features), 0))
+    system = gram(features) if dual else grams_of_sets(features, nothing, np.zeros(len(features)), [0])[0][0]
+    values, vectors = linalg.eigh(system, driver="evd", overwrite_a=True, check_finite=False)
     if dual:
         return vectors, np.maximum(values, 0)
     kept = values > values[-1] * np.finfo(features.dtype).eps
-    return blocked_product(features, vectors[:, kept]) / np.sqrt(values[kept]), values[kept]
+    scaled = vectors[:, kept] / np.sqrt(values[kept])
+    return rows_times(features, [scaled], np.zeros(len(features), np.int64)), values[kept]
+
+
+def _symmetric(lower: Array) -> Array:
+    """Return the symmetric matrix of which the lower triangle is given, in place."""
+    for row in range(len(lower)):
+        lower[row, row + 1 :] = lower[row + 1 :, row]
+    return lower

@@ -27,14 +27,15 @@ def blocked_product(a: Array, b: Array) -> Array:
     return product
 
 
-def lower_gram(a: Array) -> Array:
+def lower_gram(a: Array, total: Array | None = None) -> Array:
     """Return the lower triangle of ``a @ a.T``, which is all that a factorisation reads; values above it are undefined.
 
-    Sums over fixed blocks of columns are added up in float64, so that the error does not grow with their number.
+    Sums over fixed blocks of columns are added up in float64, so that the error does not grow with their number. They
+    are added to `total`, which an earlier call returned, if it is given.
 
     Shapes: a (n, k), result (n, n) float64.
     """
-    upper = np.zeros((len(a), len(a)))
+    upper = np.zeros((len(a), len(a))) if total is None else total.T
 
     def columns(start: int) -> None:
         stop = start + BLOCK_ROWS
