@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn.layers import PoolingLayer as PoolingLayer
     from framecnn.layers import ResizingLayer as ResizingLayer
     from framecnn.layers import ScalingLayer as ScalingLayer
+    from framecnn.memory import working_memory as working_memory
     from framecnn.networks import Sequential as Sequential
     from framecnn.serialization import load as load
     from framecnn.serialization import save as save
@@ -84,6 +85,7 @@ _HOMES = {
     "num_threads": "thread_count",
     "save": "serialization",
     "set_num_threads": "thread_count",
+    "working_memory": "memory",
 }
 
 __all__ = sorted(_HOMES)

@@ -24,7 +24,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LEVELS = [
     {"errors", "text", "typing", "version"},
     {"arguments", "storage"},
-    {"geometry", "thread_count"},
+    {"geometry", "memory", "thread_count"},
     {"kernels"},
     {"data", "layers"},
     {"evaluation"},

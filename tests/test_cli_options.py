@@ -45,6 +45,11 @@ def films(tmp_path):
         (["films", "--seed", "-1"], "Invalid value for '--seed'"),
         (["films", "--seed", "4294967296"], "Invalid value for '--seed'"),
         (["films", "--max-bad", "101"], "Invalid value for '--max-bad'"),
+        (["films", "--max-memory", "much"], "'--max-memory': expected bytes, or text such as '4 GiB' or '500 MB', got"),
+        (
+            ["films", "--cache-dir", "films/cache"],
+            "'--cache-dir': expected a folder outside 'films', which is only read",
+        ),
         (["films", "--seed", "one"], "Invalid value for '--seed'"),
         ([], "Missing argument 'FOLDER'"),
     ],

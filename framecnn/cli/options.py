@@ -13,6 +13,8 @@ from framecnn.cli.outputs import json_file
 from framecnn.data import DEFAULT_SIZE
 from framecnn.data.decode import MIN_SIDE, SUFFIXES
 from framecnn.data.movie_files import MOVIE_SUFFIXES
+from framecnn.errors import SettingError
+from framecnn.memory import as_bytes
 
 __all__ = [
     "LIMITS",
@@ -26,7 +28,9 @@ __all__ = [
     "Size",
     "frame_folder",
     "frame_size",
+    "memory_size",
     "one_of",
+    "outside",
     "percentage",
     "png_file",
 ]
@@ -61,6 +65,24 @@ def frame_size(text: str, smallest: int = MIN_SIDE) -> tuple[int, int]:
     if not match or not all(smallest <= int(side) <= 4096 for side in match.groups()):
         raise typer.BadParameter(f"expected HEIGHTxWIDTH such as 240x360, each {smallest} to 4096 pixels, got {text!r}")
     return int(match[1]), int(match[2])
+
+
+def memory_size(text: str) -> int:
+    """Return a size in bytes; raise BadParameter for a text that is none."""
+    try:
+        return as_bytes(text)
+    except SettingError as error:
+        raise typer.BadParameter(str(error).partition(": ")[2]) from None
+
+
+def outside(folder: Path | None, frames: Path) -> Path | None:
+    """Return a folder to write to; raise BadParameter if it lies in the folder of frames, which is only read."""
+    if folder is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(frames)):
+        raise typer.BadParameter(
+            f"expected a folder outside {str(frames)!r}, which is only read, got {str(folder)!r}; choose another",
+            param_hint="'--cache-dir'",
+        )
+    return folder
 
 
 def frame_folder(text: str) -> Path:

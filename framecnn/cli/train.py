@@ -7,6 +7,7 @@ import typer
 
 from framecnn.cli.folder_options import SplitOptions, reads_folder
 from framecnn.cli.options import (
+    LIMITS,
     OUTPUT,
     Figures,
     MaxBad,
@@ -14,7 +15,9 @@ from framecnn.cli.options import (
     PredictionsFile,
     Seed,
     Size,
+    memory_size,
     one_of,
+    outside,
     percentage,
 )
 from framecnn.cli.training_outputs import DEFAULT_FEATURES, FEATURES, Job, training_outputs
@@ -78,6 +81,27 @@ def train(
         ),
     ] = 5.0,
     max_bad: MaxBad = 5.0,
+    max_memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=memory_size,
+            metavar="SIZE",
+            help="How much memory to take at most, such as 4GiB; features beyond it go to files. No result depends on "
+            "it.",
+            show_default="three quarters of the machine's",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep the features of frames here, for a training that is interrupted, or repeated after some frames "
+            "have changed. Delete the folder to free its space.",
+            show_default="features are not kept",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
 ) -> None:
     """Train a classifier on a folder of frames; write the model, a report about it, the predictions for all frames, and
     a manifest of all files.
@@ -99,5 +123,7 @@ def train(
             false_alarms=false_alarms,
             max_bad=max_bad,
             picture_megabytes=picture_megabytes,
+            max_memory=max_memory,
+            cache_dir=outside(cache_dir, source.folder),
         )
     )

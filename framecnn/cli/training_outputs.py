@@ -69,6 +69,10 @@ class Job:
         The largest percentage of files that may be unusable.
     picture_megabytes : float, default 4
         How much of the report pictures may take; others are links to their files.
+    max_memory : int, optional
+        How much memory the process may hold while it fits and measures, as for :func:`framecnn.working_memory`.
+    cache_dir : Path, optional
+        The folder that keeps features, as for the same function.
     title, caution : str, default ""
         The headline of the report, and a warning to print there first.
     """
@@ -83,6 +87,8 @@ class Job:
     false_alarms: float = 5.0
     max_bad: float = 5.0
     picture_megabytes: float = 4.0
+    max_memory: int | None = None
+    cache_dir: Path | None = None
     title: str = ""
     caution: str = ""
 

@@ -16,13 +16,15 @@ from framecnn.cli.folder_options import FolderOptions
 from framecnn.cli.training_outputs import Job, Run, missing_for_report, write_everything
 from framecnn.data import FrameFolder, FrameLost, FrameSubset
 from framecnn.data.groups import NEAR_DUPLICATES
+from framecnn.data.shards import Shards
 from framecnn.data.source import CLASS_FOLDERS
 from framecnn.data.split import PARTS
+from framecnn.data.stored_shards import size_of_cache
 from framecnn.errors import DataError
 from framecnn.evaluation import Assessment, assess
+from framecnn.memory import working_memory
 from framecnn.report.contents import describe_choice
 from framecnn.text import counted, listed
-from framecnn.typing import Array
 
 __all__ = ["ReportingFrames", "Stages", "scan_folder", "train_folder", "warn_of_split", "without_lost"]
 
@@ -142,7 +144,7 @@ def train_folder(job: Job) -> Assessment:
 
     if job.features in ("pretrained", "both"):
         check_pretrained_weights(f"framecnn train --features {job.features}")
-    with job.outputs.held():
+    with job.outputs.held(), working_memory(job.max_memory, job.cache_dir):
         if missing := missing_for_report():
             report = job.outputs.paths["report"]
             old = f"; {report}, the report of an earlier model, will be removed" if report and report.exists() else ""
@@ -165,6 +167,7 @@ def _train_folder(job: Job) -> Assessment:
             classifier, features = _fit(stages, parts[0], job)
             is_given = "test" in folder.given_parts
             assessment = _assess(stages, classifier, features, parts, job, is_given)
+            del features
             break
         except FrameLost as lost:
             folder = without_lost(folder, lost, job.max_bad)
@@ -176,13 +179,15 @@ def _train_folder(job: Job) -> Assessment:
         run = Run(job, folder, parts, classifier, assessment, stages.seconds)
         written = write_everything(run)
     console.say()
+    if job.cache_dir is not None:
+        console.say(f"features are kept in {job.cache_dir}: {size_of_cache(job.cache_dir) / 1e6:,.1f} MB")
     console.say("duration: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.seconds.items()))
     console.say()
     console.table([("" if number else "wrote", path, what) for number, (path, what) in enumerate(written.items())])
     return assessment
 
 
-def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Array]:
+def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Shards]:
     """Return the fitted classifier, and the features of the training frames."""
     from framecnn.estimators import FrameClassifier, FrameFeatures
 
@@ -209,14 +214,16 @@ def _fit(stages: Stages, train: FrameSubset, job: Job) -> tuple[Any, Array]:
 
 
 def _assess(
-    stages: Stages, classifier: Any, learned: Array, parts: Sequence[FrameSubset], job: Job, has_given_parts: bool
+    stages: Stages, classifier: Any, learned: Shards, parts: Sequence[FrameSubset], job: Job, has_given_parts: bool
 ) -> Assessment:
     """Return what is measured of the classifier; `learned` are the features of the training frames."""
     named, features = dict(zip(PARTS, parts, strict=True)), {PARTS[0]: learned}
     for name, part in named.items():
         if name not in features and len(part):
             with stages("evaluate", f"evaluating {name} frames") as update:
-                features[name] = classifier.features_.transform(ReportingFrames(part.frames, update, len(part)))
+                features[name] = classifier.features_.transform_in_shards(
+                    ReportingFrames(part.frames, update, len(part))
+                )
     with stages("evaluate", "measuring the accuracy"):
         by_group = job.by == "group"
         return assess(classifier, named, features, seed=job.seed, has_given_parts=has_given_parts, by_group=by_group)

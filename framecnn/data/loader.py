@@ -1,5 +1,8 @@
 """Frames that are decoded when they are indexed, and batches, of which the next one is decoded in advance."""
 
+import hashlib
+import json
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +102,21 @@ class LazyFrames:
             "file_states": [list(state) for state in self._file_states],
             "size": list(size or self._size),
         }
+
+    def digest(self, rows: Array) -> str:
+        """Return a SHA-256 of what some frames are, without decoding them: files, their sizes and times, and the size.
+
+        Parameters
+        ----------
+        rows : (n,) int array
+
+        Returns
+        -------
+        str
+        """
+        files = [(os.fspath(self._paths[row]), *self._file_states[row]) for row in rows.tolist()]
+        text = json.dumps([str(self._root), self._size, files])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def shape(self) -> Shape:

@@ -81,11 +81,11 @@ class Shards:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def held(self, rows: Array) -> "Shards":
-        """Return some rows, which are then read quickly: those of shards that are not in memory are copied to it."""
-        return ArrayShards(self[rows])
+        """Return some rows, numbers in ascending order, in memory; their shards are those of these samples."""
+        return ArrayShards(self[rows], np.searchsorted(rows, self.edges))
 
     def subset(self, rows: Array) -> "Shards":
-        """Return some rows, which are numbers in ascending order; their shards are those of these samples."""
+        """Return some rows, numbers in ascending order, read when they are needed, in the shards of these samples."""
         return SubsetShards(self, rows)
 
     def map(self, function: Callable[[Array, slice], Array], n_features: int | None = None) -> "Shards":
@@ -94,10 +94,10 @@ class Shards:
 
 
 class ArrayShards(Shards):
-    """The rows of an array (n, d) in shards of 512."""
+    """The rows of an array (n, d), in shards of 512 unless edges are given."""
 
-    def __init__(self, array: Array):
-        super().__init__(regular_edges(len(array)), array.shape[1], array.dtype)
+    def __init__(self, array: Array, edges: Array | None = None):
+        super().__init__(regular_edges(len(array)) if edges is None else edges, array.shape[1], array.dtype)
         self.array = array
 
     def read(self, number: int) -> Array:
@@ -108,9 +108,9 @@ class ArrayShards(Shards):
         """Yield where the rows of a shard are, and the rows, shard by shard."""
         return ((self.rows(number), self.read(number)) for number in range(self.n_shards))
 
-    def held(self, rows: Array) -> Shards:
-        """Return some rows, without a copy."""
-        return self.subset(rows)
+    def subset(self, rows: Array) -> Shards:
+        """Return a copy of some rows, in the shards in which they are."""
+        return ArrayShards(self.array[rows], np.searchsorted(rows, self.edges))
 
     def __getitem__(self, key: Any) -> Array:
         return self.array[key]

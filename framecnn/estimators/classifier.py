@@ -7,13 +7,8 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from framecnn.estimators.checks import (
-    as_random_state,
-    check_known,
-    check_names,
-    encode_groups,
-    encode_labels,
-)
+from framecnn.data.shards import Shards, as_shards
+from framecnn.estimators.checks import as_random_state, check_known, check_names, encode_groups, encode_labels
 from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.explanation import ExplanationMixin
 from framecnn.estimators.feature_choice import CLASSES, FeatureChoice, choose_features, kinds_of, new_features
@@ -177,7 +172,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         return self.head_.transform(features)
 
     @sets_atomically
-    def fit_features(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Array:
+    def fit_features(self, X: Any, y: Any, groups: Any = None, names: Any = None) -> Shards:
         """Fit; return the features of the training frames, input of ``head_``, without reading the frames again.
 
         Parameters
@@ -187,7 +182,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
 
         Returns
         -------
-        (n, n_features) array
+        Shards (n, n_features)
+            Indexed as an array; ``np.asarray`` reads all of them into memory.
         """
         seed = int(as_random_state("FrameClassifier", self.random_state).randint(2**31 - 1))
         first, head = self._new_parts(seed)
@@ -338,7 +334,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
             classifier.features = features
         names = None if packed is None else unpack_names(packed)
         expect(names is None or len(names) > head.outliers_.rows[-1], "a name for each training frame")
-        choice = FeatureChoice(kind, features, np.empty(0), grids, tried)
+        choice = FeatureChoice(kind, features, as_shards(np.empty((0, 0))), grids, tried)
         classifier._set_parts(choice, head, names)
         return classifier
 

@@ -10,7 +10,7 @@ from framecnn.estimators.selection import selection_rows
 from framecnn.kernels.linalg import squared_distances
 from framecnn.typing import Array
 
-__all__ = ["Clusters", "cluster_by_class", "cluster_without_labels", "nearest_by_class", "squares_to"]
+__all__ = ["Clusters", "cluster_all", "cluster_by_class", "nearest_by_class", "squares_to"]
 
 N_INIT = 5
 MOST_POINTS = 8192  # from which clusters without labels are found
@@ -40,7 +40,7 @@ def cluster_by_class(points: Array, codes: Array, per_class: int, seed: int) -> 
     return Clusters(np.concatenate(centers), np.array(labels, np.int64), assigned)
 
 
-def cluster_without_labels(points: Shards, codes: Array, wanted: int, seed: int, weights: Array | None) -> Clusters:
+def cluster_all(points: Shards, codes: Array, wanted: int, seed: int, weights: Array | None) -> Clusters:
     """Return up to `wanted` k-means clusters, each labelled with the class that has the largest weight in it.
 
     Of more than 8,192 points, clusters are found on as many random ones, and the others go to the nearest cluster.

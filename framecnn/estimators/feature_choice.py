@@ -5,12 +5,15 @@ both kinds, and need no further pass over the frames.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
+from framecnn.data.shards import JoinedShards, Shards
+from framecnn.data.stored_shards import ShardStore
 from framecnn.errors import SettingError
 from framecnn.estimators.class_weights import balanced_weights
 from framecnn.estimators.features import GRIDS, FrameFeatures
@@ -19,7 +22,7 @@ from framecnn.estimators.network_features import FeaturesBeside, NetworkFeatures
 from framecnn.estimators.pretrained_features import PretrainedFeatures
 from framecnn.estimators.selection import Grid, choose_kind, selection_rows
 from framecnn.estimators.trained_features import TrainedFeatures
-from framecnn.estimators.transformer import Beside, FrameTransformer
+from framecnn.estimators.transformer import FrameTransformer
 from framecnn.networks.efficientnet import has_pretrained_weights
 from framecnn.networks.sequential import Sequential
 from framecnn.typing import Array
@@ -41,7 +44,7 @@ CANDIDATES = ("learned", "pretrained", "both")
 
 @dataclass
 class FeatureChoice:
-    """Fitted features of one kind, those of the training frames (n, d), and what was tried.
+    """Fitted features of one kind, those of the training frames, standardised (n, d), and what was tried.
 
     Accuracies are over held-out groups: of learned features by grid, and by kind if there was a choice; then seconds
     are those of learning and computing, by kind.
@@ -49,7 +52,7 @@ class FeatureChoice:
 
     kind: str
     features: Any
-    found: Array
+    found: Shards
     grids: dict[Grid, float] = field(default_factory=dict)
     accuracies: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -110,34 +113,34 @@ def choose_features(
     kinds = kinds_of(classifier.features)
     if features.frame_shape_ is None or (len(kinds) > 1 and not has_pretrained_weights()):
         kinds = kinds[:1]
-    start = time.perf_counter()
+    start, store = time.perf_counter(), ShardStore()
     rows = selection_rows(len(frames), groups, classifier.max_selection_frames, seed)
     weights = None if classifier.class_weight is None else balanced_weights(codes[rows])
+    facts = rows, codes, groups, seed, weights
     if kinds[-1] != "both" or features.frame_shape_ is None:
         (kind,) = kinds
         features.learn(frames, codes, groups)
-        raw, grids = _compute(classifier, features, frames, rows, codes, groups, seed, weights)
-        return FeatureChoice(kind, features, features.standardise(raw), grids)
+        computed, grids = _compute(classifier, features, frames, *facts, None, store)
+        return FeatureChoice(kind, features, features.standardise(computed[0]), grids)
     learned, pretrained = new_features(classifier, "learned", seed), new_features(classifier, "pretrained", seed)
     for part in (learned, pretrained):
         part.validate(frames)
     learned.learn(frames, codes, groups)
     pretrained.build(learned.input_scale_)
-    beside = FeaturesBeside(pretrained, len(frames))
-    raw, grids = _compute(classifier, learned, frames, rows, codes, groups, seed, weights, beside)
+    beside = FeaturesBeside(pretrained)
+    computed, grids = _compute(classifier, learned, frames, *facts, beside, store)
     joined = new_features(classifier, "both", seed).join(learned, pretrained)
-    parts = {"learned": learned, "pretrained": pretrained, "both": joined}
-    raws = {"learned": [raw], "pretrained": [beside.found], "both": [raw, beside.found]}
+    parts: dict[str, FrameTransformer] = {"learned": learned, "pretrained": pretrained, "both": joined}
+    raws: dict[str, Shards] = {"learned": computed[0], "pretrained": computed[1], "both": JoinedShards(computed)}
     if len(kinds) == 1:
-        return FeatureChoice("both", joined, joined.standardise(np.hstack(raws["both"])), grids)
+        return FeatureChoice("both", joined, joined.standardise(raws["both"]), grids)
     taken = time.perf_counter() - start
     seconds = {"learned": taken - beside.seconds, "pretrained": beside.seconds, "both": taken}
-    found = {kind: parts[kind].standardise(np.hstack([block[rows] for block in raws[kind]])) for kind in kinds}
+    found = {kind: parts[kind].standardise(raws[kind].subset(rows)) for kind in kinds}
     own_groups = None if groups is None else groups[rows]
     kind, choices = choose_kind(found, codes[rows], own_groups, seed, weights)
-    del found
     accuracies = {name: choice.accuracy for name, choice in choices.items()}
-    standardised = parts[kind].standardise(np.hstack(raws[kind]))
+    standardised = parts[kind].standardise(raws[kind])
     return FeatureChoice(kind, parts[kind], standardised, grids if kind != "pretrained" else {}, accuracies, seconds)
 
 
@@ -150,13 +153,14 @@ def _compute(
     groups: Array | None,
     seed: int,
     weights: Array | None,
-    beside: Beside | None = None,
-) -> tuple[Array, dict[Grid, float]]:
-    """Return features of all frames, before standardisation, and the accuracy of each grid if one is chosen."""
+    beside: FeaturesBeside | None,
+    store: ShardStore,
+) -> tuple[Sequence[Shards], dict[Grid, float]]:
+    """Return features of all frames, not standardised, and those beside them; the accuracy of each grid, if chosen."""
     is_auto = isinstance(classifier.grid, str) and classifier.grid == "auto" and classifier.projection is not None
     if not isinstance(features, FrameFeatures) or features.frame_shape_ is None:
-        return features.compute(frames), {}
+        return [features.compute_in_shards(frames, store)], {}
     if not is_auto:
-        return features.compute(frames, beside), {}
-    raw, tried = features.choose_grid(frames, rows, codes, groups, seed, weights, beside)
+        return features.compute_beside(frames, np.arange(len(frames)), [features.grid], beside, store), {}
+    raw, tried = features.choose_grid(frames, rows, codes, groups, seed, weights, beside, store)
     return raw, {grid: choice.accuracy for grid, choice in tried.items()}

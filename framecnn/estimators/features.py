@@ -1,17 +1,21 @@
 """Features of frames by filters that are learned from the frames, without labels."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from framecnn.data.stored_shards import ShardStore, StoredShards
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import as_random_state
+from framecnn.estimators.extraction import Known, Output, extract_shards
 from framecnn.estimators.filter_learning import METHODS, learn_filters, sample_patches
+from framecnn.estimators.network_features import FeaturesBeside
 from framecnn.estimators.ridge import Choice
 from framecnn.estimators.selection import Grid, choose_grid
-from framecnn.estimators.transformer import Beside, FrameTransformer, is_count
+from framecnn.estimators.transformer import FrameTransformer, is_count
 from framecnn.layers import (
     ActivationLayer,
     DownsamplingLayer,
@@ -127,39 +131,65 @@ class FrameFeatures(FrameTransformer):
         n_filters = max(1, (self.n_filters or default_filters(self.frame_shape_)) // len(levels))
         self.backbones_ = [self._learn_backbone(source, input_scale, *level, n_filters, rng) for level in levels]
 
-    def compute(self, frames: Any, beside: Beside | None = None) -> Array:
-        """Return features (n, d) of checked frames over the grid, before standardisation; `beside` gets each batch."""
-        return self.extract(frames, [self.grid], beside=beside)[tuple(self.grid)]
-
-    def extract(
-        self, frames: Any, grids: Iterable[Grid], rows: Array | None = None, beside: Beside | None = None
-    ) -> dict[Grid, Array]:
-        """Return features of frames, or of some rows of them, for each grid: ``{(rows, columns): (n, d) array}``.
-
-        `beside` is called with the rows, numbers of frames, and the frames of each batch.
-        """
-        rows = np.arange(len(frames)) if rows is None else rows
-        pairs = [(n_rows, n_columns) for n_rows, n_columns in grids]
+    def compute(self, frames: Any) -> Array:
+        """Return features (n, d) of checked frames over the grid, before standardisation."""
         if self.frame_shape_ is None:
-            return dict.fromkeys(pairs, frames[rows])
-        tails = {grid: [_tail(backbone.output_shape, grid) for backbone in self.backbones_] for grid in pairs}
-        found = {
-            grid: np.empty((len(rows), sum(tail.output_shape[0] for tail in parts)), np.float32)
-            for grid, parts in tails.items()
-        }
-        map_shapes = tuple(backbone.output_shape for backbone in self.backbones_)
-        for batch_rows, batch in self._batches(frames, rows, map_shapes):
-            if beside is not None:
-                beside(rows[batch_rows], batch)
-            copies = [batch, batch[:, :, ::-1]] if self.averages_flips_ else [batch]
-            maps = [[backbone.predict(copy, len(copy)) for backbone in self.backbones_] for copy in copies]
-            for grid, parts in tails.items():
-                values = [
-                    np.hstack([tail.predict(m, len(m)) for tail, m in zip(parts, scales, strict=True)])
-                    for scales in maps
-                ]
-                found[grid][batch_rows] = values[0] if len(values) == 1 else (values[0] + values[1]) / 2
+            return frames
+        grid = tuple(self.grid)
+        found = np.empty((len(frames), self.output_over(grid).n_features), np.float32)
+        for rows, batch in self.batches(frames):
+            found[rows] = self.over_grids(batch, [grid])[0]
         return found
+
+    def over_grids(self, batch: Array, grids: Sequence[Grid]) -> list[Array]:
+        """Return the features (n, d) of some frames (n, h, w, c) for each grid, before standardisation."""
+        copies = [batch, batch[:, :, ::-1]] if self.averages_flips_ else [batch]
+        maps = [[backbone.predict(copy, len(copy)) for backbone in self.backbones_] for copy in copies]
+        found = []
+        for grid in grids:
+            tails = [_tail(backbone.output_shape, grid) for backbone in self.backbones_]
+            values = [
+                np.hstack([tail.predict(m, len(m)) for tail, m in zip(tails, scales, strict=True)]) for scales in maps
+            ]
+            found.append(values[0] if len(values) == 1 else (values[0] + values[1]) / 2)
+        return found
+
+    @property
+    def output(self) -> Output:
+        """The number of features before standardisation, and what they depend on."""
+        return self.output_over(self.grid)
+
+    def output_over(self, grid: Grid) -> Output:
+        """Return the number of features over a grid, and what they depend on."""
+        cells = grid[0] * grid[1]
+        n_features = sum(cells * backbone.output_shape[2] for backbone in self.backbones_)
+        return Output(n_features, self.backbones_, [*grid, self.averages_flips_])
+
+    @property
+    def _map_shapes(self) -> tuple[Shape, ...]:
+        return tuple(backbone.output_shape for backbone in self.backbones_)
+
+    def compute_beside(
+        self,
+        frames: Any,
+        rows: Array,
+        grids: Sequence[Grid],
+        beside: FeaturesBeside | None,
+        store: ShardStore,
+        known: Known | None = None,
+    ) -> list[StoredShards]:
+        """Return features of the frames `rows`, in ascending order, for each grid, and then those of `beside`.
+
+        They are not standardised; each frame is read once.
+        """
+        others = [] if beside is None else [beside]
+
+        def function(batch: Array) -> list[Array]:
+            return [*self.over_grids(batch, grids), *(other(batch) for other in others)]
+
+        outputs = [*map(self.output_over, grids), *(other.output for other in others)]
+        batches = partial(self.batches, frames)
+        return extract_shards(self._who, frames, rows, batches, function, outputs, store, known)
 
     def choose_grid(
         self,
@@ -169,24 +199,25 @@ class FrameFeatures(FrameTransformer):
         groups: Array | None,
         seed: int,
         weights: Array | None,
-        beside: Beside | None = None,
-    ) -> tuple[Array, dict[Grid, Choice]]:
+        beside: FeaturesBeside | None,
+        store: ShardStore,
+    ) -> tuple[list[StoredShards], dict[Grid, Choice]]:
         """Choose the grid on some rows of the frames and set it; return the features of all frames, and the choices.
 
-        Shapes: codes (n,), groups (n,) or None, features (n, d); weights (len(rows),) of the samples `rows`, or None.
-        `beside` gets each batch, as of :meth:`extract`.
+        The features are those over the grid, then those of `beside`, before standardisation.
+
+        Shapes: codes (n,), groups (n,) or None; weights (len(rows),) of the samples `rows`, or None.
         """
-        by_grid = self.extract(frames, GRIDS, rows, beside)
-        standardised = {grid: self.standardise(raw) for grid, raw in by_grid.items()}
+        found = self.compute_beside(frames, rows, GRIDS, beside, store)
+        standardised = {grid: self.standardise(raw) for grid, raw in zip(GRIDS, found, strict=False)}
         own_groups = None if groups is None else groups[rows]
         self.grid, tried = choose_grid(standardised, codes[rows], own_groups, seed, weights)
-        known = by_grid[self.grid]
+        chosen = [found[GRIDS.index(self.grid)], *found[len(GRIDS) :]]
         if len(rows) == len(frames):
-            return known, tried
-        rest = np.setdiff1d(np.arange(len(frames)), rows)
-        raw = np.empty((len(frames), known.shape[1]), known.dtype)
-        raw[rows], raw[rest] = known, self.extract(frames, [self.grid], rest, beside)[self.grid]
-        return raw, tried
+            return chosen, tried
+        del found, standardised
+        everything = np.arange(len(frames))
+        return self.compute_beside(frames, everything, [self.grid], beside, store, Known(rows, chosen)), tried
 
     def fitted_state(self) -> State:
         """Return the state of the base class, and whether features are averaged over flips."""

@@ -17,17 +17,12 @@ from framecnn.data.shards import Shards, as_shards
 from framecnn.estimators.calibration import fit_temperature, held_out_by_fold
 from framecnn.estimators.checks import as_random_state, check_known, check_overflow, encode_groups, encode_labels
 from framecnn.estimators.class_weights import balanced_weights
-from framecnn.estimators.clusters import (
-    Clusters,
-    cluster_by_class,
-    cluster_without_labels,
-    nearest_by_class,
-    squares_to,
-)
+from framecnn.estimators.clusters import Clusters, cluster_all, cluster_by_class, nearest_by_class, squares_to
 from framecnn.estimators.details import DetailsMixin
 from framecnn.estimators.head_checks import check_head_arrays, check_head_parameters, checked_vectors, names_of_arrays
 from framecnn.estimators.outliers import OutlierDetector
 from framecnn.estimators.projection import fit_projection
+from framecnn.estimators.reduction import Reduction
 from framecnn.estimators.ridge import Folds, folds_by_group
 from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.selection import selection_rows
@@ -102,6 +97,10 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
     ['a', 'b']
     """
 
+    mean_: Array
+    weights_: Array
+    offset_: Array
+    cluster_centers_: Array
     max_selection_rows = 2000
     """The largest number of samples on which the ridge penalty is chosen."""
 
@@ -151,12 +150,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         ConvergenceWarning
             If there are fewer distinct samples than clusters; fewer clusters are made then.
         """
-        X, codes, groups, seed = self._validated(X, y, groups)
-        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # a limit of the calling thread
-            folds = self._fit_classes(X, codes, groups, seed)
-            if self.projection is not None:
-                self.held_out_probabilities_ = self._held_out(X, codes, groups, folds, seed)
-            self.outliers_ = OutlierDetector.fit(X, codes, groups, self.false_alarm_rate, seed, self.network_moments)
+        self._fit(X, y, groups, only_probabilities=False)
         found, wanted = len(self.cluster_centers_), self.clusters_per_class * len(self.classes_)
         if found < wanted:
             message = f"KMeansClassifier: expected {wanted} clusters, got {found}: too few samples differ"
@@ -176,9 +170,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         -------
         self
         """
-        X, codes, groups, seed = self._validated(X, y, groups)
-        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # a limit of the calling thread
-            self._fit_classes(X, codes, groups, seed)
+        self._fit(X, y, groups, only_probabilities=True)
         return self
 
     @reads_snapshot
@@ -324,18 +316,32 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         check_is_fitted(self)
         return self, checked_vectors(self, X, self.cluster_centers_.dtype)
 
-    def _validated(self, X: Any, y: Any, groups: Any) -> tuple[Shards, Array, Array | None, int]:
-        """Set the classes; return X, class numbers, groups and seed, or raise the errors of :meth:`fit`."""
+    def _fit(self, X: Any, y: Any, groups: Any, only_probabilities: bool) -> None:
+        """Set what :meth:`predict_proba` needs, and everything else unless `only_probabilities` are wanted."""
         self.check_parameters()
         X = checked_vectors(self, X)
         self.classes_, codes = encode_labels("KMeansClassifier", y, len(X))
         groups = encode_groups("KMeansClassifier", groups, len(X))
-        return X, codes, groups, int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
+        seed = int(as_random_state("KMeansClassifier", self.random_state).randint(2**31 - 1))
+        with single_threaded_blas(), threadpool_limits(1, user_api="openmp"):  # a limit of the calling thread
+            reduction = None if self.projection is None else Reduction.fit(X, groups, seed)
+            samples = X if reduction is None else reduction.coordinates(X)
+            folds = self._fit_classes(samples, codes, groups, seed)
+            if self.projection is not None and not only_probabilities:
+                self.held_out_probabilities_ = self._held_out(samples, codes, groups, folds, seed)
+            if reduction is not None:
+                self.offset_ = (self.offset_ - self.mean_ @ self.weights_).astype(X.dtype)
+                self.mean_, self.weights_ = reduction.mean, reduction.weights(self.weights_).astype(X.dtype)
+                self.cluster_centers_ = self.cluster_centers_.astype(X.dtype)
+            if not only_probabilities:
+                self.outliers_ = OutlierDetector.fit(
+                    X, codes, groups, self.false_alarm_rate, seed, self.network_moments
+                )
 
     def _clusters(self, points: Shards, codes: Array, weights: Array | None, seed: int) -> Clusters:
         if self.projection is not None:
             return cluster_by_class(points[:], codes, self.clusters_per_class, seed)
-        return cluster_without_labels(points, codes, self.clusters_per_class * len(self.classes_), seed, weights)
+        return cluster_all(points, codes, self.clusters_per_class * len(self.classes_), seed, weights)
 
     def _fit_classes(self, X: Shards, codes: Array, groups: Array | None, seed: int) -> Folds:
         """Set projection, clusters and temperature; return the folds of held-out samples.
@@ -343,8 +349,7 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         The temperature of projected samples is that of the final clusters on held-out scores. It has a higher
         likelihood on new frames than one of clusters without each fold, which lie farther away.
         """
-        n_classes = len(self.classes_)
-        weights = None if self.class_weight is None else balanced_weights(codes)
+        weights, n_classes = None if self.class_weight is None else balanced_weights(codes), len(self.classes_)
         folds = folds_by_group(codes, groups, seed)
         scores = points = X
         if self.projection is not None:
@@ -355,9 +360,8 @@ class KMeansClassifier(DetailsMixin, ClassifierMixin, SavedEstimator):
         clusters = self._clusters(points, codes, weights, seed)
         self.cluster_centers_, self.cluster_labels_, self.labels_ = clusters
         self._n_features_out = len(clusters.centers)
-        squares = squares_to(points, clusters.centers)
-        to_members = np.where(self.labels_[:, None] == np.arange(len(clusters.centers)), squares, np.inf)
-        self.prototypes_ = to_members.argmin(axis=0)
+        is_member = self.labels_[:, None] == np.arange(len(clusters.centers))
+        self.prototypes_ = np.where(is_member, squares_to(points, clusters.centers), np.inf).argmin(axis=0)
         by_class = nearest_by_class(squares_to(scores, clusters.centers), clusters.labels, n_classes)
         if self.projection is not None:
             self.temperature_ = fit_temperature(by_class, codes, weights)

@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from framecnn.data.shards import Shards, as_shards
 from framecnn.estimators.features import FINE_GRID, FrameFeatures
-from framecnn.estimators.network_features import FeaturesBeside
 from framecnn.estimators.pretrained_features import PretrainedFeatures
 from framecnn.estimators.transformer import FrameTransformer
 from framecnn.networks.sequential import Sequential
@@ -87,19 +87,24 @@ class JoinedFeatures(FrameTransformer):
         """Return features (n, d) of checked frames, before standardisation."""
         if self.frame_shape_ is None:
             return frames
-        beside = FeaturesBeside(self.pretrained_, len(frames))
-        return np.hstack([self.learned_.compute(frames, beside), beside.found])
+        learned, (network,) = self.learned_, self.pretrained_.networks_
+        parts = [
+            np.hstack([*learned.over_grids(batch, [self.grid]), network.predict(batch, len(batch))])
+            for _, batch in learned.batches(frames)
+        ]
+        return np.concatenate(parts)
 
-    def standardise(self, raw: Array) -> Array:
+    def standardise(self, raw: Shards | Array) -> Shards:
         """Set mean and scale from features (n, d), so that both kinds have the same weight; return the features."""
+        raw = as_shards(raw)
         super().standardise(raw)
         if self.frame_shape_ is not None:
-            start = raw.shape[1] - self._n_pretrained
-            parts = [slice(0, start), slice(start, None)]
-            varying = [int((raw[:, part] != raw[:1, part]).any(axis=0).sum()) for part in parts]
-            for part, count in zip(parts, varying, strict=True):
-                self.scale_[part] *= np.sqrt(len(parts) * (count or 1) / raw.shape[1])
-        return self._scaled(raw)
+            start, first = raw.shape[1] - self._n_pretrained, raw[:1]
+            varies = np.logical_or.reduce([(block != first).any(axis=0) for _, block in raw.blocks()])
+            for part in (slice(0, start), slice(start, None)):
+                count = int(varies[part].sum()) or 1
+                self.scale_[part] *= np.sqrt(2 * count / raw.shape[1])
+        return self.standardised(raw)
 
     def fitted_state(self) -> State:
         """Return the state of the base class, and whether learned features are averaged over flips."""

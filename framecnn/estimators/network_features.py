@@ -223,22 +223,23 @@ class FeaturesBeside:
 
     Attributes
     ----------
-    found : (n_frames, d) float32 array
-        The features of all frames with which it has been called, before standardisation.
+    output : Output
+        The number of features before standardisation, and what they depend on.
     seconds : float
         How long they took.
     """
 
-    def __init__(self, features: NetworkFeatures, n_frames: int):
-        (self._network,) = features.networks_
-        self.found = np.empty((n_frames, *self._network.output_shape), np.float32)
+    def __init__(self, features: NetworkFeatures):
+        self.output = features.output
+        (self._network,) = self.output.networks
         self.seconds = 0.0
 
-    def __call__(self, rows: Array, batch: Array) -> None:
-        """Compute the features of a batch (n, h, w, c), frames number `rows`."""
+    def __call__(self, batch: Array) -> Array:
+        """Return the features of a batch (n, h, w, c), before standardisation."""
         start = time.perf_counter()
-        self.found[rows] = self._network.predict(batch, len(batch))
+        found = self._network.predict(batch, len(batch))
         self.seconds += time.perf_counter() - start
+        return found
 
 
 def _names(chain: Sequential, start: int) -> list[str]:

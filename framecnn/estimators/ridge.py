@@ -19,6 +19,7 @@ from framecnn.data.shards import Shards, as_shards
 from framecnn.errors import SettingError
 from framecnn.estimators.sums import gram, grams_of_sets, mean_of, products, rows_times
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
+from framecnn.memory import get_working_memory, resident_bytes
 from framecnn.typing import Array
 
 __all__ = ["ALPHAS", "Choice", "Folds", "centre_accuracy", "choose_alpha", "folds_by_group", "ridge"]
@@ -125,22 +126,39 @@ def _ridge_dual(features: Shards, targets: Array, alpha: float, folds: Folds) ->
 
 
 def _ridge_primal(features: Shards, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
-    fold_of = np.zeros(len(features), np.int64)  # 0 for rows outside all folds
-    for number, rows in enumerate(folds, start=1):
+    fold_of = np.full(len(features), len(folds))  # the last set has the rows outside all folds
+    for number, rows in enumerate(folds):
         fold_of[rows] = number
-    (system, moments), *of_folds = grams_of_sets(features, targets, fold_of, range(len(folds) + 1))
-    for own_system, own_moments in of_folds:
-        system += own_system
-        moments += own_moments
+    parts = _at_once(range(int(fold_of.max()) + 1), features.shape[1])
+    system, moments, sums = np.zeros((features.shape[1],) * 2, order="F"), np.zeros((features.shape[1], 1)), []
+    for numbers in parts:
+        sums = grams_of_sets(features, targets, fold_of, numbers)
+        for own_system, own_moments in sums:
+            system += own_system
+            moments = moments + own_moments
     penalty = _penalty(system.trace(), len(features), alpha)
 
     def solution(system: Array, moments: Array) -> Array:
         system[np.diag_indices_from(system)] += penalty
         return linalg.cho_solve((_factor(system, alpha), True), moments, check_finite=False)
 
-    held_out = ordered_map(lambda own: solution(system - own[0], moments - own[1]), of_folds)
+    def without(own: tuple[Array, Array]) -> Array:
+        return solution(np.subtract(system, own[0], out=own[0]), moments - own[1])
+
+    held_out = []
+    for numbers in parts:
+        if len(parts) > 1:
+            sums = grams_of_sets(features, targets, fold_of, numbers)
+        held_out += ordered_map(without, sums[: max(0, len(folds) - numbers.start)])
     coefficients = solution(system, moments)
-    return coefficients, rows_times(features, [coefficients, *held_out], fold_of)
+    return coefficients, rows_times(features, [*held_out, coefficients], fold_of)
+
+
+def _at_once(numbers: range, size: int) -> list[range]:
+    """Return parts of some numbers of sets, of which the systems (size, size) fit the memory together."""
+    room = get_working_memory().max_memory - resident_bytes() - 8 * size**2
+    most = max(1, room // (2 * 8 * size**2))  # the sums of a run, and of all runs
+    return [numbers[start : start + most] for start in range(0, len(numbers), most)]
 
 
 def _factor(system: Array, alpha: float) -> Array:

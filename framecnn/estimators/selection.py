@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from framecnn.data.shards import Shards
 from framecnn.estimators.ridge import Choice, choose_alpha, folds_by_group
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.typing import Array
@@ -17,7 +18,7 @@ Key = TypeVar("Key")
 
 @single_threaded_blas()
 def choose_grid(
-    features: Mapping[Grid, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
+    features: Mapping[Grid, Shards | Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
 ) -> tuple[Grid, dict[Grid, Choice]]:
     """Return the coarsest grid whose accuracy over held-out groups is within one standard error of the best.
 
@@ -53,7 +54,7 @@ def choose_grid(
 
 @single_threaded_blas()
 def choose_kind(
-    features: Mapping[str, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
+    features: Mapping[str, Shards | Array], codes: Array, groups: Array | None, seed: int, weights: Array | None = None
 ) -> tuple[str, dict[str, Choice]]:
     """Return the kind of features with the best accuracy over held-out groups, the cheapest one of equal kinds.
 
@@ -80,7 +81,7 @@ def choose_kind(
 
 
 def _tried(
-    features: Mapping[Key, Array], codes: Array, groups: Array | None, seed: int, weights: Array | None
+    features: Mapping[Key, Shards | Array], codes: Array, groups: Array | None, seed: int, weights: Array | None
 ) -> dict[Key, Choice]:
     """Return the best ridge penalty for every kind of features; none if no group can be held out."""
     if not folds_by_group(codes, groups, seed):

@@ -6,6 +6,7 @@ same bits on any number of threads, for any number of processes, and whatever th
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ __all__ = ["class_means", "gram", "grams_of_sets", "mean_and_deviation", "mean_o
 
 RUN_SHARDS = 64
 BLOCK_SHARDS = 4  # 2,048 samples, whose products are summed in the dtype of the features
-COLUMNS = 2048  # features whose products of two shards are summed in that dtype
+COLUMNS = 2048  # features at a time, whose products of two shards are summed in that dtype
 
 
 def _summed(samples: Shards, function: Callable[[int], Array]) -> Array:
@@ -65,9 +66,14 @@ def mean_and_deviation(samples: Shards) -> tuple[Array, Array]:
     count, mean, squares = 0, np.zeros(samples.shape[1]), np.zeros(samples.shape[1])
 
     def of_shard(number: int) -> tuple[int, Array, Array]:
-        exact = samples.read(number).astype(np.float64)
-        own = exact.sum(axis=0) / max(len(exact), 1)
-        return len(exact), own, np.square(exact - own).sum(axis=0)
+        block = samples.read(number)
+        own, own_squares = np.zeros((2, samples.shape[1]))
+        for start in range(0, samples.shape[1], COLUMNS):
+            exact = block[:, start : start + COLUMNS].astype(np.float64)
+            means = exact.sum(axis=0) / max(len(exact), 1)
+            exact -= means
+            own[start : start + COLUMNS], own_squares[start : start + COLUMNS] = means, np.square(exact).sum(axis=0)
+        return len(block), own, own_squares
 
     for first in range(0, samples.n_shards, RUN_SHARDS):
         numbers = range(first, min(first + RUN_SHARDS, samples.n_shards))
@@ -79,8 +85,12 @@ def mean_and_deviation(samples: Shards) -> tuple[Array, Array]:
     return mean, np.sqrt(squares / count)
 
 
-def gram(samples: Shards) -> Array:
-    """Return the lower triangle of the products of all pairs of samples (n, d), (n, n) float64, by pairs of shards."""
+def gram(samples: Shards, dtype: Any = None) -> Array:
+    """Return the lower triangle of the products of all pairs of samples (n, d), (n, n) float64, by pairs of shards.
+
+    Products of 2,048 features are summed in `dtype`, by default that of the samples.
+    """
+    dtype = samples.dtype if dtype is None else dtype
     found = np.zeros((len(samples), len(samples)), order="F")
 
     def of_pair(pair: tuple[int, int]) -> None:
@@ -89,7 +99,8 @@ def gram(samples: Shards) -> Array:
         right = left if first == second else samples.read(second)
         tile = found[samples.rows(second), samples.rows(first)]
         for start in range(0, samples.shape[1], COLUMNS):
-            tile += right[:, start : start + COLUMNS] @ left[:, start : start + COLUMNS].T
+            columns = slice(start, start + COLUMNS)
+            tile += right[:, columns].astype(dtype, copy=False) @ left[:, columns].T.astype(dtype, copy=False)
 
     filled = np.flatnonzero(np.diff(samples.edges)).tolist()
     with single_threaded_blas():

@@ -120,7 +120,7 @@ class TrainedFeatures(FrameTransformer):
         frames = self.validate(X)
         _, codes = encode_labels(self._who, y, len(frames))
         self.learn(frames, codes, encode_groups(self._who, groups, len(frames)))
-        return self.standardise(self.compute(frames))
+        return self.standardise(self.compute(frames))[:]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -186,7 +186,7 @@ class TrainedFeatures(FrameTransformer):
         shrink = Sequential([InputLayer(self.frame_shape_), *_shrinking(self.frame_shape_)]).build()
         is_uint8 = frames.dtype == np.uint8
         small = np.empty((len(frames), *shrink.output_shape), np.uint8 if is_uint8 else np.float32)
-        for rows, batch in self._batches(frames, np.arange(len(frames))):
+        for rows, batch in self.batches(frames):
             shrunk = shrink.predict(batch, len(batch))
             small[rows] = np.rint(shrunk) if is_uint8 else shrunk
         return small

@@ -1,7 +1,9 @@
 """The base of all transformers of frames: checks and reading of input, standardisation of features, fitted state."""
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -10,22 +12,23 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.arguments import channels_first_hint
 from framecnn.data.loader import LazyFrames, map_ahead
+from framecnn.data.shards import SHARD_ROWS, Shards, as_shards
+from framecnn.data.stored_shards import ShardStore
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import FLOATS, check_overflow
+from framecnn.estimators.extraction import Output, extract_shards
 from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_parameters, describe_parameters
-from framecnn.kernels.threads import ordered_map
+from framecnn.estimators.sums import mean_and_deviation
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed
 from framecnn.typing import Array, Shape
 
-__all__ = ["Beside", "FrameTransformer", "is_count"]
+__all__ = ["FrameTransformer", "is_count"]
 
 LARGEST_CHANNELS = 4  # frames with more, and of a height of 1 or 3, are taken for frames whose channels come first
 DARKEST = 1e-30  # frames whose largest value is below it are black
-BLOCK_COLUMNS = 256  # features whose mean and deviation a thread computes at a time
-Beside = Callable[[Any, Array], object]  # takes the rows of a batch, and its frames
 KINDS = {"u": "integer", "i": "integer", "b": "integer", "f": "float"}
 
 
@@ -86,7 +89,7 @@ class FrameTransformer(SavedEstimator):
         """
         frames = self.validate(X)
         self.learn(frames, None, None)
-        return self.standardise(self.compute(frames))
+        return self.standardise(self.compute(frames))[:]
 
     def validate(self, X: Any) -> Any:
         """Check parameters and X before fitting; return X in the form that :meth:`learn` and :meth:`compute` expect."""
@@ -101,13 +104,36 @@ class FrameTransformer(SavedEstimator):
         """Return features (n, d) of checked frames, before standardisation."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method compute, got none; define it")
 
+    def compute_in_shards(self, frames: Any, store: ShardStore) -> Shards:
+        """Return features (n, d) of checked frames, before standardisation, in shards that a store keeps."""
+        if self.frame_shape_ is None:
+            return as_shards(frames)
+        rows, batches = np.arange(len(frames)), partial(self.batches, frames)
+        (found,) = extract_shards(self._who, frames, rows, batches, lambda x: [self.compute(x)], [self.output], store)
+        return found
+
+    def transform_in_shards(self, X: Any) -> Shards:
+        """Return what :meth:`transform` returns, in shards: in memory as long as it lasts, else in files.
+
+        See :func:`framecnn.working_memory`; parameters and errors are those of :meth:`transform`.
+        """
+        check_is_fitted(self)
+        return self.standardised(self.compute_in_shards(self._check(X, reset=False), ShardStore()))
+
+    @property
+    def output(self) -> Output:
+        """The number of features before standardisation, and what they depend on."""
+        networks = self.networks_
+        flips = [part.averages_flips_ for part in self.parts_]
+        return Output(sum(network.output_shape[0] for network in networks), networks, flips)
+
     def compute_by_network(self, frames: Any) -> Array:
         """Return the output (n, d) of the only network for checked frames; feature vectors unchanged."""
         if self.frame_shape_ is None:
             return frames
         (network,) = self.networks_
         found = np.empty((len(frames), *network.output_shape), np.float32)
-        for rows, batch in self._batches(frames, np.arange(len(frames))):
+        for rows, batch in self.batches(frames):
             found[rows] = network.predict(batch, len(batch))
         return found
 
@@ -164,15 +190,20 @@ class FrameTransformer(SavedEstimator):
         check_overflow(self._who, "features", found)
         return found
 
-    def standardise(self, raw: Array) -> Array:
+    def standardise(self, raw: Shards | Array) -> Shards:
         """Set mean and scale from features (n, d); return the standardised features."""
-        blocks = [raw[:, start : start + BLOCK_COLUMNS] for start in range(0, raw.shape[1], BLOCK_COLUMNS)]
-        mean, deviation = (np.concatenate(parts) for parts in zip(*ordered_map(_moments, blocks), strict=True))
+        raw = as_shards(raw)
+        mean, deviation = mean_and_deviation(raw)
         self.mean_ = mean.astype(raw.dtype)
         flat = deviation <= np.finfo(raw.dtype).eps * np.abs(self.mean_)  # constant features become zero
         self.scale_ = np.where(flat, 1, deviation).astype(raw.dtype)
         self._n_features_out = raw.shape[1]
-        return self._scaled(raw)
+        return self.standardised(raw)
+
+    def standardised(self, raw: Shards) -> Shards:
+        """Return features (n, d) that are standardised by the present mean and scale when they are read."""
+        of_now = copy.copy(self)
+        return raw.map(lambda block, _: of_now._scaled(block))
 
     def blank_frames(self, dtype: Any) -> Array:
         """Return a black, a white, a noise and a grey noise frame, (4, h, w, c), in the range of the frames at fit."""
@@ -191,7 +222,7 @@ class FrameTransformer(SavedEstimator):
         """Return the factor that scales frames to 0..255; 1 for uint8."""
         if frames.dtype == np.uint8:
             return 1.0
-        batches = self._batches(frames, np.arange(len(frames)))
+        batches = self.batches(frames)
         largest = max(float(np.abs(batch, dtype=np.float64).max()) for _, batch in batches)
         return 255 / largest if largest > DARKEST else 1.0
 
@@ -205,11 +236,18 @@ class FrameTransformer(SavedEstimator):
                 raise ValueError(f"{self._who}: expected finite float32 frames, got NaN or infinity; clean X first")
         return batch
 
-    def _batches(self, frames: Any, rows: Array, maps: tuple[Shape, ...] = ()) -> Iterator[tuple[slice, Array]]:
-        """Yield (part, frames of rows[part]), read ahead; batches are smaller if shapes of `maps` are larger."""
-        size = max(1, self.batch_values // max(int(np.prod(shape)) for shape in (self.frame_shape_, *maps)))
+    def batches(self, frames: Any, rows: Array | None = None) -> Iterator[tuple[slice, Array]]:
+        """Yield (part, frames of rows[part]), read ahead: of all frames, or of some rows of them."""
+        rows = np.arange(len(frames)) if rows is None else rows
+        largest = max(int(np.prod(shape)) for shape in (self.frame_shape_, *self._map_shapes))
+        size = min(SHARD_ROWS, max(1, self.batch_values // largest))
         parts = [slice(start, start + size) for start in range(0, len(rows), size)]
         yield from zip(parts, map_ahead(lambda part: self._read(frames, rows[part]), parts, 1, 1), strict=True)
+
+    @property
+    def _map_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of a frame's maps that are held beside it; batches are smaller if they are larger than the frame."""
+        return ()
 
     def fitted_state(self) -> State:
         """Return parameters, shape and type of the frames at fit, and the tensors of backbones, means and scales."""
@@ -324,12 +362,6 @@ class FrameTransformer(SavedEstimator):
             self.frame_shape_, self.dtype_kind_ = shape, kind
             self.n_features_in_ = int(np.prod(shape))
         return frames
-
-
-def _moments(raw: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation of features (n, d), in float64."""
-    exact = raw.astype(np.float64)
-    return exact.mean(axis=0), exact.std(axis=0)
 
 
 def is_count(value: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from framecnn.data import FrameSubset
 from framecnn.data.prediction_table import PredictionRow
+from framecnn.data.shards import Shards, StackedShards, as_shards
 from framecnn.data.split import PARTS
 from framecnn.evaluation.label_errors import find_label_errors
 from framecnn.evaluation.matching import check_training_part, class_names, targets_of
@@ -255,7 +256,7 @@ class Assessment:
 def assess(
     classifier: Any,
     parts: Mapping[str, FrameSubset],
-    features: Mapping[str, Array] | None = None,
+    features: Mapping[str, Shards | Array] | None = None,
     *,
     seed: int = 0,
     has_given_parts: bool = False,
@@ -276,7 +277,7 @@ def assess(
     parts : mapping of str to FrameSubset
         The frames by the name of the part, the test part last. The part ``"training"``, if there is one, holds the
         frames on which the classifier was fitted, in the same order.
-    features : mapping of str to array (n, n_features), optional
+    features : mapping of str to Shards or array (n, n_features), optional
         The features of the frames of each part, if they are known: ``classifier.features_.transform`` returns them.
     seed : int, default 0
         Seed of the folds.
@@ -303,7 +304,7 @@ def assess(
     if train is not None:
         check_training_part(classifier, train)
     is_held_out = train is not None and not classifier.features_.uses_labels_
-    known = dict(features or {})
+    known: dict[str, Any] = dict(features or {})
     results, details = {}, {}
     names = getattr(classifier, "training_names_", None)
     for name, part in parts.items():
@@ -325,7 +326,7 @@ def assess(
         groups = np.concatenate([parts[name].groups for name in used])
         estimate = estimate_out_of_fold(
             classifier.head_,
-            np.concatenate([known[name] for name in used]),
+            StackedShards([as_shards(known[name]) for name in used]),
             np.concatenate([results[name].targets for name in used]),
             groups if by_group else np.arange(len(groups)),
             classes,
@@ -341,7 +342,7 @@ def _result_of(figure: EvaluationResult | OutOfFoldEstimate) -> EvaluationResult
     return figure.mean if isinstance(figure, OutOfFoldEstimate) else figure
 
 
-def _measured(head: Any, features: Array, part: FrameSubset, is_training: bool) -> tuple[Array, PartDetails]:
+def _measured(head: Any, features: Any, part: FrameSubset, is_training: bool) -> tuple[Array, PartDetails]:
     """Return the probabilities of the frames of a part, and what else is known of them."""
     n = len(part)
     if not n:
@@ -356,7 +357,7 @@ def _measured(head: Any, features: Array, part: FrameSubset, is_training: bool) 
     return found.probabilities, PartDetails(distances, found.nearest[:, 0], found.out_of_distribution)
 
 
-def _nearest_of_other_groups(head: Any, features: Array, groups: Array) -> Array:
+def _nearest_of_other_groups(head: Any, features: Any, groups: Array) -> Array:
     """Return the row of the most similar training frame of another group for each training frame; -1 if none."""
     n = len(features)
     _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)

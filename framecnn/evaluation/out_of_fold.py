@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from framecnn.data.shards import Shards, as_shards
 from framecnn.data.split import assign_folds
 from framecnn.errors import ShapeError
 from framecnn.evaluation.bootstrap import bootstrap_interval
@@ -168,7 +169,7 @@ class OutOfFoldEstimate:
 
 def estimate_out_of_fold(
     head: Any,
-    features: Array,
+    features: Shards | Array,
     targets: Array,
     groups: Array,
     classes: Sequence[str],
@@ -187,7 +188,7 @@ def estimate_out_of_fold(
     head : KMeansClassifier, or another classifier of scikit-learn's interface
         Its parameters are used, not its fitted state. ``fit``, or ``fit_probabilities`` if it has one, takes features,
         labels and groups.
-    features : array, shape (n, n_features)
+    features : Shards or array, shape (n, n_features)
         The features of all frames.
     targets : array of int, shape (n,)
         The true class of each frame, as an index of `classes`.
@@ -220,7 +221,7 @@ def estimate_out_of_fold(
     >>> estimate_out_of_fold(head, features, targets, groups, ["day", "night"]).describe()
     '100.0 % (95 % interval 90.5 to 100.0; 80 frames of 20 groups, 3 repeats of 4 folds)'
     """
-    features, targets = np.asarray(features), np.asarray(targets, np.int64)
+    features, targets = as_shards(features), np.asarray(targets, np.int64)
     _, groups_of = np.unique(np.asarray(groups, str), return_inverse=True)
     for name, values in (("targets", targets), ("groups", groups_of), ("paths", paths if len(paths) else targets)):
         if len(values) != len(features):
@@ -264,7 +265,7 @@ def _only_groups(targets: Array, groups: Array) -> Array:
     return pairs[n_groups[pairs[:, 0]] == 1, 1]
 
 
-def _predicted(head: Any, features: Array, targets: Array, groups: Array, train: Array, rows: Array) -> Array:
+def _predicted(head: Any, features: Shards, targets: Array, groups: Array, train: Array, rows: Array) -> Array:
     """Return the probabilities of `rows` by a head fitted on `train`, with a column for each class in `train`."""
     if len(np.unique(targets[train])) < 2 or not len(rows):
         return np.ones((len(rows), 1))
@@ -274,9 +275,10 @@ def _predicted(head: Any, features: Array, targets: Array, groups: Array, train:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the fit on all frames has warned
         unfitted = clone(head)
-        fit = getattr(unfitted, "fit_probabilities", unfitted.fit)  # outlier scores take a third of the time
-        fitted = fit(features[train], targets[train], groups[train])
-    return fitted.predict_proba(features[rows])
+        if not hasattr(unfitted, "fit_probabilities"):
+            return unfitted.fit(features[train], targets[train], groups[train]).predict_proba(features[rows])
+        fitted = unfitted.fit_probabilities(features.subset(train), targets[train], groups[train])  # without outliers
+    return fitted.predict_proba(features.subset(rows))
 
 
 def _means(values: Sequence[Any]) -> Any:

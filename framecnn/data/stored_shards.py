@@ -1,0 +1,158 @@
+"""Shards that are computed once: kept in memory as long as it lasts, else in files, and in a cache folder if wanted.
+
+A file is written atomically, flushed to disk and sealed with a SHA-256 (:mod:`framecnn.storage.container`, which models
+use too), so that it is whole or not there; one that is missing, cut or altered is computed again. A file of its own for
+each shard is what the chunked formats (Zarr, Parquet) come down to here, without their packages, and with a checksum.
+"""
+
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framecnn.data.shards import Shards
+from framecnn.errors import FormatError, MachineError, remedy
+from framecnn.memory import get_working_memory, resident_bytes
+from framecnn.storage import container
+from framecnn.typing import Array
+
+__all__ = ["KIND", "ShardStore", "StoredShards", "size_of_cache"]
+
+KIND = "features"
+"""What a file of a shard says it is."""
+
+
+class ShardStore:
+    """Where shards are kept: the memory and the cache folder of the current setting, and a temporary folder.
+
+    Parameters
+    ----------
+    reserved : int, default 0
+        Bytes that are left free for what is computed of the shards.
+    """
+
+    def __init__(self, reserved: int = 0):
+        self.reserved = reserved
+        self.max_memory, self.cache_dir = get_working_memory()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = threading.Lock()
+
+    def has_room(self, n_bytes: int) -> bool:
+        """Return whether so many bytes more can be held in memory."""
+        return resident_bytes() + n_bytes + self.reserved <= self.max_memory
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of the shards of a name, which is created: in the cache, or else in a temporary folder."""
+        with self._lock:
+            if self.cache_dir is None and self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="framecnn-features-")
+        folder = Path(self._temporary.name if self._temporary else self.cache_dir or "") / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+class StoredShards(Shards):
+    """Shards that are computed when they are first read, and kept by a store.
+
+    Parameters
+    ----------
+    store : ShardStore
+    edges : (n_shards + 1,) int array
+        The first row of each shard, and the number of rows.
+    n_features : int
+    dtype : dtype
+        float32 or float64.
+    compute : callable
+        Takes the number of a shard; returns its rows, which are finite.
+    name : str, optional
+        What the content is a function of, beside the keys: the folder of the cache. Without it the shards are not in
+        the cache, and lost with this object.
+    keys : sequence of str, optional
+        What the content of each shard is a function of: the name of its file.
+    """
+
+    def __init__(
+        self,
+        store: ShardStore,
+        edges: Array,
+        n_features: int,
+        dtype: Any,
+        compute: Callable[[int], Array],
+        name: str | None = None,
+        keys: Sequence[str] = (),
+    ):
+        super().__init__(edges, n_features, dtype)
+        self._store, self._compute, self._keys = store, compute, keys
+        self._is_cached = name is not None and store.cache_dir is not None
+        self._name = name if name is not None and self._is_cached else secrets.token_hex(8)
+        self._held: dict[int, Array] = {}
+        self._files: set[int] = set()
+
+    def read(self, number: int) -> Array:
+        """Return the rows of a shard; they are computed if they are not kept."""
+        found = self._held.get(number)
+        if found is None:
+            found = self._read_file(number)
+        if found is None:
+            found = self._compute(number)
+            self.keep(number, found)
+        return found
+
+    def is_kept(self, number: int) -> bool:
+        """Return whether a shard is in memory or has a file."""
+        return number in self._held or (self._is_cached and self._path(number).exists()) or number in self._files
+
+    def keep(self, number: int, rows: Array) -> None:
+        """Keep the rows of a shard, (at most 512, d).
+
+        Raises
+        ------
+        MachineError
+            If they fit neither the memory nor the disk.
+        """
+        has_room = self._store.has_room(rows.nbytes)
+        if has_room:
+            self._held[number] = rows
+        if self._is_cached or not has_room:
+            path = self._path(number)
+            try:
+                container.write(path, {"kind": KIND}, {KIND: np.ascontiguousarray(rows)})
+            except OSError as error:
+                raise MachineError(
+                    f"features: cannot write {os.fspath(path.parent)!r} ({error.strerror}); {remedy(error)}, or set "
+                    "another cache folder"
+                ) from error
+            self._files.add(number)
+
+    def _read_file(self, number: int) -> Array | None:
+        """Return the rows of a shard in a file; None if there is none, or it is damaged, or of other features."""
+        if not self._is_cached and number not in self._files:
+            return None
+        with suppress(FormatError, OSError):
+            description, tensors = container.read(self._path(number))
+            found = tensors.get(KIND)
+            shape = (int(self.edges[number + 1] - self.edges[number]), self.shape[1])
+            if description == {"kind": KIND} and found is not None and found.shape == shape:
+                return found.astype(self.dtype, copy=False)
+        return None
+
+    def _path(self, number: int) -> Path:
+        key = self._keys[number] if self._is_cached else f"{number:06d}"
+        return self._store.folder(self._name) / f"{key}.safetensors"
+
+    def __del__(self) -> None:
+        if not self._is_cached:
+            for number in self._files:
+                with suppress(OSError):
+                    self._path(number).unlink()
+
+
+def size_of_cache(folder: str | os.PathLike[str]) -> int:
+    """Return the bytes of the files in a cache folder; 0 if there is no such folder."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors"))

@@ -1,0 +1,87 @@
+"""Coordinates of samples in the span of some of them, for systems of bounded size.
+
+A ridge regression needs the products of features with each other, or of samples: systems as large as the smaller of
+both numbers. Where there are more features than samples, samples are replaced by their coordinates in their own span:
+products of samples stay what they are, and everything later is computed on as many coordinates as there are samples.
+The span is at most that of 8,192 samples, evenly over the groups, which need no labels (the Nystroem method: Williams &
+Seeger, "Using the Nystroem Method to Speed Up Kernel Machines", NIPS 2001; Rudi, Camoriano & Rosasco, "Less is More:
+Nystroem Computational Regularization", NIPS 2015). So with up to 8,192 samples, or up to 8,192 features, a solution is
+exact up to rounding; with more of both, it is the best one in that span, and no system is larger than 8,192 x 8,192.
+"""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from scipy import linalg
+
+from framecnn.data.shards import ArrayShards, Shards
+from framecnn.data.stored_shards import ShardStore, StoredShards
+from framecnn.estimators.selection import selection_rows
+from framecnn.estimators.sums import gram, mean_of, products
+from framecnn.kernels.threads import single_threaded_blas
+from framecnn.typing import Array
+
+__all__ = ["LARGEST_SYSTEM", "Reduction", "needed_bytes"]
+
+LARGEST_SYSTEM = 8192  # samples, or features
+BLOCK_SAMPLES = 10_000  # that are held at a time, of several steps
+JITTER = 1e-9  # added to products of samples with themselves, in units of their mean: the least ridge penalty is 3e-4
+
+
+class Reduction(NamedTuple):
+    """Samples m of which others are linear combinations, about a mean (d,), and the factor (m, m) of their products."""
+
+    mean: Array
+    samples: Shards
+    factor: Array
+
+    @classmethod
+    def fit(cls, X: Shards, groups: Array | None, seed: int) -> Self | None:
+        """Fit the reduction to samples (n, d) of groups (n,); None if there are no more features than samples."""
+        if X.shape[1] <= min(len(X), LARGEST_SYSTEM):
+            return None
+        mean = mean_of(X).astype(X.dtype)
+        rows = selection_rows(len(X), groups, LARGEST_SYSTEM, seed)
+        samples = X.held(rows).map(lambda block, _: block - mean)
+        system = gram(samples, np.float64)
+        system[np.diag_indices_from(system)] += JITTER * system.trace() / len(rows) or np.finfo(X.dtype).tiny
+        with single_threaded_blas():
+            return cls(mean, samples, linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False))
+
+    def coordinates(self, X: Shards) -> Shards:
+        """Return coordinates (n, m) of samples (n, d); their products are those of the samples about the mean.
+
+        They are float64 if all samples span the space, else of the dtype of the samples.
+        """
+        if len(X) == len(self.samples):
+            return ArrayShards(self.factor, X.edges)
+
+        def of_block(block: Array, _: slice) -> Array:
+            against = np.empty((len(self.samples), len(block)))
+            for rows, some in self.samples.blocks():
+                against[rows] = some @ (block - self.mean).T
+            found = linalg.solve_triangular(self.factor, against, lower=True, overwrite_b=True, check_finite=False)
+            return np.ascontiguousarray(found.T, X.dtype)
+
+        computed = X.map(of_block, len(self.samples))
+        store = ShardStore(needed_bytes(len(X), len(self.samples)))
+        return StoredShards(store, X.edges, len(self.samples), X.dtype, computed.read)
+
+    def weights(self, solution: Array) -> Array:
+        """Return the weights (d, k) of features for weights (m, k) of coordinates."""
+        with single_threaded_blas():
+            own = linalg.solve_triangular(self.factor, solution, lower=True, trans="T", check_finite=False)
+        return products(self.samples, own)
+
+
+def needed_bytes(n_samples: int, n_features: int) -> int:
+    """Return about how much memory a fit to samples (n, d) that are not in memory needs at most, beside n x classes.
+
+    It is a few systems, blocks of samples, and the samples that the detector of outliers keeps (5,000) and decomposes
+    (1,000).
+    """
+    size = min(n_samples, n_features, LARGEST_SYSTEM)
+    is_reduced = n_features > size
+    systems = 4 * 8 * size**2 + 5 * 8 * min(n_samples, 2000) ** 2
+    samples = 4 * BLOCK_SAMPLES * n_features + (4 * size * n_features if is_reduced else 0)
+    return systems + samples + 100 * n_samples

@@ -1,0 +1,124 @@
+"""How much memory a fit may take, and the folder that keeps features: one setting for the whole process."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from framecnn.errors import SettingError
+
+__all__ = ["WorkingMemory", "as_bytes", "get_working_memory", "resident_bytes", "working_memory"]
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+SHARE = 0.75  # of the memory of the machine, by default
+
+
+class WorkingMemory(NamedTuple):
+    """The bytes that the process may hold during a fit, and the folder that keeps features, None without one."""
+
+    max_memory: int
+    cache_dir: Path | None
+
+
+def as_bytes(size: int | str) -> int:
+    """Return a size in bytes, given as an integer or as text with a unit: KB, MB, GB, TB, or KiB, MiB, GiB, TiB.
+
+    Raises
+    ------
+    SettingError
+        If it is something else, or not positive.
+
+    Examples
+    --------
+    >>> as_bytes("1.5 GiB"), as_bytes("500MB"), as_bytes(1000)
+    (1610612736, 500000000, 1000)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(size))
+    n_bytes = int(float(match[1]) * UNITS.get(match[2].upper(), 0)) if match and not isinstance(size, bool) else 0
+    if n_bytes < 1:
+        raise SettingError(f"max_memory: expected bytes, or text such as '4 GiB' or '500 MB', got {size!r}")
+    return n_bytes
+
+
+_current: WorkingMemory | None = None
+
+
+def get_working_memory() -> WorkingMemory:
+    """Return the current setting; by default three quarters of the memory of the machine or container, and no folder.
+
+    Examples
+    --------
+    >>> get_working_memory().cache_dir is None
+    True
+    """
+    return _current or WorkingMemory(int(SHARE * _machine_bytes()), None)
+
+
+@contextmanager
+def working_memory(
+    max_memory: int | str | None = None, cache_dir: str | os.PathLike[str] | None = None
+) -> Iterator[None]:
+    """Set how much memory a fit may take inside a ``with`` block, and the folder that keeps features.
+
+    Features of frames that do not fit the memory are written to files, of `cache_dir` or of a temporary folder, and
+    read again. Neither setting changes a result. They belong to the whole process.
+
+    Parameters
+    ----------
+    max_memory : int or str, optional
+        The largest memory that the process may hold during a fit, in bytes or as text such as ``"4 GiB"``. By default
+        three quarters of the memory of the machine, or of its container.
+    cache_dir : path, optional
+        A folder that keeps the features of frames: a fit that was interrupted, or is repeated after some frames have
+        changed, computes those that are missing. It is created. Delete it, or a folder in it, to free space.
+
+    Raises
+    ------
+    SettingError
+        If `max_memory` is no size.
+
+    Examples
+    --------
+    >>> with working_memory("2 GiB"):
+    ...     get_working_memory().max_memory
+    2147483648
+    """
+    global _current
+    before, default = _current, get_working_memory()
+    limit = default.max_memory if max_memory is None else as_bytes(max_memory)
+    _current = WorkingMemory(limit, default.cache_dir if cache_dir is None else Path(cache_dir))
+    try:
+        yield
+    finally:
+        _current = before
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds, in bytes; its largest memory so far where the system has no /proc."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return _largest_resident_bytes()
+
+
+def _largest_resident_bytes() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    import sys
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _machine_bytes() -> int:
+    """Return the memory of the machine, or of the container if that is less; 4 GiB if neither is known."""
+    found = []
+    with suppress(OSError, ValueError, AttributeError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            found.append(int(Path(path).read_text(encoding="ascii")))
+    return min(found, default=4 * 2**30)
