@@ -1,11 +1,13 @@
-"""Learned and pretrained features side by side, each kind with the same weight."""
+"""Learned and pretrained features side by side, each kind with its share of the variance."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 
 from framecnn.data.shards import Shards, as_shards
+from framecnn.errors import SettingError
 from framecnn.estimators.features import FINE_GRID, FrameFeatures
 from framecnn.estimators.pretrained_features import PretrainedFeatures
 from framecnn.estimators.transformer import FrameTransformer
@@ -17,10 +19,11 @@ __all__ = ["JoinedFeatures"]
 
 
 class JoinedFeatures(FrameTransformer):
-    """The features of :class:`FrameFeatures` and of :class:`PretrainedFeatures`, scaled to equal summed variance.
+    """The features of :class:`FrameFeatures` and :class:`PretrainedFeatures`, scaled to given shares of the variance.
 
     The summed variance of all features is their number, as if each was standardised, so a ridge penalty has the same
-    unit. Feature vectors (2-D input without `frame_shape`) are only standardised.
+    unit. The larger the share of a kind, the less its coefficients are shrunk. Feature vectors (2-D input without
+    `frame_shape`) are only standardised.
 
     Parameters
     ----------
@@ -28,6 +31,8 @@ class JoinedFeatures(FrameTransformer):
         ``(h, w, c)`` of flat rows.
     grid, filters, n_filters, depth
         Of the learned features, as of :class:`FrameFeatures`.
+    learned_share : float, default 0.5
+        The share of the learned features in the summed variance, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -56,6 +61,7 @@ class JoinedFeatures(FrameTransformer):
         filters: str = "kmeans",
         n_filters: int | None = None,
         depth: int = 1,
+        learned_share: float = 0.5,
         random_state: Any = None,
     ):
         self.frame_shape = frame_shape
@@ -63,6 +69,7 @@ class JoinedFeatures(FrameTransformer):
         self.filters = filters
         self.n_filters = n_filters
         self.depth = depth
+        self.learned_share = learned_share
         self.random_state = random_state
 
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
@@ -95,15 +102,15 @@ class JoinedFeatures(FrameTransformer):
         return np.concatenate(parts)
 
     def standardise(self, raw: Shards | Array) -> Shards:
-        """Set mean and scale from features (n, d), so that both kinds have the same weight; return the features."""
+        """Set mean and scale from features (n, d), so that each kind has its share; return the features."""
         raw = as_shards(raw)
         super().standardise(raw)
         if self.frame_shape_ is not None:
             start, first = raw.shape[1] - self._n_pretrained, raw[:1]
             varies = np.logical_or.reduce([(block != first).any(axis=0) for _, block in raw.blocks()])
-            for part in (slice(0, start), slice(start, None)):
-                count = int(varies[part].sum()) or 1
-                self.scale_[part] *= np.sqrt(2 * count / raw.shape[1])
+            shares = (slice(0, start), self.learned_share), (slice(start, None), 1 - self.learned_share)
+            for part, share in shares:
+                self.scale_[part] *= np.sqrt((int(varies[part].sum()) or 1) / (share * raw.shape[1]))
         return self.standardised(raw)
 
     def fitted_state(self) -> State:
@@ -164,8 +171,12 @@ class JoinedFeatures(FrameTransformer):
 
     def check_parameters(self) -> None:
         """Raise SettingError unless every parameter has a valid value."""
+        share = self.learned_share
+        if not (isinstance(share, Real) and 0 < share < 1):
+            raise SettingError(f"JoinedFeatures: expected learned_share above 0 and below 1, got {share!r}")
         for part in self._new_parts():
             part.check_parameters()
 
     def _new_parts(self) -> tuple[FrameFeatures, PretrainedFeatures]:
-        return FrameFeatures(**self.get_params()), PretrainedFeatures(self.frame_shape)
+        settings = {name: value for name, value in self.get_params().items() if name != "learned_share"}
+        return FrameFeatures(**settings), PretrainedFeatures(self.frame_shape)
