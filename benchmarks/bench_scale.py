@@ -71,10 +71,12 @@ def fit_in_process(n, size, filters, max_memory=None):
 def fit(n, size, filters, max_memory):
     """Return seconds, peak memory before and after in MB, the grid that was chosen, and the held-out accuracy."""
     small = RenderedFrames(12 * GROUP, size)
-    FrameClassifier(n_filters=filters, random_state=0).fit(small, small.labels, small.groups)  # compiles the kernels
+    FrameClassifier(features="learned", n_filters=filters, random_state=0).fit(
+        small, small.labels, small.groups
+    )  # compiles the kernels
     before = peak_megabytes()
     frames = RenderedFrames(n, size)
-    classifier = FrameClassifier(n_filters=filters, random_state=0)
+    classifier = FrameClassifier(features="learned", n_filters=filters, random_state=0)
     start = time.perf_counter()
     with working_memory(max_memory):
         classifier.fit(frames, frames.labels, frames.groups)

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from framecnn.errors import SettingError
+from framecnn.errors import MachineError, SettingError
 
-__all__ = ["WorkingMemory", "as_bytes", "get_working_memory", "resident_bytes", "working_memory"]
+__all__ = ["WorkingMemory", "as_bytes", "check_room", "get_working_memory", "resident_bytes", "working_memory"]
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -17,10 +17,14 @@ SHARE = 0.75  # of the memory of the machine, by default
 
 
 class WorkingMemory(NamedTuple):
-    """The bytes that the process may hold during a fit, and the folder that keeps features, None without one."""
+    """The bytes that the process may hold during a fit, and the folder that keeps features, None without one.
+
+    `is_default` says that nobody has set the bytes.
+    """
 
     max_memory: int
     cache_dir: Path | None
+    is_default: bool = False
 
 
 def as_bytes(size: int | str) -> int:
@@ -54,7 +58,7 @@ def get_working_memory() -> WorkingMemory:
     >>> get_working_memory().cache_dir is None
     True
     """
-    return _current or WorkingMemory(int(SHARE * _machine_bytes()), None)
+    return _current or WorkingMemory(int(SHARE * _machine_bytes()), None, is_default=True)
 
 
 @contextmanager
@@ -79,6 +83,9 @@ def working_memory(
     ------
     SettingError
         If `max_memory` is no size.
+    MachineError
+        In a fit, if the systems to solve need more than `max_memory`: their size follows from the numbers of frames and
+        features alone.
 
     Examples
     --------
@@ -88,12 +95,23 @@ def working_memory(
     """
     global _current
     before, default = _current, get_working_memory()
-    limit = default.max_memory if max_memory is None else as_bytes(max_memory)
-    _current = WorkingMemory(limit, default.cache_dir if cache_dir is None else Path(cache_dir))
+    folder = default.cache_dir if cache_dir is None else Path(cache_dir)
+    limit = default if max_memory is None else WorkingMemory(as_bytes(max_memory), None)
+    _current = limit._replace(cache_dir=folder)
     try:
         yield
     finally:
         _current = before
+
+
+def check_room(who: str, what: str, n_bytes: int) -> None:
+    """Raise MachineError if a `max_memory` that was set has no room for so many bytes, which `what` needs."""
+    setting, held = get_working_memory(), resident_bytes()
+    if not setting.is_default and held + n_bytes > setting.max_memory:
+        raise MachineError(
+            f"{who}: expected max_memory of at least {(held + n_bytes) / 1e6:,.0f} MB for {what}, got "
+            f"{setting.max_memory / 1e6:,.0f} MB; raise it, or compute fewer features"
+        )
 
 
 def resident_bytes() -> int:

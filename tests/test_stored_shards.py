@@ -15,6 +15,7 @@ from textures import Lazy, textures
 from framecnn import FrameClassifier, FrameFeatures, MachineError, num_threads
 from framecnn.data.shards import SHARD_ROWS, regular_edges
 from framecnn.data.stored_shards import ShardStore, StoredShards, size_of_cache
+from framecnn.estimators import ridge
 from framecnn.memory import working_memory
 from framecnn.storage import container
 
@@ -149,17 +150,19 @@ def drawn():
 
 
 def fitted(frames, labels, groups):
-    classifier = FrameClassifier(n_filters=8, random_state=0)
+    classifier = FrameClassifier(features="learned", n_filters=8, random_state=0)
     features = classifier.fit_features(frames, labels, groups)
     head = classifier.head_
     return [features[:], head.weights_, head.mean_, head.held_out_probabilities_, head.outliers_.samples], classifier
 
 
-def test_a_fit_has_the_same_bits_for_any_memory_and_folder_on_any_threads(drawn, tmp_path):
+def test_a_fit_has_the_same_bits_for_any_memory_and_folder_on_any_threads(drawn, tmp_path, monkeypatch):
     frames, labels, groups = drawn
     expected, classifier = fitted(frames, labels, groups)
-    for limit, folder, threads in ((1, None, 2), (1, tmp_path, 1), (None, tmp_path, 2), ("400 MB", None, 1)):
-        with working_memory(limit, folder), num_threads(threads):
+    for has_room, folder, threads in ((False, None, 2), (False, tmp_path, 1), (True, tmp_path, 2)):
+        monkeypatch.setattr(ShardStore, "has_room", lambda *_, has_room=has_room: has_room)
+        monkeypatch.setattr(ridge, "resident_bytes", lambda has_room=has_room: 0 if has_room else 2**60)
+        with working_memory(cache_dir=folder), num_threads(threads):
             found, other = fitted(Lazy(frames), labels, groups)
         assert other.chosen_["grid"] == classifier.chosen_["grid"]
         for one, two in zip(expected, found, strict=True):

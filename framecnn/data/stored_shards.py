@@ -39,7 +39,7 @@ class ShardStore:
 
     def __init__(self, reserved: int = 0):
         self.reserved = reserved
-        self.max_memory, self.cache_dir = get_working_memory()
+        self.max_memory, self.cache_dir, _ = get_working_memory()
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
 

@@ -19,6 +19,7 @@ from framecnn.data.stored_shards import ShardStore, StoredShards
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.sums import gram, mean_of, products
 from framecnn.kernels.threads import single_threaded_blas
+from framecnn.memory import check_room
 from framecnn.typing import Array
 
 __all__ = ["LARGEST_SYSTEM", "Reduction", "needed_bytes"]
@@ -37,8 +38,17 @@ class Reduction(NamedTuple):
 
     @classmethod
     def fit(cls, X: Shards, groups: Array | None, seed: int) -> Self | None:
-        """Fit the reduction to samples (n, d) of groups (n,); None if there are no more features than samples."""
-        if X.shape[1] <= min(len(X), LARGEST_SYSTEM):
+        """Fit the reduction to samples (n, d) of groups (n,); None if there are no more features than samples.
+
+        Raises
+        ------
+        MachineError
+            If the memory that was set is too small for a fit to these samples, reduced or not.
+        """
+        n_samples, n_features = X.shape
+        what = f"{n_samples:,} samples of {n_features:,} features"
+        check_room("KMeansClassifier", what, needed_bytes(n_samples, n_features))
+        if n_features <= min(n_samples, LARGEST_SYSTEM):
             return None
         mean = mean_of(X).astype(X.dtype)
         rows = selection_rows(len(X), groups, LARGEST_SYSTEM, seed)
@@ -82,6 +92,7 @@ def needed_bytes(n_samples: int, n_features: int) -> int:
     """
     size = min(n_samples, n_features, LARGEST_SYSTEM)
     is_reduced = n_features > size
-    systems = 4 * 8 * size**2 + 5 * 8 * min(n_samples, 2000) ** 2
+    selected = min(n_samples, 2000)
+    systems = 4 * 8 * size**2 + 5 * 8 * selected * min(selected, n_features)
     samples = 4 * BLOCK_SAMPLES * n_features + (4 * size * n_features if is_reduced else 0)
     return systems + samples + 100 * n_samples
