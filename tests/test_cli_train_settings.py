@@ -1,6 +1,7 @@
 """``framecnn train``: the settings of the classifier, and a training without the package for reports."""
 
 import json
+import os
 import re
 import sys
 
@@ -45,6 +46,30 @@ def test_class_weights_and_the_rate_of_false_alarms_are_settings(films, out):
     assert (load(out).class_weight, load(out).false_alarm_rate) == ("balanced", 0.125)
     words = Report(out.with_name("report.html").read_text(encoding="utf-8")).words
     assert re.search(r"Given .*class weights ?balanced.*false alarms \(out-of-distribution\) ?12.5 %", words)
+
+
+def test_features_are_kept_in_a_folder_and_neither_it_nor_the_memory_changes_the_model(films, out, tmp_path):
+    assert framecnn("train", films, "-o", out, *SIZE).code == 0
+    expected, cache = out.read_bytes(), tmp_path / "cache"
+    written = []
+    for options in ((), ("--max-memory", "100GiB"), ()):
+        ended = framecnn("train", films, "-o", out, *SIZE, "--cache-dir", cache, *options)
+        assert ended.code == 0, ended.err
+        assert re.search(rf"^features are kept in {re.escape(str(cache))}: \d+\.\d MB$", ended.out, re.MULTILINE)
+        assert out.read_bytes() == expected
+        written.append({path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")})
+    assert len(written[0]) >= 3
+    assert written[0] == written[1] == written[2]
+    os.utime(next(path for path in sorted(films.rglob("*.jpg"))), (1, 1))
+    assert framecnn("train", films, "-o", out, *SIZE, "--cache-dir", cache).code == 0
+    assert written[0].keys() < set(cache.rglob("*.safetensors"))
+
+
+def test_a_memory_that_is_too_small_is_one_line(films, out):
+    line = refused("train", films, "-o", out, *SIZE, "--max-memory", "1MB", code=2)
+    assert re.search(
+        r"KMeansClassifier: expected max_memory of at least [\d,]+ MB for .* features, got 1 MB; raise", line
+    )
 
 
 @pytest.mark.parametrize("wanted", ["auto", "learned", "pretrained", "both"])

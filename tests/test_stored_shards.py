@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,21 +116,23 @@ def test_a_full_disk_is_told_and_leaves_no_shard(tmp_path, monkeypatch, cached):
 
 PROGRAM = """
 import sys
-sys.path.insert(0, sys.argv[2])
 import numpy as np
-from test_stored_shards import ROWS, Counted, shards
+from framecnn.data.shards import regular_edges
+from framecnn.data.stored_shards import ShardStore, StoredShards
 from framecnn.memory import working_memory
+rows = np.random.default_rng(0).normal(size=(1124, 3)).astype(np.float32)
+compute = lambda number: rows[number * 512 : (number + 1) * 512]
 print("started", flush=True)
 with working_memory(1, sys.argv[1]):
     while True:
         for name in "abcdefgh":
-            shards(Counted(), name)[:]
+            StoredShards(ShardStore(), regular_edges(1124), 3, np.float32, compute, name, "abc")[:]
 """
 
 
 def test_a_process_killed_while_it_writes_leaves_whole_shards_or_none(tmp_path):
     for number in range(5):
-        command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(Path(__file__).parent)]
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             time.sleep(0.002 + 0.004 * number)
