@@ -108,10 +108,24 @@ def test_a_full_disk_is_told_and_leaves_no_shard(tmp_path, monkeypatch, cached):
         stored = shards(Counted(), "kind")
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
-            with pytest.raises(MachineError, match=r"features: cannot write .*No space left on device\); free space"):
+            with pytest.raises(MachineError, match=r"^features: cannot write to .* \(No space left on device\); free "):
                 stored.read(0)
         assert not list(tmp_path.rglob("*.safetensors"))
         np.testing.assert_array_equal(stored[:], ROWS)
+
+
+def test_a_cache_folder_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with working_memory(cache_dir=tmp_path / "file"):
+        with pytest.raises(MachineError, match=r"features: cannot write to '.*kind' \(Not a directory\); "):
+            shards(Counted(), "kind").read(0)
+        assert not shards(Counted(), "kind").is_kept(0)
+
+
+def test_shards_without_a_name_are_not_in_the_cache(tmp_path):
+    with working_memory(1, tmp_path):
+        np.testing.assert_array_equal(shards(Counted())[:], ROWS)
+    assert not list(tmp_path.iterdir())
 
 
 PROGRAM = """

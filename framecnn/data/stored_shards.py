@@ -47,14 +47,13 @@ class ShardStore:
         """Return whether so many bytes more can be held in memory."""
         return resident_bytes() + n_bytes + self.reserved <= self.max_memory
 
-    def folder(self, name: str) -> Path:
-        """Return the folder of the shards of a name, which is created: in the cache, or else in a temporary folder."""
+    @property
+    def temporary_dir(self) -> Path:
+        """The temporary folder, which is created; it is removed with the store."""
         with self._lock:
-            if self.cache_dir is None and self._temporary is None:
+            if self._temporary is None:
                 self._temporary = tempfile.TemporaryDirectory(prefix="framecnn-features-")
-        folder = Path(self._temporary.name if self._temporary else self.cache_dir or "") / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return Path(self._temporary.name)
 
 
 class StoredShards(Shards):
@@ -89,8 +88,8 @@ class StoredShards(Shards):
     ):
         super().__init__(edges, n_features, dtype)
         self._store, self._compute, self._keys = store, compute, keys
-        self._is_cached = name is not None and store.cache_dir is not None
-        self._name = name if name is not None and self._is_cached else secrets.token_hex(8)
+        self._folder = None if name is None or store.cache_dir is None else store.cache_dir / name
+        self._prefix = secrets.token_hex(4)  # of temporary files
         self._held: dict[int, Array] = {}
         self._files: set[int] = set()
 
@@ -106,7 +105,8 @@ class StoredShards(Shards):
 
     def is_kept(self, number: int) -> bool:
         """Return whether a shard is in memory or has a file."""
-        return number in self._held or (self._is_cached and self._path(number).exists()) or number in self._files
+        in_folder = self._folder is not None and self._path(number).exists()
+        return number in self._held or in_folder or number in self._files
 
     def keep(self, number: int, rows: Array) -> None:
         """Keep the rows of a shard, (at most 512, d).
@@ -119,20 +119,22 @@ class StoredShards(Shards):
         has_room = self._store.has_room(rows.nbytes)
         if has_room:
             self._held[number] = rows
-        if self._is_cached or not has_room:
-            path = self._path(number)
+        if self._folder is not None or not has_room:
             try:
+                path = self._path(number)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 container.write(path, {"kind": KIND}, {KIND: np.ascontiguousarray(rows)})
             except OSError as error:
+                where = self._folder or tempfile.gettempdir()
                 raise MachineError(
-                    f"features: cannot write {os.fspath(path.parent)!r} ({error.strerror}); {remedy(error)}, or set "
-                    "another cache folder"
+                    f"features: cannot write to {os.fspath(where)!r} ({error.strerror}); "
+                    f"{remedy(error) or 'set another cache folder'}"
                 ) from error
             self._files.add(number)
 
     def _read_file(self, number: int) -> Array | None:
         """Return the rows of a shard in a file; None if there is none, or it is damaged, or of other features."""
-        if not self._is_cached and number not in self._files:
+        if self._folder is None and number not in self._files:
             return None
         with suppress(FormatError, OSError):
             description, tensors = container.read(self._path(number))
@@ -143,11 +145,12 @@ class StoredShards(Shards):
         return None
 
     def _path(self, number: int) -> Path:
-        key = self._keys[number] if self._is_cached else f"{number:06d}"
-        return self._store.folder(self._name) / f"{key}.safetensors"
+        if self._folder is not None:
+            return self._folder / f"{self._keys[number]}.safetensors"
+        return self._store.temporary_dir / f"{self._prefix}-{number:06d}.safetensors"
 
     def __del__(self) -> None:
-        if not self._is_cached:
+        if self._folder is None:
             for number in self._files:
                 with suppress(OSError):
                     self._path(number).unlink()

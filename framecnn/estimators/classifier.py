@@ -82,6 +82,10 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     n_features_in_ : int
         Values of a frame.
 
+    Notes
+    -----
+    Features of training frames that do not fit the memory go to files; see :func:`framecnn.working_memory`.
+
     Examples
     --------
     >>> import numpy as np
