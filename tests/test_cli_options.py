@@ -50,6 +50,10 @@ def films(tmp_path):
             ["films", "--cache-dir", "films/cache"],
             "'--cache-dir': expected a folder outside 'films', which is only read",
         ),
+        (
+            ["films", "--test", "out", "--cache-dir", "out/c"],
+            "'--cache-dir': expected a folder outside 'out', which is ",
+        ),
         (["films", "--seed", "one"], "Invalid value for '--seed'"),
         ([], "Missing argument 'FOLDER'"),
     ],

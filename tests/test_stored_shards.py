@@ -201,3 +201,18 @@ def test_a_changed_frame_recomputes_only_its_shard(drawn, tmp_path):
         assert len(set(tmp_path.rglob("*.safetensors")) - set(written)) == 1
         assert all(path.stat().st_mtime_ns == before for path, before in written.items())
     np.testing.assert_array_equal(found[:], features.compute(changed))
+
+
+def test_predictions_of_lazily_loaded_frames_are_made_shard_by_shard_with_the_same_bits(drawn):
+    _, classifier = fitted(*drawn)
+    frames = drawn[0]
+    features = classifier.features_.transform(frames)
+    lazy = Lazy(frames)
+    for method in ("predict", "predict_proba", "transform", "reject", "outlier_scores"):
+        np.testing.assert_array_equal(getattr(classifier, method)(lazy), getattr(classifier.head_, method)(features))
+    expected, found = classifier.head_.predict_details(features), classifier.predict_details(lazy)
+    for name in ("probabilities", "outlier_scores", "out_of_distribution", "nearest"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    np.testing.assert_array_equal(classifier.nearest(lazy, 2)[0], classifier.head_.nearest(features, 2)[0])
+    assert lazy.largest_read <= SHARD_ROWS
+    assert len(classifier.features_.transform_when_read(lazy).read(0)) == SHARD_ROWS

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,13 +76,14 @@ def memory_size(text: str) -> int:
         raise typer.BadParameter(str(error).partition(": ")[2]) from None
 
 
-def outside(folder: Path | None, frames: Path) -> Path | None:
-    """Return a folder to write to; raise BadParameter if it lies in the folder of frames, which is only read."""
-    if folder is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(frames)):
-        raise typer.BadParameter(
-            f"expected a folder outside {str(frames)!r}, which is only read, got {str(folder)!r}; choose another",
-            param_hint="'--cache-dir'",
-        )
+def outside(folder: Path | None, inputs: Sequence[Path | None]) -> Path | None:
+    """Return a folder to write to; raise BadParameter if it lies in a folder of frames, which is only read."""
+    for given in inputs:
+        if folder and given and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(given)):
+            raise typer.BadParameter(
+                f"expected a folder outside {str(given)!r}, which is only read, got {str(folder)!r}; choose another",
+                param_hint="'--cache-dir'",
+            )
     return folder
 
 

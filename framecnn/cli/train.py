@@ -124,6 +124,6 @@ def train(
             max_bad=max_bad,
             picture_megabytes=picture_megabytes,
             max_memory=max_memory,
-            cache_dir=outside(cache_dir, source.folder),
+            cache_dir=outside(cache_dir, source.inputs),
         )
     )

@@ -88,9 +88,12 @@ class Shards:
         """Return some rows, numbers in ascending order, read when they are needed, in the shards of these samples."""
         return SubsetShards(self, rows)
 
-    def map(self, function: Callable[[Array, slice], Array], n_features: int | None = None) -> "Shards":
+    def map(
+        self, function: Callable[[Array, slice], Array], n_features: int | None = None, dtype: Any = None
+    ) -> "Shards":
         """Return ``function(rows of a shard, where they are)`` shard by shard, computed when a shard is read."""
-        return MappedShards(self, function, self.shape[1] if n_features is None else n_features)
+        n_features = self.shape[1] if n_features is None else n_features
+        return MappedShards(self, function, n_features, self.dtype if dtype is None else dtype)
 
 
 class ArrayShards(Shards):
@@ -132,8 +135,8 @@ class SubsetShards(Shards):
 class MappedShards(Shards):
     """A function of the rows of other shards, computed when a shard is read."""
 
-    def __init__(self, shards: Shards, function: Callable[[Array, slice], Array], n_features: int):
-        super().__init__(shards.edges, n_features, shards.dtype)
+    def __init__(self, shards: Shards, function: Callable[[Array, slice], Array], n_features: int, dtype: Any):
+        super().__init__(shards.edges, n_features, dtype)
         self._shards, self._function = shards, function
 
     def read(self, number: int) -> Array:

@@ -348,9 +348,9 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     def _n_features_out(self) -> int:
         return len(self.head_.cluster_centers_)
 
-    def _features(self, X: Any) -> Array:
+    def _features(self, X: Any) -> Shards | Array:
         check_is_fitted(self)
-        return self.features_.transform(X)
+        return self.features_.transform_when_read(X)
 
     def _head_and_vectors(self, X: Any) -> tuple[KMeansClassifier, Any]:
         features = self._features(X)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from framecnn.arguments import check_count
+from framecnn.data.shards import as_shards
 from framecnn.estimators.snapshot import reads_snapshot
 from framecnn.typing import Array
 
@@ -113,5 +116,9 @@ class DetailsMixin:
         PredictionDetails
         """
         head, vectors = self._head_and_vectors(X)
-        scores, rows, _ = head.outliers_.compare(vectors, min(N_NEAREST, len(head.outliers_.rows)))
-        return PredictionDetails(head.predict_proba(vectors), scores, scores > head.outliers_.threshold, rows)
+        k = min(N_NEAREST, len(head.outliers_.rows))
+        found = [
+            (head.predict_proba(block), *head.outliers_.compare(block, k)) for _, block in as_shards(vectors).blocks()
+        ]
+        probabilities, scores, rows, _ = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return PredictionDetails(probabilities, scores, scores > head.outliers_.threshold, rows)

@@ -185,8 +185,27 @@ class FrameTransformer(SavedEstimator):
             If features are not finite: X is too large, or the model comes from a forged file with too large weights.
         """
         check_is_fitted(self)
+        return self._transformed(self._check(X, reset=False))
+
+    def transform_when_read(self, X: Any) -> Shards | Array:
+        """Return what :meth:`transform` returns, of more than 512 frames as shards that are computed when read.
+
+        Parameters and errors are those of :meth:`transform`.
+        """
+        check_is_fitted(self)
+        frames = self._check(X, reset=False)
+        if self.frame_shape_ is None or len(frames) <= SHARD_ROWS:
+            return self._transformed(frames)
+        rows, of_now = as_shards(np.arange(len(frames))[:, None]), copy.copy(self)
+
+        def of_shard(own: Array, _: slice) -> Array:
+            return np.concatenate([of_now._transformed(batch) for _, batch in of_now.batches(frames, own[:, 0])])
+
+        return rows.map(of_shard, len(self.mean_), self.mean_.dtype)
+
+    def _transformed(self, frames: Any) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self._scaled(self.compute(self._check(X, reset=False)))
+            found = self._scaled(self.compute(frames))
         check_overflow(self._who, "features", found)
         return found
 
