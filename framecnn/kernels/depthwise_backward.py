@@ -4,6 +4,7 @@ import numpy as np
 
 from framecnn.geometry import Window
 from framecnn.kernels.codegen.depthwise_line import accumulate_line
+from framecnn.kernels.codegen.memory import clear
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.conv2d import PackedConv
 from framecnn.kernels.depthwise import axis_at, form_of, forward_plan, taps_inside
@@ -15,11 +16,11 @@ __all__ = ["depthwise_gradients", "depthwise_sums", "depthwise_sums_shape"]
 
 
 def depthwise_sums(x: Array, dy: Array, packed: PackedConv, window: Window, sums: Array) -> None:
-    """Add to `sums` the products of all pixels and all gradients, with all threads.
+    """Write to `sums` those of the products of all pixels and all gradients, with all threads.
 
     Error of each value at most ``(K + 2) eps`` times the sum of absolute products, K = n oh ow.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`depthwise_sums_shape` returns it, zeros on entry.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`depthwise_sums_shape` returns it.
     """
     filters, vector = dy.shape[3], lanes(x.dtype)
     if packed.filters > packed.groups:
@@ -53,7 +54,7 @@ def depthwise_gradients(sums: Array, packed: PackedConv, window: Window, channel
 
 @kernel
 def depthwise_wrt_kernel(sums, x, dy, plan, start, stop):
-    """sums (parts, kh * kw + 1, size), zeros on entry, += products of x (n, h, w, f) and dy (n, oh, ow, f).
+    """sums (parts, kh * kw + 1, size) of products of x (n, h, w, f) and dy (n, oh, ow, f).
 
     The last line is the sum of the gradients. Items are parts: rows of dy, of all frames.
     """
@@ -65,6 +66,7 @@ def depthwise_wrt_kernel(sums, x, dy, plan, start, stop):
     flat, values, gradients = sums.reshape(-1), x.reshape(-1), dy.reshape(-1)
     for part in range(start, stop):
         to = part * all_lines * size
+        clear(flat, to, all_lines * size)
         for item in range(part * rows // parts, (part + 1) * rows // parts):
             n, i = item // height, item % height
             u, end = taps_inside(vertical, i, x.shape[1])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from framecnn.geometry import Pair, Window
+from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.memory import clear, copy
 from framecnn.kernels.codegen.microkernel import FEW, PIXELS, accumulate_block, accumulate_few, add_blocks
 from framecnn.kernels.codegen.pooling import pool_window, unpool_window
@@ -20,11 +21,11 @@ PACKED_BYTES = 128 * 1024  # of packed gradients, which stay in cache while a bl
 
 
 def direct_sums(x: Array, gradients: Gradients, packed: PackedConv, window: Window, sums: Array) -> None:
-    """Add to `sums` the products of all pixels and all gradients, with all threads.
+    """Write to `sums` those of the products of all pixels and all gradients, with all threads.
 
     Error of each value at most ``(K + 2) eps`` times the sum of absolute products, K = n oh ow.
 
-    Shapes: x (n, h, w, c), gradients of (n, oh, ow, f), sums as :func:`direct_sums_shape` returns it, zeros on entry.
+    Shapes: x (n, h, w, c), gradients of (n, oh, ow, f), sums as :func:`direct_sums_shape` returns it.
     """
     groups, block, output = packed.groups, sums.shape[-1], window.output
     if packed.filters // groups % lanes(x.dtype):
@@ -51,20 +52,44 @@ def direct_sums_shape(packed: PackedConv, window: Window, channels: int, parts: 
 
 def direct_gradients(sums: Array, packed: PackedConv, window: Window, channels: int) -> tuple[Array, Array]:
     """Return the gradients with respect to kernel (kh, kw, channels, f) and bias (f,) from :func:`direct_sums`."""
-    total = sums.sum(axis=0)
-    groups, blocks, _, block = total.shape
-    group_filters = packed.filters // groups
     n_runs, run_length = _runs(packed, window, channels)
-    runs = total[:, :, :-1].reshape(groups, blocks, n_runs, -1, block)[:, :, :, :run_length]
-    joined = runs.transpose(2, 3, 0, 1, 4).reshape(n_runs * run_length, groups, blocks * block)
-    kernel = joined[..., :group_filters].reshape(*window.kernel, channels, packed.filters)
-    return kernel, total[:, :, -1].reshape(groups, -1)[:, :group_filters].reshape(-1)
+    lines = (sums.shape[3] - 1) // n_runs
+    kernel = empty((*window.kernel, channels, packed.filters), sums.dtype)
+    bias = empty((packed.filters,), sums.dtype)
+    steps, n_lines = (run_length, lines), n_runs * run_length
+    run(direct_gradients_forward, n_lines + 1, len(sums) * packed.filters, (kernel, bias), sums, steps)
+    return kernel, bias
 
 
 def _runs(packed: PackedConv, window: Window, channels: int) -> Pair:
     """Return the number of contiguous runs in a window and the number of values in each."""
     height, width = window.kernel
     return (height, width * channels) if window.dilation[1] == 1 == packed.groups else (height * width, channels)
+
+
+@kernel
+def direct_gradients_forward(outputs, sums, steps, start, stop):
+    """Outputs dkernel (kh, kw, c / groups, f) and dbias (f,) = the sum of sums over all parts.
+
+    sums (parts, groups, blocks, n_runs * lines + 1, block), steps (values in a run, lines of a run). Items are the
+    values of a window, and the bias.
+    """
+    dkernel, dbias = outputs
+    run_length, lines = steps
+    parts, groups, blocks, all_lines, block = sums.shape
+    filters = len(dbias)
+    values = dkernel.size // filters
+    flat, group_filters = dkernel.reshape(-1), filters // groups
+    for item in range(start, stop):
+        is_bias = item == values
+        line = all_lines - 1 if is_bias else item // run_length * lines + item % run_length
+        to, at = (dbias, 0) if is_bias else (flat, item * filters)
+        for g in range(groups):
+            for f in range(group_filters):
+                total = sums[0, g, f // block, line, f % block]
+                for part in range(1, parts):
+                    total += sums[part, g, f // block, line, f % block]
+                to[at + g * group_filters + f] = total
 
 
 @kernel
@@ -118,8 +143,9 @@ def accumulate_rows(sums, to, padded, runs, down, weights, width, steps):
 
 @kernel
 def backward_wrt_kernel(sums, x, gradients, output, plan, step, start, stop):
-    """sums (parts, groups, blocks, n_runs * lines + 1, block), zeros on entry, += products of x (n, h, w, c) and
-    gradients; the last line is the sum of the gradients. Items are parts.
+    """sums (parts, groups, blocks, n_runs * lines + 1, block) of products of x (n, h, w, c) and gradients.
+
+    The last line is the sum of the gradients. Items are parts.
     """
     height, width = output
     parts, groups, blocks, all_lines, block = sums.shape
@@ -135,6 +161,7 @@ def backward_wrt_kernel(sums, x, gradients, output, plan, step, start, stop):
     flat, weights = sums.reshape(-1), packed.reshape(-1)
     group_filters = gradients.dy.shape[3] // groups
     for part in range(start, stop):
+        clear(flat, part * sums[0].size, sums[0].size)
         for item in range(part * items // parts, (part + 1) * items // parts):
             n, first = item // row_blocks, item % row_blocks * plan.rows
             rows = min(plan.rows, height - first)

@@ -7,7 +7,7 @@ import numpy as np
 
 from framecnn.kernels.buffers import empty
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.threads import run
+from framecnn.kernels.threads import contiguous, run
 from framecnn.typing import Array, Shape
 
 __all__ = ["FUNCTIONS", "activate", "activate_backward"]
@@ -267,6 +267,6 @@ def _pointwise(function: Callable[..., None], name: str, parameter: float, *inpu
     result = empty(inputs[0].shape, inputs[0].dtype)
     row = inputs[0].shape[-1] if name == "softmax" else 1
     shape: Shape = (-1, row) if name == "softmax" else (-1,)
-    flat = [np.ascontiguousarray(values).reshape(shape) for values in inputs]
+    flat = [contiguous(values).reshape(shape) for values in inputs]
     run(function, result.size // row, 4 * row, result.reshape(shape), *flat, result.dtype.type(parameter))
     return result

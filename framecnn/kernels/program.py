@@ -1,4 +1,4 @@
-"""Programs: the kernels that a prediction runs, recorded once, then run again without Python between them.
+"""Programs: the kernels that a computation runs, recorded once, then run again without Python between them.
 
 Which kernels run, and on which memory, follows from shapes alone. So a program that was recorded for one batch computes
 any other of its shape: the batch is copied to where the first one was. Threads take chunks of the first kernel's items;
@@ -6,7 +6,8 @@ whoever finds none left waits for the others, for a few microseconds, and goes o
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import available_threads, ordered_map, recording
 from framecnn.typing import Array
 
-__all__ = ["Program", "Programs"]
+__all__ = ["Program", "Programs", "Recording"]
 
 CALL_WORK = 300_000  # multiply-adds of a chunk, at least: about 5 microseconds
 CHUNKS = 4  # per thread, so that a thread that comes late takes fewer
@@ -28,35 +29,37 @@ _give_way = getattr(ctypes.CDLL(None), "sched_yield", None) if hasattr(ctypes, "
 GIVE_WAY = ctypes.cast(_give_way, ctypes.c_void_p).value or 0 if _give_way else 0
 
 
-class Program:
-    """The kernels of a computation ``y = compute(x)`` that consists of kernels only.
+class Recording:
+    """Kernels that ran once, to run again on the same arrays.
 
     Parameters
     ----------
-    compute : callable
-        Called once, here; whatever it does apart from running kernels on arrays of
-        :func:`framecnn.kernels.buffers.empty` must not depend on the values of x.
-    x : array
-        The first batch.
+    memory : list of Buffer
+        Memory for arrays of :func:`framecnn.kernels.buffers.empty`. Recordings may share it: what one leaves in an
+        array that still exists when the next begins is there for the next.
 
     Attributes
     ----------
-    first : array
-        The output for `x`.
     is_valid : bool
-        Whether :meth:`run` computes the same as `compute`.
+        Whether :meth:`run` computes the same as what was recorded.
     """
 
-    def __init__(self, compute: Callable[[Array], Array], x: Array):
+    def __init__(self, memory: list[Buffer]):
         self.is_valid = True
-        self._memory: list[Buffer] = []
+        self._memory = memory
         self._kept: list[Any] = []
         self._slots: list[bytes] = []
         self._calls: list[tuple[int, int, float]] = []
-        self._x = x.copy()
+        self._threads = 0  # for which the table says how large chunks are
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record what this thread computes inside the ``with`` block.
+
+        Whatever it does apart from running kernels must not depend on values of arrays that change between runs.
+        """
         with memory_of(self._memory), recording(self):
-            self._y = compute(self._x)
-        self.first = self._y.copy()
+            yield
         joined = np.frombuffer(b"".join(self._slots), np.int64).copy()
         ends = np.cumsum([len(slots) for slots in self._slots]) + joined.ctypes.data
         starts = [end - len(slots) for end, slots in zip(ends, self._slots, strict=True)]
@@ -89,6 +92,52 @@ class Program:
         elif isinstance(value, np.ndarray) and not any(buffer.holds(value) for buffer in self._memory):
             self._kept.append(value)
 
+    def run(self) -> None:
+        """Run the kernels again; one thread may call it at a time."""
+        threads = available_threads()
+        if threads != self._threads:
+            self._threads = threads
+            for row, (_, n_items, work) in zip(self._table, self._calls, strict=True):
+                least = CALL_WORK / max(work, 1.0)
+                row[3] = n_items if threads == 1 else max(round(least), n_items // (CHUNKS * threads), 1)
+        self._counters[:] = 0
+        if threads == 1:
+            run_calls(self._counters, self._table, GIVE_WAY, 0, 1)
+        else:
+            ordered_map(
+                lambda thread: run_calls(self._counters, self._table, GIVE_WAY, thread, thread + 1), range(threads)
+            )
+
+
+class Program:
+    """The kernels of a computation ``y = compute(x)`` that consists of kernels only.
+
+    Parameters
+    ----------
+    compute : callable
+        Called once, here; recorded as :meth:`Recording.recorded` describes.
+    x : array
+        The first batch.
+
+    Attributes
+    ----------
+    first : array
+        The output for `x`.
+    """
+
+    def __init__(self, compute: Callable[[Array], Array], x: Array):
+        self._memory: list[Buffer] = []
+        self._recording = Recording(self._memory)
+        self._x = x.copy()
+        with self._recording.recorded():
+            self._y = compute(self._x)
+        self.first = self._y.copy()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether :meth:`run` computes the same as `compute`."""
+        return self._recording.is_valid
+
     @property
     def nbytes(self) -> int:
         """The bytes of the memory that the program computes in."""
@@ -97,17 +146,7 @@ class Program:
     def run(self, x: Array) -> Array:
         """Return the output for a batch of the shape of the first; one thread may call it at a time."""
         np.copyto(self._x, x)
-        threads = available_threads()
-        for row, (_, n_items, work) in zip(self._table, self._calls, strict=True):
-            least = CALL_WORK / max(work, 1.0)
-            row[3] = n_items if threads == 1 else max(round(least), n_items // (CHUNKS * threads), 1)
-        self._counters[:] = 0
-        if threads == 1:
-            run_calls(self._counters, self._table, GIVE_WAY, 0, 1)
-        else:
-            ordered_map(
-                lambda thread: run_calls(self._counters, self._table, GIVE_WAY, thread, thread + 1), range(threads)
-            )
+        self._recording.run()
         return self._y.copy()
 
 

@@ -7,7 +7,8 @@ Summing over tiles needs fewer products than over pixels, by the same factor as 
 import numpy as np
 
 from framecnn.geometry import Window
-from framecnn.kernels.codegen.memory import copy
+from framecnn.kernels.buffers import empty
+from framecnn.kernels.codegen.memory import clear, copy
 from framecnn.kernels.codegen.microkernel import PIXELS, accumulate_block, filter_block
 from framecnn.kernels.codegen.tiles import gradient_tile, kernel_gradient_tile
 from framecnn.kernels.codegen.transforms import transform_index
@@ -24,9 +25,9 @@ EXACT = filter_block(np.float64)
 
 
 def winograd_sums(x: Array, dy: Array, packed: PackedConv, window: Window, sums: Array) -> None:
-    """Add to `sums` the outer products over all tiles, with all threads.
+    """Write to `sums` those of the outer products over all tiles, with all threads.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` returns it, zeros on entry.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` returns it.
     """
     plan = TilePlan.of(x, packed.algorithm, window, BACKWARD_TILES, sums.shape[-1])
     work = len(x) * plan.down * plan.across / len(sums) * sums[0].size
@@ -42,26 +43,29 @@ def winograd_sums_shape(packed: PackedConv, window: Window, channels: int, parts
 
 def winograd_gradients(sums: Array, packed: PackedConv, window: Window, channels: int) -> tuple[Array, Array]:
     """Return the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
-    extent = packed.algorithm + window.kernel[0] - 1
-    dkernel = np.empty((*window.kernel, channels, packed.filters), sums.dtype)
+    dkernel = empty((*window.kernel, channels, packed.filters), sums.dtype)
+    dbias = empty((packed.filters,), sums.dtype)
     transform = transform_index(packed.algorithm, window.kernel[0])
-    run(winograd_gradients_forward, channels, sums[:, :, :, 0].size, dkernel, sums, transform)
-    return dkernel, sums[:, extent + 1, :, -1].sum(axis=0).reshape(-1)[: packed.filters]
+    middle = packed.algorithm + window.kernel[0]  # tap (1, 1)
+    work = sums[:, :, :, 0].size
+    run(winograd_gradients_forward, channels + 1, work, (dkernel, dbias), sums, transform, middle)
+    return dkernel, dbias
 
 
 @kernel
-def winograd_gradients_forward(dkernel, sums, transform, start, stop):
-    """dkernel (k, k, c, f) = G^T m G in float64, m the sum of sums (parts, extent**2, blocks, lines + 1, block).
+def winograd_gradients_forward(outputs, sums, transform, middle, start, stop):
+    """Outputs dkernel (k, k, c, f) = G^T m G in float64, and dbias (f,), the last lines of m at the tap `middle`.
 
-    Items are channels.
+    m is the sum of sums (parts, extent**2, blocks, lines + 1, block). Items are channels, and the bias.
     """
-    parts, taps, blocks, _, block = sums.shape
+    dkernel, dbias = outputs
+    parts, taps, blocks, all_lines, block = sums.shape
     window, _, channels, filters = dkernel.shape
     total, zeros = np.empty((taps, block)), np.zeros(EXACT)
     tile = np.empty(window * window * EXACT)
     rounded = np.empty(tile.size, dkernel.dtype)
     flat, m = dkernel.reshape(-1), total.reshape(-1)
-    for k in range(start, stop):
+    for k in range(start, min(stop, channels)):
         for b in range(blocks):
             total[:] = 0
             for tap in range(taps):
@@ -76,6 +80,11 @@ def winograd_gradients_forward(dkernel, sums, transform, start, stop):
                 for tap in range(window * window):
                     to = (tap * channels + k) * filters + at
                     copy(flat, to, rounded, tap * EXACT, min(EXACT, filters - at))
+    if stop > channels:
+        for f in range(filters):
+            dbias[f] = 0
+            for part in range(parts):
+                dbias[f] += sums[part, middle, f // block, all_lines - 1, f % block]
 
 
 @kernel
@@ -105,7 +114,7 @@ def transform_gradients(transformed, dy, patch, plan, first, n_tiles):
 
 @kernel
 def winograd_backward(sums, x, dy, plan, start, stop):
-    """sums (parts, taps, blocks, lines + 1, block), zeros on entry, += products of tiles of x and dy; items are parts.
+    """sums (parts, taps, blocks, lines + 1, block) of products of tiles of x and dy; items are parts.
 
     x (n, h, w, c), dy (n, oh, ow, f).
     """
@@ -120,6 +129,7 @@ def winograd_backward(sums, x, dy, plan, start, stop):
     all_tiles = len(x) * plan.down * plan.across
     middle = (extent + 1) * blocks  # at tap (1, 1), A dy A^T is the sum of a tile
     for part in range(start, stop):
+        clear(flat, part * sums[0].size, sums[0].size)
         end = (part + 1) * all_tiles // parts
         for first in range(part * all_tiles // parts, end, plan.tiles):
             n_tiles = min(plan.tiles, end - first)

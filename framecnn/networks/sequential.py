@@ -17,9 +17,11 @@ from framecnn.layers.chain import layer_names, walk
 from framecnn.layers.params import REAL, SWAPPING
 from framecnn.networks.input_warnings import warn_of_input
 from framecnn.networks.limits import check_description
+from framecnn.networks.passes import vjp_through
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.networks.snapshot import NetworkSnapshot, layer_snapshots
 from framecnn.networks.summary import Summary, summary_rows
+from framecnn.networks.training_programs import TrainingPrograms
 from framecnn.storage.model_file import Description, SavedModel, State
 from framecnn.text import listed
 from framecnn.training import loop
@@ -86,6 +88,7 @@ class Sequential(SavedModel):
             raise SettingError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
         self.names = layer_names(self.layers)
         self._last: NetworkSnapshot | None = None
+        self._programs = TrainingPrograms()
 
     def __repr__(self) -> str:
         return f"Sequential({list(self.layers)})"
@@ -205,23 +208,15 @@ class Sequential(SavedModel):
             If the model is not built or `x` does not fit it.
         """
         snapshot = self._snapshot()
-        y = check_batch("Sequential.vjp", x, self.input_shape, snapshot.layers[0].dtype)
-        lowest = 0 if wrt_input else self._first_with_parameters
-        steps = []
-        for step in snapshot.training_passes:
-            skips_dx = step.skips_dx and step.first == lowest and not wrt_input
-            y, backward = step.vjp(y, rng, wrt_input=False) if skips_dx else step.vjp(y, rng)
-            steps.append((step.first, backward))
-
-        def backward_all(dy: Array) -> tuple[Any, dict[str, Array]]:
-            grads: dict[str, Array] = {}
-            for index, backward in reversed(steps):
-                if index >= lowest:
-                    dy, layer_grads = backward(dy)
-                    grads |= {f"{self.names[index]}/{key}": value for key, value in layer_grads.items()}
-            return dy if wrt_input else None, grads
-
-        return y, backward_all
+        x = check_batch("Sequential.vjp", x, self.input_shape, snapshot.layers[0].dtype)
+        if wrt_input:
+            return vjp_through(snapshot.training_passes, self.names, x, rng)
+        if rng is not None and len(x):
+            result = self._programs.vjp(snapshot.layers, self._first_with_parameters, x)
+            if result is not None:
+                return result
+        y, backward = vjp_through(snapshot.training_passes, self.names, x, rng, self._first_with_parameters)
+        return y, lambda dy: (None, backward(dy)[1])
 
     def fit(
         self,
@@ -283,7 +278,7 @@ class Sequential(SavedModel):
         return snapshot
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_last": None}
+        return self.__dict__ | {"_last": None, "_programs": TrainingPrograms()}
 
     def summary(self) -> Summary:
         """Return output shape, parameters and multiply-adds of every layer, printed as a table.
