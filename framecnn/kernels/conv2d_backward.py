@@ -52,13 +52,11 @@ def conv2d_backward(
     n, channels = len(x), x.shape[3] // packed.groups
     rows, columns = window.output
     frame_bytes = rows * columns * packed.filters * x.itemsize
+    size = max(-(-n // MOST_PARTS), min(PART_BYTES // frame_bytes, -(-n // FEWEST_PARTS)), 1)
+    slices = [slice(start, start + size) for start in range(0, max(n, 1), size)]
+    work = size * rows * columns * window.kernel[0] * window.kernel[1] * channels * packed.filters
     part_work = DEPTHWISE_PART_WORK if packed.algorithm == DEPTHWISE else PART_WORK
-    frame_work = rows * columns * window.kernel[0] * window.kernel[1] * channels * packed.filters
-    size, parts = n, MOST_PARTS if n * frame_work >= MOST_PARTS * part_work else FEWEST_PARTS
-    if gradients.is_pooled:
-        size = max(-(-n // MOST_PARTS), min(PART_BYTES // frame_bytes, -(-n // FEWEST_PARTS)), 1)
-        parts = max(min(size * frame_work // part_work, MOST_PARTS // max(-(-n // size), 1)), 1)
-    slices = [slice(start, start + max(size, 1)) for start in range(0, max(n, 1), max(size, 1))]
+    parts = min(max(work // part_work, 1), max(MOST_PARTS // len(slices), 1))
     is_direct = packed.algorithm == 0 or (packed.groups > 1 and packed.algorithm != DEPTHWISE)
     shape_of, finish = direct_sums_shape, direct_gradients
     if not is_direct:
@@ -69,25 +67,24 @@ def conv2d_backward(
         )
     sums = empty(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
 
-    def backward(index: int) -> Any:
+    def backward(frames: slice, sums: Array) -> Any:
         """Write the sums of some frames; return the gradient with respect to them, or None."""
-        frames, slice_sums = slices[index], sums[index * parts : (index + 1) * parts]
         selected = gradients.select(frames)
         if flipped is not None or not is_direct:
             selected = Gradients(selected.unpooled(window.output))
         if not is_direct:
-            write(x[frames], selected.dy, packed, window, slice_sums)
+            write(x[frames], selected.dy, packed, window, sums, size)
         else:
-            direct_sums(x[frames], selected, packed, window, slice_sums)
+            direct_sums(x[frames], selected, packed, window, sums, size)
         return None if flipped is None else conv2d_backward_wrt_input(selected.dy, flipped, window, x.shape[3])
 
-    if len(slices) == 1:
-        dx = backward(0)
+    if not gradients.is_pooled:
+        dx = backward(slice(n), sums)
     else:
         dx = None if flipped is None else empty(x.shape, x.dtype)
 
         def backward_in_place(index: int) -> None:
-            part = backward(index)
+            part = backward(slices[index], sums[index * parts : (index + 1) * parts])
             if dx is not None:
                 dx[slices[index]] = part
 

@@ -1,7 +1,5 @@
 """Passes over maps without a convolution: sums, products and concatenations of maps, and scaling by channel."""
 
-import numpy as np
-
 from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.memory import copy
 from framecnn.kernels.codegen.rows import merge_row, scale_row

@@ -124,9 +124,10 @@ def softmax_forward(y, x, parameter, start, stop):
 @kernel
 def relu_backward(dx, dy, x, y, parameter, start, stop):
     """dx (size,) = dy where x > 0, else 0, of dy, x, y (size,); items are values."""
-    for i in range(start, stop):
+    dx, dy, x = dx[start:stop], dy[start:stop], x[start:stop]
+    for i in range(len(dx)):  # from 0, so that LLVM knows that no index is negative, and computes vectors
         gradient = dy[i]  # read before the comparison: a conditional read is a branch, and no vector
-        dx[i] = gradient if x[i] > 0 else 0
+        dx[i] = gradient if x[i] > 0 else x.dtype.type(0)
 
 
 @kernel

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
+
 from framecnn.geometry import Pair, Window
 from framecnn.kernels.buffers import empty
-from framecnn.kernels.codegen.memory import clear, copy
+from framecnn.kernels.codegen.rows import copy_row
 from framecnn.kernels.conv2d import PackedConv, conv2d
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import contiguous, run
@@ -62,7 +64,7 @@ def flip(kernel: Array, groups: int, first: Pair = (0, 0), steps: Pair = (1, 1))
 @kernel
 def flip_forward(flipped, kernel, first, steps, start, stop):
     """flipped (rows, columns, f / groups, c) from kernel (kh, kw, c / groups, f); items are rows and columns."""
-    rows, columns, group_filters, channels = flipped.shape
+    rows, columns, group_filters, _ = flipped.shape
     group_channels, filters = kernel.shape[2], kernel.shape[3]
     for item in range(start, stop):
         to = flipped[item // columns, item % columns]
@@ -82,32 +84,30 @@ def strided_wrt_input(dy: Array, flipped: StridedConv, window: Window, dx: Array
     axes = [list(_groups(window, axis)) for axis in (0, 1)]
     for down, across in product(*axes):
         part, size = flipped.parts.get((down.place, across.place)), (down.pixels, across.pixels)
-        values = None
+        values, step = np.zeros((1, dx.shape[3]), dx.dtype), 0
         if part is not None:
             frames = Window(size, (down.places, across.places), border=(down.border, across.border))
-            values = convolve_transposed(dy, part, frames)
+            values, step = convolve_transposed(dy, part, frames).reshape(-1, dx.shape[3]), 1
         place = down.first, across.first, *window.strides
-        run(place_pixels, len(dx) * size[0], 4 * size[1] * dx.shape[3], dx, values, place, size)
+        run(place_pixels, len(dx) * size[0], 4 * size[1] * dx.shape[3], dx, values, step, place, size)
 
 
 @kernel
-def place_pixels(dx, values, place, size, start, stop):
-    """Some pixels of dx (n, h, w, c) = values (n, *size, c), or 0 if None; items are rows of values.
+def place_pixels(dx, values, step, place, size, start, stop):
+    """Some pixels of dx (n, h, w, c), n frames of size (rows, columns), = values (pixels, c); items are rows of pixels.
 
-    place (first row, first column, step from a row to the next, step from a column to the next).
+    place (first row, first column, step from a row to the next, step from a column to the next); `step` is 1, or 0 if
+    all are values[0].
     """
     height, width, channels = dx.shape[1], dx.shape[2], dx.shape[3]
     first_row, first_column, down, across = place
     rows, columns = size
-    flat = dx.reshape(-1)
+    flat, pixels = dx.reshape(-1), values.reshape(-1)
     for item in range(start, stop):
         row = item // rows * height + first_row + item % rows * down
         for j in range(columns):
             to = (row * width + first_column + j * across) * channels
-            if values is None:
-                clear(flat, to, channels)
-            else:
-                copy(flat, to, values.reshape(-1), (item * columns + j) * channels, channels)
+            copy_row(flat, to, pixels, step * (item * columns + j) * channels, channels)
 
 
 def _groups(window: Window, axis: int) -> Iterator[_Group]:

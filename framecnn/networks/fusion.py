@@ -45,7 +45,7 @@ class Fused(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The first `joined` layers of the rest of a chain as one pass; further fields as those of :class:`TrainingPass`."""
+    """The first `joined` layers of the rest of a chain as one training pass; fields as those of TrainingPass."""
 
     vjp: Vjp
     joined: int

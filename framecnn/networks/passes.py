@@ -63,7 +63,7 @@ def vjp_through(
 ) -> tuple[Array, Backward]:
     """Return output and backward of passes, one after the other; names are those of all their layers.
 
-    If `lowest`, the index of a layer, is given, backward stops there, and what it returns as dx means nothing.
+    If `lowest`, the index of a layer, is given, backward stops there and returns None as dx.
     """
     steps = []
     for step in passes:
@@ -71,7 +71,12 @@ def vjp_through(
         x, backward = step.vjp(x, rng, wrt_input=False) if skips_dx else step.vjp(x, rng)
         if lowest is None or step.first >= lowest:
             steps.append((names[step.first], backward))
-    return x, chain_backward(steps)
+    backward_all = chain_backward(steps)
+
+    def without_dx(dy: Array) -> tuple[Any, dict[str, Array]]:
+        return None, backward_all(dy)[1]
+
+    return x, backward_all if lowest is None else without_dx
 
 
 def most_values(branches: Sequence[Sequence[Pass]], input_shape: Shape, merged: Any) -> int:

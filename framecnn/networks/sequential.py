@@ -212,11 +212,10 @@ class Sequential(SavedModel):
         if wrt_input:
             return vjp_through(snapshot.training_passes, self.names, x, rng)
         if rng is not None and len(x):
-            result = self._programs.vjp(snapshot.layers, self._first_with_parameters, x)
-            if result is not None:
-                return result
-        y, backward = vjp_through(snapshot.training_passes, self.names, x, rng, self._first_with_parameters)
-        return y, lambda dy: (None, backward(dy)[1])
+            recorded = self._programs.vjp(snapshot.layers, self._first_with_parameters, x)
+            if recorded is not None:
+                return recorded
+        return vjp_through(snapshot.training_passes, self.names, x, rng, self._first_with_parameters)
 
     def fit(
         self,
@@ -311,6 +310,10 @@ class Sequential(SavedModel):
 
     def param_specs(self) -> dict[str, Param]:
         """Return shape, initializer and trainability of each parameter, by the names of :meth:`state_dict`."""
+        return dict(self._specs)
+
+    @cached_property
+    def _specs(self) -> dict[str, Param]:
         return {
             f"{name}/{key}": spec
             for name, layer, shape, _ in self._walk()
