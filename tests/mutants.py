@@ -195,16 +195,16 @@ MUTANTS = [
         "i <= row_stops[p]",
     ),
     Mutant(
-        "the kernel is flipped along one axis only", "kernels/strided_backward.py", "flip",
+        "the kernel is flipped along one axis only", "kernels/strided_backward.py", "flip_forward",
         GRADIENTS, "integers and float32 and ConvLayer-0",
-        "kernel[::-1, ::-1]",
-        "kernel[:, ::-1]",
+        "rows - 1 - item // columns",
+        "item // columns",
     ),
     Mutant(
-        "sums of parts are lost", "kernels/direct_backward.py", "direct_gradients",
+        "sums of parts are lost", "kernels/direct_backward.py", "direct_gradients_forward",
         GRADIENTS, "integers and float32 and ConvLayer-0",
-        "sums.sum(axis=0)",
-        "sums[0]",
+        "range(1, parts)",
+        "range(1, 1)",
     ),
     Mutant(
         "sums of parts of tiles are lost", "kernels/winograd_backward.py", "winograd_gradients_forward",
@@ -231,10 +231,10 @@ MUTANTS = [
         "self.__dict__.get('_derived', {})",
     ),
     Mutant(
-        "moving averages swap the batch and the past", "layers/normalization.py", "BatchNormLayer.vjp_fused",
+        "moving averages swap the batch and the past", "kernels/batch_norm.py", "moving_forward",
         GRADIENTS, "batch_norm",
-        "self.momentum * moving_mean + (1 - self.momentum) * mean",
-        "(1 - self.momentum) * moving_mean + self.momentum * mean",
+        "momentum * moving_mean[k] + (1 - momentum) * mean[k]",
+        "(1 - momentum) * moving_mean[k] + momentum * mean[k]",
     ),
     Mutant(
         "dropout loses the mean", "layers/dropout.py", "DropoutLayer.vjp",
