@@ -209,8 +209,8 @@ MUTANTS = [
     Mutant(
         "sums of parts of tiles are lost", "kernels/winograd_backward.py", "winograd_gradients_forward",
         GRADIENTS, "integers and float32 and ConvLayer-6",
-        "range(parts)",
-        "range(1)",
+        "sums[part, tap, b, k]",
+        "sums[0, tap, b, k]",
     ),
     Mutant(
         "gradients are summed in as many parts as threads", "kernels/conv2d_backward.py", "conv2d_backward",
@@ -255,10 +255,10 @@ MUTANTS = [
         "rng.normal(0, np.sqrt(2 / _fans(shape)[1])",
     ),
     Mutant(
-        "all gradients of a network bear the first layer's name", "networks/sequential.py", "Sequential",
+        "all gradients of a network bear the first layer's name", "networks/passes.py", "vjp_through",
         GRADIENTS, "trained_together",
-        "self.names[index]",
-        "self.names[0]",
+        "names[step.first]",
+        "names[0]",
     ),
     Mutant(
         "a cell forgets a column that the next one shares", "kernels/filter_bank.py", "add_responses",

@@ -92,8 +92,8 @@ TRAINING_MUTANTS = [
         "_trained_branches",
         NORM,
         "other_merges",
-        "parallel.merge == 'add' and",
-        "parallel.merge != 'concatenate' and",
+        "parallel.merge == 'add' and _relu",
+        "parallel.merge != 'concatenate' and _relu",
     ),
     Mutant(
         "a program keeps the parameters of its first step",
