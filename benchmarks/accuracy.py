@@ -20,7 +20,7 @@ from benchmarks.kinds import accuracy_by_kind
 from framecnn import FrameClassifier, FrameFolder, KMeansClassifier
 
 
-def measure(x_train, y_train, groups, x_test, y_test, seed, features="learned"):
+def measure(x_train, y_train, groups, x_test, y_test, seed, features="auto"):
     """Return accuracies in percent, and seconds, of the default classifier and the plain head on the same features."""
     start = time.perf_counter()
     classifier = FrameClassifier(features=features, random_state=seed).fit(x_train, y_train, groups)
@@ -69,7 +69,7 @@ def main():
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", default="240x360", help="HEIGHTxWIDTH in pixels")
-    parser.add_argument("--features", default="learned", help="learned, trained, pretrained, both or auto")
+    parser.add_argument("--features", default="auto", help="auto (default), learned, trained, pretrained or both")
     parser.add_argument("--by-kind", action="store_true", help="compare the kinds of features")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
