@@ -236,22 +236,25 @@ class Sequential(SavedModel):
     ) -> History:
         """Train the model; :func:`framecnn.training.loop.fit` describes the parameters."""
         warn_of_input(self.input_shape, getattr(self.layers[0], "scale", 1), x)
-        return loop.fit(
-            self,
-            x,
-            y,
-            epochs=epochs,
-            batch_size=batch_size,
-            loss=loss,
-            optimizer=optimizer,
-            validation_data=validation_data,
-            patience=patience,
-            augment=augment,
-            seed=seed,
-            checkpoint=checkpoint,
-            resume=resume,
-            progress=progress,
-        )
+        try:
+            return loop.fit(
+                self,
+                x,
+                y,
+                epochs=epochs,
+                batch_size=batch_size,
+                loss=loss,
+                optimizer=optimizer,
+                validation_data=validation_data,
+                patience=patience,
+                augment=augment,
+                seed=seed,
+                checkpoint=checkpoint,
+                resume=resume,
+                progress=progress,
+            )
+        finally:
+            self._programs = TrainingPrograms()  # frees their memory
 
     @cached_property
     def _first_with_parameters(self) -> int:
