@@ -109,8 +109,6 @@ def merging_cost(channels: int, filters: int, groups: int, merged: int, dtype: A
 def merge_groups(weights: Array, groups: int, merged: int) -> Array:
     """Return a kernel (k, k, c / groups, f) as one of `merged` times fewer groups, with zeros between channels and
     filters that were in different ones."""
-    if merged == 1:
-        return weights
     channels, filters = weights.shape[2], weights.shape[3] // groups
     result = np.zeros((*weights.shape[:2], merged, channels, groups // merged, merged, filters), weights.dtype)
     parts = weights.reshape(*weights.shape[:3], groups // merged, merged, filters)
