@@ -5,7 +5,7 @@ Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``,
 ``codegen`` writes the vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
-from framecnn.kernels.batch_norm import batch_moments, batch_norm, batch_norm_backward
+from framecnn.kernels.batch_norm import batch_moments, batch_norm, batch_norm_backward, moving_averages
 from framecnn.kernels.conv2d import (
     ALGORITHMS,
     PackedConv,
@@ -52,6 +52,7 @@ __all__ = [
     "filter_bank_backward",
     "fits_strip",
     "merge",
+    "moving_averages",
     "pack_flipped",
     "pool2d",
     "pool2d_backward",
