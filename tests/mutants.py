@@ -297,6 +297,19 @@ MUTANTS = [
         "range(0, max(n_tiles - 1, 1), PIXELS)",
     ),
     Mutant(
+        "tiles of the second round are read from the first", "kernels/winograd.py", "transform_forward",
+        KERNELS, "read_once",
+        "first + start, stop - start",
+        "start, stop - start",
+    ),
+    Mutant(
+        "a lone tile after the last register block is lost when weights are read once", "kernels/winograd.py",
+        "multiply_forward",
+        KERNELS, "read_once",
+        "range(0, n_tiles, PIXELS)",
+        "range(0, max(n_tiles - 1, 1), PIXELS)",
+    ),
+    Mutant(
         "the last channel gets no gradient of a pooled map", "kernels/pool.py", "unpool2d_forward",
         SIZES, "training_pass and heights-direct",
         "range(aligned, channels)",
