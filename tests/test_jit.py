@@ -89,6 +89,7 @@ def test_a_second_process_compiles_nothing():
     outer = {name: counts for name, counts in seen.items() if name not in inner}
     assert {
         "conv2d_forward",
+        "multiply_forward",
         "matrix_forward",
         "run_calls",
         "merge_forward",

@@ -30,6 +30,7 @@ def warm_up() -> int:
             layer(np.zeros((1, *case.input_shape)))
             y, backward = layer.vjp(np.zeros((1, *case.input_shape), np.float32))
             backward(y)
+    ConvLayer(512, kernel_size=3, algorithm="winograd4").build((6, 6, 64))(np.zeros((1, 6, 6, 64)))  # large weights
     bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
     pooling = PoolingLayer(2, mode="adaptive_average")
     PredictionPlan.of([bank, pooling], bank.input_shape).run(np.zeros((1, 9, 9, 3)), bank.dtype)
