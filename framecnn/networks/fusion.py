@@ -86,12 +86,14 @@ def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass
     rest, shape = [layer for layer in layers if not _is_identity(layer)], input_shape
     while rest:
         fused = PREDICTION_PASSES.get(type(rest[0]), _alone)(rest, shape)
-        output, work = shape, 0
+        output, work, parameters = shape, 0, 0
         for layer in rest[: fused.joined]:
             work += layer.multiply_adds(output)
+            parameters += sum(math.prod(spec.shape) for spec in layer.param_specs(output).values())
             output = layer.infer_shape(output)
         values = max(fused.values, math.prod(shape) + math.prod(output))
-        passes.append(Pass(fused.run, shape, output, work, values, fused.takes_residual, fused.only_kernels))
+        sizes = work, values, parameters
+        passes.append(Pass(fused.run, shape, output, *sizes, fused.takes_residual, fused.only_kernels))
         rest, shape = rest[fused.joined :], output
     return tuple(passes)
 

@@ -97,5 +97,8 @@ class PredictionPlan:
         work, threads = n * sum(step.multiply_adds for step in self.on_frames), get_num_threads()
         rounds = min(work // self.part_work, n) // threads
         if threads > 1 and rounds:
-            return min(-(-n // (rounds * threads)), fitting), threads
+            # as many frames as it takes until their maps outweigh the parameters, which are read for every part
+            wanted = sum(step.parameters for step in self.on_frames) // sum(step.values for step in self.on_frames)
+            wanted = max(-(-n // (rounds * threads)), min(wanted, -(-n // threads)))
+            return min(wanted, fitting), threads
         return fitting, 1
