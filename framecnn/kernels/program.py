@@ -19,8 +19,8 @@ from framecnn.typing import Array
 
 __all__ = ["Program", "Programs"]
 
-CALL_WORK = 300_000  # multiply-adds of a chunk, at least: about 5 microseconds
-CHUNKS = 4  # per thread, so that a thread that comes late takes fewer
+CALL_WORK = 150_000  # multiply-adds of a chunk, at least: about 3 microseconds
+CHUNKS = 2  # per thread, into which the items that are left are cut, so that the last chunks are the smallest
 COUNTERS = 16  # values from the counters of one call to those of the next: two cache lines
 MOST_BYTES = 64 * 1024 * 1024  # of memory of the programs of a computation
 
@@ -99,14 +99,14 @@ class Program:
         np.copyto(self._x, x)
         threads = available_threads()
         for row, (_, n_items, work) in zip(self._table, self._calls, strict=True):
-            least = CALL_WORK / max(work, 1.0)
-            row[3] = n_items if threads == 1 else max(round(least), n_items // (CHUNKS * threads), 1)
+            row[3] = n_items if threads == 1 else max(round(CALL_WORK / max(work, 1.0)), 1)
         self._counters[:] = 0
         if threads == 1:
-            run_calls(self._counters, self._table, GIVE_WAY, 0, 1)
+            run_calls(self._counters, self._table, GIVE_WAY, 1, 0, 1)
         else:
             ordered_map(
-                lambda thread: run_calls(self._counters, self._table, GIVE_WAY, thread, thread + 1), range(threads)
+                lambda thread: run_calls(self._counters, self._table, GIVE_WAY, threads, thread, thread + 1),
+                range(threads),
             )
         return self._y.copy()
 
@@ -154,8 +154,8 @@ class Programs:
 
 
 @kernel
-def run_calls(counters, table, give_way, start, stop):
-    """Run all calls of a table (calls, 4): adapter, slots, items and items of a chunk; items are threads.
+def run_calls(counters, table, give_way, threads, start, stop):
+    """Run all calls of a table (calls, 4): adapter, slots, items and the least items of a chunk; items are threads.
 
     counters (calls * COUNTERS,), zeros at first: of each call, the first item that nobody has taken, and the number of
     items that are done.
@@ -163,11 +163,13 @@ def run_calls(counters, table, give_way, start, stop):
     taken, flat = np.empty(1, np.int64), table.reshape(-1)
     for _ in range(start, stop):
         for number in range(len(table)):
-            items, chunk, at = table[number, 2], table[number, 3], number * COUNTERS
+            items, least, at = table[number, 2], table[number, 3], number * COUNTERS
+            chunk = max(least, items // (CHUNKS * threads))
             take(taken, 0, counters, at, chunk)
             while taken[0] < items:
                 first, last = taken[0], min(taken[0] + chunk, items)
                 call(flat, number * 4, first, last)
                 take(taken, 0, counters, at + COUNTERS // 2, last - first)
+                chunk = max(least, (items - last) // (CHUNKS * threads))
                 take(taken, 0, counters, at, chunk)
             wait_for(counters, at + COUNTERS // 2, items, give_way)
