@@ -93,7 +93,7 @@ MUTANTS = [
         "if True else bias",
     ),
     Mutant(
-        "the last sample is skipped", "kernels/matrix.py", "matrix_forward",
+        "the last sample is skipped", "kernels/matrix.py", "multiply_range",
         LAYERS, "DenseLayer-0",
         "while n < last:",
         "while n < last - 1:",
