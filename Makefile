@@ -1,8 +1,8 @@
 # Each target is one plain command; the README shows what stands behind them.
 PYTHON ?= python3
 BIN = .venv/bin
-NUMERICAL = $(addprefix tests/test_,$(addsuffix .py,every_size kernels layers gradients features classifier estimators \
-	onnx_export onnx_import))
+NUMERICAL = $(addprefix tests/test_,$(addsuffix .py,every_size kernels layers gradients batch_norm depthwise grouped \
+	fused_branches programs features classifier estimators onnx_export onnx_import))
 
 .PHONY: demo test lint bench clean
 

@@ -1,11 +1,12 @@
 """Accuracy of the default classifier, and of the plain k-means head, on held-out frames.
 
-    python benchmarks/accuracy.py FOLDER [--groups CSV] [--folds 4] [--seed 0] [--size 240x360] [--features KIND]
-    python benchmarks/accuracy.py --npz FILE [--seed 0] [--features KIND]
+    python -m benchmarks.accuracy FOLDER [--groups CSV] [--folds 4] [--size 240x360] [OPTIONS]
+    python -m benchmarks.accuracy --npz FILE [OPTIONS]
 
-A folder is divided into folds by group (StratifiedGroupKFold, shuffled with the seed); filters, grid, ridge penalty
-and head are fitted on the training folds only. An .npz file holds x_train, y_train, x_test and y_test. With --json FILE
-the figures are written to a file.
+OPTIONS are [--seed 0] [--features KIND | --by-kind] [--json FILE]. A folder is divided into folds by group
+(StratifiedGroupKFold, shuffled with the seed); filters, grid, ridge penalty and head are fitted on the training folds
+only. With --by-kind, learned, pretrained and both features are compared, and "auto", the kind that is chosen on the
+training folds. An .npz file holds x_train, y_train, x_test and y_test.
 """
 
 import argparse
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.kinds import accuracy_by_kind
 from framecnn import FrameClassifier, FrameFolder, KMeansClassifier
 
 
-def measure(x_train, y_train, groups, x_test, y_test, seed, features="learned"):
+def measure(x_train, y_train, groups, x_test, y_test, seed, features="auto"):
     """Return accuracies in percent, and seconds, of the default classifier and the plain head on the same features."""
     start = time.perf_counter()
     classifier = FrameClassifier(features=features, random_state=seed).fit(x_train, y_train, groups)
@@ -38,6 +40,13 @@ def measure(x_train, y_train, groups, x_test, y_test, seed, features="learned"):
         "inner_accuracies": {"x".join(map(str, g)): round(100 * a, 2) for g, a in chosen["accuracies"].items()},
         "n_test": len(y_test),
     }
+
+
+def measure_kinds(x_train, y_train, groups, x_test, y_test, seed):
+    """Return the accuracy of each kind of features in percent, and which kind "auto" chose."""
+    accuracies, chosen = accuracy_by_kind(x_train, y_train, groups, x_test, y_test, seed)
+    percent = {kind: round(100 * accuracy, 2) for kind, accuracy in accuracies.items()}
+    return {"accuracy_by_kind": percent, "chosen": chosen, "n_test": len(y_test)}
 
 
 def parts_of(arguments):
@@ -60,26 +69,39 @@ def main():
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", default="240x360", help="HEIGHTxWIDTH in pixels")
-    parser.add_argument("--features", default="learned", help="learned, trained, pretrained, both or auto")
+    parser.add_argument("--features", default="auto", help="auto (default), learned, trained, pretrained or both")
+    parser.add_argument("--by-kind", action="store_true", help="compare the kinds of features")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if not arguments.folder and not arguments.npz:
         parser.error("expected a FOLDER or --npz FILE")
     rows = []
-    for x_train, y_train, groups, x_test, y_test in parts_of(arguments):
-        rows.append(measure(x_train, y_train, groups, x_test, y_test, arguments.seed, arguments.features))
+    for parts in parts_of(arguments):
+        if arguments.by_kind:
+            rows.append(measure_kinds(*parts, arguments.seed))
+        else:
+            rows.append(measure(*parts, arguments.seed, arguments.features))
         print(json.dumps(rows[-1]), flush=True)
-    result = {
-        "source": Path(arguments.npz or arguments.folder).name,
-        "seed": arguments.seed,
-        "features": arguments.features,
-        "mean_accuracy": round(float(np.mean([row["accuracy"] for row in rows])), 2),
-        "mean_plain_head": round(float(np.mean([row["plain_head"] for row in rows])), 2),
-        "folds": rows,
-    }
-    print(f"mean accuracy {result['mean_accuracy']} %, plain k-means head {result['mean_plain_head']} %")
+    result = {"source": Path(arguments.npz or arguments.folder).name, "seed": arguments.seed}
+    if arguments.by_kind:
+        kinds = {kind: mean(row["accuracy_by_kind"][kind] for row in rows) for kind in rows[0]["accuracy_by_kind"]}
+        result |= {"mean_accuracy_by_kind": kinds, "folds": rows}
+        print(f"mean accuracy {', '.join(f'{kind} {accuracy} %' for kind, accuracy in kinds.items())}")
+    else:
+        result |= {
+            "features": arguments.features,
+            "mean_accuracy": mean(row["accuracy"] for row in rows),
+            "mean_plain_head": mean(row["plain_head"] for row in rows),
+            "folds": rows,
+        }
+        print(f"mean accuracy {result['mean_accuracy']} %, plain k-means head {result['mean_plain_head']} %")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def mean(accuracies):
+    """Return the mean of accuracies in percent."""
+    return round(float(np.mean(list(accuracies))), 2)
 
 
 if __name__ == "__main__":

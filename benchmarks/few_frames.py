@@ -1,6 +1,6 @@
 """Accuracy with few training frames: learned features, pretrained ones, and both.
 
-    python benchmarks/few_frames.py FOLDER [--groups CSV] [--counts 5,10,20] [--seeds 3] [--size 240x360] [--json FILE]
+    python -m benchmarks.few_frames FOLDER [--groups CSV] [--counts 5,10,20] [--seeds 3] [--size 240x360] [--json FILE]
 
 For each seed, a quarter of the frames is held out by group, and so many frames of each class are drawn from the others.
 All kinds are fitted on the same frames and tested on all frames that were held out. The result is a table in Markdown:
@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from framecnn import FrameClassifier, FrameFolder, KMeansClassifier
-
-KINDS = ("learned", "pretrained", "both")
+from benchmarks.kinds import KINDS, accuracy_by_kind
+from framecnn import FrameFolder
 
 
 def drawn(targets, count, rng):
@@ -25,21 +24,10 @@ def drawn(targets, count, rng):
 
 
 def accuracies(train, test, count, seed):
-    """Return the accuracy of each kind on a fold, from one pass over the frames for all kinds."""
+    """Return the accuracy of each kind on a fold."""
     rows = drawn(train.targets, count, np.random.default_rng([seed, count]))
     y, groups = train.targets[rows], train.groups[rows]
-    frames = train.frames[rows]
-    both = FrameClassifier(features="both", random_state=seed).fit(frames, y, groups).features_
-    parts = {"learned": both.learned_, "pretrained": both.pretrained_, "both": both}
-    raw = [both.compute(frames), both.compute(test.frames)]
-    n_learned = sum(network.output_shape[0] for network in both.learned_.networks_)
-    columns = {"learned": slice(n_learned), "pretrained": slice(n_learned, None), "both": slice(None)}
-    found = {}
-    for kind, part in parts.items():
-        own, held_out = (values[:, columns[kind]] for values in raw)
-        head = KMeansClassifier(random_state=seed).fit(part.standardise(own), y, groups)
-        found[kind] = head.score((held_out - part.mean_) / part.scale_, test.targets)
-    return found
+    return accuracy_by_kind(train.frames[rows], y, groups, test.frames, test.targets, seed)[0]
 
 
 def measured(folder, counts, seeds):

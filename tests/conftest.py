@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from framecnn.estimators import feature_choice
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 ASKING = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
 
@@ -28,6 +30,14 @@ def reached():
     _reached.clear()
     yield _reached
     assert _reached == [], "no test and no part of framecnn needs the network"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def learned_features_by_default():
+    """By default classifiers compute learned features only, as without the extra `pretrained`, which takes longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_choice, "has_pretrained_weights", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

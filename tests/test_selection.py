@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framecnn.estimators.selection import choose_grid, choose_kind, selection_rows
+from framecnn.estimators.selection import choose_candidate, choose_grid, selection_rows
 
 
 def noise(rng, n_samples, n_features):
@@ -79,8 +79,9 @@ def one_per_class(codes, wrong):
 def test_the_best_kind_is_chosen_the_cheapest_of_equal_ones_and_the_first_without_folds():
     codes = np.tile([0, 1, 2], 40)
     cheap, costly = one_per_class(codes, [3, 4, 50]), one_per_class(codes, [3, 4])
-    kind, tried = choose_kind({"cheap": cheap, "costly": costly}, codes, None, seed=0)
+    features = {"cheap": cheap, "costly": costly}
+    kind, (found, costly_found) = choose_candidate(["cheap", "costly"], features.get, codes, None, seed=0)
     assert kind == "costly"
-    assert 0 < tried["costly"].accuracy - tried["cheap"].accuracy < tried["costly"].standard_error
-    assert choose_kind({"cheap": cheap, "costly": cheap}, codes, None, seed=0)[0] == "cheap"
-    assert choose_kind({"cheap": cheap, "costly": costly}, codes, np.zeros(120, int), seed=0) == ("cheap", {})
+    assert 0 < costly_found.accuracy - found.accuracy < costly_found.standard_error
+    assert choose_candidate(["one", "other"], lambda _: cheap, codes, None, seed=0)[0] == "one"
+    assert choose_candidate(["cheap", "costly"], features.get, codes, np.zeros(120, int), seed=0) == ("cheap", [])

@@ -24,7 +24,7 @@ from framecnn import (
     ShapeError,
     get_num_threads,
 )
-from framecnn.kernels import threads
+from framecnn.kernels import pool, threads
 from framecnn.layers import Case, Layer, Param
 from framecnn.testing import (
     check_layer,
@@ -293,7 +293,20 @@ def memory_without_old_values():
     set_option(-6, 0)
 
 
-@pytest.mark.usefixtures("memory_without_old_values")
+@pytest.fixture
+def correct_positions_of_maxima(monkeypatch):
+    """No mutant computes the positions of maxima: positions that nobody wrote lead to gradients outside their array."""
+    located, correct = pool.locate_maxima, threads._map
+
+    def locate(*arguments):
+        with pytest.MonkeyPatch.context() as context:
+            context.setattr(threads, "_map", correct)
+            return located(*arguments)
+
+    monkeypatch.setattr(pool, "locate_maxima", locate)
+
+
+@pytest.mark.usefixtures("memory_without_old_values", "correct_positions_of_maxima")
 @pytest.mark.parametrize("mutant", [without_the_last, each_as_the_first, only_the_first_on_two_threads])
 @pytest.mark.parametrize("check", [check for check in PARALLEL_CHECKS if "-0-" in str(check)], ids=str)
 def test_a_fault_in_the_order_or_the_number_of_chunks_is_found(check, mutant, monkeypatch):

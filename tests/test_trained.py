@@ -67,7 +67,7 @@ def test_a_loaded_classifier_predicts_the_same_bits_and_saves_the_same_bytes(fit
         np.testing.assert_array_equal(getattr(loaded, method)(FRAMES), getattr(fitted, method)(FRAMES))
     assert loaded.get_params() == fitted.get_params()
     tried = {"accuracies": {}, "features_accuracies": {}, "features_seconds": {}}
-    wanted = {"grid": None, "alpha": fitted.head_.alpha_, "features": "trained"} | tried
+    wanted = {"grid": None, "alpha": fitted.head_.alpha_, "features": "trained", "learned_share": None} | tried
     assert loaded.chosen_ == fitted.chosen_ == wanted
     assert list(describe_choice(loaded)) == ["kind of features", "ridge penalty (alpha)"]
 

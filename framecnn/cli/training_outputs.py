@@ -26,7 +26,7 @@ __all__ = [
     "write_everything",
 ]
 
-FEATURES, DEFAULT_FEATURES = ("learned", "pretrained", "both", "auto"), "learned"
+FEATURES, DEFAULT_FEATURES = ("auto", "learned", "pretrained", "both"), "auto"
 """Features that a classifier can compute, and those of the default classifier."""
 
 RANDOM_SPLIT = (
@@ -59,7 +59,7 @@ class Job:
     seed : int, default 0
     by : {"group", "random"}, default "group"
         How the frames are split.
-    features : {"learned", "pretrained", "both", "auto"}, default "learned"
+    features : {"auto", "learned", "pretrained", "both"}, default "auto"
         What is computed of a frame, as for FrameClassifier.
     class_weight : {None, "balanced"}
         How much each class counts, as for FrameClassifier.

@@ -42,10 +42,11 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     ----------
     frame_shape : (int, int, int) or None, default None
         ``(h, w, c)`` of flat rows. Without it, 2-D input is treated as feature vectors.
-    features : "learned" (default), "trained", "pretrained", "both", "auto", Sequential or NetworkFeatures
-        "pretrained" and "both" need the extra `pretrained`. "auto" takes learned, pretrained or both features, the
-        best on held-out groups, the cheapest of equal ones; without the extra it is "learned". Only learned features
-        use grid, filters, n_filters and depth.
+    features : "auto" (default), "learned", "trained", "pretrained", "both", Sequential or NetworkFeatures
+        "pretrained" and "both" need the extra `pretrained`; for "both", the weight of each kind is chosen on held-out
+        groups. "auto" takes learned, pretrained or both features, the best on held-out groups, the cheapest of equal
+        ones; without the extra, or if frames are neither grey nor in colour, it is "learned". Only learned features use
+        grid, filters, n_filters and depth.
     grid : "auto" (default) or (int, int)
         Cells of the pooling. "auto" chooses among 1 x 1, 2 x 2 and 3 x 4; without a projection it is 1 x 1.
     alpha : "auto" (default) or float
@@ -71,7 +72,8 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
     head_ : KMeansClassifier
     chosen_ : dict
         ``grid`` (None without learned features), ``alpha``, and ``accuracies`` on held-out groups, by grid;
-        ``features``, the kind, with ``features_accuracies`` and ``features_seconds`` by kind, if several were tried.
+        ``features``, the kind, with ``features_accuracies`` and ``features_seconds`` by kind, if several were tried;
+        ``learned_share``, that of learned features in the variance of both.
     prototypes_ : (n_clusters,) int array
         For each cluster, the row of the member frame nearest to its centre.
     held_out_probabilities_ : (n, n_classes) array
@@ -105,7 +107,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         self,
         frame_shape: Any = None,
         *,
-        features: Any = "learned",
+        features: Any = "auto",
         grid: Any = "auto",
         alpha: float | str = "auto",
         clusters_per_class: int = 1,
@@ -380,6 +382,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
             "features": choice.kind,
             "features_accuracies": choice.accuracies,
             "features_seconds": choice.seconds,
+            "learned_share": getattr(features, "learned_share", None),
         }
 
 

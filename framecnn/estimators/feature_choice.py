@@ -17,7 +17,7 @@ from framecnn.estimators.features import GRIDS, FrameFeatures
 from framecnn.estimators.joined_features import JoinedFeatures
 from framecnn.estimators.network_features import FeaturesBeside, NetworkFeatures
 from framecnn.estimators.pretrained_features import PretrainedFeatures
-from framecnn.estimators.selection import Grid, choose_kind, selection_rows
+from framecnn.estimators.selection import Grid, choose_candidate, selection_rows
 from framecnn.estimators.trained_features import TrainedFeatures
 from framecnn.estimators.transformer import Beside, FrameTransformer
 from framecnn.networks.efficientnet import has_pretrained_weights
@@ -37,6 +37,11 @@ CLASSES: dict[str, type[FrameTransformer]] = {
 
 CANDIDATES = ("learned", "pretrained", "both")
 """The kinds among which ``features="auto"`` chooses, the cheapest first."""
+
+GREY_OR_COLOUR = (1, 3)  # channels of the frames of which pretrained features can be computed
+
+LEARNED_SHARES = (0.5, 0.25, 0.75, 0.875)
+"""The shares of learned features in the variance of both, among which is chosen."""
 
 
 @dataclass
@@ -108,7 +113,7 @@ def choose_features(
     all kinds of features.
     """
     kinds = kinds_of(classifier.features)
-    if features.frame_shape_ is None or (len(kinds) > 1 and not has_pretrained_weights()):
+    if features.frame_shape_ is None or not _can_choose(features.frame_shape_):
         kinds = kinds[:1]
     start = time.perf_counter()
     rows = selection_rows(len(frames), groups, classifier.max_selection_frames, seed)
@@ -125,20 +130,32 @@ def choose_features(
     pretrained.build(learned.input_scale_)
     beside = FeaturesBeside(pretrained, len(frames))
     raw, grids = _compute(classifier, learned, frames, rows, codes, groups, seed, weights, beside)
-    joined = new_features(classifier, "both", seed).join(learned, pretrained)
-    parts = {"learned": learned, "pretrained": pretrained, "both": joined}
-    raws = {"learned": [raw], "pretrained": [beside.found], "both": [raw, beside.found]}
-    if len(kinds) == 1:
-        return FeatureChoice("both", joined, joined.standardise(np.hstack(raws["both"])), grids)
+    blocks = {"learned": [raw], "pretrained": [beside.found], "both": [raw, beside.found]}
+    joined = [new_features(classifier, "both", seed).set_params(learned_share=share) for share in LEARNED_SHARES]
+    candidates = [part for part in (learned, pretrained, *joined) if kind_of(part) in kinds]
+    for part in joined:
+        part.join(learned, pretrained)
     taken = time.perf_counter() - start
     seconds = {"learned": taken - beside.seconds, "pretrained": beside.seconds, "both": taken}
-    found = {kind: parts[kind].standardise(np.hstack([block[rows] for block in raws[kind]])) for kind in kinds}
+
+    def standardised(part: FrameTransformer, chosen: Any = slice(None)) -> Array:
+        return part.standardise(np.hstack([block[chosen] for block in blocks[kind_of(part)]]))
+
     own_groups = None if groups is None else groups[rows]
-    kind, choices = choose_kind(found, codes[rows], own_groups, seed, weights)
-    del found
-    accuracies = {name: choice.accuracy for name, choice in choices.items()}
-    standardised = parts[kind].standardise(np.hstack(raws[kind]))
-    return FeatureChoice(kind, parts[kind], standardised, grids if kind != "pretrained" else {}, accuracies, seconds)
+    best, tried = choose_candidate(
+        candidates, lambda part: standardised(part, rows), codes[rows], own_groups, seed, weights
+    )
+    accuracies: dict[str, float] = {}
+    for part, choice in zip(candidates, tried, strict=bool(tried)):
+        accuracies[kind_of(part)] = max(choice.accuracy, accuracies.get(kind_of(part), 0.0))
+    kind = kind_of(best)
+    own_seconds = {name: seconds[name] for name in kinds}
+    return FeatureChoice(kind, best, standardised(best), grids if kind != "pretrained" else {}, accuracies, own_seconds)
+
+
+def _can_choose(shape: Any) -> bool:
+    """Return whether pretrained features can be computed of frames of a shape (h, w, c)."""
+    return has_pretrained_weights() and shape[2] in GREY_OR_COLOUR
 
 
 def _compute(

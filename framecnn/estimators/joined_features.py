@@ -1,10 +1,12 @@
-"""Learned and pretrained features side by side, each kind with the same weight."""
+"""Learned and pretrained features side by side, each kind with its share of the variance."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 
+from framecnn.errors import SettingError
 from framecnn.estimators.features import FINE_GRID, FrameFeatures
 from framecnn.estimators.network_features import FeaturesBeside
 from framecnn.estimators.pretrained_features import PretrainedFeatures
@@ -17,10 +19,11 @@ __all__ = ["JoinedFeatures"]
 
 
 class JoinedFeatures(FrameTransformer):
-    """The features of :class:`FrameFeatures` and of :class:`PretrainedFeatures`, scaled to equal summed variance.
+    """The features of :class:`FrameFeatures` and :class:`PretrainedFeatures`, scaled to given shares of the variance.
 
     The summed variance of all features is their number, as if each was standardised, so a ridge penalty has the same
-    unit. Feature vectors (2-D input without `frame_shape`) are only standardised.
+    unit. The larger the share of a kind, the less its coefficients are shrunk. Feature vectors (2-D input without
+    `frame_shape`) are only standardised.
 
     Parameters
     ----------
@@ -28,6 +31,8 @@ class JoinedFeatures(FrameTransformer):
         ``(h, w, c)`` of flat rows.
     grid, filters, n_filters, depth
         Of the learned features, as of :class:`FrameFeatures`.
+    learned_share : float, default 0.5
+        The share of the learned features in the summed variance, above 0 and below 1.
     random_state : int, RandomState instance or None, default None
 
     Attributes
@@ -56,6 +61,7 @@ class JoinedFeatures(FrameTransformer):
         filters: str = "kmeans",
         n_filters: int | None = None,
         depth: int = 1,
+        learned_share: float = 0.5,
         random_state: Any = None,
     ):
         self.frame_shape = frame_shape
@@ -63,6 +69,7 @@ class JoinedFeatures(FrameTransformer):
         self.filters = filters
         self.n_filters = n_filters
         self.depth = depth
+        self.learned_share = learned_share
         self.random_state = random_state
 
     def learn(self, frames: Any, codes: Array | None = None, groups: Array | None = None) -> None:
@@ -91,14 +98,14 @@ class JoinedFeatures(FrameTransformer):
         return np.hstack([self.learned_.compute(frames, beside), beside.found])
 
     def standardise(self, raw: Array) -> Array:
-        """Set mean and scale from features (n, d), so that both kinds have the same weight; return the features."""
+        """Set mean and scale from features (n, d), so that each kind has its share; return the features."""
         super().standardise(raw)
         if self.frame_shape_ is not None:
             start = raw.shape[1] - self._n_pretrained
-            parts = [slice(0, start), slice(start, None)]
-            varying = [int((raw[:, part] != raw[:1, part]).any(axis=0).sum()) for part in parts]
-            for part, count in zip(parts, varying, strict=True):
-                self.scale_[part] *= np.sqrt(len(parts) * (count or 1) / raw.shape[1])
+            shares = (slice(0, start), self.learned_share), (slice(start, None), 1 - self.learned_share)
+            for part, share in shares:
+                varying = int((raw[:, part] != raw[:1, part]).any(axis=0).sum())
+                self.scale_[part] *= np.sqrt((varying or 1) / (share * raw.shape[1]))
         return self._scaled(raw)
 
     def fitted_state(self) -> State:
@@ -159,8 +166,12 @@ class JoinedFeatures(FrameTransformer):
 
     def check_parameters(self) -> None:
         """Raise SettingError unless every parameter has a valid value."""
+        share = self.learned_share
+        if not (isinstance(share, Real) and 0 < share < 1):
+            raise SettingError(f"JoinedFeatures: expected learned_share above 0 and below 1, got {share!r}")
         for part in self._new_parts():
             part.check_parameters()
 
     def _new_parts(self) -> tuple[FrameFeatures, PretrainedFeatures]:
-        return FrameFeatures(**self.get_params()), PretrainedFeatures(self.frame_shape)
+        settings = {name: value for name, value in self.get_params().items() if name != "learned_share"}
+        return FrameFeatures(**settings), PretrainedFeatures(self.frame_shape)
