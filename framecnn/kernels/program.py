@@ -62,7 +62,11 @@ class Program:
         starts = [end - len(slots) for end, slots in zip(ends, self._slots, strict=True)]
         self._kept.append(joined)
         self._table = np.array(
-            [[adapter, at, n, 0] for (adapter, n, _), at in zip(self._calls, starts, strict=True)], np.int64
+            [
+                [adapter, at, n_items, max(round(CALL_WORK / max(work, 1.0)), 1)]
+                for (adapter, n_items, work), at in zip(self._calls, starts, strict=True)
+            ],
+            np.int64,
         ).reshape(-1, 4)
         self._counters = np.empty(COUNTERS * len(self._calls), np.int64)
 
@@ -98,8 +102,6 @@ class Program:
         """Return the output for a batch of the shape of the first; one thread may call it at a time."""
         np.copyto(self._x, x)
         threads = available_threads()
-        for row, (_, n_items, work) in zip(self._table, self._calls, strict=True):
-            row[3] = n_items if threads == 1 else max(round(CALL_WORK / max(work, 1.0)), 1)
         self._counters[:] = 0
         if threads == 1:
             run_calls(self._counters, self._table, GIVE_WAY, 1, 0, 1)
@@ -164,7 +166,7 @@ def run_calls(counters, table, give_way, threads, start, stop):
     for _ in range(start, stop):
         for number in range(len(table)):
             items, least, at = table[number, 2], table[number, 3], number * COUNTERS
-            chunk = max(least, items // (CHUNKS * threads))
+            chunk = items if threads == 1 else max(least, items // (CHUNKS * threads))
             take(taken, 0, counters, at, chunk)
             while taken[0] < items:
                 first, last = taken[0], min(taken[0] + chunk, items)
