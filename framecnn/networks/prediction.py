@@ -89,10 +89,10 @@ class PredictionPlan:
         work, threads = n * sum(step.multiply_adds for step in self.on_frames), get_num_threads()
         rounds = min(work // self.part_work, n) // threads
         if threads > 1 and rounds:
-            # as many frames as it takes until their maps outweigh the parameters, which are read for every part
+            # parameters are read for every part: as many frames as it takes until their maps outweigh them
             wanted = sum(step.parameters for step in self.on_frames) // sum(step.values for step in self.on_frames)
-            wanted = max(-(-n // (rounds * threads)), min(wanted, -(-n // threads)))
-            return min(wanted, fitting), threads
+            rounds = min(rounds, max(n // (threads * max(wanted, 1)), 1))
+            return min(-(-n // (rounds * threads)), fitting), threads
         return fitting, 1
 
 
