@@ -195,22 +195,22 @@ MUTANTS = [
         "i <= row_stops[p]",
     ),
     Mutant(
-        "the kernel is flipped along one axis only", "kernels/strided_backward.py", "flip",
+        "the kernel is flipped along one axis only", "kernels/strided_backward.py", "flip_forward",
         GRADIENTS, "integers and float32 and ConvLayer-0",
-        "kernel[::-1, ::-1]",
-        "kernel[:, ::-1]",
+        "rows - 1 - item // columns",
+        "item // columns",
     ),
     Mutant(
-        "sums of parts are lost", "kernels/direct_backward.py", "direct_gradients",
+        "sums of parts are lost", "kernels/direct_backward.py", "direct_gradients_forward",
         GRADIENTS, "integers and float32 and ConvLayer-0",
-        "sums.sum(axis=0)",
-        "sums[0]",
+        "range(1, parts)",
+        "range(1, 1)",
     ),
     Mutant(
         "sums of parts of tiles are lost", "kernels/winograd_backward.py", "winograd_gradients_forward",
         GRADIENTS, "integers and float32 and ConvLayer-6",
-        "range(parts)",
-        "range(1)",
+        "sums[part, tap, b, k]",
+        "sums[0, tap, b, k]",
     ),
     Mutant(
         "gradients are summed in as many parts as threads", "kernels/conv2d_backward.py", "conv2d_backward",
@@ -231,10 +231,10 @@ MUTANTS = [
         "self.__dict__.get('_derived', {})",
     ),
     Mutant(
-        "moving averages swap the batch and the past", "layers/normalization.py", "BatchNormLayer.vjp_fused",
+        "moving averages swap the batch and the past", "kernels/batch_norm.py", "moving_forward",
         GRADIENTS, "batch_norm",
-        "self.momentum * moving_mean + (1 - self.momentum) * mean",
-        "(1 - self.momentum) * moving_mean + self.momentum * mean",
+        "momentum * moving_mean[k] + (1 - momentum) * mean[k]",
+        "(1 - momentum) * moving_mean[k] + momentum * mean[k]",
     ),
     Mutant(
         "dropout loses the mean", "layers/dropout.py", "DropoutLayer.vjp",
@@ -255,10 +255,10 @@ MUTANTS = [
         "rng.normal(0, np.sqrt(2 / _fans(shape)[1])",
     ),
     Mutant(
-        "all gradients of a network bear the first layer's name", "networks/sequential.py", "Sequential",
+        "all gradients of a network bear the first layer's name", "networks/passes.py", "vjp_through",
         GRADIENTS, "trained_together",
-        "self.names[index]",
-        "self.names[0]",
+        "names[step.first]",
+        "names[0]",
     ),
     Mutant(
         "a cell forgets a column that the next one shares", "kernels/filter_bank.py", "add_responses",

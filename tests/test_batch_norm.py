@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from framecnn import ActivationLayer, BatchNormLayer, ConvLayer, InputLayer, ParallelLayer, Sequential, num_threads
-from framecnn.kernels import batch_moments, batch_norm, batch_norm_backward, reference
+from framecnn.kernels import batch_moments, batch_norm, batch_norm_backward, moving_averages, reference
 from framecnn.layers.chain import chain_vjp
 from framecnn.networks.fusion import training_passes
 from framecnn.testing.draws import difference, draw_params, same_bits
@@ -80,6 +80,19 @@ def test_a_constant_channel_far_from_zero_has_no_variance(dtype):
 def test_a_mean_far_from_zero_costs_the_variance_no_digits():
     x = 1e6 + np.random.default_rng(0).integers(-9, 10, (4, 99, 3)).astype(np.float32)
     np.testing.assert_allclose(batch_moments(x)[1], reference.batch_moments(x)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moving_averages_agree_with_their_definition_at_every_number_of_channels(dtype):
+    rng = np.random.default_rng(0)
+    for channels in range(1, 71):
+        moving, batch = tuple(rng.normal(size=(2, channels)).astype(dtype)), tuple(rng.normal(size=(2, channels)))
+        for momentum in (0.0, 0.9, 1.0):
+            moved = moving_averages(moving, batch, momentum)
+            for value, old, new in zip(moved, moving, batch, strict=True):
+                wanted = momentum * old.astype(np.float64) + (1 - momentum) * new
+                assert value.dtype == dtype
+                np.testing.assert_allclose(value, wanted, rtol=0, atol=4 * np.finfo(dtype).eps)
 
 
 def test_results_have_the_same_bits_on_any_number_of_threads():

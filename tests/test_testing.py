@@ -283,10 +283,7 @@ def only_the_first_on_two_threads(function, items):
 
 @pytest.fixture
 def memory_without_old_values():
-    """Memory is overwritten when it is freed, else what a mutant does not write could hold the values of a test before.
-
-    -6 is the number of glibc's M_PERTURB; other C libraries have no such setting.
-    """
+    """Memory is overwritten when it is freed, by glibc's M_PERTURB (-6): it holds no values of a test before."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: None)
     set_option(-6, 0xA5)
     yield

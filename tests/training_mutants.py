@@ -1,8 +1,8 @@
-"""Mutants of batch normalisation in training, of strided input gradients and of the passes of a training step."""
+"""Mutants of batch normalisation in training, of strided input gradients, and of the passes and programs of a step."""
 
 from mutant import Mutant
 
-NORM, STRIDED = "test_batch_norm.py", "test_strided_gradients.py"
+NORM, STRIDED, PROGRAMS = "test_batch_norm.py", "test_strided_gradients.py", "test_training_programs.py"
 
 TRAINING_MUTANTS = [
     Mutant(
@@ -17,29 +17,29 @@ TRAINING_MUTANTS = [
     Mutant(
         "the variance is not taken around the mean",
         "kernels/batch_norm.py",
-        "batch_moments",
+        "finish_moments",
         NORM,
         "definition",
-        "squares / count - shift * shift",
-        "squares / count",
+        "total[1, k] / count - shift * shift",
+        "total[1, k] / count",
     ),
     Mutant(
         "the gradient of batch normalisation forgets the variance",
         "kernels/batch_norm.py",
-        "batch_norm_backward",
+        "norm_backward",
         NORM,
         "definition",
-        "-slope * inverse * inverse * products / count",
-        "0 * products",
+        "-slope * inverse * inverse * totals[1, k] / count",
+        "0 * totals[1, k]",
     ),
     Mutant(
         "the gradient of batch normalisation forgets the mean",
         "kernels/batch_norm.py",
-        "batch_norm_backward",
+        "norm_backward",
         NORM,
         "definition",
-        "-slope * dbeta / count",
-        "0 * dbeta",
+        "-slope * totals[0, k] / count",
+        "0 * totals[0, k]",
     ),
     Mutant(
         "relu has a slope at zero",
@@ -53,11 +53,11 @@ TRAINING_MUTANTS = [
     Mutant(
         "the gradient of a stride lands on another pixel",
         "kernels/strided_backward.py",
-        "strided_wrt_input",
+        "place_pixels",
         STRIDED,
         "2x2",
-        "across.first::window.strides[1]",
-        "(across.first + 1) % 2::window.strides[1]",
+        "first_column + j * across",
+        "first_column + (columns - 1 - j) * across",
     ),
     Mutant(
         "pixels that no window reaches keep what was in memory",
@@ -65,8 +65,8 @@ TRAINING_MUTANTS = [
         "strided_wrt_input",
         STRIDED,
         "2x2",
-        "pixels[...] = 0",
-        "pixels[...] = 1",
+        "np.zeros(",
+        "np.ones(",
     ),
     Mutant(
         "a group of pixels forgets the border",
@@ -92,7 +92,61 @@ TRAINING_MUTANTS = [
         "_trained_branches",
         NORM,
         "other_merges",
-        "parallel.merge == 'add' and",
-        "parallel.merge != 'concatenate' and",
+        "parallel.merge == 'add' and _relu",
+        "parallel.merge != 'concatenate' and _relu",
+    ),
+    Mutant(
+        "a program keeps the parameters of its first step",
+        "networks/training_programs.py",
+        "TrainingProgram.vjp",
+        PROGRAMS,
+        "one_after_the_other and residual",
+        "array[...] = value",
+        "pass",
+    ),
+    Mutant(
+        "gradients change with the next step",
+        "networks/training_programs.py",
+        "TrainingProgram.vjp",
+        PROGRAMS,
+        "as_they_were",
+        "value.copy()",
+        "value",
+    ),
+    Mutant(
+        "steps at the same time share a program",
+        "networks/training_programs.py",
+        "TrainingPrograms.vjp",
+        PROGRAMS,
+        "of_their_own",
+        "free.pop()",
+        "free[-1]",
+    ),
+    Mutant(
+        "a step with groups is recorded",
+        "networks/fusion.py",
+        "_trained_convolution",
+        PROGRAMS,
+        "not_recorded",
+        "convolution.groups == 1 and",
+        "True and",
+    ),
+    Mutant(
+        "copies are not noted",
+        "kernels/threads.py",
+        "contiguous",
+        PROGRAMS,
+        "not_recorded",
+        "not_recorded()",
+        "pass",
+    ),
+    Mutant(
+        "every group of frames is the first",
+        "kernels/gradients.py",
+        "items_of_part",
+        "test_gradients.py",
+        "integers and float32 and ConvLayer-0",
+        "part // each * size",
+        "part % each * size",
     ),
 ]

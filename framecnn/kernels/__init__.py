@@ -5,7 +5,7 @@ Layers and checks of user input live above. ``direct``, ``winograd``, ``dense``,
 ``codegen`` writes the vector instructions of the inner loops; ``reference`` defines most results in plain NumPy.
 """
 
-from framecnn.kernels.batch_norm import batch_moments, batch_norm, batch_norm_backward
+from framecnn.kernels.batch_norm import batch_moments, batch_norm, batch_norm_backward, moving_averages
 from framecnn.kernels.conv2d import (
     ALGORITHMS,
     PackedConv,
@@ -55,6 +55,7 @@ __all__ = [
     "fits_strip",
     "is_worth_expanding",
     "merge",
+    "moving_averages",
     "pack_flipped",
     "pool2d",
     "pool2d_backward",

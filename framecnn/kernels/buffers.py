@@ -11,7 +11,7 @@ import numpy as np
 
 from framecnn.typing import Array, Shape
 
-__all__ = ["Buffer", "empty", "memory_of", "reused_memory"]
+__all__ = ["Buffer", "empty", "memory_of", "reused_memory", "take_free"]
 
 SMALLEST = 64 * 1024  # bytes; smaller arrays lie in memory that Python keeps anyway
 KEPT = 32 * 1024 * 1024  # bytes that a thread keeps from one prediction to the next
@@ -84,6 +84,13 @@ def reused_memory(most_kept: int = KEPT) -> Iterator[None]:
                 if size <= most_kept:
                     kept.append(buffer)
             _buffers.all = kept
+
+
+def take_free() -> list[Buffer]:
+    """Return the free memory that this thread keeps, which is then the caller's."""
+    free = _buffers.free()
+    _buffers.all = [buffer for buffer in _buffers.all if buffer not in free]
+    return free
 
 
 @contextmanager

@@ -96,7 +96,8 @@ class PackedConv(NamedTuple):
         if not tile:
             return cls(tile, pack_conv2d(kernel, groups), pack_bias(shift, groups), filters, groups)
         merged = groups_at_once(kernel.shape[2], filters // groups, groups, kernel.dtype)
-        weights = pack_winograd(merge_groups(kernel, groups, merged), tile, groups // merged)
+        together = merge_groups(kernel, groups, merged) if merged > 1 else kernel  # a kernel's values are not copied
+        weights = pack_winograd(together, tile, groups // merged)
         return cls(tile, weights, pack_bias(shift, groups // merged), filters, groups)
 
 

@@ -12,7 +12,7 @@ from framecnn.kernels.depthwise_backward import depthwise_gradients, depthwise_s
 from framecnn.kernels.direct_backward import direct_gradients, direct_sums, direct_sums_shape
 from framecnn.kernels.gradients import Gradients
 from framecnn.kernels.strided_backward import StridedConv, convolve_transposed, flip, strided_wrt_input
-from framecnn.kernels.threads import ordered_map
+from framecnn.kernels.threads import not_recorded, ordered_map
 from framecnn.kernels.winograd_backward import winograd_gradients, winograd_sums, winograd_sums_shape
 from framecnn.typing import Array
 
@@ -43,9 +43,9 @@ def conv2d_backward(
 ) -> tuple[Any, Array, Array]:
     """Return the gradients with respect to x, kernel and bias; the first is None if `flipped` is None.
 
-    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. Frames are processed in parts, so that
-    the map of gradients before pooling is never in memory as a whole. Parts and sums follow from shapes alone, so the
-    bits do not depend on the number of threads.
+    :func:`framecnn.kernels.reference.conv2d_backward` is the definition. After pooling, frames are processed in parts,
+    so that the map of gradients before it is never in memory as a whole. Parts and sums follow from shapes alone, so
+    the bits do not depend on the number of threads.
 
     Shapes: x (n, h, w, c), gradients of (n, oh, ow, f), results as x, (kh, kw, c / groups, f) and (f,).
     """
@@ -60,40 +60,52 @@ def conv2d_backward(
     is_direct = packed.algorithm == 0 or (packed.groups > 1 and packed.algorithm != DEPTHWISE)
     shape_of, finish = direct_sums_shape, direct_gradients
     if not is_direct:
-        shape_of, add, finish = (
+        shape_of, write, finish = (
             (depthwise_sums_shape, depthwise_sums, depthwise_gradients)
             if packed.algorithm == DEPTHWISE
             else (winograd_sums_shape, winograd_sums, winograd_gradients)
         )
-    sums = np.zeros(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
-    dx: Any = None if flipped is None else empty(x.shape, x.dtype)
+    sums = empty(shape_of(packed, window, channels, parts * len(slices)), x.dtype)
 
-    def backward(index: int) -> None:
-        frames, slice_sums = slices[index], sums[index * parts : (index + 1) * parts]
+    def backward(frames: slice, sums: Array) -> Any:
+        """Write the sums of some frames; return the gradient with respect to them, or None."""
         selected = gradients.select(frames)
         if flipped is not None or not is_direct:
             selected = Gradients(selected.unpooled(window.output))
-        if isinstance(flipped, StridedConv):
-            strided_wrt_input(selected.dy, flipped, window, dx[frames])
-        elif flipped is not None and flipped.algorithm == DEPTHWISE:
-            conv2d_depthwise_wrt_input(selected.dy, flipped.weights, window, dx[frames])
-        elif flipped is not None:
-            dx[frames] = conv2d_backward_wrt_input(selected.dy, flipped, window)
         if not is_direct:
-            add(x[frames], selected.dy, packed, window, slice_sums)
+            write(x[frames], selected.dy, packed, window, sums, size)
         else:
-            direct_sums(x[frames], selected, packed, window, slice_sums)
+            direct_sums(x[frames], selected, packed, window, sums, size)
+        return None if flipped is None else conv2d_backward_wrt_input(selected.dy, flipped, window, x.shape[3])
 
-    ordered_map(backward, range(len(slices)))
+    if not gradients.is_pooled:
+        dx = backward(slice(n), sums)
+    else:
+        dx = None if flipped is None else empty(x.shape, x.dtype)
+
+        def backward_in_place(index: int) -> None:
+            part = backward(slices[index], sums[index * parts : (index + 1) * parts])
+            if dx is not None:
+                dx[slices[index]] = part
+
+        ordered_map(backward_in_place, range(len(slices)))
     return dx, *finish(sums, packed, window, channels)
 
 
-def conv2d_backward_wrt_input(dy: Array, flipped: PackedConv, window: Window) -> Array:
+def conv2d_backward_wrt_input(dy: Array, flipped: Flipped, window: Window, channels: int) -> Array:
     """Return the gradient with respect to the input: dy, spread by the strides and convolved with the flipped kernel.
 
-    Shapes: dy (n, oh, ow, f), result (n, h, w, c).
+    Shapes: dy (n, oh, ow, f), result (n, h, w, channels).
     """
+    if isinstance(flipped, StridedConv) or flipped.algorithm == DEPTHWISE:
+        dx = empty((len(dy), *window.frame, channels), dy.dtype)
+        if isinstance(flipped, StridedConv):
+            strided_wrt_input(dy, flipped, window, dx)
+        else:
+            conv2d_depthwise_wrt_input(dy, flipped.weights, window, dx)
+        return dx
     if window.strides != (1, 1):
+        not_recorded()
         spread = np.zeros((len(dy), *window.transposed().frame, dy.shape[3]), dy.dtype)
         spread[:, :: window.strides[0], :: window.strides[1]] = dy
         dy = spread

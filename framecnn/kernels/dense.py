@@ -6,11 +6,16 @@ import numpy as np
 
 from framecnn.kernels.buffers import empty
 from framecnn.kernels.epilogue import Epilogue
+from framecnn.kernels.jit import kernel
 from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_filters
+from framecnn.kernels.threads import contiguous, run
 from framecnn.typing import Array
 
 __all__ = ["PackedDense", "dense", "dense_backward"]
+
+
+SQUARE = 16  # rows that are transposed at a time: a cache line of results
 
 
 class PackedDense(NamedTuple):
@@ -37,7 +42,7 @@ def dense(x: Array, packed: PackedDense, activation: str = "linear", negative_sl
     """
     weights, bias, units = packed
     y = empty((len(x), units), x.dtype)
-    multiply_rows(np.ascontiguousarray(x), weights, bias, y, Epilogue.of(activation, negative_slope))
+    multiply_rows(contiguous(x), weights, bias, y, Epilogue.of(activation, negative_slope))
     return y
 
 
@@ -50,5 +55,34 @@ def dense_backward(x: Array, weights: Array, dy: Array) -> tuple[Array, Array, A
     """
     if not len(x):
         return x, np.zeros_like(weights), np.zeros(weights.shape[1], weights.dtype)
-    dx = dense(weights, PackedDense.of(dy.T))
-    return np.ascontiguousarray(dx.T), dense(x.T, PackedDense.of(dy)), dy.sum(axis=0)
+    x, dy = contiguous(x), contiguous(dy)
+    dx = transposed(dense(weights, PackedDense.of(transposed(dy))))
+    dbias = empty(dy.shape[1:], dy.dtype)
+    run(column_sums, dy.shape[1], len(dy), dbias, dy)
+    return dx, dense(transposed(x), PackedDense.of(dy)), dbias
+
+
+def transposed(matrix: Array) -> Array:
+    """Return a matrix transposed, contiguous."""
+    result = empty(matrix.shape[::-1], matrix.dtype)
+    run(transpose_forward, len(matrix), 4 * matrix.shape[1], result, matrix)
+    return result
+
+
+@kernel
+def transpose_forward(transposed, matrix, start, stop):
+    """transposed (d, n) of matrix (n, d); items are rows of the matrix."""
+    for first in range(start, stop, SQUARE):
+        last = min(first + SQUARE, stop)
+        for k in range(matrix.shape[1]):
+            for i in range(first, last):
+                transposed[k, i] = matrix[i, k]
+
+
+@kernel
+def column_sums(sums, matrix, start, stop):
+    """sums (d,) of matrix (n, d) over its rows; items are columns."""
+    sums[start:stop] = 0
+    for i in range(len(matrix)):
+        for k in range(start, stop):
+            sums[k] += matrix[i, k]

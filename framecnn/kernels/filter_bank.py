@@ -91,7 +91,9 @@ def filter_bank_backward(
     response = conv2d(x, filters, window)
     dscale_terms = -(scale**3) / products * (dresponse * response).sum(axis=-1, keepdims=True)
     ones = PackedConv.of("direct", np.ones((*centred.shape[:2], 1, 1)), None, groups=1)
-    weight, shift = (conv2d_backward_wrt_input(values, ones, window) for values in (dscale_terms, dscale_terms * mean))
+    weight, shift = (
+        conv2d_backward_wrt_input(values, ones, window, 1) for values in (dscale_terms, dscale_terms * mean)
+    )
     dscaled = (dresponse * scale).astype(x.dtype)
     flipped = pack_flipped("direct", centred, groups=1, strides=window.strides)
     dx, dcentred, _ = conv2d_backward(x, Gradients(dscaled), filters, flipped, window)

@@ -5,11 +5,37 @@ from typing import NamedTuple
 import numpy as np
 
 from framecnn.geometry import Pair
+from framecnn.kernels.codegen.microkernel import NARROW, filter_block
+from framecnn.kernels.codegen.vectors import lanes
+from framecnn.kernels.jit import kernel
 from framecnn.kernels.pool import NO_VALUES, unpool2d
 from framecnn.kernels.threads import read_only
 from framecnn.typing import Array
 
-__all__ = ["Gradients"]
+__all__ = ["Gradients", "gradient_block", "is_narrow", "items_of_part"]
+
+
+def gradient_block(filters: int, dtype: np.dtype) -> int:
+    """Return how many filters' gradients are summed at a time: those of a register block, or half for few filters."""
+    return NARROW * lanes(dtype) if filters <= NARROW * lanes(dtype) else filter_block(dtype)
+
+
+def is_narrow(sums: Array) -> bool:
+    """Return whether sums (..., block) are of half a register block."""
+    return sums.shape[-1] < filter_block(sums.dtype)
+
+
+@kernel
+def items_of_part(part, parts, frames, size, items):
+    """Return the first item of a part of the sums, and the first item after it; every frame has `items`.
+
+    A group of `size` frames has as many parts as every other, the last one too, which may have fewer frames. So sums
+    have the same bits whether groups are added at once or one after the other.
+    """
+    each = parts // max((frames + size - 1) // size, 1)
+    first = part // each * size
+    inside, index = (min(first + size, frames) - first) * items, part % each
+    return first * items + index * inside // each, first * items + (index + 1) * inside // each
 
 
 class Gradients(NamedTuple):

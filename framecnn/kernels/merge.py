@@ -1,13 +1,11 @@
 """Passes over maps without a convolution: sums, products and concatenations of maps, and scaling by channel."""
 
-import numpy as np
-
 from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.memory import copy
 from framecnn.kernels.codegen.rows import merge_row, scale_row
 from framecnn.kernels.epilogue import Epilogue
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.threads import run
+from framecnn.kernels.threads import contiguous, run
 from framecnn.typing import Array
 
 __all__ = ["concatenate", "merge", "scale"]
@@ -27,7 +25,7 @@ def merge(a: Array, b: Array, operation: str, activation: str = "linear", negati
     large, small = (b, a) if b.size > a.size else (a, b)
     y = empty(large.shape, large.dtype)
     row = y.shape[-1] if small.size < y.size or y.size % ROW_VALUES else ROW_VALUES
-    rows, others = large.reshape(-1, row), np.ascontiguousarray(small).reshape(-1, row)
+    rows, others = contiguous(large).reshape(-1, row), contiguous(small).reshape(-1, row)
     repeats = len(rows) // max(len(others), 1)
     epilogue, is_product = Epilogue.of(activation, negative_slope), operation == "multiply"
     run(merge_forward, len(rows), VALUE_WORK * row, y.reshape(rows.shape), rows, others, repeats, is_product, epilogue)

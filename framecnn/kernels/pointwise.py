@@ -7,7 +7,7 @@ import numpy as np
 
 from framecnn.kernels.buffers import empty
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.threads import run
+from framecnn.kernels.threads import contiguous, run
 from framecnn.typing import Array, Shape
 
 __all__ = ["FUNCTIONS", "activate", "activate_backward"]
@@ -124,9 +124,10 @@ def softmax_forward(y, x, parameter, start, stop):
 @kernel
 def relu_backward(dx, dy, x, y, parameter, start, stop):
     """dx (size,) = dy where x > 0, else 0, of dy, x, y (size,); items are values."""
-    for i in range(start, stop):
+    dx, dy, x = dx[start:stop], dy[start:stop], x[start:stop]
+    for i in range(len(dx)):  # from 0, so that LLVM knows that no index is negative, and computes vectors
         gradient = dy[i]  # read before the comparison: a conditional read is a branch, and no vector
-        dx[i] = gradient if x[i] > 0 else 0
+        dx[i] = gradient if x[i] > 0 else x.dtype.type(0)
 
 
 @kernel
@@ -267,6 +268,6 @@ def _pointwise(function: Callable[..., None], name: str, parameter: float, *inpu
     result = empty(inputs[0].shape, inputs[0].dtype)
     row = inputs[0].shape[-1] if name == "softmax" else 1
     shape: Shape = (-1, row) if name == "softmax" else (-1,)
-    flat = [np.ascontiguousarray(values).reshape(shape) for values in inputs]
+    flat = [contiguous(values).reshape(shape) for values in inputs]
     run(function, result.size // row, 4 * row, result.reshape(shape), *flat, result.dtype.type(parameter))
     return result

@@ -10,7 +10,7 @@ from framecnn.kernels.buffers import empty
 from framecnn.kernels.codegen.pooling import maximum_window, unpool_window
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.jit import kernel
-from framecnn.kernels.threads import run
+from framecnn.kernels.threads import contiguous, run
 from framecnn.typing import Array
 
 __all__ = ["NO_VALUES", "locate_maxima", "pool2d", "pool2d_backward", "unpool2d"]
@@ -26,7 +26,7 @@ def pool2d(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Array:
     """
     y = empty((len(x), len(rows[0]), len(columns[0]), x.shape[3]), x.dtype)
     work = x.shape[1] * x.shape[2] * x.shape[3] / y.shape[1]
-    run(_KERNELS[mode], len(x) * y.shape[1], work, y, np.ascontiguousarray(x), rows, columns)
+    run(_KERNELS[mode], len(x) * y.shape[1], work, y, contiguous(x), rows, columns)
     return y
 
 
@@ -44,7 +44,7 @@ def pool2d_backward(x: Array, rows: Ranges, columns: Ranges, mode: str) -> Calla
         argmax = locate_maxima(x, rows, columns)
 
     def backward(dy: Array) -> Array:
-        dx = np.zeros(shape, dy.dtype)
+        dx = empty(shape, dy.dtype)
         if mode == "max":
             run(pool2d_max_backward, len(dx), work, dx, dy, argmax, rows, columns)
         else:
@@ -61,7 +61,7 @@ def locate_maxima(x: Array, rows: Ranges, columns: Ranges) -> Array:
     """
     pixels = math.prod(int(-((starts - stops).min() // step)) for starts, stops, step in (rows, columns))
     output = (len(x), len(rows[0]), len(columns[0]), x.shape[3])
-    argmax = np.empty(output, np.uint8 if pixels <= 256 else np.int32)
+    argmax = empty(output, np.uint8 if pixels <= 256 else np.int32)
     run(pool2d_argmax, len(x) * output[1], math.prod(x.shape[1:]) / output[1], argmax, x, rows, columns)
     return argmax
 
@@ -167,10 +167,11 @@ def pool2d_argmax(argmax, x, rows, columns, start, stop):
 
 @kernel
 def pool2d_max_backward(dx, dy, argmax, rows, columns, start, stop):
-    """dx (n, h, w, c), zeros on entry, += dy (n, oh, ow, c) at the maximum of each window; items are frames."""
+    """dx (n, h, w, c) = the sum of dy (n, oh, ow, c) at the maximum of each window; items are frames."""
     row_starts, _, row_step = rows
     column_starts, column_stops, column_step = columns
     for n in range(start, stop):
+        dx[n] = 0
         for i in range(dy.shape[1]):
             for j in range(dy.shape[2]):
                 across = (column_stops[j] - column_starts[j] + column_step - 1) // column_step
@@ -181,10 +182,11 @@ def pool2d_max_backward(dx, dy, argmax, rows, columns, start, stop):
 
 @kernel
 def pool2d_average_backward(dx, dy, rows, columns, start, stop):
-    """dx (n, h, w, c), zeros on entry, += dy (n, oh, ow, c) shared evenly by each window; items are frames."""
+    """dx (n, h, w, c) = the sum of dy (n, oh, ow, c) shared evenly by each window; items are frames."""
     row_starts, row_stops, row_step = rows
     column_starts, column_stops, column_step = columns
     for n in range(start, stop):
+        dx[n] = 0
         for i in range(dy.shape[1]):
             down = (row_stops[i] - row_starts[i] + row_step - 1) // row_step
             for j in range(dy.shape[2]):

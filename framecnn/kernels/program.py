@@ -1,12 +1,14 @@
-"""Programs: the kernels that a prediction runs, recorded once, then run again without Python between them.
+"""Programs: the kernels that a computation runs, recorded once, then run again without Python between them.
 
 Which kernels run, and on which memory, follows from shapes alone. So a program that was recorded for one batch computes
-any other of its shape: the batch is copied to where the first one was. Threads take chunks of the first kernel's items;
-whoever finds none left waits for the others, for a few microseconds, and goes on to the next kernel.
+any other of its shape: the batch is copied to where the first one was. Each thread takes chunks of a share of the first
+kernel's items, then of the shares of others; whoever finds none left waits for the others, for a few microseconds, and
+goes on to the next kernel. So a thread mostly reads what it wrote before, which its own cache may still hold.
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,58 +19,55 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import available_threads, ordered_map, recording
 from framecnn.typing import Array
 
-__all__ = ["Program", "Programs"]
+__all__ = ["Program", "Programs", "Recording"]
 
-CALL_WORK = 150_000  # multiply-adds of a chunk, at least: about 3 microseconds
-CHUNKS = 2  # per thread, into which the items that are left are cut, so that the last chunks are the smallest
-COUNTERS = 16  # values from the counters of one call to those of the next: two cache lines
+CALL_WORK = 300_000  # multiply-adds of a chunk, at least: about 5 microseconds
+CHUNKS = 4  # per thread, so that a thread that comes late takes fewer
+COUNTER = 8  # values from one counter to the next: a cache line
 MOST_BYTES = 64 * 1024 * 1024  # of memory of the programs of a computation
 
 _give_way = getattr(ctypes.CDLL(None), "sched_yield", None) if hasattr(ctypes, "CDLL") else None
 GIVE_WAY = ctypes.cast(_give_way, ctypes.c_void_p).value or 0 if _give_way else 0
 
 
-class Program:
-    """The kernels of a computation ``y = compute(x)`` that consists of kernels only.
+class Recording:
+    """Kernels that ran once, to run again on the same arrays.
 
     Parameters
     ----------
-    compute : callable
-        Called once, here; whatever it does apart from running kernels on arrays of
-        :func:`framecnn.kernels.buffers.empty` must not depend on the values of x.
-    x : array
-        The first batch.
+    memory : list of Buffer
+        Memory for arrays of :func:`framecnn.kernels.buffers.empty`. Recordings may share it: what one leaves in an
+        array that still exists when the next begins is there for the next.
 
     Attributes
     ----------
-    first : array
-        The output for `x`.
     is_valid : bool
-        Whether :meth:`run` computes the same as `compute`.
+        Whether :meth:`run` computes the same as what was recorded.
     """
 
-    def __init__(self, compute: Callable[[Array], Array], x: Array):
+    def __init__(self, memory: list[Buffer]):
         self.is_valid = True
-        self._memory: list[Buffer] = []
+        self._memory = memory
         self._kept: list[Any] = []
         self._slots: list[bytes] = []
         self._calls: list[tuple[int, int, float]] = []
-        self._x = x.copy()
+        self._threads = 0  # for which the table says how large chunks are
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record what this thread computes inside the ``with`` block.
+
+        Whatever it does apart from running kernels must not depend on values of arrays that change between runs.
+        """
         with memory_of(self._memory), recording(self):
-            self._y = compute(self._x)
-        self.first = self._y.copy()
+            yield
         joined = np.frombuffer(b"".join(self._slots), np.int64).copy()
         ends = np.cumsum([len(slots) for slots in self._slots]) + joined.ctypes.data
         starts = [end - len(slots) for end, slots in zip(ends, self._slots, strict=True)]
         self._kept.append(joined)
         self._table = np.array(
-            [
-                [adapter, at, n_items, max(round(CALL_WORK / max(work, 1.0)), 1)]
-                for (adapter, n_items, work), at in zip(self._calls, starts, strict=True)
-            ],
-            np.int64,
+            [[adapter, at, n, 0] for (adapter, n, _), at in zip(self._calls, starts, strict=True)], np.int64
         ).reshape(-1, 4)
-        self._counters = np.empty(COUNTERS * len(self._calls), np.int64)
 
     def kernel(self, function: Callable[..., None], n_items: int, work_per_item: float, *arguments: Any) -> None:
         """Record a kernel that runs over items."""
@@ -93,6 +92,53 @@ class Program:
         elif isinstance(value, np.ndarray) and not any(buffer.holds(value) for buffer in self._memory):
             self._kept.append(value)
 
+    def run(self) -> None:
+        """Run the kernels again; one thread may call it at a time."""
+        threads = available_threads()
+        if threads != self._threads:
+            self._threads = threads
+            self._counters = np.empty((len(self._calls), threads + 1, COUNTER), np.int64)
+            for row, (_, n_items, work) in zip(self._table, self._calls, strict=True):
+                least = CALL_WORK / max(work, 1.0)
+                row[3] = n_items if threads == 1 else max(round(least), n_items // (CHUNKS * threads), 1)
+        self._counters[...] = 0
+        if threads == 1:
+            run_calls(self._counters, self._table, GIVE_WAY, 0, 1)
+        else:
+            ordered_map(
+                lambda thread: run_calls(self._counters, self._table, GIVE_WAY, thread, thread + 1), range(threads)
+            )
+
+
+class Program:
+    """The kernels of a computation ``y = compute(x)`` that consists of kernels only.
+
+    Parameters
+    ----------
+    compute : callable
+        Called once, here; recorded as :meth:`Recording.recorded` describes.
+    x : array
+        The first batch.
+
+    Attributes
+    ----------
+    first : array
+        The output for `x`.
+    """
+
+    def __init__(self, compute: Callable[[Array], Array], x: Array):
+        self._memory: list[Buffer] = []
+        self._recording = Recording(self._memory)
+        self._x = x.copy()
+        with self._recording.recorded():
+            self._y = compute(self._x)
+        self.first = self._y.copy()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether :meth:`run` computes the same as `compute`."""
+        return self._recording.is_valid
+
     @property
     def nbytes(self) -> int:
         """The bytes of the memory that the program computes in."""
@@ -101,15 +147,7 @@ class Program:
     def run(self, x: Array) -> Array:
         """Return the output for a batch of the shape of the first; one thread may call it at a time."""
         np.copyto(self._x, x)
-        threads = available_threads()
-        self._counters[:] = 0
-        if threads == 1:
-            run_calls(self._counters, self._table, GIVE_WAY, 1, 0, 1)
-        else:
-            ordered_map(
-                lambda thread: run_calls(self._counters, self._table, GIVE_WAY, threads, thread, thread + 1),
-                range(threads),
-            )
+        self._recording.run()
         return self._y.copy()
 
 
@@ -156,22 +194,26 @@ class Programs:
 
 
 @kernel
-def run_calls(counters, table, give_way, threads, start, stop):
-    """Run all calls of a table (calls, 4): adapter, slots, items and the least items of a chunk; items are threads.
+def run_calls(counters, table, give_way, start, stop):
+    """Run all calls of a table (calls, 4): adapter, slots, items and items of a chunk; items are threads.
 
-    counters (calls * COUNTERS,), zeros at first: of each call, the first item that nobody has taken, and the number of
-    items that are done.
+    counters (calls, threads + 1, COUNTER), zeros at first: of each call, how many items of the share of each thread are
+    taken, and how many items are done.
     """
-    taken, flat = np.empty(1, np.int64), table.reshape(-1)
-    for _ in range(start, stop):
+    taken, flat, counts = np.empty(1, np.int64), table.reshape(-1), counters.reshape(-1)
+    threads = counters.shape[1] - 1
+    for thread in range(start, stop):
         for number in range(len(table)):
-            items, least, at = table[number, 2], table[number, 3], number * COUNTERS
-            chunk = items if threads == 1 else max(least, items // (CHUNKS * threads))
-            take(taken, 0, counters, at, chunk)
-            while taken[0] < items:
-                first, last = taken[0], min(taken[0] + chunk, items)
-                call(flat, number * 4, first, last)
-                take(taken, 0, counters, at + COUNTERS // 2, last - first)
-                chunk = max(least, (items - last) // (CHUNKS * threads))
-                take(taken, 0, counters, at, chunk)
-            wait_for(counters, at + COUNTERS // 2, items, give_way)
+            items, chunk, at = table[number, 2], table[number, 3], number * (threads + 1) * COUNTER
+            done = at + threads * COUNTER
+            for other in range(thread, thread + threads):
+                share = other % threads
+                begin, end = share * items // threads, (share + 1) * items // threads
+                take(taken, 0, counts, at + share * COUNTER, chunk)
+                while begin + taken[0] < end:
+                    first = begin + taken[0]
+                    last = min(first + chunk, end)
+                    call(flat, number * 4, first, last)
+                    take(taken, 0, counts, done, last - first)
+                    take(taken, 0, counts, at + share * COUNTER, chunk)
+            wait_for(counts, done, items, give_way)

@@ -11,7 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from framecnn.geometry import Pair, Window
+from framecnn.kernels.buffers import empty
+from framecnn.kernels.codegen.rows import copy_row
 from framecnn.kernels.conv2d import PackedConv, conv2d
+from framecnn.kernels.jit import kernel
+from framecnn.kernels.threads import contiguous, run
 from framecnn.typing import Array
 
 __all__ = ["StridedConv", "convolve_transposed", "flip", "strided_wrt_input"]
@@ -29,7 +33,7 @@ class StridedConv(NamedTuple):
         down, across = strides
         parts = {}
         for row, column in product(range(min(down, len(kernel))), range(min(across, kernel.shape[1]))):
-            part = flip(kernel[row::down, column::across], groups)
+            part = flip(kernel, groups, (row, column), strides)
             parts[row, column] = PackedConv.of("direct", part, None, groups)
         return cls(parts)
 
@@ -45,10 +49,31 @@ class _Group(NamedTuple):
     border: Pair
 
 
-def flip(kernel: Array, groups: int) -> Array:
-    """Return a kernel (kh, kw, c / groups, f) flipped, with channels and filters swapped."""
-    parts = [part.swapaxes(2, 3) for part in np.split(kernel[::-1, ::-1], groups, axis=3)]
-    return np.ascontiguousarray(np.concatenate(parts, axis=3))
+def flip(kernel: Array, groups: int, first: Pair = (0, 0), steps: Pair = (1, 1)) -> Array:
+    """Return a kernel (kh, kw, c / groups, f) flipped, with channels and filters swapped.
+
+    Of the kernel, only every step-th row and column from the first ones on count.
+    """
+    rows, columns = (-((at - size) // step) for at, size, step in zip(first, kernel.shape, steps, strict=False))
+    group_channels, filters = kernel.shape[2:]
+    flipped = empty((rows, columns, filters // groups, groups * group_channels), kernel.dtype)
+    run(flip_forward, rows * columns, group_channels * filters, flipped, contiguous(kernel), first, steps)
+    return flipped
+
+
+@kernel
+def flip_forward(flipped, kernel, first, steps, start, stop):
+    """flipped (rows, columns, f / groups, c) from kernel (kh, kw, c / groups, f); items are rows and columns."""
+    rows, columns, group_filters, _ = flipped.shape
+    group_channels, filters = kernel.shape[2], kernel.shape[3]
+    for item in range(start, stop):
+        to = flipped[item // columns, item % columns]
+        row, column = rows - 1 - item // columns, columns - 1 - item % columns
+        tap = kernel[first[0] + row * steps[0], first[1] + column * steps[1]]
+        for j in range(filters):
+            at = j // group_filters * group_channels
+            for k in range(group_channels):
+                to[j % group_filters, at + k] = tap[k, j]
 
 
 def strided_wrt_input(dy: Array, flipped: StridedConv, window: Window, dx: Array) -> None:
@@ -58,13 +83,31 @@ def strided_wrt_input(dy: Array, flipped: StridedConv, window: Window, dx: Array
     """
     axes = [list(_groups(window, axis)) for axis in (0, 1)]
     for down, across in product(*axes):
-        pixels = dx[:, down.first :: window.strides[0], across.first :: window.strides[1]]
-        part = flipped.parts.get((down.place, across.place))
-        if part is None:
-            pixels[...] = 0
-        else:
-            sizes = (down.pixels, across.pixels), (down.places, across.places)
-            pixels[...] = convolve_transposed(dy, part, Window(*sizes, border=(down.border, across.border)))
+        part, size = flipped.parts.get((down.place, across.place)), (down.pixels, across.pixels)
+        values, step = np.zeros((1, dx.shape[3]), dx.dtype), 0
+        if part is not None:
+            frames = Window(size, (down.places, across.places), border=(down.border, across.border))
+            values, step = convolve_transposed(dy, part, frames).reshape(-1, dx.shape[3]), 1
+        place = down.first, across.first, *window.strides
+        run(place_pixels, len(dx) * size[0], 4 * size[1] * dx.shape[3], dx, values, step, place, size)
+
+
+@kernel
+def place_pixels(dx, values, step, place, size, start, stop):
+    """Some pixels of dx (n, h, w, c), n frames of size (rows, columns), = values (pixels, c); items are rows of pixels.
+
+    place (first row, first column, step from a row to the next, step from a column to the next); `step` is 1, or 0 if
+    all are values[0].
+    """
+    height, width, channels = dx.shape[1], dx.shape[2], dx.shape[3]
+    first_row, first_column, down, across = place
+    rows, columns = size
+    flat, pixels = dx.reshape(-1), values.reshape(-1)
+    for item in range(start, stop):
+        row = item // rows * height + first_row + item % rows * down
+        for j in range(columns):
+            to = (row * width + first_column + j * across) * channels
+            copy_row(flat, to, pixels, step * (item * columns + j) * channels, channels)
 
 
 def _groups(window: Window, axis: int) -> Iterator[_Group]:
@@ -84,4 +127,4 @@ def convolve_transposed(dy: Array, flipped: PackedConv, window: Window) -> Array
     """
     back = window.transposed()
     top, left = back.top_left
-    return conv2d(np.ascontiguousarray(dy[:, max(-top, 0) :, max(-left, 0) :]), flipped, back.cropped())
+    return conv2d(contiguous(dy[:, max(-top, 0) :, max(-left, 0) :]), flipped, back.cropped())

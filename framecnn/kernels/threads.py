@@ -23,6 +23,8 @@ __all__ = [
     "ITEM_WORK",
     "Recorder",
     "available_threads",
+    "contiguous",
+    "not_recorded",
     "ordered_map",
     "read_only",
     "recording",
@@ -157,8 +159,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     >>> ordered_map(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    if _thread.recorder:
-        _thread.recorder.other()
+    not_recorded()
     return _map(function, items)
 
 
@@ -225,6 +226,20 @@ def run(function: Callable[..., None], n_items: int, work_per_item: float, outpu
 def available_threads() -> int:
     """Return how many threads a computation of this thread may use: one if others have work already."""
     return 1 if _thread.busy else get_num_threads()
+
+
+def contiguous(array: Array) -> Array:
+    """Return the array itself if it is contiguous, else a copy."""
+    if array.flags.c_contiguous:
+        return array
+    not_recorded()
+    return np.ascontiguousarray(array)
+
+
+def not_recorded() -> None:
+    """Tell the recorder of this thread, if there is one, that what follows is computed by no kernel."""
+    if _thread.recorder:
+        _thread.recorder.other()
 
 
 @contextmanager

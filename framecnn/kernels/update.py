@@ -64,8 +64,9 @@ def _run(
 @kernel
 def sgd_step(outputs, weights, gradient, rate, momentum, nesterov, start, stop):
     """Outputs (updated, velocity), (size,) each, from weights and gradient (size,); items are values."""
-    updated, velocity = outputs
-    for i in range(start, stop):
+    updated, velocity = outputs[0][start:stop], outputs[1][start:stop]
+    weights, gradient = weights[start:stop], gradient[start:stop]
+    for i in range(len(updated)):  # from 0, so that LLVM knows that no index is negative, and computes vectors
         step = rate * gradient[i]
         velocity[i] = momentum * velocity[i] - step
         updated[i] = weights[i] + (momentum * velocity[i] - step if nesterov else velocity[i])
@@ -74,9 +75,10 @@ def sgd_step(outputs, weights, gradient, rate, momentum, nesterov, start, stop):
 @kernel
 def adam_step(outputs, weights, gradient, settings, start, stop):
     """Outputs (updated, first, second moment), (size,) each, from weights and gradient (size,); items are values."""
-    updated, first, second = outputs
+    updated, first, second = outputs[0][start:stop], outputs[1][start:stop], outputs[2][start:stop]
+    weights, gradient = weights[start:stop], gradient[start:stop]
     rate, epsilon, share_1, share_2, decay = settings
-    for i in range(start, stop):
+    for i in range(len(updated)):  # from 0, so that LLVM knows that no index is negative, and computes vectors
         first[i] += share_1 * (gradient[i] - first[i])
         second[i] += share_2 * (gradient[i] * gradient[i] - second[i])
         updated[i] = weights[i] - decay * weights[i] - rate * first[i] / (np.sqrt(second[i]) + epsilon)

@@ -157,7 +157,15 @@ def load_patch(patch, x, n, top, left, first):
     side, padded = patch.shape[1], patch.shape[2]
     flat, values = patch.reshape(-1), x.reshape(-1)
     copied = min(padded, channels - first)
+    begin, end = max(-left, 0), min(side, width - left)
     for u in range(side):
+        if copied == padded == channels and 0 <= top + u < height and begin < end:
+            to = u * side * padded
+            clear(flat, to, begin * padded)
+            at = ((n * height + top + u) * width + left + begin) * channels
+            copy(flat, to + begin * padded, values, at, (end - begin) * padded)
+            clear(flat, to + end * padded, (side - end) * padded)
+            continue
         for v in range(side):
             to = (u * side + v) * padded
             if 0 <= top + u < height and 0 <= left + v < width:

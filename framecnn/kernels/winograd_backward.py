@@ -7,11 +7,13 @@ Summing over tiles needs fewer products than over pixels, by the same factor as 
 import numpy as np
 
 from framecnn.geometry import Window
-from framecnn.kernels.codegen.memory import copy
-from framecnn.kernels.codegen.microkernel import PIXELS, accumulate_block, filter_block
+from framecnn.kernels.buffers import empty
+from framecnn.kernels.codegen.memory import clear, copy
+from framecnn.kernels.codegen.microkernel import PIXELS, accumulate_block, accumulate_narrow, filter_block
 from framecnn.kernels.codegen.tiles import gradient_tile, kernel_gradient_tile
 from framecnn.kernels.codegen.transforms import transform_index
 from framecnn.kernels.conv2d import PackedConv
+from framecnn.kernels.gradients import gradient_block, is_narrow, items_of_part
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import run
 from framecnn.kernels.winograd import TilePlan, load_patch, transform_tiles
@@ -23,45 +25,50 @@ BACKWARD_TILES = 32  # in a block; 16 to 192 take at most a tenth longer (measur
 EXACT = filter_block(np.float64)
 
 
-def winograd_sums(x: Array, dy: Array, packed: PackedConv, window: Window, sums: Array) -> None:
-    """Add to `sums` the outer products over all tiles, with all threads.
+def winograd_sums(x: Array, dy: Array, packed: PackedConv, window: Window, sums: Array, size: int) -> None:
+    """Write to `sums` those of the outer products over all tiles, with all threads.
 
-    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` returns it, zeros on entry.
+    Shapes: x (n, h, w, c), dy (n, oh, ow, f), sums as :func:`winograd_sums_shape` returns it, of groups of `size`
+    frames (:func:`framecnn.kernels.gradients.items_of_part`).
     """
     plan = TilePlan.of(x, packed.algorithm, window, BACKWARD_TILES, sums.shape[-1])
     work = len(x) * plan.down * plan.across / len(sums) * sums[0].size
-    run(winograd_backward, len(sums), work, sums, x, dy, plan)
+    run(winograd_backward, len(sums), work, sums, x, dy, plan, is_narrow(sums), size)
 
 
 def winograd_sums_shape(packed: PackedConv, window: Window, channels: int, parts: int) -> tuple[int, ...]:
     """Return (parts, extent**2, blocks, lines + 1, block); the last line of tap (1, 1) is the sum of dy."""
-    block = packed.weights.shape[-1]
+    block = gradient_block(packed.filters, packed.weights.dtype)
     taps = (packed.algorithm + window.kernel[0] - 1) ** 2
     return parts, taps, -(-packed.filters // block), -(-channels // PIXELS) * PIXELS + 1, block
 
 
 def winograd_gradients(sums: Array, packed: PackedConv, window: Window, channels: int) -> tuple[Array, Array]:
     """Return the gradients with respect to kernel (k, k, channels, f) and bias (f,) from :func:`winograd_sums`."""
-    extent = packed.algorithm + window.kernel[0] - 1
-    dkernel = np.empty((*window.kernel, channels, packed.filters), sums.dtype)
+    dkernel = empty((*window.kernel, channels, packed.filters), sums.dtype)
+    dbias = empty((packed.filters,), sums.dtype)
     transform = transform_index(packed.algorithm, window.kernel[0])
-    run(winograd_gradients_forward, channels, sums[:, :, :, 0].size, dkernel, sums, transform)
-    return dkernel, sums[:, extent + 1, :, -1].sum(axis=0).reshape(-1)[: packed.filters]
+    middle = packed.algorithm + window.kernel[0]  # tap (1, 1)
+    work = sums[:, :, :, 0].size
+    run(winograd_gradients_forward, channels + 1, work, (dkernel, dbias), sums, transform, middle)
+    return dkernel, dbias
 
 
 @kernel
-def winograd_gradients_forward(dkernel, sums, transform, start, stop):
-    """dkernel (k, k, c, f) = G^T m G in float64, m the sum of sums (parts, extent**2, blocks, lines + 1, block).
+def winograd_gradients_forward(outputs, sums, transform, middle, start, stop):
+    """Outputs dkernel (k, k, c, f) = G^T m G in float64, and dbias (f,), the last lines of m at the tap `middle`.
 
-    Items are channels.
+    m is the sum of sums (parts, extent**2, blocks, lines + 1, block). Items are channels, and the bias.
     """
-    parts, taps, blocks, _, block = sums.shape
+    dkernel, dbias = outputs
+    parts, taps, blocks, all_lines, block = sums.shape
     window, _, channels, filters = dkernel.shape
-    total, zeros = np.empty((taps, block)), np.zeros(EXACT)
+    width = max(block, EXACT)
+    total, zeros = np.empty((taps, width)), np.zeros(EXACT)
     tile = np.empty(window * window * EXACT)
     rounded = np.empty(tile.size, dkernel.dtype)
     flat, m = dkernel.reshape(-1), total.reshape(-1)
-    for k in range(start, stop):
+    for k in range(start, min(stop, channels)):
         for b in range(blocks):
             total[:] = 0
             for tap in range(taps):
@@ -70,12 +77,17 @@ def winograd_gradients_forward(dkernel, sums, transform, start, stop):
                     for f in range(block):
                         total[tap, f] += line[f]
             for first in range(0, min(block, filters - b * block), EXACT):
-                kernel_gradient_tile(transform, tile, m, first, block, zeros, 0)
+                kernel_gradient_tile(transform, tile, m, first, width, zeros, 0)
                 rounded[:] = tile
                 at = b * block + first
                 for tap in range(window * window):
                     to = (tap * channels + k) * filters + at
                     copy(flat, to, rounded, tap * EXACT, min(EXACT, filters - at))
+    if stop > channels:
+        for f in range(filters):
+            dbias[f] = 0
+            for part in range(parts):
+                dbias[f] += sums[part, middle, f // block, all_lines - 1, f % block]
 
 
 @kernel
@@ -104,10 +116,10 @@ def transform_gradients(transformed, dy, patch, plan, first, n_tiles):
 
 
 @kernel
-def winograd_backward(sums, x, dy, plan, start, stop):
-    """sums (parts, taps, blocks, lines + 1, block), zeros on entry, += products of tiles of x and dy; items are parts.
+def winograd_backward(sums, x, dy, plan, narrow, size, start, stop):
+    """sums (parts, taps, blocks, lines + 1, block) of products of tiles of x and dy; items are parts.
 
-    x (n, h, w, c), dy (n, oh, ow, f).
+    x (n, h, w, c), dy (n, oh, ow, f); `narrow` if a block is half a register block.
     """
     parts, taps, blocks, all_lines, block = sums.shape
     padded, side, extent = plan.padded_channels, plan.side, plan.extent
@@ -117,21 +129,27 @@ def winograd_backward(sums, x, dy, plan, start, stop):
     gradients = np.zeros((taps, blocks, plan.block_step), x.dtype)
     flat, weights = sums.reshape(-1), gradients.reshape(-1)
     runs = np.zeros(1, np.int64)
-    all_tiles = len(x) * plan.down * plan.across
     middle = (extent + 1) * blocks  # at tap (1, 1), A dy A^T is the sum of a tile
     for part in range(start, stop):
-        end = (part + 1) * all_tiles // parts
-        for first in range(part * all_tiles // parts, end, plan.tiles):
+        clear(flat, part * sums[0].size, sums[0].size)
+        begin, end = items_of_part(part, parts, len(x), size, plan.down * plan.across)
+        for first in range(begin, end, plan.tiles):
             n_tiles = min(plan.tiles, end - first)
             transform_tiles(transformed, x, patch, plan, first, n_tiles, 0)
             transform_gradients(gradients, dy, gradient_patch, plan, first, n_tiles)
             for index in range(taps * blocks):
                 to = (part * taps * blocks + index) * all_lines * block
                 for k in range(0, all_lines - 1, PIXELS):
-                    accumulate_block(
-                        flat, to + k * block, block, transformed, index // blocks * plan.tap_step + k, padded,
-                        runs, n_tiles, weights, index * plan.block_step,
-                    )  # fmt: skip
+                    if narrow:
+                        accumulate_narrow(
+                            flat, to + k * block, block, transformed, index // blocks * plan.tap_step + k, padded,
+                            runs, n_tiles, weights, index * plan.block_step,
+                        )  # fmt: skip
+                    else:
+                        accumulate_block(
+                            flat, to + k * block, block, transformed, index // blocks * plan.tap_step + k, padded,
+                            runs, n_tiles, weights, index * plan.block_step,
+                        )  # fmt: skip
             for b in range(blocks):
                 to = ((part * taps * blocks + middle + b + 1) * all_lines - 1) * block
                 for p in range(n_tiles):

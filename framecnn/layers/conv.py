@@ -1,5 +1,6 @@
 """The convolutional layer."""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -182,7 +183,7 @@ class ConvLayer(Layer):
         Neither the activations nor their gradients are ever in memory for all frames. If not `wrt_input`, dx is None.
         """
         window, kernel = layer_window(self, x.shape[1:3], self.kernel_size), self.params["kernel"]
-        packed, argmax = self._packed(window), None
+        packed, argmax = self._pack(window)(kernel, self.params.get("bias")), None  # anew: training changes parameters
         if "windows" in after:
             argmax = np.empty((len(x), *(length // 2 for length in window.output), self.filters), np.uint8)
         y = kernels.conv2d(x, packed, window, argmax=argmax, **after)
@@ -203,10 +204,11 @@ class ConvLayer(Layer):
         return y, backward
 
     def _packed(self, window: geometry.Window, norm: Scaling | None = None) -> kernels.PackedConv:
-        def pack(kernel: Array, bias: Array | None) -> kernels.PackedConv:
-            return kernels.PackedConv.of(self._choose(kernel, window), kernel, bias, self.groups)
+        return pack_with_norm(self.params, norm, self._pack(window))
 
-        return pack_with_norm(self.params, norm, pack)
+    def _pack(self, window: geometry.Window) -> Callable[[Array, Array | None], kernels.PackedConv]:
+        """Return the function that packs a kernel and a bias."""
+        return lambda kernel, bias: kernels.PackedConv.of(self._choose(kernel, window), kernel, bias, self.groups)
 
     def _flipped(self, kernel: Array, window: geometry.Window) -> Any:
         """Return the packed kernel of the input gradient; without strides any algorithm fits."""

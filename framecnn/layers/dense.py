@@ -91,7 +91,8 @@ class DenseLayer(Layer):
             dx, dkernel, dbias = kernels.dense_backward(x, kernel, dy)
             return dx, {"kernel": dkernel} | ({"bias": dbias} if self.use_bias else {})
 
-        return self.forward(x), backward
+        packed = kernels.PackedDense.of(kernel, self.params.get("bias"))  # anew: training changes parameters
+        return kernels.dense(x, packed), backward
 
     def multiply_adds(self, input_shape: Shape) -> int:
         return input_shape[0] * self.units

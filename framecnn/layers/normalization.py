@@ -109,14 +109,11 @@ class BatchNormLayer(Layer):
         mean, variance = kernels.batch_moments(x)
         y = kernels.batch_norm(x, gamma, beta, mean, variance, self.epsilon, activation)
         mask = y if activation == "relu" else None
-        moved = {
-            "moving_mean": self.momentum * moving_mean + (1 - self.momentum) * mean,
-            "moving_variance": self.momentum * moving_variance + (1 - self.momentum) * variance,
-        }
+        moved = kernels.moving_averages((moving_mean, moving_variance), (mean, variance), self.momentum)
 
         def backward(dy: Array) -> tuple[Array, dict[str, Array]]:
             dx, dgamma, dbeta = kernels.batch_norm_backward(dy, x, gamma, mean, variance, self.epsilon, mask)
-            return dx, {"gamma": dgamma, "beta": dbeta, **moved}
+            return dx, {"gamma": dgamma, "beta": dbeta, "moving_mean": moved[0], "moving_variance": moved[1]}
 
         return y, backward
 

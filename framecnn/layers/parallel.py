@@ -182,7 +182,7 @@ class ParallelLayer(Layer):
         """Return the outputs of the branches added or multiplied from left to right, or concatenated."""
         if self.merge == "concatenate":
             return np.concatenate(outputs, axis=-1)
-        return reduce(np.add if self.merge == "add" else np.multiply, outputs)
+        return reduce(partial(kernels.merge, operation=self.merge), outputs)
 
     def vjp(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, Backward]:
         return self.vjp_merged([chain_vjp(branch, x, rng) for branch in self.built_branches()])

@@ -44,6 +44,14 @@ class Fused(NamedTuple):
     only_kernels: bool = False
 
 
+class Trained(NamedTuple):
+    """The first `joined` layers of the rest of a chain as one training pass; fields as those of TrainingPass."""
+
+    vjp: Vjp
+    joined: int
+    only_kernels: bool
+
+
 def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass, ...]:
     """Return the passes of a prediction, each with as many layers as fit one pass.
 
@@ -126,11 +134,11 @@ def training_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Traini
     rest, shape = list(layers), input_shape
     while rest:
         kind = type(rest[0])
-        vjp, joined = TRAINING_PASSES[kind](rest, shape) if kind in TRAINING_PASSES else (rest[0].vjp, 1)
-        passes.append(TrainingPass(len(layers) - len(rest), vjp, skips_dx=kind is ConvLayer))
-        for layer in rest[:joined]:
+        trained = TRAINING_PASSES.get(kind, _trained_alone)(rest, shape)
+        passes.append(TrainingPass(len(layers) - len(rest), trained.vjp, kind is ConvLayer, trained.only_kernels))
+        for layer in rest[: trained.joined]:
             shape = layer.infer_shape(shape)
-        rest = rest[joined:]
+        rest = rest[trained.joined :]
     return tuple(passes)
 
 
@@ -238,8 +246,12 @@ def _branches(rest: Rest, shape: Shape) -> Fused:
     return Fused(merged, joined, values=values, only_kernels=only_kernels)
 
 
-def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
-    """Return the training pass of a convolution, relu and 2 x 2 max pooling, and the number of these layers."""
+def _trained_alone(rest: Rest, shape: Shape) -> Trained:
+    return Trained(rest[0].vjp, 1, only_kernels=type(rest[0]) in (*KERNEL_LAYERS, DenseLayer))
+
+
+def _trained_convolution(rest: Rest, shape: Shape) -> Trained:
+    """Return the training pass of a convolution, relu and 2 x 2 max pooling."""
     convolution: Any = rest[0]
     joined, after, output = 1, dict[str, Any](), convolution.infer_shape(shape)
     if relu := _relu(rest, 1):
@@ -251,15 +263,15 @@ def _trained_convolution(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
         result: tuple[Array, Backward] = convolution.vjp_fused(x, wrt_input, **after)
         return result
 
-    return vjp, joined
+    return Trained(vjp, joined, only_kernels=convolution.groups == 1 and convolution.algorithm != "depthwise")
 
 
-def _trained_norm(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
-    """Return the training pass of a batch normalisation and relu, and the number of these layers."""
+def _trained_norm(rest: Rest, shape: Shape) -> Trained:
+    """Return the training pass of a batch normalisation and relu."""
     norm: Any = rest[0]
     relu = _relu(rest, 1)
     if not relu:
-        return norm.vjp, 1
+        return Trained(norm.vjp, 1, only_kernels=True)
 
     def vjp(x: Array, rng: Any = None) -> tuple[Array, Backward]:
         if rng is not None and len(x):
@@ -269,13 +281,14 @@ def _trained_norm(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
         y, backward_relu = relu.vjp(z)
         return y, lambda dy: backward_norm(backward_relu(dy)[0])
 
-    return vjp, 2
+    return Trained(vjp, 2, only_kernels=True)
 
 
-def _trained_branches(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
-    """Return the training pass of branches and, if they are added, relu; and the number of these layers."""
+def _trained_branches(rest: Rest, shape: Shape) -> Trained:
+    """Return the training pass of branches and, if they are added, relu."""
     parallel: Any = rest[0]
     has_relu = parallel.merge == "add" and _relu(rest, 1) is not None
+    planned = [step for branch in parallel.branches for step in training_passes(branch, shape)]
 
     def vjp(x: Array, rng: Any = None) -> tuple[Array, Backward]:
         branches: list[Any] = parallel.params.derived(
@@ -286,11 +299,12 @@ def _trained_branches(rest: Rest, shape: Shape) -> tuple[Vjp, int]:
         result: tuple[Array, Backward] = parallel.vjp_merged(results, has_relu)
         return result
 
-    return vjp, 2 if has_relu else 1
+    only_kernels = parallel.merge == "add" and all(step.only_kernels for step in planned)
+    return Trained(vjp, 2 if has_relu else 1, only_kernels)
 
 
 KERNEL_LAYERS = (ActivationLayer, FlatteningLayer, PoolingLayer)
-"""Layers whose forward pass only runs kernels."""
+"""Layers whose forward and backward passes only run kernels."""
 SCALING_LAYERS = (BatchNormLayer, ScalingLayer)
 PREDICTION_PASSES: dict[type[Layer], Callable[[Rest, Shape], Fused]] = {
     ConvLayer: _convolutions,
@@ -300,7 +314,7 @@ PREDICTION_PASSES: dict[type[Layer], Callable[[Rest, Shape], Fused]] = {
     ScalingLayer: _scaled,
     ParallelLayer: _branches,
 }
-TRAINING_PASSES: dict[type[Layer], Callable[[Rest, Shape], tuple[Vjp, int]]] = {
+TRAINING_PASSES: dict[type[Layer], Callable[[Rest, Shape], Trained]] = {
     BatchNormLayer: _trained_norm,
     ConvLayer: _trained_convolution,
     ParallelLayer: _trained_branches,

@@ -39,12 +39,14 @@ class TrainingPass(NamedTuple):
     """One or several layers whose gradients are computed at once; only the first layer may have parameters.
 
     ``first`` is the index of the first layer. ``vjp`` takes x and rng as :meth:`framecnn.layers.Layer.vjp` does, and
-    ``wrt_input`` too if `skips_dx`.
+    ``wrt_input`` too if `skips_dx`. In training, with a generator as `rng`, one of `only_kernels` and its backward
+    compute nothing in Python, so :mod:`framecnn.kernels.program` may record them.
     """
 
     first: int
     vjp: Vjp
     skips_dx: bool
+    only_kernels: bool
 
 
 def through(passes: Sequence[Pass], x: Array) -> Array:
@@ -55,14 +57,28 @@ def through(passes: Sequence[Pass], x: Array) -> Array:
 
 
 def vjp_through(
-    passes: Sequence[TrainingPass], names: Sequence[str], x: Array, rng: np.random.Generator | None
+    passes: Sequence[TrainingPass],
+    names: Sequence[str],
+    x: Array,
+    rng: np.random.Generator | None,
+    lowest: int | None = None,
 ) -> tuple[Array, Backward]:
-    """Return output and backward of passes, one after the other; names are those of all their layers."""
+    """Return output and backward of passes, one after the other; names are those of all their layers.
+
+    If `lowest`, the index of a layer, is given, backward stops there and returns None as dx.
+    """
     steps = []
     for step in passes:
-        x, backward = step.vjp(x, rng)
-        steps.append((names[step.first], backward))
-    return x, chain_backward(steps)
+        skips_dx = step.skips_dx and step.first == lowest
+        x, backward = step.vjp(x, rng, wrt_input=False) if skips_dx else step.vjp(x, rng)
+        if lowest is None or step.first >= lowest:
+            steps.append((names[step.first], backward))
+    backward_all = chain_backward(steps)
+
+    def without_dx(dy: Array) -> tuple[Any, dict[str, Array]]:
+        return None, backward_all(dy)[1]
+
+    return x, backward_all if lowest is None else without_dx
 
 
 def most_values(branches: Sequence[Sequence[Pass]], input_shape: Shape, merged: Any) -> int:

@@ -17,9 +17,11 @@ from framecnn.layers.chain import layer_names, walk
 from framecnn.layers.params import REAL, SWAPPING
 from framecnn.networks.input_warnings import warn_of_input
 from framecnn.networks.limits import check_description
+from framecnn.networks.passes import vjp_through
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.networks.snapshot import NetworkSnapshot, layer_snapshots
 from framecnn.networks.summary import Summary, summary_rows
+from framecnn.networks.training_programs import TrainingPrograms
 from framecnn.storage.model_file import Description, SavedModel, State
 from framecnn.text import listed
 from framecnn.training import loop
@@ -86,6 +88,7 @@ class Sequential(SavedModel):
             raise SettingError(f"Sequential: expected an InputLayer first, got {first}; begin with InputLayer(shape)")
         self.names = layer_names(self.layers)
         self._last: NetworkSnapshot | None = None
+        self._programs = TrainingPrograms()
 
     def __repr__(self) -> str:
         return f"Sequential({list(self.layers)})"
@@ -205,23 +208,14 @@ class Sequential(SavedModel):
             If the model is not built or `x` does not fit it.
         """
         snapshot = self._snapshot()
-        y = check_batch("Sequential.vjp", x, self.input_shape, snapshot.layers[0].dtype)
-        lowest = 0 if wrt_input else self._first_with_parameters
-        steps = []
-        for step in snapshot.training_passes:
-            skips_dx = step.skips_dx and step.first == lowest and not wrt_input
-            y, backward = step.vjp(y, rng, wrt_input=False) if skips_dx else step.vjp(y, rng)
-            steps.append((step.first, backward))
-
-        def backward_all(dy: Array) -> tuple[Any, dict[str, Array]]:
-            grads: dict[str, Array] = {}
-            for index, backward in reversed(steps):
-                if index >= lowest:
-                    dy, layer_grads = backward(dy)
-                    grads |= {f"{self.names[index]}/{key}": value for key, value in layer_grads.items()}
-            return dy if wrt_input else None, grads
-
-        return y, backward_all
+        x = check_batch("Sequential.vjp", x, self.input_shape, snapshot.layers[0].dtype)
+        if wrt_input:
+            return vjp_through(snapshot.training_passes, self.names, x, rng)
+        if rng is not None and len(x):
+            recorded = self._programs.vjp(snapshot.layers, self._first_with_parameters, x)
+            if recorded is not None:
+                return recorded
+        return vjp_through(snapshot.training_passes, self.names, x, rng, self._first_with_parameters)
 
     def fit(
         self,
@@ -242,22 +236,25 @@ class Sequential(SavedModel):
     ) -> History:
         """Train the model; :func:`framecnn.training.loop.fit` describes the parameters."""
         warn_of_input(self.input_shape, getattr(self.layers[0], "scale", 1), x)
-        return loop.fit(
-            self,
-            x,
-            y,
-            epochs=epochs,
-            batch_size=batch_size,
-            loss=loss,
-            optimizer=optimizer,
-            validation_data=validation_data,
-            patience=patience,
-            augment=augment,
-            seed=seed,
-            checkpoint=checkpoint,
-            resume=resume,
-            progress=progress,
-        )
+        try:
+            return loop.fit(
+                self,
+                x,
+                y,
+                epochs=epochs,
+                batch_size=batch_size,
+                loss=loss,
+                optimizer=optimizer,
+                validation_data=validation_data,
+                patience=patience,
+                augment=augment,
+                seed=seed,
+                checkpoint=checkpoint,
+                resume=resume,
+                progress=progress,
+            )
+        finally:
+            self._programs = TrainingPrograms()  # frees their memory
 
     @cached_property
     def _first_with_parameters(self) -> int:
@@ -283,7 +280,7 @@ class Sequential(SavedModel):
         return snapshot
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_last": None}
+        return self.__dict__ | {"_last": None, "_programs": TrainingPrograms()}
 
     def summary(self) -> Summary:
         """Return output shape, parameters and multiply-adds of every layer, printed as a table.
@@ -316,6 +313,10 @@ class Sequential(SavedModel):
 
     def param_specs(self) -> dict[str, Param]:
         """Return shape, initializer and trainability of each parameter, by the names of :meth:`state_dict`."""
+        return dict(self._specs)
+
+    @cached_property
+    def _specs(self) -> dict[str, Param]:
         return {
             f"{name}/{key}": spec
             for name, layer, shape, _ in self._walk()

@@ -28,7 +28,7 @@ def warm_up() -> int:
         for case in layer_class.cases:
             layer = layer_class(**case.settings).build(case.input_shape)
             layer(np.zeros((1, *case.input_shape)))
-            y, backward = layer.vjp(np.zeros((1, *case.input_shape), np.float32))
+            y, backward = layer.vjp(np.zeros((1, *case.input_shape), np.float32), np.random.default_rng(0))
             backward(y)
     ConvLayer(512, kernel_size=3, algorithm="winograd4").build((6, 6, 64))(np.zeros((1, 6, 6, 64)))  # large weights
     bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))

@@ -15,7 +15,7 @@ from framecnn.kernels.codegen.intrinsics import (
     Values,
     intrinsic,
 )
-from framecnn.kernels.codegen.microkernel import PIXELS, VECTORS, add_products
+from framecnn.kernels.codegen.microkernel import NARROW, PIXELS, VECTORS, add_products
 from framecnn.kernels.codegen.pooling import add_residual, pool
 from framecnn.kernels.codegen.vectors import INT64, Emitter
 from framecnn.kernels.epilogue import AVERAGE_POOLING
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 POOLED = PIXELS // 4  # pooled pixels computed at a time
-NARROW = VECTORS // 2  # vectors of a block whose other filters are zeros
 
 
 def _convolving(side: int, count: int, vectors: int) -> Callable[..., Any]:

@@ -18,11 +18,15 @@ from framecnn.kernels.jit import REGISTER_BLOCK
 
 __all__ = [
     "FEW",
+    "NARROW",
     "PIXELS",
     "VECTORS",
     "accumulate_block",
     "accumulate_few",
+    "accumulate_few_narrow",
+    "accumulate_narrow",
     "add_blocks",
+    "add_narrow",
     "add_products",
     "filter_block",
     "multiply_block",
@@ -33,6 +37,9 @@ Steps = Sequence[tuple[Any, int]]
 """Pairs of a step and its count."""
 
 FEW = 5  # pixels of a smaller block; two of them cover the 9 values in a row of a 3 x 3 window with three colours
+
+
+NARROW = VECTORS // 2  # vectors of a block for few filters
 
 
 def filter_block(dtype: Any) -> int:
@@ -55,13 +62,14 @@ def add_products(
     runs: Any,
     run_length: Any,
     kernel: Any,
+    width: int = VECTORS,
 ) -> list[Any]:
     """Write two nested loops, over runs and the elements of a run, and return the accumulators.
 
     The accumulators are phi nodes of both loops. `start` holds their initial
     values, pixel by pixel and for the first vectors of a block of filters; `pixels` the steps from the first pixel to
     each pixel; `element_step` is the step between the elements of a run; `runs` is a pointer to the positions of the
-    runs, and their number.
+    runs, and their number. The kernel has `width` vectors for each element.
     """
     b = emit.builder
     offsets, n_runs = runs
@@ -83,7 +91,7 @@ def add_products(
     values = [emit.broadcast(b.load(emit.at(pixel, *steps))) for steps in pixels]
     factors = [(value, weight) for value in values for weight in weights]
     new_sums = [emit.fma(*factor, total) for factor, total in zip(factors, sums, strict=True)]
-    next_t, next_weights_at = b.add(t, INT64(1)), b.gep(weights_at, [INT64(VECTORS * emit.lanes)])
+    next_t, next_weights_at = b.add(t, INT64(1)), b.gep(weights_at, [INT64(width * emit.lanes)])
     b.cbranch(b.icmp_signed("<", next_t, run_length), element, run_end)
 
     b.position_at_end(run_end)
@@ -138,12 +146,12 @@ def _store(emit: Emitter, sums: Iterable[Any], y: Any, y_step: Any) -> None:
         emit.store(total, emit.at(y, (y_step, p)), v)
 
 
-def _accumulate(pixels: int) -> Callable[..., Any]:
+def _accumulate(pixels: int, vectors: int) -> Callable[..., Any]:
     """Return the intrinsic that adds to a block of y the outer products of values of x and blocks of a kernel.
 
-    For ``p < pixels`` and ``f < filter_block``, ``y[y_at + p y_step + f]`` grows by the sum of
-    ``x[x_at + p + runs[r] + t x_step] kernel[kernel_at + (r run_length + t) filter_block + f]``, summed in the order
-    of ``multiply_block``.
+    For ``p < pixels`` and ``f < block = vectors * lanes``, ``y[y_at + p y_step + f]`` grows by the sum of
+    ``x[x_at + p + runs[r] + t x_step] kernel[kernel_at + (r run_length + t) block + f]``, summed in the order of
+    ``multiply_block``.
     """
 
     @intrinsic
@@ -152,27 +160,39 @@ def _accumulate(pixels: int) -> Callable[..., Any]:
         kernel: Pointer,
     ) -> None:  # fmt: skip
         """Add outer products to a block."""
-        positions = [(emit.at(y, (y_step, p)), v) for p in range(pixels) for v in range(VECTORS)]
+        positions = [(emit.at(y, (y_step, p)), v) for p in range(pixels) for v in range(vectors)]
         start = [emit.load(*position) for position in positions]
         neighbours = [[(INT64(1), p)] for p in range(pixels)]
-        sums = add_products(emit, start, x, neighbours, x_step, runs, run_length, kernel)
+        sums = add_products(emit, start, x, neighbours, x_step, runs, run_length, kernel, vectors)
         for total, position in zip(sums, positions, strict=True):
             emit.store(total, *position)
 
     return accumulate
 
 
-accumulate_block, accumulate_few = _accumulate(PIXELS), _accumulate(FEW)
+accumulate_block, accumulate_few = _accumulate(PIXELS, VECTORS), _accumulate(FEW, VECTORS)
+accumulate_narrow, accumulate_few_narrow = _accumulate(PIXELS, NARROW), _accumulate(FEW, NARROW)
 
 
-@intrinsic
-def add_blocks(emit: Emitter, y: Pointer, x: Pointer, count: Integer) -> None:
-    """Add to ``y[y_at + f]`` the sum of ``x[x_at + p filter_block + f]``, for p < count, f < filter_block."""
-    b = emit.builder
-    sums = [cgutils.alloca_once_value(b, emit.load(y, v)) for v in range(VECTORS)]
-    with cgutils.for_range(b, count) as loop:
-        block = b.gep(x, [b.mul(loop.index, INT64(VECTORS * emit.lanes))])
+def _add(vectors: int) -> Callable[..., Any]:
+    """Return the intrinsic that adds to ``y[y_at + f]`` the sum of ``x[x_at + p block + f]``.
+
+    For p < count, f < block = vectors * lanes.
+    """
+
+    @intrinsic
+    def add(emit: Emitter, y: Pointer, x: Pointer, count: Integer) -> None:
+        """Add blocks."""
+        b = emit.builder
+        sums = [cgutils.alloca_once_value(b, emit.load(y, v)) for v in range(vectors)]
+        with cgutils.for_range(b, count) as loop:
+            block = b.gep(x, [b.mul(loop.index, INT64(vectors * emit.lanes))])
+            for v, total in enumerate(sums):
+                b.store(b.fadd(b.load(total), emit.load(block, v)), total)
         for v, total in enumerate(sums):
-            b.store(b.fadd(b.load(total), emit.load(block, v)), total)
-    for v, total in enumerate(sums):
-        emit.store(b.load(total), y, v)
+            emit.store(b.load(total), y, v)
+
+    return add
+
+
+add_blocks, add_narrow = _add(VECTORS), _add(NARROW)
