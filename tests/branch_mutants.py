@@ -17,7 +17,7 @@ BRANCH_MUTANTS = [
     Mutant(
         "half blocks begin a filter early",
         "kernels/matrix.py",
-        "matrix_forward",
+        "multiply_range",
         BRANCHES,
         "1x1 and filters",
         "n_valid <= plan.narrow",

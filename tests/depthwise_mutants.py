@@ -6,6 +6,13 @@ TESTS = "test_depthwise.py"
 
 DEPTHWISE_MUTANTS = [
     Mutant(
+        "a strip is expanded without the last row of its last window", "kernels/expansion.py",
+        "expanded_depthwise_forward",
+        TESTS, "never_written and float32",
+        "(axis.taps - 1) * axis.dilation + 1",
+        "(axis.taps - 1) * axis.dilation",
+    ),
+    Mutant(
         "a tap at the first row of the frame is left out", "kernels/depthwise.py", "taps_inside",
         TESTS, "every_side and heights-1-2",
         "axis.dilation - 1 - position",

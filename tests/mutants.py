@@ -93,7 +93,7 @@ MUTANTS = [
         "if True else bias",
     ),
     Mutant(
-        "the last sample is skipped", "kernels/matrix.py", "matrix_forward",
+        "the last sample is skipped", "kernels/matrix.py", "multiply_range",
         LAYERS, "DenseLayer-0",
         "while n < last:",
         "while n < last - 1:",
@@ -293,6 +293,19 @@ MUTANTS = [
     Mutant(
         "a lone tile after the last register block is not multiplied", "kernels/winograd.py", "multiply_tiles",
         SIZES, "activated_and_pooled and winograd4",
+        "range(0, n_tiles, PIXELS)",
+        "range(0, max(n_tiles - 1, 1), PIXELS)",
+    ),
+    Mutant(
+        "tiles of the second round are read from the first", "kernels/winograd.py", "transform_forward",
+        KERNELS, "read_once",
+        "first + start, stop - start",
+        "start, stop - start",
+    ),
+    Mutant(
+        "a lone tile after the last register block is lost when weights are read once", "kernels/winograd.py",
+        "multiply_forward",
+        KERNELS, "read_once",
         "range(0, n_tiles, PIXELS)",
         "range(0, max(n_tiles - 1, 1), PIXELS)",
     ),

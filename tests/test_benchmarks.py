@@ -23,7 +23,7 @@ from benchmarks import (
     timing,
 )
 from benchmarks.channels_first import Unsupported, steps
-from benchmarks.peers import FRAMECNN, NETWORK_PEERS, Missing, Peer
+from benchmarks.peers import FRAMECNN, NETWORK_PEERS, TFLITE, Missing, Peer
 from framecnn import ActivationLayer, DenseLayer, FlatteningLayer, InputLayer, Sequential
 
 TINY = cases.Case("tiny", 2, (32, 48, 3), cases.reference_layers)
@@ -126,7 +126,7 @@ def test_turns_are_interleaved_and_every_round_begins_with_another():
     assert {name: len(spent) for name, spent in seconds.items()} == {"a": 3, "b": 3}
 
 
-QUICK_PEERS = [peer for peer in NETWORK_PEERS if peer.name != "PyTorch compile + freezing"]  # compiling is slow
+QUICK_PEERS = [peer for peer in (*NETWORK_PEERS, TFLITE) if peer.name != "PyTorch compile + freezing"]  # that is slow
 
 
 @pytest.mark.parametrize("peer", QUICK_PEERS, ids=lambda peer: peer.name)

@@ -11,9 +11,9 @@ from agreement import expected, rounding
 from gradient_bounds import defined, gradients_for
 from spreading import exact_and_spread
 
-from framecnn import ActivationLayer, BatchNormLayer, ConvLayer, PoolingLayer, ShapeError, num_threads
+from framecnn import ActivationLayer, BatchNormLayer, ConvLayer, PoolingLayer, ScalingLayer, ShapeError, num_threads
 from framecnn.geometry import Window
-from framecnn.kernels import PackedConv, choose_algorithm, conv2d
+from framecnn.kernels import PackedConv, choose_algorithm, conv2d, expansion
 from framecnn.networks.fusion import training_passes
 from framecnn.networks.prediction import PredictionPlan
 from framecnn.testing.draws import draw_frames, draw_params, same_bits
@@ -144,6 +144,77 @@ def test_one_pass_gives_the_bits_of_its_layers(pooling):
         for layer in chain:
             x = layer(x)
         assert same_bits(y, x), (width, act)
+
+
+EXPANDED = [  # frame, filters, settings of the depthwise convolution
+    ((40, 30, 5), 70, {}),
+    ((61, 9, 1), 33, {"strides": 2}),
+    ((30, 33, 40), 64, {"strides": (1, 3), "kernel_size": (1, 5)}),
+    ((57, 16, 7), 96, {"kernel_size": 5, "padding": ((0, 3), (4, 1))}),
+    ((90, 11, 3), 48, {"dilation_rate": (3, 2), "use_bias": False}),
+    ((50, 20, 3), 40, {"padding": ((9, 8), (9, 0)), "strides": (2, 1)}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("frame", "filters", "settings"), EXPANDED, ids=str)
+def test_an_expansion_is_never_written_and_gives_the_bits_of_its_layers(frame, filters, settings, dtype, monkeypatch):
+    monkeypatch.setattr(expansion, "LARGE_MAP", 0)
+    monkeypatch.setattr(expansion, "MOST_REPEATED", 1)
+    activations = [ActivationLayer("relu6"), ActivationLayer("hard_swish")]
+    for number, strip in enumerate((0, 4000, 10**6)):
+        chain = [make(ConvLayer(filters, kernel_size=1, use_bias=number != 1), frame, dtype)]
+        chain += [make(activations[0], chain[-1].output_shape, dtype)] if number else []
+        chain.append(depthwise(chain[-1].output_shape, dtype=dtype, **settings))
+        chain += [make(activations[1], chain[-1].output_shape, dtype)] if number != 1 else []
+        with monkeypatch.context() as patched:
+            patched.setattr(expansion, "STRIP_VALUES", 10**9)
+            plan = PredictionPlan.of(chain, frame)
+        (step,) = plan.on_frames
+        monkeypatch.setattr(expansion, "STRIP_VALUES", strip)
+        for n in (0, 1, 3):
+            x = z = draw_frames(chain[0], n)
+            for layer in chain:
+                z = layer(z)
+            for threads in (1, 3):
+                with num_threads(threads):
+                    assert same_bits(step.run(x), z), (strip, n, threads)
+
+
+def test_normalisations_are_folded_into_an_expansion_and_its_depthwise_convolution(monkeypatch):
+    monkeypatch.setattr(expansion, "LARGE_MAP", 0)
+    monkeypatch.setattr(expansion, "MOST_REPEATED", 1)
+    chain = [make(ConvLayer(40, kernel_size=1), (24, 20, 6))]
+    chain += [make(BatchNormLayer(), (24, 20, 40)), make(ActivationLayer("relu6"), (24, 20, 40))]
+    chain += [depthwise((24, 20, 40)), make(ScalingLayer(), (24, 20, 40))]
+    x = draw_frames(chain[0], 2)
+    (step,) = PredictionPlan.of(chain, chain[0].input_shape).on_frames
+    exact, spread = exact_and_spread(chain, x)
+    assert (np.abs(step.run(x) - exact) <= 2 * spread).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"kernel_size": 3, "padding": "same"}, {}),
+        ({"kernel_size": 1, "strides": 2}, {}),
+        ({"kernel_size": 1, "padding": ((0, 1), (0, 0))}, {}),
+        ({"kernel_size": 1, "groups": 2}, {}),
+        ({"kernel_size": 1}, {"groups": 1}),
+        ({"kernel_size": 1}, {"groups": 512}),
+        ({"kernel_size": 1}, {"filters": 2048}),
+        ({"kernel_size": 1}, {"algorithm": "direct"}),
+        ({"kernel_size": 1, "filters": 16}, {"filters": 16, "groups": 16}),
+    ],
+    ids=str,
+)
+def test_other_pairs_of_convolutions_and_small_maps_are_two_passes(first, second):
+    chain = [
+        ConvLayer(**({"filters": 1024} | first)),
+        ConvLayer(**({"filters": 1024, "groups": 1024, "kernel_size": 3} | second)),
+    ]
+    plans = [PredictionPlan.of(layers, (40, 40, 4)).on_frames for layers in (chain, [chain[0]])]
+    assert [len(plan) for plan in plans] == [2, 1]
 
 
 def test_a_normalisation_is_folded_into_the_kernel():

@@ -6,7 +6,7 @@ from agreement import expected, is_exact, rounding, winograd_side
 from gradient_bounds import defined, gradients_for, rounding_backward
 
 from framecnn import ConvLayer, num_threads
-from framecnn.kernels.winograd import merge_groups
+from framecnn.kernels.winograd_packing import merge_groups
 from framecnn.testing.draws import draw_frames, draw_params, same_bits
 
 ALGORITHMS = ["auto", "direct", "winograd2", "winograd4"]

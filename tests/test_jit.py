@@ -82,6 +82,7 @@ def test_a_second_process_compiles_nothing():
         *training,
         "load_rows",
         "convolve_row",
+        "multiply_range",
         "respond",
         "add_responses",
         "inverse_deviations",
@@ -89,6 +90,8 @@ def test_a_second_process_compiles_nothing():
     outer = {name: counts for name, counts in seen.items() if name not in inner}
     assert {
         "conv2d_forward",
+        "multiply_forward",
+        "expanded_depthwise_forward",
         "matrix_forward",
         "run_calls",
         "merge_forward",

@@ -16,9 +16,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from framecnn import ActivationLayer, ConvLayer, DenseLayer, FilterBankLayer, PoolingLayer, ShapeError
+from framecnn import (
+    ActivationLayer,
+    ConvLayer,
+    DenseLayer,
+    FilterBankLayer,
+    ParallelLayer,
+    PoolingLayer,
+    ShapeError,
+    num_threads,
+)
 from framecnn.geometry import Window
-from framecnn.kernels import FUNCTIONS, PackedConv, PackedDense, activate, conv2d, dense, pool2d
+from framecnn.kernels import FUNCTIONS, PackedConv, PackedDense, activate, conv2d, dense, pool2d, winograd
 from framecnn.kernels.codegen.microkernel import filter_block, multiply_block
 from framecnn.kernels.codegen.pooling import pool_window
 from framecnn.networks.prediction import PredictionPlan
@@ -144,6 +153,41 @@ def test_frames_of_many_tiles_are_within_the_bound_of_winograd():
     layer = built(ConvLayer(17, kernel_size=3, algorithm="winograd4"), (90, 91, 5), np.float32, False)
     x = draw_frames(layer, 2)
     assert (np.abs(layer(x) - expected(layer, x)) <= rounding(layer, x)).all()
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize(
+    ("algorithm", "size", "shape", "filters", "groups"),
+    [
+        ("winograd4", 3, (13, 18, 5), 33, 1),
+        ("winograd2", 3, (7, 7, 40), 17, 1),
+        ("winograd2", 5, (5, 6, 3), 70, 1),
+        ("winograd4", 3, (9, 11, 48), 72, 3),
+        ("winograd4", 3, (1, 1, 1), 1, 1),
+    ],
+)
+def test_large_weights_are_read_once_for_many_tiles_and_give_the_same_bits(
+    algorithm, size, shape, filters, groups, rounds, monkeypatch
+):
+    settings = {"kernel_size": size, "padding": "same", "groups": groups, "algorithm": algorithm}
+    chains = [
+        [built(ConvLayer(filters, **settings), shape)],
+        [built(ConvLayer(filters, **settings), shape), ActivationLayer("relu").build((*shape[:2], filters))],
+        [built(ConvLayer(filters, **settings), shape), PoolingLayer(2, padding="same").build((*shape[:2], filters))],
+        [ParallelLayer([[ConvLayer(shape[2], **settings)], []]).build(shape, seed=0)],
+    ]
+    for chain in chains[: 4 if shape[2] % groups == 0 else 3]:
+        (step,) = PredictionPlan.of(chain, shape).on_frames
+        for n in range(7):
+            x = draw_frames(chain[0], n)
+            by_block = step.run(x)
+            taps = (int(algorithm[-1]) + size - 1) ** 2
+            with monkeypatch.context() as patched:
+                patched.setattr(winograd, "LARGE_WEIGHTS", 0)
+                patched.setattr(winograd, "STAGE_VALUES", (10**9 if rounds == 1 else taps * (filters + shape[2]) * 9))
+                for threads in (1, 2, 3):
+                    with num_threads(threads):
+                        assert same_bits(step.run(x), by_block), (n, threads)
 
 
 @pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="only POSIX protects pages")

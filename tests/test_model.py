@@ -344,6 +344,17 @@ def test_the_number_of_threads_does_not_change_a_bit():
     assert all(same_bits(result, results[0]) for result in results)
 
 
+def test_threads_take_more_frames_at_a_time_if_the_parameters_outweigh_their_maps():
+    deep = [ConvLayer(256, kernel_size=3, padding="same") for _ in range(3)]
+    flat = [ConvLayer(8, kernel_size=3, padding="same") for _ in range(3)]
+    parts = {}
+    with num_threads(2):
+        for name, layers, side in (("deep", deep, 7), ("flat", flat, 40)):
+            plan = dataclasses.replace(PredictionPlan.of(layers, (side, side, layers[0].filters)), part_work=1)
+            parts[name] = [plan._parts(n, 4) for n in (2, 16, 30)]
+    assert parts == {"deep": [(1, 2), (8, 2), (15, 2)], "flat": [(1, 2), (1, 2), (1, 2)]}
+
+
 def test_threads_that_share_passes_and_threads_that_take_parts_give_the_same_bits():
     model = network().build()
     x = some_frames(13)

@@ -4,15 +4,27 @@ import copy
 import gc
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from framecnn import ActivationLayer, ConvLayer, FlatteningLayer, InputLayer, ParallelLayer, PoolingLayer, Sequential
+from framecnn import (
+    ActivationLayer,
+    BatchNormLayer,
+    ConvLayer,
+    FlatteningLayer,
+    InputLayer,
+    ParallelLayer,
+    PoolingLayer,
+    Sequential,
+)
 from framecnn.kernels import activate, buffers
 from framecnn.kernels.buffers import empty, memory_of, reused_memory
 from framecnn.kernels.program import Program, Programs
-from framecnn.kernels.threads import ordered_map
+from framecnn.kernels.threads import ordered_map, recording
+from framecnn.kernels.winograd import winograd_forward
+from framecnn.networks.prediction import PredictionPlan
 from framecnn.testing.draws import same_bits
 from framecnn.thread_count import num_threads
 
@@ -106,6 +118,17 @@ def test_a_computation_that_is_no_kernel_is_not_recorded():
 def no_buffers(monkeypatch):
     """The buffers of a thread that has not predicted yet."""
     monkeypatch.setattr(buffers._buffers, "all", [])
+
+
+def test_a_program_does_not_pack_kernels_again():
+    layers = [ConvLayer(9, kernel_size=3, algorithm="winograd2").build(SHAPE, seed=0)]
+    layers += [BatchNormLayer().build(layers[0].output_shape)]
+    (step,) = PredictionPlan.of(layers, SHAPE).on_frames
+    recorder = mock.Mock()
+    with recording(recorder):
+        step.run(frames(1))
+    assert [call.args[0] for call in recorder.kernel.call_args_list] == [winograd_forward]
+    assert not recorder.other.called
 
 
 def test_memory_is_used_again_only_when_no_array_lies_in_it(no_buffers):

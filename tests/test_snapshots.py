@@ -23,6 +23,7 @@ from framecnn import (
     ShapeError,
 )
 from framecnn.estimators import FrameFeatures
+from framecnn.layers.normalization import pack_with_norm
 from framecnn.layers.params import SWAPPING
 from framecnn.training.loop import train_step
 from framecnn.training.losses import softmax_cross_entropy
@@ -208,6 +209,7 @@ FORK = """
 import os, signal, threading, time
 import numpy as np
 from framecnn import DenseLayer
+from framecnn.layers.normalization import pack_with_norm
 from framecnn.layers.params import SWAPPING
 
 layer = DenseLayer(3).build((2,))
@@ -238,6 +240,20 @@ writer.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("norm", [None, BatchNormLayer().build((5,), seed=0)], ids=["alone", "with a norm"])
+def test_threads_that_pack_a_kernel_at_the_same_time_use_one_copy(norm):
+    params = ConvLayer(5, kernel_size=3).build(SHAPE, seed=0).params
+    together = threading.Barrier(READERS)
+
+    def pack(kernel, bias):
+        together.wait(30)
+        return kernel.copy()
+
+    with ThreadPoolExecutor(READERS) as pool:
+        packed = list(pool.map(lambda _: pack_with_norm(params, norm, pack), range(READERS)))
+    assert all(kernel is packed[0] for kernel in packed)
+
+
 def test_a_child_of_fork_can_set_parameters_although_another_thread_held_the_lock():
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")

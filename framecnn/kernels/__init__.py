@@ -18,6 +18,7 @@ from framecnn.kernels.conv2d import (
 from framecnn.kernels.conv2d_backward import conv2d_backward, pack_flipped
 from framecnn.kernels.dense import PackedDense, dense, dense_backward
 from framecnn.kernels.epilogue import FUSED_ACTIVATIONS, are_pairs
+from framecnn.kernels.expansion import expanded_depthwise, is_worth_expanding
 from framecnn.kernels.filter_bank import PackedBank, filter_bank, filter_bank_average, filter_bank_backward
 from framecnn.kernels.gradients import Gradients
 from framecnn.kernels.merge import concatenate, merge, scale
@@ -47,10 +48,12 @@ __all__ = [
     "conv2d_backward",
     "dense",
     "dense_backward",
+    "expanded_depthwise",
     "filter_bank",
     "filter_bank_average",
     "filter_bank_backward",
     "fits_strip",
+    "is_worth_expanding",
     "merge",
     "moving_averages",
     "pack_flipped",

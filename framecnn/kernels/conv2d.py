@@ -18,7 +18,8 @@ from framecnn.kernels.matrix import multiply_rows
 from framecnn.kernels.packing import pack_bias, pack_conv2d
 from framecnn.kernels.pool import locate_maxima, pool2d
 from framecnn.kernels.threads import ordered_map
-from framecnn.kernels.winograd import conv2d_winograd, groups_at_once, merge_groups, merging_cost, pack_winograd
+from framecnn.kernels.winograd import conv2d_winograd
+from framecnn.kernels.winograd_packing import groups_at_once, merge_groups, merging_cost, pack_winograd
 from framecnn.typing import Array
 
 __all__ = ["ALGORITHMS", "PackedConv", "algorithms_for", "choose_algorithm", "conv2d", "conv2d_added", "fits_strip"]

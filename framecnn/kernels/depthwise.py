@@ -23,6 +23,7 @@ __all__ = [
     "axis_at",
     "conv2d_depthwise",
     "conv2d_depthwise_wrt_input",
+    "depthwise_row",
     "form_of",
     "forward_plan",
     "pack_depthwise",

@@ -1,6 +1,6 @@
 """Products of a matrix of rows and packed weights: 1 x 1 convolutions, where pixels are the rows, and dense layers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import read_only, run
 from framecnn.typing import Array
 
-__all__ = ["multiply_rows"]
+__all__ = ["RowBlocks", "multiply_range", "multiply_rows"]
 
 PANEL_BYTES = 192 * 1024  # of rows that are multiplied by all filters in turn: less than half of the smallest L2 cache
 FIRST_LEVEL_BYTES = 24 * 1024  # of weights that stay in the L1 cache, so that rows are read and written once
@@ -34,6 +34,11 @@ class RowBlocks(NamedTuple):
     narrow: int
     runs: Array
 
+    @classmethod
+    def of(cls, blocks: int, dtype: Any, rows: int = 0) -> "RowBlocks":
+        """Return the plan for so many blocks of filters and rows."""
+        return cls(rows, blocks, NARROW * lanes(dtype), _ONE_RUN)
+
 
 def multiply_rows(
     x: Array, weights: Array, bias: Array, y: Array, epilogue: Epilogue, residual: Array | None = None
@@ -48,7 +53,7 @@ def multiply_rows(
     blocks = n_blocks if weights.nbytes <= FIRST_LEVEL_BYTES else 1
     fitting = PANEL_BYTES // (features * x.itemsize)
     rows = max(min(fitting, len(x) * n_blocks // (FEWEST_ITEMS * blocks)) // PIXELS * PIXELS, PIXELS)
-    plan = RowBlocks(rows, blocks, NARROW * lanes(x.dtype), _ONE_RUN)
+    plan = RowBlocks.of(blocks, x.dtype, rows)
     items = -(-len(x) // rows) * (n_blocks // blocks)
     inputs = (read_only(x), residual_or_none(residual, x.dtype))
     run(matrix_forward, items, min(rows, len(x)) * features * blocks * block, y, inputs, weights, bias, plan, epilogue)
@@ -61,45 +66,56 @@ def matrix_forward(y, inputs, weights, bias, plan, epilogue, start, stop):
     weights (blocks, d, block), bias (blocks, block). Items are plan.blocks blocks of filters of
     plan.rows rows; all blocks of the first rows come first.
     """
+    x = inputs[0]
+    parts = len(weights) // plan.blocks
+    for item in range(start, stop):
+        first, b = item // parts * plan.rows, item % parts * plan.blocks
+        rows = (first, min(first + plan.rows, len(x)), 0)
+        multiply_range(y, inputs, rows, (b, b + plan.blocks), weights, bias, plan, epilogue)
+
+
+@kernel
+def multiply_range(y, inputs, rows, span, weights, bias, plan, epilogue):
+    """Write some rows and blocks of filters of the result of :func:`matrix_forward`.
+
+    `rows` is (first, last, origin): y begins with row `origin`. `span` is (first block, last block).
+    """
     x, residual = inputs
-    blocks, features, block = weights.shape
+    first, last, origin = rows
+    _, features, block = weights.shape
     filters = y.shape[1]
     negative_slope = x.dtype.type(epilogue.negative_slope)
     flat, values = y.reshape(-1), x.reshape(-1)
-    parts = blocks // plan.blocks
-    for item in range(start, stop):
-        first = item // parts * plan.rows
-        last = min(first + plan.rows, len(x))
-        n = first
-        while n < last:
-            single = last - n <= SINGLES or len(x) < PIXELS
-            if not single:
-                n = min(n, len(x) - PIXELS)
-            for b in range(item % parts * plan.blocks, (item % parts + 1) * plan.blocks):
-                to, n_valid = n * filters + b * block, filters - b * block
-                narrow = n_valid <= plan.narrow
-                if narrow and single:
-                    narrow_pixel(
-                        flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
-                        plan.runs, features, weights, b * features * block, bias, b * block,
-                        epilogue.activation, negative_slope, NO_POOLING,
-                    )  # fmt: skip
-                elif single:
-                    convolved_pixel(
-                        flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
-                        plan.runs, features, weights, b * features * block, bias, b * block,
-                        epilogue.activation, negative_slope, NO_POOLING,
-                    )  # fmt: skip
-                elif narrow:
-                    narrow_block(
-                        flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
-                        plan.runs, features, weights, b * features * block, bias, b * block,
-                        epilogue.activation, negative_slope, NO_POOLING,
-                    )  # fmt: skip
-                else:
-                    convolved_block(
-                        flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
-                        plan.runs, features, weights, b * features * block, bias, b * block,
-                        epilogue.activation, negative_slope, NO_POOLING,
-                    )  # fmt: skip
-            n += 1 if single else PIXELS
+    n = first
+    while n < last:
+        single = last - n <= SINGLES or len(x) < PIXELS
+        if not single:
+            n = min(n, len(x) - PIXELS)
+        for b in range(span[0], span[1]):
+            to, n_valid = (n - origin) * filters + b * block, filters - b * block
+            narrow = n_valid <= plan.narrow
+            if narrow and single:
+                narrow_pixel(
+                    flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
+                    plan.runs, features, weights, b * features * block, bias, b * block,
+                    epilogue.activation, negative_slope, NO_POOLING,
+                )  # fmt: skip
+            elif single:
+                convolved_pixel(
+                    flat, None, residual, to, filters, 1, n_valid, values, n * features, features, 0,
+                    plan.runs, features, weights, b * features * block, bias, b * block,
+                    epilogue.activation, negative_slope, NO_POOLING,
+                )  # fmt: skip
+            elif narrow:
+                narrow_block(
+                    flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
+                    plan.runs, features, weights, b * features * block, bias, b * block,
+                    epilogue.activation, negative_slope, NO_POOLING,
+                )  # fmt: skip
+            else:
+                convolved_block(
+                    flat, None, residual, to, filters, last - n, n_valid, values, n * features, features, 0,
+                    plan.runs, features, weights, b * features * block, bias, b * block,
+                    epilogue.activation, negative_slope, NO_POOLING,
+                )  # fmt: skip
+        n += 1 if single else PIXELS

@@ -243,8 +243,8 @@ def not_recorded() -> None:
 
 
 @contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
-    """Tell a recorder of all that this thread computes inside the ``with`` block."""
+def recording(recorder: Recorder | None) -> Iterator[None]:
+    """Tell a recorder, or none, of all that this thread computes inside the ``with`` block."""
     before, _thread.recorder = _thread.recorder, recorder
     try:
         yield

@@ -3,7 +3,8 @@
 An output tile of ``m x m`` pixels is ``A^T [(G g G^T) * (B^T d B)] A``, summed over channels before A is applied; g is
 the kernel and d the pixels on which the tile depends, ``m + 2`` along an axis or, for a kernel of 5 x 5, ``m + 4``. The
 sums over channels are matrix products. They process blocks of tiles small enough that transformed tiles stay in the
-L2 cache up to about 128 channels.
+L2 cache up to about 128 channels. Weights that are too large to be read again for every block are read once for many
+tiles: these are all transformed, then all multiplied, then all transformed back.
 
 Error of each value at most ``(c + 20) eps |A^T| [sum_c (|G| |g| |G^T|) * (|B^T| |d| |B|)] |A|``: a sum over c channels,
 and the roundings of the four transforms and the bias. Measured on random and adversarial frames of 16 to 128 channels,
@@ -16,15 +17,16 @@ Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from framecnn.geometry import Window
+from framecnn.kernels.buffers import empty, reused_memory
 from framecnn.kernels.codegen.memory import clear, copy
-from framecnn.kernels.codegen.microkernel import PIXELS, filter_block, multiply_block
+from framecnn.kernels.codegen.microkernel import PIXELS, multiply_block
 from framecnn.kernels.codegen.pooling import pool_window
-from framecnn.kernels.codegen.tiles import input_tile, kernel_tile, output_tile
+from framecnn.kernels.codegen.tiles import input_tile, output_tile
 from framecnn.kernels.codegen.transforms import TRANSFORMS, transform_index
 from framecnn.kernels.codegen.vectors import lanes
 from framecnn.kernels.epilogue import Epilogue, residual_or_none
@@ -32,19 +34,13 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import read_only, run
 from framecnn.typing import Array
 
-__all__ = [
-    "TilePlan",
-    "conv2d_winograd",
-    "groups_at_once",
-    "load_patch",
-    "merge_groups",
-    "merging_cost",
-    "pack_winograd",
-    "transform_tiles",
-]
+__all__ = ["TilePlan", "conv2d_winograd", "load_patch", "transform_tiles"]
 
 TILES = 24  # in a block, if there are enough tiles
 SPAN = 64  # channels, in groups, whose transformed tiles stay in cache until they are multiplied
+LARGE_WEIGHTS = 4 * 1024 * 1024  # bytes; larger ones are read once for many tiles instead of once for a block
+STAGE_VALUES = 2 * 1024 * 1024  # transformed inputs and products between the steps of many tiles, in the L3 cache
+INPUT_WORK, OUTPUT_WORK = 10, 12  # multiply-adds that take as long as transforming a value
 LINE = 16  # values of padding between scratch rows, since power-of-two strides cause cache conflicts
 
 
@@ -71,12 +67,14 @@ class TilePlan(NamedTuple):
     span: int
 
     @classmethod
-    def of(cls, x: Array, side: int, window: Window, tiles: int, block: int, groups: int = 1) -> "TilePlan":
+    def of(
+        cls, x: Array, side: int, window: Window, tiles: int, block: int, groups: int = 1, span: int = 0
+    ) -> "TilePlan":
         """Return the plan for frames x (n, h, w, c), blocks of `tiles` tiles and blocks of `block` filters."""
         transform = transform_index(side, window.kernel[0])
         down, across = (-(-length // side) for length in window.output)
         width = lanes(x.dtype)
-        span = _span(x.shape[3] // groups, groups, width)
+        span = span or _span(x.shape[3] // groups, groups, width)
         padded = -(-x.shape[3] // groups * span // width) * width
         steps = tiles * padded + LINE, tiles * block + LINE
         extent, (top, left) = TRANSFORMS[transform].extent, window.top_left
@@ -87,74 +85,6 @@ def _span(channels: int, groups: int, width: int) -> int:
     """Return the fewest groups of `channels` with whole vectors of `width` and SPAN channels; all if there are none."""
     spans = (span for span in range(1, groups) if groups % span == 0)
     return next((span for span in spans if span * channels % width == 0 and span * channels >= SPAN), groups)
-
-
-def groups_at_once(channels: int, filters: int, groups: int, dtype: Any) -> int:
-    """Return how many groups of `channels` and `filters` are best computed as one whose other products are zeros."""
-    divisors = (merged for merged in range(groups, 0, -1) if groups % merged == 0)
-    return min(divisors, key=lambda merged: merging_cost(channels, filters, groups, merged, dtype))
-
-
-def merging_cost(channels: int, filters: int, groups: int, merged: int, dtype: Any) -> float:
-    """Return the cost of a product in multiply-adds if `merged` groups are computed as one, the transforms included.
-
-    Measured: transforming the input costs as much as 10 extra filters, transforming the output as 12 extra channels.
-    Blocks of filters and vectors of channels are computed as a whole.
-    """
-    block, vector, width = filter_block(dtype), lanes(dtype), merged * filters
-    padding = -(-channels * groups // vector) * vector / (channels * groups)
-    return merged * (-(-width // block) * block / width + 10 / width * padding + 12 / (merged * channels))
-
-
-def merge_groups(weights: Array, groups: int, merged: int) -> Array:
-    """Return a kernel (k, k, c / groups, f) as one of `merged` times fewer groups, with zeros between channels and
-    filters that were in different ones."""
-    channels, filters = weights.shape[2], weights.shape[3] // groups
-    result = np.zeros((*weights.shape[:2], merged, channels, groups // merged, merged, filters), weights.dtype)
-    parts = weights.reshape(*weights.shape[:3], groups // merged, merged, filters)
-    for index in range(merged):
-        result[:, :, index, :, :, index] = parts[:, :, :, :, index]
-    return result.reshape(*weights.shape[:2], merged * channels, -1)
-
-
-def pack_winograd(weights: Array, side: int, groups: int = 1) -> Array:
-    """Return a kernel (k, k, c / groups, f) transformed in float64 and packed.
-
-    Shapes: result (groups * blocks, extent**2, c / groups, filter_block).
-    """
-    if groups > 1:
-        return np.concatenate([pack_winograd(part, side) for part in np.split(weights, groups, axis=3)])
-    transform, (channels, filters) = transform_index(side, len(weights)), weights.shape[2:]
-    taps, block = (side + len(weights) - 1) ** 2, filter_block(weights.dtype)
-    packed = np.zeros((-(-filters // block), taps, channels, block), weights.dtype)
-    work = filters * taps * len(weights)
-    run(pack_winograd_forward, channels, work, packed, np.ascontiguousarray(weights), transform)
-    return packed
-
-
-@kernel
-def pack_winograd_forward(packed, weights, transform, start, stop):
-    """packed (blocks, extent**2, c, block), zeros on entry, = G g G^T of weights (k, k, c, f), in float64.
-
-    Items are channels.
-    """
-    blocks, taps, channels, block = packed.shape
-    window, filters = weights.shape[0], weights.shape[3]
-    g, transformed = np.zeros(window * window * block), np.empty(taps * block)
-    rounded = np.empty(taps * block, packed.dtype)
-    flat, values = packed.reshape(-1), weights.reshape(-1)
-    for k in range(start, stop):
-        for b in range(blocks):
-            n_valid = min(block, filters - b * block)
-            g[:] = 0
-            for tap in range(window * window):
-                at = (tap * channels + k) * filters + b * block
-                for f in range(n_valid):
-                    g[tap * block + f] = values[at + f]
-            kernel_tile(transform, transformed, 0, block, True, g, 0, g, window * block, block, 0, block)
-            rounded[:] = transformed
-            for tap in range(taps):
-                copy(flat, ((b * taps + tap) * channels + k) * block, rounded, tap * block, n_valid)
 
 
 def conv2d_winograd(
@@ -174,13 +104,47 @@ def conv2d_winograd(
     y. `argmax`
     (size of y,), if not None, receives the indices of the maxima, as :mod:`framecnn.kernels.epilogue` defines them.
     """
-    side = math.isqrt(weights.shape[1]) - window.kernel[0] + 1
+    side, groups = math.isqrt(weights.shape[1]) - window.kernel[0] + 1, x.shape[3] // weights.shape[2]
     n_tiles = len(x) * -(-window.output[0] // side) * -(-window.output[1] // side)
+    outputs, inputs = (y, argmax), (read_only(x), residual_or_none(residual, x.dtype))
+    if weights.nbytes > LARGE_WEIGHTS:
+        _step_by_step(outputs, inputs, weights, bias, window, side, n_tiles, epilogue)
+        return
     tiles = TILES if n_tiles >= 16 * TILES else 2 * PIXELS
-    plan = TilePlan.of(x, side, window, tiles, weights.shape[3], x.shape[3] // weights.shape[2])
-    inputs = (read_only(x), residual_or_none(residual, x.dtype))
+    plan = TilePlan.of(x, side, window, tiles, weights.shape[3], groups)
     items = -(-n_tiles // tiles)
-    run(winograd_forward, items, tiles * weights.size, (y, argmax), inputs, weights, bias, plan, epilogue)
+    run(winograd_forward, items, tiles * weights.size, outputs, inputs, weights, bias, plan, epilogue)
+
+
+def _step_by_step(
+    outputs: tuple[Array, Array | None],
+    inputs: tuple[Array, Array],
+    weights: Array,
+    bias: Array,
+    window: Window,
+    side: int,
+    n_tiles: int,
+    epilogue: Epilogue,
+) -> None:
+    """Write the outputs of :func:`winograd_forward`, bit for bit, by its three steps over many tiles."""
+    x, residual = inputs
+    blocks, taps, channels, block = weights.shape
+    groups = x.shape[3] // channels
+    fitting = STAGE_VALUES // (taps * (x.shape[3] + blocks * block))
+    rounds = max(-(-n_tiles // max(fitting, PIXELS)), 1)
+    tiles = max(-(-n_tiles // (rounds * PIXELS)), 1) * PIXELS
+    plan = TilePlan.of(x, side, window, tiles, block, groups, span=groups)
+    with reused_memory():
+        transformed = empty((taps * plan.tap_step,), x.dtype)
+        products = empty((blocks * taps * plan.block_step,), x.dtype)
+        for first in range(0, n_tiles, tiles):
+            count = min(tiles, n_tiles - first)
+            run(transform_forward, count, INPUT_WORK * taps * x.shape[3], transformed, x, plan, first)
+            work = count * channels * block
+            run(multiply_forward, taps * blocks, work, products, transformed, weights, plan, count)
+            items, work = -(-count // PIXELS) * blocks, OUTPUT_WORK * PIXELS * taps * block
+            step = (products, residual)
+            run(write_forward, items, work, outputs, step, bias, plan, epilogue, (first, count))
 
 
 @kernel
@@ -307,3 +271,46 @@ def winograd_forward(outputs, inputs, weights, bias, plan, epilogue, start, stop
                 transform_tiles(transformed, x, patch, plan, first, n_tiles, channel)
             multiply_tiles(products, transformed, zeros, runs, weights, plan, b, n_tiles)
             write_tiles(outputs, (products, residual), bias, tile, plan, epilogue, b, (first, n_tiles))
+
+
+@kernel
+def transform_forward(transformed, x, plan, first, start, stop):
+    """transformed (taps * tap_step,) = B^T d B of tiles of x (n, h, w, c); items are tiles, counted from `first` on."""
+    patch = np.zeros((plan.extent, plan.extent, plan.padded_channels), x.dtype)
+    rest = transformed[start * plan.padded_channels :]
+    transform_tiles(rest, x, patch, plan, first + start, stop - start, 0)
+
+
+@kernel
+def multiply_forward(products, transformed, weights, plan, n_tiles, start, stop):
+    """products (blocks * taps * block_step,) = transformed (taps * tap_step,) of `n_tiles` tiles, by weights.
+
+    weights (blocks, taps, c / groups, block). Items are the blocks of the first tap, then those of the next.
+    """
+    blocks, taps, channels, block = weights.shape
+    zeros, runs = np.zeros(block, weights.dtype), np.zeros(1, np.int64)
+    for item in range(start, stop):
+        tap, b = item // blocks, item % blocks
+        source = tap * plan.tap_step + b // (blocks // plan.groups) * channels
+        at = b * taps + tap
+        for p in range(0, n_tiles, PIXELS):
+            multiply_block(
+                products, at * plan.block_step + p * block, block, transformed, source + p * plan.padded_channels,
+                plan.padded_channels, runs, channels, weights, at * channels * block, zeros, 0,
+            )  # fmt: skip
+
+
+@kernel
+def write_forward(outputs, inputs, bias, plan, epilogue, tiles, start, stop):
+    """Outputs as of write_tiles from inputs: products (blocks * taps * block_step,) and a residual.
+
+    `tiles` is (first tile, count). Items are the blocks of filters of PIXELS tiles, then those of the next.
+    """
+    products, residual = inputs
+    first, n_tiles = tiles
+    blocks, block = bias.shape
+    tile = np.empty(plan.side * plan.side * block, products.dtype)
+    for item in range(start, stop):
+        p, b = item // blocks * PIXELS, item % blocks
+        rest = products[b * plan.extent * plan.extent * plan.block_step + p * block :]
+        write_tiles(outputs, (rest, residual), bias, tile, plan, epilogue, b, (first + p, min(PIXELS, n_tiles - p)))

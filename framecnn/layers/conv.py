@@ -151,6 +151,29 @@ class ConvLayer(Layer):
             return kernels.conv2d_added(x, self._packed(window, norm), window, residual, **after)
         return kernels.conv2d(x, self._packed(window, norm), window, **after)
 
+    def forward_expanded(
+        self, x: Array, expansion: "ConvLayer", norms: tuple[Scaling | None, Scaling | None], between: Any, **after: Any
+    ) -> Array:
+        """Return the output of `expansion`, a 1 x 1 convolution, followed by this depthwise one, in one pass.
+
+        `norms` are their batch normalisations, `between` are name and negative slope of the activation between them.
+        """
+        window = layer_window(self, x.shape[1:3], self.kernel_size)
+        pointwise = expansion._packed(layer_window(expansion, x.shape[1:3], expansion.kernel_size), norms[0])
+        return kernels.expanded_depthwise(x, pointwise, between, self._packed(window, norms[1]), window, **after)
+
+    def expands(self, expansion: "ConvLayer", frame: Shape) -> bool:
+        """Return whether :meth:`forward_expanded` fits the two layers, and is faster for frames (h, w, c)."""
+        plain = expansion.kernel_size == expansion.strides == (1, 1) and expansion.groups == 1
+        if not plain or expansion.infer_shape(frame)[:2] != frame[:2]:
+            return False
+        if {expansion.algorithm, self.algorithm} - {"auto", "direct", "depthwise"} or self.algorithm == "direct":
+            return False
+        if not self.groups == self.filters == expansion.filters > 1:
+            return False
+        window = layer_window(self, (frame[0], frame[1]), self.kernel_size)
+        return kernels.is_worth_expanding(window, self.filters)
+
     def vjp(self, x: Array, rng: Any = None) -> tuple[Array, Backward]:
         return self.vjp_fused(x)
 

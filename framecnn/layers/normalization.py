@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -140,9 +140,8 @@ def pack_with_norm(params: Params, norm: Scaling | None, pack: Callable[[Array, 
     if norm is None:
         return params.derived("packed", lambda: pack(params["kernel"], params.get("bias")))
     scale, shift = norm.scale_and_shift()
-    cached = params.derived("packed with norm", dict[str, Any])
-    *last, packed = cached.get("last", (None, None, None))
-    if last[0] is not scale or last[1] is not shift:
-        packed = pack(params["kernel"] * scale, params.get("bias", np.zeros_like(shift)) * scale + shift)
-        cached["last"] = scale, shift, packed
-    return packed
+
+    def pack_scaled() -> Packed:
+        return pack(params["kernel"] * scale, params.get("bias", np.zeros_like(shift)) * scale + shift)
+
+    return params.derived("packed with norm", pack_scaled, scale, shift)

@@ -1,5 +1,6 @@
 """The parameters of a layer: arrays by name, checked when they are set and never changed in place."""
 
+import operator
 import os
 import threading
 from collections import UserDict
@@ -10,6 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from framecnn.errors import ShapeError
+from framecnn.kernels.threads import recording
 from framecnn.typing import Array, Shape
 
 __all__ = ["REAL", "SWAPPING", "Param", "Params"]
@@ -53,12 +55,25 @@ class Params(UserDict[str, Array]):
         """Return the state without derived values: packed kernels fit this CPU's vector registers only."""
         return self.__dict__ | {"_derived": {}}
 
-    def derived(self, name: str, compute: Callable[[], Result]) -> Result:
-        """Return the result of `compute`, such as a packed kernel, computed once until a parameter is set."""
+    def derived(self, name: str, compute: Callable[[], Result], *others: Any) -> Result:
+        """Return the result of `compute`, such as a packed kernel, computed once until a parameter is set.
+
+        If it depends on other objects too, it is computed again for others than the last ones. Threads that compute it
+        at the same time get the same result, since two copies in use would not fit the cache. Whoever records what this
+        thread computes is not told: the result is part of the computation, computing it is not.
+        """
         derived = self._derived
-        if name not in derived:
-            derived[name] = compute()
-        return derived[name]
+
+        def current() -> tuple[Any, Result] | None:
+            found = derived.get(name)
+            return found if found and all(map(operator.is_, found[0], others)) else None
+
+        if not (found := current()):
+            with recording(None):
+                result = compute()
+            with SWAPPING:
+                found = derived[name] = current() or (others, result)
+        return found[1]
 
     def checked(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return the copies of values to be stored; raise ShapeError unless all fit."""

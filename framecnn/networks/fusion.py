@@ -63,6 +63,8 @@ def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass
     ======================================================  =====================================================
     convolution, [batch normalisation or scaling],          writes at most a strip of the map before pooling
     [activation], [any pooling]
+    1 x 1 and depthwise convolution, each with [batch       never writes the map between them, if it is large
+    normalisation or scaling], [activation]
     dense, [batch normalisation or scaling], [activation]   activates the sums while they are in registers
     batch normalisation or scaling, [activation]            reads and writes the map once
     two branches that are added, [activation]               the last convolution of a branch adds the other branch
@@ -94,12 +96,14 @@ def prediction_passes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Pass
     rest, shape = [layer for layer in layers if not _is_identity(layer)], input_shape
     while rest:
         fused = PREDICTION_PASSES.get(type(rest[0]), _alone)(rest, shape)
-        output, work = shape, 0
+        output, work, parameters = shape, 0, 0
         for layer in rest[: fused.joined]:
             work += layer.multiply_adds(output)
+            parameters += sum(math.prod(spec.shape) for spec in layer.param_specs(output).values())
             output = layer.infer_shape(output)
         values = max(fused.values, math.prod(shape) + math.prod(output))
-        passes.append(Pass(fused.run, shape, output, work, values, fused.takes_residual, fused.only_kernels))
+        sizes = work, values, parameters
+        passes.append(Pass(fused.run, shape, output, *sizes, fused.takes_residual, fused.only_kernels))
         rest, shape = rest[fused.joined :], output
     return tuple(passes)
 
@@ -162,6 +166,27 @@ def _sums(rest: Rest, shape: Shape) -> Fused:
         joined, after, takes_residual = joined + 1, after | _pooling(pooling, output), False
         only_kernels = kernels.fits_strip(output[:2], output[2])
     return Fused(partial(summing.forward_fused, **after), joined, takes_residual, only_kernels=only_kernels)
+
+
+def _convolutions(rest: Rest, shape: Shape) -> Fused:
+    """Return the pass of a convolution and the layers fused to it, or of a 1 x 1 convolution and a depthwise one."""
+    expansion: Any = rest[0]
+    joined, norm, act = _scaled_and_activated(rest, 1)
+    depthwise: Any = _at(rest, joined)
+    if type(depthwise) is not ConvLayer or not depthwise.expands(expansion, shape):
+        return _sums(rest, shape)
+    between = (act.function, act.negative_slope) if act else ("linear", 0.0)
+    joined, second_norm, act = _scaled_and_activated(rest, joined + 1)
+    after = _activation(act) if act else {}
+    run = partial(depthwise.forward_expanded, expansion=expansion, norms=(norm, second_norm), between=between, **after)
+    return Fused(run, joined, only_kernels=True)
+
+
+def _scaled_and_activated(rest: Rest, index: int) -> tuple[int, Any, ActivationLayer | None]:
+    """Return the first index behind a batch normalisation or scaling and an activation, and these, or None."""
+    norm = _at(rest, index) if type(_at(rest, index)) in SCALING_LAYERS else None
+    act = _fused_activation(rest, index + (norm is not None))
+    return index + (norm is not None) + (act is not None), norm, act
 
 
 def _scaled(rest: Rest, shape: Shape) -> Fused:
@@ -282,7 +307,7 @@ KERNEL_LAYERS = (ActivationLayer, FlatteningLayer, PoolingLayer)
 """Layers whose forward and backward passes only run kernels."""
 SCALING_LAYERS = (BatchNormLayer, ScalingLayer)
 PREDICTION_PASSES: dict[type[Layer], Callable[[Rest, Shape], Fused]] = {
-    ConvLayer: _sums,
+    ConvLayer: _convolutions,
     DenseLayer: _sums,
     FilterBankLayer: _responses,
     BatchNormLayer: _scaled,

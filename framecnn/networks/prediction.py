@@ -21,6 +21,7 @@ __all__ = ["PART_BYTES", "PredictionPlan"]
 
 PART_BYTES = 16 * 1024 * 1024  # of activations that fit the last-level cache
 PART_WORK = 250_000_000  # multiply-adds above which one thread runs a part through all passes
+Segment = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -53,33 +54,24 @@ class PredictionPlan:
 
     def run(self, x: Array, dtype: np.dtype[Any]) -> Array:
         """Return the output (n, ...) of a batch (n, ...) of any real dtype, computed in `dtype`."""
-
-        def through(frames: slice) -> Array:
-            batch = np.ascontiguousarray(x[frames], dtype)
-            with reused_memory():
-                for segment in self._segments[:-1]:
-                    batch = segment(batch)
-            for segment in self._segments[-1:]:  # its output leaves the plan
-                batch = segment(batch)
-            return batch
-
         part, at_once = self._parts(len(x), dtype.itemsize)
-        slices = [slice(start, start + part) for start in range(0, max(len(x), 1), part)]
-        parts = ordered_map(through, slices) if at_once > 1 else [through(frames) for frames in slices]
-        batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        for step in self.on_rows:
-            batch = step.run(batch)
-        return batch
+        if len(x) <= part:
+            return _through(self._all_segments, np.ascontiguousarray(x, dtype))
+
+        def on_frames(start: int) -> Array:
+            return _through(self._segments, np.ascontiguousarray(x[start : start + part], dtype))
+
+        starts = range(0, len(x), part)
+        parts = ordered_map(on_frames, starts) if at_once > 1 else [on_frames(start) for start in starts]
+        return through(self.on_rows, np.concatenate(parts))
 
     @cached_property
-    def _segments(self) -> tuple[Callable[[Array], Array], ...]:
-        """The passes on frames, those that follow each other and only run kernels as one computation."""
-        segments: list[Callable[[Array], Array]] = []
-        for only_kernels, steps in groupby(self.on_frames, lambda step: step.only_kernels):
-            passes = tuple(steps)
-            recorded = only_kernels and len(passes) > 1
-            segments += [Programs(partial(through, passes))] if recorded else [step.run for step in passes]
-        return tuple(segments)
+    def _segments(self) -> tuple[Segment, ...]:
+        return _segments_of(self.on_frames)
+
+    @cached_property
+    def _all_segments(self) -> tuple[Segment, ...]:
+        return _segments_of((*self.on_frames, *self.on_rows))
 
     def activation_bytes(self, batch_size: int, itemsize: int) -> int:
         """Return the peak bytes of activations for a batch of `batch_size` frames, without x itself."""
@@ -97,5 +89,28 @@ class PredictionPlan:
         work, threads = n * sum(step.multiply_adds for step in self.on_frames), get_num_threads()
         rounds = min(work // self.part_work, n) // threads
         if threads > 1 and rounds:
+            # parameters are read for every part: as many frames as it takes until their maps outweigh them
+            wanted = sum(step.parameters for step in self.on_frames) // sum(step.values for step in self.on_frames)
+            rounds = min(rounds, max(n // (threads * max(wanted, 1)), 1))
             return min(-(-n // (rounds * threads)), fitting), threads
         return fitting, 1
+
+
+def _segments_of(passes: Sequence[Pass]) -> tuple[Segment, ...]:
+    """Return passes, those that follow each other and only run kernels as one computation."""
+    segments: list[Segment] = []
+    for only_kernels, group in groupby(passes, lambda step: step.only_kernels):
+        steps = tuple(group)
+        recorded = only_kernels and len(steps) > 1
+        segments += [Programs(partial(through, steps))] if recorded else [step.run for step in steps]
+    return tuple(segments)
+
+
+def _through(segments: Sequence[Segment], batch: Array) -> Array:
+    """Return the output of segments, one after the other; that of the last leaves the plan."""
+    with reused_memory():
+        for segment in segments[:-1]:
+            batch = segment(batch)
+    for segment in segments[-1:]:
+        batch = segment(batch)
+    return batch

@@ -30,6 +30,7 @@ def warm_up() -> int:
             layer(np.zeros((1, *case.input_shape)))
             y, backward = layer.vjp(np.zeros((1, *case.input_shape), np.float32), np.random.default_rng(0))
             backward(y)
+    ConvLayer(512, kernel_size=3, algorithm="winograd4").build((6, 6, 64))(np.zeros((1, 6, 6, 64)))  # large weights
     bank = FilterBankLayer(4, kernel_size=3).build((9, 9, 3))
     pooling = PoolingLayer(2, mode="adaptive_average")
     PredictionPlan.of([bank, pooling], bank.input_shape).run(np.zeros((1, 9, 9, 3)), bank.dtype)
@@ -44,6 +45,9 @@ def warm_up() -> int:
     plan = PredictionPlan.of([*branches, ScalingLayer().build((4, 4, 6))], (4, 4, 3))
     for _ in range(3):  # the second records a program, the third runs it
         plan.run(np.zeros((1, 4, 4, 3)), np.dtype(np.float32))
+    expanded = [ConvLayer(64, kernel_size=1).build((64, 64, 3)), ConvLayer(64, kernel_size=3, groups=64)]
+    expanded[1].build((64, 64, 64))
+    PredictionPlan.of(expanded, (64, 64, 3)).run(np.zeros((1, 64, 64, 3)), np.dtype(np.float32))
     for optimizer in (SGD(), Adam()):
         optimizer.step(tuple(np.zeros((1 + len(optimizer.slots), 1), np.float32)), *np.zeros((2, 1), np.float32))
     linalg.squared_distances(np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32))
