@@ -14,6 +14,7 @@ __all__ = ["WorkingMemory", "as_bytes", "check_room", "get_working_memory", "res
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 SHARE = 0.75  # of the memory of the machine, by default
+MARGIN = 1.1  # the process holds a little more with every attempt
 
 
 class WorkingMemory(NamedTuple):
@@ -109,7 +110,7 @@ def check_room(who: str, what: str, n_bytes: int) -> None:
     setting, held = get_working_memory(), resident_bytes()
     if not setting.is_default and held + n_bytes > setting.max_memory:
         raise MachineError(
-            f"{who}: expected max_memory of at least {(held + n_bytes) / 1e6:,.0f} MB for {what}, got "
+            f"{who}: expected max_memory of at least {MARGIN * (held + n_bytes) / 1e6:,.0f} MB for {what}, got "
             f"{setting.max_memory / 1e6:,.0f} MB; raise it, or compute fewer features"
         )
 

@@ -268,6 +268,21 @@ def test_depthwise_needs_as_many_groups_as_channels():
 
 
 @pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="only POSIX protects pages")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_frames", [2, 17, 33, 65, 130, 200])
+def test_every_frame_of_a_batch_adds_to_the_gradients(n_frames, dtype):
+    """With few channels a part has many frames: all of them must count, however many there are."""
+    for channels, multiplier in ((1, 2), (2, 1), (3, 1), (4, 2), (8, 1), (16, 1), (33, 1)):
+        layer = ConvLayer(channels * multiplier, kernel_size=3, groups=channels, padding="same", algorithm="depthwise")
+        layer = draw_params(layer.build((5, 4, channels), dtype=dtype), integers=True)
+        x = draw_frames(layer, n_frames, integers=True)
+        y, backward = layer.vjp(x)
+        dy = np.arange(y.size, dtype=dtype).reshape(y.shape) % 5 - 2
+        _, found = backward(dy)
+        np.testing.assert_array_equal(found["bias"], dy.sum(axis=(0, 1, 2)))
+        np.testing.assert_array_equal(found["kernel"][1, 1, 0], (np.repeat(x, multiplier, axis=3) * dy).sum((0, 1, 2)))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 15, 17, 33])
 def test_nothing_is_read_behind_a_frame(channels):
     page, shape = mmap.PAGESIZE, (1, 4, 5, channels)

@@ -78,3 +78,16 @@ def test_merged_groups_have_zeros_between_them():
 
 def test_narrow_groups_with_strides_are_direct():
     assert is_exact(grouped(4, 8, strides=2))
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 4), (9, 3), (6, 1), (12, 2)])
+def test_groups_of_several_channels_and_one_filter_have_the_defined_gradients(channels, groups):
+    layer = draw_params(ConvLayer(groups, kernel_size=3, groups=groups).build((9, 9, channels)), integers=True)
+    x = draw_frames(layer, 3, integers=True)
+    y, backward = layer.vjp(x)
+    dy = gradients_for(y, integers=True)
+    dx, found = backward(dy)
+    wanted_dx, wanted = defined(layer, x, dy)
+    np.testing.assert_array_equal(dx, wanted_dx)
+    for name, gradient in wanted.items():
+        np.testing.assert_array_equal(found[name], gradient)

@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import write_frames
+from small_networks import small_pretrained
 from textures import Lazy, textures
 
-from framecnn import FrameClassifier, FrameFeatures, MachineError, num_threads
+from framecnn import FrameClassifier, FrameFeatures, FrameFolder, MachineError, num_threads
+from framecnn.data import FrameLost
 from framecnn.data.shards import SHARD_ROWS, regular_edges
 from framecnn.data.stored_shards import ShardStore, StoredShards, size_of_cache
 from framecnn.estimators import ridge
@@ -216,3 +220,20 @@ def test_predictions_of_lazily_loaded_frames_are_made_shard_by_shard_with_the_sa
     np.testing.assert_array_equal(classifier.nearest(lazy, 2)[0], classifier.head_.nearest(features, 2)[0])
     assert lazy.largest_read <= SHARD_ROWS
     assert len(classifier.features_.transform_when_read(lazy).read(0)) == SHARD_ROWS
+
+
+@pytest.mark.parametrize(("change", "reason"), [(Path.unlink, "vanished"), (os.utime, "changed")])
+def test_a_cache_folder_does_not_hide_that_a_file_was_lost(tmp_path, change, reason):
+    folder = FrameFolder(write_frames(tmp_path / "frames"), size=(24, 32))
+    with working_memory(cache_dir=tmp_path / "cache"), small_pretrained():
+        classifier = FrameClassifier(features="pretrained", random_state=0)
+        classifier.fit(folder.frames, folder.targets, folder.groups)
+        change(next((tmp_path / "frames").glob("*/*.jpg")))
+        with pytest.raises(FrameLost, match=f"frames {reason} since the folder was scanned: 1 "):
+            classifier.fit(folder.frames, folder.targets, folder.groups)
+
+
+def test_a_file_that_is_removed_meanwhile_adds_nothing_to_the_size(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"1234")
+    (tmp_path / "b.safetensors").symlink_to(tmp_path / "removed")
+    assert size_of_cache(tmp_path) == 4

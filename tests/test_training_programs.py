@@ -183,6 +183,18 @@ def test_memory_is_limited_and_kept_for_the_next_step(monkeypatch):
     assert_steps_agree(small, (3, 3, 3), is_recorded=False)
 
 
+def test_a_batch_that_is_too_large_does_not_keep_smaller_ones_from_being_recorded(monkeypatch):
+    model = network(*BRANCH)
+    for _ in range(3):
+        gradients(model, batch(model, 2))
+    (small,) = programs(model)
+    monkeypatch.setattr(training_programs, "MOST_BYTES", 2 * small.nbytes)
+    other = network(*BRANCH)
+    for n in (64, 64, 64, 2, 2, 2):
+        gradients(other, batch(other, n))
+    assert len(programs(other)) == 1
+
+
 def test_memory_is_free_after_training():
     model = network(*BRANCH, FlatteningLayer(), DenseLayer(2))
     used = []

@@ -113,8 +113,16 @@ class LazyFrames:
         Returns
         -------
         str
+
+        Raises
+        ------
+        FrameLost
+            If a file vanished or changed since it was scanned.
         """
         files = [(os.fspath(self._paths[row]), *self._file_states[row]) for row in rows.tolist()]
+        lost = [(path, reason) for path, *state in files if (reason := self._lost(path, state))]
+        if lost:
+            raise _frames_lost(lost)
         text = json.dumps([str(self._root), self._size, files])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -147,14 +155,27 @@ class LazyFrames:
         filled = map_ahead(fill, range(len(wanted)), get_num_threads(), len(wanted))
         lost = [loss for loss in filled if loss is not None]
         if lost:
-            reason = "vanished" if all(reason == "vanished" for _, reason in lost) else "changed"
-            raise FrameLost([path for path, _ in lost], reason)
+            raise _frames_lost(lost)
         return frames if rows.ndim else frames[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("LazyFrames: expected copy=None or True, got copy=False: decoding makes a new array")
         return self[:].astype(dtype or self.dtype, copy=False)
+
+    def _lost(self, path: str, state: Sequence[int]) -> str | None:
+        """Return why a file is not the one that was scanned; None if it is."""
+        try:
+            status = os.stat(self._root / path)
+        except OSError:
+            return "vanished"
+        return None if [status.st_size, status.st_mtime_ns] == list(state) else "changed"
+
+
+def _frames_lost(lost: Sequence[tuple[str, str]]) -> FrameLost:
+    """Return the error about lost frames, for each of which there are a path and a reason."""
+    reason = "vanished" if all(reason == "vanished" for _, reason in lost) else "changed"
+    return FrameLost([path for path, _ in lost], reason)
 
 
 class BatchLoader:

@@ -158,4 +158,8 @@ class StoredShards(Shards):
 
 def size_of_cache(folder: str | os.PathLike[str]) -> int:
     """Return the bytes of the files in a cache folder; 0 if there is no such folder."""
-    return sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors"))
+    total = 0
+    for path in Path(folder).rglob("*.safetensors"):
+        with suppress(OSError):  # another training has replaced or removed it
+            total += path.stat().st_size
+    return total

@@ -9,6 +9,7 @@ unless filters are learned from it.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ class Output(NamedTuple):
 
     def digest(self) -> str:
         """Return the SHA-256 of all that the features of a frame depend on, beside the frame."""
-        total = hashlib.sha256(canonical({"settings": self.settings, "of": [__version__, current_isa()]}).encode())
+        software = [__version__, current_isa(), *map(version, ("pillow", "numpy", "numba", "llvmlite"))]
+        total = hashlib.sha256(canonical({"settings": self.settings, "software": software}).encode())
         for network in self.networks:
             description, tensors = network.fitted_state()
             total.update(canonical(description).encode())

@@ -26,10 +26,10 @@ def _summed(samples: Shards, function: Callable[[int], Array]) -> Array:
     """Return the sum over shards of ``function(number of the shard)``."""
     total = None
     for first in range(0, samples.n_shards, RUN_SHARDS):
-        found = ordered_map(function, range(first, min(first + RUN_SHARDS, samples.n_shards)))
-        of_run = found[0]
-        for part in found[1:]:
-            of_run += part
+        last, of_run = min(first + RUN_SHARDS, samples.n_shards), None
+        for start in range(first, last, BLOCK_SHARDS):
+            for part in ordered_map(function, range(start, min(start + BLOCK_SHARDS, last))):
+                of_run = part if of_run is None else np.add(of_run, part, out=of_run)
         total = of_run if total is None else total + of_run
     assert total is not None
     return total

@@ -56,27 +56,27 @@ def depthwise_gradients(sums: Array, packed: PackedConv, window: Window, channel
 
 @kernel
 def depthwise_wrt_kernel(sums, x, dy, plan, size, start, stop):
-    """sums (parts, kh * kw + 1, size) of products of x (n, h, w, f) and dy (n, oh, ow, f).
+    """sums (parts, kh * kw + 1, line) of products of x (n, h, w, f) and dy (n, oh, ow, f).
 
-    The last line is the sum of the gradients. Items are parts: rows of dy, of all frames.
+    The last line is the sum of the gradients. Items are parts: rows of dy, of groups of `size` frames.
     """
-    parts, all_lines, size = sums.shape
+    parts, all_lines, line = sums.shape
     height, width, filters = dy.shape[1], dy.shape[2], dy.shape[3]
     vertical, horizontal = axis_at(plan.vertical, 0), axis_at(plan.horizontal, 0)
     row_size = x.shape[2] * filters
     zeros = np.zeros(plan.lanes, x.dtype)
     flat, values, gradients = sums.reshape(-1), x.reshape(-1), dy.reshape(-1)
     for part in range(start, stop):
-        to = part * all_lines * size
-        clear(flat, to, all_lines * size)
+        to = part * all_lines * line
+        clear(flat, to, all_lines * line)
         begin, end = items_of_part(part, parts, len(dy), size, height)
         for item in range(begin, end):
             n, i = item // height, item % height
             u, last = taps_inside(vertical, i, x.shape[1])
             row = n * x.shape[1] + i * vertical.stride + vertical.before + u * vertical.dilation
             accumulate_line(
-                form_of(horizontal), flat, to + u * plan.kernel_w * size, plan.kernel_w * size, size,
-                flat, to + (all_lines - 1) * size, gradients, item * width * filters, filters, width, filters,
+                form_of(horizontal), flat, to + u * plan.kernel_w * line, plan.kernel_w * line, line,
+                flat, to + (all_lines - 1) * line, gradients, item * width * filters, filters, width, filters,
                 values, row * row_size, horizontal.before, horizontal.stride, horizontal.dilation, x.shape[2], filters,
                 vertical.dilation * row_size, last - u, horizontal.taps, zeros, 0,
             )  # fmt: skip

@@ -161,6 +161,7 @@ class Programs:
         self._compute = compute
         self._seen: dict[Any, list[Program]] = {}
         self._room = MOST_BYTES
+        self._without_more: set[Any] = set()
 
     def __call__(self, x: Array) -> Array:
         key = x.shape, x.dtype
@@ -171,18 +172,18 @@ class Programs:
         try:
             program = free.pop()
         except IndexError:
-            return self._record(x, free)
+            return self._compute(x) if key in self._without_more else self._record(key, x)
         y = program.run(x)
         free.append(program)
         return y
 
-    def _record(self, x: Array, free: list[Program]) -> Array:
-        if self._room <= 0:
-            return self._compute(x)
+    def _record(self, key: Any, x: Array) -> Array:
         program = Program(self._compute, x)
-        self._room -= program.nbytes if program.is_valid else MOST_BYTES
-        if program.is_valid and self._room >= 0:
-            free.append(program)
+        if program.is_valid and program.nbytes <= self._room:
+            self._room -= program.nbytes
+            self._seen[key].append(program)
+        else:
+            self._without_more.add(key)
         return program.first
 
     def __deepcopy__(self, memo: Any) -> "Programs":
@@ -190,7 +191,7 @@ class Programs:
         return Programs(self._compute)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_compute": self._compute, "_seen": {}, "_room": MOST_BYTES}
+        return {"_compute": self._compute, "_seen": {}, "_room": MOST_BYTES, "_without_more": set()}
 
 
 @kernel

@@ -217,6 +217,8 @@ class ConvLayer(Layer):
             plain = self.strides == (1, 1)
             flipped = kernel.reshape(*self.kernel_size, self.filters // self.groups, -1)  # its shape is what counts
             algorithm = self._choose(flipped, window.transposed()) if plain else "direct"
+            if algorithm == "depthwise":  # a filter for each group of several channels
+                algorithm = "direct"
         return kernels.pack_flipped(algorithm, kernel, self.groups, self.strides, self.dilation_rate)
 
     def _choose(self, kernel: Array, window: geometry.Window) -> str:

@@ -92,6 +92,7 @@ class TrainingPrograms:
     def __init__(self) -> None:
         self._free: dict[Any, list[TrainingProgram]] = {}
         self._room = MOST_BYTES
+        self._without_more: set[Any] = set()
 
     def vjp(self, layers: Sequence[Layer], lowest: int, x: Array) -> tuple[Array, Backward] | None:
         """Return what :meth:`TrainingProgram.vjp` does; None if there is no program for the shape of x."""
@@ -103,12 +104,13 @@ class TrainingPrograms:
         try:
             program = free.pop()
         except IndexError:
-            if self._room <= 0:
+            if key in self._without_more:
                 return None
             program = TrainingProgram(layers, lowest, x)
-            self._room -= program.nbytes if program.is_valid else MOST_BYTES
-            if not program.is_valid or self._room < 0:
+            if not program.is_valid or program.nbytes > self._room:
+                self._without_more.add(key)
                 return None
+            self._room -= program.nbytes
         y, backward = program.vjp(layers, x)
         weakref.finalize(backward, free.append, program).atexit = False
         return y, backward
