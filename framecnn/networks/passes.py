@@ -20,9 +20,9 @@ class Pass(NamedTuple):
     """One or several layers computed at once; shapes exclude the batch.
 
     `values` is the number of values per frame in memory while the pass runs, input and output included; `parameters`
-    that of the layers. A pass that
-    `takes_residual` may be called with a `residual`, which it adds, and with an activation for the sum. One of
-    `only_kernels` computes nothing in Python, so :mod:`framecnn.kernels.program` may record it.
+    that of the layers. A pass that `takes_residual` may be called with a `residual`, which it adds, and with an
+    activation for the sum. One of `only_kernels` computes nothing in Python, so :mod:`framecnn.kernels.program` may
+    record it.
     """
 
     run: Run
