@@ -63,7 +63,7 @@ DEPTHWISE_MUTANTS = [
     Mutant(
         "rows of taps above the frame count for the first row", "kernels/depthwise_backward.py", "depthwise_wrt_kernel",
         TESTS, "every_side and heights-1-1",
-        "to + u * plan.kernel_w * size",
+        "to + u * plan.kernel_w * line",
         "to",
     ),
     Mutant(
