@@ -62,7 +62,7 @@ def by_passes(model, x):
 
 
 def programs(model):
-    return [program for free in model._programs._free.values() for program in free]
+    return [program for free in model._programs._pool._free.values() for program in free]
 
 
 def assert_same(found, wanted):

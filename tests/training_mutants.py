@@ -115,12 +115,12 @@ TRAINING_MUTANTS = [
     ),
     Mutant(
         "steps at the same time share a program",
-        "networks/training_programs.py",
-        "TrainingPrograms.vjp",
+        "kernels/program.py",
+        "ProgramPool.take",
         PROGRAMS,
         "of_their_own",
-        "free.pop()",
-        "free[-1]",
+        "self._free[key].pop()",
+        "self._free[key][-1]",
     ),
     Mutant(
         "a step with groups is recorded",

@@ -3,10 +3,11 @@
 A ridge regression needs the products of features with each other, or of samples: systems as large as the smaller of
 both numbers. Where there are more features than samples, samples are replaced by their coordinates in their own span:
 products of samples stay what they are, and everything later is computed on as many coordinates as there are samples.
-The span is at most that of 10,240 samples, evenly over the groups, which need no labels (the Nystroem method: Williams &
-Seeger, "Using the Nystroem Method to Speed Up Kernel Machines", NIPS 2001; Rudi, Camoriano & Rosasco, "Less is More:
-Nystroem Computational Regularization", NIPS 2015). So with up to 10,240 samples, or up to 10,240 features, a solution is
-exact up to rounding; with more of both, it is the best one in that span, and no system is larger than 10,240 x 10,240.
+The span is at most that of 10,240 samples, evenly over the groups, which need no labels (the Nystroem method: Williams
+& Seeger, "Using the Nystroem Method to Speed Up Kernel Machines", NIPS 2001; Rudi, Camoriano & Rosasco, "Less is More:
+Nystroem Computational Regularization", NIPS 2015). So with up to 10,240 samples, or up to 10,240 features, a solution
+is exact up to rounding; with more of both, it is the best one in that span, and no system is larger than
+10,240 x 10,240.
 """
 
 from typing import NamedTuple, Self

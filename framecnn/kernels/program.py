@@ -9,7 +9,7 @@ goes on to the next kernel. So a thread mostly reads what it wrote before, which
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import available_threads, ordered_map, recording
 from framecnn.typing import Array
 
-__all__ = ["Program", "Programs", "Recording"]
+__all__ = ["Program", "ProgramPool", "Programs", "Recording"]
 
 CALL_WORK = 300_000  # multiply-adds of a chunk, at least: about 5 microseconds
 CHUNKS = 4  # per thread, so that a thread that comes late takes fewer
@@ -119,11 +119,6 @@ class Program:
         Called once, here; recorded as :meth:`Recording.recorded` describes.
     x : array
         The first batch.
-
-    Attributes
-    ----------
-    first : array
-        The output for `x`.
     """
 
     def __init__(self, compute: Callable[[Array], Array], x: Array):
@@ -132,7 +127,6 @@ class Program:
         self._x = x.copy()
         with self._recording.recorded():
             self._y = compute(self._x)
-        self.first = self._y.copy()
 
     @property
     def is_valid(self) -> bool:
@@ -151,47 +145,81 @@ class Program:
         return self._y.copy()
 
 
-class Programs:
-    """A computation ``y = compute(x)`` of kernels only, with a program for each shape that it is called with again.
+class HasBytes(Protocol):
+    """A program: whether it can be run, and how much memory it takes."""
 
-    Any number of threads may call it: each takes a program of its own, or computes without one.
+    @property
+    def is_valid(self) -> bool: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+Kind = TypeVar("Kind", bound=HasBytes)
+
+
+class ProgramPool(Generic[Kind]):
+    """Programs by a key, such as the shape of a batch, which take limited memory together.
+
+    Any number of threads may use it: each takes a program of its own.
+
+    Parameters
+    ----------
+    most_bytes : int
     """
+
+    def __init__(self, most_bytes: int):
+        self._free: dict[Any, list[Kind]] = {}
+        self._full: set[Any] = set()
+        self._room = most_bytes
+
+    def take(self, key: Any, record: Callable[[], Kind]) -> Kind | None:
+        """Return a program until it is given back, a new one if none is free.
+
+        It is None if the key is new, since most are not used again, and if there is no room for another program.
+        """
+        if key not in self._free:
+            self._free[key] = []
+            return None
+        try:
+            return self._free[key].pop()
+        except IndexError:
+            if key in self._full:
+                return None
+        program = record()
+        if not program.is_valid or program.nbytes > self._room:
+            self._full.add(key)
+            return None
+        self._room -= program.nbytes
+        return program
+
+    def give_back(self, key: Any, program: Kind) -> None:
+        """Let others take a program again."""
+        self._free[key].append(program)
+
+
+class Programs:
+    """A computation ``y = compute(x)`` of kernels only, with a program for each shape that it is called with again."""
 
     def __init__(self, compute: Callable[[Array], Array]):
         self._compute = compute
-        self._seen: dict[Any, list[Program]] = {}
-        self._room = MOST_BYTES
-        self._without_more: set[Any] = set()
+        self._pool: ProgramPool[Program] = ProgramPool(MOST_BYTES)
 
     def __call__(self, x: Array) -> Array:
         key = x.shape, x.dtype
-        if key not in self._seen:
-            self._seen[key] = []
+        program = self._pool.take(key, lambda: Program(self._compute, x))
+        if program is None:
             return self._compute(x)
-        free = self._seen[key]
-        try:
-            program = free.pop()
-        except IndexError:
-            return self._compute(x) if key in self._without_more else self._record(key, x)
         y = program.run(x)
-        free.append(program)
+        self._pool.give_back(key, program)
         return y
-
-    def _record(self, key: Any, x: Array) -> Array:
-        program = Program(self._compute, x)
-        if program.is_valid and program.nbytes <= self._room:
-            self._room -= program.nbytes
-            self._seen[key].append(program)
-        else:
-            self._without_more.add(key)
-        return program.first
 
     def __deepcopy__(self, memo: Any) -> "Programs":
         """Return the computation without programs, which hold addresses."""
         return Programs(self._compute)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_compute": self._compute, "_seen": {}, "_room": MOST_BYTES, "_without_more": set()}
+        return {"_compute": self._compute, "_pool": ProgramPool(MOST_BYTES)}
 
 
 @kernel

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from framecnn.kernels.buffers import take_free
-from framecnn.kernels.program import Recording
+from framecnn.kernels.program import ProgramPool, Recording
 from framecnn.layers import Backward, InputLayer, Layer
 from framecnn.layers.chain import layer_names
 from framecnn.networks.fusion import training_passes
@@ -90,29 +90,16 @@ class TrainingPrograms:
     """
 
     def __init__(self) -> None:
-        self._free: dict[Any, list[TrainingProgram]] = {}
-        self._room = MOST_BYTES
-        self._without_more: set[Any] = set()
+        self._pool: ProgramPool[TrainingProgram] = ProgramPool(MOST_BYTES)
 
     def vjp(self, layers: Sequence[Layer], lowest: int, x: Array) -> tuple[Array, Backward] | None:
         """Return what :meth:`TrainingProgram.vjp` does; None if there is no program for the shape of x."""
         key = x.shape, x.dtype
-        if key not in self._free:
-            self._free[key] = []
+        program = self._pool.take(key, lambda: TrainingProgram(layers, lowest, x))
+        if program is None:
             return None
-        free = self._free[key]
-        try:
-            program = free.pop()
-        except IndexError:
-            if key in self._without_more:
-                return None
-            program = TrainingProgram(layers, lowest, x)
-            if not program.is_valid or program.nbytes > self._room:
-                self._without_more.add(key)
-                return None
-            self._room -= program.nbytes
         y, backward = program.vjp(layers, x)
-        weakref.finalize(backward, free.append, program).atexit = False
+        weakref.finalize(backward, self._pool.give_back, key, program).atexit = False
         return y, backward
 
 
