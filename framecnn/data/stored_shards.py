@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 
 from framecnn.data.shards import Shards
 from framecnn.errors import FormatError, MachineError, remedy
+from framecnn.execution import get_executor
 from framecnn.memory import get_working_memory, resident_bytes
 from framecnn.storage import container
 from framecnn.typing import Array
 
-__all__ = ["KIND", "ShardStore", "StoredShards", "size_of_cache"]
+__all__ = ["KIND", "FileShards", "ShardStore", "StoredShards", "size_of_cache"]
 
 KIND = "features"
 """What a file of a shard says it is."""
@@ -30,6 +32,8 @@ KIND = "features"
 
 class ShardStore:
     """Where shards are kept: the memory and the cache folder of the current setting, and a temporary folder.
+
+    If tasks run on a cluster, all shards are kept in files: of the cache folder, or of a temporary one.
 
     Parameters
     ----------
@@ -40,6 +44,7 @@ class ShardStore:
     def __init__(self, reserved: int = 0):
         self.reserved = reserved
         self.max_memory, self.cache_dir, _ = get_working_memory()
+        self.is_remote = get_executor().is_remote
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
 
@@ -49,11 +54,79 @@ class ShardStore:
 
     @property
     def temporary_dir(self) -> Path:
-        """The temporary folder, which is created; it is removed with the store."""
+        """The temporary folder, which is created, in the cache folder if tasks run on a cluster; it is removed with
+        the store."""
         with self._lock:
             if self._temporary is None:
-                self._temporary = tempfile.TemporaryDirectory(prefix="framecnn-features-")
+                parent = self.cache_dir if self.is_remote else None
+                if parent is not None:
+                    parent.mkdir(parents=True, exist_ok=True)
+                self._temporary = tempfile.TemporaryDirectory(prefix="framecnn-features-", dir=parent)
         return Path(self._temporary.name)
+
+
+class FileShards(Shards):
+    """Shards in files of a folder, as a worker of a cluster reads and writes them.
+
+    Parameters
+    ----------
+    edges : (n_shards + 1,) int array
+        The first row of each shard, and the number of rows.
+    n_features : int
+    dtype : dtype
+        float32 or float64.
+    folder : Path
+    names : sequence of str
+        The name of the file of each shard, without its extension.
+    """
+
+    is_remote = True
+
+    def __init__(self, edges: Array, n_features: int, dtype: Any, folder: Path, names: Sequence[str]):
+        super().__init__(edges, n_features, dtype)
+        self.folder, self.names = folder, names
+
+    def read(self, number: int) -> Array:
+        """Return the rows of a shard; raise MachineError if there are none, and remove a damaged file."""
+        found = self.read_file(number)
+        if found is None:
+            path = self.path(number)
+            path.unlink(missing_ok=True)
+            raise MachineError(
+                f"features: expected those of shard {number} in {os.fspath(path)!r}, got no file, or a damaged one; "
+                "repeat the run, which computes what is missing"
+            )
+        return found
+
+    def path(self, number: int) -> Path:
+        """Return the file of a shard."""
+        return self.folder / f"{self.names[number]}.safetensors"
+
+    def has_file(self, number: int) -> bool:
+        """Return whether a shard has a file."""
+        return self.path(number).exists()
+
+    def read_file(self, number: int) -> Array | None:
+        """Return the rows of a shard in a file; None if there is none, or it is damaged, or of other features."""
+        with suppress(FormatError, OSError):
+            description, tensors = container.read(self.path(number))
+            found = tensors.get(KIND)
+            shape = (int(self.edges[number + 1] - self.edges[number]), self.shape[1])
+            if description == {"kind": KIND} and found is not None and found.shape == shape:
+                return found.astype(self.dtype, copy=False)
+        return None
+
+    def keep(self, number: int, rows: Array) -> None:
+        """Write the rows of a shard, (at most 512, d); raise MachineError if that is not possible."""
+        try:
+            path = self.path(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            container.write(path, {"kind": KIND}, {KIND: np.ascontiguousarray(rows)})
+        except OSError as error:
+            raise MachineError(
+                f"features: cannot write to {os.fspath(self.folder)!r} ({error.strerror}); "
+                f"{remedy(error) or 'set another cache folder'}"
+            ) from error
 
 
 class StoredShards(Shards):
@@ -91,13 +164,37 @@ class StoredShards(Shards):
         self._folder = None if name is None or store.cache_dir is None else store.cache_dir / name
         self._prefix = secrets.token_hex(4)  # of temporary files
         self._held: dict[int, Array] = {}
-        self._files: set[int] = set()
+        self._written: set[int] = set()
+        self._is_complete = False
+
+    def __reduce__(self) -> Any:
+        files = self.files
+        return FileShards, (self.edges, self.shape[1], self.dtype, files.folder, files.names)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether workers can read the shards."""
+        return self._store.is_remote
+
+    @cached_property
+    def files(self) -> FileShards:
+        """The files of all shards, which need not exist."""
+        if self._folder is not None:
+            files = FileShards(self.edges, self.shape[1], self.dtype, self._folder, self._keys)
+        else:
+            names = [f"{self._prefix}-{number:06d}" for number in range(self.n_shards)]
+            files = FileShards(self.edges, self.shape[1], self.dtype, self._store.temporary_dir, names)
+        if self.is_remote:
+            get_executor().check_folder(files.folder)
+        return files
 
     def read(self, number: int) -> Array:
         """Return the rows of a shard; they are computed if they are not kept."""
         found = self._held.get(number)
-        if found is None:
-            found = self._read_file(number)
+        if found is None and self._may_have_file(number):
+            found = self.files.read_file(number)
+            if found is not None and self._store.has_room(found.nbytes):
+                self._held[number] = found
         if found is None:
             found = self._compute(number)
             self.keep(number, found)
@@ -105,8 +202,7 @@ class StoredShards(Shards):
 
     def is_kept(self, number: int) -> bool:
         """Return whether a shard is in memory or has a file."""
-        in_folder = self._folder is not None and self._path(number).exists()
-        return number in self._held or in_folder or number in self._files
+        return number in self._held or (self._may_have_file(number) and self.files.has_file(number))
 
     def keep(self, number: int, rows: Array) -> None:
         """Keep the rows of a shard, (at most 512, d).
@@ -119,41 +215,36 @@ class StoredShards(Shards):
         has_room = self._store.has_room(rows.nbytes)
         if has_room:
             self._held[number] = rows
-        if self._folder is not None or not has_room:
-            try:
-                path = self._path(number)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                container.write(path, {"kind": KIND}, {KIND: np.ascontiguousarray(rows)})
-            except OSError as error:
-                where = self._folder or tempfile.gettempdir()
-                raise MachineError(
-                    f"features: cannot write to {os.fspath(where)!r} ({error.strerror}); "
-                    f"{remedy(error) or 'set another cache folder'}"
-                ) from error
-            self._files.add(number)
+        if not has_room or self._folder is not None or self.is_remote:
+            self.files.keep(number, rows)
+            self._written.add(number)
 
-    def _read_file(self, number: int) -> Array | None:
-        """Return the rows of a shard in a file; None if there is none, or it is damaged, or of other features."""
-        if self._folder is None and number not in self._files:
-            return None
-        with suppress(FormatError, OSError):
-            description, tensors = container.read(self._path(number))
-            found = tensors.get(KIND)
-            shape = (int(self.edges[number + 1] - self.edges[number]), self.shape[1])
-            if description == {"kind": KIND} and found is not None and found.shape == shape:
-                return found.astype(self.dtype, copy=False)
-        return None
+    def prepare(self) -> None:
+        """Write the files of all shards that have none."""
+        if self._is_complete:
+            return
+        missing = [number for number in range(self.n_shards) if not self.files.has_file(number)]
+        executor = get_executor()
+        tasks = ((portion,) for portion in executor.portions(missing))
+        for _ in executor.map(_write, (self._compute, self.files), tasks):
+            pass
+        self._is_complete = True
 
-    def _path(self, number: int) -> Path:
-        if self._folder is not None:
-            return self._folder / f"{self._keys[number]}.safetensors"
-        return self._store.temporary_dir / f"{self._prefix}-{number:06d}.safetensors"
+    def _may_have_file(self, number: int) -> bool:
+        return self._folder is not None or self.is_remote or number in self._written
 
     def __del__(self) -> None:
-        if self._folder is None:
-            for number in self._files:
+        if self._folder is None and "files" in vars(self):
+            for number in range(self.n_shards) if self.is_remote else self._written:
                 with suppress(OSError):
-                    self._path(number).unlink()
+                    self.files.path(number).unlink()
+
+
+def _write(shared: tuple[Callable[[int], Array], FileShards], numbers: Sequence[int]) -> None:
+    """Compute some shards, and write their files."""
+    compute, files = shared
+    for number in numbers:
+        files.keep(number, compute(number))
 
 
 def size_of_cache(folder: str | os.PathLike[str]) -> int:

@@ -59,7 +59,7 @@ def cluster_all(points: Shards, codes: Array, wanted: int, seed: int, weights: A
 
 def squares_to(points: Shards, centers: Array) -> Array:
     """Return the squared distance of each point (n, d) to each centre (k, d), (n, k)."""
-    return np.concatenate([squared_distances(block, centers) for _, block in points.blocks()])
+    return np.concatenate(list(points.each(lambda block: squared_distances(block, centers))))
 
 
 def k_means(points: Array, wanted: int, seed: int, weights: Array | None = None) -> tuple[Array, Array]:

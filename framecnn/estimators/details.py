@@ -117,8 +117,6 @@ class DetailsMixin:
         """
         head, vectors = self._head_and_vectors(X)
         k = min(N_NEAREST, len(head.outliers_.rows))
-        found = [
-            (head.predict_proba(block), *head.outliers_.compare(block, k)) for _, block in as_shards(vectors).blocks()
-        ]
+        found = as_shards(vectors).each(lambda block: (head.predict_proba(block), *head.outliers_.compare(block, k)))
         probabilities, scores, rows, _ = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return PredictionDetails(probabilities, scores, scores > head.outliers_.threshold, rows)

@@ -10,6 +10,7 @@ from framecnn.data.shards import Shards, as_shards
 from framecnn.errors import SettingError
 from framecnn.estimators.features import FINE_GRID, FrameFeatures
 from framecnn.estimators.pretrained_features import PretrainedFeatures
+from framecnn.estimators.sums import varies
 from framecnn.estimators.transformer import FrameTransformer
 from framecnn.networks.sequential import Sequential
 from framecnn.storage.model_file import Description, State, expect
@@ -106,11 +107,10 @@ class JoinedFeatures(FrameTransformer):
         raw = as_shards(raw)
         super().standardise(raw)
         if self.frame_shape_ is not None:
-            start, first = raw.shape[1] - self._n_pretrained, raw[:1]
-            varies = np.logical_or.reduce([(block != first).any(axis=0) for _, block in raw.blocks()])
+            start, varied = raw.shape[1] - self._n_pretrained, varies(raw)
             shares = (slice(0, start), self.learned_share), (slice(start, None), 1 - self.learned_share)
             for part, share in shares:
-                self.scale_[part] *= np.sqrt((int(varies[part].sum()) or 1) / (share * raw.shape[1]))
+                self.scale_[part] *= np.sqrt((int(varied[part].sum()) or 1) / (share * raw.shape[1]))
         return self.standardised(raw)
 
     def fitted_state(self) -> State:

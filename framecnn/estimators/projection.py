@@ -50,7 +50,7 @@ def fit_projection(
     if alpha == "auto":
         own_groups, own_weights = (None if of_all is None else of_all[selection] for of_all in (groups, weights))
         chosen = choose_alpha(
-            features.subset(selection), targets[selection], codes[selection], own_groups, seed, own_weights
+            features.held(selection), targets[selection], codes[selection], own_groups, seed, own_weights
         )
         alpha = chosen.alpha
     solution, scores = ridge(features, targets, float(alpha), folds, weights)

@@ -205,7 +205,7 @@ class FrameTransformer(SavedEstimator):
 
     def _transformed(self, frames: Any) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self._scaled(self.compute(frames))
+            found = _scaled(self.compute(frames), self.mean_, self.scale_)
         check_overflow(self._who, "features", found)
         return found
 
@@ -221,8 +221,8 @@ class FrameTransformer(SavedEstimator):
 
     def standardised(self, raw: Shards) -> Shards:
         """Return features (n, d) that are standardised by the present mean and scale when they are read."""
-        of_now = copy.copy(self)
-        return raw.map(lambda block, _: of_now._scaled(block))
+        mean, scale = self.mean_, self.scale_
+        return raw.map(lambda block, _: _scaled(block, mean, scale))
 
     def blank_frames(self, dtype: Any) -> Array:
         """Return a black, a white, a noise and a grey noise frame, (4, h, w, c), in the range of the frames at fit."""
@@ -232,10 +232,6 @@ class FrameTransformer(SavedEstimator):
         parts = [np.zeros(1), np.ones(1), *noises]
         shares = np.stack([np.broadcast_to(part, self.frame_shape_) for part in parts])
         return (shares * (255 / self.input_scale_)).astype(dtype)
-
-    def _scaled(self, raw: Array) -> Array:
-        centred = raw - self.mean_
-        return np.divide(centred, self.scale_, out=centred)
 
     def _measure_input_scale(self, frames: Any) -> float:
         """Return the factor that scales frames to 0..255; 1 for uint8."""
@@ -381,6 +377,11 @@ class FrameTransformer(SavedEstimator):
             self.frame_shape_, self.dtype_kind_ = shape, kind
             self.n_features_in_ = int(np.prod(shape))
         return frames
+
+
+def _scaled(raw: Array, mean: Array, scale: Array) -> Array:
+    centred = raw - mean
+    return np.divide(centred, scale, out=centred)
 
 
 def is_count(value: Any) -> bool:
