@@ -10,7 +10,7 @@ demo: .venv/demo
 	$(BIN)/framecnn demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses=auto
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup
 
 # What computes, under another instruction set: make test-avx512, test-avx2, test-neon, test-plain
 test-%: .venv/dev

@@ -6,6 +6,7 @@ TYPE_CHECKING = False  # mypy reads it as true; `python -m framecnn` would impor
 if TYPE_CHECKING:  # else mypy would take every name for Any
     from framecnn import comparison as comparison
     from framecnn import data as data
+    from framecnn import distributed as distributed
     from framecnn import estimators as estimators
     from framecnn import evaluation as evaluation
     from framecnn import interop as interop
@@ -93,6 +94,7 @@ __all__ = sorted(_HOMES)
 _MODULES = (
     "comparison",
     "data",
+    "distributed",
     "estimators",
     "evaluation",
     "interop",

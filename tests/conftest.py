@@ -9,6 +9,7 @@ import pytest
 from framecnn.estimators import feature_choice
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+LOOPBACK = "127.0.0.1"
 ASKING = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job: the processes of tests inherit it
@@ -19,9 +20,12 @@ _reached: list[str] = []
 
 @sys.addaudithook
 def _listen(event, arguments):
-    # the address of a socket inside this machine is the name of a file
-    if event in ASKING and not isinstance(arguments[-1], str | bytes):
-        _reached.append(f"{event} {arguments}")
+    if event in ASKING:
+        asked = arguments[0] if event.startswith("socket.get") else arguments[-1]
+        # the address of a socket inside this machine is the name of a file, or has the host of the workers of tests
+        is_file = not event.startswith("socket.get") and isinstance(asked, str | bytes)
+        if not is_file and (asked[0] if isinstance(asked, tuple) else asked) != LOOPBACK:
+            _reached.append(f"{event} {arguments}")
 
 
 @pytest.fixture(autouse=True)

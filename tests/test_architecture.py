@@ -24,9 +24,9 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LEVELS = [
     {"errors", "text", "typing", "version"},
     {"arguments", "storage"},
-    {"geometry", "memory", "thread_count"},
+    {"execution", "geometry", "memory", "thread_count"},
     {"kernels"},
-    {"data", "layers"},
+    {"data", "distributed", "layers"},
     {"evaluation"},
     {"training"},
     {"networks"},
@@ -50,6 +50,8 @@ ONLY_IN = {
     "skvideo": {"data/demo_clips.py"},
     "pillow_heif": {"data/decode.py"},
     "jinja2": {"report/templates.py"},
+    "dask": {"distributed.py"},
+    "distributed": {"distributed.py"},
     "hypothesis": {"testing/*"},
     "pytest": {"testing/*"},
     "keras": {"interop/keras.py"},
@@ -155,7 +157,7 @@ def test_another_package_is_imported_only_by_the_files_that_may(path):
 
 def test_every_package_that_is_imported_is_declared_and_nothing_else():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = ("video", "report", "heif", "keras", "onnx", "test", "demo")
+    extras = ("video", "report", "heif", "keras", "onnx", "dask", "test", "demo")
     asked = [*project["dependencies"], *(entry for name in extras for entry in project["optional-dependencies"][name])]
     declared = {re.match(r"[\w-]+", entry)[0] for entry in asked} - {"framecnn"}
     imported = {name.split(".")[0] for path in PACKAGE for name, _ in imports(path)} - {"framecnn"}

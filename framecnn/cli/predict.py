@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.cluster_options import AllowMixed, Cluster, Scheduler, Workers
 from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import OUTPUT, Figures, Model, png_file
@@ -80,6 +81,9 @@ def predict(
             show_default="the folder of MODEL, and the working directory",
         ),
     ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    allow_mixed: AllowMixed = False,
 ) -> None:
     """Predict the class of pictures and movies. Files that cannot be read are listed and skipped.
 
@@ -104,6 +108,7 @@ def predict(
         raise typer.BadParameter("expected --training-folder with --explain, got --training-folder alone")
     if training_folder is not None and not training_folder.is_dir():
         raise typer.BadParameter(f"expected a folder, got {str(training_folder)!r}", param_hint="'--training-folder'")
+    cluster = Cluster(workers, scheduler, allow_mixed)
     inputs = [model, random_from, training_folder, *(paths or ())]
     outputs = OutputSet("predict", json, inputs, predictions=(predictions, PREDICTIONS_MARK))
     (drawing,) = check_outputs([drawing], inputs)
@@ -113,7 +118,7 @@ def predict(
         files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
         movies = [file for file in files if _is_movie(file)]
         pictures = [file for file in files if not _is_movie(file)]
-        with console.progress("predicting") as update:
+        with cluster.used(), console.progress("predicting") as update:
             found = predict_all(classifier, pictures, movies, every, update)
         if as_csv:
             typer.echo(_csv(found), nl=False)

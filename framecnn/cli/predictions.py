@@ -1,8 +1,10 @@
 """What ``framecnn predict`` says about pictures, movies and files that cannot be read."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ from framecnn.data import SkippedFrame, decode
 from framecnn.data.loader import map_ahead
 from framecnn.data.prediction_table import PredictionRow
 from framecnn.errors import DataError, MissingExtraError
+from framecnn.execution import check_cancelled, get_executor
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
 __all__ = ["Predictions", "predict_all"]
 
 BATCH = 32
+PER_TASK = 256  # pictures, on a cluster
+SAMPLE = 8  # pictures that all workers must see
 Row = dict[str, Any]
 
 
@@ -90,18 +95,17 @@ def predict_all(
     Predictions
     """
     found = Predictions([str(label) for label in classifier.classes_])
-    size = tuple(classifier.features_.frame_shape_[:2])
-    decoded = map_ahead(lambda path: _pixels(path, size), pictures, get_num_threads(), BATCH)
-    batch: list[tuple[Path, Array]] = []
-    for done, (path, pixels) in enumerate(zip(pictures, decoded, strict=True), start=1):
-        if isinstance(pixels, str):
-            found.skipped.append({"path": str(path), "reason": pixels})
+    size, executor = tuple(classifier.features_.frame_shape_[:2]), get_executor()
+    executor.check_files(pictures[:: 1 + len(pictures) // SAMPLE])
+    paths = [os.path.abspath(path) for path in pictures] if executor.is_remote else pictures
+    tasks = ((portion,) for portion in executor.portions(paths, PER_TASK))
+    rows = chain.from_iterable(executor.map(_predict_pictures, (classifier, found.classes, size), tasks))
+    for done, (path, row) in enumerate(zip(pictures, rows, strict=True), start=1):
+        if isinstance(row, str):
+            found.skipped.append({"path": str(path), "reason": row})
         else:
-            batch.append((path, pixels))
-        if len(batch) == BATCH or done == len(pictures):
-            rows = _label(classifier, found.classes, [frame for _, frame in batch])
-            found.pictures += [{"path": str(own), **row} for (own, _), row in zip(batch, rows, strict=True)]
-            batch = []
+            found.pictures.append({"path": str(path), **row})
+        if done % BATCH == 0 or done == len(pictures):
             update(done, len(pictures))
     for path in movies:
         try:
@@ -112,7 +116,19 @@ def predict_all(
     return found
 
 
-def _pixels(path: Path, size: tuple[int, int]) -> Any:
+def _predict_pictures(
+    shared: tuple[Any, Sequence[str], tuple[int, int]], paths: Sequence[str | Path]
+) -> Iterator[Row | str]:
+    """Yield the prediction of each picture, or the reason why there is none."""
+    classifier, classes, size = shared
+    decoded = map_ahead(lambda path: _pixels(path, size), paths, get_num_threads(), BATCH)
+    while some := list(islice(decoded, BATCH)):
+        check_cancelled()
+        rows = iter(_label(classifier, classes, [found for found in some if not isinstance(found, str)]))
+        yield from (found if isinstance(found, str) else next(rows) for found in some)
+
+
+def _pixels(path: str | Path, size: tuple[int, int]) -> Any:
     """Return the frame of a file, or the reason why there is none."""
     try:
         return decode(path, size).pixels

@@ -7,6 +7,7 @@ import numpy as np
 import typer
 
 from framecnn.cli import console
+from framecnn.cli.cluster_options import AllowMixed, Cluster, Scheduler, Workers
 from framecnn.cli.folder_options import SplitOptions, describe_source, reads_folder
 from framecnn.cli.options import OUTPUT, Figures, Size
 from framecnn.cli.outputs import OutputSet
@@ -29,13 +30,16 @@ def scan(
         Path | None,
         typer.Option(metavar="FILE", help="Write all files, used or skipped, as CSV.", rich_help_panel=OUTPUT),
     ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    allow_mixed: AllowMixed = False,
 ) -> None:
     """List the classes, groups and unusable files of a folder. Every file is decoded; none is changed.
 
     Without a table of groups, the groups depend on --size: use the size of the training.
     """
     outputs = OutputSet("scan", json, source.inputs, manifest=(manifest, MANIFEST_MARK))
-    with outputs.held():
+    with outputs.held(), Cluster(workers, scheduler, allow_mixed).used():
         _scan(source, size, outputs)
 
 

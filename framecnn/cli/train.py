@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from framecnn.cli.cluster_options import AllowMixed, Cluster, Scheduler, Workers
 from framecnn.cli.folder_options import SplitOptions, reads_folder
 from framecnn.cli.options import (
     LIMITS,
@@ -102,6 +103,9 @@ def train(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    allow_mixed: AllowMixed = False,
 ) -> None:
     """Train a classifier on a folder of frames; write the model, a report about it, the predictions for all frames, and
     a manifest of all files.
@@ -125,5 +129,6 @@ def train(
             picture_megabytes=picture_megabytes,
             max_memory=max_memory,
             cache_dir=outside(cache_dir, source.inputs),
+            cluster=Cluster(workers, scheduler, allow_mixed),
         )
     )

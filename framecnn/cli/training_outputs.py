@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from framecnn.cli.cluster_options import IN_THIS_PROCESS, Cluster
 from framecnn.cli.environment import describe_origin, missing_extra, versions
 from framecnn.cli.folder_options import FolderOptions, describe_source
 from framecnn.cli.outputs import OutputSet, report_mark
@@ -73,6 +74,8 @@ class Job:
         How much memory the process may hold while it fits and measures, as for :func:`framecnn.working_memory`.
     cache_dir : Path, optional
         The folder that keeps features, as for the same function.
+    cluster : Cluster
+        Where the work is done; by default in this process.
     title, caution : str, default ""
         The headline of the report, and a warning to print there first.
     """
@@ -89,6 +92,7 @@ class Job:
     picture_megabytes: float = 4.0
     max_memory: int | None = None
     cache_dir: Path | None = None
+    cluster: Cluster = IN_THIS_PROCESS
     title: str = ""
     caution: str = ""
 

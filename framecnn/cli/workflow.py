@@ -62,10 +62,14 @@ class ReportingFrames:
         return len(self._frames)
 
     def __getitem__(self, key: Any) -> Any:
-        taken = self._frames[key]
-        self._done += len(taken)
+        found = self._frames[key]
+        self.taken(len(found))
+        return found
+
+    def taken(self, n: int) -> None:
+        """Report that n frames were read, here or by a worker of a cluster."""
+        self._done += n
         self._update(min(self._done, self._total), self._total)
-        return taken
 
 
 def scan_folder(
@@ -144,7 +148,7 @@ def train_folder(job: Job) -> Assessment:
 
     if job.features in ("pretrained", "both"):
         check_pretrained_weights(f"framecnn train --features {job.features}")
-    with job.outputs.held(), working_memory(job.max_memory, job.cache_dir):
+    with job.outputs.held(), working_memory(job.max_memory, job.cache_dir), job.cluster.used():
         if missing := missing_for_report():
             report = job.outputs.paths["report"]
             old = f"; {report}, the report of an earlier model, will be removed" if report and report.exists() else ""

@@ -126,6 +126,16 @@ class LazyFrames:
         text = json.dumps([str(self._root), self._size, files])
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def part(self, rows: Array) -> "LazyFrames":
+        """Return some of the frames, (n,) rows, decoded when they are indexed."""
+        chosen = rows.tolist()
+        paths, states = ([of_all[row] for row in chosen] for of_all in (self._paths, self._file_states))
+        return LazyFrames(self._root, paths, states, self._size)
+
+    def files_of(self, rows: Array) -> list[Path]:
+        """Return the files of some frames, (n,) rows."""
+        return [self._root / self._paths[row] for row in rows.tolist()]
+
     @property
     def shape(self) -> Shape:
         return (len(self._paths), *self._size, 3)

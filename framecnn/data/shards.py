@@ -16,7 +16,16 @@ from framecnn.data.loader import map_ahead
 from framecnn.execution import Executor, get_executor
 from framecnn.typing import Array, Shape
 
-__all__ = ["SHARD_ROWS", "ArrayShards", "JoinedShards", "Shards", "StackedShards", "as_shards"]
+__all__ = [
+    "SHARD_ROWS",
+    "TASK_SHARDS",
+    "ArrayShards",
+    "ComputedShards",
+    "JoinedShards",
+    "Shards",
+    "StackedShards",
+    "as_shards",
+]
 
 SHARD_ROWS = 512
 TASK_SHARDS = 64  # that a task reads, if reading is all that they take
@@ -196,6 +205,30 @@ class MappedShards(Shards):
     def read(self, number: int) -> Array:
         """Return the function of the rows of a shard."""
         return self._function(self.sources[0].read(number), self.rows(number))
+
+
+class ComputedShards(Shards):
+    """Rows that are computed each time a shard of 512 is read, by ``compute(where its rows are)``.
+
+    `is_remote` says whether workers can compute them: what `compute` holds is sent to each.
+    """
+
+    per_task = 1
+
+    def __init__(
+        self, n_rows: int, n_features: int, dtype: Any, compute: Callable[[slice], Array], is_remote: bool = False
+    ):
+        super().__init__(regular_edges(n_rows), n_features, dtype)
+        self._compute, self._is_remote = compute, is_remote
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether workers can compute the shards."""
+        return self._is_remote
+
+    def read(self, number: int) -> Array:
+        """Return the rows of a shard."""
+        return self._compute(self.rows(number))
 
 
 class StackedShards(Shards):

@@ -15,7 +15,7 @@ from framecnn.estimators.feature_choice import CLASSES, FeatureChoice, choose_fe
 from framecnn.estimators.file_predictions import PictureFilesMixin
 from framecnn.estimators.head import KMeansClassifier
 from framecnn.estimators.saved_estimator import SavedEstimator
-from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
+from framecnn.estimators.snapshot import maps_rows, reads_snapshot, sets_atomically
 from framecnn.estimators.state import as_number, as_parameters, describe_parameters, pack_names, unpack_names
 from framecnn.estimators.transformer import FrameTransformer
 from framecnn.storage.model_file import Description, State, expect, nested, prefixed
@@ -206,7 +206,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         self._set_parts(choice, head, names)
         return found
 
-    @reads_snapshot
+    @maps_rows
     def predict(self, X: Any) -> Array:
         """Return the label of every frame.
 
@@ -221,7 +221,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         features = self._features(X)
         return self.head_.predict(features)
 
-    @reads_snapshot
+    @maps_rows
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class.
 
@@ -237,7 +237,7 @@ class FrameClassifier(PictureFilesMixin, DetailsMixin, ExplanationMixin, Classif
         features = self._features(X)
         return self.head_.predict_proba(features)
 
-    @reads_snapshot
+    @maps_rows
     def transform(self, X: Any) -> Array:
         """Return the distance of every frame to every cluster.
 

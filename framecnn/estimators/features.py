@@ -1,7 +1,6 @@
 """Features of frames by filters that are learned from the frames, without labels."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from framecnn.data.stored_shards import ShardStore, StoredShards
 from framecnn.errors import SettingError
 from framecnn.estimators.checks import as_random_state
-from framecnn.estimators.extraction import Known, Output, extract_shards
+from framecnn.estimators.extraction import Extraction, Known, Output, extract_shards
 from framecnn.estimators.filter_learning import METHODS, learn_filters, sample_patches
 from framecnn.estimators.network_features import FeaturesBeside
 from framecnn.estimators.ridge import Choice
@@ -188,8 +187,8 @@ class FrameFeatures(FrameTransformer):
             return [*self.over_grids(batch, grids), *(other(batch) for other in others)]
 
         outputs = [*map(self.output_over, grids), *(other.output for other in others)]
-        batches = partial(self.batches, frames)
-        return extract_shards(self._who, frames, rows, batches, function, outputs, store, known)
+        extraction = Extraction(self._who, self.batches, function, beside)
+        return extract_shards(extraction, frames, rows, outputs, store, known)
 
     def choose_grid(
         self,

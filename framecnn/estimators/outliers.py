@@ -104,7 +104,7 @@ class OutlierDetector:
         """
         if k > len(self.rows):
             raise SettingError(f"nearest: expected k of at most {len(self.rows)}, the training samples, got {k}")
-        found = [self._compare_block(X[start : start + BLOCK], k) for start in range(0, len(X), BLOCK)]
+        found = as_shards(X).each(lambda block: self._compare_block(block, k))
         scores, rows, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return scores, rows, distances
 

@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
-__all__ = ["reads_snapshot", "sets_atomically"]
+import numpy as np
+
+__all__ = ["maps_rows", "reads_snapshot", "sets_atomically"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -18,6 +20,37 @@ def reads_snapshot(method: Method) -> Method:
         return method(copy.copy(self), *arguments, **settings)
 
     return on_copy_to_read  # type: ignore[return-value]
+
+
+def maps_rows(method: Method) -> Method:
+    """Return a method as :func:`reads_snapshot` does; of a Dask array it returns a Dask array, which is computed later.
+
+    The method takes rows of frames or vectors and returns a result for each, whose dtype and shape those of a row of
+    zeros tell.
+    """
+    name = method.__name__
+
+    @wraps(method)
+    def on_copy_to_read(self: Any, X: Any) -> Any:
+        fitted = copy.copy(self)
+        if not (type(X).__module__.startswith("dask.") and hasattr(X, "map_blocks")):
+            return method(fitted, X)
+        example = method(fitted, np.zeros((1, *X.shape[1:]), X.dtype))
+        others = list(range(1, X.ndim))
+        rows = X.rechunk(dict.fromkeys(others, -1))
+        return rows.map_blocks(
+            partial(_call, fitted, name),
+            drop_axis=others,
+            new_axis=list(range(1, example.ndim)),
+            chunks=(rows.chunks[0], *((n,) for n in example.shape[1:])),
+            meta=example[:0],
+        )
+
+    return on_copy_to_read  # type: ignore[return-value]
+
+
+def _call(fitted: Any, name: str, block: Any) -> Any:
+    return getattr(fitted, name)(block)
 
 
 def sets_atomically(method: Method) -> Method:

@@ -188,9 +188,7 @@ def rows_times(samples: Shards, matrices: Sequence[Array], sets: Array) -> Array
     return np.concatenate(list(executor.map(_run_times, (samples, matrices), runs)))
 
 
-def _run_times(
-    shared: tuple[Shards, Sequence[Array]], numbers: range, arrays: list[list[Array]]
-) -> Array:
+def _run_times(shared: tuple[Shards, Sequence[Array]], numbers: range, arrays: list[list[Array]]) -> Array:
     samples, matrices = shared
 
     def of_shard(place: int) -> Array:

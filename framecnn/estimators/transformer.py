@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -12,13 +11,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from framecnn.arguments import channels_first_hint
 from framecnn.data.loader import LazyFrames, map_ahead
-from framecnn.data.shards import SHARD_ROWS, Shards, as_shards
+from framecnn.data.shards import SHARD_ROWS, ComputedShards, Shards, as_shards
 from framecnn.data.stored_shards import ShardStore
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import FLOATS, check_overflow
-from framecnn.estimators.extraction import Output, extract_shards
+from framecnn.estimators.extraction import Extraction, Output, extract_shards
 from framecnn.estimators.saved_estimator import SavedEstimator
-from framecnn.estimators.snapshot import reads_snapshot, sets_atomically
+from framecnn.estimators.snapshot import maps_rows, sets_atomically
 from framecnn.estimators.state import as_parameters, describe_parameters
 from framecnn.estimators.sums import mean_and_deviation
 from framecnn.networks.sequential import Sequential
@@ -108,8 +107,8 @@ class FrameTransformer(SavedEstimator):
         """Return features (n, d) of checked frames, before standardisation, in shards that a store keeps."""
         if self.frame_shape_ is None:
             return as_shards(frames)
-        rows, batches = np.arange(len(frames)), partial(self.batches, frames)
-        (found,) = extract_shards(self._who, frames, rows, batches, lambda x: [self.compute(x)], [self.output], store)
+        extraction = Extraction(self._who, self.batches, lambda batch: [self.compute(batch)])
+        (found,) = extract_shards(extraction, frames, np.arange(len(frames)), [self.output], store)
         return found
 
     def transform_in_shards(self, X: Any) -> Shards:
@@ -161,7 +160,7 @@ class FrameTransformer(SavedEstimator):
         check_is_fitted(self)
         return self.backbones_
 
-    @reads_snapshot
+    @maps_rows
     def transform(self, X: Any) -> Array:
         """Return the standardised features of frames; a frame has the same bits alone and in any batch.
 
@@ -196,12 +195,15 @@ class FrameTransformer(SavedEstimator):
         frames = self._check(X, reset=False)
         if self.frame_shape_ is None or len(frames) <= SHARD_ROWS:
             return self._transformed(frames)
-        rows, of_now = as_shards(np.arange(len(frames))[:, None]), copy.copy(self)
+        of_now = copy.copy(self)
 
-        def of_shard(own: Array, _: slice) -> Array:
-            return np.concatenate([of_now._transformed(batch) for _, batch in of_now.batches(frames, own[:, 0])])
+        def of_rows(rows: slice) -> Array:
+            batches = of_now.batches(frames, np.arange(rows.start, rows.stop))
+            return np.concatenate([of_now._transformed(batch) for _, batch in batches])
 
-        return rows.map(of_shard, len(self.mean_), self.mean_.dtype)
+        return ComputedShards(
+            len(frames), len(self.mean_), self.mean_.dtype, of_rows, not isinstance(frames, np.ndarray)
+        )
 
     def _transformed(self, frames: Any) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,0 +1,54 @@
+"""Dask arrays of frames: predictions stay lazy, and have the bits of those of arrays."""
+
+import numpy as np
+import pytest
+from textures import textures
+
+from framecnn import FrameClassifier, FrameFeatures, ShapeError
+
+da = pytest.importorskip("dask.array", reason="needs the extra dask")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    frames, labels, groups = textures(n_groups=10, shape=(8, 12, 3))
+    classifier = FrameClassifier(features="learned", n_filters=8, random_state=0).fit(frames, labels, groups)
+    return frames, classifier, FrameFeatures(n_filters=8, random_state=0).fit(frames)
+
+
+@pytest.mark.parametrize("chunks", [(7, 8, 12, 3), (60, 5, 12, 1), 4])
+def test_results_of_a_dask_array_are_lazy_and_have_the_bits_of_an_array(fitted, chunks):
+    frames, classifier, features = fitted
+    lazy = da.from_array(frames, chunks=chunks)
+    methods = [classifier.predict, classifier.predict_proba, classifier.transform, features.transform]
+    for method in methods:
+        found, expected = method(lazy), method(frames)
+        assert isinstance(found, da.Array)
+        assert (found.shape, found.dtype, found.chunks[0]) == (expected.shape, expected.dtype, lazy.chunks[0])
+        np.testing.assert_array_equal(found.compute(scheduler="synchronous"), expected)
+
+
+def test_flat_rows_and_unknown_chunks_are_mapped_too(fitted):
+    frames, classifier, _ = fitted
+    rows = da.from_array(frames, chunks=(16, 8, 12, 3))
+    bright = rows[rows.mean(axis=(1, 2, 3)) > 128]
+    expected = classifier.predict(frames[frames.mean(axis=(1, 2, 3)) > 128])
+    np.testing.assert_array_equal(classifier.predict(bright).compute(scheduler="synchronous"), expected)
+    flat = frames.reshape(len(frames), -1)
+    of_rows = FrameFeatures((8, 12, 3), n_filters=8, random_state=0).fit(flat)
+    found = of_rows.transform(da.from_array(flat, chunks=(16, 100)))
+    np.testing.assert_array_equal(found.compute(scheduler="synchronous"), of_rows.transform(flat))
+
+
+def test_a_dask_array_is_predicted_by_the_model_of_the_moment_of_the_call(fitted):
+    frames, _, _ = fitted
+    labels = np.repeat(["a", "b"], len(frames) // 2)
+    classifier = FrameClassifier(features="learned", n_filters=8, random_state=0).fit(frames, labels)
+    expected, found = classifier.predict(frames), classifier.predict(da.from_array(frames, chunks=16))
+    classifier.fit(frames, labels[::-1])
+    np.testing.assert_array_equal(found.compute(scheduler="synchronous"), expected)
+
+
+def test_frames_of_another_shape_are_refused_at_once(fitted):
+    with pytest.raises(ShapeError, match="expected frames of shape"):
+        fitted[1].predict(da.zeros((4, 9, 12, 3), dtype=np.uint8))
