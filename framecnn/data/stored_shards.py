@@ -7,10 +7,12 @@ each shard is what the chunked formats (Zarr, Parquet) come down to here, withou
 
 import os
 import secrets
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from framecnn.errors import FormatError, MachineError, remedy
 from framecnn.execution import get_executor
 from framecnn.memory import get_working_memory, resident_bytes
 from framecnn.storage import container
+from framecnn.storage.atomic import sweep, temporary_path
 from framecnn.typing import Array
 
 __all__ = ["KIND", "FileShards", "ShardStore", "StoredShards", "size_of_cache"]
@@ -45,7 +48,7 @@ class ShardStore:
         self.reserved = reserved
         self.max_memory, self.cache_dir, _ = get_working_memory()
         self.is_remote = get_executor().is_remote
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: Path | None = None
         self._lock = threading.Lock()
 
     def has_room(self, n_bytes: int) -> bool:
@@ -54,15 +57,28 @@ class ShardStore:
 
     @property
     def temporary_dir(self) -> Path:
-        """The temporary folder, which is created, in the cache folder if tasks run on a cluster; it is removed with
-        the store."""
+        """The temporary folder, which is created, in the cache folder if tasks run on a cluster.
+
+        It is removed with the store, or by the next one after a kill.
+        """
         with self._lock:
             if self._temporary is None:
-                parent = self.cache_dir if self.is_remote else None
-                if parent is not None:
+                parent = Path(tempfile.gettempdir())
+                if self.is_remote and self.cache_dir is not None:
+                    parent = self.cache_dir
                     parent.mkdir(parents=True, exist_ok=True)
-                self._temporary = tempfile.TemporaryDirectory(prefix="framecnn-features-", dir=parent)
-        return Path(self._temporary.name)
+                place = parent / "framecnn-features"
+                sweep(place)
+                self._temporary = temporary_path(place)
+                self._temporary.mkdir(mode=0o700)
+                weakref.finalize(self, _remove, self._temporary, os.getpid())
+        return self._temporary
+
+
+def _remove(folder: Path, pid: int) -> None:
+    """Remove a folder of the process `pid`; in a forked child do nothing."""
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class FileShards(Shards):
@@ -118,15 +134,22 @@ class FileShards(Shards):
 
     def keep(self, number: int, rows: Array) -> None:
         """Write the rows of a shard, (at most 512, d); raise MachineError if that is not possible."""
-        try:
+        with _told_if_not_written(self.folder):
             path = self.path(number)
             path.parent.mkdir(parents=True, exist_ok=True)
             container.write(path, {"kind": KIND}, {KIND: np.ascontiguousarray(rows)})
-        except OSError as error:
-            raise MachineError(
-                f"features: cannot write to {os.fspath(self.folder)!r} ({error.strerror}); "
-                f"{remedy(error) or 'set another cache folder'}"
-            ) from error
+
+
+@contextmanager
+def _told_if_not_written(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise MachineError, with the remedy, if files cannot be written to a folder."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"features: cannot write to {os.fspath(folder)!r} ({error.strerror}); "
+            f"{remedy(error) or 'set another cache folder'}"
+        ) from error
 
 
 class StoredShards(Shards):
@@ -162,7 +185,7 @@ class StoredShards(Shards):
         super().__init__(edges, n_features, dtype)
         self._store, self._compute, self._keys = store, compute, keys
         self._folder = None if name is None or store.cache_dir is None else store.cache_dir / name
-        self._prefix = secrets.token_hex(4)  # of temporary files
+        self._prefix, self._pid = secrets.token_hex(4), os.getpid()  # of temporary files, which a forked child keeps
         self._held: dict[int, Array] = {}
         self._written: set[int] = set()
         self._is_complete = False
@@ -183,7 +206,9 @@ class StoredShards(Shards):
             files = FileShards(self.edges, self.shape[1], self.dtype, self._folder, self._keys)
         else:
             names = [f"{self._prefix}-{number:06d}" for number in range(self.n_shards)]
-            files = FileShards(self.edges, self.shape[1], self.dtype, self._store.temporary_dir, names)
+            with _told_if_not_written(tempfile.gettempdir()):
+                folder = self._store.temporary_dir
+            files = FileShards(self.edges, self.shape[1], self.dtype, folder, names)
         if self.is_remote:
             get_executor().check_folder(files.folder)
         return files
@@ -234,7 +259,7 @@ class StoredShards(Shards):
         return self._folder is not None or self.is_remote or number in self._written
 
     def __del__(self) -> None:
-        if self._folder is None and "files" in vars(self):
+        if self._folder is None and self._pid == os.getpid() and "files" in vars(self):
             for number in range(self.n_shards) if self.is_remote else self._written:
                 with suppress(OSError):
                     self.files.path(number).unlink()
