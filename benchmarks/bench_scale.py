@@ -1,25 +1,28 @@
 """Time and memory of a fit to many frames, which are rendered when they are read.
 
     python -m benchmarks.bench_scale [--frames 1000 10000 100000] [--size 64x96] [--filters 100]
-                                     [--max-memory "1 GiB"] [--json FILE]
+                                     [--max-memory "1 GiB"] [--workers 2] [--json FILE]
 
 Each number of frames is fitted in a process of its own, so that its peak memory is its own. The marginal time of a
 frame is the time of the frames beyond those of the row before, divided by their number. With `--max-memory`, features
-that do not fit it go to a temporary folder.
+that do not fit it go to a temporary folder. With `--workers`, each number of frames is fitted twice, here with as many
+threads as workers and on workers of one thread each, and so are the features alone computed.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import machine, tables
-from framecnn import FrameClassifier, working_memory
+from framecnn import FrameClassifier, FrameFeatures, num_threads, working_memory
 from framecnn.comparison.model_process import peak_megabytes
+from framecnn.distributed import local_cluster, run_on
 
 __all__ = ["RenderedFrames", "fit_in_process", "main", "markdown"]
 
@@ -93,6 +96,50 @@ def fit(n, size, filters, max_memory):
     }
 
 
+def against_workers(n, size, filters, n_workers):
+    """Return seconds of features and of a fit, here on as many threads as workers, and on workers of one thread."""
+    small, frames = RenderedFrames(2 * CLASSES * GROUP, size), RenderedFrames(n, size)
+    features = FrameFeatures(n_filters=filters, random_state=0).fit(small)
+    found = {"frames": n, "workers": n_workers}
+
+    def seconds(function, frames):
+        with tempfile.TemporaryDirectory() as folder, working_memory(cache_dir=folder):
+            start = time.perf_counter()
+            function(frames)
+            return time.perf_counter() - start
+
+    def fit(frames):
+        classifier = FrameClassifier(features="learned", n_filters=filters, random_state=0)
+        return classifier.fit(frames, frames.labels, frames.groups)
+
+    def both(name):
+        for key, function in (("features", lambda frames: features.transform_in_shards(frames)), ("fit", fit)):
+            seconds(function, small)  # compiles and loads the kernels
+            found[f"{key}_{name}"] = seconds(function, frames)
+
+    with num_threads(n_workers):
+        both("here")
+        with local_cluster(n_workers) as client, run_on(client):
+            both("on_workers")
+    return found
+
+
+def workers_markdown(rows):
+    """Return the table of :func:`against_workers`."""
+    cells = [
+        (
+            f"{row['frames']:,}",
+            f"{row['workers']}",
+            *(f"{row[f'{key}_{name}']:.2f}" for key in ("features", "fit") for name in ("here", "on_workers")),
+            f"{row['features_here'] / row['features_on_workers']:.2f}",
+            f"{100 * (row['fit_on_workers'] / row['fit_here'] - 1):+.1f}",
+        )
+        for row in rows
+    ]
+    head = ("frames", "threads or workers", "features here, s", "on workers, s", "fit here, s", "on workers, s")
+    return tables.table((*head, "speed of features", "time of fit, %"), cells)
+
+
 def markdown(rows):
     """Return the table of the results, in ascending order of frames."""
     cells, fewer = [], None
@@ -120,6 +167,7 @@ def main(arguments=None):
     parser.add_argument("--size", default="64x96", help="HEIGHTxWIDTH in pixels (default 64x96)")
     parser.add_argument("--filters", type=int, default=100)
     parser.add_argument("--max-memory", help="such as 1GiB")
+    parser.add_argument("--workers", type=int, help="compare this process with so many workers")
     parser.add_argument("--json", type=Path, help="the file for the figures")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -127,6 +175,10 @@ def main(arguments=None):
         print(json.dumps(fit(**json.loads(options.job))))
         return
     size = [int(side) for side in options.size.split("x")]
+    if options.workers:
+        rows = [against_workers(n, size, options.filters, options.workers) for n in sorted(options.frames)]
+        print(workers_markdown(rows))
+        return
     rows = [fit_in_process(n, size, options.filters, options.max_memory) for n in sorted(options.frames)]
     print(markdown(rows))
     if options.json:

@@ -3,6 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 
+import numpy as np
+from textures import textures
+
 from framecnn import save
 from framecnn.execution import Executor, in_tree
 
@@ -35,6 +38,13 @@ class Elsewhere(Executor):
             found = list(found) if isinstance(found, Iterator) else found
             self.n_done += 1
         return found
+
+
+def three_shards(n_groups=210):
+    """Return textures of 8 x 12 pixels, 1,260 or another number of them, their labels, and groups of 42 frames."""
+    frames, labels, groups = textures(n_groups, shape=(8, 12, 3))
+    numbers = [int(group.split()[1]) % (n_groups // 21) for group in groups]
+    return frames, labels, np.char.add(labels, np.array(numbers, str))
 
 
 def sha256_of_model(classifier, folder):

@@ -9,8 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from executors import sha256_of_model
-from textures import textures
+from executors import sha256_of_model, three_shards
 from worker_frames import LoggedFrames, describe, forever
 
 import framecnn.distributed
@@ -33,7 +32,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def drawn():
-    return textures(n_groups=450, shape=(8, 12, 3))
+    return three_shards(450)
 
 
 @pytest.fixture
