@@ -13,6 +13,7 @@ import logging
 import os
 import platform
 import secrets
+import signal
 import tempfile
 import warnings
 import weakref
@@ -114,6 +115,7 @@ def local_cluster(n_workers: int) -> Iterator[Any]:
 
     with (
         tempfile.TemporaryDirectory(prefix="framecnn-workers-") as folder,
+        _silent_logs(),
         dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
     ):
         with warnings.catch_warnings(action="ignore"):  # of a port that is not free: another is taken
@@ -124,6 +126,7 @@ def local_cluster(n_workers: int) -> Iterator[Any]:
                 dashboard_address=None,
                 local_directory=folder,
                 silence_logs=logging.CRITICAL,
+                preload=[__name__],
             )
         with cluster, distributed.Client(cluster) as client:
             yield client
@@ -133,15 +136,29 @@ def local_cluster(n_workers: int) -> Iterator[Any]:
 def connected(address: str) -> Iterator[Any]:
     """Connect to a scheduler, such as tcp://10.0.0.1:8786, and yield the client; raise MachineError if none answers."""
     distributed = _import_dask("connected")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with _silent_logs():
+        try:
+            client = distributed.Client(address, timeout=ANSWER_SECONDS)
+        except (OSError, ValueError) as error:
+            raise MachineError(
+                f"distributed: expected a scheduler at {address}, got no answer ({error}); start one: dask scheduler"
+            ) from error
+        with client:
+            yield client
+
+
+@contextmanager
+def _silent_logs() -> Iterator[None]:
+    """Log nothing of Dask inside the ``with`` block: what a user has to know is in the errors."""
+    loggers = {name: logging.getLogger(name) for name in ("distributed", "asyncio", "tornado")}
+    before = {name: logger.level for name, logger in loggers.items()}
     try:
-        client = distributed.Client(address, timeout=ANSWER_SECONDS)
-    except (OSError, ValueError) as error:
-        raise MachineError(
-            f"distributed: expected a scheduler at {address}, got no answer ({error}); start one: dask scheduler"
-        ) from error
-    with client:
-        yield client
+        for logger in loggers.values():
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, logger in loggers.items():
+            logger.setLevel(before[name])
 
 
 def _import_dask(who: str) -> Any:
@@ -315,6 +332,14 @@ class _Cluster(Executor):
                 f"run_on: lost the connection to the scheduler at {self._client.scheduler.address}; start it again, "
                 "and repeat the run: it resumes from the cache folder"
             ) from error
+
+
+def dask_setup(_: Any) -> None:
+    """Leave the reaction to Ctrl-C, of which the system tells all processes of a terminal, to the client.
+
+    Dask calls it in a worker that starts.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _same(value: Any) -> Any:

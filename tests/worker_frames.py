@@ -10,20 +10,21 @@ from framecnn import get_num_threads
 
 
 class LoggedFrames:
-    """A lazily loaded array that notes each row that is read in a file, and may take some time."""
+    """A lazily loaded array that notes each row that is read in a file, which takes a worker some seconds."""
 
     def __init__(self, array, log, seconds=0.0):
         self._array, self._log, self._seconds = array, log, seconds
         self.shape, self.dtype = array.shape, array.dtype
-        self._rows = np.arange(len(array))
+        self._rows, self._is_part = np.arange(len(array)), False
 
     def __len__(self):
         return len(self._array)
 
     def __getitem__(self, rows):
-        time.sleep(self._seconds)
         with open(self._log, "a") as file:
             file.write("".join(f"{os.getpid()} {row}\n" for row in self._rows[rows]))
+        if self._is_part:
+            time.sleep(self._seconds)
         return self._array[rows]
 
     def digest(self, rows):
@@ -33,7 +34,7 @@ class LoggedFrames:
     def part(self, rows):
         """Return some of the frames, as a worker gets them."""
         part = LoggedFrames(self._array[rows], self._log, self._seconds)
-        part._rows = self._rows[rows]
+        part._rows, part._is_part = self._rows[rows], True
         return part
 
 
