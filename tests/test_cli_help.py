@@ -61,7 +61,7 @@ def test_completing_a_command_loads_no_module_of_a_command():
 
 def test_the_help_of_a_command_with_many_options_lists_them_below_titles():
     said = framecnn("train", "-h").out
-    titles = ["Arguments", "Options", "Labels and groups", "Parts of a split", "Output", "Limits"]
+    titles = ["Arguments", "Options", "Labels and groups", "Parts of a split", "Output", "Limits", "Cluster"]
     assert re.findall(r"^(\w.*):$", said, re.MULTILINE) == titles
     sections = dict(zip(titles, re.split(r"^\w.*:$", said, flags=re.MULTILINE)[1:], strict=True))
     places = {

@@ -163,7 +163,7 @@ def test_options_that_exclude_each_other_and_schedulers_that_do_not_answer(films
     told = refused("train", films, *out, "--workers", "2", "--scheduler", "tcp://127.0.0.1:1")
     assert told.startswith("Invalid value: expected --workers or --scheduler, got both (see")
     assert "expected --allow-mixed with --workers or --scheduler" in refused("train", films, *out, "--allow-mixed")
-    monkeypatch.setattr("framecnn.distributed.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("framecnn.distributed.clients.ANSWER_SECONDS", 0.5)
     told = refused("train", films, *out, "--scheduler", "tcp://127.0.0.1:1")
     assert told.startswith("distributed: expected a scheduler at tcp://127.0.0.1:1, got no answer (")
     assert told.endswith("start one: dask scheduler")

@@ -12,10 +12,9 @@ import pytest
 from executors import sha256_of_model, three_shards
 from worker_frames import LoggedFrames, describe, forever
 
-import framecnn.distributed
 from framecnn import FrameClassifier, execution, working_memory
 from framecnn.data.shards import SHARD_ROWS
-from framecnn.distributed import connected, local_cluster, run_on
+from framecnn.distributed import connected, local_cluster, run_on, worker
 from framecnn.errors import MachineError, MissingExtraError, SettingError
 from framecnn.estimators import sums
 from framecnn.execution import get_executor
@@ -95,7 +94,7 @@ def test_an_array_in_memory_is_sent_shard_by_shard_and_predictions_have_the_same
 
 
 def test_tasks_share_the_cpus_and_come_back_in_order(client):
-    n_cpus = framecnn.distributed._THREADS
+    n_cpus = worker.THREADS
     with run_on(client):
         found = list(get_executor().map(describe, None, ((number,) for number in range(40))))
     assert [number for number, _, _ in found] == list(range(40))
@@ -127,7 +126,7 @@ def test_an_error_of_a_task_is_raised_as_if_it_was_here(client):
 
 
 def test_workers_that_differ_are_named_unless_they_may(client, monkeypatch):
-    monkeypatch.setattr(framecnn.distributed, "current_isa", lambda: "abacus")
+    monkeypatch.setattr(worker, "current_isa", lambda: "abacus")
     message = (
         r"^run_on: expected workers with instruction set abacus as here, got tcp://127\.0\.0\.1:\d+ \(instruction set "
         r"\w+\), tcp://.* \(instruction set \w+\); results would have other bits: use equal machines, or allow_mixed"
@@ -137,7 +136,7 @@ def test_workers_that_differ_are_named_unless_they_may(client, monkeypatch):
     with run_on(client, allow_mixed=True):
         assert list(get_executor().map(pow, 2, [(3,)])) == [8]
         executor = get_executor()
-        executor._terms = executor._terms._replace(facts=framecnn.distributed._facts())
+        executor._terms = executor._terms._replace(facts=worker.facts_here())
         with pytest.raises(SettingError, match="expected workers with instruction set abacus"):  # one that joined later
             list(executor.map(pow, 2, [(3,)]))
 
