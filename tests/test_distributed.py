@@ -14,7 +14,7 @@ from worker_frames import LoggedFrames, describe, forever
 
 from framecnn import FrameClassifier, execution, working_memory
 from framecnn.data.shards import SHARD_ROWS
-from framecnn.distributed import connected, local_cluster, run_on, worker
+from framecnn.distributed import cluster, connected, local_cluster, run_on, worker
 from framecnn.errors import MachineError, MissingExtraError, SettingError
 from framecnn.estimators import sums
 from framecnn.execution import get_executor
@@ -115,6 +115,23 @@ def test_a_task_ends_when_its_client_does_not_need_it_any_more(client, tmp_path)
     while (n := log.stat().st_size) != (time.sleep(0.3) or log.stat().st_size):
         assert time.monotonic() < deadline, n
     assert n
+
+
+def test_a_run_whose_workers_are_gone_does_not_wait_for_ever(client, tmp_path, monkeypatch):
+    class Lonely:
+        nthreads = dict
+
+        def __getattr__(self, name):
+            return getattr(client, name)
+
+    monkeypatch.setattr(cluster, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster, "ALONE_SECONDS", 0.2)
+    with run_on(client):
+        executor = get_executor()
+        executor._client = Lonely()
+        message = r"^run_on: expected workers at tcp://127\.0\.0\.1:\d+, got none for 0\.2 s; start some, and repeat"
+        with pytest.raises(MachineError, match=message):
+            list(executor.map(forever, None, [(os.fspath(tmp_path / "log"),)]))
 
 
 def test_an_error_of_a_task_is_raised_as_if_it_was_here(client):

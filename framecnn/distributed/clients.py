@@ -16,6 +16,7 @@ from framecnn.execution import executing_on
 __all__ = ["connected", "local_cluster", "run_on"]
 
 DEATHS = 10  # of workers that a task may be held by, before it is taken for their cause
+RESTART_TIME = "10 minutes"  # that a worker may take to start again; importing takes long on a busy machine
 ANSWER_SECONDS = 10
 LOOPBACK = "127.0.0.1"
 
@@ -92,7 +93,9 @@ def local_cluster(n_workers: int) -> Iterator[Any]:
     with (
         tempfile.TemporaryDirectory(prefix="framecnn-workers-") as folder,
         _silent_logs(),
-        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+        dask.config.set(
+            {"distributed.scheduler.allowed-failures": DEATHS, "distributed.deploy.lost-worker-timeout": RESTART_TIME}
+        ),
     ):
         with warnings.catch_warnings(action="ignore"):  # of a port that is not free: another is taken
             cluster = distributed.LocalCluster(

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,8 @@ from framecnn.text import listed
 
 __all__ = ["Cluster"]
 
+ASK_SECONDS = 5  # between two questions whether there are workers
+ALONE_SECONDS = 120  # that a run waits for workers when there are none
 AHEAD = 2  # tasks of a thread that wait on the scheduler, so that no worker waits for the client
 
 
@@ -63,9 +66,9 @@ class Cluster(Executor):
             for future in self._submitted(submit, function, shared, tasks):
                 pending.append(future)
                 if len(pending) > AHEAD * self.n_tasks:
-                    yield self._result(pending.popleft())
+                    yield from self._first_results(pending)
             while pending:
-                yield self._result(pending.popleft())
+                yield from self._first_results(pending)
 
     def total(
         self,
@@ -85,7 +88,8 @@ class Cluster(Executor):
                     if len(pending) > AHEAD * self.n_tasks:
                         self._wait(pending.popleft())
 
-            return self._result(in_tree(parts(), lambda total, part: submit(merge_parts, merge, total, part)))
+            total = in_tree(parts(), lambda total, part: submit(merge_parts, merge, total, part))
+            return self._first_results(deque([total]))[0]
 
     def check_folder(self, folder: str | os.PathLike[str]) -> None:
         """Raise MachineError unless all workers can read and write a folder, which is created."""
@@ -153,15 +157,33 @@ class Cluster(Executor):
                 raise MachineError(f"run_on: expected workers that can run framecnn, got {value!r} on {address}")
         return found
 
-    def _result(self, future: Any) -> Any:
-        return self._client.gather(future, direct=True)
+    def _first_results(self, pending: deque[Any]) -> list[Any]:
+        """Wait for the first of some tasks; return its result, and those of the next ones that are done, too.
+
+        Workers send results to this process, not through the scheduler.
+        """
+        self._wait(pending[0])
+        ready = [pending.popleft()]
+        while pending and pending[0].done():
+            ready.append(pending.popleft())
+        return self._client.gather(ready, direct=True)
 
     def _wait(self, future: Any) -> None:
+        """Wait for a task as long as there are workers; raise its error if it failed."""
         from distributed import wait
 
-        wait(future)  # type: ignore[no-untyped-call]
+        alone_since = None
+        while not future.done():
+            with suppress(TimeoutError):
+                wait(future, timeout=ASK_SECONDS)  # type: ignore[no-untyped-call]
+            alone_since = None if future.done() or self._client.nthreads() else alone_since or time.monotonic()
+            if alone_since and time.monotonic() > alone_since + ALONE_SECONDS:
+                raise MachineError(
+                    f"run_on: expected workers at {self._client.scheduler.address}, got none for {ALONE_SECONDS} s; "
+                    "start some, and repeat the run: it resumes from the cache folder"
+                )
         if future.status != "finished":
-            self._result(future)
+            self._client.gather(future)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +97,12 @@ def run_task(terms: Terms, function: Callable[..., Any], shared: Any, *arguments
 
 def facts_here() -> dict[str, str]:
     """Return what the bits of results depend on, beside the data."""
-    return {"instruction set": current_isa(), "framecnn": __version__} | {name: version(name) for name in LIBRARIES}
+    return {"instruction set": current_isa(), "framecnn": __version__} | _versions()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 def difference(facts: Mapping[str, str], others: Mapping[str, Mapping[str, str]]) -> str:
