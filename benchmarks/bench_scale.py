@@ -24,7 +24,7 @@ from framecnn import FrameClassifier, FrameFeatures, num_threads, working_memory
 from framecnn.comparison.model_process import peak_megabytes
 from framecnn.distributed import local_cluster, run_on
 
-__all__ = ["RenderedFrames", "fit_in_process", "main", "markdown"]
+__all__ = ["RenderedFrames", "against_workers", "fit_in_process", "main", "markdown", "workers_markdown"]
 
 ROOT = Path(__file__).parents[1]
 CLASSES, GROUP = 6, 25  # frames of a group look alike

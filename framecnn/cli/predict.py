@@ -17,12 +17,12 @@ from framecnn.cli.frames import seconds
 from framecnn.cli.loading import load_classifier
 from framecnn.cli.options import OUTPUT, Figures, Model, png_file
 from framecnn.cli.outputs import DRAWING_MARK, OutputSet, check_outputs, check_replaced
-from framecnn.cli.predictions import Predictions, predict_all
+from framecnn.cli.predictions import Predictions, predict_all, predict_pictures, table_row
 from framecnn.data import SkippedFrame, decode
 from framecnn.data.listing import skip_by_name
 from framecnn.data.movie_files import MOVIE_SUFFIXES
 from framecnn.data.movie_frames import SHORTEST
-from framecnn.data.prediction_table import PREDICTIONS_MARK, write_predictions
+from framecnn.data.prediction_table import PREDICTIONS_MARK, PredictionRow, write_predictions
 from framecnn.data.reasons import REASONS
 from framecnn.data.tables import format_table, spreadsheet_cell
 from framecnn.errors import DataError
@@ -30,6 +30,7 @@ from framecnn.text import counted, percent
 
 __all__ = ["predict"]
 
+LISTED = 10_000  # pictures that are listed; predictions of more are written to their table while they are made
 SMALL = (8, 8)  # pixels; enough to find out whether a file can be read
 COLUMNS = ("path", "time_s", "label", "probability", "outlier_score", "out_of_distribution", "skipped")
 FAR = "out-of-distribution: far from the training frames"
@@ -92,6 +93,8 @@ def predict(
 
     A movie and its shots get the class of most of their frames, with the share of these frames.
 
+    Of more than 10,000 pictures only the number of each label is printed if a table of predictions is written.
+
     The exit code is 1 if a PATH that was given could not be predicted but others were, and 2 if none could.
     """
     if as_csv and console.output_is_json():
@@ -118,8 +121,12 @@ def predict(
         files = list(_files(paths or ())) if random_from is None else [_random_picture(random_from)]
         movies = [file for file in files if _is_movie(file)]
         pictures = [file for file in files if not _is_movie(file)]
+        is_listed = len(pictures) <= LISTED or predictions is None or json is not None or bool(movies)
         with cluster.used(), console.progress("predicting") as update:
-            found = predict_all(classifier, pictures, movies, every, update)
+            if is_listed or as_csv or show or explain or drawing or console.output_is_json():
+                found = predict_all(classifier, pictures, movies, every, update)
+            else:
+                return _stream(classifier, pictures, outputs, paths or (), update)
         if as_csv:
             typer.echo(_csv(found), nl=False)
         else:
@@ -156,8 +163,41 @@ def predict(
     elif show or explain or drawing:
         option = "--explain" if explain else "--show" if show else "--drawing"
         console.warn(f"{option} draws pictures, not movies; cut frames first: framecnn frames")
-    given = set(map(os.path.abspath, paths or ()))
-    if any(os.path.abspath(row["path"]) in given for row in found.skipped):
+    _end([row["path"] for row in found.skipped], paths or ())
+
+
+def _stream(
+    classifier: Any, pictures: Sequence[Path], outputs: OutputSet, given: Sequence[Path], update: console.Update
+) -> None:
+    """Write the table of the predictions of many pictures while they are made; print how many have each label."""
+    classes = [str(label) for label in classifier.classes_]
+    skipped: dict[Path, str] = {}
+    labels: Counter[str] = Counter()
+
+    def rows() -> Iterator[PredictionRow]:
+        for path, row in predict_pictures(classifier, pictures, update):
+            if isinstance(row, str):
+                skipped[path] = row
+            else:
+                labels[NONE if row["out_of_distribution"] else row["label"]] += 1
+                yield table_row(classes, str(path), row)
+        if not labels:
+            raise DataError(_none_readable(len(pictures)))
+
+    outputs.write({}, predictions=lambda path: write_predictions(path, classes, rows()))
+    counts = [(name, number, percent(number / labels.total())) for name, number in labels.most_common()]
+    console.table(counts, head=("label", "pictures", "share"))
+    console.say(counted(labels.total(), "picture"))
+    for path in outputs.files:
+        console.note(f"wrote {path}")
+    for path, reason in skipped.items():
+        console.warn(f"skipped {path}: {_in_words(reason)}")
+    _end(list(map(str, skipped)), given)
+
+
+def _end(skipped: Sequence[str], given: Sequence[Path]) -> None:
+    """Exit with a code of its own if a path that was given was skipped."""
+    if set(map(os.path.abspath, skipped)) & set(map(os.path.abspath, given)):
         raise typer.Exit(console.EXIT_INCOMPLETE)
 
 

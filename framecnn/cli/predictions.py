@@ -19,7 +19,7 @@ from framecnn.execution import check_cancelled, get_executor
 from framecnn.thread_count import get_num_threads
 from framecnn.typing import Array
 
-__all__ = ["Predictions", "predict_all"]
+__all__ = ["Predictions", "predict_all", "predict_pictures", "table_row"]
 
 BATCH = 32
 PER_TASK = 256  # pictures, on a cluster
@@ -59,15 +59,16 @@ class Predictions:
     def table_rows(self) -> Iterator[PredictionRow]:
         """Yield the rows of a table of predictions; the group of a movie's frame is its shot."""
         for row in self.pictures:
-            yield self._table_row(row["path"], row)
+            yield table_row(self.classes, row["path"], row)
         for movie in self.movies:
             for row in movie["frames"]:
-                yield self._table_row(frame_path(movie, row), row, f"shot{row['shot']:03d}")
+                yield table_row(self.classes, frame_path(movie, row), row, f"shot{row['shot']:03d}")
 
-    def _table_row(self, path: str, row: Mapping[str, Any], group: str = "") -> PredictionRow:
-        shares = np.array([row["probabilities"][name] for name in self.classes])
-        nearest = row["nearest_training_path"] or ""
-        return PredictionRow(path, shares, row["out_of_distribution"], nearest, group=group)
+
+def table_row(classes: Sequence[str], path: str, row: Mapping[str, Any], group: str = "") -> PredictionRow:
+    """Return the row of a picture in a table of predictions."""
+    shares = np.array([row["probabilities"][name] for name in classes])
+    return PredictionRow(path, shares, row["out_of_distribution"], row["nearest_training_path"] or "", group=group)
 
 
 def frame_path(movie: Mapping[str, Any], frame: Mapping[str, Any]) -> str:
@@ -95,18 +96,12 @@ def predict_all(
     Predictions
     """
     found = Predictions([str(label) for label in classifier.classes_])
-    size, executor = tuple(classifier.features_.frame_shape_[:2]), get_executor()
-    executor.check_files(pictures[:: 1 + len(pictures) // SAMPLE])
-    paths = [os.path.abspath(path) for path in pictures] if executor.is_remote else pictures
-    tasks = ((portion,) for portion in executor.portions(paths, PER_TASK))
-    rows = chain.from_iterable(executor.map(_predict_pictures, (classifier, found.classes, size), tasks))
-    for done, (path, row) in enumerate(zip(pictures, rows, strict=True), start=1):
+    size = tuple(classifier.features_.frame_shape_[:2])
+    for path, row in predict_pictures(classifier, pictures, update):
         if isinstance(row, str):
             found.skipped.append({"path": str(path), "reason": row})
         else:
             found.pictures.append({"path": str(path), **row})
-        if done % BATCH == 0 or done == len(pictures):
-            update(done, len(pictures))
     for path in movies:
         try:
             found.movies.append(_movie(classifier, found.classes, path, every, size, update))
@@ -114,6 +109,22 @@ def predict_all(
             reason = str(error).removeprefix(f"movie {str(path)!r}: ")
             found.skipped.append({"path": str(path), "reason": reason})
     return found
+
+
+def predict_pictures(
+    classifier: Any, pictures: Sequence[Path], update: console.Update
+) -> Iterator[tuple[Path, Row | str]]:
+    """Yield each picture with its prediction, or the reason why there is none, while they are made."""
+    classes, size = [str(label) for label in classifier.classes_], tuple(classifier.features_.frame_shape_[:2])
+    executor = get_executor()
+    executor.check_files(pictures[:: 1 + len(pictures) // SAMPLE])
+    paths = [os.path.abspath(path) for path in pictures] if executor.is_remote else pictures
+    tasks = ((portion,) for portion in executor.portions(paths, PER_TASK))
+    rows = chain.from_iterable(executor.map(_predict_pictures, (classifier, classes, size), tasks))
+    for done, (path, row) in enumerate(zip(pictures, rows, strict=True), start=1):
+        yield path, row
+        if done % BATCH == 0 or done == len(pictures):
+            update(done, len(pictures))
 
 
 def _predict_pictures(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from framecnn.storage.atomic import atomic_write
 from framecnn.typing import Array
 
 __all__ = ["PREDICTIONS_MARK", "PREDICTION_COLUMNS", "PredictionRow", "write_predictions"]
+
+AT_ONCE = 1000  # rows
 
 PREDICTION_COLUMNS = (
     *("path", "part", "fold", "group", "label", "prediction", "out_of_distribution", "nearest_training_path"),
@@ -63,7 +66,7 @@ class PredictionRow:
 
 
 def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[PredictionRow]) -> None:
-    """Write a table of predictions in UTF-8, with one row per frame in the given order.
+    """Write a table of predictions in UTF-8, with one row per frame in the given order; few rows are held at a time.
 
     The columns are ``path``, ``part``, ``fold``, ``group``, ``label``, ``prediction`` (the most probable class),
     ``out_of_distribution`` (``yes``, ``no``, or empty if that is not known), ``nearest_training_path``,
@@ -90,12 +93,11 @@ def write_predictions(path: Path, classes: Sequence[str], rows: Iterable[Predict
     >>> row
     'day/1.jpg,,,,day,day,,,,,0.9,0.1'
     """
-    table = [
-        (*PREDICTION_COLUMNS, *(f"probability:{name}" for name in classes)),
-        *(_cells(classes, row) for row in rows),
-    ]
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(format_table(table))
+    cells = (_cells(classes, row) for row in rows)
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        file.write(format_table([(*PREDICTION_COLUMNS, *(f"probability:{name}" for name in classes))]))
+        while some := list(islice(cells, AT_ONCE)):
+            file.write(format_table(some))
 
 
 def _cells(classes: Sequence[str], row: PredictionRow) -> list[str]:
