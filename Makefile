@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 NUMERICAL = $(addprefix tests/test_,$(addsuffix .py,every_size kernels layers gradients batch_norm depthwise grouped \
-	fused_branches programs features classifier estimators onnx_export onnx_import))
+	fused_branches programs features classifier onnx_export onnx_import))
 
 .PHONY: demo test lint bench clean
 
