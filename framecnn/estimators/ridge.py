@@ -59,7 +59,7 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int, n_folds: int =
     if n_folds < 2:
         return []
     strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns about rarer classes
-    if n_groups == len(codes):
+    if groups is None or n_groups == len(codes):
         splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata)
         return [held_out for _, held_out in splits]
     fold = group_folds(strata, groups, n_folds, seed)
