@@ -1,12 +1,13 @@
 """Products and distances whose bits do not depend on the number of threads."""
 
 import numpy as np
+from scipy import linalg
 
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["BLOCK_ROWS", "blocked_product", "lower_gram", "squared_distances"]
+__all__ = ["BLOCK_ROWS", "blocked_product", "cholesky", "lower_gram", "mirrored", "squared_distances"]
 
 BLOCK_ROWS = 512
 BLOCK_TERMS = 2048  # products summed in the dtype of the matrix
@@ -46,6 +47,54 @@ def lower_gram(a: Array, total: Array | None = None) -> Array:
     with single_threaded_blas():
         ordered_map(columns, range(0, len(a), BLOCK_ROWS))
     return upper.T  # in Fortran order, in which LAPACK works in place
+
+
+def mirrored(lower: Array) -> Array:
+    """Return the symmetric matrix (n, n) of which the lower triangle is given, in place."""
+
+    def rows(start: int) -> None:
+        own = slice(start, start + BLOCK_ROWS)
+        lower[own, start + BLOCK_ROWS :] = lower[start + BLOCK_ROWS :, own].T
+        corner = lower[own, own]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+
+    ordered_map(rows, range(0, len(lower), BLOCK_ROWS))
+    return lower
+
+
+def cholesky(system: Array) -> Array:
+    """Return the Cholesky factor of a system (n, n), of which the lower triangle is read, in place of that triangle.
+
+    Blocks of columns are solved one after another, and each is subtracted from the rest by all threads. A system in
+    Fortran order takes the least time.
+
+    Raises
+    ------
+    LinAlgError
+        If the system is not positive definite.
+    """
+
+    with single_threaded_blas():
+        for start in range(0, len(system), BLOCK_ROWS):
+            _eliminate(system[start:, start:], min(BLOCK_ROWS, len(system) - start))
+    return system
+
+
+def _eliminate(system: Array, size: int) -> None:
+    """Replace the first columns of a system by those of its factor, and subtract their products from the others."""
+    corner, below = system[:size, :size], system[size:, :size]
+    corner[:] = linalg.cholesky(corner, lower=True, check_finite=False)
+
+    def solve(start: int) -> None:
+        own = below[start : start + BLOCK_ROWS]
+        own[:] = linalg.solve_triangular(corner, own.T, lower=True, check_finite=False).T
+
+    def subtract(start: int) -> None:
+        columns = slice(start, start + BLOCK_ROWS)
+        system[size:, size:][start:, columns] -= below[start:] @ below[columns].T
+
+    ordered_map(solve, range(0, len(below), BLOCK_ROWS))
+    ordered_map(subtract, range(0, len(below), BLOCK_ROWS))
 
 
 def squared_distances(x: Array, centres: Array) -> Array:
