@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from framecnn.errors import MachineError, SettingError
 
 __all__ = ["WorkingMemory", "as_bytes", "check_room", "get_working_memory", "resident_bytes", "working_memory"]
@@ -48,7 +50,7 @@ def as_bytes(size: int | str) -> int:
     return n_bytes
 
 
-_current: WorkingMemory | None = None
+_blocks: list[WorkingMemory] = []  # settings of the blocks that have begun and not ended, in any thread
 
 
 def get_working_memory() -> WorkingMemory:
@@ -59,7 +61,7 @@ def get_working_memory() -> WorkingMemory:
     >>> get_working_memory().cache_dir is None
     True
     """
-    return _current or WorkingMemory(int(SHARE * _machine_bytes()), None, is_default=True)
+    return _blocks[-1] if _blocks else WorkingMemory(int(SHARE * _machine_bytes()), None, is_default=True)
 
 
 @contextmanager
@@ -69,7 +71,8 @@ def working_memory(
     """Set how much memory a fit may take inside a ``with`` block, and the folder that keeps features.
 
     Features of frames that do not fit the memory are written to files, of `cache_dir` or of a temporary folder, and
-    read again. Neither setting changes a result. They belong to the whole process.
+    read again. Neither setting changes a result. They belong to the whole process: of blocks in several threads, the
+    one that began last counts.
 
     Parameters
     ----------
@@ -94,15 +97,15 @@ def working_memory(
     ...     get_working_memory().max_memory
     2147483648
     """
-    global _current
-    before, default = _current, get_working_memory()
+    default = get_working_memory()
     folder = default.cache_dir if cache_dir is None else Path(cache_dir)
     limit = default if max_memory is None else WorkingMemory(as_bytes(max_memory), None)
-    _current = limit._replace(cache_dir=folder)
+    setting = limit._replace(cache_dir=folder)
+    _blocks.append(setting)
     try:
         yield
     finally:
-        _current = before
+        del _blocks[next(place for place, own in enumerate(_blocks) if own is setting)]
 
 
 def check_room(who: str, what: str, n_bytes: int) -> None:
@@ -116,28 +119,14 @@ def check_room(who: str, what: str, n_bytes: int) -> None:
 
 
 def resident_bytes() -> int:
-    """Return the memory that this process holds, in bytes; its largest memory so far where the system has no /proc."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return _largest_resident_bytes()
-
-
-def _largest_resident_bytes() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    import sys
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """Return the memory that this process holds, in bytes."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def _machine_bytes() -> int:
-    """Return the memory of the machine, or of the container if that is less; 4 GiB if neither is known."""
-    found = []
-    with suppress(OSError, ValueError, AttributeError):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    """Return the memory of the machine, or of the container if that is less."""
+    found = [int(psutil.virtual_memory().total)]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             found.append(int(Path(path).read_text(encoding="ascii")))
-    return min(found, default=4 * 2**30)
+    return min(found)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from clouds import clouds
 
@@ -99,14 +100,21 @@ def test_a_memory_that_is_too_small_for_the_systems_is_refused():
         KMeansClassifier().fit(X, y, groups)
 
 
-def test_memory_is_measured_on_other_systems_too(monkeypatch):
-    held = np.ones(20_000_000)
-    measured = resident_bytes()
-    assert measured > held.nbytes
-    monkeypatch.setattr(memory, "Path", lambda path: Path("/nowhere"))
-    assert resident_bytes() >= measured // 2
-    assert get_working_memory().max_memory > 0
-    monkeypatch.setitem(sys.modules, "resource", None)
-    assert resident_bytes() == 0
-    monkeypatch.delattr(memory.os, "sysconf")
-    assert get_working_memory().max_memory == int(0.75 * 4 * 2**30)
+def test_blocks_of_two_threads_may_end_in_any_order():
+    first, second = working_memory("1 GiB"), working_memory("2 GiB")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert get_working_memory().max_memory == 2**31
+    second.__exit__(None, None, None)
+    assert get_working_memory().is_default
+
+
+def test_memory_is_that_of_the_process_and_at_most_that_of_the_container(monkeypatch, tmp_path):
+    before, held = resident_bytes(), np.ones(20_000_000)
+    assert 0.9 * held.nbytes < resident_bytes() - before < 1.5 * held.nbytes
+    (tmp_path / "memory.max").write_text("1000000")
+    monkeypatch.setattr(memory, "Path", lambda path: tmp_path / Path(path).name)
+    assert get_working_memory().max_memory == 750_000
+    (tmp_path / "memory.max").write_text("max")  # no limit
+    assert get_working_memory().max_memory == int(0.75 * psutil.virtual_memory().total)

@@ -1,6 +1,5 @@
 """Locks of outputs: one run at a time writes an output, and the lock of a dead process is taken over."""
 
-import ctypes
 import errno
 import json
 import os
@@ -147,31 +146,6 @@ def test_the_lock_of_another_user_is_named_with_its_process_and_what_to_delete(t
             message = f"m: expected a lock of this user or none, but {process} of {user} writes here, or was killed; "
             with pytest.raises(DataError, match=message + ".* if that process is gone, delete '.*lock'"):
                 lock_outputs([tmp_path / "m"]).__enter__()
-
-
-@pytest.mark.parametrize(
-    ("handle", "waited", "error", "alive"), [(7, 0x102, 0, True), (7, 0, 0, False), (0, 0, 87, False), (0, 0, 5, True)]
-)
-def test_on_windows_a_process_is_found_by_its_handle(monkeypatch, handle, waited, error, alive):
-    class Kernel:
-        class OpenProcess:
-            def __new__(cls, *arguments):
-                return handle
-
-        WaitForSingleObject = staticmethod(lambda *arguments: waited)
-        CloseHandle = staticmethod(lambda *arguments: 1)
-
-    monkeypatch.setattr(ctypes, "WinDLL", lambda *arguments, **options: Kernel, raising=False)
-    monkeypatch.setattr(ctypes, "get_last_error", lambda: error, raising=False)
-    assert atomic._is_alive_on_windows(123) is alive
-
-
-def test_a_process_of_another_user_counts_as_running(monkeypatch):
-    def refuse(*arguments):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", refuse)
-    assert atomic._is_alive(1)
 
 
 def test_temporary_paths_do_not_need_proc(monkeypatch):

@@ -132,6 +132,47 @@ def test_shards_without_a_name_are_not_in_the_cache(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def in_child(folder, program):
+    """Run a program, whose temporary files are in `folder`; return its exit status."""
+    return subprocess.run([sys.executable, "-c", SETUP + program], env=os.environ | {"TMPDIR": str(folder)}).returncode
+
+
+SETUP = """
+import os, signal, sys
+import numpy as np
+from framecnn.data.shards import regular_edges
+from framecnn.data.stored_shards import ShardStore, StoredShards
+from framecnn.memory import working_memory
+stored = None
+with working_memory(1):
+    stored = StoredShards(ShardStore(), regular_edges(600), 3, np.float32, lambda number: np.ones((512, 3), np.float32))
+stored.read(0)
+"""
+
+
+def test_the_next_process_removes_the_temporary_folder_of_a_killed_one(tmp_path):
+    assert in_child(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)") == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".framecnn-note").touch()
+    assert list(left.iterdir())
+    assert in_child(tmp_path, "") == 0
+    assert [path.name for path in tmp_path.iterdir()] == [".framecnn-note"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_leaves_the_files_of_its_parent(tmp_path):
+    program = """
+if os.fork() == 0:
+    del stored
+    sys.exit()
+assert os.wait()[1] == 0
+stored._compute = None
+assert stored.read(0).all()
+"""
+    assert in_child(tmp_path, program) == 0
+    assert not list(tmp_path.iterdir())
+
+
 PROGRAM = """
 import sys
 import numpy as np

@@ -4,7 +4,6 @@ The job is the first line of standard input and the outcome the last line of sta
 open as long as the parent process lives: a child ends when its input ends.
 """
 
-import ctypes
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 import framecnn
 from framecnn.comparison.models import MODELS
@@ -149,26 +149,9 @@ def peak_megabytes(status: Path = Path("/proc/self/status")) -> float:
     try:
         import resource
     except ImportError:
-        return _peak_bytes_on_windows() / 1e6
+        return int(psutil.Process().memory_info().peak_wset) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def _peak_bytes_on_windows() -> int:
-    class Counters(ctypes.Structure):
-        _fields_ = (
-            ("size", ctypes.c_uint32),
-            ("page_faults", ctypes.c_uint32),
-            ("peak_working_set", ctypes.c_size_t),
-            ("others", ctypes.c_size_t * 7),
-        )
-
-    counters = Counters(size=ctypes.sizeof(Counters))
-    kernel32: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
-    kernel32.GetCurrentProcess.restype = ctypes.c_void_p
-    process = ctypes.c_void_p(kernel32.GetCurrentProcess())
-    kernel32.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.size)
-    return int(counters.peak_working_set)
 
 
 def main() -> None:

@@ -7,8 +7,10 @@ each shard is what the chunked formats (Zarr, Parquet) come down to here, withou
 
 import os
 import secrets
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +22,7 @@ from framecnn.data.shards import Shards
 from framecnn.errors import FormatError, MachineError, remedy
 from framecnn.memory import get_working_memory, resident_bytes
 from framecnn.storage import container
+from framecnn.storage.atomic import sweep, temporary_path
 from framecnn.typing import Array
 
 __all__ = ["KIND", "ShardStore", "StoredShards", "size_of_cache"]
@@ -40,7 +43,7 @@ class ShardStore:
     def __init__(self, reserved: int = 0):
         self.reserved = reserved
         self.max_memory, self.cache_dir, _ = get_working_memory()
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: Path | None = None
         self._lock = threading.Lock()
 
     def has_room(self, n_bytes: int) -> bool:
@@ -49,11 +52,21 @@ class ShardStore:
 
     @property
     def temporary_dir(self) -> Path:
-        """The temporary folder, which is created; it is removed with the store."""
+        """The temporary folder, which is created; it is removed with the store, or by the next one after a kill."""
         with self._lock:
             if self._temporary is None:
-                self._temporary = tempfile.TemporaryDirectory(prefix="framecnn-features-")
-        return Path(self._temporary.name)
+                place = Path(tempfile.gettempdir()) / "framecnn-features"
+                sweep(place)
+                self._temporary = temporary_path(place)
+                self._temporary.mkdir(mode=0o700)
+                weakref.finalize(self, _remove, self._temporary, os.getpid())
+        return self._temporary
+
+
+def _remove(folder: Path, pid: int) -> None:
+    """Remove a folder of the process `pid`; in a forked child do nothing."""
+    if os.getpid() == pid:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class StoredShards(Shards):
@@ -89,7 +102,7 @@ class StoredShards(Shards):
         super().__init__(edges, n_features, dtype)
         self._store, self._compute, self._keys = store, compute, keys
         self._folder = None if name is None or store.cache_dir is None else store.cache_dir / name
-        self._prefix = secrets.token_hex(4)  # of temporary files
+        self._prefix, self._pid = secrets.token_hex(4), os.getpid()  # of temporary files, which a forked child keeps
         self._held: dict[int, Array] = {}
         self._files: set[int] = set()
 
@@ -150,7 +163,7 @@ class StoredShards(Shards):
         return self._store.temporary_dir / f"{self._prefix}-{number:06d}.safetensors"
 
     def __del__(self) -> None:
-        if self._folder is None:
+        if self._folder is None and self._pid == os.getpid():
             for number in self._files:
                 with suppress(OSError):
                     self._path(number).unlink()

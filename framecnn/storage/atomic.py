@@ -1,6 +1,5 @@
 """Atomic writes: to a temporary file beside the target, flushed to disk, then renamed; and removal of old leftovers."""
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -12,12 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
+import psutil
+
 from framecnn.storage.file_names import same_name_key
 
 __all__ = ["atomic_write", "hidden_path", "is_temporary", "naming_users_files", "sweep", "temporary_path"]
 
 _PREFIX = ".framecnn-"
-_TEMPORARY = re.compile(r"\.framecnn-([0-9a-f]{12})-([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}(\..*)?", re.DOTALL)
+_TEMPORARY = re.compile(r"\.framecnn-([0-9a-f]{12})-([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}(\..*)?", re.DOTALL)
 """Key of the file (see `_key`), host, process, random digits; then the suffix."""
 _LONGEST_SUFFIX = 64  # bytes; a temporary name must not be longer than the file system allows
 
@@ -121,7 +122,7 @@ def sweep(path: Path) -> None:
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
-            if match and match[1] == key and match[2] == host and not _is_alive(int(match[3])):
+            if match and match[1] == key and match[2] == host and not psutil.pid_exists(int(match[3])):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
@@ -143,27 +144,3 @@ def _host() -> str:
     except OSError:
         namespace = ""
     return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # there os.kill would end the process
-        return _is_alive_on_windows(pid)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it belongs to another user
-        return True
-    return True
-
-
-def _is_alive_on_windows(pid: int) -> bool:
-    synchronize, access_denied, timeout = 0x00100000, 5, 0x102
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
-    kernel.OpenProcess.restype = ctypes.c_void_p
-    handle = kernel.OpenProcess(synchronize, False, pid)
-    if not handle:
-        return bool(ctypes.get_last_error() == access_denied)  # type: ignore[attr-defined]
-    alive = kernel.WaitForSingleObject(ctypes.c_void_p(handle), 0) == timeout
-    kernel.CloseHandle(ctypes.c_void_p(handle))
-    return bool(alive)
