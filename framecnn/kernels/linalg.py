@@ -10,6 +10,7 @@ from framecnn.typing import Array
 __all__ = ["BLOCK_ROWS", "blocked_product", "cholesky", "lower_gram", "mirrored", "squared_distances"]
 
 BLOCK_ROWS = 512
+FEW_COLUMNS = 128  # that SciPy solves: it keeps other threads from running
 BLOCK_TERMS = 2048  # products summed in the dtype of the matrix
 
 
@@ -62,39 +63,37 @@ def mirrored(lower: Array) -> Array:
     return lower
 
 
+@single_threaded_blas()
 def cholesky(system: Array) -> Array:
     """Return the Cholesky factor of a system (n, n), of which the lower triangle is read, in place of that triangle.
 
-    Blocks of columns are solved one after another, and each is subtracted from the rest by all threads. A system in
-    Fortran order takes the least time.
+    Of a system (n, k) with n > k, the first k columns of the factor are returned. The left half of the columns is
+    factored, its products are subtracted from the right half by all threads, and this is factored (Elmroth &
+    Gustavson, "Applying Recursion to Serial and Parallel QR Factorization", 2000). A system in Fortran order takes the
+    least time.
 
     Raises
     ------
     LinAlgError
         If the system is not positive definite.
     """
-
-    with single_threaded_blas():
-        for start in range(0, len(system), BLOCK_ROWS):
-            _eliminate(system[start:, start:], min(BLOCK_ROWS, len(system) - start))
-    return system
-
-
-def _eliminate(system: Array, size: int) -> None:
-    """Replace the first columns of a system by those of its factor, and subtract their products from the others."""
-    corner, below = system[:size, :size], system[size:, :size]
-    corner[:] = linalg.cholesky(corner, lower=True, check_finite=False)
-
-    def solve(start: int) -> None:
-        own = below[start : start + BLOCK_ROWS]
-        own[:] = linalg.solve_triangular(corner, own.T, lower=True, check_finite=False).T
+    width = system.shape[1]
+    if width <= FEW_COLUMNS:
+        corner, below = system[:width], system[width:]
+        corner[:] = linalg.cholesky(corner, lower=True, check_finite=False)
+        below[:] = linalg.solve_triangular(corner, below.T, lower=True, check_finite=False).T
+        return system
+    half = width // 2
+    cholesky(system[:, :half])
+    left, right = system[half:, :half], system[half:, half:]
 
     def subtract(start: int) -> None:
-        columns = slice(start, start + BLOCK_ROWS)
-        system[size:, size:][start:, columns] -= below[start:] @ below[columns].T
+        stop = start + BLOCK_ROWS
+        right[start:stop, :stop] -= (left[: width - half][:stop] @ left[start:stop].T).T
 
-    ordered_map(solve, range(0, len(below), BLOCK_ROWS))
-    ordered_map(subtract, range(0, len(below), BLOCK_ROWS))
+    ordered_map(subtract, range(0, len(left), BLOCK_ROWS))
+    cholesky(right)
+    return system
 
 
 def squared_distances(x: Array, centres: Array) -> Array:
