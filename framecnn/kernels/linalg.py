@@ -1,7 +1,6 @@
 """Products and distances whose bits do not depend on the number of threads."""
 
 import numpy as np
-from scipy import linalg
 
 from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
@@ -10,7 +9,7 @@ from framecnn.typing import Array
 __all__ = ["BLOCK_ROWS", "blocked_product", "cholesky", "lower_gram", "mirrored", "squared_distances"]
 
 BLOCK_ROWS = 512
-FEW_COLUMNS = 128  # that SciPy solves: it keeps other threads from running
+FEW_COLUMNS = 96  # that are factored without recursion
 BLOCK_TERMS = 2048  # products summed in the dtype of the matrix
 
 
@@ -80,8 +79,13 @@ def cholesky(system: Array) -> Array:
     width = system.shape[1]
     if width <= FEW_COLUMNS:
         corner, below = system[:width], system[width:]
-        corner[:] = linalg.cholesky(corner, lower=True, check_finite=False)
-        below[:] = linalg.solve_triangular(corner, below.T, lower=True, check_finite=False).T
+        corner[:] = np.linalg.cholesky(corner)
+
+        def solve(start: int) -> None:
+            own = below[start : start + BLOCK_ROWS]
+            own[:] = np.linalg.solve(corner, own.T).T
+
+        ordered_map(solve, range(0, len(below), BLOCK_ROWS))
         return system
     half = width // 2
     cholesky(system[:, :half])
