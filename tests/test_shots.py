@@ -257,6 +257,15 @@ def test_a_weak_flash_at_the_end_of_a_pan_is_not_a_cut(length):
     assert starts(pictures) == [0]
 
 
+@pytest.mark.parametrize("seed", [2, 5])
+def test_a_flash_in_flickering_light_is_not_a_cut(seed):
+    light = np.repeat([1, 0.4, 0.75, 0.85, 0.8], [26, 4, 1, 1, 28])
+    pictures = [(picture * share).astype(np.uint8) for picture, share in zip(shot(seed, 60), light, strict=True)]
+    for i in range(32, 37):
+        pictures[i] = blend(pictures[i], np.uint8(255), 0.8)
+    assert starts(pictures, rate=10) == [0]
+
+
 def test_a_strobe_is_one_shot():
     pictures = shot(1, 96)
     for i in range(24, 72):

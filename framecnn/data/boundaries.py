@@ -70,13 +70,16 @@ class Boundary(NamedTuple):
 
 
 class Dip(NamedTuple):
-    """A fall of the contrast to nothing: the indices of three frames around it.
+    """A fall of the contrast to nothing: the indices of five frames around it.
 
-    They are the last frame before it, the first after its flattest part, and the first after it.
+    They are the last frame before the contrast falls, the last before it is low, the first after its flattest part, the
+    first after it is low, and the first after it has risen.
     """
 
     before: int
+    start: int
     turn: int
+    stop: int
     after: int
 
 
@@ -103,10 +106,13 @@ def find_boundaries(frames: Described, differences: Array) -> list[Boundary]:
     without_flashes, ends = frames.take(shown) if hidden.any() else frames, np.r_[-1, shown, n]
     for dip in _dips(without_flashes):
         if dip.before >= 0 and dip.after < len(shown):
-            change = _change(without_flashes, dip.before, dip.after)
-            is_clear = bool(without_flashes.contrast[[dip.before, dip.after]].min() > _CLEAR)
-            is_fade = is_clear and _has_flanks(without_flashes, dip)
-            least, sure = (_FADE, _SURE_FADE) if is_fade else (_BREAK, _SURE_BREAK)
+            flanks, luma = _are_gradual(without_flashes, dip), without_flashes.luma
+            around, ends_of_low = [dip.before, dip.after], [dip.start - 1, dip.stop]
+            if not any(flanks) and _is_flash(luma[dip.turn - 1], luma[ends_of_low]):
+                around = ends_of_low
+            change = _change(without_flashes, *around)
+            is_clear = bool(without_flashes.contrast[around].min() > _CLEAR)
+            least, sure = (_FADE, _SURE_FADE) if all(flanks) and is_clear else (_BREAK, _SURE_BREAK)
             if change > least:
                 found.append(Boundary(int(shown[dip.turn]), is_clear and change > sure))
         hidden[ends[dip.before + 1] + 1 : ends[dip.after + 1] + 1] = True
@@ -164,7 +170,8 @@ def _dips(frames: Described) -> list[Dip]:
                 other = dips.pop()
                 turn = turn if contrast[turn - 1] < contrast[other.turn - 1] else other.turn
                 before, after = min(before, other.before), max(after, other.after)
-            dips.append(Dip(before, turn, after))
+                start, stop = other.start, max(stop, other.stop)
+            dips.append(Dip(before, start, turn, stop, after))
     return dips
 
 
@@ -184,14 +191,11 @@ def _climb(frames: Described, index: int, step: int, flat: float) -> int:
     return index
 
 
-def _has_flanks(frames: Described, dip: Dip) -> bool:
-    """Return whether the contrast falls and rises gradually: no step from frame to frame is most of the change."""
-    before, turn, after = dip
+def _are_gradual(frames: Described, dip: Dip) -> list[bool]:
+    """Return whether the contrast falls, and whether it rises, gradually: no step is most of the change."""
     level = np.where(frames.is_blank, 0, frames.contrast)
-    return all(
-        np.abs(np.diff(flank)).max() < _LARGEST_STEP * np.ptp(flank)
-        for flank in (level[before:turn], level[turn - 1 : after + 1])
-    )
+    flanks = level[dip.before : dip.turn], level[dip.turn - 1 : dip.after + 1]
+    return [bool(np.abs(np.diff(flank)).max() < _LARGEST_STEP * np.ptp(flank)) for flank in flanks]
 
 
 def _cuts(frames: Described, scores: Array, hidden: Array) -> list[Boundary]:
@@ -232,14 +236,18 @@ def _flashes(frames: Described, cuts: list[Boundary], steepness: float) -> Array
     stretches = [(i, j) for k, i in enumerate(edges) for j in edges[k + 1 : ends[k]]]
     found = np.zeros(len(luma), bool)
     for start, stop in sorted(stretches, key=lambda ends: elapsed[ends[1]] - elapsed[ends[0]]):
-        inside, outside = luma[start:stop].mean(), luma[[start - 1, stop]]
-        is_flash = inside > outside.max() + _FLASH or inside < outside.min() - _FLASH
+        is_flash = _is_flash(luma[start:stop].mean(), luma[[start - 1, stop]])
         for edge, near in ((start, luma[max(start - 3, 0) : stop]), (stop, luma[start : stop + 3])):
             is_flash &= steps[edge] >= steepness * np.ptp(near)
         is_flash &= steepness > 0 or start in firsts or stop in firsts
         if is_flash and not found[[start - 1, stop]].any() and _is_same_shot(frames, edges, start - 1, stop):
             found[start:stop] = True
     return found
+
+
+def _is_flash(inside: float, outside: Array) -> bool:
+    """Return whether the luma of a flash is higher, or lower, than the luma (2,) at its ends."""
+    return bool(inside > outside.max() + _FLASH or inside < outside.min() - _FLASH)
 
 
 def _is_same_shot(frames: Described, edges: Array, before: int, after: int) -> bool:

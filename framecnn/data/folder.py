@@ -12,7 +12,7 @@ from framecnn.data.decode import DEFAULT_SIZE, check_size
 from framecnn.data.groups import NEAR_DUPLICATES, check_group_by, group_frames
 from framecnn.data.listing import structure_error
 from framecnn.data.manifest import write_manifest
-from framecnn.data.near_duplicates import near_duplicate_clusters, same_pixels_in_two_classes
+from framecnn.data.near_duplicates import LABEL_CONFLICT, near_duplicate_clusters, same_pixels_in_two_classes
 from framecnn.data.reasons import Skip
 from framecnn.data.scan import Scanned, scan
 from framecnn.data.source import PlacedFile, Source, Table, read_source
@@ -202,8 +202,7 @@ class FrameFolder(SplittableFrames):
         self.scan_warnings += grouping.warnings
         if conflicts := same_pixels_in_two_classes(self.samples, prints):
             self.scan_warnings.append(
-                f"label conflict: frames with the same pixels as a frame of another class: {len(conflicts)} "
-                f"(first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
+                f"{LABEL_CONFLICT}: {len(conflicts)} (first: {conflicts[0][0]!r} and {conflicts[0][1]!r})"
             )
         if len(self.given_parts) > 1 and set(self.groups[self.parts == PARTS[0]]) & set(self.groups[self.unseen]):
             self.group_note = (

@@ -9,7 +9,10 @@ from PIL import Image
 
 from framecnn.typing import Array
 
-__all__ = ["Fingerprint", "fingerprint", "near_duplicate_clusters", "same_pixels_in_two_classes"]
+__all__ = ["LABEL_CONFLICT", "Fingerprint", "fingerprint", "near_duplicate_clusters", "same_pixels_in_two_classes"]
+
+LABEL_CONFLICT = "label conflict: frames with the same pixels as a frame of another class"
+"""How a warning about :func:`same_pixels_in_two_classes` begins."""
 
 _GRID = 8  # the frame is averaged on a grid of 9 x 9 cells: 8 x 8 differences to the right and as many downwards
 _RISE = 2  # grey levels; smaller steps are noise of the camera or of JPEG

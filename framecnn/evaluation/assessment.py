@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from framecnn.data import FrameSubset
+from framecnn.data.near_duplicates import LABEL_CONFLICT
 from framecnn.data.prediction_table import PredictionRow
 from framecnn.data.shards import Shards, StackedShards, as_shards
 from framecnn.data.split import PARTS
 from framecnn.evaluation.label_errors import find_label_errors
 from framecnn.evaluation.matching import check_training_part, class_names, targets_of
+from framecnn.evaluation.next_steps import next_steps
 from framecnn.evaluation.out_of_fold import OutOfFoldEstimate, estimate_out_of_fold
 from framecnn.evaluation.result import EvaluationResult
 from framecnn.evaluation.verdict import likely_reasons
@@ -137,6 +139,14 @@ class Assessment:
             return []
         others = (self.estimate or self.held_out) if self.has_given_parts else None
         return likely_reasons(self.main, self.results.get(TRAINING), others)
+
+    @property
+    def next_steps(self) -> list[str]:
+        """What would most probably raise the main figure, or make it more certain; empty if there is a verdict."""
+        if self.verdict or not self.main.n_frames:
+            return []
+        warnings = (text for part in self.parts.values() for text in part.warnings)
+        return next_steps(self.main, len(self.suspects), any(text.startswith(LABEL_CONFLICT) for text in warnings))
 
     @property
     def uncovered(self) -> list[str]:

@@ -10,7 +10,7 @@ from framecnn.evaluation.bootstrap import bootstrap_interval
 from framecnn.text import counted, listed
 from framecnn.typing import Array
 
-__all__ = ["Baseline", "baseline_of", "likely_reasons", "verdict_of"]
+__all__ = ["Baseline", "baseline_of", "groups_by_class", "likely_reasons", "verdict_of"]
 
 FEW_GROUPS = 5  # of a class
 UNEVEN = 0.7  # share of the largest class
@@ -126,7 +126,7 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
         Sentences, each with what to do.
     """
     found = []
-    lonely = [name for name, number in _groups_by_class(training).items() if number < 2] if training is not None else []
+    lonely = [name for name, number in groups_by_class(training).items() if number < 2] if training is not None else []
     if lonely:
         found.append(
             f"{lonely[0]!r} has one group only, so nothing about it can be measured, and it may draw frames of other "
@@ -137,7 +137,7 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
             f"The parts differ: held-out groups of the training part reach {100 * others.accuracy:.1f} %. The classes "
             "look different there, or have other names; draw the parts from the same frames."
         )
-    counts = _groups_by_class(main)
+    counts = groups_by_class(main)
     if len(counts) < 2:
         missing = [name for name in main.classes if name not in counts]
         return [
@@ -170,7 +170,7 @@ def likely_reasons(main: Any, training: Any = None, others: Any = None) -> list[
     return found
 
 
-def _groups_by_class(figure: Any) -> dict[str, int]:
+def groups_by_class(figure: Any) -> dict[str, int]:
     """Return the number of groups of each class that has frames."""
     result = getattr(figure, "mean", figure)
     pairs = np.unique(np.stack([result.targets.astype(str), result.groups], axis=1), axis=0)

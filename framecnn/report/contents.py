@@ -112,6 +112,7 @@ def report_data(assessment: Assessment, classifier: Any, *, title: str = "", **c
         results=assessment.figures,
         verdict=assessment.verdict,
         reasons=assessment.reasons,
+        next_steps=assessment.next_steps,
         suspects=assessment.suspects,
         prototypes=_prototypes(assessment, classifier),
         filters=_filters(classifier),

@@ -70,6 +70,8 @@ class ReportData:
         A sentence if the main figure is not better than always answering the largest class; it comes first.
     reasons : sequence of str
         Why that is probably so.
+    next_steps : sequence of str
+        What would most probably raise the main figure, or make it more certain.
     suspects : sequence of Suspect
         Frames whose label is probably wrong, the most suspicious first.
     predictions : str
@@ -113,6 +115,7 @@ class ReportData:
     results: Sequence[EvaluationResult | OutOfFoldEstimate] = ()
     verdict: str = ""
     reasons: Sequence[str] = ()
+    next_steps: Sequence[str] = ()
     suspects: Sequence[Suspect] = ()
     predictions: str = ""
     prototypes: Sequence[Prototype] = ()
