@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from framecnn.data.product_shards import ProductShards
 from framecnn.data.shards import Shards
 from framecnn.kernels.linalg import lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
@@ -90,6 +91,8 @@ def gram(samples: Shards, dtype: Any = None) -> Array:
 
     Products of 2,048 features are summed in `dtype`, by default that of the samples.
     """
+    if isinstance(samples, ProductShards):
+        return samples.gram()
     dtype = samples.dtype if dtype is None else dtype
     found = np.zeros((len(samples), len(samples)), order="F")
 
@@ -139,6 +142,8 @@ def grams_of_sets(samples: Shards, targets: Array, sets: Array, wanted: Sequence
 
 def products(samples: Shards, right: Array) -> Array:
     """Return ``samples.T @ right``, (d, k) float64, of samples (n, d) and an array (n, k)."""
+    if isinstance(samples, ProductShards):
+        return samples.combined(right)
     with single_threaded_blas():
         return _summed(samples, lambda number: samples.read(number).T @ right[samples.rows(number)])
 
