@@ -157,6 +157,16 @@ class Shards:
         n_features = self.shape[1] if n_features is None else n_features
         return MappedShards(self, function, n_features, self.dtype if dtype is None else dtype)
 
+    def centred(self, mean: Array, weights: Array | None = None) -> "Shards":
+        """Return the samples minus their mean (d,), in their dtype; `weights` (n,) are those of the mean, if any."""
+        mean = mean.astype(self.dtype)
+        return self.map(lambda block, _: block - mean)
+
+    def scaled(self, factors: Array) -> "Shards":
+        """Return the samples times factors (n, 1), in their dtype."""
+        factors = factors.astype(self.dtype)
+        return self.map(lambda block, rows: block * factors[rows])
+
 
 class ArrayShards(Shards):
     """The rows of an array (n, d), in shards of 512 unless edges are given."""
@@ -172,6 +182,10 @@ class ArrayShards(Shards):
     def read_ahead(self, numbers: Iterable[int]) -> Iterator[Array]:
         """Yield the rows of some shards."""
         return map(self.read, numbers)
+
+    def held(self, rows: Array) -> Shards:
+        """Return some rows, numbers in ascending order, in memory: these samples themselves if all are wanted."""
+        return self if len(rows) == len(self) else super().held(rows)
 
     def subset(self, rows: Array) -> Shards:
         """Return a copy of some rows, in the shards in which they are."""

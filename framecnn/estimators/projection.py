@@ -46,7 +46,7 @@ def fit_projection(
     indicators = np.eye(codes.max() + 1)[codes]
     prior = np.average(indicators, axis=0, weights=weights)
     mean = mean_of(X, weights).astype(X.dtype)
-    features, targets = X.map(lambda block, rows: block - mean), indicators - prior
+    features, targets = X.centred(mean, weights), indicators - prior
     if alpha == "auto":
         own_groups, own_weights = (None if of_all is None else of_all[selection] for of_all in (groups, weights))
         chosen = choose_alpha(

@@ -1,13 +1,12 @@
-"""Coordinates of samples in the span of some of them, for systems of bounded size.
+"""Samples in the span of some of them, for systems of bounded size.
 
 A ridge regression needs the products of features with each other, or of samples: systems as large as the smaller of
-both numbers. Where there are more features than samples, samples are replaced by their coordinates in their own span:
-products of samples stay what they are, and everything later is computed on as many coordinates as there are samples.
-The span is at most that of 10,240 samples, evenly over the groups, which need no labels (the Nystroem method: Williams
-& Seeger, "Using the Nystroem Method to Speed Up Kernel Machines", NIPS 2001; Rudi, Camoriano & Rosasco, "Less is More:
-Nystroem Computational Regularization", NIPS 2015). So with up to 10,240 samples, or up to 10,240 features, a solution
-is exact up to rounding; with more of both, it is the best one in that span, and no system is larger than
-10,240 x 10,240.
+both numbers. Where there are more features than samples, products of samples are computed once, and everything later
+follows from them. Where there are more than 10,240 of both, samples are replaced by their coordinates in the span of
+10,240 of them, evenly over the groups, which need no labels (the Nystroem method: Williams & Seeger, "Using the
+Nystroem Method to Speed Up Kernel Machines", NIPS 2001; Rudi, Camoriano & Rosasco, "Less is More: Nystroem
+Computational Regularization", NIPS 2015). So with up to 10,240 samples, or up to 10,240 features, a solution is exact
+up to rounding; with more of both, it is the best one in that span, and no system is larger than 10,240 x 10,240.
 """
 
 from typing import NamedTuple, Self
@@ -15,10 +14,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from scipy import linalg
 
-from framecnn.data.shards import ArrayShards, Shards
+from framecnn.data.product_shards import ProductShards
+from framecnn.data.shards import Shards
 from framecnn.data.stored_shards import ShardStore, StoredShards
 from framecnn.estimators.selection import selection_rows
 from framecnn.estimators.sums import gram, mean_of, products
+from framecnn.kernels.linalg import cholesky, mirrored
 from framecnn.kernels.threads import single_threaded_blas
 from framecnn.memory import check_room
 from framecnn.typing import Array
@@ -31,11 +32,15 @@ JITTER = 1e-9  # added to products of samples with themselves, in units of their
 
 
 class Reduction(NamedTuple):
-    """Samples m of which others are linear combinations, about a mean (d,), and the factor (m, m) of their products."""
+    """Samples m of which others are linear combinations, about a mean (d,).
+
+    products (m, m) of these samples if there are no others, else None; factor (m, m) of their products if there are.
+    """
 
     mean: Array
     samples: Shards
-    factor: Array
+    products: Array | None = None
+    factor: Array | None = None
 
     @classmethod
     def fit(cls, X: Shards, groups: Array | None, seed: int) -> Self | None:
@@ -53,19 +58,21 @@ class Reduction(NamedTuple):
             return None
         mean = mean_of(X).astype(X.dtype)
         rows = selection_rows(len(X), groups, LARGEST_SYSTEM, seed)
-        samples = X.held(rows).map(lambda block, _: block - mean)
+        samples = X.held(rows).centred(mean)
         system = gram(samples, np.float64)
+        if len(rows) == len(X):
+            return cls(mean, samples, products=mirrored(system))
         system[np.diag_indices_from(system)] += JITTER * system.trace() / len(rows) or np.finfo(X.dtype).tiny
-        with single_threaded_blas():
-            return cls(mean, samples, linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False))
+        return cls(mean, samples, factor=cholesky(system))
 
     def coordinates(self, X: Shards) -> Shards:
-        """Return coordinates (n, m) of samples (n, d); their products are those of the samples about the mean.
+        """Return numbers (n, m) for samples (n, d), in which everything that is linear in samples is linear.
 
-        They are float64 if all samples span the space, else of the dtype of the samples.
+        They are float64 products with each other, or coordinates of the dtype of the samples, whose products are those
+        of the samples about the mean.
         """
-        if len(X) == len(self.samples):
-            return ArrayShards(self.factor, X.edges)
+        if self.products is not None:
+            return ProductShards(self.products, X.edges)
 
         def of_block(block: Array, _: slice) -> Array:
             against = np.empty((len(self.samples), len(block)))
@@ -79,10 +86,11 @@ class Reduction(NamedTuple):
         return StoredShards(store, X.edges, len(self.samples), X.dtype, computed.read)
 
     def weights(self, solution: Array) -> Array:
-        """Return the weights (d, k) of features for weights (m, k) of coordinates."""
-        with single_threaded_blas():
-            own = linalg.solve_triangular(self.factor, solution, lower=True, trans="T", check_finite=False)
-        return products(self.samples, own)
+        """Return the weights (d, k) of features for weights (m, k) of what :meth:`coordinates` returned."""
+        if self.factor is not None:
+            with single_threaded_blas():
+                solution = linalg.solve_triangular(self.factor, solution, lower=True, trans="T", check_finite=False)
+        return products(self.samples, solution)
 
 
 def needed_bytes(n_samples: int, n_features: int) -> int:

@@ -2,7 +2,7 @@
 
 Ridge regression on one-hot targets yields the subspace of penalised discriminant analysis (Hastie, Buja & Tibshirani,
 "Penalized Discriminant Analysis", Annals of Statistics 1995). All systems are solved in the smaller of sample and
-feature dimension, each factorisation by one BLAS thread, so that the bits do not depend on the number of threads.
+feature dimension, in blocks, each by one BLAS thread, so that the bits do not depend on the number of threads.
 Features are read in shards, and only systems, targets and scores are held in memory.
 
 Shapes: features (n, d) with mean zero, targets (n, classes) with mean zero, weights (n,) of samples, or None if all
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 
+from framecnn.data.group_folds import group_folds
 from framecnn.data.shards import Shards, as_shards
 from framecnn.errors import SettingError
 from framecnn.estimators.sums import gram, grams_of_sets, mean_of, products, rows_times
+from framecnn.kernels.linalg import cholesky, mirrored
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
 from framecnn.memory import get_working_memory, resident_bytes
 from framecnn.typing import Array
@@ -58,11 +60,11 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int, n_folds: int =
     if n_folds < 2:
         return []
     strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns about rarer classes
-    if n_groups == len(codes):
+    if groups is None or n_groups == len(codes):
         splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata)
-    else:
-        splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata, groups)
-    return [held_out for _, held_out in splits if len(held_out)]
+        return [held_out for _, held_out in splits]
+    fold = group_folds(strata, groups, n_folds, seed)
+    return [np.flatnonzero(fold == number) for number in np.unique(fold)]
 
 
 def _by_first_group(codes: Array, groups: Array | None) -> Array:
@@ -83,8 +85,7 @@ def ridge(
     weights, and scores divided by them.
 
     - Primal, n > d: the sums of a fold are subtracted from those of all samples, and the rest is solved.
-    - Dual: one factorisation ``L L^T`` of the penalised Gram matrix serves all folds. The residuals of a held-out fold
-      ``b`` are ``(A^T A)^{-1} c_b``, ``A = L^{-1} e_b``, where ``L L^T c = targets`` and ``e_b`` are columns of ``I``.
+    - Dual: the products of samples are computed once; the system without a fold is a part of them.
 
     Shapes: solution (d, classes), scores (n, classes); rows outside all folds have their fitted scores.
 
@@ -100,29 +101,21 @@ def ridge(
 
 
 def _ridge_dual(features: Shards, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
-    n_samples = len(features)
-    in_folds = np.concatenate([np.empty(0, np.int64), *folds])  # from here on the rows of a fold are adjacent
-    order = np.concatenate([np.setdiff1d(np.arange(n_samples), in_folds), in_folds])
-    system = _symmetric(gram(features))[np.ix_(order, order)].T
-    penalty = _penalty(system.trace(), n_samples, alpha)
-    system[np.diag_indices_from(system)] += penalty
-    factor = _factor(system, alpha)
-    ordered = targets[order]
-    solution = linalg.cho_solve((factor, True), ordered, check_finite=False)
-    scores = ordered - penalty * solution
+    system = mirrored(gram(features))
+    penalty = _penalty(system.trace(), len(features), alpha)
 
-    def held_out(rows: slice) -> Array:
-        size, first = rows.stop - rows.start, rows.start  # L^{-1} e_b is zero above the fold
-        right = np.eye(n_samples - first, size, order="F")
-        a = linalg.solve_triangular(factor[first:, first:], right, lower=True, overwrite_b=True, check_finite=False)
-        return ordered[rows] - linalg.solve(a.T @ a, solution[rows], assume_a="pos")
+    def solution(rows: Array) -> Array:
+        own = system[np.ix_(rows, rows)].T
+        own[np.diag_indices_from(own)] += penalty
+        return linalg.cho_solve((_factor(own, alpha), True), targets[rows], check_finite=False)
 
-    ends = n_samples - len(in_folds) + np.cumsum([len(rows) for rows in folds], dtype=np.int64)
-    slices = [slice(int(end) - len(rows), int(end)) for rows, end in zip(folds, ends, strict=True)]
-    for rows, found in zip(slices, ordered_map(held_out, slices), strict=True):
-        scores[rows] = found
-    back = np.argsort(order)
-    return products(features, solution[back]), scores[back]
+    everything = np.arange(len(features))
+    coefficients = solution(everything)
+    scores = targets - penalty * coefficients
+    for rows in folds:
+        rest = np.setdiff1d(everything, rows)
+        scores[rows] = system[np.ix_(rows, rest)] @ solution(rest)
+    return products(features, coefficients), scores
 
 
 def _ridge_primal(features: Shards, targets: Array, alpha: float, folds: Folds) -> tuple[Array, Array]:
@@ -164,7 +157,7 @@ def _at_once(numbers: range, size: int) -> list[range]:
 def _factor(system: Array, alpha: float) -> Array:
     """Return the Cholesky factor of a system, of which the lower triangle is read, in place."""
     try:
-        return linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+        return cholesky(system)
     except linalg.LinAlgError as error:
         raise SettingError(f"alpha: expected enough to outweigh rounding, got {alpha}; raise it") from error
 
@@ -234,10 +227,10 @@ def _weighted(
     """
     if weights is None:
         return features, targets, 1.0
+    if recentred:
+        features = features.centred(mean_of(features, weights), weights)
     roots = np.sqrt(weights)[:, None]
-    factors = roots.astype(features.dtype)
-    mean = mean_of(features, weights).astype(features.dtype) if recentred else 0
-    return features.map(lambda block, rows: (block - mean) * factors[rows]), targets * roots, roots
+    return features.scaled(roots), targets * roots, roots
 
 
 def _penalty(summed_squares: float, n_samples: int, alpha: float) -> float:
@@ -256,10 +249,3 @@ def _eigen(features: Shards) -> tuple[Array, Array]:
     kept = values > values[-1] * np.finfo(features.dtype).eps
     scaled = vectors[:, kept] / np.sqrt(values[kept])
     return rows_times(features, [scaled], np.zeros(len(features), np.int64)), values[kept]
-
-
-def _symmetric(lower: Array) -> Array:
-    """Return the symmetric matrix of which the lower triangle is given, in place."""
-    for row in range(len(lower)):
-        lower[row, row + 1 :] = lower[row + 1 :, row]
-    return lower

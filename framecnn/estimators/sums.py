@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from framecnn.data.product_shards import ProductShards
 from framecnn.data.shards import TASK_SHARDS, Shards
 from framecnn.kernels.linalg import lower_gram
 from framecnn.kernels.threads import ordered_map, single_threaded_blas
@@ -130,6 +131,8 @@ def gram(samples: Shards, dtype: Any = None) -> Array:
 
     Products of 2,048 features are summed in `dtype`, by default that of the samples.
     """
+    if isinstance(samples, ProductShards):
+        return samples.gram()
     dtype = samples.dtype if dtype is None else dtype
     found = np.zeros((len(samples), len(samples)), order="F")
 
@@ -178,6 +181,8 @@ def _grams_of_run(
 
 def products(samples: Shards, right: Array) -> Array:
     """Return ``samples.T @ right``, (d, k) float64, of samples (n, d) and an array (n, k)."""
+    if isinstance(samples, ProductShards):
+        return samples.combined(right)
     return _summed(samples, lambda block, own: block.T @ own, right)
 
 

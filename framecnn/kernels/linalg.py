@@ -6,9 +6,10 @@ from framecnn.kernels.jit import kernel
 from framecnn.kernels.threads import ordered_map, run, single_threaded_blas
 from framecnn.typing import Array
 
-__all__ = ["BLOCK_ROWS", "blocked_product", "lower_gram", "squared_distances"]
+__all__ = ["BLOCK_ROWS", "blocked_product", "cholesky", "lower_gram", "mirrored", "squared_distances"]
 
 BLOCK_ROWS = 512
+FEW_COLUMNS = 96  # that are factored without recursion
 BLOCK_TERMS = 2048  # products summed in the dtype of the matrix
 
 
@@ -46,6 +47,57 @@ def lower_gram(a: Array, total: Array | None = None) -> Array:
     with single_threaded_blas():
         ordered_map(columns, range(0, len(a), BLOCK_ROWS))
     return upper.T  # in Fortran order, in which LAPACK works in place
+
+
+def mirrored(lower: Array) -> Array:
+    """Return the symmetric matrix (n, n) of which the lower triangle is given, in place."""
+
+    def rows(start: int) -> None:
+        own = slice(start, start + BLOCK_ROWS)
+        lower[own, start + BLOCK_ROWS :] = lower[start + BLOCK_ROWS :, own].T
+        corner = lower[own, own]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+
+    ordered_map(rows, range(0, len(lower), BLOCK_ROWS))
+    return lower
+
+
+@single_threaded_blas()
+def cholesky(system: Array) -> Array:
+    """Return the Cholesky factor of a system (n, n), of which the lower triangle is read, in place of that triangle.
+
+    Of a system (n, k) with n > k, the first k columns of the factor are returned. The left half of the columns is
+    factored, its products are subtracted from the right half by all threads, and this is factored (Elmroth &
+    Gustavson, "Applying Recursion to Serial and Parallel QR Factorization", 2000). A system in Fortran order takes the
+    least time.
+
+    Raises
+    ------
+    LinAlgError
+        If the system is not positive definite.
+    """
+    width = system.shape[1]
+    if width <= FEW_COLUMNS:
+        corner, below = system[:width], system[width:]
+        corner[:] = np.linalg.cholesky(corner)
+
+        def solve(start: int) -> None:
+            own = below[start : start + BLOCK_ROWS]
+            own[:] = np.linalg.solve(corner, own.T).T
+
+        ordered_map(solve, range(0, len(below), BLOCK_ROWS))
+        return system
+    half = width // 2
+    cholesky(system[:, :half])
+    left, right = system[half:, :half], system[half:, half:]
+
+    def subtract(start: int) -> None:
+        stop = start + BLOCK_ROWS
+        right[start:stop, :stop] -= (left[: width - half][:stop] @ left[start:stop].T).T
+
+    ordered_map(subtract, range(0, len(left), BLOCK_ROWS))
+    cholesky(right)
+    return system
 
 
 def squared_distances(x: Array, centres: Array) -> Array:
