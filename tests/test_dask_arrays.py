@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from executors import Elsewhere, sha256_of_model
 from textures import textures
 
-from framecnn import FrameClassifier, FrameFeatures, ShapeError
+from framecnn import FrameClassifier, FrameFeatures, ShapeError, working_memory
+from framecnn.execution import Executor, executing_on
 
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 
@@ -52,3 +54,14 @@ def test_a_dask_array_is_predicted_by_the_model_of_the_moment_of_the_call(fitted
 def test_frames_of_another_shape_are_refused_at_once(fitted):
     with pytest.raises(ShapeError, match="expected frames of shape"):
         fitted[1].predict(da.zeros((4, 9, 12, 3), dtype=np.uint8))
+
+
+def test_a_model_is_fitted_to_a_dask_array_of_frames_too(fitted, tmp_path):
+    frames = fitted[0]
+    labels = np.repeat(["a", "b"], len(frames) // 2)
+    found = set()
+    for executor, given in ((Executor(), frames), (Elsewhere(), da.from_array(frames, chunks=16))):
+        with executing_on(executor), working_memory(cache_dir=tmp_path / type(executor).__name__):
+            classifier = FrameClassifier(features="learned", n_filters=8, random_state=0).fit(given, labels)
+        found.add(sha256_of_model(classifier, tmp_path))
+    assert len(found) == 1

@@ -69,7 +69,8 @@ def run_on(client: Any, *, allow_mixed: bool = False) -> Iterator[None]:
 def local_cluster(n_workers: int) -> Iterator[Any]:
     """Start workers on this machine, each with its share of the CPUs, and yield the client; end them with the block.
 
-    They are processes, and listen on the loopback address only, without a dashboard.
+    They are processes, and listen on the loopback address only, without a dashboard. They import the script that starts
+    them, so it does so below ``if __name__ == "__main__":``.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from framecnn.storage.container import canonical
 from framecnn.typing import Array
 from framecnn.version import __version__
 
-__all__ = ["Extraction", "Known", "Output", "extract_shards"]
+__all__ = ["Extraction", "Known", "Output", "extract_shards", "is_array"]
 
 SAMPLE = 8  # files that all workers must see
 DIGESTS = 16  # shards of a task
@@ -129,7 +129,7 @@ def extract_shards(
     store.reserved = needed_bytes(len(frames), sum(own.n_features for own in outputs))
     keys: list[str] = []
     if store.cache_dir is not None:
-        by = Executor() if isinstance(frames, np.ndarray) else executor
+        by = Executor() if is_array(frames) else executor
         tasks = (task(parts, list(map(len, parts))) for parts in by.portions(own_rows, DIGESTS))
         keys = list(chain.from_iterable(by.map(_digests, extraction, tasks)))
     shards = [
@@ -163,9 +163,14 @@ def extract_shards(
 
 def _divider(frames: Any) -> Callable[[Array], Any] | None:
     """Return what returns some rows of the frames for a task on a cluster; None if it gets all of them."""
-    if isinstance(frames, np.ndarray):
+    if is_array(frames):
         return lambda rows: np.asarray(frames[rows])
     return getattr(frames, "part", None)
+
+
+def is_array(frames: Any) -> bool:
+    """Return whether frames are an array of NumPy, or of Dask, which a task must not compute: their rows are sent."""
+    return isinstance(frames, np.ndarray) or hasattr(frames, "dask")
 
 
 def _extract(

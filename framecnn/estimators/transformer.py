@@ -15,7 +15,7 @@ from framecnn.data.shards import SHARD_ROWS, ComputedShards, Shards, as_shards
 from framecnn.data.stored_shards import ShardStore
 from framecnn.errors import SettingError, ShapeError
 from framecnn.estimators.checks import FLOATS, check_overflow
-from framecnn.estimators.extraction import Extraction, Output, extract_shards
+from framecnn.estimators.extraction import Extraction, Output, extract_shards, is_array
 from framecnn.estimators.saved_estimator import SavedEstimator
 from framecnn.estimators.snapshot import maps_rows, sets_atomically
 from framecnn.estimators.state import as_parameters, describe_parameters
@@ -201,9 +201,7 @@ class FrameTransformer(SavedEstimator):
             batches = of_now.batches(frames, np.arange(rows.start, rows.stop))
             return np.concatenate([of_now._transformed(batch) for _, batch in batches])
 
-        return ComputedShards(
-            len(frames), len(self.mean_), self.mean_.dtype, of_rows, not isinstance(frames, np.ndarray)
-        )
+        return ComputedShards(len(frames), len(self.mean_), self.mean_.dtype, of_rows, not is_array(frames))
 
     def _transformed(self, frames: Any) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
