@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -31,7 +30,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def drawn():
-    return three_shards(450)
+    return three_shards(294)
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def test_a_task_ends_when_its_client_does_not_need_it_any_more(client, tmp_path)
     log.touch()
     with run_on(client):
         tasks = get_executor().map(forever, None, ((os.fspath(log),) for _ in range(9)))
-        threading.Timer(1, lambda: signal.raise_signal(signal.SIGINT)).start()
+        threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             next(tasks)
         tasks.close()
@@ -175,7 +174,7 @@ def test_files_and_folders_that_a_worker_does_not_see_are_named(client, tmp_path
         with pytest.raises(MachineError, match=r"to see '/proc/self/fd/\d+/file' .* got no such file on tcp://"):
             executor.check_files([f"/proc/self/fd/{own}/file"])
     os.close(own)
-    assert [path.name for path in tmp_path.iterdir()] == ["new", "file"] or len(list(tmp_path.iterdir())) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "file"}
 
 
 def test_a_scheduler_without_workers_and_workers_without_framecnn_are_told():
@@ -203,8 +202,3 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
 def test_a_number_of_workers_that_is_none_is_refused():
     with pytest.raises(SettingError, match="local_cluster: expected n_workers"):
         local_cluster(0).__enter__()
-
-
-def test_importing_framecnn_does_not_import_dask():
-    script = "import sys, framecnn.cli, framecnn.distributed, framecnn.estimators; print({'dask'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"
