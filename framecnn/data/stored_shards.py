@@ -118,7 +118,7 @@ class FileShards(Shards):
         """Return the file of a shard."""
         return self.folder / f"{self.names[number]}.safetensors"
 
-    def has_file(self, number: int) -> bool:
+    def is_kept(self, number: int) -> bool:
         """Return whether a shard has a file."""
         return self.path(number).exists()
 
@@ -227,7 +227,7 @@ class StoredShards(Shards):
 
     def is_kept(self, number: int) -> bool:
         """Return whether a shard is in memory or has a file."""
-        return number in self._held or (self._may_have_file(number) and self.files.has_file(number))
+        return number in self._held or (self._may_have_file(number) and self.files.is_kept(number))
 
     def keep(self, number: int, rows: Array) -> None:
         """Keep the rows of a shard, (at most 512, d).
@@ -248,7 +248,7 @@ class StoredShards(Shards):
         """Write the files of all shards that have none."""
         if self._is_complete:
             return
-        missing = [number for number in range(self.n_shards) if not self.files.has_file(number)]
+        missing = [number for number in range(self.n_shards) if not self.files.is_kept(number)]
         executor = get_executor()
         tasks = ((portion,) for portion in executor.portions(missing))
         for _ in executor.map(_write, (self._compute, self.files), tasks):
