@@ -60,7 +60,7 @@ ONLY_IN = {
     "tensorflow": {"interop/keras.py", "interop/keras_training.py"},
     "onnx": {"interop/onnx_backend.py", "interop/onnx_library.py"},
 }
-NEEDED = {"filelock", "joblib", "llvmlite", "numba", "psutil", "scipy", "sklearn"}  # others are extras: imported where used
+NEEDED = {"filelock", "joblib", "llvmlite", "numba", "psutil", "scipy", "sklearn"}  # others are extras
 NEVER = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
 SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "RandomState"}
 
