@@ -121,10 +121,6 @@ class ArrayShards(Shards):
         """Yield where the rows of a shard are, and the rows, shard by shard."""
         return ((self.rows(number), self.read(number)) for number in range(self.n_shards))
 
-    def held(self, rows: Array) -> Shards:
-        """Return some rows, numbers in ascending order, in memory: these samples themselves if all are wanted."""
-        return self if len(rows) == len(self) else super().held(rows)
-
     def subset(self, rows: Array) -> Shards:
         """Return a copy of some rows, in the shards in which they are."""
         return ArrayShards(self.array[rows], np.searchsorted(rows, self.edges))
