@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 NUMERICAL = $(addprefix tests/test_,$(addsuffix .py,every_size kernels layers gradients batch_norm depthwise grouped \
-	fused_branches programs features classifier estimators onnx_export onnx_import))
+	fused_branches programs features classifier onnx_export onnx_import))
 
 .PHONY: demo test lint bench clean
 
@@ -10,11 +10,11 @@ demo: .venv/demo
 	$(BIN)/framecnn demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses=auto
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 # What computes, under another instruction set: make test-avx512, test-avx2, test-neon, test-plain
 test-%: .venv/dev
-	FRAMECNN_ISA=$* $(BIN)/python -m pytest --numprocesses=auto $(NUMERICAL)
+	FRAMECNN_ISA=$* $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(NUMERICAL)
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -12,6 +12,7 @@ import struct
 import sys
 import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -117,11 +118,17 @@ def exchanged(tensors, draw):
     return tensors
 
 
+@cache
+def original(path):
+    """Return the bytes of a model file, and what they hold: header and body, description and tensors."""
+    data = path.read_bytes()
+    return data, unpack(data), container.read(path)
+
+
 def mutant(path, draw):
     """Write a damaged or forged version of a model file beside it; return its path."""
-    data, other = path.read_bytes(), path.with_name("mutant.safetensors")
-    header, body = unpack(data)
-    description, tensors = container.read(path)
+    data, (header, body), (description, tensors) = original(path)
+    other = path.with_name("mutant.safetensors")
     match draw.randrange(4):
         case 0:
             other.write_bytes(damaged(data, draw))

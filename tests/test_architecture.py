@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -66,18 +67,25 @@ def module_name(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def syntax(path):
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path):
-    """Yield each import of a file, except those for mypy: its dotted name, and whether it is outside functions."""
-    tree = ast.parse(path.read_text())
-    nodes = list(ast.walk(tree))
+    """Return each import of a file, except those for mypy: its dotted name, and whether it is outside functions."""
+    found, nodes = [], list(ast.walk(syntax(path)))
     inside = {id(inner) for node in nodes if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
     unseen = {id(inner) for node in nodes if is_for_mypy(node) for inner in ast.walk(node)}
     for node in (node for node in nodes if id(node) not in unseen):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) not in inside) for alias in node.names)
+            found += [(alias.name, id(node) not in inside) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: expected absolute imports"
-            yield from ((f"{node.module}.{alias.name}", id(node) not in inside) for alias in node.names)
+            found += [(f"{node.module}.{alias.name}", id(node) not in inside) for alias in node.names]
+    return found
 
 
 def is_for_mypy(node):
@@ -96,6 +104,7 @@ def is_allowed(path, patterns):
     return any(relative.match(pattern) for pattern in patterns)
 
 
+FILES = {module_name(path) for path in PACKAGE}
 every_file = pytest.mark.parametrize("path", PACKAGE, ids=module_name)
 
 
@@ -119,14 +128,11 @@ def test_a_module_imports_from_below_only(path):
 
 def imported_modules(path):
     """Return the modules of the package that a file imports anywhere, also in functions and for mypy."""
-    names = {module_name(other) for other in PACKAGE}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(syntax(path)):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("framecnn"):
-            for alias in node.names:
-                candidates = (f"{node.module}.{alias.name}", node.module)
-                yield from (name for name in candidates[:1] if name in names)
-                if candidates[0] not in names and node.module in names:
-                    yield node.module
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                if name in FILES or node.module in FILES:
+                    yield name if name in FILES else node.module
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -172,7 +178,7 @@ def test_every_package_that_is_imported_is_declared_and_nothing_else():
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_unpickles_evaluates_text_or_draws_from_a_global_generator(path):
     assert not {name for name, _ in imports(path) if name.split(".")[0] in NEVER | {"random"}}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(syntax(path)):
         match node:
             case ast.Call(func=ast.Name(id="eval" | "exec" | "compile" | "__import__" as name)):
                 pytest.fail(f"line {node.lineno} calls {name}")
@@ -239,7 +245,7 @@ def test_importing_framecnn_loads_neither_numba_nor_scikit_learn():
 @every_file
 def test_no_function_outside_generated_code_has_more_than_8_parameters(path):
     if part(f"{module_name(path)}.") == "kernels" and path.parent.name != "codegen":
-        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        functions = [node for node in ast.walk(syntax(path)) if isinstance(node, ast.FunctionDef)]
         long = {node.name: len(node.args.args) for node in functions if len(node.args.args) > 8}
         assert not long, "group them into a NamedTuple"
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from commands import framecnn, train_quickly
+from commands import framecnn, quick, train_quickly
 from json_schema import problems
 from movies import shots, write_movie
 from test_cli_compare import ARGUMENTS, Script
@@ -42,6 +42,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def here(trained, monkeypatch):
+    quick(monkeypatch)
     monkeypatch.chdir(trained)
     monkeypatch.setattr(compare, "Comparison", partial(Comparison, run=Script()))
     monkeypatch.setattr(compare, "compile_kernels", lambda size: None)

@@ -4,7 +4,7 @@ import errno
 import json
 
 import pytest
-from commands import fingerprint, framecnn, refused, train_quickly, write_frames
+from commands import fingerprint, framecnn, quick, refused, train_quickly, write_frames
 
 from framecnn.cli.outputs import OutputSet
 from framecnn.errors import DataError
@@ -44,6 +44,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def here(tmp_path, monkeypatch, trained):
     """A working directory with films, a model, a folder for outputs, and links to and from them."""
+    quick(monkeypatch)
     write_frames(tmp_path / "films")
     (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
     (tmp_path / "new").mkdir()

@@ -13,6 +13,7 @@ from commands import fingerprint, framecnn, new_films, quick, refused, write_fra
 
 from framecnn import FrameFolder, load
 from framecnn.cli import console, figures, workflow
+from framecnn.estimators import features
 from framecnn.kernels import jit
 
 SIZE = ("--size", "24x32")
@@ -275,20 +276,19 @@ def test_too_many_bad_files_stop_the_run_unless_they_are_allowed(films, out):
     assert framecnn("train", films, "-o", out, *SIZE, "--max-bad", "10").code == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["model.safetensors", "report.html", "manifest.csv", "predictions.csv", "figures.json"]
-)
-def test_only_files_of_an_earlier_run_are_replaced(films, out, name):
-    mine = out.with_name(name)
-    mine.write_text("my notes")
-    arguments = ("train", films, "-o", out, "--json", out.with_name("figures.json"))
-    assert refused(*arguments) == (
-        f"{mine}: the file exists and was not written by this command; move it or choose another name"
-    )
-    assert mine.read_text() == "my notes"
-    mine.write_text("")
+def test_only_files_of_an_earlier_run_are_replaced(films, out):
+    arguments = ("train", films, "-o", out, *SIZE, "--json", out.with_name("figures.json"))
+    names = ("model.safetensors", "report.html", "manifest.csv", "predictions.csv", "figures.json")
+    for mine in map(out.with_name, names):
+        mine.write_text("my notes")
+        assert refused(*arguments) == (
+            f"{mine}: the file exists and was not written by this command; move it or choose another name"
+        )
+        assert mine.read_text() == "my notes"
+        mine.write_text("")
     for _ in range(2):
         assert framecnn(*arguments).code == 0
+    assert all(out.with_name(name).stat().st_size for name in names)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_work_starts(films, out, monkeypatch):
@@ -353,8 +353,9 @@ def test_the_smallest_frames_can_be_trained_on(films, out):
 
 
 def test_a_third_of_the_films_is_classified_correctly(shared_data, tmp_path, out, monkeypatch):
-    """Use real frames and default filters: every third shot of each of the six films."""
-    monkeypatch.undo()
+    """Use real frames, every third shot of each of the six films, and a tenth of the default filters."""
+    monkeypatch.setattr(features, "SMALL_FRAME_FILTERS", 300)
+    monkeypatch.setattr(features, "PATCHES", 20_000)
     with open(shared_data / "films" / "frames.csv", newline="") as file:
         frames = list(csv.DictReader(file))
     kept = set()

@@ -8,7 +8,7 @@ import sklearn.metrics
 from reports import predicting
 
 from framecnn.errors import ShapeError
-from framecnn.evaluation import EvaluationResult, evaluate
+from framecnn.evaluation import EvaluationResult, bootstrap, evaluate
 
 
 def result_of(right, groups, classes=("day", "night")):
@@ -60,6 +60,27 @@ def test_the_interval_of_clustered_frames_contains_the_true_accuracy_in_95_of_10
         low, high = result_of(right, groups).interval
         held += low <= 0.95 <= high
     assert held >= 56  # plain resampling of the groups holds it in 51 of 60
+
+
+@pytest.mark.parametrize("n_repeats", [1, 3])
+@pytest.mark.parametrize("n_groups", [1, 2, 9, 40])
+def test_an_interval_is_that_of_resamples_drawn_one_by_one(n_groups, n_repeats, monkeypatch):
+    monkeypatch.setattr(bootstrap, "BLOCK_VALUES", 1000)
+    rng = np.random.default_rng(n_groups)
+    groups = np.append(np.arange(n_groups), rng.integers(n_groups, size=60))
+    values = rng.random((n_repeats, len(groups)))
+    sizes, drawn = np.bincount(groups), np.random.default_rng(bootstrap.SEED)
+    sums = [[row[groups == group].sum() for group in range(n_groups)] for row in values]
+    pseudo = [sizes.mean(), 0.0]  # sums of a group of ones, and of one of zeros
+    means = []
+    for _ in range(bootstrap.RESAMPLES):
+        rows = drawn.integers(2 * n_groups + 2, size=n_groups + 1)
+        own = sums[drawn.integers(n_repeats)]
+        total = sum(own[row // 2] if row < 2 * n_groups else pseudo[row - 2 * n_groups] for row in rows)
+        means.append(total / sum(sizes[row // 2] if row < 2 * n_groups else sizes.mean() for row in rows))
+    low, high = np.quantile(means, [0.025, 0.975])
+    found = bootstrap.bootstrap_interval(values, groups)
+    np.testing.assert_allclose(found, (min(low, values.mean()), max(high, values.mean())), rtol=1e-12)
 
 
 def test_few_groups_without_an_error_do_not_have_an_interval_of_100_to_100():

@@ -7,7 +7,7 @@ from textures import textures
 
 from framecnn import FrameClassifier, num_threads
 from framecnn.errors import FormatError, SettingError, ShapeError
-from framecnn.estimators import explain, filter_contributions
+from framecnn.estimators import explain, features, filter_contributions
 
 CASES = {
     "small frames, averaged over flips": ({}, (24, 32, 3)),
@@ -26,6 +26,13 @@ def fitted(parameters, shape):
     X, y, groups = textures(4, even)
     X = X[:, : shape[0], : shape[1]]
     return FrameClassifier(**{"grid": (2, 2), "n_filters": 12, "random_state": 0} | parameters).fit(X, y, groups), X
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_patches():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "PATCHES", 3000)
+        yield
 
 
 @pytest.fixture(scope="module", params=CASES)

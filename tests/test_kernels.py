@@ -3,9 +3,6 @@
 import ctypes
 import importlib
 import mmap
-import os
-import subprocess
-import sys
 from unittest import mock
 
 import numba
@@ -252,51 +249,3 @@ def test_kernels_take_arrays_of_any_layout():
     window = (np.array([0, 2]), np.array([2, 4]), 1)
     x = np.asfortranarray(rng.normal(size=(2, 4, 4, 3)))
     np.testing.assert_array_equal(pool2d(x, window, window, "max"), x.reshape(2, 2, 2, 2, 2, 3).max(axis=(2, 4)))
-
-
-ISA_SCRIPT = """
-import numpy as np
-from agreement import CASES, built, expected, is_exact, rounding
-from framecnn.kernels.jit import current_isa
-from framecnn.kernels.codegen.microkernel import PIXELS, filter_block
-from framecnn.testing.draws import draw_frames
-for name, case in CASES.items():
-    if name.split("-")[0] in ("ConvLayer", "DenseLayer", "FilterBankLayer"):
-        for integers in (True, False):
-            layer = built(case, np.float32, integers)
-            x = draw_frames(layer, 3, integers)
-            bound = 0 if integers and is_exact(layer) else rounding(layer, x)
-            assert (np.abs(layer(x) - expected(layer, x)) <= bound).all(), name
-            if integers and is_exact(layer):
-                y, backward = layer.vjp(x)
-                dy = np.random.default_rng(0).integers(-3, 4, y.shape).astype(y.dtype)
-                dx, gradients = backward(dy)
-                inner = np.vdot(y - layer(0 * x), dy)
-                assert np.vdot(x, dx) == np.vdot(layer.params["kernel"], gradients["kernel"]) == inner, name
-print(current_isa(), PIXELS, filter_block(np.float32))
-"""
-
-
-def python_with(script, **environment):
-    """Return the finished process of a script in a new Python, whose folder is that of the tests."""
-    return subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=os.path.dirname(__file__),
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize(("isa", "block"), [("avx512", "8 32"), ("avx2", "6 16"), ("neon", "6 16"), ("plain", "4 8")])
-def test_every_instruction_set_gives_the_defined_numbers(isa, block):
-    done = python_with(ISA_SCRIPT, FRAMECNN_ISA=isa)
-    assert (done.stdout, done.stderr) == (f"{isa} {block}\n", "")
-
-
-def test_an_unknown_instruction_set_is_refused():
-    done = python_with("import framecnn.kernels", FRAMECNN_ISA="nonsense")
-    assert done.returncode == 1
-    message = "FRAMECNN_ISA: expected one of avx512, avx2, neon, plain, got 'nonsense'; unset it"
-    assert done.stderr.endswith(f"framecnn.errors.SettingError: {message}\n")

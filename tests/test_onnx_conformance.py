@@ -2,6 +2,7 @@
 
 import unittest
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -160,8 +161,9 @@ EXCLUDED_MODELS = {
 }
 
 
+@cache
 def node_cases():
-    """All cases of one node of an operator that framecnn has, by name."""
+    """All cases of one node of an operator that framecnn has, by name; onnx computes them, which takes seconds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cases of other operators overflow on purpose
         cases = loader.load_node_model_tests()
@@ -174,7 +176,11 @@ def operator(case):
     return case.model.graph.node[0].op_type
 
 
-NODES = node_cases()
+def cases_that_run(kind):
+    """The cases of an operator that are not excluded, in the order of their names."""
+    return [case for name, case in sorted(node_cases().items()) if operator(case) == kind and name not in EXCLUDED]
+
+
 CONVOLUTIONS = {
     case.name: case for case in loader.load_model_tests(kind="pytorch-converted") if "Conv" in case.name.split("_")[1]
 }
@@ -196,27 +202,26 @@ def assert_similar(given, wanted, case):
     runner.Runner.assert_similar_outputs(wanted, given, case.rtol, case.atol)
 
 
-@pytest.mark.parametrize("name", sorted(NODES.keys() - EXCLUDED.keys()))
-def test_a_node_gives_what_onnx_says(name):
-    case = NODES[name]
+@pytest.mark.parametrize(("kind", "number"), [(kind, number) for kind in RUN for number in range(RUN[kind])])
+def test_a_node_gives_what_onnx_says(kind, number):
+    case = cases_that_run(kind)[number]
     for inputs, outputs in case.data_sets:
         assert_similar(Backend.run_model(case.model, list(map(array, inputs))), list(map(array, outputs)), case)
 
 
 @pytest.mark.parametrize("name", sorted(EXCLUDED))
 def test_an_excluded_node_is_refused_by_name(name):
-    case = NODES[name]
+    case = node_cases()[name]
     with pytest.raises(FormatError, match=r"^Backend: (cannot take \w+: )?expected "):
         Backend.run_model(case.model, list(map(array, case.data_sets[0][0])))
 
 
 def test_the_number_of_onnx_nodes_that_run_is_known():
-    names = NODES.keys() - EXCLUDED.keys()
-    counted = {kind: sum(operator(NODES[name]) == kind for name in names) for kind in RUN}
+    counted = {kind: len(cases_that_run(kind)) for kind in ALL + SOME}
     assert counted == RUN
     assert sum(counted.values()) == 83
     assert min(RUN["MaxPool"], RUN["AveragePool"]) >= 11
-    excluded = {name for name in EXCLUDED if operator(NODES[name]) in ALL}
+    excluded = {name for name in EXCLUDED if operator(node_cases()[name]) in ALL}
     assert {EXCLUDED[name] for name in excluded} == {TRAINING}, "of these every case at inference runs"
 
 

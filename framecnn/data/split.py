@@ -1,10 +1,10 @@
 """The division of whole groups of frames into training, validation and test frames, and into folds."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
+from framecnn.data.group_folds import group_folds
 from framecnn.errors import DataError
 from framecnn.typing import Array
 
@@ -157,12 +157,4 @@ def assign_folds(targets: Array, groups: Array, k: int, seed: int = 0) -> Array:
             f"folds: expected at least {k} groups and a class of {k} frames for {k} folds, "
             f"got {n_groups} groups and at most {largest} frames per class; ask for fewer folds or cut more frames"
         )
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
-    folds = np.empty(len(targets), np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class has fewer than k frames; FrameFolder.folds warns of it
-        for fold, (_, held_out) in enumerate(splitter.split(targets, targets, groups)):
-            folds[held_out] = fold
-    return folds
+    return group_folds(targets, groups, k, seed)

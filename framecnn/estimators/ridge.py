@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 
+from framecnn.data.group_folds import group_folds
 from framecnn.data.shards import Shards, as_shards
 from framecnn.errors import SettingError
 from framecnn.estimators.sums import gram, grams_of_sets, mean_of, products, rows_times
@@ -59,11 +60,11 @@ def folds_by_group(codes: Array, groups: Array | None, seed: int, n_folds: int =
     if n_folds < 2:
         return []
     strata = np.where(sizes[codes] < n_folds, sizes.argmax(), codes)  # scikit-learn warns about rarer classes
-    if n_groups == len(codes):
+    if groups is None or n_groups == len(codes):
         splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata)
-    else:
-        splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(strata, strata, groups)
-    return [held_out for _, held_out in splits if len(held_out)]
+        return [held_out for _, held_out in splits]
+    fold = group_folds(strata, groups, n_folds, seed)
+    return [np.flatnonzero(fold == number) for number in np.unique(fold)]
 
 
 def _by_first_group(codes: Array, groups: Array | None) -> Array:

@@ -7,6 +7,7 @@ from framecnn.typing import Array
 __all__ = ["bootstrap_interval"]
 
 RESAMPLES = 2000
+BLOCK_VALUES = 2**18  # numbers drawn at a time: 2 MiB
 SEED = 0
 
 
@@ -52,11 +53,11 @@ def bootstrap_interval(values: Array, groups: Array, low: float = 0.0, high: flo
     drawn_sizes = np.append(np.repeat(sizes, 2), [average, average])
     pseudo = np.tile([high * average, low * average], (n_repeats, 1))
     drawn_sums = np.concatenate([np.repeat(sums, 2, axis=1), pseudo], axis=1)
-    rng = np.random.default_rng(SEED)
-    means = np.empty(RESAMPLES)
-    for resample in range(RESAMPLES):
-        rows = rng.integers(drawn_sizes.size, size=sizes.size + 1)
-        repeat = rng.integers(n_repeats) if n_repeats > 1 else 0
-        means[resample] = drawn_sums[repeat, rows].sum() / drawn_sizes[rows].sum()
+    n_values = np.append(np.full(sizes.size + 1, drawn_sizes.size), n_repeats)  # of the groups, and of the repeat
+    rng, means = np.random.default_rng(SEED), np.empty(RESAMPLES)
+    for block in np.split(means, range(0, RESAMPLES, max(1, BLOCK_VALUES // n_values.size))):
+        drawn = rng.integers(n_values, size=(block.size, n_values.size))
+        rows, repeats = drawn[:, :-1], drawn[:, -1:]
+        block[:] = drawn_sums[repeats, rows].sum(axis=1) / drawn_sizes[rows].sum(axis=1)
     bounds = np.quantile(means, [0.025, 0.975])
     return min(float(bounds[0]), values.mean()), max(float(bounds[1]), values.mean())

@@ -47,8 +47,8 @@ def next_steps(main: Any, n_suspects: int = 0, has_conflicts: bool = False) -> l
     found += [*_swallowed(result), *_few_groups(main)]
     if n_suspects:
         found.append(
-            f"{counted(n_suspects, 'frame')} may have a wrong label: look at them below. If labels are wrong, write the "
-            "right ones to a table (--labels CSV) and train again."
+            f"{counted(n_suspects, 'frame')} may have a wrong label: look at them below. If labels are wrong, write "
+            "the right ones to a table (--labels CSV) and train again."
         )
     low, high = main.interval
     if high - low > WIDE:

@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from framecnn.storage.atomic import atomic_write
 from framecnn.text import counted, percent
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 __all__ = ["in_seconds", "write_html"]
 
@@ -54,24 +54,31 @@ def write_html(
     MissingExtraError
         If jinja2 is not installed.
     """
-    environment = _environment()
-    environment.filters["link"] = link_from(Path(path).parent)
+    template = _template(f"{kind}_report.html.j2")
     pictures, full = embed(paths, picture_budget)
     numbers = {name: number for number, name in enumerate(pictures)}
     sizes = Counter((shown.width, shown.height) for shown in pictures.values() if isinstance(shown, Picture))
     width, height = sizes.most_common(1)[0][0] if sizes else DEFAULT_SIZE[::-1]
     values |= {"kind": kind, "pictures": pictures, "full": full, "numbers": numbers, "reasons": REASONS}
     values |= {"cell_frames": CELL_FRAMES, "listed": LISTED, "page": PAGE}
-    html = environment.get_template(f"{kind}_report.html.j2").render(tile_ratio=f"{width} / {height}", **values)
+    values |= {"link": link_from(Path(path).parent), "tile_ratio": f"{width} / {height}"}
+    html = template.render(values)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
 
 
-def _environment() -> "Environment":
+def _template(name: str) -> "Template":
     try:
-        import jinja2
+        import jinja2  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("framecnn report", "jinja2", "report") from error
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> "Environment":
+    """Return what all reports have in common; it keeps the compiled templates."""
+    import jinja2
     from markupsafe import Markup, escape
 
     def breakable(name: object) -> Markup:

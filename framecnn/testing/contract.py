@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from framecnn.errors import ShapeError
-from framecnn.kernels.threads import CHUNK_WORK
+from framecnn.kernels.threads import SHARED_WORK
 from framecnn.layers import ActivationLayer, InputLayer, Layer, PoolingLayer
 from framecnn.layers.base import DTYPES
 from framecnn.networks.sequential import Sequential
@@ -77,15 +77,16 @@ def n_roundings(layer: Layer) -> int:
 def repeats_for_chunks(layer: Layer, n_frames: int) -> int:
     """Return how often `n_frames` must be repeated for kernels to work on at least two chunks.
 
-    Kernels count at least one multiply-add per input value; Winograd counts a quarter of the products or more.
+    More than SHARED_WORK multiply-adds are shared. Kernels count at least one per input value; Winograd counts a
+    quarter of the products or more.
 
     Examples
     --------
     >>> repeats_for_chunks(InputLayer((1000,)).build((1000,)), 10)
-    800
+    100
     """
     work = max(math.prod(layer.input_shape), layer.multiply_adds(layer.input_shape) / 4)
-    return math.ceil(2 * CHUNK_WORK / (work * n_frames))
+    return math.ceil(2 * SHARED_WORK / (work * n_frames))
 
 
 def config_round_trip(make: Make) -> None:
