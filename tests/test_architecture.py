@@ -43,6 +43,7 @@ LEVELS = [
 ONLY_IN = {
     "numba": {"kernels/codegen/*", "kernels/jit.py"},
     "filelock": {"storage/output_lock.py"},
+    "psutil": {"memory.py", "storage/atomic.py", "comparison/model_process.py"},
     "joblib": {"thread_count.py"},  # its count of CPUs only, never its pickles
     "llvmlite": {"kernels/codegen/*", "kernels/jit.py"},
     "sklearn": {"estimators/*", "evaluation/*", "data/split.py"},
@@ -57,7 +58,7 @@ ONLY_IN = {
     "tensorflow": {"interop/keras.py", "interop/keras_training.py"},
     "onnx": {"interop/onnx_backend.py", "interop/onnx_library.py"},
 }
-NEEDED = {"filelock", "joblib", "llvmlite", "numba", "scipy", "sklearn"}  # others are extras: imported where used
+NEEDED = {"filelock", "joblib", "llvmlite", "numba", "psutil", "scipy", "sklearn"}  # others are extras: imported where used
 NEVER = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
 SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64", "RandomState"}
 
