@@ -14,7 +14,10 @@ def small(**parameters):
 
 @pytest.fixture(scope="module")
 def frames():
-    return textures()[0]
+    """Frames of which the largest value is 255, to which that of frames of other types is scaled."""
+    found = textures()[0]
+    found[0, 0, 0] = 255
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +163,15 @@ def test_frames_too_small_for_a_second_scale_get_more_filters_and_all_others_the
             few = min(shape[:2]) >= 48
             assert default_filters(shape) == (1200 if few else 3000)
             assert few or scales(shape) == [(1, 1)]
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((47, 60, 3), 400), ((48, 48, 3), 10)])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_windows_of_little_contrast_say_less_in_small_frames(shape, expected, depth):
+    frames = np.random.default_rng(0).integers(0, 256, (4, *shape), np.uint8)
+    features = small(depth=depth).fit(frames)
+    banks = [[layer.contrast for layer in chain.layers if hasattr(layer, "contrast")] for chain in features.backbones_]
+    assert [(own[0], len(own)) for own in banks] == [(expected, depth)] * len(banks)
 
 
 def test_the_default_number_of_filters_is_that_of_the_frame_shape(monkeypatch):

@@ -183,10 +183,6 @@ class ArrayShards(Shards):
         """Yield the rows of some shards."""
         return map(self.read, numbers)
 
-    def held(self, rows: Array) -> Shards:
-        """Return some rows, numbers in ascending order, in memory: these samples themselves if all are wanted."""
-        return self if len(rows) == len(self) else super().held(rows)
-
     def subset(self, rows: Array) -> Shards:
         """Return a copy of some rows, in the shards in which they are."""
         return ArrayShards(self.array[rows], np.searchsorted(rows, self.edges))

@@ -34,7 +34,8 @@ __all__ = ["GRIDS", "FrameFeatures", "default_filters", "scales"]
 GRIDS: tuple[Grid, ...] = ((1, 1), (2, 2), (3, 4))
 FINE_GRID = (6, 4)  # cells of the first pooling; a coarser grid averages adjacent cells
 LARGEST_SIDE, SMALLEST_SIDE, PIXELS_PER_STRIDE = 240, 48, 70
-FILTERS, SMALL_FRAME_FILTERS, KERNEL, CONTRAST = 1200, 3000, 6, 10.0
+FILTERS, KERNEL, CONTRAST = 1200, 6, 10.0
+SMALL_FRAME_FILTERS, SMALL_FRAME_CONTRAST = 3000, 400.0
 FIRST_FILTERS, SECOND_KERNEL, SECOND_CONTRAST = 64, 3, 0.01  # second layer: 3 x 3 x 128 values, relative contrast
 PATCHES, SOURCE_BLOCK = 60_000, 20
 
@@ -52,6 +53,8 @@ class FrameFeatures(FrameTransformer):
       about 120, at every pixel below;
     * 1,200 filters, divided evenly among the scales; 3,000 where the shorter side is below 48 pixels, since
       such frames have few windows;
+    * 10 is added to the variance of a window before it is divided by its root, in squared grey levels; 400 where the
+      shorter side is below 48 pixels, so that windows of little contrast say less there;
     * small frames, which have one scale: features are the mean over the frame and its horizontally flipped copy.
 
     uint8 frames are taken as 0..255; frames of other dtypes are multiplied by ``input_scale_``, which maps the largest
@@ -261,7 +264,8 @@ class FrameFeatures(FrameTransformer):
             backbone = Sequential(layers).load_state_dict(state)
             size = min(KERNEL if level == 1 else SECOND_KERNEL, *backbone.output_shape[:2])
             patches = _patches(source, backbone, (size, size), rng)
-            contrast = CONTRAST if level == 1 else SECOND_CONTRAST * float(patches.var(axis=1).mean()) or CONTRAST
+            first = SMALL_FRAME_CONTRAST if _is_small(self.frame_shape_) else CONTRAST
+            contrast = first if level == 1 else SECOND_CONTRAST * float(patches.var(axis=1).mean()) or CONTRAST
             kernel, bias = learn_filters(
                 patches, n_filters if is_last else FIRST_FILTERS, (size, size), contrast, self.filters, rng
             )
@@ -321,7 +325,11 @@ def default_filters(frame_shape: Shape) -> int:
     >>> default_filters((240, 360, 3)), default_filters((32, 32, 3))
     (1200, 3000)
     """
-    return SMALL_FRAME_FILTERS if min(frame_shape[:2]) < SMALLEST_SIDE else FILTERS
+    return SMALL_FRAME_FILTERS if _is_small(frame_shape) else FILTERS
+
+
+def _is_small(frame_shape: Shape) -> bool:
+    return min(frame_shape[:2]) < SMALLEST_SIDE
 
 
 def _tail(fine_shape: Shape, grid: Grid) -> Sequential:
