@@ -42,6 +42,14 @@ def test_flat_rows_and_unknown_chunks_are_mapped_too(fitted):
     np.testing.assert_array_equal(found.compute(scheduler="synchronous"), of_rows.transform(flat))
 
 
+def test_blocks_from_which_a_mask_takes_all_rows_are_predicted(fitted):
+    frames, classifier, features = fitted
+    wanted = np.arange(len(frames)) >= 20
+    lazy = da.from_array(frames, chunks=(10, 8, 12, 3))[da.from_array(wanted, chunks=10)]
+    for method in (classifier.predict, classifier.predict_proba, features.transform):
+        np.testing.assert_array_equal(method(lazy).compute(scheduler="synchronous"), method(frames[wanted]))
+
+
 def test_a_dask_array_is_predicted_by_the_model_of_the_moment_of_the_call(fitted):
     frames, _, _ = fitted
     labels = np.repeat(["a", "b"], len(frames) // 2)

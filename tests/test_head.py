@@ -333,3 +333,15 @@ def test_a_class_is_not_exchanged_with_another_when_few_samples_are_hard_to_tell
         X[:, 0] += y
         head = KMeansClassifier(random_state=0).fit(X, y)
         assert head.score(X, y) > 0.5
+
+
+@pytest.mark.parametrize("settings", [{}, {"alpha": 0.1}, {"class_weight": "balanced"}])
+@pytest.mark.parametrize("n", [4, 5, 9, 12])
+@pytest.mark.parametrize("n_others", [0, 1])
+def test_samples_that_are_equal_but_for_one_at_most_can_be_fitted(settings, n, n_others):
+    rng = np.random.default_rng(n)
+    for scale in (1e-3, 1.0, 1e3):
+        X = np.tile(scale * rng.normal(size=40), (n, 1))
+        X[:n_others] += rng.normal(size=40)
+        head = KMeansClassifier(random_state=0, **settings).fit(X, np.arange(n) % 3 == 0)
+        assert np.isfinite(head.predict_proba(X)).all()

@@ -32,13 +32,6 @@ def test_a_class_is_named_whose_frames_are_mostly_taken_for_another(n_wrong, is_
     assert (told in found) == is_told
 
 
-def test_a_rare_class_is_to_get_more_weight():
-    targets = np.r_[np.zeros(45, int), np.ones(100, int)]
-    found = next_steps(result(np.ones(145, int), targets))[0]
-    assert found.startswith("45 of 45 frames of 'day' are classified as 'dusk': ")
-    assert found.endswith("add different frames of 'day', which has 45 against 100, or use --class-weight balanced.")
-
-
 def test_classes_of_few_groups_are_named_those_of_fewest_first():
     groups = np.r_[np.repeat(np.arange(4), 25), np.repeat(10, 100), np.arange(20, 120)]
     assert next_steps(result(EACH, groups=groups))[0] == (

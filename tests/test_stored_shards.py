@@ -90,7 +90,7 @@ def damages(path):
 def test_a_shard_that_is_missing_cut_or_altered_is_computed_again(tmp_path, while_in_use):
     with working_memory(1, tmp_path):
         shards(Counted(), "kind")[:]
-        path = tmp_path / "kind" / "b.safetensors"
+        path = tmp_path / "kind" / "b" / "b.safetensors"
         for damage in damages(path):
             compute = Counted()
             stored = shards(compute, "kind")

@@ -122,11 +122,14 @@ def predict(
         movies = [file for file in files if _is_movie(file)]
         pictures = [file for file in files if not _is_movie(file)]
         is_listed = len(pictures) <= LISTED or predictions is None or json is not None or bool(movies)
+        is_listed |= bool(as_csv or show or explain or drawing or console.output_is_json())
         with cluster.used(), console.progress("predicting") as update:
-            if is_listed or as_csv or show or explain or drawing or console.output_is_json():
+            if is_listed:
                 found = predict_all(classifier, pictures, movies, every, update)
             else:
-                return _stream(classifier, pictures, outputs, paths or (), update)
+                labels, skipped = _write_table(classifier, pictures, outputs, update)
+        if not is_listed:
+            return _print_counts(labels, skipped, outputs, paths or ())
         if as_csv:
             typer.echo(_csv(found), nl=False)
         else:
@@ -166,10 +169,10 @@ def predict(
     _end([row["path"] for row in found.skipped], paths or ())
 
 
-def _stream(
-    classifier: Any, pictures: Sequence[Path], outputs: OutputSet, given: Sequence[Path], update: console.Update
-) -> None:
-    """Write the table of the predictions of many pictures while they are made; print how many have each label."""
+def _write_table(
+    classifier: Any, pictures: Sequence[Path], outputs: OutputSet, update: console.Update
+) -> tuple[Counter[str], dict[Path, str]]:
+    """Write predictions while they are made; return how many have each label, and why files were skipped."""
     classes = [str(label) for label in classifier.classes_]
     skipped: dict[Path, str] = {}
     labels: Counter[str] = Counter()
@@ -185,6 +188,11 @@ def _stream(
             raise DataError(_none_readable(len(pictures)))
 
     outputs.write({}, predictions=lambda path: write_predictions(path, classes, rows()))
+    return labels, skipped
+
+
+def _print_counts(labels: Counter[str], skipped: Mapping[Path, str], outputs: OutputSet, given: Sequence[Path]) -> None:
+    """Print how many pictures have each label, the table that was written, and what was skipped."""
     counts = [(name, number, percent(number / labels.total())) for name, number in labels.most_common()]
     console.table(counts, head=("label", "pictures", "share"))
     console.say(counted(labels.total(), "picture"))

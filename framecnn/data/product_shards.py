@@ -80,9 +80,11 @@ class ProductShards(Shards):
     def gram(self) -> Array:
         """Return the products of all pairs of the samples (m, m), in Fortran order, in which LAPACK works in place."""
         found = self._products[np.ix_(self._rows, self._rows)]
-        to_mean = self._mean[self._rows]
+        to_mean, rounding = self._mean[self._rows], len(found) * np.finfo(found.dtype).eps * found.trace()
         found -= to_mean[:, None]
         found -= to_mean - self._square
+        if found.trace() <= rounding:  # the samples are equal
+            found[:] = 0
         found *= self._factors
         found *= self._factors.T
         return found.T

@@ -1,8 +1,9 @@
 """Shards that are computed once: kept in memory as long as it lasts, else in files, and in a cache folder if wanted.
 
 A file is written atomically, flushed to disk and sealed with a SHA-256 (:mod:`framecnn.storage.container`, which models
-use too), so that it is whole or not there; one that is missing, cut or altered is computed again. A file of its own for
-each shard is what the chunked formats (Zarr, Parquet) come down to here, without their packages, and with a checksum.
+use too), so that it is whole or not there; one that is missing, cut or altered is computed again, on a cluster by the
+next run. A file of its own for each shard is what the chunked formats (Zarr, Parquet) come down to here, without their
+packages, and with a checksum.
 """
 
 import os
@@ -115,8 +116,9 @@ class FileShards(Shards):
         return found
 
     def path(self, number: int) -> Path:
-        """Return the file of a shard."""
-        return self.folder / f"{self.names[number]}.safetensors"
+        """Return the file of a shard, in one of many folders: writing a file looks through its folder."""
+        name = self.names[number]
+        return self.folder / name[-2:] / f"{name}.safetensors"
 
     def is_kept(self, number: int) -> bool:
         """Return whether a shard has a file."""

@@ -115,7 +115,7 @@ def extract_shards(
     own_rows = np.split(rows, edges[1:-1])
     divide = _divider(frames) if executor.is_remote else None
     if executor.is_remote and hasattr(frames, "files_of"):
-        executor.check_files(frames.files_of(rows[:: -(-len(rows) // SAMPLE)]))
+        executor.check_files(frames.files_of(rows[:: 1 + len(rows) // SAMPLE]))
     extraction = extraction._replace(frames=frames if divide is None else None)
 
     def task(parts: Sequence[Array], *others: Any) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ def maps_rows(method: Method) -> Method:
         others = list(range(1, X.ndim))
         rows = X.rechunk(dict.fromkeys(others, -1))
         return rows.map_blocks(
-            partial(_call, fitted, name),
+            partial(_call, fitted, name, example[:0]),
             drop_axis=others,
             new_axis=list(range(1, example.ndim)),
             chunks=(rows.chunks[0], *((n,) for n in example.shape[1:])),
@@ -49,8 +49,9 @@ def maps_rows(method: Method) -> Method:
     return on_copy_to_read  # type: ignore[return-value]
 
 
-def _call(fitted: Any, name: str, block: Any) -> Any:
-    return getattr(fitted, name)(block)
+def _call(fitted: Any, name: str, nothing: Any, block: Any) -> Any:
+    """Return what a method returns for a block of rows; `nothing` for one without rows, as a mask leaves it."""
+    return getattr(fitted, name)(block) if len(block) else nothing
 
 
 def sets_atomically(method: Method) -> Method:

@@ -10,7 +10,6 @@ from framecnn.text import counted, listed
 __all__ = ["next_steps"]
 
 SWALLOWED = 0.5  # share of the frames of a class that are taken for one other class
-FEW_FRAMES = 0.5  # share of the frames of the other class
 WIDE = 0.1  # an interval
 SHOWN = 3  # classes of a kind
 
@@ -72,13 +71,10 @@ def _swallowed(result: Any) -> list[str]:
         if shares[truth] > SWALLOWED:
             other = int(wrong[truth].argmax())
             name, predicted = result.classes[truth], result.classes[other]
-            remedy = f"add different frames of {name!r}"
-            if n_frames[truth] < FEW_FRAMES * n_frames[other]:
-                remedy += f", which has {n_frames[truth]:,} against {n_frames[other]:,}, or use --class-weight balanced"
             found.append(
                 f"{wrong[truth, other]:,} of {counted(int(n_frames[truth]), 'frame')} of {name!r} are classified as "
                 f"{predicted!r}: look at them in the confusion matrix. If both classes look alike to you too, merge "
-                f"them; otherwise {remedy}."
+                f"them; otherwise add different frames of {name!r}."
             )
     return found
 

@@ -179,7 +179,7 @@ class ProgramPool(Generic[Kind]):
         It is None if the key is new, since most are not used again, and if there is no room for another program.
         """
         if key not in self._free:
-            self._free[key] = []
+            self._free.setdefault(key, [])
             return None
         try:
             return self._free[key].pop()
@@ -210,9 +210,10 @@ class Programs:
         program = self._pool.take(key, lambda: Program(self._compute, x))
         if program is None:
             return self._compute(x)
-        y = program.run(x)
-        self._pool.give_back(key, program)
-        return y
+        try:
+            return program.run(x)
+        finally:
+            self._pool.give_back(key, program)
 
     def __deepcopy__(self, memo: Any) -> "Programs":
         """Return the computation without programs, which hold addresses."""
