@@ -9,9 +9,9 @@ from framecnn.text import counted, listed
 
 __all__ = ["next_steps"]
 
-SWALLOWED = 0.5  # share of the frames of a class that are taken for one other class
-WIDE = 0.1  # an interval
-SHOWN = 3  # classes of a kind
+LARGEST_SHARE = 0.5  # of the frames of a class that are classified as one other class, before it is named
+LARGEST_WIDTH = 0.1  # of the 95 % interval, before more groups are advised
+SHOWN = 3  # classes that are named for one reason
 
 
 def next_steps(main: Any, n_suspects: int = 0, has_conflicts: bool = False) -> list[str]:
@@ -43,14 +43,14 @@ def next_steps(main: Any, n_suspects: int = 0, has_conflicts: bool = False) -> l
     found = []
     if has_conflicts:
         found.append("Decide to which class the frames of the label conflict belong, and remove them from the other.")
-    found += [*_swallowed(result), *_few_groups(main)]
+    found += [*_mistaken_classes(result), *_few_groups(main)]
     if n_suspects:
         found.append(
             f"{counted(n_suspects, 'frame')} may have a wrong label: look at them below. If labels are wrong, write "
             "the right ones to a table (--labels CSV) and train again."
         )
     low, high = main.interval
-    if high - low > WIDE:
+    if high - low > LARGEST_WIDTH:
         found.append(
             f"The 95 % interval is {100 * (high - low):.0f} points wide: add groups, such as shots of other movies, to "
             "make it narrower."
@@ -60,15 +60,15 @@ def next_steps(main: Any, n_suspects: int = 0, has_conflicts: bool = False) -> l
     ]
 
 
-def _swallowed(result: Any) -> list[str]:
-    """Return a sentence for each class most of whose frames are taken for one other class, the worst first."""
+def _mistaken_classes(result: Any) -> list[str]:
+    """Return a sentence for each class most of whose frames are classified as one other class, the worst first."""
     confusion = result.confusion
     n_frames = confusion.sum(axis=1)
     wrong = confusion * (1 - np.eye(len(confusion), dtype=int))
     shares = wrong.max(axis=1, initial=0) / np.maximum(n_frames, 1)
     found = []
     for truth in np.argsort(-shares, kind="stable")[:SHOWN].tolist():
-        if shares[truth] > SWALLOWED:
+        if shares[truth] > LARGEST_SHARE:
             other = int(wrong[truth].argmax())
             name, predicted = result.classes[truth], result.classes[other]
             found.append(
